@@ -1,0 +1,23 @@
+"""Search the routes of every seed.
+
+python pipelines/search.py --data PARQUET --schema YAML --out FOLDER [--config YAML]
+"""
+
+import os
+import sys
+
+# Spinning OpenMP threads make a busy machine ten times slower; this must precede torch's load.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from recmtl.job.command import run_step
+from recmtl.job.steps import Job
+from recmtl.tracking import Run
+
+
+def search(job: Job, run: Run) -> None:
+    """Run the step."""
+    job.search(job.prepare(run))
+
+
+if __name__ == "__main__":
+    sys.exit(run_step("search", search))

@@ -1,0 +1,39 @@
+"""The floor: always say the train rows' base rate (binary, multiclass) or mean (regression)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from recmtl.baselines.one_a_task import BaselineResult, Examples, Fitted, one_a_task
+from recmtl.data.encoding import Encoding
+from recmtl.data.log import Split
+from recmtl.schema import Task
+
+__all__ = ["fit_predict"]
+
+
+def fit_predict(
+    train: Split,
+    validation: Split,
+    test: Split,
+    tasks: Sequence[Task],
+    encoding: Encoding,
+    *,
+    classes: Mapping[str, Sequence[Any]] | None = None,
+) -> BaselineResult:
+    """Score every test row with what the task's own train rows have on average."""
+    return one_a_task(lambda _: _Constant(), (train, validation, test), tasks, classes or {})
+
+
+class _Constant:
+    def matrix(self, rows: Split) -> np.ndarray:
+        return np.empty((len(rows.labels), 0), dtype=np.float32)
+
+    def fit(self, task: Task, train: Examples, validation: Examples, classes: int) -> Fitted:
+        if task.kind == "multiclass":
+            mass = np.bincount(train.label.astype(np.int64), train.weight, minlength=classes)
+            shares = mass / mass.sum()
+            return Fitted(lambda x: np.tile(shares, (len(x), 1)), classes, 0)
+        mean = float(np.average(train.label, weights=train.weight))
+        return Fitted(lambda x: np.full(len(x), mean), 1, 0)

@@ -1,0 +1,207 @@
+"""One linear model a task on sparse columns: logistic, softmax or ridge regression.
+
+All three are one thing: the gradient of the loss in the margins is (prediction - label). Columns:
+one for each id of each categorical feature, each list's ids as a pooled bag, numeric features
+standardised with a "missing" indicator beside them. Ids that no train row has get no column.
+L-BFGS starts at the base rate; the step that was best on the validation rows is kept, be it the
+start, and the last one where there are no validation rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax, logit, softmax
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
+
+from recmtl.baselines.one_a_task import BaselineResult, Examples, Fitted, one_a_task
+from recmtl.data.encoding import Encoding
+from recmtl.data.log import Split
+from recmtl.schema import Task
+
+__all__ = ["Settings", "fit_predict"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`penalty` is L2 on the summed loss (scikit-learn's 1 / C); `patience` counts L-BFGS steps."""
+
+    penalty: float = 1.0
+    steps: int = 50
+    patience: int = 5
+
+
+def fit_predict(
+    train: Split,
+    validation: Split,
+    test: Split,
+    tasks: Sequence[Task],
+    encoding: Encoding,
+    *,
+    classes: Mapping[str, Sequence[Any]] | None = None,
+    settings: Settings | None = None,
+) -> BaselineResult:
+    """Fit one linear model a task and score the test rows. Deterministic.
+
+    Args:
+        train: rows to fit on.
+        validation: rows on which the step to keep is chosen.
+        test: rows to score.
+        tasks: the schema's tasks.
+        encoding: names and places of the id and numeric columns.
+        classes: multiclass task -> its classes in the order of the label's indices.
+        settings: penalty and number of steps.
+
+    Returns:
+        Scores, and the cost: `multiply_adds` is the mean number of non-zero columns a row.
+    """
+
+    def prepare(rows: Split) -> _Linear:
+        return _Linear(rows, encoding, settings or Settings())
+
+    return one_a_task(prepare, (train, validation, test), tasks, classes or {})
+
+
+class _Linear:
+    def __init__(self, train: Split, encoding: Encoding, settings: Settings) -> None:
+        self._encoding = encoding
+        self._settings = settings
+        numeric = np.asarray(train.numeric, dtype=np.float64)
+        known = ~np.isnan(numeric)
+        count = np.maximum(known.sum(axis=0), 1)
+        self._mean = np.where(known, numeric, 0).sum(axis=0) / count
+        centred = np.where(known, numeric - self._mean, 0)
+        self._scale = np.sqrt((centred**2).sum(axis=0) / count)
+        self._scale[self._scale == 0] = 1.0
+        self._kept = np.flatnonzero(self._all_columns(train).getnnz(axis=0))
+
+    def matrix(self, rows: Split) -> sparse.csr_matrix:
+        return self._all_columns(rows)[:, self._kept]
+
+    def _all_columns(self, rows: Split) -> sparse.csr_matrix:
+        ids, width = np.asarray(rows.ids), self._encoding.table_rows
+        count, single = len(ids), len(self._encoding.single)
+        parts = [_bag(ids[:, :single], np.ones((count, single)), width)]
+        for field in self._encoding.lists:
+            cells = ids[:, field.first : field.first + field.length]
+            filled = (cells != 0).astype(np.float64)
+            if field.pooling == "mean":
+                filled /= np.maximum(filled.sum(axis=1, keepdims=True), 1)
+            parts.append(_bag(cells, filled, width))
+        missing = np.isnan(rows.numeric)
+        scaled = np.where(missing, 0, (rows.numeric - self._mean) / self._scale)
+        parts += [sparse.csr_matrix(scaled), sparse.csr_matrix(missing.astype(np.float64))]
+        return sparse.csr_matrix(sparse.hstack(parts, format="csr"))
+
+    def fit(self, task: Task, train: Examples, validation: Examples, classes: int) -> Fitted:
+        outputs = classes if task.kind == "multiclass" else 1
+        level, spread = 0.0, 1.0
+        if task.kind == "regression":
+            level, spread = float(train.label.mean()), float(train.label.std())
+        loss = _Loss(task.kind, outputs, level, spread)
+        weights = _fit(loss, train, validation, self._settings)
+        touched = train.x.nnz / train.x.shape[0] * outputs
+        return Fitted(lambda x: loss.prediction(_margins(x, weights)), weights.size, round(touched))
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """Margins [R, O] -> loss [R], residual [R, O] and prediction, for one kind of label."""
+
+    kind: str
+    outputs: int
+    level: float
+    spread: float
+
+    def terms(self, margins: FloatArray, label: FloatArray) -> tuple[FloatArray, FloatArray]:
+        if self.kind == "binary":
+            margin = margins[:, 0]
+            return np.logaddexp(0, margin) - label * margin, (expit(margin) - label)[:, None]
+        if self.kind == "multiclass":
+            log_p = log_softmax(margins, axis=1)
+            hit = np.eye(self.outputs)[label.astype(np.int64)]
+            return -np.sum(log_p * hit, axis=1), np.exp(log_p) - hit
+        residual = margins[:, 0] - (label - self.level) / self.spread
+        return 0.5 * residual**2, residual[:, None]
+
+    def base(self, label: FloatArray, weight: FloatArray) -> FloatArray:
+        """Margins [O] that predict the base rate, or the mean."""
+        if self.kind == "multiclass":
+            mass = np.bincount(label.astype(np.int64), weight, self.outputs) + 0.5
+            return np.asarray(np.log(mass / mass.sum()))
+        mean = float(np.average(label, weights=weight))
+        if self.kind == "binary":
+            return np.array([logit(mean)])
+        return np.array([(mean - self.level) / self.spread])
+
+    def prediction(self, margins: FloatArray) -> FloatArray:
+        if self.kind == "binary":
+            return np.asarray(expit(margins[:, 0]))
+        if self.kind == "multiclass":
+            return np.asarray(softmax(margins, axis=1))
+        return margins[:, 0] * self.spread + self.level
+
+
+def _fit(loss: _Loss, train: Examples, held_out: Examples, settings: Settings) -> FloatArray:
+    """Weights [F + 1, O], the last row the intercept (not penalised)."""
+    shape = (train.x.shape[1] + 1, loss.outputs)
+    transposed = train.x.T.tocsr()  # a product with it reads rows in order, twice as fast
+    mass = train.weight.sum()
+    start = np.zeros(shape)
+    start[-1] = loss.base(train.label, train.weight)
+    best: tuple[float, int, FloatArray] = (np.inf, 0, start)
+    step = -1
+
+    def objective(flat: FloatArray) -> tuple[float, FloatArray]:
+        weights = flat.reshape(shape)
+        terms, residual = loss.terms(_margins(train.x, weights), train.label)
+        residual = residual * (train.weight / mass)[:, None]
+        ridge = settings.penalty / mass * weights[:-1]
+        gradient = np.vstack([transposed @ residual + ridge, residual.sum(axis=0)])
+        value = np.sum(terms * train.weight) / mass + 0.5 * np.sum(ridge * weights[:-1])
+        return float(value), gradient.ravel()
+
+    def after_step(flat: FloatArray) -> None:
+        nonlocal best, step
+        step += 1
+        weights = flat.reshape(shape)
+        terms, _ = loss.terms(_margins(held_out.x, weights), held_out.label)
+        value = float(np.average(terms, weights=held_out.weight))
+        if value < best[0]:
+            best = (value, step, weights.copy())
+        elif step - best[1] >= settings.patience:
+            raise StopIteration
+
+    stopping = len(held_out.label) > 0
+    if stopping:
+        after_step(start.ravel())
+    # L-BFGS makes many short BLAS calls; more than one thread makes each of them slower.
+    with threadpool_limits(1, user_api="blas"):
+        last = minimize(
+            objective,
+            start.ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            callback=after_step if stopping else None,
+            options={"maxiter": settings.steps},
+        )
+    return best[2] if stopping else np.asarray(last.x).reshape(shape)
+
+
+def _margins(x: sparse.csr_matrix, weights: FloatArray) -> FloatArray:
+    return np.asarray(x @ weights[:-1] + weights[-1])
+
+
+def _bag(ids: NDArray[np.int32], values: FloatArray, width: int) -> sparse.csr_matrix:
+    """Row r has `values[r, j]` in column `ids[r, j]`; zeros are left out, repeats add up."""
+    used = values != 0
+    ends = np.concatenate(([0], np.cumsum(used.sum(axis=1))))
+    bag = sparse.csr_matrix((values[used], ids[used], ends), shape=(len(ids), width))
+    bag.sum_duplicates()
+    return bag

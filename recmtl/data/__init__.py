@@ -1,0 +1,1 @@
+"""Parquet logs into encoded columns and batches: the table, file and split side of recmtl."""

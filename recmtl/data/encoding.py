@@ -1,0 +1,76 @@
+"""What a model must know about encoded features: which columns exist and how many table rows.
+
+All single-valued categorical features and all lists share ONE embedding table. Row 0 is padding.
+Every vocabulary owns a contiguous block of rows, the first of which is its unknown id. The ids in
+an encoded log are global: the block's offset is already added.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from recmtl.errors import DataError
+
+__all__ = ["Encoding", "ListField", "NumericField"]
+
+
+@dataclass(frozen=True)
+class ListField:
+    """A list feature: `ids[:, first : first + length]`, padded on the right with row 0."""
+
+    name: str
+    first: int
+    length: int
+    pooling: str
+
+
+@dataclass(frozen=True)
+class NumericField:
+    """A numeric feature, stored as one float32 (NaN = missing).
+
+    `standard`: (x - mean) / std. `quantile`: u / bins. `piecewise`: u. Here u in [0, bins] is the
+    position of x among the fitted edges, linear between neighbouring edges.
+    """
+
+    name: str
+    encoding: str
+    bins: int
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The columns of an encoded log.
+
+    Attributes:
+        table_rows: rows of the one embedding table.
+        single: single-valued categorical features; feature i is column i of `ids`.
+        lists: list features, in the columns of `ids` after the single ones.
+        numeric: numeric features; feature i is column i of `numeric`.
+    """
+
+    table_rows: int
+    single: tuple[str, ...]
+    lists: tuple[ListField, ...]
+    numeric: tuple[NumericField, ...]
+
+    @property
+    def id_columns(self) -> int:
+        """Width I of `ids`: single features plus the padded list columns."""
+        return len(self.single) + sum(field.length for field in self.lists)
+
+    def to_json(self) -> str:
+        """This encoding as JSON text."""
+        return json.dumps(asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Encoding":
+        """Read what `to_json` wrote; raises `DataError` if the text is something else."""
+        try:
+            raw = json.loads(text)
+            return Encoding(
+                table_rows=int(raw["table_rows"]),
+                single=tuple(raw["single"]),
+                lists=tuple(ListField(**field) for field in raw["lists"]),
+                numeric=tuple(NumericField(**field) for field in raw["numeric"]),
+            )
+        except (KeyError, TypeError, ValueError) as fault:
+            raise DataError(f"not an encoding: {fault}; prepare the data again") from fault

@@ -1,0 +1,275 @@
+"""Parquet -> encoded log: split, fit on train rows, encode; all or nothing.
+
+Three streams over the data, each row group by row group: the split's own column where it needs
+one, then checks and fits, then encoding. The result is built beside `out` and moved there last.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recmtl.data.arrays import ArrayWriter, row_bytes
+from recmtl.data.encoder import Encoder
+from recmtl.data.files import content_hash
+from recmtl.data.fit import EncoderFit
+from recmtl.data.keys import category_keys, stable_hash
+from recmtl.data.labels import LabelFit, Labels
+from recmtl.data.leaks import leak_warnings
+from recmtl.data.log import EncodedLog, Split
+from recmtl.data.numeric import numbers
+from recmtl.data.reader import Log, LogBatch, open_log
+from recmtl.data.split import PARTS, Assign, plan_split
+from recmtl.errors import DataError
+from recmtl.schema import Schema, dump_schema, refuse_contradictions
+
+__all__ = ["Progress", "prepare"]
+
+FORMAT = 1
+Progress = Callable[[str, int, int], None]
+logger = logging.getLogger(__name__)
+
+
+def prepare(
+    data: str, schema: Schema, out: str | Path, *, progress: Progress | None = None
+) -> EncodedLog:
+    """Encode a log.
+
+    Args:
+        data: Parquet file, folder or glob.
+        schema: what its columns mean.
+        out: folder to write; if it holds the same data and schema already, it is reused.
+        progress: called with (stage, rows done, rows in all) after every batch.
+
+    Raises:
+        SchemaError: the schema contradicts itself.
+        DataError: the data is not what the schema says; nothing is left behind.
+    """
+    refuse_contradictions(schema)
+    out = Path(out)
+    log = open_log(str(data), schema.tables)
+    log.require(schema.columns())
+    prints = _fingerprints(log, schema)
+    if _holds(out, prints["fingerprint"]):
+        return EncodedLog.open(out)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with _write_faults_as_data_error(partial):
+            partial.mkdir(parents=True)
+            _build(log, schema, partial, prints, progress or _silent)
+            _move(partial, out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return EncodedLog.open(out)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def _fingerprints(log: Log, schema: Schema) -> dict[str, str]:
+    text = hashlib.blake2b(dump_schema(schema).encode(), digest_size=16).hexdigest()
+    paths = [*(file.path for file in log.files), *(table.path for table in log.tables)]
+    # Partition values are data that stands in folder names, so they count like bytes of a file.
+    parts = [f"{content_hash(path)}" for path in paths]
+    parts += [json.dumps(file.partition, sort_keys=True) for file in log.files]
+    whole = hashlib.blake2b("\n".join([str(FORMAT), text, *parts]).encode(), digest_size=16)
+    return {"fingerprint": whole.hexdigest(), "schema_fingerprint": text}
+
+
+def _holds(out: Path, fingerprint: str) -> bool:
+    """Whether `out` is this very log; raises if it holds something that may not be replaced."""
+    if not out.exists():
+        return False
+    if out.is_dir() and (out / "manifest.json").is_file():
+        return EncodedLog.open(out).manifest.get("fingerprint") == fingerprint
+    if out.is_dir() and not any(out.iterdir()):
+        return False
+    raise DataError(f"{out}: exists and is not an encoded log; choose another folder")
+
+
+def _build(
+    log: Log, schema: Schema, folder: Path, prints: dict[str, str], progress: Progress
+) -> None:
+    assign = plan_split(schema, log)
+    encoder, labels, counts = _fit(log, schema, assign, progress)
+    widths = {
+        "ids": encoder.encoding.id_columns,
+        "numeric": len(encoder.encoding.numeric),
+        "labels": len(schema.tasks),
+    }
+    _refuse_full_disk(folder, log.rows * row_bytes(widths))
+    (folder / "schema.yaml").write_text(dump_schema(schema), encoding="utf-8")
+    (folder / "encoding.json").write_text(encoder.encoding.to_json(), encoding="utf-8")
+    encoder.save(folder / "encoder")
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(ArrayWriter(folder / part, counts[i], widths))
+            for i, part in enumerate(PARTS)
+        ]
+        found = _encode(log, schema, assign, encoder, labels, writers, progress)
+    manifest: dict[str, Any] = {
+        "version": FORMAT,
+        **prints,
+        "data": {
+            "files": [str(file.path) for file in log.files],
+            "rows": [file.rows for file in log.files],
+            "sizes": [file.size for file in log.files],
+        },
+        "rows": dict(zip(PARTS, counts, strict=True)),
+        "tasks": {name: found.to_json() for name, found in labels.statistics.items()},
+        **found,
+        "warnings": list(_rare(found["positives"])),
+    }
+    _write_manifest(folder, manifest)
+    manifest["warnings"] += leak_warnings(schema, encoder.encoding, _train(folder))
+    for warning in manifest["warnings"]:
+        logger.warning(warning)
+    _write_manifest(folder, manifest)
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _fit(
+    log: Log, schema: Schema, assign: Assign, progress: Progress
+) -> tuple[Encoder, Labels, list[int]]:
+    """Check and fit in one stream; returns the encoder, the labels and the rows of each part."""
+    encoder_fit, label_fit = EncoderFit(schema), LabelFit(schema, log.data)
+    counts = np.zeros(len(PARTS), np.int64)
+    for batch in log.batches(schema.columns()):
+        parts = assign(batch)
+        counts += np.bincount(parts, minlength=len(PARTS))
+        train = parts == 0
+        encoder_fit.add(batch.columns, train, batch.place)
+        label_fit.add(batch.columns, train, batch.place)
+        progress("fit", batch.first + batch.rows, log.rows)
+    for part, count in zip(PARTS, counts, strict=True):
+        if count == 0:
+            raise DataError(f"{log.data}: no row falls into {part}; correct split in the schema")
+    return encoder_fit.finish(), label_fit.finish(), [int(count) for count in counts]
+
+
+def _encode(
+    log: Log,
+    schema: Schema,
+    assign: Assign,
+    encoder: Encoder,
+    labels: Labels,
+    writers: list[ArrayWriter],
+    progress: Progress,
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Write every row to its part.
+
+    Returns `unknown`, by part and feature how many values went to the unknown row (unseen, rarer
+    than `min_count`, or missing), and `positives`, by part and binary task.
+    """
+    owner, unknown_row = encoder.unknown_rows()
+    unknown = np.zeros((len(PARTS), len(unknown_row)), np.int64)
+    ones = np.zeros((len(PARTS), len(schema.tasks)), np.int64)
+    for batch in log.batches(schema.columns()):
+        parts = assign(batch)
+        encoded = encoder.encode(batch.columns, place=batch.place)
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "ids": encoded.ids,
+            "numeric": encoded.numeric,
+            "labels": labels.encode(batch.columns, batch.place),
+            "weight": _weights(schema, batch),
+            "group": _groups(schema, batch),
+            "row": np.arange(batch.first, batch.first + batch.rows),
+        }
+        for i, writer in enumerate(writers):
+            rows = np.flatnonzero(parts == i)
+            if len(rows):
+                chosen = {name: array[rows] for name, array in arrays.items()}
+                unknown[i] += (chosen["ids"] == unknown_row).sum(axis=0)
+                ones[i] += (chosen["labels"] == 1).sum(axis=0)
+                writer.append(chosen)
+        progress("encode", batch.first + batch.rows, log.rows)
+    binary = [task.kind == "binary" for task in schema.tasks]
+    names = [task.name for task in schema.tasks if task.kind == "binary"]
+    return {
+        "unknown": {part: _totals(owner, unknown[i]) for i, part in enumerate(PARTS)},
+        "positives": {part: _totals(names, ones[i][binary]) for i, part in enumerate(PARTS)},
+    }
+
+
+def _totals(owner: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, int]:
+    """Counts added up by the name that owns them."""
+    totals = dict.fromkeys(owner, 0)
+    for name, count in zip(owner, counts.tolist(), strict=True):
+        totals[name] += count
+    return totals
+
+
+def _weights(schema: Schema, batch: LogBatch) -> npt.NDArray[np.float64]:
+    column = schema.roles.sample_weight
+    if column is None:
+        return np.ones(batch.rows)
+    values = numbers(batch.columns.column(column), column, batch.place)
+    wrong = ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        fault = f"{int(wrong.sum())} sample weights are missing, infinite or negative"
+        raise batch.place.error(fault, "correct them, or drop sample_weight", column=column)
+    return values
+
+
+def _groups(schema: Schema, batch: LogBatch) -> npt.NDArray[np.int64]:
+    column = schema.roles.group
+    if column is None:
+        return np.zeros(batch.rows, np.int64)
+    keys = category_keys(batch.columns.column(column), column, batch.place)
+    return np.append(stable_hash(keys.values), np.uint64(0))[keys.codes].view(np.int64)
+
+
+def _train(folder: Path) -> Split:
+    return EncodedLog.open(folder).split("train")
+
+
+def _rare(positives: dict[str, dict[str, int]]) -> Iterator[str]:
+    for part in PARTS[1:]:
+        for task, count in positives[part].items():
+            if count == 0:
+                yield f"{part} has no positive row of task {task!r}: no AUC can be given"
+
+
+def _refuse_full_disk(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{folder}: the encoded log needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
+            "free; free some, or choose another folder"
+        )
+
+
+@contextmanager
+def _write_faults_as_data_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        remedy = "choose another folder"
+        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(f"{folder}: the disk is full; free some space, or {remedy}") from fault
+        raise DataError(f"{folder}: cannot be written ({fault}); {remedy}") from fault
+
+
+def _move(partial: Path, out: Path) -> None:
+    """Put `partial` in the place of `out`; an older encoded log there goes only when it has."""
+    old = out.with_name(out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        os.replace(out, old)
+    os.replace(partial, out)
+    shutil.rmtree(old, ignore_errors=True)

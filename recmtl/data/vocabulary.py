@@ -1,0 +1,154 @@
+"""Categories -> rows of the embedding table: by a fitted vocabulary or by hashing.
+
+A vocabulary owns rows `first .. first + rows`: the first is for unknown and missing values, known
+values follow by descending count, ties by value.
+"""
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recmtl.data.keys import AnyArray, Keys, KeyType, as_type, stable_hash
+from recmtl.data.places import Place
+
+__all__ = ["KeyIndex", "Vocabulary", "VocabularyFit"]
+
+
+class KeyIndex:
+    """Positions of known values: a dense array or a sorted one for int64, a dict for text."""
+
+    def __init__(self, values: AnyArray) -> None:
+        """Args: values: distinct canonical values; value i has position i."""
+        self._texts: dict[str, int] | None = None
+        if not pa.types.is_int64(values.type):
+            self._texts = {text: i for i, text in enumerate(values.to_pylist())}
+            return
+        known = values.to_numpy(zero_copy_only=False)
+        self._lowest = int(known.min()) if len(known) else 0
+        span = int(known.max()) - self._lowest + 1 if len(known) else 0
+        # A dense array answers in one read; worth its memory while it is not much longer than the
+        # vocabulary.
+        self._dense: npt.NDArray[np.int64] | None = None
+        if span <= 8 * len(known) + 65_536:
+            self._dense = np.full(span + 1, -1, np.int64)
+            self._dense[known - self._lowest] = np.arange(len(known))
+            return
+        self._order = np.argsort(known, kind="stable")
+        self._sorted = known[self._order]
+
+    def find(self, values: AnyArray) -> npt.NDArray[np.int64]:
+        """int64 [values]: the position of each value of the index's type, -1 where unknown."""
+        if self._texts is not None:
+            found = map(self._texts.get, values.to_pylist(), itertools.repeat(-1))
+            return np.fromiter(found, np.int64, len(values))
+        wanted = values.to_numpy(zero_copy_only=False)
+        if self._dense is not None:
+            last = len(self._dense) - 1
+            # Beyond both ends the last entry is read, which is always -1. Comparing before
+            # subtracting keeps far away values from wrapping round.
+            inside = (wanted >= self._lowest) & (wanted < self._lowest + last)
+            return self._dense[np.where(inside, wanted - self._lowest, last)]
+        at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
+        return np.where(self._sorted[at] == wanted, self._order[at], -1)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The block of table rows of one categorical feature.
+
+    Attributes:
+        name: the feature that owns it.
+        type: of the values on which it was fitted.
+        first: its first row in the table, which is the unknown row.
+        buckets: number of hash buckets, or None for a fitted vocabulary.
+        values: the known values in the order of their rows (empty when hashing).
+    """
+
+    name: str
+    type: KeyType
+    first: int
+    buckets: int | None
+    values: AnyArray
+    _index: KeyIndex = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Build the look-up."""
+        object.__setattr__(self, "_index", KeyIndex(self.values))
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table that it owns, with the unknown row."""
+        return 1 + (len(self.values) if self.buckets is None else self.buckets)
+
+    def rows_of(self, keys: Keys, column: str, place: Place) -> tuple[npt.NDArray[np.int32], int]:
+        """Table rows int32 [rows] of a column, and how many values were not missing yet unknown."""
+        values = as_type(keys.values, self.type, column, place)
+        if self.buckets is not None:
+            position = (stable_hash(values) % np.uint64(self.buckets)).astype(np.int64)
+        else:
+            position = self._index.find(values)
+        # Unknown is position -1, hence row `first`; the appended entry is read by code -1, missing.
+        table = np.append(position + (self.first + 1), self.first).astype(np.int32)
+        unknown = 0
+        if len(position) and position.min() < 0:
+            unknown = int(np.count_nonzero(np.append(position < 0, False)[keys.codes]))
+        return table[keys.codes], unknown
+
+
+class VocabularyFit:
+    """Counts the values of a column as it streams by; memory grows with distinct values only."""
+
+    def __init__(self, name: str, *, min_count: int, buckets: int | None) -> None:
+        """Args: as in the schema's `Categorical`."""
+        self.name = name
+        self.min_count = min_count
+        self.buckets = buckets
+        self.type: KeyType | None = None
+        self._counted: list[pa.Table] = []
+        self._pending = 0
+
+    def add(self, keys: Keys, column: str, place: Place) -> None:
+        """Count one batch."""
+        if self.type is None and len(keys.values):
+            self.type = keys.type
+        if self.type is None:
+            return
+        values = as_type(keys.values, self.type, column, place)
+        if self.buckets is not None:
+            return
+        counts = np.bincount(keys.codes + 1, minlength=len(values) + 1)[1:]
+        seen = np.flatnonzero(counts)
+        if len(seen) < len(values):
+            values, counts = values.take(pa.array(seen)), counts[seen]
+        self._counted.append(pa.table({"value": values, "count": counts}))
+        self._pending += len(seen)
+        if self._pending > max(250_000, 2 * self._counted[0].num_rows):
+            self._merge()
+
+    def _merge(self) -> pa.Table:
+        merged = pa.concat_tables(self._counted)
+        merged = merged.group_by("value").aggregate([("count", "sum")])
+        merged = merged.rename_columns(["value", "count"])
+        self._counted, self._pending = [merged], 0
+        return merged
+
+    def counts(self) -> dict[int | str, int]:
+        """How often each value was seen."""
+        if not self._counted:
+            return {}
+        table = self._merge()
+        return dict(zip(table["value"].to_pylist(), table["count"].to_pylist(), strict=True))
+
+    def finish(self, first: int) -> Vocabulary:
+        """The vocabulary of what was counted, with its block of rows at `first`."""
+        kind: KeyType = self.type or "int64"
+        values = pa.array([], pa.int64() if kind == "int64" else pa.large_string())
+        if self._counted:
+            table = self._merge()
+            table = table.filter(pa.compute.greater_equal(table["count"], self.min_count))
+            table = table.sort_by([("count", "descending"), ("value", "ascending")])
+            values = table["value"].combine_chunks()
+        return Vocabulary(self.name, kind, first, self.buckets, values)

@@ -1,0 +1,5 @@
+"""From a batch to the lanes that a grid reads."""
+
+from recmtl.encoders.tabular import TabularEncoder
+
+__all__ = ["TabularEncoder"]

@@ -1,0 +1,193 @@
+"""The negative-transfer verdict: did sharing help, hurt, or is neither proven?
+
+For each task the searched network is compared with a network trained for that task alone (and with
+LightGBM) on the task's primary metric, on the same test rows. The statistics, in plain words:
+
+- Gain = mean over seeds of the searched network's metric - mean over seeds of the opponent's, with
+  the sign turned where lower is better: a positive gain is always good.
+- Two things could have made the gain by luck: the test rows that happened to be drawn, and the
+  training seeds that happened to be used. Each gets a standard error.
+- Rows: a paired bootstrap. The test rows (whole groups where there is a group role, since rows of
+  one user or request are not independent) are drawn again with replacement, and both models are
+  measured on the same draw; the standard deviation of the gain over the draws is the error. What
+  makes both models good or bad together cancels.
+- Seeds: sqrt(s1^2/n1 + s2^2/n2) from the sample variances over the seeds of the two models.
+  A model with a single seed adds nothing here: its luck is unknown, not zero, and the report
+  says so.
+- The errors are independent, so they add in squares. Interval = gain +- q * error, where q is the
+  Student quantile with Welch and Satterthwaite's degrees of freedom (the rows' part, made of many
+  draws, counts as known exactly); with one seed each, q is the normal 1.96.
+- helped: the interval lies wholly above 0. hurt: wholly below. Otherwise: not proven.
+
+Each interval is for one task; among twenty tasks without any true difference, one verdict in one
+direction or the other is to be expected.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from recmtl.errors import DataError
+from recmtl.evaluate.bootstrap import paired_bootstrap, primary_measure
+from recmtl.evaluate.population import own_rows, scores_of, task_position
+from recmtl.evaluate.ranks import FloatArray
+from recmtl.evaluate.score import PRIMARY, check_scores
+from recmtl.schema import Task
+
+__all__ = ["FEWEST_OF_A_CLASS", "NOT_PROVEN", "Gain", "audit", "gain_of"]
+
+# Below this many rows of either class a bootstrap cannot know its own spread: no verdict.
+FEWEST_OF_A_CLASS = 10
+NOT_PROVEN = "not proven"
+
+SeedPredictions = Mapping[int, Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How far one model is ahead of another on one task; positive = ahead.
+
+    `low` and `high` bound the interval; `error_rows` and `error_seeds` are its two standard
+    errors; `seeds` counts the seeds of the model and of the opponent; `verdict` is `helped`,
+    `hurt` or `not proven`.
+    """
+
+    gain: float
+    low: float
+    high: float
+    error_rows: float
+    error_seeds: float
+    seeds: tuple[int, int]
+    verdict: str
+
+
+def audit(
+    predictions: Mapping[str, SeedPredictions],
+    labels: np.ndarray,
+    tasks: Sequence[Task],
+    *,
+    group: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+    subject: str = "searched",
+    opponents: Sequence[str] = ("single_task", "lightgbm"),
+    resamples: int = 200,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Judge `subject` against each opponent that was trained, task by task.
+
+    Args:
+        predictions: model -> seed -> scored column -> values [R], all on the same test rows.
+        labels: shape [R, T], NaN = not defined.
+        tasks: the schema's tasks.
+        group: integer codes [R]; whole groups are resampled. None: rows are resampled.
+        weight: row weights [R], used in every metric.
+        subject: the model that is judged.
+        opponents: the first one decides the verdict; those without predictions are passed over.
+        resamples: bootstrap draws.
+        confidence: of the interval, between 0 and 1.
+        seed: of the draws.
+
+    Returns:
+        task -> {metric, higher_is_better, confidence, resamples, unit, rows, verdict} and, for
+        each opponent present, the fields of `Gain` under its name. Without the first opponent the
+        verdict is `not proven`.
+
+    Raises:
+        DataError: `subject` has no predictions, or scores cannot be judged.
+    """
+    if not predictions.get(subject):
+        raise DataError(f"no predictions of {subject!r} to judge; found {', '.join(predictions)}")
+    unit = np.arange(len(labels)) if group is None else np.unique(group, return_inverse=True)[1]
+    weights = np.ones(len(labels)) if weight is None else np.asarray(weight, dtype=np.float64)
+    models = [subject, *(name for name in opponents if predictions.get(name))]
+    test = _TestRows(labels, tasks, unit, weights)
+    draw = partial(paired_bootstrap, resamples=resamples, seed=seed)
+    report: dict[str, dict[str, Any]] = {}
+    for task in tasks:
+        gains = _gains(test, task, {m: predictions[m] for m in models}, draw, confidence)
+        decisive = [gain.verdict for name, gain in gains.items() if name == opponents[0]]
+        report[task.name] = {
+            "metric": PRIMARY[task.kind].name,
+            "higher_is_better": PRIMARY[task.kind].higher_is_better,
+            "confidence": confidence,
+            "resamples": resamples,
+            "unit": "row" if group is None else "group",
+            "rows": int(own_rows(labels, tasks, task).sum()),
+            "verdict": decisive[0] if decisive else NOT_PROVEN,
+            **{name: asdict(gain) for name, gain in gains.items()},
+        }
+    return report
+
+
+def gain_of(ours: FloatArray, theirs: FloatArray, *, confidence: float) -> Gain:
+    """The gain and its interval from metric values in which higher is better.
+
+    Args:
+        ours: shape [1 + resamples, seeds]: row 0 on the rows as they are, then one row a draw.
+        theirs: the opponent's, [1 + resamples, its seeds], measured on the same draws.
+        confidence: of the interval.
+    """
+    difference = ours.mean(axis=1) - theirs.mean(axis=1)
+    gain, drawn = float(difference[0]), difference[1:][np.isfinite(difference[1:])]
+    # Draws without one of the classes have no value; were they many, the spread would lie.
+    known = len(drawn) > 1 and 2 * len(drawn) >= len(difference) - 1
+    error_rows = float(np.std(drawn, ddof=1)) if known else float("nan")
+    several = [m[0] for m in (ours, theirs) if m.shape[1] > 1]
+    parts = np.array([np.var(seeds, ddof=1) / len(seeds) for seeds in several])
+    error = float(np.sqrt(error_rows**2 + parts.sum()))
+    share = sum(p**2 / (len(seeds) - 1) for p, seeds in zip(parts, several, strict=True))
+    freedom = error**4 / share if share > 0 else np.inf
+    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
+    low, high = gain - half, gain + half
+    return Gain(
+        gain,
+        low,
+        high,
+        error_rows,
+        error_seeds=float(np.sqrt(parts.sum())),
+        seeds=(ours.shape[1], theirs.shape[1]),
+        verdict="helped" if low > 0 else "hurt" if high < 0 else NOT_PROVEN,
+    )
+
+
+@dataclass(frozen=True)
+class _TestRows:
+    labels: np.ndarray
+    tasks: Sequence[Task]
+    unit: NDArray[np.int64]
+    weights: FloatArray
+
+
+def _gains(
+    test: _TestRows,
+    task: Task,
+    models: Mapping[str, SeedPredictions],
+    draw: Callable[..., FloatArray],
+    confidence: float,
+) -> dict[str, Gain]:
+    """The first of `models` against each of the others, by the other's name."""
+    rows = own_rows(test.labels, test.tasks, task)
+    label = test.labels[rows, task_position(test.tasks, task.name)]
+    measures = []
+    for columns in (columns for seeds in models.values() for columns in seeds.values()):
+        scores = scores_of(columns, test.tasks, task)
+        check_scores(task.name, task.kind, scores, rows)
+        measures.append(primary_measure(task.kind, label, scores[rows]))
+    now = [measure(test.weights[rows]) for measure in measures]
+    values = np.vstack([now, draw(measures, test.unit, test.weights, rows=rows)])
+    values *= 1.0 if PRIMARY[task.kind].higher_is_better else -1.0
+    ends = np.cumsum([len(seeds) for seeds in models.values()])[:-1]
+    ours, *others = np.split(values, ends, axis=1)
+    gains = {
+        name: gain_of(ours, theirs, confidence=confidence)
+        for name, theirs in zip(list(models)[1:], others, strict=True)
+    }
+    if task.kind == "binary" and min(np.sum(label == 0), np.sum(label == 1)) < FEWEST_OF_A_CLASS:
+        return {name: replace(gain, verdict=NOT_PROVEN) for name, gain in gains.items()}
+    return gains

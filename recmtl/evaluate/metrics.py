@@ -1,0 +1,236 @@
+"""Exact metrics in vectorised numpy, with weights: a weight of 2 equals the row twice.
+
+All functions take one-dimensional arrays of equal length [R] and give one float. Where a metric
+is not defined (no rows, one class only, no spread) it is NaN, never an error and never a guess.
+"""
+
+import numpy as np
+
+from recmtl.evaluate.ranks import FloatArray, PairwiseOrder, product_sum, tie_blocks
+from recmtl.evaluate.reliability import reliability_curve
+
+__all__ = [
+    "accuracy",
+    "auc",
+    "calibration_ratio",
+    "ece",
+    "gauc",
+    "log_loss",
+    "mae",
+    "multiclass_auc",
+    "multiclass_log_loss",
+    "normalized_entropy",
+    "pr_auc",
+    "r2",
+    "rmse",
+    "spearman",
+]
+
+# Scores travel as float32, so a probability nearer to 0 or 1 than this cannot be told from it.
+SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
+
+
+def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Area under the ROC curve: P(score of a positive > score of a negative), a tie counts half.
+
+    Args:
+        labels: 0 or 1, shape [R].
+        scores: any real numbers, larger for likelier positives, shape [R].
+        weights: non-negative row weights, shape [R].
+
+    Returns:
+        The area, NaN if one class is absent.
+    """
+    return PairwiseOrder(labels, scores).auc(weights)
+
+
+def gauc(
+    labels: np.ndarray, scores: np.ndarray, group: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    """Grouped AUC: mean over groups of the AUC inside the group, weighted by the group's rows.
+
+    A group without both classes has no AUC and is left out of sum and weight. Cost: one sort of
+    all rows; it does not grow with the number of groups. Source: Zhu et al. 2017 (OCPC).
+
+    Args:
+        labels: 0 or 1, shape [R].
+        scores: shape [R].
+        group: integer code of the row's group (user, request), shape [R].
+        weights: row weights, shape [R]; a group then counts with the sum of its weights.
+
+    Returns:
+        The mean, NaN if no group has both classes.
+    """
+    if len(labels) == 0:
+        return float("nan")
+    order = np.lexsort((scores, group))
+    label, score, member = labels[order] == 1, scores[order], group[order]
+    weight = np.ones(len(order)) if weights is None else _float(weights)[order]
+    positive, negative = weight * label, weight * ~label
+    new_group = np.flatnonzero(np.r_[True, member[1:] != member[:-1]])
+    new_block = np.r_[True, (member[1:] != member[:-1]) | (score[1:] != score[:-1])]
+    block = np.flatnonzero(new_block)
+    block_positive = np.add.reduceat(positive, block)
+    block_negative = np.add.reduceat(negative, block)
+    below = np.cumsum(block_negative) - block_negative
+    first_block = (np.cumsum(new_block) - 1)[new_group]  # of each group
+    group_of_block = np.cumsum(np.isin(block, new_group, assume_unique=True)) - 1
+    wins = block_positive * (below - below[first_block][group_of_block] + 0.5 * block_negative)
+    group_wins = np.add.reduceat(wins, first_block)
+    pairs = np.add.reduceat(positive, new_group) * np.add.reduceat(negative, new_group)
+    rows = np.add.reduceat(weight, new_group)
+    both = pairs > 0
+    if not both.any():
+        return float("nan")
+    return float(np.average(group_wins[both] / pairs[both], weights=rows[both]))
+
+
+def pr_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Average precision: sum over thresholds of (recall gained) x (precision there).
+
+    The area under the precision-recall curve as a step function, without interpolation; rows with
+    equal scores enter together. NaN without a positive.
+    """
+    if not np.any(labels == 1):
+        return float("nan")
+    order, block = tie_blocks(-_float(scores))
+    weight = np.ones(len(order)) if weights is None else _float(weights)[order]
+    positive = np.add.reduceat(weight * (labels[order] == 1), block)
+    seen = np.cumsum(np.add.reduceat(weight, block))
+    total = positive.sum()
+    if total <= 0:
+        return float("nan")
+    precision = np.divide(np.cumsum(positive), seen, out=np.zeros_like(seen), where=seen > 0)
+    return float(np.sum(positive * precision) / total)
+
+
+def log_loss(labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean of -log(probability given to what happened), in nats; p is kept off 0 and 1."""
+    return _mean(log_loss_by_row(labels, p), weights)
+
+
+def log_loss_by_row(labels: np.ndarray, p: np.ndarray) -> FloatArray:
+    """The terms of `log_loss`, shape [R]; labels 0 or 1, `p` the probability of 1."""
+    p = np.clip(_float(p), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return np.asarray(np.where(labels == 1, -np.log(p), -np.log1p(-p)))
+
+
+def normalized_entropy(
+    labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    """Log loss over the log loss of always saying the base rate; 1 = no better than that.
+
+    NaN if one class is absent. Source: He et al. 2014, section 3.
+    """
+    base = _mean(_float(labels), weights)
+    if not 0 < base < 1:
+        return float("nan")
+    entropy = -(base * np.log(base) + (1 - base) * np.log1p(-base))
+    return log_loss(labels, p, weights) / float(entropy)
+
+
+def calibration_ratio(
+    labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    """Mean prediction over mean label: 1 = right on average, 2 = promises twice too much."""
+    happened = _mean(_float(labels), weights)
+    return _mean(_float(p), weights) / happened if happened > 0 else float("nan")
+
+
+def ece(
+    labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None, *, bins: int = 20
+) -> float:
+    """Expected calibration error: mean of |mean prediction - mean label| over equal-mass bins.
+
+    Rows are cut by rank of `p` into `bins` bins of equal weight (see `reliability_curve`); a bin
+    counts with its weight.
+    """
+    curve = reliability_curve(labels, p, weights, bins=bins)
+    return _mean(np.abs(curve.predicted - curve.observed), curve.weight)
+
+
+def multiclass_log_loss(
+    labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    """Mean of -log(probability of the true class), in nats.
+
+    Args:
+        labels: class indices, shape [R].
+        p: probabilities, shape [R, C].
+        weights: shape [R].
+    """
+    return _mean(multiclass_log_loss_by_row(labels, p), weights)
+
+
+def multiclass_log_loss_by_row(labels: np.ndarray, p: np.ndarray) -> FloatArray:
+    """The terms of `multiclass_log_loss`, shape [R]."""
+    true = _float(p)[np.arange(len(labels)), labels.astype(np.int64)]
+    return -np.log(np.clip(true, SMALLEST_PROBABILITY, 1.0))
+
+
+def accuracy(labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Share of rows [R] whose most probable class (first of equals, p [R, C]) is the true one."""
+    return _mean(_float(p.argmax(axis=1) == labels), weights)
+
+
+def multiclass_auc(labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Plain mean over classes of the AUC "this class against the rest".
+
+    Classes that do not occur among the rows have no AUC and are left out; NaN if none is left.
+    """
+    areas = [auc(labels == k, p[:, k], weights) for k in range(p.shape[1])]
+    defined = [area for area in areas if not np.isnan(area)]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
+def rmse(labels: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Root of the mean squared error, in the label's own unit."""
+    return float(np.sqrt(_mean((_float(values) - _float(labels)) ** 2, weights)))
+
+
+def mae(labels: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean absolute error, in the label's own unit."""
+    return _mean(np.abs(_float(values) - _float(labels)), weights)
+
+
+def r2(labels: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """1 - squared error / squared error of the mean label; NaN if the labels do not vary."""
+    label = _float(labels)
+    spread = _mean((label - _mean(label, weights)) ** 2, weights)
+    return 1 - rmse(labels, values, weights) ** 2 / spread if spread > 0 else float("nan")
+
+
+def spearman(labels: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Correlation of the ranks of labels and values, equal values sharing their mean rank.
+
+    NaN if either does not vary.
+    """
+    weight = np.ones(len(labels)) if weights is None else _float(weights)
+    x, y = (_middle_ranks(_float(v), weight) for v in (labels, values))
+    x, y = x - _mean(x, weight), y - _mean(y, weight)
+    scale = np.sqrt(_mean(x * x, weight) * _mean(y * y, weight))
+    return _mean(x * y, weight) / float(scale) if scale > 0 else float("nan")
+
+
+def _middle_ranks(values: FloatArray, weight: FloatArray) -> FloatArray:
+    if len(values) == 0:
+        return values
+    order, block = tie_blocks(values)
+    mass = np.add.reduceat(weight[order], block)
+    middle = np.cumsum(mass) - 0.5 * mass
+    ranks = np.empty_like(values)
+    ranks[order] = np.repeat(middle, np.diff(np.r_[block, len(values)]))
+    return ranks
+
+
+def _mean(values: FloatArray, weights: np.ndarray | None) -> float:
+    if len(values) == 0:
+        return float("nan")
+    if weights is None:
+        return float(values.mean())
+    total = float(np.sum(weights, dtype=np.float64))
+    return product_sum(values, _float(weights)) / total if total > 0 else float("nan")
+
+
+def _float(values: np.ndarray) -> FloatArray:
+    return np.asarray(values, dtype=np.float64)

@@ -1,0 +1,148 @@
+"""The results as plain text, for the end of a run and for logs: the verdict, and all models."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "LOWER_IS_BETTER",
+    "MISSING",
+    "better_worse",
+    "format_gain",
+    "format_metric",
+    "model_names",
+    "model_table",
+    "primary_of",
+    "verdict_table",
+    "words",
+]
+
+# In this order wherever models are listed; a model not named here comes after these.
+MODEL_ORDER = (
+    "searched",
+    "single_task",
+    "shared_bottom",
+    "mmoe",
+    "ple",
+    "full_grid",
+    "random_route",
+    "lightgbm",
+    "logistic",
+    "constant",
+)
+# Stands where there is no value.
+MISSING = "-"
+LOWER_IS_BETTER = frozenset({"rmse", "mae", "log_loss"})
+WORDS = {
+    "auc": "AUC",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "log_loss": "log loss",
+    "ece": "ECE",
+    "gauc": "grouped AUC",
+    "pr_auc": "PR AUC",
+    "r2": "R²",
+    "lightgbm": "LightGBM",
+    "mmoe": "MMoE",
+    "ple": "PLE",
+}
+
+
+def words(name: str) -> str:
+    """A metric's or model's name as people write it: `pr_auc` -> PR AUC, `mmoe` -> MMoE."""
+    if name.startswith("joint_"):
+        return f"joint {words(name.removeprefix('joint_'))}"
+    return WORDS.get(name, name.replace("_", " "))
+
+
+def model_names(results: Mapping[str, Any]) -> list[str]:
+    """All models for which results hold a metric of some task, in the order of `MODEL_ORDER`."""
+    found = dict.fromkeys(
+        name for entry in results["tasks"].values() for name in entry if name != "verdict"
+    )
+    known = [name for name in MODEL_ORDER if name in found]
+    return known + [name for name in found if name not in MODEL_ORDER]
+
+
+def primary_of(results: Mapping[str, Any], task: str) -> str:
+    """The task's primary metric: as audited, else the first of auc, rmse, log_loss it has."""
+    verdict = results.get("verdicts", {}).get(task)
+    if verdict:
+        return str(verdict["metric"])
+    metrics = {m for name, e in results["tasks"][task].items() if name != "verdict" for m in e}
+    if "rmse" in metrics:
+        return "rmse"
+    return "log_loss" if "accuracy" in metrics else "auc"
+
+
+def format_metric(summary: Mapping[str, Any] | None) -> str:
+    """`0.7312 ± 0.0008`; without the spread for one seed, a dash where there is no value."""
+    if not summary or summary.get("mean") is None:
+        return MISSING
+    spread = f" ± {_number(summary['std'])}" if summary.get("seeds", 0) > 1 else ""
+    return f"{_number(summary['mean'])}{spread}"
+
+
+def format_gain(gain: Mapping[str, Any] | None) -> str:
+    """`+0.0061 (+0.0020 to +0.0102)`; a dash where there is no opponent or no value."""
+    if not gain or gain.get("gain") is None:
+        return MISSING
+    if gain.get("low") is None or gain.get("high") is None:
+        return f"{_number(gain['gain'], '+')} (no interval)"
+    low, high = (_number(gain[end], "+") for end in ("low", "high"))
+    return f"{_number(gain['gain'], '+')} ({low} to {high})"
+
+
+def better_worse(gain: Mapping[str, Any] | None) -> str:
+    """A gain's verdict as a comparison: `better`, `worse`, `no proven difference`, or a dash."""
+    if not gain or gain.get("gain") is None:
+        return MISSING
+    comparison = {"helped": "better", "hurt": "worse"}
+    return comparison.get(gain["verdict"], "no proven difference")
+
+
+def verdict_table(results: Mapping[str, Any]) -> str:
+    """One row a task: primary metric of single task, LightGBM and searched, gain and verdict."""
+    header = ["task", "metric", "single task", "LightGBM", "searched", "gain", "verdict"]
+    rows = []
+    for task, entry in results["tasks"].items():
+        metric = primary_of(results, task)
+        verdict = results.get("verdicts", {}).get(task, {})
+        values = [
+            format_metric(entry.get(model, {}).get(metric))
+            for model in ("single_task", "lightgbm", "searched")
+        ]
+        gain = format_gain(verdict.get("single_task"))
+        rows.append([task, metric, *values, gain, entry.get("verdict", MISSING)])
+    return _table(header, rows)
+
+
+def model_table(results: Mapping[str, Any]) -> str:
+    """One row a model, one column a task: the primary metric as mean ± std over seeds."""
+    tasks = list(results["tasks"])
+    header = ["model", *(f"{task} ({primary_of(results, task)})" for task in tasks)]
+    rows = [
+        [
+            model,
+            *(
+                format_metric(results["tasks"][t].get(model, {}).get(primary_of(results, t)))
+                for t in tasks
+            ),
+        ]
+        for model in model_names(results)
+    ]
+    return _table(header, rows)
+
+
+def _number(value: float, sign: str = "") -> str:
+    size = abs(value)
+    digits = 4 if size < 10 else 2 if size < 1000 else 0
+    return f"{value:{sign}.{digits}f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,53 @@
+"""The sharing core: layouts, gates, experts, routes, pruning and cost; torch only.
+
+A grid is a stack of layers. A layer reads S lanes (running representations, `[B, S, *F]`),
+applies experts to lanes, and writes K lanes:
+
+    lane'[b,k] = run[b,k] * sum_a gate[b,k,a] * expert_a(lane[b, read_a])
+               + (1 - run[b,k]) * shortcut(lane[b,k])
+
+>>> import torch
+>>> from recmtl.grid import Routes, SharingGrid, mmoe, prune_grid
+>>> grid = SharingGrid(mmoe(2, experts=4, widths=(8, 4)), input_width=6)
+>>> grid(torch.zeros(3, 1, 6)).shape
+torch.Size([3, 2, 4])
+"""
+
+from recmtl.grid.catalog import mmoe, ple, recmtl_grid, shared_bottom, single_task
+from recmtl.grid.cost import Cost, expected_multiply_adds, full_multiply_adds, layout_cost
+from recmtl.grid.draw import draw_svg, draw_text
+from recmtl.grid.layout import INPUT, Layer, Layout
+from recmtl.grid.network import SharingGrid
+from recmtl.grid.prune import Pruned, prune, prune_grid
+from recmtl.grid.routes import Decision, LayerRoutes, Routes, conjunction, full_decision
+from recmtl.grid.use import expert_names, expert_use, reachable_experts, shared_experts
+
+__all__ = [
+    "INPUT",
+    "Cost",
+    "Decision",
+    "Layer",
+    "LayerRoutes",
+    "Layout",
+    "Pruned",
+    "Routes",
+    "SharingGrid",
+    "conjunction",
+    "draw_svg",
+    "draw_text",
+    "expected_multiply_adds",
+    "expert_names",
+    "expert_use",
+    "full_decision",
+    "full_multiply_adds",
+    "layout_cost",
+    "mmoe",
+    "ple",
+    "prune",
+    "prune_grid",
+    "reachable_experts",
+    "recmtl_grid",
+    "shared_bottom",
+    "shared_experts",
+    "single_task",
+]

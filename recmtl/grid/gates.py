@@ -1,0 +1,104 @@
+"""How much each kept edge weighs: a softmax of a query, a free scalar, or one.
+
+The mask stands inside the softmax, so that a pruned network computes exactly what the masked
+network computed: dropping an edge renormalises the survivors.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from recmtl.grid.layout import INPUT, Layer
+from recmtl.grid.routes import Decision
+
+__all__ = ["ConstantGate", "ScalarGate", "SoftmaxGate", "make_gate"]
+
+
+class SoftmaxGate(nn.Module):
+    """`gate[b,k,:] = softmax(z[b,k,:] + log keep[k,:])`, z a linear map of the lane's query.
+
+    A lane with one edge needs no weights: its gate is 1. Logits exist only for edges of the
+    layout; each query source is one product for all the lanes that may look at it.
+    """
+
+    def __init__(self, layer: Layer, *, lane_width: int, input_width: int) -> None:
+        super().__init__()
+        self.num_lanes, self.num_applications = layer.num_lanes, len(layer.applications)
+        num_queries = max(map(len, layer.queries))
+        slots: dict[int, list[tuple[int, int, int]]] = {}
+        for lane, (edges, sources) in enumerate(zip(layer.edges, layer.queries, strict=True)):
+            for number, source in enumerate(sources if len(edges) > 1 else ()):
+                slots.setdefault(source, []).extend((number, lane, a) for a in edges)
+        self.slots = slots
+        self.sources = sorted(slots)
+        self.linears = nn.ModuleList()
+        # Position 0 of the concatenated logits is a constant zero, for edges without a logit.
+        where = torch.zeros(num_queries, self.num_lanes, self.num_applications, dtype=torch.long)
+        position = 1
+        for source in self.sources:
+            linear = nn.Linear(input_width if source == INPUT else lane_width, len(slots[source]))
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+            self.linears.append(linear)
+            for slot in slots[source]:
+                where[slot] = position
+                position += 1
+        self.register_buffer("where", where, persistent=False)
+
+    def forward(self, lanes: Tensor, source: Tensor, decision: Decision) -> Tensor:
+        """Weights `[B or 1, K, A]` of lanes `[B, S, D]` and the grid's input `[B, D_in]`."""
+        keep = decision.keep
+        if not self.sources:
+            return (keep / keep.sum(-1, keepdim=True).clamp_min(1e-12)).unsqueeze(0)
+        logits = [source.new_zeros(len(source), 1)]
+        for name, linear in zip(self.sources, self.linears, strict=True):
+            logits.append(linear(source if name == INPUT else lanes[:, name]))
+        where: Tensor = self.get_buffer("where")
+        flat = torch.cat(logits, 1).index_select(1, where.flatten())
+        z = flat.view(len(source), *where.shape)
+        if where.shape[0] > 1:
+            z = (z * decision.query.t().unsqueeze(-1)).sum(1)
+        else:
+            z = z.squeeze(1)
+        peak = z.masked_fill(keep == 0, -torch.inf).amax(-1, keepdim=True).detach()
+        # keep * exp(z) / sum is softmax(z + log keep) with a finite gradient where keep is 0.
+        weights = keep * torch.exp((z - peak.clamp_min(-1e30)).clamp_max(40.0))
+        return weights / weights.sum(-1, keepdim=True).clamp_min(1e-30)
+
+
+    def row(self, source: int, lane: int, application: int) -> int:
+        """The row of the source's product that makes the logit of (lane, application)."""
+        places = [slot[1:] for slot in self.slots[source]]
+        return places.index((lane, application))
+
+
+class ScalarGate(nn.Module):
+    """`gate[k,a] = keep[k,a] * scalar[k,a]`: cross-stitch and SNR, with free scalars.
+
+    The scalars start at one over the number of edges of their lane.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        scalar = torch.zeros(layer.num_lanes, len(layer.applications))
+        for lane, edges in enumerate(layer.edges):
+            scalar[lane, list(edges)] = 1.0 / max(1, len(edges))
+        self.scalar = nn.Parameter(scalar)
+
+    def forward(self, lanes: Tensor, source: Tensor, decision: Decision) -> Tensor:
+        """Weights `[1, K, A]`; the lanes and the input do not matter."""
+        return (decision.keep * self.scalar).unsqueeze(0)
+
+
+class ConstantGate(nn.Module):
+    """`gate[k,a] = keep[k,a]`: single task, shared bottom, trees, AdaShare."""
+
+    def forward(self, lanes: Tensor, source: Tensor, decision: Decision) -> Tensor:
+        """Weights `[1, K, A]`; the lanes and the input do not matter."""
+        return decision.keep.unsqueeze(0)
+
+
+def make_gate(layer: Layer, *, lane_width: int, input_width: int) -> nn.Module:
+    """The gate module that a layer's `gate` names."""
+    if layer.gate == "softmax":
+        return SoftmaxGate(layer, lane_width=lane_width, input_width=input_width)
+    return ScalarGate(layer) if layer.gate == "scalar" else ConstantGate()

@@ -1,0 +1,169 @@
+"""From a frozen route to a smaller network that computes the same outputs.
+
+Edges that the route drops, lanes that nobody reads, experts that no lane listens to and gates
+with one edge left are removed from the layout itself; lanes that provably compute the same thing
+(skips and branches that coincide for several tasks) are computed once.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from recmtl.grid.gates import ScalarGate, SoftmaxGate
+from recmtl.grid.layout import INPUT, Layer, Layout
+from recmtl.grid.network import SharingGrid
+from recmtl.grid.routes import LayerRoutes, Routes
+
+__all__ = ["Pruned", "prune", "prune_grid"]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned layout, and where its lanes and applications stood in the one it came from.
+
+    Attributes:
+        layout: the smaller layout.
+        lanes: for each layer the old numbers of the lanes that stay.
+        applications: for each layer the old numbers of the applications that stay.
+    """
+
+    layout: Layout
+    lanes: tuple[tuple[int, ...], ...]
+    applications: tuple[tuple[int, ...], ...]
+
+
+def prune(layout: Layout, routes: Routes) -> Pruned:
+    """The smallest layout that computes what `layout` computes under `routes`."""
+    layers = [_restrict(layer, r) for layer, r in zip(layout.layers, routes.layers, strict=True)]
+    layers, readout = _merge(layers, layout.readout)
+    live_lanes: list[list[int]] = []
+    live_applications: list[list[int]] = []
+    needed = set(readout)
+    for layer in reversed(layers):
+        live_lanes.insert(0, sorted(needed))
+        live = {a for lane in needed for a in layer.edges[lane]}
+        live_applications.insert(0, sorted(live))
+        needed = _read_by(layer, needed, live)
+    below = list(range(layout.input_lanes))
+    small = []
+    for layer, lanes, applications in zip(layers, live_lanes, live_applications, strict=True):
+        small.append(_renumber(layer, lanes, applications, below))
+        below = lanes
+    result = replace(
+        layout, layers=tuple(small), readout=tuple(below.index(lane) for lane in readout)
+    )
+    return Pruned(result, tuple(map(tuple, live_lanes)), tuple(map(tuple, live_applications)))
+
+
+def prune_grid(grid: SharingGrid, routes: Routes) -> SharingGrid:
+    """A network of the pruned layout with the weights of `grid`; its outputs equal the masked ones."""
+    pruned = prune(grid.layout, routes)
+    small = SharingGrid(pruned.layout, input_width=grid.input_width, dropout=grid.dropout)
+    small = small.to(next(grid.parameters()))
+    with torch.no_grad():
+        for depth in range(len(small.layers)):
+            _copy_experts(grid, small, depth, pruned)
+            _copy_gate(grid, small, depth, pruned, routes)
+    return small.train(grid.training)
+
+
+def _restrict(layer: Layer, routes: LayerRoutes) -> Layer:
+    edges, shortcut = [], []
+    for kept, run, source in zip(routes.edges, routes.run, layer.shortcut, strict=True):
+        runs = run or source is None
+        edges.append(tuple(kept) if runs else ())
+        shortcut.append(None if runs else source)
+    queries = tuple((query,) for query in routes.queries)
+    return replace(
+        layer, edges=tuple(edges), shortcut=tuple(shortcut), queries=queries, searched=False
+    )
+
+
+def _merge(layers: list[Layer], readout: tuple[int, ...]) -> tuple[list[Layer], tuple[int, ...]]:
+    """Point every reader of a duplicate lane or application at the first of its kind."""
+    same: dict[int, int] = {}
+    merged = []
+    for layer in layers:
+        reads = tuple((e, same.get(lane, lane)) for e, lane in layer.applications)
+        first: dict[tuple[int, int], int] = {}
+        twin = [first.setdefault(read, a) for a, read in enumerate(reads)]
+        edges = tuple(_unless_doubled(lane, twin) for lane in layer.edges)
+        shortcut = tuple(None if s is None else same.get(s, s) for s in layer.shortcut)
+        queries = tuple(tuple(same.get(q, q) for q in sources) for sources in layer.queries)
+        merged.append(
+            replace(layer, applications=reads, edges=edges, shortcut=shortcut, queries=queries)
+        )
+        same = _twin_lanes(merged[-1])
+    return merged, tuple(same.get(lane, lane) for lane in readout)
+
+
+def _unless_doubled(edges: tuple[int, ...], twin: list[int]) -> tuple[int, ...]:
+    moved = tuple(twin[a] for a in edges)
+    return moved if len(set(moved)) == len(moved) else edges
+
+
+def _twin_lanes(layer: Layer) -> dict[int, int]:
+    first: dict[tuple[object, ...], int] = {}
+    same = {}
+    for lane, edges in enumerate(layer.edges):
+        fixed = layer.gate == "one" or (layer.gate == "softmax" and len(edges) <= 1)
+        key = (edges, layer.shortcut[lane]) if fixed else ("own", lane)
+        same[lane] = first.setdefault(key, lane)
+    return same
+
+
+def _read_by(layer: Layer, lanes: set[int], applications: set[int]) -> set[int]:
+    read = {layer.applications[a][1] for a in applications}
+    for lane in lanes:
+        shortcut = layer.shortcut[lane]
+        read |= {shortcut} if shortcut is not None else set()
+        if layer.gate == "softmax" and len(layer.edges[lane]) > 1:
+            read |= {q for q in layer.queries[lane] if q != INPUT}
+    return read
+
+
+def _renumber(
+    layer: Layer, lanes: list[int], applications: list[int], below: list[int]
+) -> Layer:
+    experts = sorted({layer.applications[a][0] for a in applications})
+    reads = [layer.applications[a] for a in applications]
+    gated = [layer.gate == "softmax" and len(layer.edges[lane]) > 1 for lane in lanes]
+    queries = tuple(
+        tuple(q if q == INPUT else below.index(q) for q in layer.queries[lane]) if gate else (INPUT,)
+        for lane, gate in zip(lanes, gated, strict=True)
+    )
+    shortcuts = [layer.shortcut[lane] for lane in lanes]
+    return replace(
+        layer,
+        applications=tuple((experts.index(e), below.index(lane)) for e, lane in reads),
+        edges=tuple(tuple(applications.index(a) for a in layer.edges[lane]) for lane in lanes),
+        queries=queries,
+        shortcut=tuple(None if s is None else below.index(s) for s in shortcuts),
+        gate="one" if layer.gate == "softmax" and not any(gated) else layer.gate,
+    )
+
+
+def _copy_experts(grid: SharingGrid, small: SharingGrid, depth: int, pruned: Pruned) -> None:
+    applications = grid.layout.layers[depth].applications
+    kept = sorted({applications[a][0] for a in pruned.applications[depth]})
+    for name, parameter in small.layers[depth].experts.named_parameters():
+        parameter.copy_(grid.layers[depth].experts.get_parameter(name)[kept])
+
+
+def _copy_gate(
+    grid: SharingGrid, small: SharingGrid, depth: int, pruned: Pruned, routes: Routes
+) -> None:
+    old, new = grid.layers[depth].gate, small.layers[depth].gate
+    lanes, applications = pruned.lanes[depth], pruned.applications[depth]
+    if isinstance(new, ScalarGate):
+        new.scalar.copy_(old.scalar[list(lanes)][:, list(applications)])
+    if not isinstance(new, SoftmaxGate):
+        return
+    for source, linear in zip(new.sources, new.linears, strict=True):
+        for row, (_, lane, a) in enumerate(new.slots[source]):
+            # The lane that the old gate looked at may since have been merged into its twin.
+            name = routes.layers[depth].queries[lanes[lane]]
+            parent = old.linears[old.sources.index(name)]
+            number = old.row(name, lanes[lane], applications[a])
+            linear.weight[row] = parent.weight[number]
+            linear.bias[row] = parent.bias[number]

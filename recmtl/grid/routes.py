@@ -1,0 +1,124 @@
+"""The frozen result of a search: which edges stay, what each gate looks at, who is skipped."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import and_
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recmtl.grid.layout import Layer, Layout
+
+__all__ = ["Decision", "LayerRoutes", "Routes", "conjunction", "full_decision"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a policy says about one layer, relaxed or hard; every entry lies in 0..1.
+
+    Attributes:
+        keep: `[K, A]`, which edges stay; zero where the layout has no edge.
+        query: `[K, Q]`, weights over each lane's query sources, summing to 1 (padded with zeros).
+        run: `[1 or B, K]`, whether a lane runs; ignored on lanes without a shortcut.
+    """
+
+    keep: Tensor
+    query: Tensor
+    run: Tensor
+
+    def __and__(self, other: "Decision") -> "Decision":
+        """Both policies at once: their keeps, queries and runs are multiplied."""
+        return Decision(self.keep * other.keep, self.query * other.query, self.run * other.run)
+
+
+@dataclass(frozen=True)
+class LayerRoutes:
+    """One layer of a route: kept edges, chosen query source and run or skip, for each lane."""
+
+    edges: tuple[tuple[int, ...], ...]
+    queries: tuple[int, ...]
+    run: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Routes:
+    """A static route through a layout, one `LayerRoutes` a layer."""
+
+    layers: tuple[LayerRoutes, ...]
+
+    @classmethod
+    def full(cls, layout: Layout) -> "Routes":
+        """Every edge kept, every lane run, the first query source of each lane."""
+        return cls(
+            tuple(
+                LayerRoutes(
+                    layer.edges,
+                    tuple(sources[0] for sources in layer.queries),
+                    tuple(bool(edges) for edges in layer.edges),
+                )
+                for layer in layout.layers
+            )
+        )
+
+    @classmethod
+    def of(cls, layout: Layout, decisions: Sequence[Decision]) -> "Routes":
+        """The route that hard decisions (0 or 1 everywhere) describe."""
+        layers = []
+        for layer, decision in zip(layout.layers, decisions, strict=True):
+            run = (decision.run[0] > 0.5).tolist()
+            keep = decision.keep > 0.5
+            edges = [tuple(a for a in e if keep[k, a]) for k, e in enumerate(layer.edges)]
+            chosen = decision.query.argmax(-1).tolist()
+            queries = [sources[q] for sources, q in zip(layer.queries, chosen, strict=True)]
+            layers.append(LayerRoutes(tuple(edges), tuple(queries), tuple(run)))
+        return cls(tuple(layers))
+
+    def decisions(self, layout: Layout) -> list[Decision]:
+        """The hard `Decision` of each layer, for a network of the given layout."""
+        decisions = []
+        for layer, routes in zip(layout.layers, self.layers, strict=True):
+            full = full_decision(layer)
+            keep = torch.zeros_like(full.keep)
+            query = torch.zeros_like(full.query)
+            for lane, edges in enumerate(routes.edges):
+                keep[lane, list(edges)] = 1.0
+                query[lane, layer.queries[lane].index(routes.queries[lane])] = 1.0
+            run = torch.tensor([routes.run], dtype=torch.float32)
+            decisions.append(Decision(keep, query, run))
+        return decisions
+
+    def to_json(self) -> dict[str, Any]:
+        """The route as JSON data; `from_json` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Routes":
+        """Rebuild a route from `to_json` data."""
+        return cls(
+            tuple(
+                LayerRoutes(
+                    tuple(tuple(edges) for edges in layer["edges"]),
+                    tuple(layer["queries"]),
+                    tuple(layer["run"]),
+                )
+                for layer in data["layers"]
+            )
+        )
+
+
+def full_decision(layer: Layer) -> Decision:
+    """Keep every edge of a layer, run every lane, look at each lane's first query source."""
+    keep = torch.zeros(layer.num_lanes, len(layer.applications))
+    for lane, edges in enumerate(layer.edges):
+        keep[lane, list(edges)] = 1.0
+    query = torch.zeros(layer.num_lanes, max(map(len, layer.queries)))
+    query[:, 0] = 1.0
+    run = torch.tensor([[float(bool(edges)) for edges in layer.edges]])
+    return Decision(keep, query, run)
+
+
+def conjunction(policies: Sequence[Sequence[Decision]]) -> list[Decision]:
+    """Combine several policies' decisions, layer by layer."""
+    return [reduce(and_, layer) for layer in zip(*policies, strict=True)]

@@ -1,0 +1,1 @@
+"""The main job: prepare, search, train, evaluate, bundle, score, rank, report; all tracked."""

@@ -1,0 +1,87 @@
+"""The command line that every step of the job shares."""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from recmtl.data.simulate import simulate
+from recmtl.errors import ConfigError, RecmtlError
+from recmtl.job.console import watching
+from recmtl.job.steps import Job
+from recmtl.strict import load
+from recmtl.tracking import Run, Tracker
+from recmtl.train.config import Config
+
+__all__ = ["load_config", "run_step"]
+
+ROOT = Path(__file__).parents[2]
+SIMULATED = ROOT / "datasets" / "simulated" / "schema.yaml"
+SIMULATED_CONFIG = ROOT / "pipelines" / "configs" / "simulated" / "recmtl.yaml"
+SIMULATED_ROWS = 200_000
+
+
+def run_step(
+    name: str,
+    step: Callable[[Job, Run], None],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Run one step with the common options; returns 0, or 2 after a one-line error.
+
+    Without `--data` the job runs on a simulated log, written to the output folder.
+    """
+    options = _parse(name, arguments)
+    console = Console(stderr=True)
+    try:
+        with _open(options, console) as job, job.tracker.run(name) as run:
+            run.log_params({"data": job.data, "schema": str(job.schema), "out": str(job.out)})
+            run.log_params({"config": asdict(job.config)})
+            run.log_environment()
+            step(job, run)
+    except RecmtlError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    return 0
+
+
+def load_config(path: Path | None) -> Config:
+    """Read a configuration, or take the defaults; unknown keys are errors, all at once."""
+    if path is None:
+        return Config()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; give a YAML file") from None
+    return load(Config, text, source=path.name, error=ConfigError)
+
+
+def _parse(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=f"recmtl: {name}")
+    parser.add_argument("--data", default="", help="Parquet file, folder or glob; simulated if empty")
+    parser.add_argument("--schema", default="", help="schema YAML of the data")
+    parser.add_argument("--config", default="", help="YAML of sizes, search, training, evidence")
+    parser.add_argument("--out", default="", help="output folder; runs/<utc time> if empty")
+    return parser.parse_args(arguments)
+
+
+@contextmanager
+def _open(options: argparse.Namespace, console: Console) -> Iterator[Job]:
+    if bool(options.data) != bool(options.schema):
+        raise ConfigError("give --data and --schema together, or neither for the simulated log")
+    out = Path(options.out or f"runs/{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    given = options.config or ("" if options.data else str(SIMULATED_CONFIG))
+    config = load_config(Path(given) if given else None)
+    data, schema = options.data, Path(options.schema)
+    if not data:
+        log = out / "simulated.parquet"
+        if not log.exists():
+            out.mkdir(parents=True, exist_ok=True)
+            simulate(log, SIMULATED_ROWS, seed=config.seed)
+        data, schema = str(log), SIMULATED
+    with watching(console) as watch:
+        yield Job(data, schema, out, config, Tracker(), watch, console)
+

@@ -1,0 +1,174 @@
+"""The steps of the main job, each a function of one output folder.
+
+    prepare    log/         the encoded log
+    search     search/      routes of each seed; routes.json is that of the bundle
+    train      models/searched/, bundle/
+    evaluate   models/, results.json, report.html
+    score      scored/      every input row with its scores, ranking.parquet
+
+A step reads what earlier steps left in the folder and does what is missing.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from recmtl.data.feed import batches
+from recmtl.data.log import EncodedLog
+from recmtl.data.prepare import prepare
+from recmtl.data.reader import open_log
+from recmtl.data.simulate import truth_path
+from recmtl.evaluate import ExpertUse, ReportInput, write_report
+from recmtl.grid import draw_svg, draw_text, expert_names, expert_use
+from recmtl.job.outcome import Models, all_trained, outcome, reliability
+from recmtl.job.study import Study
+from recmtl.model import Model, load_model
+from recmtl.schema import load_schema
+from recmtl.serve import Ranker, Scorer
+from recmtl.serve.bundle import save_bundle
+from recmtl.serve.parquet import score_parquet
+from recmtl.tracking import Run, Tracker
+from recmtl.train.config import Config
+from recmtl.train.loop import Watch
+from recmtl.train.material import Material
+
+__all__ = ["Job"]
+
+RANKED_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the job: its input, its output folder, its settings and its tracking."""
+
+    data: str
+    schema: Path
+    out: Path
+    config: Config
+    tracker: Tracker
+    watch: Watch
+    console: Console
+
+    def prepare(self, run: Run) -> EncodedLog:
+        """Encode the log, or find it encoded already."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(self.config.threads or os.cpu_count() or 1)
+
+        def progress(stage: str, done: int, total: int) -> None:
+            self.watch(f"prepare: {stage}", done, total, None)
+
+        log = prepare(self.data, load_schema(self.schema), self.out / "log", progress=progress)
+        run.log_data(fingerprint=log.fingerprint, schema=self.schema)
+        for warning in log.manifest["warnings"]:
+            self.console.print(f"warning: {warning}", style="yellow", markup=False)
+        return log
+
+    def search(self, log: EncodedLog) -> Study:
+        """Search the routes of every seed that the verdict rests on."""
+        study = self._study(log)
+        for seed in self._seeds():
+            study.found(seed)
+        return study
+
+    def train(self, log: EncodedLog, run: Run) -> Study:
+        """Train the searched networks; the one with the best validation score is drawn."""
+        study = self.search(log)
+        seed = self._best_seed(study)
+        model = self._model(seed)
+        tasks = tuple(task.name for task in study.material.tasks)
+        self._write("routes.json", json.dumps(study.found(seed).routes.to_json(), indent=1))
+        self._write("routes.svg", draw_svg(model.grid.layout, tasks))
+        self._write("routes.txt", draw_text(model.grid.layout, tasks) + "\n")
+        run.log_file(self.out / "routes.svg")
+        run.log_file(self.out / "routes.json")
+        return study
+
+    def evaluate(self, log: EncodedLog, run: Run) -> dict[str, Any]:
+        """Train all controls, judge, write results, report and bundle."""
+        study = self.train(log, run)
+        models = all_trained(study)
+        fingerprint, truth = log.fingerprint, truth_path(self.data)
+        results = outcome(study, models, fingerprint=fingerprint, truth=truth)
+        self._write("results.json", json.dumps(results, indent=1, allow_nan=False))
+        self._report(log, study, models, results)
+        self._bundle(log, results, self._best_seed(study))
+        for name in ("results.json", "report.html"):
+            run.log_file(self.out / name)
+        return results
+
+    def score(self) -> None:
+        """Score the whole input with the bundle and rank the first groups."""
+        scorer = Scorer.load(self.out / "bundle")
+        roles = load_schema(self.schema).roles
+        keep = [c for c in (roles.row_id, roles.group, roles.time) if c is not None]
+        shutil.rmtree(self.out / "scored", ignore_errors=True)
+        score_parquet(scorer, self.data, self.out / "scored", keep=keep)
+        head = self._first_rows([*scorer.input_columns, *keep], RANKED_ROWS)
+        ranker = Ranker.load(self.out / "bundle")
+        by = self.config.rank_by or _first_probability(scorer.columns)
+        ranked = ranker.rank(head, by=by, group=roles.group, k=20)
+        import pyarrow.parquet as pq
+
+        pq.write_table(ranked, self.out / "ranking.parquet")
+
+    def _study(self, log: EncodedLog) -> Study:
+        torch.set_num_threads(self.config.threads or os.cpu_count() or 1)
+        return Study(self.out, Material.of(log), self.config, self.tracker, self.watch)
+
+    def _seeds(self) -> range:
+        return range(self.config.seed, self.config.seed + self.config.evidence.seeds)
+
+    def _best_seed(self, study: Study) -> int:
+        scores = {seed: study.trained("searched", seed).validation_score for seed in self._seeds()}
+        return max(scores, key=lambda seed: scores[seed] or -np.inf)
+
+    def _model(self, seed: int) -> Model:
+        return load_model(self.out / "models" / "searched" / str(seed))
+
+    def _bundle(self, log: EncodedLog, results: dict[str, Any], seed: int) -> None:
+        encoder = log.encoder()
+        rows = self._first_rows(list(encoder.input_columns), 64)
+        model = self._model(seed)
+        save_bundle(self.out / "bundle", model=model, encoder=encoder, rows=rows, metrics=results)
+
+    def _first_rows(self, columns: list[str], count: int) -> Any:
+        import pyarrow as pa
+
+        log = open_log(self.data, load_schema(self.schema).tables)
+        first = next(log.batches(list(dict.fromkeys(columns)), rows=count))
+        return pa.table(first.columns).slice(0, count)
+
+    def _report(
+        self, log: EncodedLog, study: Study, models: Models, results: dict[str, Any]
+    ) -> None:
+        seed = self._best_seed(study)
+        model = self._model(seed)
+        tasks = [task.name for task in study.material.tasks]
+        batch = next(batches(study.material.validation, batch_size=4096, seed=None))
+        use = expert_use(model.grid, model.encoder(batch.ids, batch.numeric))
+        content = ReportInput(
+            results=results,
+            data=log.manifest,
+            search_history=study.found(seed).history,
+            routes_svg=(self.out / "routes.svg").read_text(),
+            expert_use=ExpertUse(use.numpy(), tasks, expert_names(model.grid.layout)),
+            reliability=reliability(study, models),
+            title=f"What the tasks of {log.schema.name} should share",
+        )
+        write_report(self.out / "report.html", content)
+
+    def _write(self, name: str, text: str) -> None:
+        partial = self.out / f"{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.out / name)
+
+
+def _first_probability(columns: tuple[str, ...]) -> str:
+    return next((name for name in columns if name.startswith("p_")), columns[0])

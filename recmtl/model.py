@@ -1,0 +1,131 @@
+"""Encoder, grid and heads in one module: the only meeting place."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from recmtl.data.encoding import Encoding
+from recmtl.encoders import TabularEncoder
+from recmtl.errors import BundleError
+from recmtl.grid import Cost, Decision, Layout, Routes, SharingGrid, layout_cost, prune_grid
+from recmtl.heads import Heads, HeadSpec
+
+__all__ = ["Model", "Sizes", "load_model", "prune_model", "save_model"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Widths and dropouts that a layout does not say.
+
+    Attributes:
+        embedding: features of one field's embedding.
+        tower: hidden widths of a head.
+        dropout: share of an expert's activations dropped in training.
+        field_dropout: share of whole input fields dropped in training.
+    """
+
+    embedding: int = 8
+    tower: tuple[int, ...] = (32,)
+    dropout: float = 0.0
+    field_dropout: float = 0.0
+
+
+class Model(nn.Module):
+    """Encoded columns to scored columns through a sharing layout.
+
+    Args:
+        encoding: the encoded columns.
+        heads: the tasks.
+        layout: how they share.
+        sizes: widths and dropouts.
+    """
+
+    def __init__(
+        self, encoding: Encoding, heads: Sequence[HeadSpec], *, layout: Layout, sizes: Sizes
+    ) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.encoder = TabularEncoder(encoding, size=sizes.embedding, dropout=sizes.field_dropout)
+        self.grid = SharingGrid(layout, input_width=self.encoder.width, dropout=sizes.dropout)
+        self.heads = Heads(heads, width=self.grid.output_width, tower=sizes.tower)
+        self.columns = self.heads.columns
+
+    def forward(
+        self, ids: Tensor, numeric: Tensor, decisions: Sequence[Decision] | None = None
+    ) -> list[Tensor]:
+        """Ids `[B, I]` and numbers `[B, N]` to each task's logits `[B, size]`."""
+        logits: list[Tensor] = self.heads(self.grid(self.encoder(ids, numeric), decisions))
+        return logits
+
+    @torch.inference_mode()
+    def predict(
+        self, ids: Tensor, numeric: Tensor, decisions: Sequence[Decision] | None = None
+    ) -> Tensor:
+        """Scored columns `[B, len(columns)]`, in evaluation mode."""
+        if not self.training:
+            return self.heads.scores(self(ids, numeric, decisions))
+        self.eval()
+        scores = self.heads.scores(self(ids, numeric, decisions))
+        self.train()
+        return scores
+
+    def cost(self) -> Cost:
+        """Parameters (embedding tables included) and multiply-adds an example."""
+        encoder = sum(p.numel() for p in self.encoder.parameters())
+        ramps = self.encoder.ramps.numel()
+        grid = layout_cost(self.grid.layout, input_width=self.grid.input_width)
+        return Cost(encoder, ramps) + grid + self.heads.cost()
+
+
+def prune_model(model: Model, routes: Routes) -> Model:
+    """The smaller model of a frozen route, with the weights of `model` and equal outputs."""
+    grid = prune_grid(model.grid, routes)
+    small = Model(
+        model.encoder.encoding, model.heads.specs, layout=grid.layout, sizes=model.sizes
+    )
+    small.encoder.load_state_dict(model.encoder.state_dict())
+    small.heads.load_state_dict(model.heads.state_dict())
+    small.grid.load_state_dict(grid.state_dict())
+    return small.train(model.training)
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write `network.json` and `weights.safetensors` into an existing folder."""
+    network = {
+        "encoding": json.loads(model.encoder.encoding.to_json()),
+        "heads": [asdict(spec) for spec in model.heads.specs],
+        "layout": model.grid.layout.to_json(),
+        "sizes": asdict(model.sizes),
+    }
+    (folder / "network.json").write_text(json.dumps(network, indent=1))
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, str(folder / "weights.safetensors"))
+
+
+def load_model(folder: Path) -> Model:
+    """Rebuild the model of `save_model`, in evaluation mode.
+
+    Raises:
+        BundleError: a file is missing or does not describe a model.
+    """
+    try:
+        network = json.loads((folder / "network.json").read_text())
+        heads = [
+            HeadSpec(**{**spec, "classes": tuple(spec["classes"])}) for spec in network["heads"]
+        ]
+        sizes = Sizes(**{**network["sizes"], "tower": tuple(network["sizes"]["tower"])})
+        model = Model(
+            Encoding.from_json(json.dumps(network["encoding"])),
+            heads,
+            layout=Layout.from_json(network["layout"]),
+            sizes=sizes,
+        )
+        model.load_state_dict(load_file(str(folder / "weights.safetensors")))
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise BundleError(f"{folder}: not a saved model: {error}; save it again") from error
+    return model.eval()

@@ -1,0 +1,297 @@
+"""The schema as frozen dataclasses: features, tasks, roles, split, side tables.
+
+Names are the keys of the YAML file, columns are those of the Parquet data; where `column` is left
+out it equals the name. Rules that concern one value stand here; rules between several parts are in
+`recmtl.schema.checks`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "Categorical",
+    "Condition",
+    "Feature",
+    "ListOf",
+    "Numeric",
+    "Roles",
+    "Schema",
+    "SideTable",
+    "Split",
+    "Task",
+]
+
+Value = str | int | float | bool
+_TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A single value among many.
+
+    Attributes:
+        name: the feature.
+        column: where its values stand.
+        min_count: values seen in fewer train rows share the unknown row.
+        hash_buckets: if given, values are hashed into so many rows and no vocabulary is fitted.
+    """
+
+    name: str
+    column: str
+    min_count: int = 1
+    hash_buckets: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _check_vocabulary(self.min_count, self.hash_buckets)
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """A number, possibly missing.
+
+    Attributes:
+        name: the feature.
+        column: where its values stand.
+        encoding: `standard`, `quantile` or `piecewise`, see `recmtl.data.encoding.NumericField`.
+        bins: how many quantile bins to ask for (fewer where values repeat).
+        log: apply sign(x) * log(1 + |x|) first.
+    """
+
+    name: str
+    column: str
+    encoding: Literal["piecewise", "quantile", "standard"] = "piecewise"
+    bins: int = 32
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if not 1 <= self.bins <= 4096:
+            raise ValueError(f"bins must be from 1 to 4096, not {self.bins}")
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """A list of category values (a history, tags), pooled into one vector.
+
+    Attributes:
+        name: the feature.
+        column: where the lists stand.
+        table: the categorical feature whose vocabulary and embedding rows are used; own if None.
+        max_length: values kept of each list.
+        pooling: `mean` or `sum` over the kept values.
+        keep: which end of a longer list is kept.
+        min_count: as in `Categorical`, for an own vocabulary.
+        hash_buckets: as in `Categorical`, for an own vocabulary.
+    """
+
+    name: str
+    column: str
+    table: str | None = None
+    max_length: int = 20
+    pooling: Literal["mean", "sum"] = "mean"
+    keep: Literal["last", "first"] = "last"
+    min_count: int = 1
+    hash_buckets: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if not 1 <= self.max_length <= 10_000:
+            raise ValueError(f"max_length must be from 1 to 10000, not {self.max_length}")
+        _check_vocabulary(self.min_count, self.hash_buckets)
+        if self.table is not None and (self.min_count != 1 or self.hash_buckets is not None):
+            raise ValueError("table shares a vocabulary; drop min_count and hash_buckets")
+
+
+Feature = Categorical | Numeric | ListOf
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A rule on one column; with no rule it means the column's own value.
+
+    Attributes:
+        column: the column.
+        equals: true where the value equals this.
+        one_of: true where the value is among these.
+        at_least: true where the value is not smaller than this.
+    """
+
+    column: str
+    equals: Value | None = None
+    one_of: tuple[Value, ...] | None = None
+    at_least: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse two rules in one."""
+        rules = (self.equals, self.one_of, self.at_least)
+        if sum(rule is not None for rule in rules) > 1:
+            raise ValueError("give only one of equals, one_of, at_least")
+        if self.one_of is not None and not self.one_of:
+            raise ValueError("one_of must not be empty")
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether this turns the column into true and false."""
+        return any(rule is not None for rule in (self.equals, self.one_of, self.at_least))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to predict.
+
+    Attributes:
+        name: the task; it names the scored columns, so it must be an identifier.
+        kind: `binary`, `regression` or `multiclass`.
+        label: where the label stands.
+        rows: the rows on which the label is defined; None for all.
+        parent: the funnel parent: this task's label can be 1 only where the parent's is 1.
+        weight: factor of this task's loss.
+        transform: of a regression label, before the loss: `none` or `log1p`.
+        missing: what a null, NaN or infinite label means: an error, or a row not used.
+    """
+
+    name: str
+    kind: Literal["binary", "regression", "multiclass"]
+    label: Condition
+    rows: Condition | None = None
+    parent: str | None = None
+    weight: float = 1.0
+    transform: Literal["none", "log1p"] = "none"
+    missing: Literal["refuse", "ignore"] = "refuse"
+
+    def __post_init__(self) -> None:
+        """Check what concerns this task alone."""
+        if not _TASK_NAME.fullmatch(self.name):
+            raise ValueError("a task name is letters, digits and _, and opens with no digit")
+        if self.weight <= 0:
+            raise ValueError(f"weight must be above 0, not {self.weight}")
+        if self.kind != "binary" and self.label.is_rule:
+            raise ValueError(f"a rule in label gives 0 and 1; kind: {self.kind} needs the value")
+        if self.kind != "regression" and self.transform != "none":
+            raise ValueError("transform is for kind: regression only")
+        if self.kind != "binary" and self.parent is not None:
+            raise ValueError("only a binary task can have a parent")
+        if self.parent is not None and self.rows is not None:
+            raise ValueError("parent already says on which rows the task is defined; drop rows")
+        if self.rows is not None and not self.rows.is_rule:
+            raise ValueError("rows needs one of equals, one_of, at_least")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Columns with a purpose besides features and labels; each is optional.
+
+    Attributes:
+        group: user or request within which rows compete (ranking, GAUC, split by group).
+        time: when the row happened.
+        row_id: passed through to the scored rows.
+        sample_weight: weight of the row in losses and metrics.
+    """
+
+    group: str | None = None
+    time: str | None = None
+    row_id: str | None = None
+    sample_weight: str | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """How rows are divided into train, validation and test.
+
+    Attributes:
+        by: `time`, `group`, `random` or `column`.
+        validation: fraction of all rows (groups) used to choose.
+        test: fraction of all rows (groups) used to judge.
+        column: the grouping column (by group, default roles.group), or the one that says it.
+        seed: of the stable hash (by group, at random).
+        validation_from: first value of roles.time in validation, instead of the fraction.
+        test_from: first value of roles.time in test, instead of the fraction.
+    """
+
+    by: Literal["time", "group", "random", "column"]
+    validation: float = 0.1
+    test: float = 0.1
+    column: str | None = None
+    seed: int = 0
+    validation_from: int | float | str | None = None
+    test_from: int | float | str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fractions and that no key belongs to another way of splitting."""
+        for name, fraction in (("validation", self.validation), ("test", self.test)):
+            if not 0 < fraction < 1:
+                raise ValueError(f"{name} must be between 0 and 1, not {fraction}")
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together leave no row to train on")
+        if self.by != "time" and (self.validation_from, self.test_from) != (None, None):
+            raise ValueError("validation_from and test_from are for by: time only")
+        if self.by == "column" and self.column is None:
+            raise ValueError("by: column needs column: the one that holds train/validation/test")
+        if self.by in ("time", "random") and self.column is not None:
+            raise ValueError(f"column is not used by: {self.by}")
+
+
+@dataclass(frozen=True)
+class SideTable:
+    """A table joined to the log by a key that both have.
+
+    Attributes:
+        path: Parquet file, relative to the data's folder or absolute.
+        key: the column, one row a value in the side table.
+    """
+
+    path: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the columns of a log mean. Order of features and tasks is the order of the file."""
+
+    name: str
+    features: tuple[Feature, ...]
+    tasks: tuple[Task, ...]
+    split: Split
+    roles: Roles = field(default_factory=Roles)
+    tables: tuple[SideTable, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def feature(self, name: str) -> Feature:
+        """The feature called `name`; raises `KeyError`."""
+        return {feature.name: feature for feature in self.features}[name]
+
+    def task(self, name: str) -> Task:
+        """The task called `name`; raises `KeyError`."""
+        return {task.name: task for task in self.tasks}[name]
+
+    def feature_columns(self) -> tuple[str, ...]:
+        """The distinct columns that the features read, in order."""
+        return tuple(dict.fromkeys(feature.column for feature in self.features))
+
+    def columns(self) -> tuple[str, ...]:
+        """Every distinct column that this schema reads: features, labels, rules, roles, split."""
+        return tuple(dict.fromkeys([*self.feature_columns(), *self._other_columns()]))
+
+    def _other_columns(self) -> Iterator[str]:
+        for task in self.tasks:
+            yield task.label.column
+            if task.rows is not None:
+                yield task.rows.column
+        # row_id is only passed through when scoring: preparing a log does not need it.
+        for column in (self.roles.group, self.roles.time, self.roles.sample_weight):
+            if column is not None:
+                yield column
+        if self.split.column is not None:
+            yield self.split.column
+
+
+def _check_vocabulary(min_count: int, hash_buckets: int | None) -> None:
+    if min_count < 1:
+        raise ValueError(f"min_count must be at least 1, not {min_count}")
+    if hash_buckets is not None and hash_buckets < 1:
+        raise ValueError(f"hash_buckets must be at least 1, not {hash_buckets}")
+    if hash_buckets is not None and min_count != 1:
+        raise ValueError("give min_count (a vocabulary) or hash_buckets (hashing), not both")

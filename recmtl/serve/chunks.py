@@ -1,0 +1,98 @@
+"""Forward passes of one fixed shape, so that a row's score depends on that row alone, bit for bit.
+
+Matrix products choose their kernels, and with them the order of their sums, by the shape of the
+whole product; vectorised functions treat the last few elements apart; and both split work by the
+number of threads. So every pass here has the same number of rows (the last one is padded) and
+runs on one thread. The cores are used by scoring several chunks at the same time.
+"""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+__all__ = ["CHUNK_ROWS", "FixedShapeModel", "Predictor"]
+
+CHUNK_ROWS = 512
+
+
+class Predictor(Protocol):
+    """What is scored: encoded rows in, one column a score out."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the scored columns, in order."""
+
+    def predict(self, ids: torch.Tensor, numeric: torch.Tensor) -> torch.Tensor:
+        """Map ids `[B, I]` and numeric columns `[B, N]` to scores `[B, C]`, float32."""
+
+
+class FixedShapeModel:
+    """Score rows in chunks of one shape on a pool of single-threaded workers; thread-safe.
+
+    Args:
+        model: what is scored.
+        chunk_rows: rows of every forward pass. Small chunks answer small requests sooner, large
+            ones spend less on calls; two models agree bit for bit only with the same number.
+        threads: chunks scored at the same time; torch's own number of threads by default.
+    """
+
+    def __init__(
+        self, model: Predictor, *, chunk_rows: int = CHUNK_ROWS, threads: int | None = None
+    ) -> None:
+        self.model = model
+        self.chunk_rows = chunk_rows
+        self.threads = torch.get_num_threads() if threads is None else threads
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = -1
+
+    def scores(
+        self, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """Map ids `[R, I]` and numeric `[R, N]` to scores `[R, C]`."""
+        rows = len(ids)
+        out = np.empty((rows, len(self.model.columns)), dtype=np.float32)
+
+        def score(first: int) -> None:
+            last = min(first + self.chunk_rows, rows)
+            out[first:last] = self._chunk(ids[first:last], numeric[first:last])
+
+        for _ in self._workers().map(score, range(0, rows, self.chunk_rows)):
+            pass
+        return out
+
+    def _chunk(
+        self, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        # Fresh tensors, because the kernels' choice may depend on a buffer's alignment too.
+        padded_ids = torch.zeros((self.chunk_rows, ids.shape[1]), dtype=torch.int32)
+        padded_numeric = torch.full((self.chunk_rows, numeric.shape[1]), torch.nan)
+        padded_ids.numpy()[: len(ids)] = ids
+        padded_numeric.numpy()[: len(ids)] = numeric
+        with torch.inference_mode():
+            scores: npt.NDArray[np.float32] = self.model.predict(padded_ids, padded_numeric).numpy()
+        return scores[: len(ids)]
+
+    def _workers(self) -> ThreadPoolExecutor:
+        # A forked process inherits the pool without its threads, hence the process id.
+        with self._lock:
+            if self._pool is None or self._process != os.getpid():
+                self._pool, self._process = _single_threaded_pool(self.threads), os.getpid()
+            return self._pool
+
+
+def _single_threaded_pool(threads: int) -> ThreadPoolExecutor:
+    """Start `threads` workers in which torch uses one thread; the caller's number stays."""
+    before = torch.get_num_threads()
+    ready = threading.Barrier(threads + 1)
+    pool = ThreadPoolExecutor(threads, "recmtl-score", lambda: torch.set_num_threads(1))
+    for _ in range(threads):
+        pool.submit(ready.wait)
+    ready.wait()
+    torch.set_num_threads(before)
+    return pool

@@ -1,0 +1,341 @@
+"""Strict YAML -> frozen dataclass: every mistake at once, with its line and the nearest right word.
+
+The annotations of the dataclass are the grammar. Understood are `str`, `int`, `float` (an int is
+accepted), `bool`, `Literal`, `X | None` and other unions of scalars, `tuple[X, ...]`,
+`dict[str, X]` and nested dataclasses. A `ValueError` from `__post_init__` becomes a mistake at the
+line of the mapping. Scalars follow the YAML 1.2 core rules: `no`, `on` and `2024-01-31` are
+strings, `1e-3` is a number, and keys are always strings.
+"""
+
+import dataclasses
+import difflib
+import math
+import re
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from recmtl.errors import RecmtlError
+
+__all__ = [
+    "Located",
+    "Problems",
+    "build",
+    "convert",
+    "did_you_mean",
+    "load",
+    "parse",
+    "plain_scalar",
+]
+
+Scalar = str | int | float | bool | None
+T = TypeVar("T")
+
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_CONSTANTS: dict[str, Scalar] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", "+.inf"), math.inf),
+    "-.inf": -math.inf,
+    ".nan": math.nan,
+}
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+class _Failed:
+    """The type of the mark that stands for a value with a mistake already reported."""
+
+
+_FAILED = _Failed()
+
+
+@dataclasses.dataclass(frozen=True)
+class Located:
+    """A YAML value and the line on which it stands (1-based)."""
+
+    value: Scalar | dict[str, "Located"] | list["Located"]
+    line: int
+
+
+class Problems:
+    """Collects mistakes and raises them together, one line each, in the order of the file."""
+
+    def __init__(self, source: str) -> None:
+        """Args: source: the name that opens each line, usually the file's."""
+        self.source = source
+        self._found: list[tuple[int, str]] = []
+
+    def add(self, line: int, path: str, message: str) -> None:
+        """Record one mistake at `path` (dotted keys; empty for the top)."""
+        entry = (line, f"{path}: {message}" if path else message)
+        if entry not in self._found:
+            self._found.append(entry)
+
+    def __len__(self) -> int:
+        """How many mistakes were found so far."""
+        return len(self._found)
+
+    def raise_as(self, error: type[RecmtlError]) -> None:
+        """Raise `error` with all mistakes, or return if there is none."""
+        if self._found:
+            ordered = sorted(self._found, key=lambda entry: entry[0])
+            raise error("\n".join(f"{self.source}:{line}: {text}" for line, text in ordered))
+
+
+def load(cls: type[T], text: str, *, source: str, error: type[RecmtlError]) -> T:
+    """Read YAML `text` into the frozen dataclass `cls`.
+
+    Args:
+        cls: a dataclass whose annotations say what is allowed.
+        text: the YAML document.
+        source: its name in messages.
+        error: the class to raise, with every mistake found.
+    """
+    problems = Problems(source)
+    root = parse(text, problems)
+    built = build(cls, root, path="", problems=problems) if root is not None else None
+    problems.raise_as(error)
+    if built is None:
+        raise error(f"{source}:1: nothing could be read")
+    return built
+
+
+def parse(text: str, problems: Problems) -> Located | None:
+    """Parse YAML text into located values; syntax errors and duplicate keys go to `problems`."""
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            problems.add(1, "", "aliases (*name) are not supported; write the value out")
+            return None
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as fault:
+        mark = getattr(fault, "problem_mark", None)
+        reason = getattr(fault, "problem", None) or str(fault).splitlines()[0]
+        problems.add(mark.line + 1 if mark else 1, "", f"not valid YAML: {reason}")
+        return None
+    if node is None:
+        return Located({}, 1)
+    return _locate(node, "", problems)
+
+
+def _locate(node: yaml.Node, path: str, problems: Problems) -> Located:
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        return Located([_locate(item, path, problems) for item in node.value], line)
+    if not isinstance(node, yaml.MappingNode):
+        quoted = getattr(node, "style", None) is not None
+        return Located(node.value if quoted else plain_scalar(node.value), line)
+    entries: dict[str, Located] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            problems.add(key.start_mark.line + 1, path, "a key must be a single word")
+            continue
+        if key.value in entries:
+            problems.add(key.start_mark.line + 1, path, f"key {key.value!r} is given twice")
+        child = _locate(value, _join(path, key.value), problems)
+        entries[key.value] = Located(child.value, key.start_mark.line + 1)
+    return Located(entries, line)
+
+
+def plain_scalar(text: str) -> Scalar:
+    """The value of an unquoted YAML scalar under the YAML 1.2 core rules."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
+
+
+def build(
+    cls: type[T],
+    node: Located,
+    *,
+    path: str,
+    problems: Problems,
+    given: Mapping[str, object] | None = None,
+) -> T | None:
+    """Build dataclass `cls` from a located mapping, or report every mistake and return None.
+
+    Args:
+        cls: the dataclass.
+        node: the mapping with its lines.
+        path: dotted place of the mapping in the file.
+        problems: collects the mistakes.
+        given: fields that the caller sets; they may not stand in the file.
+    """
+    fixed = dict(given or {})
+    if not isinstance(node.value, dict):
+        problems.add(node.line, path, f"must be a mapping, not {_describe(node.value)}")
+        return None
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in fixed}  # type: ignore[arg-type] # T is a dataclass by contract
+    failed = _unknown_keys(node, fields, path, problems)
+    values = _field_values(get_type_hints(cls), fields, node, path, problems)
+    if failed or values is None:
+        return None
+    try:
+        return cls(**fixed, **values)
+    except ValueError as fault:
+        problems.add(node.line, path, str(fault))
+        return None
+
+
+def _unknown_keys(node: Located, known: Iterable[str], path: str, problems: Problems) -> bool:
+    entries = node.value if isinstance(node.value, dict) else {}
+    known = list(known)
+    unknown = [key for key in entries if key not in known]
+    for key in unknown:
+        hint = did_you_mean(key, known)
+        problems.add(entries[key].line, path, f"unknown key {key!r}{hint}")
+    return bool(unknown)
+
+
+def _field_values(
+    hints: Mapping[str, object],
+    fields: Mapping[str, "dataclasses.Field[Any]"],
+    node: Located,
+    path: str,
+    problems: Problems,
+) -> dict[str, Any] | None:
+    entries = node.value if isinstance(node.value, dict) else {}
+    values: dict[str, Any] = {}
+    failed = False
+    for name, field in fields.items():
+        if name in entries:
+            value = _convert(hints[name], entries[name], _join(path, name), problems)
+            failed |= value is _FAILED
+            values[name] = value
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            problems.add(node.line, path, f"missing key {name!r}")
+            failed = True
+    return None if failed else values
+
+
+def convert(annotation: object, node: Located, path: str, problems: Problems, *, default: T) -> T:
+    """The value of `node` as `annotation` asks, or `default` after reporting why not."""
+    value = _convert(annotation, node, path, problems)
+    return default if value is _FAILED else value  # type: ignore[return-value] # the caller's default has the annotated type
+
+
+def _convert(annotation: object, node: Located, path: str, problems: Problems) -> object:
+    """The value of `node` as `annotation` asks, or `_FAILED` after reporting why not."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return _convert_union(annotation, node, path, problems)
+    if origin is Literal:
+        return _convert_literal(annotation, node, path, problems)
+    if origin is tuple:
+        return _convert_tuple(annotation, node, path, problems)
+    if origin is dict:
+        return _convert_dict(annotation, node, path, problems)
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        built = build(annotation, node, path=path, problems=problems)
+        return _FAILED if built is None else built
+    return _convert_scalar(annotation, node, path, problems)
+
+
+def _convert_union(annotation: object, node: Located, path: str, problems: Problems) -> object:
+    options = [option for option in get_args(annotation) if option is not types.NoneType]
+    if node.value is None and len(options) < len(get_args(annotation)):
+        return None
+    if len(options) == 1:
+        return _convert(options[0], node, path, problems)
+    scalars = (bool, int, float, str)
+    for option in scalars:
+        if option in options and type(node.value) is option:
+            return _convert_scalar(option, node, path, problems)
+    if type(node.value) is int and float in options:
+        return float(node.value)
+    for option in options:
+        if option not in scalars:
+            quiet = Problems(problems.source)
+            value = _convert(option, node, path, quiet)
+            if value is not _FAILED:
+                return value
+    wanted = " or ".join(_WORDS.get(option, _name(option)) for option in options)
+    problems.add(node.line, path, f"must be {wanted}, not {_describe(node.value)}")
+    return _FAILED
+
+
+def _convert_literal(annotation: object, node: Located, path: str, problems: Problems) -> object:
+    options = get_args(annotation)
+    for option in options:
+        if type(node.value) is type(option) and node.value == option:
+            return option
+    words = [str(option) for option in options]
+    hint = did_you_mean(str(node.value), words)
+    message = f"must be one of {', '.join(words)}, not {_describe(node.value)}{hint}"
+    problems.add(node.line, path, message)
+    return _FAILED
+
+
+def _convert_tuple(annotation: object, node: Located, path: str, problems: Problems) -> object:
+    if not isinstance(node.value, list):
+        problems.add(node.line, path, f"must be a list, not {_describe(node.value)}")
+        return _FAILED
+    item = get_args(annotation)[0]
+    values = [
+        _convert(item, child, f"{path}[{index}]", problems)
+        for index, child in enumerate(node.value)
+    ]
+    return _FAILED if any(value is _FAILED for value in values) else tuple(values)
+
+
+def _convert_dict(annotation: object, node: Located, path: str, problems: Problems) -> object:
+    if not isinstance(node.value, dict):
+        problems.add(node.line, path, f"must be a mapping, not {_describe(node.value)}")
+        return _FAILED
+    item = get_args(annotation)[1]
+    values = {
+        key: _convert(item, child, _join(path, key), problems) for key, child in node.value.items()
+    }
+    return _FAILED if any(value is _FAILED for value in values.values()) else values
+
+
+def _convert_scalar(annotation: object, node: Located, path: str, problems: Problems) -> object:
+    value = node.value
+    if annotation is float and type(value) is int:
+        value = float(value)
+    if annotation is object or type(value) is annotation:
+        if isinstance(value, float) and not math.isfinite(value):
+            problems.add(node.line, path, "must be a finite number")
+            return _FAILED
+        return value
+    wanted = _WORDS[annotation] if isinstance(annotation, type) else _name(annotation)
+    hint = f"; write '{value}' in quotes" if annotation is str and _is_scalar(value) else ""
+    problems.add(node.line, path, f"must be {wanted}, not {_describe(value)}{hint}")
+    return _FAILED
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the nearest option, or an empty string."""
+    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _describe(value: object) -> str:
+    if value is None:
+        return "empty"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value)
+
+
+def _name(annotation: object) -> str:
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

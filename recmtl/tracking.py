@@ -1,0 +1,368 @@
+"""Tracking: what a job was given, how it went and what came out, kept in MLflow.
+
+The store is a SQLite file with an artifact folder beside it, unless MLFLOW_TRACKING_URI names
+another. A run that `mlflow run` has opened (MLFLOW_RUN_ID) is joined, and steps nest in it. Models
+are logged as code and a bundle: nothing is pickled. This and `recmtl.serve.mlflow_model` are the
+only files that import mlflow.
+"""
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import re
+import subprocess
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Offline this costs nothing, online it saves a request to MLflow's makers in every process.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+import pyarrow as pa
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import AnyType, Array
+
+from recmtl.errors import BundleError, ConfigError
+from recmtl.serve.bundle import Bundle, load_bundle
+from recmtl.serve.manifest import MANIFEST
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["DEFAULT_ROOT", "LoggedModel", "Run", "Tracker", "resolve"]
+
+DEFAULT_ROOT = Path("runs") / "mlflow"
+CHAMPION = "champion"
+VERDICTS = ("helped", "hurt", "not proven")
+REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "safetensors", "pyyaml", "rich", "mlflow")
+
+MAX_KEY = 250
+MAX_PARAM = 500
+PARAMS_PER_CALL = 100
+METRICS_PER_CALL = 1000
+FLUSH_SECONDS = 5.0
+
+ANY = AnyType()  # type: ignore[no-untyped-call]  # MLflow leaves it untyped
+
+_own_stores: set[str] = set()
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """A registered model version; `uri` loads it, `model_uri` does so without the registry."""
+
+    name: str
+    version: str
+    model_uri: str
+
+    @property
+    def uri(self) -> str:
+        """`models:/name/version`."""
+        return f"models:/{self.name}/{self.version}"
+
+
+class Tracker:
+    """A store and an experiment in it; `run` opens a run, and inside it a nested one.
+
+    Args:
+        root: folder of the embedded store: `mlflow.db` and `artifacts/`. Not used where
+            MLFLOW_TRACKING_URI names a store.
+        experiment: name of the experiment, unless `mlflow run` has chosen one.
+    """
+
+    def __init__(self, root: str | Path = DEFAULT_ROOT, *, experiment: str = "recmtl") -> None:
+        _quieten()
+        self.uri, artifacts = _store(Path(root))
+        mlflow.set_tracking_uri(self.uri)
+        # For subprocesses; MLflow sets it only where its own notion of the store changes.
+        os.environ["MLFLOW_TRACKING_URI"] = self.uri
+        with _unwarned():
+            self._client = MlflowClient(self.uri)
+        chosen = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+        self._experiment: str | None = None
+        if not any(os.environ.get(name) for name in chosen):
+            self._experiment = self._find_experiment(experiment, artifacts)
+
+    @contextmanager
+    def run(self, name: str, *, tags: Mapping[str, object] | None = None) -> Iterator["Run"]:
+        """Open a run, nested in the one that is open; an exception marks it as failed.
+
+        The first run of a process that `mlflow run` started is the run that it has opened.
+        """
+        nested = mlflow.active_run() is not None
+        started = mlflow.start_run(
+            run_name=name, nested=nested, experiment_id=None if nested else self._experiment
+        )
+        with started:
+            run = Run(self._client, started.info.run_id)
+            try:
+                run.set_tags(tags or {})
+                yield run
+            finally:
+                run.flush()
+
+    def promote(self, model: LoggedModel, verdicts: Mapping[str, str]) -> bool:
+        """Move the alias `champion` to a model version if no task was hurt.
+
+        Args:
+            model: what `Run.log_model` returned.
+            verdicts: task -> helped, hurt or not proven.
+
+        Returns:
+            Whether it moved; the version's tag `champion` says why not.
+
+        Raises:
+            ConfigError: no verdict, or one of another name.
+        """
+        strange = sorted(set(verdicts.values()) - set(VERDICTS))
+        if strange or not verdicts:
+            what = f"verdict {strange[0]!r}" if strange else "no verdicts"
+            raise ConfigError(f"cannot promote {model.uri} on {what}; give {', '.join(VERDICTS)}")
+        hurt = [task for task, verdict in verdicts.items() if verdict == "hurt"]
+        reason = f"refused: hurts {', '.join(hurt)}" if hurt else "promoted: no task was hurt"
+        if not hurt:
+            self._client.set_registered_model_alias(model.name, CHAMPION, model.version)
+        self._client.set_model_version_tag(model.name, model.version, CHAMPION, reason)
+        return not hurt
+
+    def _find_experiment(self, name: str, artifacts: str | None) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        return str(self._client.create_experiment(name, artifact_location=artifacts))
+
+
+class Run:
+    """An open run. Metrics are collected and sent in batches, at the latest when it ends."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.run_id = run_id
+        self._client = client
+        self._metrics: list[Metric] = []
+        self._sent = time.monotonic()
+
+    def log_params(self, config: Mapping[str, Any]) -> None:
+        """Log a nested configuration as `outer.inner` parameters, long values cut short.
+
+        A parameter that the run has already, for instance from `mlflow run -P`, is left alone; if
+        its value is another one, ours is logged as `config.<name>`.
+        """
+        flat = {_key(name): value for name, value in _flat(config)}
+        present = self._client.get_run(self.run_id).data.params
+        params = []
+        for name, value in flat.items():
+            if name not in present:
+                params.append(Param(name, value))
+            elif present[name] != value and f"config.{name}" not in present:
+                params.append(Param(_key(f"config.{name}"), value))
+        for first in range(0, len(params), PARAMS_PER_CALL):
+            self._client.log_batch(self.run_id, params=params[first : first + PARAMS_PER_CALL])
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        """Collect metrics of one step; a curve is the same name at several steps."""
+        now = int(time.time() * 1000)
+        self._metrics += [Metric(_key(name), float(v), now, step) for name, v in metrics.items()]
+        if len(self._metrics) >= METRICS_PER_CALL or time.monotonic() - self._sent > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the metrics collected so far."""
+        while self._metrics:
+            batch = self._metrics[:METRICS_PER_CALL]
+            self._client.log_batch(self.run_id, metrics=batch)
+            del self._metrics[:METRICS_PER_CALL]
+        self._sent = time.monotonic()
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Set tags, in one call."""
+        if tags:
+            pairs = [RunTag(_key(name), str(value)) for name, value in tags.items()]
+            self._client.log_batch(self.run_id, tags=pairs)
+
+    def log_text(self, text: str, path: str) -> None:
+        """Store text as the artifact `path`."""
+        self._client.log_text(self.run_id, text, path)
+
+    def log_json(self, content: Any, path: str) -> None:
+        """Store JSON-ready content as the artifact `path`."""
+        self.log_text(json.dumps(content, indent=2) + "\n", path)
+
+    def log_figure(self, figure: "Figure", path: str) -> None:
+        """Store a matplotlib figure as the artifact `path` (its suffix says the format)."""
+        self._client.log_figure(self.run_id, figure, path)
+
+    def log_file(self, file: str | Path, folder: str | None = None) -> None:
+        """Store a file, or a folder with all in it, in the artifact folder `folder`."""
+        log = self._client.log_artifacts if Path(file).is_dir() else self._client.log_artifact
+        log(self.run_id, str(file), folder)
+
+    def log_data(self, *, fingerprint: str, schema: str | Path) -> None:
+        """Tag the run with the fingerprint of its data and store the schema file."""
+        self.set_tags({"data.fingerprint": fingerprint})
+        self.log_file(schema, "data")
+
+    def log_environment(self) -> None:
+        """Store all package versions as `environment.txt`; tag Python, torch and git commit."""
+        versions = _installed()
+        lines = [f"{name}=={version}" for name, version in sorted(versions.items())]
+        self.log_text("\n".join(lines) + "\n", "environment.txt")
+        tags = {"python": platform.python_version(), "platform": platform.platform()}
+        tags |= {name: versions[name] for name in ("recmtl", "torch") if name in versions}
+        commit = _git("rev-parse", "HEAD")
+        if commit:
+            dirty = "-dirty" if _git("status", "--porcelain") else ""
+            tags["git.commit"] = commit + dirty
+        self.set_tags(tags)
+
+    def log_model(self, bundle: str | Path, *, name: str = "recmtl") -> LoggedModel:
+        """Log a bundle folder as an MLflow model and register it as a new version of `name`.
+
+        Its signature and input example come from the bundle's golden rows. Whole numbers that are
+        missing in one of them are declared as any type, since pandas holds such columns as floats.
+        """
+        loaded = load_bundle(bundle)
+        with _unwarned():
+            info = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(Path(__file__).parent / "serve" / "mlflow_model.py"),
+                artifacts={"bundle": str(loaded.folder)},
+                signature=_signature(loaded),
+                input_example=_example(loaded),
+                pip_requirements=_requirements(),
+                registered_model_name=name,
+            )
+        return LoggedModel(name, str(info.registered_model_version), str(info.model_uri))
+
+
+def resolve(uri: str) -> Path:
+    """Bring what an MLflow URI names to a local folder and return the bundle in it.
+
+    The store is the one that MLFLOW_TRACKING_URI names, or the embedded one of `DEFAULT_ROOT`.
+
+    Raises:
+        BundleError: nothing is there, or it holds no bundle.
+    """
+    _quieten()
+    store = os.environ.get("MLFLOW_TRACKING_URI") or _store(DEFAULT_ROOT)[0]
+    try:
+        with _unwarned():
+            MlflowClient(store)
+        found = mlflow.artifacts.download_artifacts(uri, tracking_uri=store, registry_uri=store)
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"{uri}: not found in the store {store} ({reason})") from None
+    folder = Path(found)
+    for place in (folder, folder / "artifacts" / "bundle", folder / "bundle"):
+        if (place / MANIFEST).is_file():
+            return place
+    raise BundleError(f"{uri}: holds no bundle; name a model or folder that recmtl has logged")
+
+
+def _store(root: Path) -> tuple[str, str | None]:
+    """The tracking URI, and where artifacts go if the store is the embedded one."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if given and given not in _own_stores:
+        return given, None
+    root = root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    _own_stores.add(uri)
+    return uri, (root / "artifacts").as_uri()
+
+
+def _signature(bundle: Bundle) -> ModelSignature:
+    scored: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.float, name) for name in bundle.model.columns
+    ]
+    return ModelSignature(Schema(_inputs(bundle.golden)), Schema(scored))
+
+
+def _inputs(rows: pa.Table) -> list[ColSpec | TensorSpec]:
+    columns: list[ColSpec | TensorSpec] = []
+    for field in rows.schema:
+        missing = rows[field.name].null_count > 0
+        kind = _kind(field.type, missing=missing)
+        columns.append(ColSpec(kind, field.name, required=not missing))
+    return columns
+
+
+def _kind(kind: pa.DataType, *, missing: bool) -> DataType | Array | AnyType:
+    """MLflow's name of an Arrow type; float32 is called double, which accepts both."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return DataType.string
+    if pa.types.is_floating(kind):
+        return DataType.double
+    if pa.types.is_integer(kind) and not missing:
+        return DataType.long
+    if pa.types.is_boolean(kind) and not missing:
+        return DataType.boolean
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = _kind(kind.value_type, missing=False)
+        return ANY if isinstance(inner, AnyType) else Array(inner)
+    return ANY
+
+
+def _example(bundle: Bundle) -> Any:
+    return bundle.golden.slice(0, 5).to_pandas()
+
+
+def _requirements() -> list[str]:
+    versions = _installed()
+    return [f"{name}=={versions[name]}" for name in REQUIREMENTS if name in versions]
+
+
+def _installed() -> dict[str, str]:
+    found = importlib.metadata.distributions()
+    return {package.name.lower(): package.version for package in found if package.name}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            yield f"{prefix}{name}", text if len(text) <= MAX_PARAM else f"{text[: MAX_PARAM - 1]}…"
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)[:MAX_KEY]
+
+
+def _git(*arguments: str) -> str:
+    """Output of a git command in the working folder, empty where there is no git or repository."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """MLflow loads its parts late, and they warn of their own type hints and libraries."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _quieten() -> None:
+    """MLflow and its migrations tell at length of what went well."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,122 @@
+"""How to build, search and train: one strict YAML, the same for every data set."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from recmtl.model import Sizes
+
+__all__ = ["Config", "Evidence", "Grid", "Search", "Training"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Sizes of the search space, and of the fixed models that it is compared with.
+
+    Attributes:
+        cells: experts a layer.
+        depth: layers of the searched grid.
+        widths: an expert's layers; cells above the first layer have the last width.
+        max_edges: the most experts that one lane may listen to.
+    """
+
+    cells: int = 6
+    depth: int = 2
+    widths: tuple[int, ...] = (64, 32)
+    max_edges: int = 3
+
+
+@dataclass(frozen=True)
+class Training:
+    """How weights are trained, the same for every network.
+
+    Attributes:
+        batch_size: rows of a step.
+        epochs: the most passes over the train rows.
+        learning_rate: of the dense weights (AdamW, fused).
+        table_learning_rate: of the embedding rows of a batch (lazy Adam).
+        weight_decay: decoupled, of the dense weights.
+        decay: whether learning rates fall linearly to zero over all epochs.
+        checks: validation passes an epoch.
+        balance: exponent b of the loss scale `weight / constant_loss ** b`: 0 adds plain losses, 1
+            measures every task against its best constant prediction.
+        patience: checks without a better validation score before stopping.
+    """
+
+    batch_size: int = 1024
+    epochs: int = 3
+    learning_rate: float = 3e-3
+    table_learning_rate: float = 3e-3
+    weight_decay: float = 1e-5
+    decay: bool = True
+    checks: int = 2
+    balance: float = 0.5
+    patience: int = 4
+
+
+@dataclass(frozen=True)
+class Search:
+    """How routes are searched.
+
+    Attributes:
+        epochs: passes over the weight rows, warm-up included.
+        warm_up: share of the steps in which only weights are trained, on uniformly drawn routes.
+        policy_rows: share of the train rows that only the policy sees.
+        learning_rate: of the architecture parameters (Adam).
+        temperature: of the relaxation at the start and at the end.
+        anchor: initial logit of a lane's own edge alone; 0 starts uniform.
+        cost_weight: price of the full grid's multiply-adds, in units of the normalised loss.
+        candidates: frozen routes compared on validation rows.
+    """
+
+    epochs: int = 3
+    warm_up: float = 0.3
+    policy_rows: float = 0.3
+    learning_rate: float = 0.1
+    temperature: tuple[float, float] = (2.0, 0.3)
+    anchor: float = 4.0
+    cost_weight: float = 0.06
+    candidates: int = 8
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the searched network is compared with.
+
+    Attributes:
+        seeds: networks trained for each model that the verdict rests on.
+        control_seeds: networks trained for each other control.
+        controls: fixed networks at equal data.
+        baselines: models of other kinds, one a task.
+        bootstrap: resamples of the test rows.
+    """
+
+    seeds: int = 3
+    control_seeds: int = 1
+    controls: tuple[str, ...] = ("shared_bottom", "mmoe", "ple", "full_grid", "random_route")
+    baselines: tuple[Literal["lightgbm", "logistic"], ...] = ("lightgbm", "logistic")
+    bootstrap: int = 200
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run may vary; the schema says the rest.
+
+    Attributes:
+        sizes: widths and dropouts of every network.
+        grid: the search space.
+        training: how weights are trained.
+        search: how routes are searched.
+        evidence: what the result is compared with.
+        seed: the first seed; the others count up from it.
+        threads: of torch; 0 takes one a core.
+        rank_by: formula of the sample ranking; the first probability if empty.
+    """
+
+    sizes: Sizes = field(default_factory=Sizes)
+    grid: Grid = field(default_factory=Grid)
+    training: Training = field(default_factory=Training)
+    search: Search = field(default_factory=Search)
+    evidence: Evidence = field(default_factory=Evidence)
+    seed: int = 0
+    threads: int = 0
+    rank_by: str = ""

@@ -1,0 +1,153 @@
+"""Train one network: epochs of sparse steps, early stop, the true best weights restored."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recmtl.data.feed import Batch, batches
+from recmtl.data.log import Split
+from recmtl.evaluate.score import evaluate
+from recmtl.grid import Decision
+from recmtl.model import Model
+from recmtl.schema import Task
+from recmtl.train.checkpoint import Checkpoint
+from recmtl.train.config import Training
+from recmtl.train.material import Material
+from recmtl.train.optimizer import Optimizer
+
+__all__ = ["Check", "Fitted", "Watch", "predict", "train", "validation_score"]
+
+Metrics = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One validation pass: where training stood and what it scored."""
+
+    epoch: float
+    score: float
+    loss: float
+    metrics: Metrics
+
+
+@dataclass
+class Fitted:
+    """What training found: the checks, the best of them, seconds and rows per second."""
+
+    checks: list[Check] = field(default_factory=list)
+    best: int = -1
+    seconds: float = 0.0
+    rows: int = 0
+
+
+Watch = Callable[[str, int, int, Check | None], None]
+"""Told of progress: (what, rows done, rows in all, the newest check if there is a new one)."""
+
+
+def silent(what: str, done: int, total: int, check: Check | None) -> None:
+    """Watch nothing."""
+
+
+def train(
+    model: Model,
+    material: Material,
+    settings: Training,
+    *,
+    seed: int,
+    name: str = "train",
+    watch: Watch = silent,
+    checkpoint: Path | None = None,
+) -> Fitted:
+    """Train a model in place on the train rows; it ends with the weights of its best check.
+
+    A check is a pass over the validation rows; the best has the highest `validation_score`.
+    With a checkpoint path, the state is written there at the end of each epoch, atomically, and
+    a later call with the same arguments goes on from it to the same bits.
+    """
+    split = material.train
+    steps = -(-len(split) // settings.batch_size)
+    optimizer = Optimizer(model, settings, total_steps=steps * settings.epochs)
+    fitted, saved = Fitted(), Checkpoint(checkpoint, model, optimizer)
+    torch.manual_seed(seed)
+    start = saved.load(fitted)
+    began, at = time.perf_counter() - fitted.seconds, _check_steps(steps, settings.checks)
+    total = len(split) * settings.epochs
+    for epoch in range(start, settings.epochs):
+        model.train()
+        losses: list[torch.Tensor] = []
+        for step, batch in enumerate(_feed(split, settings, seed, epoch)):
+            losses.append(_step(model, optimizer, batch))
+            fitted.rows += len(batch.weight)
+            check = None
+            if step in at:
+                check = _check(model, material, epoch + (step + 1) / steps, losses)
+                fitted.checks.append(check)
+                losses = []
+                saved.keep_if_best(fitted)
+            watch(name, fitted.rows, total, check)
+            if len(fitted.checks) - 1 - fitted.best >= settings.patience and fitted.checks:
+                break
+        else:
+            fitted.seconds = time.perf_counter() - began
+            saved.save(fitted, epoch + 1)
+            continue
+        break
+    fitted.seconds = time.perf_counter() - began
+    saved.restore_best()
+    return fitted
+
+
+def predict(
+    model: Model,
+    split: Split,
+    *,
+    batch_size: int = 4096,
+    decisions: Sequence[Decision] | None = None,
+) -> dict[str, np.ndarray]:
+    """Scored columns of a whole split, `[R]` each, in file order."""
+    scores = [
+        model.predict(batch.ids, batch.numeric, decisions).numpy()
+        for batch in batches(split, batch_size=batch_size, seed=None)
+    ]
+    table = np.concatenate(scores)
+    return {name: table[:, position] for position, name in enumerate(model.columns)}
+
+
+def validation_score(metrics: Metrics, tasks: Sequence[Task]) -> float:
+    """Mean over tasks of AUC (binary, multiclass) or R2 (regression): what "best" means.
+
+    Tasks whose metric is not defined on the rows at hand are left out.
+    """
+    kinds = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
+    values = [metrics[task.name][kinds[task.kind]] for task in tasks]
+    return float(np.nanmean(values))
+
+
+def _feed(split: Split, settings: Training, seed: int, epoch: int) -> Iterator[Batch]:
+    return batches(split, batch_size=settings.batch_size, seed=seed * 1009 + epoch)
+
+
+def _step(model: Model, optimizer: Optimizer, batch: Batch) -> torch.Tensor:
+    balance = optimizer.settings.balance
+    weights = torch.tensor([s.weight / s.constant_loss**balance for s in model.heads.specs])
+    losses = model.heads.losses(model(batch.ids, batch.numeric), batch.labels, batch.weight)
+    loss = (losses * weights).sum()
+    optimizer.step(loss)
+    return loss.detach()
+
+
+def _check(
+    model: Model, material: Material, epoch: float, losses: list[torch.Tensor]
+) -> Check:
+    rows = material.validation
+    metrics = evaluate(predict(model, rows), np.asarray(rows.labels), material.tasks)
+    loss = float(torch.stack(losses).mean())
+    return Check(epoch, validation_score(metrics, material.tasks), loss, metrics)
+
+
+def _check_steps(steps: int, checks: int) -> set[int]:
+    return {max(0, round(steps * (number + 1) / checks) - 1) for number in range(checks)}

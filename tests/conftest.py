@@ -1,0 +1,55 @@
+"""What all tests share: seeds, one thread, the opt-in for slow tests, the way to the real data."""
+
+import os
+import random
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch and lightgbm load
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_DATA = ROOT.parent / "shared" / "data"
+
+torch.set_num_threads(1)
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("fixed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --runslow."""
+    parser.addoption("--runslow", action="store_true", help="run tests marked slow as well")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip slow tests unless asked for; mark those that use the real data."""
+    slow = pytest.mark.skip(reason="slow: runs with --runslow")
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_data)
+        if item.get_closest_marker("slow") and not config.getoption("--runslow"):
+            item.add_marker(slow)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    """The same random numbers in every test, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real data sets; skips the test where there is none."""
+    folder = Path(os.environ.get("RECMTL_DATA") or DEFAULT_DATA)
+    if not folder.is_dir():
+        pytest.skip(
+            "no real data: set RECMTL_DATA to the folder that holds census_income and others"
+        )
+    return folder

@@ -1,0 +1,67 @@
+"""The scoring command: what a scheduler types, and what it gets when something is wrong."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from recmtl.serve import Scorer
+from tests.unit.serve.shop import make_bundle, make_log
+
+SCRIPT = Path(__file__).parents[2] / "pipelines" / "score.py"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("score")
+    make_bundle(folder / "bundle")
+    pq.write_table(make_log(300, seed=3), folder / "log.parquet", row_group_size=100)
+    return folder
+
+
+def run(folder: Path, *options: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), "--bundle", str(folder / "bundle")]
+    command += ["--input", str(folder / "log.parquet"), *options]
+
+    def limited() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, check=False, preexec_fn=limited
+    )
+
+
+def test_scores_equal_those_of_the_scorer_bit_for_bit(folder: Path, tmp_path: Path) -> None:
+    done = run(folder, "--output", str(tmp_path / "out"), "--keep", "user_id, request")
+    assert done.returncode == 0, done.stderr
+    assert "300 rows in 1 parts" in done.stderr
+    scored = pq.read_table(tmp_path / "out")
+    scorer = Scorer.load(folder / "bundle")
+    assert scored.column_names == ["user_id", "request", *scorer.columns]
+    expected = scorer.score(pq.read_table(folder / "log.parquet"))
+    assert scored.select(list(scorer.columns)).combine_chunks().equals(expected)
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], text: str) -> None:
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and text in lines[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_input_gets_one_line_and_exit_code_two(folder: Path, tmp_path: Path) -> None:
+    done = run(folder, "--output", str(tmp_path / "out"), "--keep", "requst")
+    assert_one_line(done, "column 'requst': is missing; did you mean 'request'")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_refuses_gets_one_line_and_no_half_file(folder: Path, tmp_path: Path) -> None:
+    done = run(folder, "--output", str(tmp_path / "out"), limit=2000)
+    assert_one_line(done, "cannot write")
+    assert not list((tmp_path / "out").glob("*part-*"))

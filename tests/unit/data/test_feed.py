@@ -1,0 +1,75 @@
+"""Feeding: every row once a pass, in the file's order or in one fixed by the seed."""
+
+import numpy as np
+import pytest
+import torch
+
+from recmtl.data.feed import Batch, batches
+from recmtl.data.log import Split
+
+
+def numbered(rows: int) -> Split:
+    """A split whose every column says the row's number."""
+    row = np.arange(rows)
+    column = row[:, None].astype(np.float32)
+    ids = row[:, None].astype(np.int32) * np.ones((1, 2), np.int32)
+    return Split(ids, column, column, row.astype(np.float32), row, row)
+
+
+def order(split: Split, **options: object) -> np.ndarray:
+    got = list(batches(split, **options))  # type: ignore[arg-type] # options are checked by name
+    return np.concatenate([batch.weight.numpy() for batch in got]).astype(int)
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize("rows", [1, 99, 100, 101, 256])
+def test_every_row_comes_once(rows: int, seed: int | None) -> None:
+    got = order(numbered(rows), batch_size=10, seed=seed, block=8, buffer_blocks=3)
+    np.testing.assert_array_equal(np.sort(got), np.arange(rows))
+
+
+def test_without_a_seed_rows_come_in_order_and_only_the_last_batch_is_short() -> None:
+    got = list(batches(numbered(25), batch_size=10, seed=None))
+    assert [len(batch) for batch in got] == [10, 10, 5]
+    assert order(numbered(25), batch_size=10, seed=None).tolist() == list(range(25))
+
+
+def test_shuffled_batches_are_full_but_the_last() -> None:
+    got = list(batches(numbered(95), batch_size=10, seed=0, block=7, buffer_blocks=2))
+    assert [len(batch) for batch in got] == [10] * 9 + [5]
+
+
+def test_the_seed_fixes_the_order() -> None:
+    options = {"batch_size": 16, "block": 32, "buffer_blocks": 4}
+    split = numbered(1000)
+    one, again, other = (order(split, seed=seed, **options) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).mean() > 0.9
+    assert (one != np.arange(1000)).mean() > 0.9
+
+
+def test_with_one_buffer_the_order_is_uniform() -> None:
+    places = [order(numbered(64), batch_size=64, seed=seed)[0] for seed in range(400)]
+    counts = np.bincount(np.array(places) // 16, minlength=4)
+    assert np.square(counts - 100).sum() / 100 < 16.3  # chi-squared, 3 degrees, p = .001
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_a_pass_can_be_restricted_to_rows(seed: int | None) -> None:
+    rows = np.array([3, 4, 10, 11, 50, 98])
+    got = order(numbered(99), batch_size=4, seed=seed, rows=rows, block=2, buffer_blocks=2)
+    np.testing.assert_array_equal(np.sort(got), rows)
+
+
+def test_the_columns_of_a_row_stay_together() -> None:
+    for batch in batches(numbered(200), batch_size=30, seed=0, block=9):
+        row = batch.weight
+        for column in (batch.ids[:, 0], batch.ids[:, 1], batch.numeric[:, 0], batch.labels[:, 0]):
+            torch.testing.assert_close(column.float(), row)
+        assert batch.ids.dtype == torch.int64
+        assert isinstance(batch.to("cpu"), Batch)
+
+
+def test_a_batch_size_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size"):
+        next(batches(numbered(3), batch_size=0, seed=None))

@@ -1,0 +1,186 @@
+"""The verdict: right when the truth is known, and honest when it is not."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.special import expit as sigmoid
+from scipy.stats import ttest_ind
+
+from recmtl.errors import DataError
+from recmtl.evaluate import assemble, audit, evaluate, metrics
+from recmtl.evaluate.audit import FEWEST_OF_A_CLASS, gain_of
+from recmtl.evaluate.bootstrap import paired_bootstrap, primary_measure
+from recmtl.evaluate.ranks import PairwiseOrder
+from recmtl.schema import Condition, Task
+
+BINARY = (Task("click", "binary", Condition("click")),)
+VALUE = (Task("watch", "regression", Condition("watch")),)
+
+
+def log(rows=2000, seed=0):
+    random = np.random.default_rng(seed)
+    signal = random.normal(size=rows)
+    return signal, (random.random(rows) < sigmoid(signal)).astype(np.float32)[:, None], random
+
+
+def model(signal, noise, random, seeds=1):
+    return {
+        s: {"p_click": sigmoid(signal + noise * random.normal(size=len(signal)))}
+        for s in range(seeds)
+    }
+
+
+@pytest.mark.parametrize("ties", [1, 8])
+def test_auc_under_weights_is_the_auc_of_the_repeated_rows(ties):
+    signal, labels, random = log(300)
+    scores, label = signal.round(ties), labels[:, 0]
+    order = PairwiseOrder(label, scores)
+    for _ in range(5):
+        times = np.bincount(random.integers(0, 300, 300), minlength=300)
+        drawn = np.repeat(np.arange(300), times)
+        assert order.auc(times) == pytest.approx(metrics.auc(label[drawn], scores[drawn]))
+
+
+def test_bootstrap_spread_is_the_spread_over_fresh_test_sets():
+    """The standard error that one test set gives equals the spread over many drawn anew."""
+    fresh = []
+    for seed in range(300):
+        signal, labels, random = log(800, seed)
+        noisy = signal + random.normal(size=800)
+        fresh.append(metrics.auc(labels[:, 0], signal) - metrics.auc(labels[:, 0], noisy))
+    signal, labels, random = log(800, 1000)
+    measures = [
+        primary_measure("binary", labels[:, 0], scores)
+        for scores in (signal, signal + random.normal(size=800))
+    ]
+    drawn = paired_bootstrap(
+        measures, np.arange(800), np.ones(800), rows=np.ones(800, bool), resamples=300, seed=0
+    )
+    assert np.std(drawn[:, 0] - drawn[:, 1]) == pytest.approx(np.std(fresh), rel=0.25)
+
+
+def test_verdicts_where_the_truth_is_known():
+    signal, labels, random = log()
+    good, bad = model(signal, 0.0, random), model(signal, 2.0, random)
+    better = audit({"searched": good, "single_task": bad}, labels, BINARY)["click"]
+    worse = audit({"searched": bad, "single_task": good}, labels, BINARY)["click"]
+    assert (better["verdict"], worse["verdict"]) == ("helped", "hurt")
+    assert better["single_task"]["gain"] == pytest.approx(-worse["single_task"]["gain"])
+    assert better["single_task"]["low"] == pytest.approx(-worse["single_task"]["high"])
+    same = audit({"searched": good, "single_task": good}, labels, BINARY)["click"]
+    assert same["verdict"] == "not proven"
+    assert same["single_task"]["gain"] == same["single_task"]["high"] == 0
+
+
+def test_gain_is_the_difference_of_the_evaluated_means():
+    signal, labels, random = log()
+    weight = random.random(len(labels))
+    predictions = {
+        "searched": model(signal, 1, random, 3),
+        "single_task": model(signal, 1, random, 2),
+    }
+    verdict = audit(predictions, labels, BINARY, weight=weight)["click"]
+    means = {
+        name: np.mean(
+            [evaluate(p, labels, BINARY, weight=weight)["click"]["auc"] for p in seeds.values()]
+        )
+        for name, seeds in predictions.items()
+    }
+    expected = means["searched"] - means["single_task"]
+    assert verdict["single_task"]["gain"] == pytest.approx(expected)
+    assert verdict["single_task"]["seeds"] == (3, 2)
+
+
+def test_lower_error_is_a_positive_gain():
+    random = np.random.default_rng(0)
+    y = random.normal(size=(1000, 1))
+    close, far = ({0: {"value_watch": y[:, 0] + s * random.normal(size=1000)}} for s in (0.5, 1.0))
+    verdict = audit({"searched": close, "single_task": far}, y, VALUE)["watch"]
+    assert verdict["verdict"] == "helped"
+    assert verdict["single_task"]["gain"] == pytest.approx(0.5, abs=0.1)
+    assert verdict["higher_is_better"] is False
+
+
+def test_false_verdicts_are_as_rare_as_promised():
+    """Two equally good models: the 95 % interval misses zero in about one set of twenty."""
+    wrong = 0
+    for seed in range(200):
+        signal, labels, random = log(400, seed)
+        pair = {name: model(signal, 1.0, random) for name in ("searched", "single_task")}
+        wrong += audit(pair, labels, BINARY, resamples=60)["click"]["verdict"] != "not proven"
+    assert 1 <= wrong <= 22  # binomial(200, .05) lies in 3..18 with 99 %; 60 draws blur it a little
+
+
+def test_rows_of_one_group_count_as_one_piece_of_evidence():
+    signal, labels, random = log(500)
+    copies = 8
+    signal, labels = np.repeat(signal, copies), np.repeat(labels, copies, axis=0)
+    group = np.repeat(np.arange(500), copies)
+    noise = np.repeat(random.normal(size=500), copies)
+    predictions = {
+        "searched": {0: {"p_click": sigmoid(signal)}},
+        "single_task": {0: {"p_click": sigmoid(signal + noise)}},
+    }
+    by_row = audit(predictions, labels, BINARY)["click"]["single_task"]["error_rows"]
+    grouped = audit(predictions, labels, BINARY, group=group)["click"]
+    assert grouped["single_task"]["error_rows"] == pytest.approx(by_row * copies**0.5, rel=0.2)
+    assert (grouped["unit"], grouped["rows"]) == ("group", 4000)
+
+
+def test_seeds_widen_the_interval_by_welchs_rule():
+    draws = np.zeros((100, 1))
+    ours, theirs = np.array([0.70, 0.71, 0.72]), np.array([0.70, 0.705, 0.71])
+    gain = gain_of(ours + draws, theirs + draws, confidence=0.95)
+    expected = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    assert (gain.low, gain.high) == pytest.approx((expected.low, expected.high))
+    assert gain.error_rows == pytest.approx(0, abs=1e-12)
+
+
+def test_one_seed_has_no_seed_error_and_the_normal_quantile():
+    random = np.random.default_rng(0)
+    ours, theirs = 0.7 + 0.01 * random.normal(size=(201, 1)), np.full((201, 1), 0.6)
+    gain = gain_of(ours, theirs, confidence=0.95)
+    assert gain.error_seeds == 0
+    assert gain.high - gain.gain == pytest.approx(1.959964 * gain.error_rows)
+
+
+def test_too_few_positives_prove_nothing():
+    random = np.random.default_rng(0)
+    for count, verdict in ((FEWEST_OF_A_CLASS - 1, "not proven"), (40, "helped")):
+        labels = (np.arange(1000) < count).astype(np.float32)[:, None]
+        pair = {
+            "searched": {0: {"p_click": 0.1 + 0.8 * labels[:, 0]}},
+            "single_task": {0: {"p_click": random.random(1000)}},
+        }
+        assert audit(pair, labels, BINARY)["click"]["verdict"] == verdict
+
+
+def test_a_task_without_positives_is_not_proven_and_is_valid_json():
+    signal, labels, random = log(100)
+    labels[:] = 0
+    pair = {name: model(signal, 1.0, random) for name in ("searched", "single_task")}
+    verdicts = audit(pair, labels, BINARY)
+    assert verdicts["click"]["verdict"] == "not proven"
+    scored = {n: {0: evaluate(p[0], labels, BINARY)} for n, p in pair.items()}
+    results = assemble(scored, verdicts=verdicts, cost={}, fingerprint="f")
+    text = json.dumps(results, allow_nan=False)
+    assert json.loads(text)["tasks"]["click"]["searched"]["auc"]["mean"] is None
+
+
+def test_without_the_single_task_model_nothing_is_proven_but_lightgbm_is_reported():
+    signal, labels, random = log()
+    pair = {"searched": model(signal, 0, random), "lightgbm": model(signal, 2, random)}
+    verdict = audit(pair, labels, BINARY)["click"]
+    assert verdict["verdict"] == "not proven"
+    assert verdict["lightgbm"]["verdict"] == "helped"
+    assert "single_task" not in verdict
+    with pytest.raises(DataError, match="no predictions of 'searched'"):
+        audit({"lightgbm": pair["lightgbm"]}, labels, BINARY)
+
+
+def test_the_same_seed_gives_the_same_interval():
+    signal, labels, random = log(300)
+    pair = {name: model(signal, 1.0, random) for name in ("searched", "single_task")}
+    assert audit(pair, labels, BINARY, seed=3) == audit(pair, labels, BINARY, seed=3)
+    assert audit(pair, labels, BINARY, seed=3) != audit(pair, labels, BINARY, seed=4)

@@ -1,0 +1,179 @@
+"""The page is one sound, safe file, and a real browser shows all of it at any width."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from recmtl.evaluate import ReportInput, assemble, write_report
+from recmtl.evaluate.tables import words
+
+CHROME = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
+SECTIONS = (
+    "All models",
+    "Gains and losses by task",
+    "Quality against cost",
+    "The routes that the search found",
+    "Expert use by task",
+    "How the search moved",
+    "Calibration",
+    "Cost",
+    "Data",
+    "How to read this page",
+)
+# Each page reports from inside a frame of a given width, since a headless window has a least width.
+PROBE = """<script>
+const faults = [];
+addEventListener("error", e => faults.push(String(e.message || e.target.outerHTML)), true);
+console.error = (...words) => faults.push(words.join(" "));
+addEventListener("load", () => {
+  const images = [...document.images];
+  parent.postMessage({
+    images: images.length,
+    decoded: images.filter(i => i.complete && i.naturalWidth > 0).length,
+    named: images.filter(i => i.alt.length > 10).length,
+    width: innerWidth,
+    needed: document.documentElement.scrollWidth,
+    requests: performance.getEntriesByType("resource").map(r => r.name.slice(0, 60))
+      .filter(name => !name.startsWith("data:")),
+    faults: faults,
+  }, "*");
+});
+</script>"""
+FRAMES = """<!doctype html><title>frames</title><pre id="found"></pre><script>
+const found = {};
+addEventListener("message", e => {
+  found[e.data.width] = e.data;
+  document.getElementById("found").textContent = JSON.stringify(found);
+});
+</script>
+<iframe src="probe.html" style="border:0;width:400px;height:800px"></iframe>
+<iframe src="probe.html" style="border:0;width:1200px;height:800px"></iframe>"""
+
+
+@pytest.fixture(scope="module")
+def written(report_input, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(path, report_input)
+    return path
+
+
+def test_page_holds_every_section_task_model_and_verdict(written, report_input):
+    markup = written.read_text()
+    for title in SECTIONS:
+        assert f"<h2>{title}</h2>" in markup
+    for task, entry in report_input.results["tasks"].items():
+        assert f'<h3>{task} <span class="mark">{entry["verdict"]}</span>' in markup
+        for model in set(entry) - {"verdict"}:
+            assert f'<th scope="row">{words(model)}</th>' in markup
+    assert [p.name for p in written.parent.iterdir()] == ["report.html"]
+
+
+def test_page_needs_nothing_from_outside(written):
+    markup = written.read_text()
+    assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!data:)", markup)
+    assert not re.search(r"url\(|@import|<script|<link(?! rel=\"icon\" href=\"data:)", markup)
+    assert "http" not in markup
+
+
+def test_user_text_is_escaped(report_input, tmp_path):
+    evil = '<img src=x onerror="alert(1)">'
+    results = json.loads(json.dumps(report_input.results).replace('"click"', json.dumps(evil)))
+    data = {**report_input.data, "warnings": [evil], "fingerprint": evil}
+    changed = dataclasses.replace(report_input, results=results, data=data, title=evil)
+    write_report(tmp_path / "report.html", changed)
+    markup = (tmp_path / "report.html").read_text()
+    assert evil not in markup
+    assert "<img src=x" not in markup
+    assert "&lt;img src=x" in markup
+
+
+def test_best_model_of_each_column_is_marked_by_its_own_direction(written, report_input):
+    markup = written.read_text()
+    marked = re.findall(r"<td class='best'>([\d.]+)", markup)
+    expected = []
+    for task, metric, choose in (
+        ("click", "auc", max),
+        ("purchase", "auc", max),
+        ("dislike", "auc", max),
+        ("watch_time", "rmse", min),
+        ("rating", "log_loss", min),
+    ):
+        entry = report_input.results["tasks"][task]
+        expected.append(choose(m[metric]["mean"] for n, m in entry.items() if n != "verdict"))
+    assert sorted(float(value) for value in marked) == pytest.approx(sorted(expected), abs=1e-4)
+
+
+def test_same_input_gives_the_same_bytes(tmp_path):
+    small = minimal()
+    for name in ("one.html", "two.html"):
+        write_report(tmp_path / name, small)
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+def minimal():
+    results = assemble(
+        {"shared_bottom": {0: {"click": {"auc": 0.7}}}}, verdicts={}, cost={}, fingerprint="f"
+    )
+    return ReportInput(results=results)
+
+
+def test_missing_parts_are_left_out(tmp_path):
+    write_report(tmp_path / "report.html", minimal())
+    markup = (tmp_path / "report.html").read_text()
+    assert re.findall("<h2>(.*?)</h2>", markup) == ["All models", "Data", "How to read this page"]
+    assert "no verdict" in markup
+
+
+def test_failed_write_keeps_the_old_page_and_leaves_no_piece(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        write_report(path, dataclasses.replace(minimal(), title="\ud800"))
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.skipif(CHROME is None, reason="no chromium or chrome on this machine")
+def test_a_browser_decodes_all_pictures_without_overflow_or_error(written, tmp_path):
+    markup = written.read_text().replace("<head>", f"<head>{PROBE}", 1)
+    (tmp_path / "probe.html").write_text(markup)
+    frames = tmp_path / "frames.html"
+    frames.write_text(FRAMES)
+    command = [CHROME, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1300,2000"]
+    command += ["--virtual-time-budget=20000", "--dump-dom", frames.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = json.loads(re.search(r'<pre id="found">(.*?)</pre>', done.stdout).group(1))
+    assert sorted(found) == ["1200", "400"]
+    for width, seen in found.items():
+        assert seen["images"] == seen["decoded"] == seen["named"] >= 20
+        assert seen["needed"] <= int(width)
+        assert seen["requests"] == seen["faults"] == []
+    assert "CONSOLE" not in done.stderr
+
+
+@pytest.mark.skipif(CHROME is None, reason="no chromium or chrome on this machine")
+def test_a_browser_paints_the_page(written, tmp_path):
+    shot = tmp_path / "page.png"
+    command = [CHROME, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,2000"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={shot}", written.as_uri()]
+    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    from matplotlib.image import imread
+
+    pixels = imread(shot)[:, :, :3]
+    assert pixels[0, 0].min() == 1  # white paper
+    assert 0.02 < (pixels.min(axis=2) < 0.9).mean() < 0.5  # and ink on it
+
+
+def test_importing_the_package_loads_neither_matplotlib_nor_torch():
+    code = "import sys, recmtl.evaluate; print({'matplotlib', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

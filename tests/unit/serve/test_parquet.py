@@ -1,0 +1,357 @@
+"""Batch scoring loses no row, doubles no row and changes no bit, whatever interrupts it."""
+
+import errno
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from recmtl.errors import DataError
+from recmtl.serve import Scorer, save_bundle, score_parquet
+from recmtl.serve.parts import locked
+from recmtl.serve.progress import rows_progress
+from tests.unit.serve.shop import SCHEMA, make_encoder, make_log, make_model
+
+ROWS = 1000
+
+
+@pytest.fixture(scope="module")
+def big() -> pa.Table:
+    return make_log(ROWS, seed=5).append_column("row", pa.array(np.arange(ROWS)))
+
+
+@pytest.fixture
+def source(big: pa.Table, tmp_path: Path) -> Path:
+    """Two files with row groups of uneven sizes."""
+    folder = tmp_path / "log"
+    folder.mkdir()
+    pq.write_table(big.slice(0, 430), folder / "a.parquet", row_group_size=97)
+    pq.write_table(big.slice(430), folder / "b.parquet", row_group_size=200)
+    return folder
+
+
+def parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def output(folder: Path) -> pa.Table:
+    return pa.concat_tables([pq.read_table(part) for part in parts(folder)])
+
+
+def assert_whole(folder: Path, scorer: Scorer, big: pa.Table) -> None:
+    scored = output(folder)
+    assert scored["row"].to_pylist() == list(range(ROWS))
+    expected = scorer.score(big)
+    assert scored.select(list(scorer.columns)).combine_chunks().equals(expected.combine_chunks())
+
+
+@pytest.mark.parametrize("part_rows", [97, 300, 430, 1000, 5000])
+def test_rows_come_out_in_order_with_the_scorers_bits(
+    scorer: Scorer, source: Path, big: pa.Table, tmp_path: Path, part_rows: int
+) -> None:
+    done = score_parquet(scorer, source, tmp_path / "out", keep=["row"], part_rows=part_rows)
+    assert_whole(tmp_path / "out", scorer, big)
+    assert (done.rows, done.scored_rows, done.parts) == (ROWS, ROWS, -(-ROWS // part_rows))
+    names = [path.name for path in parts(tmp_path / "out")]
+    assert names == [f"part-{number:05d}.parquet" for number in range(done.parts)]
+
+
+def test_a_glob_chooses_files(scorer: Scorer, source: Path, tmp_path: Path) -> None:
+    done = score_parquet(scorer, str(source / "b*.parquet"), tmp_path / "out")
+    assert done.rows == 570
+
+
+def test_kept_columns_keep_type_and_content(
+    scorer: Scorer, source: Path, big: pa.Table, tmp_path: Path
+) -> None:
+    keep = ["item", "history", "row"]
+    score_parquet(scorer, source, tmp_path / "out", keep=keep)
+    scored = output(tmp_path / "out")
+    assert scored.column_names == [*keep, *scorer.columns]
+    assert scored.select(keep).equals(big.select(keep))
+
+
+def test_side_tables_are_joined_as_in_training(big: pa.Table, tmp_path: Path) -> None:
+    prices = {f"item-{number}": number * 1.5 for number in range(30)}
+    side = pa.table({"item": list(prices), "price": list(prices.values())})
+    place = big.column_names.index("price")
+    price = pa.array([prices.get(item) for item in big["item"].to_pylist()])
+    joined = big.set_column(place, "price", price)
+    tables = "tables:\n  - {path: side/items.parquet, key: item}\nfeatures:"
+    encoder = make_encoder(joined, SCHEMA.replace("features:", tables))
+    model = make_model(encoder)
+    save_bundle(tmp_path / "b", model=model, encoder=encoder, rows=joined, metrics={})
+    (tmp_path / "log" / "side").mkdir(parents=True)
+    pq.write_table(side, tmp_path / "log" / "side" / "items.parquet")
+    pq.write_table(big.drop_columns("price"), tmp_path / "log" / "log.parquet")
+    scorer = Scorer.load(tmp_path / "b")
+    score_parquet(scorer, tmp_path / "log", tmp_path / "out", keep=["row", "price"])
+    assert output(tmp_path / "out")["price"].null_count > 0
+    assert_whole(tmp_path / "out", scorer, joined)
+
+
+def test_only_hidden_files_lie_beside_the_parts(
+    scorer: Scorer, source: Path, tmp_path: Path
+) -> None:
+    score_parquet(scorer, source, tmp_path / "out")
+    others = {path.name for path in (tmp_path / "out").iterdir()} - {"part-00000.parquet"}
+    assert others == {"_manifest.json", ".lock"}
+    assert pq.read_table(tmp_path / "out").num_rows == ROWS
+
+
+class Killed(BaseException):
+    """Stands in for a signal: nothing may catch it."""
+
+
+def fail_after(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch, calls: int, error: BaseException
+) -> None:
+    original, seen = scorer.scores, iter(range(10**6))
+
+    def scores(*args: object, **options: object) -> object:
+        if next(seen) >= calls:
+            raise error
+        return original(*args, **options)
+
+    monkeypatch.setattr(scorer, "scores", scores)
+
+
+@pytest.mark.parametrize("calls", [0, 1, 4, 9])
+def test_resume_after_a_stop_gives_every_row_once(
+    bundle: Path, source: Path, big: pa.Table, tmp_path: Path, calls: int
+) -> None:
+    scorer = Scorer.load(bundle)
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        fail_after(scorer, patch, calls, Killed())
+        score_parquet(scorer, source, out, keep=["row"], part_rows=150)
+    finished = {path: path.stat().st_mtime_ns for path in parts(out)}
+    done = score_parquet(scorer, source, out, keep=["row"], part_rows=150, resume=True)
+    assert_whole(out, scorer, big)
+    assert done.scored_rows == ROWS - 150 * len(finished)
+    assert all(path.stat().st_mtime_ns == time for path, time in finished.items())
+
+
+def test_resume_of_a_finished_job_does_nothing(
+    scorer: Scorer, source: Path, tmp_path: Path
+) -> None:
+    score_parquet(scorer, source, tmp_path / "out")
+    assert score_parquet(scorer, source, tmp_path / "out", resume=True).scored_rows == 0
+
+
+def test_resume_repairs_a_damaged_and_a_missing_part(
+    scorer: Scorer, source: Path, big: pa.Table, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    score_parquet(scorer, source, out, keep=["row"], part_rows=150)
+    parts(out)[5].unlink()
+    parts(out)[2].write_bytes(b"half")
+    done = score_parquet(scorer, source, out, keep=["row"], part_rows=150, resume=True)
+    assert done.scored_rows == 300
+    assert_whole(out, scorer, big)
+
+
+KILLED = """
+import os, signal, sys
+from recmtl.serve import Scorer, save_bundle, score_parquet
+scorer = Scorer.load(sys.argv[1], threads=1)
+original, calls = scorer.scores, iter(range(100))
+def scores(*args, **options):
+    if next(calls) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **options)
+scorer.scores = scores
+score_parquet(scorer, sys.argv[2], sys.argv[3], keep=["row"], part_rows=150)
+"""
+
+
+def test_resume_after_sigkill_gives_every_row_once(
+    bundle: Path, scorer: Scorer, source: Path, big: pa.Table, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, str(bundle), str(source), str(out)]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert list(out.glob(".part-*.partial"))
+    assert 0 < len(parts(out)) < 7
+    score_parquet(scorer, source, out, keep=["row"], part_rows=150, resume=True)
+    assert_whole(out, scorer, big)
+    assert not list(out.glob("*.partial")) and not list(out.glob(".part-*"))
+
+
+def test_used_folder_is_refused_without_resume(
+    scorer: Scorer, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").write_text("dear")
+    with pytest.raises(DataError, match="is not empty"):
+        score_parquet(scorer, source / "a.parquet", tmp_path)
+    with pytest.raises(DataError, match="nothing can be resumed"):
+        score_parquet(scorer, source / "a.parquet", tmp_path, resume=True)
+    assert (tmp_path / "thesis.txt").read_text() == "dear"
+
+
+def test_resume_of_another_job_is_refused(scorer: Scorer, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    score_parquet(scorer, source, out, keep=["row"])
+    with pytest.raises(DataError, match="had another keep"):
+        score_parquet(scorer, source, out, resume=True)
+    (source / "b.parquet").unlink()
+    with pytest.raises(DataError, match="had another input, rows"):
+        score_parquet(scorer, source, out, keep=["row"], resume=True)
+
+
+def test_a_folder_serves_one_job_at_a_time(scorer: Scorer, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with locked(out), pytest.raises(DataError, match="another job writes there"):
+        score_parquet(scorer, source, out)
+    score_parquet(scorer, source, out)
+
+
+def test_output_inside_the_input_is_refused(scorer: Scorer, source: Path) -> None:
+    with pytest.raises(DataError, match="lies in the input folder"):
+        score_parquet(scorer, source, source / "scored")
+    assert not (source / "scored").exists()
+
+
+def rewrite(source: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    pq.write_table(change(pq.read_table(source / "b.parquet")), source / "b.parquet")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop_columns("price"), r"b\.parquet: column 'price': is missing"),
+        (lambda t: t.drop_columns("row"), r"b\.parquet: column 'row': is missing"),
+        (
+            lambda t: t.set_column(4, "price", pa.array(["dear"] * t.num_rows)),
+            r"b\.parquet, row group 0: column 'price'",
+        ),
+    ],
+)
+def test_a_missing_or_mistyped_column_is_named_and_no_half_file_stays(
+    scorer: Scorer,
+    source: Path,
+    tmp_path: Path,
+    change: Callable[[pa.Table], pa.Table],
+    message: str,
+) -> None:
+    rewrite(source, change)
+    with pytest.raises(DataError, match=message):
+        score_parquet(scorer, source, tmp_path / "out", keep=["row"])
+    assert not list((tmp_path / "out").glob("*part-*"))
+
+
+def test_keep_may_not_collide_or_repeat(scorer: Scorer, source: Path, tmp_path: Path) -> None:
+    rewrite(source, lambda t: t)
+    clash = pq.read_table(source / "a.parquet").append_column("p_click", pa.array([0.5] * 430))
+    pq.write_table(clash, tmp_path / "clash.parquet")
+    with pytest.raises(DataError, match="'p_click': has the name of a scored column"):
+        score_parquet(scorer, tmp_path / "clash.parquet", tmp_path / "out", keep=["p_click"])
+    with pytest.raises(DataError, match="'row': is to be kept twice"):
+        score_parquet(scorer, source, tmp_path / "out", keep=["row", "row"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_kept_column_of_two_types_is_named(scorer: Scorer, source: Path, tmp_path: Path) -> None:
+    def as_text(table: pa.Table) -> pa.Table:
+        place = table.column_names.index("row")
+        return table.set_column(place, "row", pa.array(["x"] * table.num_rows))
+
+    rewrite(source, as_text)
+    with pytest.raises(DataError, match=r"b\.parquet, row group 0: column 'row': is string"):
+        score_parquet(scorer, source, tmp_path / "out", keep=["row"])
+    assert not list((tmp_path / "out").glob(".part*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 not really", None])
+def test_files_that_are_no_parquet_are_named(
+    scorer: Scorer, source: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    whole = (source / "b.parquet").read_bytes()
+    (source / "b.parquet").write_bytes(whole[:-100] if content is None else content)
+    with pytest.raises(DataError, match=r"b\.parquet"):
+        score_parquet(scorer, source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_page_is_named_by_row_group(scorer: Scorer, source: Path, tmp_path: Path) -> None:
+    group = pq.ParquetFile(source / "b.parquet").metadata.row_group(1)
+    chunk = group.column(group.num_columns - 1)
+    content = bytearray((source / "b.parquet").read_bytes())
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    content[start : start + 40] = b"\xff" * 40
+    (source / "b.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"b\.parquet, row group 1"):
+        score_parquet(scorer, source, tmp_path / "out", keep=["row"])
+    assert not list((tmp_path / "out").glob(".part*"))
+
+
+def test_nothing_to_read_is_an_error(scorer: Scorer, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no Parquet file"):
+        score_parquet(scorer, tmp_path / "absent*.parquet", tmp_path / "out")
+
+
+def test_full_disk_leaves_no_half_file_and_can_be_resumed(
+    scorer: Scorer, source: Path, big: pa.Table, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    original, calls = pq.ParquetWriter.write_table, iter(range(100))
+
+    def write_table(writer: pq.ParquetWriter, table: pa.Table) -> None:
+        if next(calls) == 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(writer, table)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pq.ParquetWriter, "write_table", write_table)
+        with pytest.raises(DataError, match=r"No space left on device.*--resume"):
+            score_parquet(scorer, source, out, keep=["row"], part_rows=150)
+    assert not list(out.glob(".part*"))
+    score_parquet(scorer, source, out, keep=["row"], part_rows=150, resume=True)
+    assert_whole(out, scorer, big)
+
+
+def test_memory_holds_one_batch_at_a_time(
+    scorer: Scorer, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between reading a batch and writing its scores, no other batch is read."""
+    events: list[str] = []
+    read, write = pq.ParquetFile.iter_batches, pq.ParquetWriter.write_table
+
+    def iter_batches(*args: object, **options: object) -> Iterator[pa.RecordBatch]:
+        for batch in read(*args, **options):
+            events.append("read")
+            yield batch
+
+    def write_table(*args: object) -> None:
+        events.append("write")
+        write(*args)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", iter_batches)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", write_table)
+    score_parquet(scorer, source, tmp_path / "out")
+    assert events == ["read", "write"] * (5 + 3)
+
+
+def test_progress_shows_rows_and_speed(scorer: Scorer, source: Path, tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    with rows_progress(console) as progress:
+        score_parquet(scorer, source, tmp_path / "out", progress=progress)
+    shown = console.file.getvalue()
+    assert "1,000/1,000 rows" in shown
+    assert "rows/s" in shown
+
+
+def test_unseen_values_are_counted_for_this_job(
+    scorer: Scorer, source: Path, tmp_path: Path, big: pa.Table
+) -> None:
+    first = score_parquet(scorer, source, tmp_path / "out")
+    second = score_parquet(scorer, source, tmp_path / "again")
+    assert first.unknown == second.unknown

@@ -1,0 +1,75 @@
+"""The shipped data set folders: every schema is valid, keeps outcomes out, and fits its data."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from recmtl.data.prepare import prepare
+from recmtl.schema import Schema, load_schema
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMAS = {path.parent.name: path for path in sorted((ROOT / "datasets").rglob("schema.yaml"))}
+DATA = {
+    "brfss_heart2020": "heart_2020_cleaned.parquet",
+    "census_income": "train.parquet",
+    "kuairand_pure": "log_0425_0430.parquet",
+}
+NEVER = {
+    "census_income": {"income_50k", "marital_stat", "education", "instance_weight"},
+    "kuairand_pure": {
+        "is_click",
+        "long_view",
+        "is_like",
+        "is_profile_enter",
+        "is_comment",
+        "is_follow",
+        "is_forward",
+        "is_hate",
+        "play_time_ms",
+        "profile_stay_time",
+        "comment_stay_time",
+    },
+}
+
+
+def columns(schema: Schema) -> set[str]:
+    """Every column that a schema names."""
+    roles = {role for role in vars(schema.roles).values() if role}
+    labels = {task.label.column for task in schema.tasks}
+    return {feature.column for feature in schema.features} | labels | roles | set(schema.ignore)
+
+
+def test_there_is_a_card_beside_every_schema() -> None:
+    assert set(SCHEMAS) >= {"simulated", *DATA}
+    assert [
+        name for name, path in SCHEMAS.items() if not path.with_name("README.md").is_file()
+    ] == []
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schema_is_valid_and_named_after_its_folder(name: str) -> None:
+    assert load_schema(SCHEMAS[name]).name == name
+
+
+@pytest.mark.parametrize("name", NEVER)
+def test_outcomes_are_no_features(name: str) -> None:
+    features = {feature.column for feature in load_schema(SCHEMAS[name]).features}
+    assert features & NEVER[name] == set()
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_schema_names_the_columns_of_the_data(name: str, real_data: Path) -> None:
+    schema = load_schema(SCHEMAS[name])
+    tables = [DATA[name], *(table.path for table in schema.tables)]
+    found = {c for table in tables for c in pq.read_schema(real_data / name / table).names}
+    assert columns(schema) == found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DATA)
+def test_data_are_prepared_as_the_card_says(name: str, real_data: Path, tmp_path: Path) -> None:
+    log = prepare(str(real_data / name / DATA[name]), load_schema(SCHEMAS[name]), tmp_path / "log")
+    card = SCHEMAS[name].with_name("README.md").read_text()
+    assert log.manifest["warnings"] == []
+    assert all(f"{rows:,}" in card for rows in log.manifest["rows"].values())
