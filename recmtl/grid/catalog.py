@@ -68,28 +68,39 @@ def ple(num_tasks: int, *, own: int, shared: int, levels: Sequence[Sequence[int]
 
 
 def recmtl_grid(num_tasks: int, *, cells: int, widths: Sequence[int], depth: int = 2) -> Layout:
-    """The default search space: routes through cells, and cells that may be skipped.
+    """The default search space: routes into columns of experts, and experts that may be skipped.
 
-    Layer 1 is `cells` experts on the input; layers up to `depth` apply one expert to each cell.
-    Every output lane may listen to any subset of its layer's experts, through a softmax gate
-    whose query is searched too (our reading of MTNAS). Between cells a layer may be skipped
-    (AdaShare). The last layer writes one lane a task.
+    `cells` columns start with one expert each on the input; up to `depth` a column applies one
+    more expert to its lane, or skips it (AdaShare). A last layer without experts mixes columns:
+    each task listens to a searched subset of them, through a softmax gate whose query, the input
+    or the column of the task's own number, is searched too (our reading of MTNAS).
     """
-    layers = []
-    everyone = tuple(range(cells))
-    for level in range(depth):
-        last = level + 1 == depth
-        lanes = num_tasks if last else cells
-        middle = 0 < level and not last
-        layers.append(
-            Layer(
-                widths[-1],
-                tuple((e, e if level else 0) for e in everyone),
-                (everyone,) * lanes,
-                hidden=tuple(widths[:-1]) if level == 0 else (),
-                queries=((INPUT, *everyone) if level else (INPUT,),) * lanes,
-                shortcut=everyone if middle else (),
-                searched=True,
-            )
+    own = tuple((cell,) for cell in range(cells))
+    columns = tuple((cell, cell) for cell in range(cells))
+    layers = [
+        Layer(
+            widths[-1],
+            tuple((cell, 0) for cell in range(cells)),
+            own,
+            hidden=tuple(widths[:-1]),
+            gate="one",
         )
-    return Layout("recmtl grid", tuple(layers), tuple(range(num_tasks)), "MTNAS x AdaShare, our reading")
+    ]
+    layers += [
+        Layer(widths[-1], columns, own, gate="one", shortcut=tuple(range(cells)))
+        for _ in range(depth - 1)
+    ]
+    mixing = Layer(
+        widths[-1],
+        columns,
+        (tuple(range(cells)),) * num_tasks,
+        queries=tuple((INPUT, task % cells) for task in range(num_tasks)),
+        searched=True,
+        carries=True,
+    )
+    return Layout(
+        "recmtl grid",
+        (*layers, mixing),
+        tuple(range(num_tasks)),
+        "routes: our reading of MTNAS; skips: AdaShare",
+    )

@@ -7,7 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["StackedExperts"]
+__all__ = ["Carry", "StackedExperts"]
+
+
+class Carry(nn.Module):
+    """Experts that do nothing: applications' outputs `[B, A, *F]` are the lanes that they read."""
+
+    def __init__(self, applications: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self.reads = [lane for _, lane in applications]
+
+    def forward(self, lanes: Tensor) -> Tensor:
+        """Map lanes `[B, S, *F]` to `[B, A, *F]`."""
+        return lanes if self.reads == list(range(lanes.shape[1])) else lanes[:, self.reads]
 
 
 class StackedExperts(nn.Module):

@@ -64,11 +64,11 @@ class SoftmaxGate(nn.Module):
         weights = keep * torch.exp((z - peak.clamp_min(-1e30)).clamp_max(40.0))
         return weights / weights.sum(-1, keepdim=True).clamp_min(1e-30)
 
-
-    def row(self, source: int, lane: int, application: int) -> int:
-        """The row of the source's product that makes the logit of (lane, application)."""
-        places = [slot[1:] for slot in self.slots[source]]
-        return places.index((lane, application))
+    def logit(self, source: int, lane: int, application: int) -> tuple[Tensor, Tensor]:
+        """Weights and bias of the logit of (lane, application); views into the parameters."""
+        number = [slot[1:] for slot in self.slots[source]].index((lane, application))
+        linear = self.get_submodule(f"linears.{self.sources.index(source)}")
+        return linear.get_parameter("weight")[number], linear.get_parameter("bias")[number]
 
 
 class ScalarGate(nn.Module):

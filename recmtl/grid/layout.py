@@ -33,6 +33,7 @@ class Layer:
         shortcut: for each output lane the input lane that replaces it where it does not run, or
             None where it always runs.
         searched: whether a route policy may choose among the edges and queries.
+        carries: whether the "experts" are the identity, so that the layer only mixes lanes.
     """
 
     width: int
@@ -43,6 +44,7 @@ class Layer:
     queries: tuple[tuple[int, ...], ...] = ()
     shortcut: tuple[int | None, ...] = ()
     searched: bool = False
+    carries: bool = False
 
     def __post_init__(self) -> None:
         """Fill the defaults (query: the input; no shortcut) and check the lengths."""
@@ -67,6 +69,8 @@ class Layer:
     @property
     def num_experts(self) -> int:
         """Number of experts with weights of their own."""
+        if self.carries:
+            return 0
         return len({expert for expert, _ in self.applications})
 
     @property

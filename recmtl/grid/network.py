@@ -1,11 +1,12 @@
 """The one rule of the grid, as a module: lanes in, one lane for each task out."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from recmtl.grid.experts import StackedExperts
+from recmtl.grid.experts import Carry, StackedExperts
 from recmtl.grid.gates import make_gate
 from recmtl.grid.layout import Layer, Layout
 from recmtl.grid.routes import Decision, full_decision
@@ -53,7 +54,7 @@ class GridLayer(nn.Module):
 
     def forward(self, lanes: Tensor, source: Tensor, decision: Decision | None) -> Tensor:
         """Lanes `[B, S, *F]` and the grid's input `[B, D]` to lanes `[B, K, *F']`."""
-        outputs = self.experts(lanes)
+        outputs: Tensor = self.experts(lanes)
         if decision is None and self.copies is not None:
             return outputs[:, self.copies]
         decision = decision or self._full()
@@ -85,12 +86,18 @@ class SharingGrid(nn.Module):
         self.layers = nn.ModuleList()
         width = input_width
         for layer in layout.layers:
-            widths = (width, *layer.hidden, layer.width)
-            experts = StackedExperts(widths, layer.applications, dropout=dropout)
+            experts: nn.Module = Carry(layer.applications)
+            if not layer.carries:
+                widths = (width, *layer.hidden, layer.width)
+                experts = StackedExperts(widths, layer.applications, dropout=dropout)
             total = input_width * layout.input_lanes
             self.layers.append(GridLayer(layer, experts, lane_width=width, input_width=total))
             width = layer.width
         self.output_width = width
+
+    def layer(self, depth: int) -> GridLayer:
+        """The layer at a depth, the first is 0."""
+        return cast(GridLayer, self.layers[depth])  # a ModuleList forgets what it holds
 
     def forward(self, lanes: Tensor, decisions: Sequence[Decision] | None = None) -> Tensor:
         """Task lanes `[B, T, D']`; without decisions every edge is kept and every lane runs."""

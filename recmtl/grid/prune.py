@@ -146,24 +146,24 @@ def _renumber(
 def _copy_experts(grid: SharingGrid, small: SharingGrid, depth: int, pruned: Pruned) -> None:
     applications = grid.layout.layers[depth].applications
     kept = sorted({applications[a][0] for a in pruned.applications[depth]})
-    for name, parameter in small.layers[depth].experts.named_parameters():
-        parameter.copy_(grid.layers[depth].experts.get_parameter(name)[kept])
+    old = grid.layer(depth).experts
+    for name, parameter in small.layer(depth).experts.named_parameters():
+        parameter.copy_(old.get_parameter(name)[kept])
 
 
 def _copy_gate(
     grid: SharingGrid, small: SharingGrid, depth: int, pruned: Pruned, routes: Routes
 ) -> None:
-    old, new = grid.layers[depth].gate, small.layers[depth].gate
+    old, new = grid.layer(depth).gate, small.layer(depth).gate
     lanes, applications = pruned.lanes[depth], pruned.applications[depth]
-    if isinstance(new, ScalarGate):
+    if isinstance(old, ScalarGate) and isinstance(new, ScalarGate):
         new.scalar.copy_(old.scalar[list(lanes)][:, list(applications)])
-    if not isinstance(new, SoftmaxGate):
+    if not (isinstance(old, SoftmaxGate) and isinstance(new, SoftmaxGate)):
         return
-    for source, linear in zip(new.sources, new.linears, strict=True):
-        for row, (_, lane, a) in enumerate(new.slots[source]):
+    for source in new.sources:
+        for _, lane, a in new.slots[source]:
             # The lane that the old gate looked at may since have been merged into its twin.
             name = routes.layers[depth].queries[lanes[lane]]
-            parent = old.linears[old.sources.index(name)]
-            number = old.row(name, lanes[lane], applications[a])
-            linear.weight[row] = parent.weight[number]
-            linear.bias[row] = parent.bias[number]
+            found = old.logit(name, lanes[lane], applications[a])
+            for own, parent in zip(new.logit(source, lane, a), found, strict=True):
+                own.copy_(parent)

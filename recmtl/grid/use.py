@@ -44,13 +44,14 @@ def expert_use(grid: SharingGrid, lanes: Tensor) -> Tensor:
         inputs.append(layer(inputs[-1], lanes.flatten(1), None))
     found: list[Tensor] = []
     for depth in reversed(range(len(grid.layers))):
-        layer, wiring = grid.layers[depth], grid.layout.layers[depth]
+        layer, wiring = grid.layer(depth), grid.layout.layers[depth]
         weights = layer.weights(inputs[depth], lanes.flatten(1)).mean(0)
         used = share @ weights
         below = torch.zeros(len(share), inputs[depth].shape[1])
         experts = torch.zeros(len(share), wiring.num_experts)
         for application, (expert, lane) in enumerate(wiring.applications):
-            experts[:, expert] += used[:, application]
+            if not wiring.carries:
+                experts[:, expert] += used[:, application]
             below[:, lane] += used[:, application]
         for lane, passed in enumerate(wiring.shortcut):
             if passed is not None and not wiring.edges[lane]:
@@ -65,7 +66,8 @@ def _reach(layout: Layout, lane: int) -> set[Expert]:
     for depth in reversed(range(len(layout.layers))):
         layer = layout.layers[depth]
         used = {a for k in lanes for a in layer.edges[k]}
-        reached |= {(depth, layer.applications[a][0]) for a in used}
+        if not layer.carries:
+            reached |= {(depth, layer.applications[a][0]) for a in used}
         passed = {layer.shortcut[k] for k in lanes if not layer.edges[k]}
         lanes = {layer.applications[a][1] for a in used} | {s for s in passed if s is not None}
     return reached

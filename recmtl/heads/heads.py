@@ -54,11 +54,12 @@ class Heads(nn.Module):
         """Mean loss `[T]` of each task over the rows on which its label is defined.
 
         Labels are `[B, T]` with NaN where a task is not defined, weights `[B]`. A batch without
-        any such row gives 0 and no gradient. A funnel child is trained on the entire space.
+        any such row gives 0 and no gradient. A funnel child is trained on the entire space: its
+        event did not happen where its parent did not, whether its own label is known there or not.
         """
         losses = []
-        for position, spec in enumerate(self.specs):
-            label = labels[:, position]
+        for position in range(len(self.specs)):
+            label = self._label(position, labels)
             defined = ~torch.isnan(label)
             loss = self._loss(position, logits, torch.where(defined, label, 0.0))
             share = torch.where(defined, weight, 0.0)
@@ -67,10 +68,8 @@ class Heads(nn.Module):
 
     def scores(self, logits: list[Tensor]) -> Tensor:
         """The scored columns `[B, len(columns)]`: probabilities, and regression values."""
-        return torch.stack(
-            [column for position in range(len(self.specs)) for column in self._score(position, logits)],
-            1,
-        )
+        scores = [self._score(position, logits) for position in range(len(self.specs))]
+        return torch.stack([column for columns in scores for column in columns], 1)
 
     def cost(self) -> Cost:
         """Parameters and multiply-adds an example."""
@@ -78,14 +77,21 @@ class Heads(nn.Module):
         weights = [p.numel() for name, p in self.named_parameters() if "weights" in name]
         return Cost(parameters, sum(weights))
 
+    def _parent(self, position: int) -> int | None:
+        name = self.specs[position].parent
+        return None if name is None else [spec.name for spec in self.specs].index(name)
+
     def _chain(self, position: int, logits: list[Tensor]) -> list[Tensor]:
-        chain = [logits[position][:, 0]]
-        parent = self.specs[position].parent
-        while parent is not None:
-            above = next(t for t, spec in enumerate(self.specs) if spec.name == parent)
-            chain.insert(0, logits[above][:, 0])
-            parent = self.specs[above].parent
-        return chain
+        parent = self._parent(position)
+        above = [] if parent is None else self._chain(parent, logits)
+        return [*above, logits[position][:, 0]]
+
+    def _label(self, position: int, labels: Tensor) -> Tensor:
+        parent = self._parent(position)
+        if parent is None:
+            return labels[:, position]
+        above = self._label(parent, labels)
+        return torch.where(above == 1, labels[:, position], above)
 
     def _loss(self, position: int, logits: list[Tensor], label: Tensor) -> Tensor:
         spec, logit = self.specs[position], logits[position]
@@ -118,6 +124,6 @@ class Heads(nn.Module):
                 spec = self.specs[position]
                 if spec.kind != "binary":
                     continue
-                rate = spec.mean / rates[spec.parent] if spec.parent else spec.mean
+                rate = spec.mean / max(rates[spec.parent], 1e-6) if spec.parent else spec.mean
                 rate = min(max(rate, 1e-6), 1.0 - 1e-6)
-                product.biases[0][number].fill_(torch.logit(torch.tensor(rate)).item())
+                product.get_parameter("biases.0")[number].fill_(torch.logit(torch.tensor(rate)).item())

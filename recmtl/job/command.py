@@ -1,9 +1,10 @@
 """The command line that every step of the job shares."""
 
 import argparse
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 SIMULATED = ROOT / "datasets" / "simulated" / "schema.yaml"
 SIMULATED_CONFIG = ROOT / "pipelines" / "configs" / "simulated" / "recmtl.yaml"
 SIMULATED_ROWS = 200_000
+GIVEN = "job.json"
 
 
 def run_step(
@@ -32,7 +34,8 @@ def run_step(
 ) -> int:
     """Run one step with the common options; returns 0, or 2 after a one-line error.
 
-    Without `--data` the job runs on a simulated log, written to the output folder.
+    Without `--data` a step goes on with what the output folder was begun with; in a new folder
+    it runs on a simulated log, written there.
     """
     options = _parse(name, arguments)
     console = Console(stderr=True)
@@ -65,6 +68,7 @@ def _parse(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--schema", default="", help="schema YAML of the data")
     parser.add_argument("--config", default="", help="YAML of sizes, search, training, evidence")
     parser.add_argument("--out", default="", help="output folder; runs/<utc time> if empty")
+    parser.add_argument("--seeds", type=float, default=0, help="seeds of every model, if not 0")
     return parser.parse_args(arguments)
 
 
@@ -73,15 +77,29 @@ def _open(options: argparse.Namespace, console: Console) -> Iterator[Job]:
     if bool(options.data) != bool(options.schema):
         raise ConfigError("give --data and --schema together, or neither for the simulated log")
     out = Path(options.out or f"runs/{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    given = options.config or ("" if options.data else str(SIMULATED_CONFIG))
-    config = load_config(Path(given) if given else None)
-    data, schema = options.data, Path(options.schema)
-    if not data:
+    given = _given(options, out)
+    config = load_config(Path(given["config"]) if given["config"] else None)
+    if options.seeds:
+        seeds = int(options.seeds)
+        evidence = replace(config.evidence, seeds=seeds, control_seeds=seeds)
+        config = replace(config, evidence=evidence)
+    if not given["data"]:
         log = out / "simulated.parquet"
         if not log.exists():
             out.mkdir(parents=True, exist_ok=True)
             simulate(log, SIMULATED_ROWS, seed=config.seed)
-        data, schema = str(log), SIMULATED
+        given |= {"data": str(log), "schema": str(SIMULATED)}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / GIVEN).write_text(json.dumps(given, indent=1))
     with watching(console) as watch:
+        data, schema = given["data"], Path(given["schema"])
         yield Job(data, schema, out, config, Tracker(), watch, console)
 
+
+def _given(options: argparse.Namespace, out: Path) -> dict[str, str]:
+    """What the job was given: now, or when an earlier step opened the same output folder."""
+    before = json.loads((out / GIVEN).read_text()) if (out / GIVEN).is_file() else {}
+    if options.data or not before:
+        config = options.config or ("" if options.data else str(SIMULATED_CONFIG))
+        return {"data": options.data, "schema": options.schema, "config": config}
+    return {**before, "config": options.config or before["config"]}

@@ -14,16 +14,21 @@ class SkipPolicy(nn.Module):
     """Two logits a lane and layer, (run, skip), for lanes that have a shortcut.
 
     AdaShare (Sun et al., NeurIPS 2020, section 3): in training a choice is drawn with
-    Gumbel-softmax, here straight-through; all logits start equal (p = 0.5).
+    Gumbel-softmax, here straight-through.
+
+    Args:
+        layout: the search space.
+        start: initial log odds of running; AdaShare starts at 0 (p = 0.5).
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, start: float = 0.0) -> None:
         super().__init__()
         self.layout = layout
         self.logits = nn.ParameterDict()
         for depth, layer in enumerate(layout.layers):
             if any(lane is not None for lane in layer.shortcut):
-                self.logits[str(depth)] = nn.Parameter(torch.zeros(layer.num_lanes, 2))
+                logits = torch.tensor([start, 0.0]).repeat(layer.num_lanes, 1)
+                self.logits[str(depth)] = nn.Parameter(logits)
 
     def forward(self, temperature: float | None) -> list[Decision]:
         """Decisions of every layer: drawn at a temperature, or the most probable (None)."""

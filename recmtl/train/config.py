@@ -64,6 +64,7 @@ class Search:
         learning_rate: of the architecture parameters (Adam).
         temperature: of the relaxation at the start and at the end.
         anchor: initial logit of a lane's own edge alone; 0 starts uniform.
+        run_odds: initial log odds that a lane runs where it might skip; 0 is AdaShare's.
         cost_weight: price of the full grid's multiply-adds, in units of the normalised loss.
         candidates: frozen routes compared on validation rows.
     """
@@ -74,8 +75,9 @@ class Search:
     learning_rate: float = 0.1
     temperature: tuple[float, float] = (2.0, 0.3)
     anchor: float = 4.0
+    run_odds: float = -2.0
     cost_weight: float = 0.06
-    candidates: int = 8
+    candidates: int = 24
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ class Material:
     def of(cls, log: EncodedLog) -> "Material":
         """All tasks of an encoded log."""
         tasks = tuple(log.schema.tasks)
-        splits = (log.split(part) for part in ("train", "validation", "test"))
-        return cls(*splits, log.encoding, tasks, head_specs(tasks, log.label_statistics))
+        train, validation, test = map(log.split, ("train", "validation", "test"))
+        heads = head_specs(tasks, log.label_statistics)
+        return cls(train, validation, test, log.encoding, tasks, heads)
 
     def only(self, task: Task) -> "Material":
         """One task alone, on its own population: train and validation rows where it is defined.

@@ -33,8 +33,8 @@ class Optimizer:
         self.dense.param_groups[0]["lr"] = self.settings.learning_rate * share
         self.sparse.zero_grad(set_to_none=True)
         self.dense.zero_grad(set_to_none=True)
-        loss.backward()
-        self.sparse.step()
+        torch.autograd.backward(loss)
+        self.sparse.step()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.dense.step()
         self.steps += 1
 

@@ -56,10 +56,12 @@ class Found:
 class Policies(nn.Module):
     """The policies of a search space, composed."""
 
-    def __init__(self, layout: Layout, *, max_edges: int, anchor: float = 0.0) -> None:
+    def __init__(
+        self, layout: Layout, *, max_edges: int, anchor: float = 0.0, run_odds: float = 0.0
+    ) -> None:
         super().__init__()
         self.route = RoutePolicy(layout, max_edges=max_edges, anchor=anchor)
-        self.parts = nn.ModuleList([self.route, SkipPolicy(layout)])
+        self.parts = nn.ModuleList([self.route, SkipPolicy(layout, start=run_odds)])
 
     def forward(self, temperature: float | None) -> list[Decision]:
         """One decision a layer, all policies multiplied."""
@@ -113,7 +115,10 @@ class _Run:
         heads = material.heads
         self.model = Model(material.encoding, heads, layout=layout, sizes=config.sizes)
         self.policies = Policies(
-            layout, max_edges=config.grid.max_edges, anchor=config.search.anchor
+            layout,
+            max_edges=config.grid.max_edges,
+            anchor=config.search.anchor,
+            run_odds=config.search.run_odds,
         )
         self.rows = two_split(len(material.train), config.search.policy_rows, seed=seed)
         size = config.training.batch_size

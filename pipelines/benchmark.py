@@ -1,0 +1,30 @@
+"""The evidence for a table: every model with the same number of seeds, on rows no choice has seen.
+
+python pipelines/benchmark.py [--data PARQUET --schema YAML] [--config YAML] --out FOLDER --seeds 5
+"""
+
+import os
+import sys
+
+# Spinning OpenMP threads make a busy machine ten times slower; this must precede torch's load.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from recmtl.evaluate import verdict_table
+from recmtl.job.benchmark import benchmark_page
+from recmtl.job.command import run_step
+from recmtl.job.steps import Job
+from recmtl.tracking import Run
+
+
+def benchmark(job: Job, run: Run) -> None:
+    """Evaluate, then write the table of all models to `benchmark.md`."""
+    log = job.prepare(run)
+    results = job.evaluate(log, run)
+    page = job.out / "benchmark.md"
+    page.write_text(benchmark_page(log.schema.name, results, log.manifest), encoding="utf-8")
+    run.log_file(page)
+    sys.stdout.write(f"{verdict_table(results)}\n\ntable    {page}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run_step("benchmark", benchmark))

@@ -1,0 +1,89 @@
+"""Samplers for the tests of the grid: random layouts, random routes, networks with random weights."""
+
+import random
+
+import torch
+from torch import Tensor
+
+from recmtl.grid import INPUT, Decision, Layer, LayerRoutes, Layout, Routes, SharingGrid
+
+WIDTH = 5
+"""Features of an input lane in these tests."""
+
+
+def scrambled(layout: Layout, *, seed: int = 0, dropout: float = 0.0) -> SharingGrid:
+    """A float64 network of a layout; gates and biases, which start at zero, are drawn as well."""
+    torch.manual_seed(seed)
+    grid = SharingGrid(layout, input_width=WIDTH, dropout=dropout).double()
+    with torch.no_grad():
+        for parameter in grid.parameters():
+            parameter.copy_(torch.randn(parameter.shape) * 0.7)
+    return grid
+
+
+def some_lanes(layout: Layout, *, rows: int = 6, seed: int = 1) -> Tensor:
+    """Input lanes `[rows, S, WIDTH]` that take gradients."""
+    torch.manual_seed(seed)
+    shape = (rows, layout.input_lanes, WIDTH)
+    return torch.randn(shape, dtype=torch.float64).requires_grad_()
+
+
+def random_routes(layout: Layout, seed: int) -> Routes:
+    """A hard route: for each lane some of its edges, a query source, and run or skip."""
+    dice = random.Random(seed)
+    return Routes(tuple(_route(layer, dice) for layer in layout.layers))
+
+
+def decided(layout: Layout, routes: Routes) -> list[Decision]:
+    """The hard decisions of a route in float64."""
+    return [
+        Decision(d.keep.double(), d.query.double(), d.run.double()) for d in routes.decisions(layout)
+    ]
+
+
+def random_layout(seed: int) -> Layout:
+    """Up to three layers with any mix of gates, shortcuts, queries, shared and carried lanes."""
+    dice = random.Random(seed)
+    input_lanes = dice.randint(1, 2)
+    layers: list[Layer] = []
+    lanes, width = input_lanes, WIDTH
+    for _ in range(dice.randint(1, 3)):
+        layers.append(_layer(dice, lanes, width))
+        lanes, width = layers[-1].num_lanes, layers[-1].width
+    readout = tuple(dice.randrange(lanes) for _ in range(dice.randint(1, 3)))
+    return Layout("random", tuple(layers), readout, input_lanes=input_lanes)
+
+
+def _layer(dice: random.Random, below: int, width: int) -> Layer:
+    skips, carries = dice.random() < 0.5, dice.random() < 0.2
+    experts = dice.randint(1, 4)
+    reads = [(expert, dice.randrange(below)) for expert in range(experts)]
+    again = [(dice.randrange(experts), dice.randrange(below)) for _ in range(dice.randint(0, 2))]
+    applications = list(dict.fromkeys([*reads, *again]))
+    lanes = dice.randint(1, 4)
+    return Layer(
+        width if skips or carries else dice.randint(2, 4),
+        tuple(applications),
+        tuple(_some(dice, range(len(applications))) for _ in range(lanes)),
+        hidden=() if carries else tuple(dice.randint(2, 4) for _ in range(dice.randint(0, 2))),
+        gate=dice.choice(("softmax", "softmax", "scalar", "one")),
+        queries=tuple(_some(dice, (INPUT, *range(below))) for _ in range(lanes)),
+        shortcut=tuple(dice.choice((None, dice.randrange(below))) for _ in range(lanes))
+        if skips
+        else (),
+        carries=carries,
+    )
+
+
+def _route(layer: Layer, dice: random.Random) -> LayerRoutes:
+    return LayerRoutes(
+        tuple(_some(dice, edges) for edges in layer.edges),
+        tuple(dice.choice(sources) for sources in layer.queries),
+        tuple(dice.random() < 0.5 for _ in layer.edges),
+    )
+
+
+def _some(dice: random.Random, items: range | tuple[int, ...]) -> tuple[int, ...]:
+    """A non-empty subset, in order."""
+    chosen = [item for item in items if dice.random() < 0.5]
+    return tuple(chosen or [dice.choice(items)])
