@@ -127,5 +127,6 @@ def load_model(folder: Path) -> Model:
         )
         model.load_state_dict(load_file(str(folder / "weights.safetensors")))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise BundleError(f"{folder}: not a saved model: {error}; save it again") from error
+        reason = str(error).partition("\n")[0]
+        raise BundleError(f"{folder}: not a saved model: {reason}; save it again") from error
     return model.eval()

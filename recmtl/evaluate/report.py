@@ -62,6 +62,7 @@ def write_report(path: Path, content: ReportInput) -> None:
         pictures.gains(results),
         pictures.quality_against_cost(results),
         pictures.routes(content.routes_svg),
+        sections.sharing(results),
         pictures.expert_use(use.use, use.tasks, use.experts) if use is not None else None,
         pictures.search(content.search_history, results),
         pictures.calibration(content.reliability),

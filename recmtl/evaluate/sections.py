@@ -15,7 +15,7 @@ from recmtl.evaluate.tables import (
     words,
 )
 
-__all__ = ["cost", "data", "headline", "how_to_read", "quality"]
+__all__ = ["cost", "data", "headline", "how_to_read", "quality", "sharing"]
 
 Results = Mapping[str, Any]
 OPPONENTS = {"single_task": "a network trained for this task alone", "lightgbm": "LightGBM"}
@@ -151,6 +151,37 @@ def cost(results: Results) -> Html | None:
         ),
         table(header, rows),
     )
+
+
+def sharing(results: Results) -> Html | None:
+    """How many of their experts each two tasks share, over all searches."""
+    found = results.get("sharing")
+    if not found:
+        return None
+    names = list(found["tasks"])
+    rows: list[list[Content]] = []
+    for i, name in enumerate(names):
+        pairs = zip(found["overlap"][i], found["std"][i], strict=True)
+        cells = [f"{mean:.2f} ± {std:.2f}" for mean, std in pairs]
+        rows.append([name, *(cell if j != i else MISSING for j, cell in enumerate(cells))])
+    parts = [
+        paragraph(
+            "Experts that both tasks use, as a share of the experts that either uses: 1 is one "
+            f"network for both, 0 is nothing in common. Mean ± deviation of {found['seeds']} "
+            "searches; a small deviation means that the searches agree."
+        ),
+        table(["", *names], rows),
+    ]
+    planted = found.get("planted")
+    if planted:
+        parts.append(
+            paragraph(
+                "This log is simulated and its answer is known: related tasks share "
+                f"{planted['related']:.2f} of their experts, unrelated tasks "
+                f"{planted['unrelated']:.2f}."
+            )
+        )
+    return section("Who shares with whom", *parts)
 
 
 def data(manifest: Mapping[str, Any], results: Results) -> Html:

@@ -6,6 +6,7 @@ lookup are not counted.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -90,7 +91,7 @@ def _query_sizes(layer: Layer, lane_width: int, input_width: int) -> Tensor:
 
 
 def _live_below(layer: Layer, used: Tensor, passed: Tensor, looks: Tensor, lanes: int) -> Tensor:
-    """Probability `[lanes]` that an application, a skip or a gate needs a lane of the layer below."""
+    """Probability `[lanes]` that something in this layer needs a lane of the layer below."""
     dead = [torch.ones(()) for _ in range(lanes)]
     for application, read in enumerate(layer.reads):
         dead[read] = dead[read] * (1.0 - used[application])
@@ -107,7 +108,7 @@ def _expert_products(layer: Layer, width: int) -> int:
     if layer.carries:
         return 0
     sizes = (width, *layer.hidden, layer.width)
-    return sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    return sum(a * b for a, b in pairwise(sizes))
 
 
 def full_multiply_adds(layout: Layout, *, input_width: int) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class StackedExperts(nn.Module):
         num_experts = len({expert for expert, _ in applications})
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+        for fan_in, fan_out in pairwise(widths):
             bound = math.sqrt(6.0 / fan_in)  # He et al. 2015, for ReLU
             weight = torch.empty(num_experts, fan_in, fan_out).uniform_(-bound, bound)
             self.weights.append(nn.Parameter(weight))
@@ -66,7 +67,8 @@ class StackedExperts(nn.Module):
         hidden = self._first(lanes)
         for depth in range(1, len(self.weights)):
             hidden = self._activate(hidden, depth - 1)
-            hidden = torch.baddbmm(self._of(self.biases, depth), hidden, self._of(self.weights, depth))
+            bias, weight = self._of(self.biases, depth), self._of(self.weights, depth)
+            hidden = torch.baddbmm(bias, hidden, weight)
         return self._activate(hidden, len(self.weights) - 1).transpose(0, 1)
 
     def _of(self, stack: nn.ParameterList, depth: int) -> Tensor:

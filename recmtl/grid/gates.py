@@ -55,10 +55,7 @@ class SoftmaxGate(nn.Module):
         where: Tensor = self.get_buffer("where")
         flat = torch.cat(logits, 1).index_select(1, where.flatten())
         z = flat.view(len(source), *where.shape)
-        if where.shape[0] > 1:
-            z = (z * decision.query.t().unsqueeze(-1)).sum(1)
-        else:
-            z = z.squeeze(1)
+        z = (z * decision.query.t().unsqueeze(-1)).sum(1)
         peak = z.masked_fill(keep == 0, -torch.inf).amax(-1, keepdim=True).detach()
         # keep * exp(z) / sum is softmax(z + log keep) with a finite gradient where keep is 0.
         weights = keep * torch.exp((z - peak.clamp_min(-1e30)).clamp_max(40.0))

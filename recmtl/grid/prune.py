@@ -23,11 +23,13 @@ class Pruned:
 
     Attributes:
         layout: the smaller layout.
+        depths: for each layer the old number of that layer.
         lanes: for each layer the old numbers of the lanes that stay.
         applications: for each layer the old numbers of the applications that stay.
     """
 
     layout: Layout
+    depths: tuple[int, ...]
     lanes: tuple[tuple[int, ...], ...]
     applications: tuple[tuple[int, ...], ...]
 
@@ -44,22 +46,34 @@ def prune(layout: Layout, routes: Routes) -> Pruned:
         live = {a for lane in needed for a in layer.edges[lane]}
         live_applications.insert(0, sorted(live))
         needed = _read_by(layer, needed, live)
-    below = list(range(layout.input_lanes))
-    small = []
-    for layer, lanes, applications in zip(layers, live_lanes, live_applications, strict=True):
-        small.append(_renumber(layer, lanes, applications, below))
-        below = lanes
-    result = replace(
-        layout, layers=tuple(small), readout=tuple(below.index(lane) for lane in readout)
+    below = {lane: lane for lane in range(layout.input_lanes)}
+    small, depths = [], []
+    for depth, layer in enumerate(layers):
+        lanes, applications = live_lanes[depth], live_applications[depth]
+        if applications:
+            small.append(_renumber(layer, lanes, applications, below))
+            depths.append(depth)
+            below = {lane: number for number, lane in enumerate(lanes)}
+        else:  # every lane skips: the layer is gone
+            below = {lane: below[_passed(layer, lane)] for lane in lanes}
+    return Pruned(
+        replace(layout, layers=tuple(small), readout=tuple(below[lane] for lane in readout)),
+        tuple(depths),
+        tuple(tuple(live_lanes[depth]) for depth in depths),
+        tuple(tuple(live_applications[depth]) for depth in depths),
     )
-    return Pruned(result, tuple(map(tuple, live_lanes)), tuple(map(tuple, live_applications)))
+
+
+def _passed(layer: Layer, lane: int) -> int:
+    """The lane that a lane without edges passes on; the layout has checked that there is one."""
+    return next(source for source in layer.shortcut[lane : lane + 1] if source is not None)
 
 
 def prune_grid(grid: SharingGrid, routes: Routes) -> SharingGrid:
-    """A network of the pruned layout with the weights of `grid`; its outputs equal the masked ones."""
+    """The network of the pruned layout with the weights of `grid`; its outputs are equal."""
     pruned = prune(grid.layout, routes)
     small = SharingGrid(pruned.layout, input_width=grid.input_width, dropout=grid.dropout)
-    small = small.to(next(grid.parameters()))
+    small = small.to(grid.layer(0).get_buffer("keep"))  # the same number format and device
     with torch.no_grad():
         for depth in range(len(small.layers)):
             _copy_experts(grid, small, depth, pruned)
@@ -123,30 +137,30 @@ def _read_by(layer: Layer, lanes: set[int], applications: set[int]) -> set[int]:
 
 
 def _renumber(
-    layer: Layer, lanes: list[int], applications: list[int], below: list[int]
+    layer: Layer, lanes: list[int], applications: list[int], below: dict[int, int]
 ) -> Layer:
     experts = sorted({layer.applications[a][0] for a in applications})
     reads = [layer.applications[a] for a in applications]
     gated = [layer.gate == "softmax" and len(layer.edges[lane]) > 1 for lane in lanes]
     queries = tuple(
-        tuple(q if q == INPUT else below.index(q) for q in layer.queries[lane]) if gate else (INPUT,)
+        tuple(q if q == INPUT else below[q] for q in layer.queries[lane]) if gate else (INPUT,)
         for lane, gate in zip(lanes, gated, strict=True)
     )
     shortcuts = [layer.shortcut[lane] for lane in lanes]
     return replace(
         layer,
-        applications=tuple((experts.index(e), below.index(lane)) for e, lane in reads),
+        applications=tuple((experts.index(e), below[lane]) for e, lane in reads),
         edges=tuple(tuple(applications.index(a) for a in layer.edges[lane]) for lane in lanes),
         queries=queries,
-        shortcut=tuple(None if s is None else below.index(s) for s in shortcuts),
+        shortcut=tuple(None if s is None else below[s] for s in shortcuts),
         gate="one" if layer.gate == "softmax" and not any(gated) else layer.gate,
     )
 
 
 def _copy_experts(grid: SharingGrid, small: SharingGrid, depth: int, pruned: Pruned) -> None:
-    applications = grid.layout.layers[depth].applications
+    applications = grid.layout.layers[pruned.depths[depth]].applications
     kept = sorted({applications[a][0] for a in pruned.applications[depth]})
-    old = grid.layer(depth).experts
+    old = grid.layer(pruned.depths[depth]).experts
     for name, parameter in small.layer(depth).experts.named_parameters():
         parameter.copy_(old.get_parameter(name)[kept])
 
@@ -154,7 +168,8 @@ def _copy_experts(grid: SharingGrid, small: SharingGrid, depth: int, pruned: Pru
 def _copy_gate(
     grid: SharingGrid, small: SharingGrid, depth: int, pruned: Pruned, routes: Routes
 ) -> None:
-    old, new = grid.layer(depth).gate, small.layer(depth).gate
+    before = pruned.depths[depth]
+    old, new = grid.layer(before).gate, small.layer(depth).gate
     lanes, applications = pruned.lanes[depth], pruned.applications[depth]
     if isinstance(old, ScalarGate) and isinstance(new, ScalarGate):
         new.scalar.copy_(old.scalar[list(lanes)][:, list(applications)])
@@ -163,7 +178,7 @@ def _copy_gate(
     for source in new.sources:
         for _, lane, a in new.slots[source]:
             # The lane that the old gate looked at may since have been merged into its twin.
-            name = routes.layers[depth].queries[lanes[lane]]
+            name = routes.layers[before].queries[lanes[lane]]
             found = old.logit(name, lanes[lane], applications[a])
             for own, parent in zip(new.logit(source, lane, a), found, strict=True):
                 own.copy_(parent)

@@ -6,14 +6,37 @@ from torch import Tensor
 from recmtl.grid.layout import Layout
 from recmtl.grid.network import SharingGrid
 
-__all__ = ["expert_names", "expert_use", "reachable_experts", "shared_experts"]
+__all__ = ["expert_names", "expert_use", "live_lanes", "reachable_experts", "shared_experts"]
 
 Expert = tuple[int, int]
 
 
 def reachable_experts(layout: Layout) -> list[set[Expert]]:
     """For each task the experts (layer, number) that its head depends on."""
-    return [_reach(layout, lane) for lane in layout.readout]
+    return [
+        {
+            (depth, layer.applications[a][0])
+            for depth, (layer, lanes) in enumerate(
+                zip(layout.layers, live_lanes(layout, task), strict=True)
+            )
+            for lane in lanes
+            for a in layer.edges[lane]
+            if not layer.carries
+        }
+        for task in range(layout.num_tasks)
+    ]
+
+
+def live_lanes(layout: Layout, task: int) -> list[set[int]]:
+    """For each layer the output lanes on which a task's head depends."""
+    lanes = {layout.readout[task]}
+    live = [lanes]
+    for layer in reversed(layout.layers[1:]):
+        read = {layer.applications[a][1] for lane in lanes for a in layer.edges[lane]}
+        passed = {layer.shortcut[lane] for lane in lanes if not layer.edges[lane]}
+        lanes = read | {lane for lane in passed if lane is not None}
+        live.insert(0, lanes)
+    return live
 
 
 def shared_experts(layout: Layout) -> Tensor:
@@ -59,15 +82,3 @@ def expert_use(grid: SharingGrid, lanes: Tensor) -> Tensor:
         found.insert(0, experts)
         share = below
     return torch.cat(found, 1)
-
-
-def _reach(layout: Layout, lane: int) -> set[Expert]:
-    lanes, reached = {lane}, set()
-    for depth in reversed(range(len(layout.layers))):
-        layer = layout.layers[depth]
-        used = {a for k in lanes for a in layer.edges[k]}
-        if not layer.carries:
-            reached |= {(depth, layer.applications[a][0]) for a in used}
-        passed = {layer.shortcut[k] for k in lanes if not layer.edges[k]}
-        lanes = {layer.applications[a][1] for a in used} | {s for s in passed if s is not None}
-    return reached

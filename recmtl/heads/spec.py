@@ -21,7 +21,8 @@ class HeadSpec:
         parent: the task whose event comes before this one's in a funnel, or None.
         weight: factor of the task's loss.
         transform: of a regression label before it is standardised, none or log1p.
-        mean: of the transformed label on train rows; of a binary label its rate.
+        mean: of the transformed label on train rows; of a binary label its rate, of a funnel child
+            that of the joint event on the rows of its parent.
         std: of the transformed label on train rows.
         classes: of a multiclass label, in the order of its class indices.
     """
@@ -73,12 +74,20 @@ def head_specs(
             parent=task.parent,
             weight=task.weight,
             transform=task.transform,
-            mean=statistics[task.name].mean,
+            mean=_mean(task, statistics),
             std=statistics[task.name].std or 1.0,
             classes=tuple(str(label) for label in statistics[task.name].classes),
         )
         for task in tasks
     )
+
+
+def _mean(task: Task, statistics: Mapping[str, LabelStatistics]) -> float:
+    own = statistics[task.name]
+    if task.parent is None or own.rows == statistics[task.parent].rows:
+        return own.mean
+    # Known only where the parent happened: elsewhere the joint event did not happen either.
+    return own.positives / statistics[task.parent].rows
 
 
 def output_columns(specs: Sequence[HeadSpec]) -> tuple[str, ...]:

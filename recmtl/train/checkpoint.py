@@ -4,18 +4,17 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recmtl.errors import DataError
 from recmtl.model import Model
+from recmtl.train.fitted import Check, Fitted
 from recmtl.train.optimizer import Optimizer
-
-if TYPE_CHECKING:
-    from recmtl.train.loop import Fitted
 
 __all__ = ["Checkpoint"]
 
@@ -31,11 +30,10 @@ class Checkpoint:
         self.path, self.model, self.optimizer = path, model, optimizer
         self.best: dict[str, Tensor] = {}
 
-    def keep_if_best(self, fitted: "Fitted") -> None:
+    def keep_if_best(self, fitted: Fitted) -> None:
         """Copy the weights if the newest check is the best so far."""
-        newest = len(fitted.checks) - 1
-        if fitted.best < 0 or fitted.checks[newest].score > fitted.checks[fitted.best].score:
-            fitted.best = newest
+        if fitted.newest_is_best:
+            fitted.best = len(fitted.checks) - 1
             self.best = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
 
     def restore_best(self) -> None:
@@ -43,7 +41,7 @@ class Checkpoint:
         if self.best:
             self.model.load_state_dict(self.best)
 
-    def save(self, fitted: "Fitted", epoch: int) -> None:
+    def save(self, fitted: Fitted, epoch: int) -> None:
         """Write the state after an epoch."""
         if self.path is None:
             return
@@ -59,23 +57,29 @@ class Checkpoint:
             os.replace(partial, self.path)
         except OSError as error:
             partial.unlink(missing_ok=True)
-            raise DataError(f"{self.path}: checkpoint not written: {error}; free disk space") from error
+            fault = f"{self.path}: checkpoint not written: {error}; free disk space"
+            raise DataError(fault) from error
 
-    def load(self, fitted: "Fitted") -> int:
-        """Restore the state if the file exists; returns the epoch to go on with."""
+    def load(self, fitted: Fitted) -> int:
+        """Restore the state if the file exists; returns the epoch to go on with.
+
+        Raises:
+            DataError: the file is damaged, or of another network.
+        """
         if self.path is None or not self.path.exists():
             return 0
-        from safetensors import safe_open
-
-        from recmtl.train.loop import Check
-
-        with safe_open(str(self.path), "pt") as file:
-            history = json.loads(file.metadata()["history"])
-        tensors = load_file(str(self.path))
-        self.model.load_state_dict(_under(tensors, "model/"))
-        self.best = _under(tensors, "best/")
-        self.optimizer.load_state_dict(_unpack(history["optimizer"], tensors))
-        torch.set_rng_state(tensors["generator"])
+        try:
+            with safe_open(str(self.path), "pt") as file:
+                history = json.loads(file.metadata()["history"])
+            tensors = load_file(str(self.path))
+            self.model.load_state_dict(_under(tensors, "model/"))
+            self.best = _under(tensors, "best/")
+            self.optimizer.load_state_dict(_unpack(history["optimizer"], tensors))
+            torch.set_rng_state(tensors["generator"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            fault = f"{self.path}: not a checkpoint of this network: {reason}; delete it"
+            raise DataError(fault) from error
         fitted.checks = [Check(**check) for check in history["checks"]]
         fitted.best, fitted.seconds = history["best"], history["seconds"]
         fitted.rows = history["rows"]

@@ -13,13 +13,13 @@ class Grid:
     """Sizes of the search space, and of the fixed models that it is compared with.
 
     Attributes:
-        cells: experts a layer.
+        cells: experts a layer; 0 takes two more than there are tasks.
         depth: layers of the searched grid.
         widths: an expert's layers; cells above the first layer have the last width.
         max_edges: the most experts that one lane may listen to.
     """
 
-    cells: int = 6
+    cells: int = 0
     depth: int = 2
     widths: tuple[int, ...] = (64, 32)
     max_edges: int = 3

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,33 +15,11 @@ from recmtl.model import Model
 from recmtl.schema import Task
 from recmtl.train.checkpoint import Checkpoint
 from recmtl.train.config import Training
+from recmtl.train.fitted import Check, Fitted, Metrics
 from recmtl.train.material import Material
 from recmtl.train.optimizer import Optimizer
 
 __all__ = ["Check", "Fitted", "Watch", "predict", "train", "validation_score"]
-
-Metrics = dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One validation pass: where training stood and what it scored."""
-
-    epoch: float
-    score: float
-    loss: float
-    metrics: Metrics
-
-
-@dataclass
-class Fitted:
-    """What training found: the checks, the best of them, seconds and rows per second."""
-
-    checks: list[Check] = field(default_factory=list)
-    best: int = -1
-    seconds: float = 0.0
-    rows: int = 0
-
 
 Watch = Callable[[str, int, int, Check | None], None]
 """Told of progress: (what, rows done, rows in all, the newest check if there is a new one)."""
@@ -113,18 +90,19 @@ def predict(
         model.predict(batch.ids, batch.numeric, decisions).numpy()
         for batch in batches(split, batch_size=batch_size, seed=None)
     ]
-    table = np.concatenate(scores)
+    table = np.concatenate(scores) if scores else np.empty((0, len(model.columns)), np.float32)
     return {name: table[:, position] for position, name in enumerate(model.columns)}
 
 
 def validation_score(metrics: Metrics, tasks: Sequence[Task]) -> float:
     """Mean over tasks of AUC (binary, multiclass) or R2 (regression): what "best" means.
 
-    Tasks whose metric is not defined on the rows at hand are left out.
+    Tasks whose metric is not defined on the rows at hand are left out; NaN if there is no other.
     """
     kinds = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
     values = [metrics[task.name][kinds[task.kind]] for task in tasks]
-    return float(np.nanmean(values))
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _feed(split: Split, settings: Training, seed: int, epoch: int) -> Iterator[Batch]:

@@ -85,7 +85,8 @@ def search(
         run.step_weights(batch)
         if policy_batch is not None and step >= run.warm_up:
             run.step_policy(policy_batch, step)
-        watch("search", step + 1, run.total_steps, None)
+        size = config.training.batch_size
+        watch(f"search-{seed}", (step + 1) * size, run.total_steps * size, None)
         if (step + 1) % run.check_every == 0:
             history.append(run.record(step))
     routes, candidates = run.choose()

@@ -1,0 +1,38 @@
+"""What training found: its checks on the validation rows, and which of them was the best."""
+
+import math
+from dataclasses import dataclass, field
+
+__all__ = ["Check", "Fitted", "Metrics"]
+
+Metrics = dict[str, dict[str, float]]
+"""Task -> metric -> value."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One validation pass: where training stood and what it scored."""
+
+    epoch: float
+    score: float
+    loss: float
+    metrics: Metrics
+
+
+@dataclass
+class Fitted:
+    """What training found: the checks, the best of them, seconds and rows seen."""
+
+    checks: list[Check] = field(default_factory=list)
+    best: int = -1
+    seconds: float = 0.0
+    rows: int = 0
+
+    @property
+    def newest_is_best(self) -> bool:
+        """Whether the newest check scored more than the best before it; undefined is least."""
+        newest = self.checks[-1].score
+        if self.best < 0:
+            return True
+        best = self.checks[self.best].score
+        return newest > best or (math.isnan(best) and not math.isnan(newest))

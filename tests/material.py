@@ -1,0 +1,84 @@
+"""A small study in memory: encoded rows with every kind of feature and task, no files."""
+
+import numpy as np
+
+from recmtl.data.encoding import Encoding, ListField, NumericField
+from recmtl.data.labels import LabelStatistics
+from recmtl.data.log import Split
+from recmtl.grid import Layout, mmoe
+from recmtl.heads import HeadSpec, head_specs
+from recmtl.model import Model, Sizes
+from recmtl.schema import Condition, Task
+from recmtl.train.material import Material
+
+TASKS = (
+    Task("click", "binary", Condition("click")),
+    Task("buy", "binary", Condition("buy"), parent="click", weight=2.0),
+    Task("watch", "regression", Condition("watch"), transform="log1p"),
+    Task("stars", "multiclass", Condition("stars"), missing="ignore"),
+)
+USERS, ITEMS, BINS = 30, 20, 4
+ENCODING = Encoding(
+    table_rows=1 + USERS + ITEMS,
+    single=("user", "item"),
+    lists=(ListField("history", 2, 3, "mean"),),
+    numeric=(NumericField("age", "standard", 1), NumericField("price", "piecewise", BINS)),
+)
+NAN = np.float32(np.nan)
+
+
+def make_split(rows: int, seed: int) -> Split:
+    """Rows whose labels follow from user, item and price; `watch` is defined on clicks only."""
+    random = np.random.default_rng(seed)
+    user, item = random.integers(0, USERS, rows), random.integers(0, ITEMS, rows)
+    history = np.where(random.random((rows, 3)) < 0.4, 0, 1 + USERS + random.integers(0, 20, (rows, 3)))
+    price = random.uniform(0, BINS, rows)
+    taste = np.sin(user) + np.cos(item) + 0.5 * price - 1.0
+    click = random.random(rows) < 1 / (1 + np.exp(-2 * taste))
+    buy = click & (random.random(rows) < 1 / (1 + np.exp(-np.sin(user))))
+    watch = np.where(click, np.exp(1 + np.cos(item) + 0.1 * random.normal(size=rows)), np.nan)
+    stars = np.where(random.random(rows) < 0.2, np.nan, np.digitize(taste, (-0.5, 1.0)))
+    numeric = np.stack([random.normal(size=rows), price], 1)
+    numeric[random.random((rows, 2)) < 0.1] = np.nan
+    return Split(
+        ids=np.concatenate([np.stack([1 + user, 1 + USERS + item], 1), history], 1).astype(np.int32),
+        numeric=numeric.astype(np.float32),
+        labels=np.stack([click, buy, watch, stars], 1).astype(np.float32),
+        weight=random.uniform(0.5, 1.5, rows).astype(np.float32),
+        group=np.zeros(rows, np.int64),
+        row=np.arange(rows, dtype=np.int64),
+    )
+
+
+def rows_of(split: Split, rows: slice | np.ndarray) -> Split:
+    """Some rows of a split."""
+    return Split(*(getattr(split, name)[rows] for name in Split.__annotations__))
+
+
+def make_heads(labels: np.ndarray) -> tuple[HeadSpec, ...]:
+    """The heads that fit the labels `[R, T]`."""
+    statistics = {}
+    for task, column in zip(TASKS, labels.astype(np.float64).T, strict=True):
+        known = column[~np.isnan(column)]
+        known = np.log1p(known) if task.transform == "log1p" else known
+        positives = int(known.sum()) if task.kind == "binary" else 0
+        classes = ("1", "2", "3") if task.kind == "multiclass" else ()
+        facts = (len(known), positives, float(known.mean()), float(known.std()), classes)
+        statistics[task.name] = LabelStatistics(*facts)
+    return head_specs(TASKS, statistics)
+
+
+def make_material(rows: int = 257, seed: int = 0) -> Material:
+    """Train, validation and test rows of one small log."""
+    train, validation, test = (make_split(n, 3 * seed + i) for i, n in enumerate((rows, 120, 90)))
+    return Material(train, validation, test, ENCODING, TASKS, make_heads(train.labels))
+
+
+def make_model(
+    layout: Layout | None = None, *, material: Material | None = None, dropout: float = 0.0
+) -> Model:
+    """A small network for the material's tasks, MMoE unless told."""
+    found = material or make_material()
+    layout = layout or mmoe(len(found.tasks), experts=3, widths=(8, 4))
+    sizes = Sizes(embedding=4, tower=(6,), dropout=dropout, field_dropout=dropout)
+    return Model(found.encoding, found.heads, layout=layout, sizes=sizes)

@@ -1,0 +1,172 @@
+"""Pruned equals masked, for any layout and route; and what that saves is what was counted."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recmtl.grid import (
+    INPUT,
+    Layer,
+    Layout,
+    Routes,
+    SharingGrid,
+    expected_multiply_adds,
+    full_multiply_adds,
+    layout_cost,
+    mmoe,
+    prune,
+    prune_grid,
+    recmtl_grid,
+)
+from tests.grids import WIDTH, decided, random_layout, random_routes, scrambled, some_lanes
+
+SEEDS = st.integers(0, 10**6)
+few = settings(max_examples=60)
+SPACES = [recmtl_grid(tasks, cells=3, widths=(5, 4), depth=3) for tasks in (2, 3, 5)]
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@few
+@given(SEEDS, SEEDS)
+def test_the_pruned_network_computes_what_the_masked_network_computes(a: int, b: int) -> None:
+    layout = random_layout(a)
+    grid, lanes, routes = scrambled(layout, seed=a), some_lanes(layout), random_routes(layout, b)
+    masked, small = grid(lanes, decided(layout, routes)), prune_grid(grid, routes)
+    torch.testing.assert_close(small(lanes), masked, rtol=0, atol=1e-10)
+
+
+@few
+@given(SEEDS, SEEDS)
+def test_pruning_never_adds_cost(a: int, b: int) -> None:
+    layout = random_layout(a)
+    full = layout_cost(layout, input_width=WIDTH)
+    small = layout_cost(prune(layout, random_routes(layout, b)).layout, input_width=WIDTH)
+    assert small.multiply_adds <= full.multiply_adds
+    assert small.parameters <= full.parameters
+
+
+@few
+@given(SEEDS, SEEDS)
+def test_parameters_are_counted_as_they_are(a: int, b: int) -> None:
+    layout = random_layout(a)
+    grid = SharingGrid(layout, input_width=WIDTH)
+    assert layout_cost(layout, input_width=WIDTH).parameters == parameters(grid)
+    small = prune_grid(grid, random_routes(layout, b))
+    assert layout_cost(small.layout, input_width=WIDTH).parameters == parameters(small)
+
+
+@few
+@given(SEEDS, SEEDS)
+def test_nothing_in_a_pruned_layout_is_dead(a: int, b: int) -> None:
+    layout = random_layout(a)
+    small = prune(layout, random_routes(layout, b)).layout
+    needed = set(small.readout)
+    for depth in reversed(range(len(small.layers))):
+        layer = small.layers[depth]
+        assert needed == set(range(layer.num_lanes))
+        assert {a for edges in layer.edges for a in edges} == set(range(len(layer.applications)))
+        needed = {*layer.reads, *(s for s in layer.shortcut if s is not None)}
+        for edges, sources in zip(layer.edges, layer.queries, strict=True):
+            looks = layer.gate == "softmax" and len(edges) > 1
+            needed |= {q for q in sources if looks and q != INPUT}
+
+
+@few
+@given(SEEDS, SEEDS)
+def test_layouts_and_routes_survive_json(a: int, b: int) -> None:
+    layout = random_layout(a)
+    routes = random_routes(layout, b)
+    assert Layout.from_json(json.loads(json.dumps(layout.to_json()))) == layout
+    assert Routes.from_json(json.loads(json.dumps(routes.to_json()))) == routes
+    small = prune(layout, routes).layout
+    assert Layout.from_json(json.loads(json.dumps(small.to_json()))) == small
+
+
+@few
+@given(SEEDS, SEEDS)
+def test_a_route_is_what_its_decisions_say(a: int, b: int) -> None:
+    layout = random_layout(a)
+    routes = random_routes(layout, b)
+    assert Routes.of(layout, routes.decisions(layout)) == routes
+
+
+def live_lanes(layout: Layout, routes: Routes) -> list[int]:
+    """Lanes of each layer that some head needs, before twins are merged: plain reachability."""
+    counts, needed = [], set(layout.readout)
+    for layer, route in zip(reversed(layout.layers), reversed(routes.layers), strict=True):
+        counts.insert(0, len(needed))
+        below: set[int] = set()
+        for lane in needed:
+            shortcut = layer.shortcut[lane]
+            if shortcut is not None and not route.run[lane]:
+                below.add(shortcut)
+                continue
+            below |= {layer.reads[a] for a in route.edges[lane]}
+            if layer.gate == "softmax" and len(route.edges[lane]) > 1:
+                below |= {route.queries[lane]} - {INPUT}
+        needed = below
+    return counts
+
+
+@few
+@given(SEEDS, st.sampled_from(SPACES))
+def test_the_expected_cost_of_a_hard_route_is_its_cost(seed: int, space: Layout) -> None:
+    """Equal, gates included; where pruning computes twin lanes once, the expectation is above."""
+    routes = random_routes(space, seed)
+    pruned = prune(space, routes)
+    cost = layout_cost(pruned.layout, input_width=WIDTH).multiply_adds
+    expected = expected_multiply_adds(space, routes.decisions(space), input_width=WIDTH).item()
+    if live_lanes(space, routes) == [len(lanes) for lanes in pruned.lanes]:
+        assert expected == pytest.approx(cost)
+    else:
+        assert expected >= cost  # equal where the twins are lanes that copy one edge
+
+
+def test_both_cases_of_the_expected_cost_occur() -> None:
+    cases = {
+        live_lanes(space, routes) == [len(lanes) for lanes in prune(space, routes).lanes]
+        for space in SPACES
+        for routes in (random_routes(space, seed) for seed in range(40))
+    }
+    assert cases == {True, False}
+
+
+def test_the_full_grid_costs_most() -> None:
+    for space in SPACES:
+        full = full_multiply_adds(space, input_width=WIDTH)
+        for seed in range(20):
+            decisions = random_routes(space, seed).decisions(space)
+            assert expected_multiply_adds(space, decisions, input_width=WIDTH).item() <= full
+
+
+def test_dropping_an_edge_renormalises_the_survivors() -> None:
+    layout = mmoe(1, experts=3, widths=(4,))
+    grid, lanes = SharingGrid(layout, input_width=WIDTH).double(), some_lanes(layout)
+    gate = grid.layer(0).gate
+    with torch.no_grad():
+        gate.linears[0].bias.copy_(torch.tensor([2.0, 1.0, 0.0]))
+    (decision,) = decided(layout, Routes.full(layout))
+    decision.keep[0, 2] = 0.0
+    weights = gate(lanes, lanes.flatten(1), decision)[0, 0]
+    survivors = torch.softmax(torch.tensor([2.0, 1.0], dtype=torch.float64), 0)
+    torch.testing.assert_close(weights[:2], survivors)
+    assert weights[2] == 0.0
+
+
+def test_skips_that_coincide_are_computed_once() -> None:
+    """Two tasks that skip to the same lane read one lane in the pruned network."""
+    first = Layer(WIDTH, ((0, 0), (1, 0)), ((0,), (1,)), gate="one")
+    second = Layer(WIDTH, ((0, 0), (1, 1)), ((0,), (1,)), gate="one", shortcut=(0, 0))
+    layout = Layout("twins", (first, second), (0, 1))
+    skipped = Routes.full(layout)
+    skipped = Routes((skipped.layers[0], type(skipped.layers[1])(second.edges, (INPUT,) * 2, (False,) * 2)))
+    small = prune(layout, skipped).layout
+    assert [layer.num_lanes for layer in small.layers] == [1, 1]
+    assert [layer.num_experts for layer in small.layers] == [1, 0]
+    assert small.readout == (0, 0)

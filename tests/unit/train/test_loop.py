@@ -1,0 +1,185 @@
+"""Training: the best weights come back bit for bit, and a killed run goes on to the same bits."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from recmtl.errors import DataError
+from recmtl.grid import shared_bottom
+from recmtl.model import Model
+from recmtl.train import loop
+from recmtl.train.config import Training
+from recmtl.train.loop import Check, Fitted, predict, train, validation_score
+from tests.material import TASKS, make_material, make_model, rows_of
+
+MATERIAL = make_material()
+SETTINGS = Training(batch_size=32, epochs=3, checks=2, patience=10)
+
+
+def weights(model: Model) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_same_bits(one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
+    assert one.keys() == two.keys()
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
+def timeless(fitted: Fitted) -> dict[str, object]:
+    return {**asdict(fitted), "seconds": 0.0}
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """Scores that the next checks will have, in order."""
+    scores: list[float] = []
+    monkeypatch.setattr(loop, "validation_score", lambda *_: scores.pop(0))
+    yield scores
+
+
+@pytest.mark.parametrize(("script", "best"), [([0.1, 0.9, 0.2, 0.8, 0.9, 0.3], 1), ([0.5] * 6, 0)])
+def test_the_weights_are_those_of_the_best_check(
+    scripted: list[float], script: list[float], best: int
+) -> None:
+    scripted.extend(script)
+    model, seen = make_model(dropout=0.2), []
+
+    def watch(what: str, done: int, total: int, check: Check | None) -> None:
+        if check is not None:
+            seen.append(weights(model))
+
+    fitted = train(model, MATERIAL, SETTINGS, seed=0, watch=watch)
+    assert (len(seen), fitted.best) == (6, best)
+    assert_same_bits(weights(model), seen[best])
+    assert not torch.equal(seen[best]["encoder.table.weight"], seen[-1]["encoder.table.weight"])
+
+
+def test_training_stops_after_so_many_checks_without_a_better_one(scripted: list[float]) -> None:
+    scripted.extend([0.5, 0.9, *[0.1] * 10])
+    settings = replace(SETTINGS, epochs=9, patience=3)
+    fitted = train(make_model(), MATERIAL, settings, seed=0)
+    assert len(fitted.checks) == 2 + 3
+    assert fitted.best == 1
+
+
+def test_an_undefined_score_is_never_the_best(scripted: list[float]) -> None:
+    scripted.extend([np.nan, 0.2, np.nan, 0.3, 0.1, 0.1])
+    assert train(make_model(), MATERIAL, SETTINGS, seed=0).best == 3
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("rows_before", [300, 257 * 2 + 1, 257 * 3])
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, rows_before: int) -> None:
+    """Killed in the second epoch, in the third, and after the last: dropout and moments go on."""
+    whole = make_model(dropout=0.3)
+    start = weights(whole)
+    uninterrupted = train(whole, MATERIAL, SETTINGS, seed=5)
+
+    def kill(what: str, done: int, total: int, check: Check | None) -> None:
+        if done >= rows_before:
+            raise Killed
+
+    halted = make_model(dropout=0.3)
+    halted.load_state_dict(start)
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(Killed):
+        train(halted, MATERIAL, SETTINGS, seed=5, watch=kill, checkpoint=path)
+    assert path.is_file()
+    torch.manual_seed(99)
+    revived = make_model(dropout=0.3)
+    resumed = train(revived, MATERIAL, SETTINGS, seed=5, checkpoint=path)
+    assert timeless(resumed) == timeless(uninterrupted)
+    assert_same_bits(weights(revived), weights(whole))
+
+
+def test_a_finished_run_is_read_back(tmp_path: Path) -> None:
+    path, model = tmp_path / "run.safetensors", make_model()
+    fitted = train(model, MATERIAL, SETTINGS, seed=0, checkpoint=path)
+    again = make_model()
+    assert timeless(train(again, MATERIAL, SETTINGS, seed=0, checkpoint=path)) == timeless(fitted)
+    assert_same_bits(weights(again), weights(model))
+
+
+def test_a_checkpoint_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.safetensors"
+    train(make_model(), MATERIAL, replace(SETTINGS, epochs=1), seed=0, checkpoint=path)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DataError, match=r"run\.safetensors: checkpoint not written.*free disk"):
+        train(make_model(), MATERIAL, SETTINGS, seed=0, checkpoint=path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+@pytest.mark.parametrize("how", ["cut", "of another network"])
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, how: str) -> None:
+    path, model = tmp_path / "run.safetensors", make_model()
+    train(model, MATERIAL, replace(SETTINGS, epochs=1), seed=0, checkpoint=path)
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        model = make_model(shared_bottom(len(TASKS), widths=(8, 4)))
+    with pytest.raises(DataError, match=r"run\.safetensors: not a checkpoint of this .*delete it"):
+        train(model, MATERIAL, SETTINGS, seed=0, checkpoint=path)
+
+
+def test_a_checkpoint_holds_tensors_and_json_only(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    train(make_model(), MATERIAL, replace(SETTINGS, epochs=1), seed=0, checkpoint=path)
+    raw = path.read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    history = json.loads(header.pop("__metadata__")["history"])
+    assert history["epoch"] == 1 and len(history["checks"]) == 2
+    assert {entry["dtype"] for entry in header.values()} <= {"F32", "I64", "U8"}
+
+
+def test_training_beats_the_constant() -> None:
+    material = make_material(rows=1500)
+    model = make_model(material=material)
+    settings = Training(batch_size=64, epochs=4, table_learning_rate=0.03)
+    fitted = train(model, material, settings, seed=0)
+    metrics = fitted.checks[fitted.best].metrics
+    assert metrics["click"]["auc"] > 0.75
+    assert metrics["watch"]["r2"] > 0.3
+
+
+def test_the_score_is_the_mean_over_tasks_that_have_one() -> None:
+    metrics = {task.name: {"auc": 0.7, "r2": 0.1} for task in TASKS}
+    assert validation_score(metrics, TASKS) == pytest.approx((0.7 + 0.7 + 0.1 + 0.7) / 4)
+    metrics["buy"]["auc"] = np.nan
+    assert validation_score(metrics, TASKS) == pytest.approx((0.7 + 0.1 + 0.7) / 3)
+
+
+def test_a_score_of_no_task_is_undefined_and_says_so_quietly() -> None:
+    metrics = {task.name: {"auc": np.nan, "r2": np.nan} for task in TASKS}
+    assert np.isnan(validation_score(metrics, TASKS))
+
+
+def test_predictions_do_not_depend_on_the_batch_size() -> None:
+    model = make_model()
+    one, two = (predict(model, MATERIAL.test, batch_size=size) for size in (90, 7))
+    assert list(one) == list(model.columns)
+    for name in one:
+        np.testing.assert_allclose(one[name], two[name], atol=1e-6)
+
+
+def test_an_empty_split_has_empty_predictions() -> None:
+    scores = predict(make_model(), rows_of(MATERIAL.test, slice(0)))
+    assert {len(column) for column in scores.values()} == {0}

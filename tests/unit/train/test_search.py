@@ -1,0 +1,172 @@
+"""The search: weights and policy never see the same row, and test labels choose nothing."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from recmtl.errors import ConfigError
+from recmtl.grid import (
+    Layout,
+    Routes,
+    expected_multiply_adds,
+    full_multiply_adds,
+    prune,
+    recmtl_grid,
+)
+from recmtl.model import Model
+from recmtl.train.config import Config, Grid, Search, Training
+from recmtl.train.loop import train
+from recmtl.train.material import Material
+from recmtl.train.optimizer import Optimizer
+from recmtl.train.search import Found, draw_routes, search
+from recmtl.train.two_split import TwoSplit, two_split
+from tests.material import make_material, make_model
+
+MATERIAL = make_material(rows=400)
+CONFIG = Config(
+    grid=Grid(cells=3, widths=(8, 4), max_edges=2),
+    training=Training(batch_size=32, epochs=2),
+    search=Search(epochs=2, warm_up=0.2, candidates=3),
+)
+SPACE = recmtl_grid(4, cells=3, widths=(8, 4), depth=2)
+
+
+def permuted(material: Material) -> Material:
+    """The same material with the test labels in another order."""
+    order = np.random.default_rng(9).permutation(len(material.test))
+    return replace(material, test=replace(material.test, labels=material.test.labels[order]))
+
+
+@pytest.fixture(scope="module")
+def found() -> Found:
+    return search(SPACE, MATERIAL, CONFIG, seed=0)
+
+
+def test_the_two_parts_are_disjoint_and_all_rows() -> None:
+    parts = two_split(1000, 0.3, seed=4)
+    assert np.array_equal(np.union1d(parts.weights, parts.policy), np.arange(1000))
+    assert len(np.intersect1d(parts.weights, parts.policy)) == 0
+    assert 230 < len(parts.policy) < 370
+    for rows in (parts.weights, parts.policy):
+        assert (np.diff(rows) > 0).all()
+
+
+def test_another_seed_divides_otherwise_the_same_seed_alike() -> None:
+    one, again, other = (two_split(500, 0.3, seed=seed).policy for seed in (1, 1, 2))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_parts_that_overlap_are_refused() -> None:
+    with pytest.raises(ConfigError, match="share rows"):
+        TwoSplit(np.arange(10), np.arange(9, 20))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_part_without_rows_is_refused(share: float) -> None:
+    with pytest.raises(ConfigError, match=r"search\.policy_rows"):
+        two_split(50, share, seed=0)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[bytes]]]:
+    """Which rows were looked at right before a step of the weights, and of the policy."""
+    seen: dict[str, set[bytes]] = {"weights": set(), "policy": set()}
+    looked: list[set[bytes]] = []
+    forward, step = Model.forward, Optimizer.step
+
+    def spied_forward(self: Model, ids: Tensor, numeric: Tensor, *rest: object) -> list[Tensor]:
+        if torch.is_grad_enabled():
+            rows = zip(ids.numpy(), numeric.numpy(), strict=True)
+            looked.append({i.tobytes() + n.tobytes() for i, n in rows})
+        return forward(self, ids, numeric, *rest)
+
+    def take(what: str) -> None:
+        for rows in looked:
+            seen[what] |= rows
+        looked.clear()
+
+    class SpiedAdam(torch.optim.Adam):
+        def step(self, closure: None = None) -> None:
+            take("policy")
+            super().step(closure)
+
+    def spied_step(self: Optimizer, loss: Tensor) -> None:
+        take("weights")
+        step(self, loss)
+
+    monkeypatch.setattr(Model, "forward", spied_forward)
+    monkeypatch.setattr(Optimizer, "step", spied_step)
+    monkeypatch.setattr(torch.optim, "Adam", SpiedAdam)
+    yield seen
+
+
+def test_weights_and_policy_never_see_the_same_row(steps: dict[str, set[bytes]]) -> None:
+    search(SPACE, MATERIAL, CONFIG, seed=0)
+    assert steps["weights"] & steps["policy"] == set()
+    shares = [len(steps[what]) / len(MATERIAL.train) for what in ("weights", "policy")]
+    assert shares[0] > 0.6 and 0.2 < shares[1] < 0.4
+
+
+def test_the_same_seed_finds_the_same_route(found: Found) -> None:
+    again = search(SPACE, MATERIAL, CONFIG, seed=0)
+    assert again.routes == found.routes
+    assert again.candidates == found.candidates
+    assert again.history == found.history
+
+
+def test_test_labels_choose_nothing(found: Found) -> None:
+    """Neither the route, nor the best check, nor a bit of the trained weights."""
+    turned = permuted(MATERIAL)
+    assert search(SPACE, turned, CONFIG, seed=0).routes == found.routes
+    layout = prune(SPACE, found.routes).layout
+    fits = []
+    for material in (MATERIAL, turned):
+        torch.manual_seed(0)
+        model = make_model(layout, material=material)
+        fitted = train(model, material, CONFIG.training, seed=0)
+        fits.append((fitted.best, [check.score for check in fitted.checks], model.state_dict()))
+    assert fits[0][:2] == fits[1][:2]
+    assert all(torch.equal(tensor, fits[1][2][name]) for name, tensor in fits[0][2].items())
+
+
+def test_validation_labels_do_choose(found: Found) -> None:
+    """The control of the test above: it would notice."""
+    order = np.random.default_rng(9).permutation(len(MATERIAL.validation))
+    labels = MATERIAL.validation.labels[order]
+    turned = replace(MATERIAL, validation=replace(MATERIAL.validation, labels=labels))
+    again = search(SPACE, turned, CONFIG, seed=0)
+    assert again.candidates != found.candidates
+
+
+def test_the_chosen_candidate_is_the_best_on_validation_rows(found: Found) -> None:
+    values = [value for value, _ in found.candidates]
+    best = found.candidates[int(np.argmin(values))]
+    decisions = found.routes.decisions(SPACE)
+    width = make_model(SPACE, material=MATERIAL).grid.input_width
+    sizes = CONFIG.sizes.embedding / 4
+    cost = expected_multiply_adds(SPACE, decisions, input_width=int(width * sizes)).item()
+    assert cost == pytest.approx(best[1], rel=1e-5)
+
+
+def test_what_was_found_is_json(found: Found) -> None:
+    text = json.dumps({**asdict(found), "routes": found.routes.to_json()}, allow_nan=False)
+    assert Routes.from_json(json.loads(text)["routes"]) == found.routes
+    assert len(found.history) >= 2
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_a_random_route_has_about_the_cost_asked_for(share: float) -> None:
+    space: Layout = recmtl_grid(4, cells=5, widths=(8, 4), depth=3)
+    asked = share * full_multiply_adds(space, input_width=20)
+    options = {"max_edges": 3, "multiply_adds": asked, "input_width": 20}
+    routes = draw_routes(space, seed=1, **options)
+    cost = expected_multiply_adds(space, routes.decisions(space), input_width=20).item()
+    assert abs(cost - asked) < 0.25 * asked
+    assert draw_routes(space, seed=1, **options) == routes
+    assert draw_routes(space, seed=2, **options) != routes
