@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ from recmtl.grid import Cost, Decision, Layout, Routes, SharingGrid, layout_cost
 from recmtl.heads import Heads, HeadSpec
 
 __all__ = ["Model", "Sizes", "load_model", "prune_model", "save_model"]
+
+UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,7 @@ class Model(nn.Module):
 def prune_model(model: Model, routes: Routes) -> Model:
     """The smaller model of a frozen route, with the weights of `model` and equal outputs."""
     grid = prune_grid(model.grid, routes)
-    small = Model(
-        model.encoder.encoding, model.heads.specs, layout=grid.layout, sizes=model.sizes
-    )
+    small = Model(model.encoder.encoding, model.heads.specs, layout=grid.layout, sizes=model.sizes)
     small.encoder.load_state_dict(model.encoder.state_dict())
     small.heads.load_state_dict(model.heads.state_dict())
     small.grid.load_state_dict(grid.state_dict())
@@ -126,7 +127,7 @@ def load_model(folder: Path) -> Model:
             sizes=sizes,
         )
         model.load_state_dict(load_file(str(folder / "weights.safetensors")))
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except UNREADABLE as error:
         reason = str(error).partition("\n")[0]
         raise BundleError(f"{folder}: not a saved model: {reason}; save it again") from error
     return model.eval()

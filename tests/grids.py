@@ -1,4 +1,4 @@
-"""Samplers for the tests of the grid: random layouts, random routes, networks with random weights."""
+"""Samplers for tests of the grid: random layouts, random routes, networks of random weights."""
 
 import random
 
@@ -37,7 +37,8 @@ def random_routes(layout: Layout, seed: int) -> Routes:
 def decided(layout: Layout, routes: Routes) -> list[Decision]:
     """The hard decisions of a route in float64."""
     return [
-        Decision(d.keep.double(), d.query.double(), d.run.double()) for d in routes.decisions(layout)
+        Decision(d.keep.double(), d.query.double(), d.run.double())
+        for d in routes.decisions(layout)
     ]
 
 

@@ -31,7 +31,8 @@ def make_split(rows: int, seed: int) -> Split:
     """Rows whose labels follow from user, item and price; `watch` is defined on clicks only."""
     random = np.random.default_rng(seed)
     user, item = random.integers(0, USERS, rows), random.integers(0, ITEMS, rows)
-    history = np.where(random.random((rows, 3)) < 0.4, 0, 1 + USERS + random.integers(0, 20, (rows, 3)))
+    history = 1 + USERS + random.integers(0, ITEMS, (rows, 3))
+    history[random.random((rows, 3)) < 0.4] = 0
     price = random.uniform(0, BINS, rows)
     taste = np.sin(user) + np.cos(item) + 0.5 * price - 1.0
     click = random.random(rows) < 1 / (1 + np.exp(-2 * taste))
@@ -40,8 +41,9 @@ def make_split(rows: int, seed: int) -> Split:
     stars = np.where(random.random(rows) < 0.2, np.nan, np.digitize(taste, (-0.5, 1.0)))
     numeric = np.stack([random.normal(size=rows), price], 1)
     numeric[random.random((rows, 2)) < 0.1] = np.nan
+    ids = np.concatenate([np.stack([1 + user, 1 + USERS + item], 1), history], 1)
     return Split(
-        ids=np.concatenate([np.stack([1 + user, 1 + USERS + item], 1), history], 1).astype(np.int32),
+        ids=ids.astype(np.int32),
         numeric=numeric.astype(np.float32),
         labels=np.stack([click, buy, watch, stars], 1).astype(np.float32),
         weight=random.uniform(0.5, 1.5, rows).astype(np.float32),

@@ -20,7 +20,8 @@ class Decision:
 
     Attributes:
         keep: `[K, A]`, which edges stay; zero where the layout has no edge.
-        query: `[K, Q]`, weights over each lane's query sources, summing to 1 (padded with zeros).
+        query: `[K, Q]`, which of its query sources a lane's gate looks at; one 1 a lane, or all 1
+            from a policy that leaves the query to others.
         run: `[1 or B, K]`, whether a lane runs; ignored on lanes without a shortcut.
     """
 

@@ -126,4 +126,6 @@ class Heads(nn.Module):
                     continue
                 rate = spec.mean / max(rates[spec.parent], 1e-6) if spec.parent else spec.mean
                 rate = min(max(rate, 1e-6), 1.0 - 1e-6)
-                product.get_parameter("biases.0")[number].fill_(torch.logit(torch.tensor(rate)).item())
+                product.get_parameter("biases.0")[number].fill_(
+                    torch.logit(torch.tensor(rate)).item()
+                )

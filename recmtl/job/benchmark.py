@@ -32,7 +32,9 @@ def _quality(results: Mapping[str, Any], tasks: list[str]) -> list[str]:
     metrics = {task: primary_of(results, task) for task in tasks}
     heads = [f"{task} ({words(metrics[task])})" for task in tasks]
     lines = [
-        "| model | seeds | " + " | ".join(heads) + " | parameters | multiply-adds | train s | rows/s |",
+        "| model | seeds | "
+        + " | ".join(heads)
+        + " | parameters | multiply-adds | train s | rows/s |",
         "|---" * (len(tasks) + 6) + "|",
     ]
     for model in model_names(results):
@@ -86,7 +88,7 @@ def _sharing(results: Mapping[str, Any]) -> list[str]:
     if planted:
         lines += [
             "",
-            f"Planted pairs share {planted['related']:.2f}, other pairs {planted['unrelated']:.2f}; "
+            f"Planted pairs share {planted['related']:.2f}, others {planted['unrelated']:.2f}; "
             f"difference by seed {', '.join(f'{gap:+.2f}' for gap in planted['gap_by_seed'])}.",
         ]
     return lines

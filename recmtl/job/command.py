@@ -64,7 +64,7 @@ def load_config(path: Path | None) -> Config:
 
 def _parse(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=f"recmtl: {name}")
-    parser.add_argument("--data", default="", help="Parquet file, folder or glob; simulated if empty")
+    parser.add_argument("--data", default="", help="Parquet, folder or glob; simulated if empty")
     parser.add_argument("--schema", default="", help="schema YAML of the data")
     parser.add_argument("--config", default="", help="YAML of sizes, search, training, evidence")
     parser.add_argument("--out", default="", help="output folder; runs/<utc time> if empty")

@@ -24,11 +24,11 @@ def all_trained(study: Study) -> Models:
     evidence, first = study.config.evidence, study.config.seed
     judged = range(first, first + evidence.seeds)
     controls = range(first, first + evidence.control_seeds)
-    models = {name: {s: study.trained(name, s) for s in judged} for name in SHOWN[:2]}
+    models: Models = {name: {s: study.trained(name, s) for s in judged} for name in SHOWN[:2]}
     for name in evidence.controls:
         models[name] = {seed: study.trained(name, seed) for seed in controls}
-    for name in (*evidence.baselines, "constant"):
-        models[name] = {first: study.trained(name, first)}
+    for baseline in (*evidence.baselines, "constant"):
+        models[baseline] = {first: study.trained(baseline, first)}
     return models
 
 

@@ -86,7 +86,9 @@ class Study:
                 trained.save(folder, model)
             run.log_metrics({k: v for k, v in trained.cost.items() if v is not None})
             run.log_metrics(self._test_metrics(trained))
-        self._checkpoint(name, seed).unlink(missing_ok=True)
+        parts = [f"{name}-{task.name}" for task in self.material.tasks]
+        for part in (name, *parts):
+            self._checkpoint(part, seed).unlink(missing_ok=True)
         return trained
 
     def _layout(self, name: str, seed: int) -> Layout:
@@ -104,9 +106,7 @@ class Study:
         )
         return prune(space, drawn).layout
 
-    def _network(
-        self, name: str, layout: Layout, seed: int, run: Run
-    ) -> tuple[Model, Trained]:
+    def _network(self, name: str, layout: Layout, seed: int, run: Run) -> tuple[Model, Trained]:
         material = self.material
         torch.manual_seed(seed)
         model = Model(material.encoding, material.heads, layout=layout, sizes=self.config.sizes)
@@ -129,19 +129,19 @@ class Study:
             for name in ("parameters", "multiply_adds", "train_s")
         }
         scores = [float(part.validation_score or 0.0) for part in parts.values()]
+        predictions = {name: part.predictions for name, part in parts.items()}
         return Trained(
-            _funnel_columns({n: part.predictions for n, part in parts.items()}, self.material.tasks),
+            _funnel_columns(predictions, self.material.tasks),
             {**cost, "score_rows_per_s": 1.0 / sum(speeds)},
             float(np.mean(scores)),
         )
 
-    def _train(
-        self, model: Model, material: Material, name: str, seed: int, run: Run
-    ) -> Fitted:
+    def _train(self, model: Model, material: Material, name: str, seed: int, run: Run) -> Fitted:
         def watch(what: str, done: int, total: int, check: Check | None) -> None:
             if check is not None:
                 step = round(1000 * check.epoch)
-                run.log_metrics({f"{name}.score": check.score, f"{name}.loss": check.loss}, step=step)
+                curves = {f"{name}.score": check.score, f"{name}.loss": check.loss}
+                run.log_metrics(curves, step=step)
             self.watch(what, done, total, check)
 
         settings, checkpoint = self.config.training, self._checkpoint(name, seed)
@@ -168,9 +168,7 @@ class Study:
         arguments = (material.train, material.validation, material.test, material.tasks)
         self.watch(name, 0, 1, None)
         if name == "lightgbm":
-            result = lightgbm.fit_predict(
-                *arguments, material.encoding, classes=classes, seed=seed
-            )
+            result = lightgbm.fit_predict(*arguments, material.encoding, classes=classes, seed=seed)
         else:
             result = PLAIN[name].fit_predict(*arguments, material.encoding, classes=classes)
         self.watch(name, 1, 1, None)
@@ -221,4 +219,3 @@ def _funnel_columns(
             happened[task.name] = probability * happened[task.parent]
             columns[joint_column(task)] = happened[task.name]
     return columns
-

@@ -23,4 +23,5 @@ def choose(logits: Tensor, temperature: float | None) -> Tensor:
     noisy = (logits - torch.log(-torch.log(uniform))) / temperature
     soft = noisy.softmax(-1)
     hard = functional.one_hot(noisy.argmax(-1), logits.shape[-1]).to(logits.dtype)
-    return hard + soft - soft.detach()
+    # Bracketed so that the value is exactly 0 or 1: the difference is exactly 0.
+    return hard + (soft - soft.detach())

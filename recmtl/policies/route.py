@@ -19,11 +19,13 @@ class RoutePolicy(nn.Module):
     ("Boosting Share Routing for Multi-task Learning", arXiv 2009.00387: a block is a sub-space of
     local routes, candidates are sampled from multinomials over architecture parameters; our
     reading: subset and query are drawn independently). The architecture parameters are this
-    module's `parameters()`; all start at 0, every route equally likely.
+    module's `parameters()`.
 
     Args:
         layout: the search space.
         max_edges: the largest subset that a lane may choose.
+        anchor: initial logit of a lane's own edge alone, so that experts specialise before routes
+            spread; all other logits start at 0.
     """
 
     def __init__(self, layout: Layout, *, max_edges: int, anchor: float = 0.0) -> None:
@@ -63,7 +65,8 @@ class RoutePolicy(nn.Module):
 
     def _subset_logits(self, depth: int) -> Tensor:
         candidates = self.get_buffer(f"candidates_{depth}")
-        return self.subsets[str(depth)].masked_fill(candidates.sum(-1) == 0, -torch.inf)
+        logits: Tensor = self.subsets[str(depth)]
+        return logits.masked_fill(candidates.sum(-1) == 0, -torch.inf)
 
     def _decide(self, depth: int, temperature: float | None) -> Decision:
         full = full_decision(self.layout.layers[depth])
@@ -73,7 +76,10 @@ class RoutePolicy(nn.Module):
         keep = torch.einsum("kc,kca->ka", picked, self.get_buffer(f"candidates_{depth}"))
         query = full.query
         if str(depth) in self.queries:
-            query = choose(self.queries[str(depth)], temperature)
+            sources = [len(sources) for sources in self.layout.layers[depth].queries]
+            absent = torch.arange(full.query.shape[1]) >= torch.tensor(sources).unsqueeze(-1)
+            logits: Tensor = self.queries[str(depth)]
+            query = choose(logits.masked_fill(absent, -torch.inf), temperature)
         return Decision(keep, query, full.run)
 
 
@@ -91,7 +97,7 @@ def _candidates(layer: Layer, max_edges: int) -> Tensor:
 
 
 def _is_own(layer: Layer, candidates: Tensor) -> Tensor:
-    """1 where a candidate `[K, C]` is its lane's own edge alone: edge k of lane k, counted round."""
+    """1 where a candidate `[K, C]` is its lane's own edge alone: number k of lane k, modulo."""
     own = torch.tensor([edges[k % len(edges)] for k, edges in enumerate(layer.edges)])
     holds = candidates.gather(2, own.view(-1, 1, 1).expand(-1, candidates.shape[1], 1)).squeeze(2)
     return holds * (candidates.sum(-1) == 1)

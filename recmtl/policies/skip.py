@@ -36,13 +36,15 @@ class SkipPolicy(nn.Module):
 
     def run_probability(self, depth: int) -> Tensor:
         """Probability `[K]` that a lane of a layer with shortcuts runs."""
-        return self.logits[str(depth)].softmax(-1)[:, 0]
+        logits: Tensor = self.logits[str(depth)]
+        return logits.softmax(-1)[:, 0]
 
     def _decide(self, depth: int, temperature: float | None) -> Decision:
         layer = self.layout.layers[depth]
         full = full_decision(layer)
+        undecided = torch.ones_like(full.query)
         if str(depth) not in self.logits:
-            return full
+            return Decision(full.keep, undecided, full.run)
         run = choose(self.logits[str(depth)], temperature)[:, 0]
         always = torch.tensor([lane is None for lane in layer.shortcut])
-        return Decision(full.keep, full.query, torch.where(always, 1.0, run).unsqueeze(0))
+        return Decision(full.keep, undecided, torch.where(always, 1.0, run).unsqueeze(0))

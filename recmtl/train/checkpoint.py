@@ -26,7 +26,7 @@ class Checkpoint:
     safetensors with the run's history as JSON in its metadata.
     """
 
-    def __init__(self, path: Path | None, model: Model, optimizer: Optimizer) -> None:
+    def __init__(self, model: Model, optimizer: Optimizer, *, path: Path | None) -> None:
         self.path, self.model, self.optimizer = path, model, optimizer
         self.best: dict[str, Tensor] = {}
 

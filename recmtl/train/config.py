@@ -94,7 +94,13 @@ class Evidence:
 
     seeds: int = 3
     control_seeds: int = 1
-    controls: tuple[str, ...] = ("shared_bottom", "mmoe", "ple", "full_grid", "random_route")
+    controls: tuple[Literal["shared_bottom", "mmoe", "ple", "full_grid", "random_route"], ...] = (
+        "shared_bottom",
+        "mmoe",
+        "ple",
+        "full_grid",
+        "random_route",
+    )
     baselines: tuple[Literal["lightgbm", "logistic"], ...] = ("lightgbm", "logistic")
     bootstrap: int = 200
 

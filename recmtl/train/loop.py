@@ -48,7 +48,7 @@ def train(
     split = material.train
     steps = -(-len(split) // settings.batch_size)
     optimizer = Optimizer(model, settings, total_steps=steps * settings.epochs)
-    fitted, saved = Fitted(), Checkpoint(checkpoint, model, optimizer)
+    fitted, saved = Fitted(), Checkpoint(model, optimizer, path=checkpoint)
     torch.manual_seed(seed)
     start = saved.load(fitted)
     began, at = time.perf_counter() - fitted.seconds, _check_steps(steps, settings.checks)
@@ -118,9 +118,7 @@ def _step(model: Model, optimizer: Optimizer, batch: Batch) -> torch.Tensor:
     return loss.detach()
 
 
-def _check(
-    model: Model, material: Material, epoch: float, losses: list[torch.Tensor]
-) -> Check:
+def _check(model: Model, material: Material, epoch: float, losses: list[torch.Tensor]) -> Check:
     rows = material.validation
     metrics = evaluate(predict(model, rows), np.asarray(rows.labels), material.tasks)
     loss = float(torch.stack(losses).mean())

@@ -1,4 +1,6 @@
-"""Each named layout written a second time, plainly, from its formula: equal outputs and gradients."""
+"""Each named layout a second time, plainly, from its formula: equal outputs and gradients."""
+
+import itertools
 
 import pytest
 import torch
@@ -66,7 +68,7 @@ def plain_mmoe(grid: SharingGrid, x: Tensor) -> list[Tensor]:
 
 
 def plain_ple(grid: SharingGrid, x: Tensor, *, own: int, shared: int) -> list[Tensor]:
-    """PLE with the shared gate over all experts; gates look at their own lane of the level below."""
+    """PLE, the shared gate over all experts; a gate looks at its own lane of the level below."""
     lanes = [x] * (TASKS + 1)
     for depth in range(len(grid.layers)):
         linears, row, written = grid.layer(depth).gate.linears, 0, []
@@ -76,7 +78,7 @@ def plain_ple(grid: SharingGrid, x: Tensor, *, own: int, shared: int) -> list[Te
         common = [expert(grid, depth, own * TASKS + i, lanes[TASKS]) for i in range(shared)]
         listened = [[*of_task[t], *common] for t in range(TASKS)]
         if depth + 1 < len(grid.layers):
-            listened.append([*sum(of_task, []), *common])
+            listened.append([*itertools.chain.from_iterable(of_task), *common])
         for lane, outputs in enumerate(listened):
             # On the first level all gates look at the same input: one product for all of them.
             linear, first = (linears[0], row) if depth == 0 else (linears[lane], 0)

@@ -1,4 +1,4 @@
-"""What holds for every network of the job: gradients everywhere, no twins, rows that stand alone."""
+"""What holds for every network: gradients everywhere, no twins, rows that stand alone."""
 
 from dataclasses import replace
 
@@ -128,7 +128,9 @@ def relabelled(heads: Heads, order: list[int]) -> Heads:
         for new, old in zip(moved.parameters(), heads.parameters(), strict=True):
             if new.shape[0] == len(order):
                 new.copy_(old[order])
-        for group, new_group, old_group in zip(moved.groups, moved.logits, heads.logits, strict=True):
+        for group, new_group, old_group in zip(
+            moved.groups, moved.logits, heads.logits, strict=True
+        ):
             rows = [place[moved.specs[t].name] for t in group]
             for new, old in zip(new_group.parameters(), old_group.parameters(), strict=True):
                 new.copy_(old[rows])

@@ -1,0 +1,210 @@
+"""The whole job on a small log: what it leaves, what it says, and that it does nothing twice."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipelines.main import main
+from pipelines.search import search
+from recmtl import Ranker, Scorer
+from recmtl.data.log import EncodedLog
+from recmtl.job.command import load_config, run_step
+from recmtl.model import load_model
+from recmtl.train.loop import predict
+from tests.pipelines.conftest import CONFIG, SCHEMA, Done
+
+ROOT = Path(__file__).resolve().parents[2]
+TASKS = ["click", "purchase", "watch_time", "dislike"]
+MODELS = {
+    "searched",
+    "single_task",
+    "lightgbm",
+    "logistic",
+    "shared_bottom",
+    "mmoe",
+    "ple",
+    "full_grid",
+    "random_route",
+}
+FORMULA = "p_click_and_purchase"
+
+
+@pytest.fixture(scope="module")
+def results(done: Done) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((done.out / "results.json").read_text())
+    return found
+
+
+def test_every_output_is_there_and_nothing_is_half_written(done: Done) -> None:
+    files = ["report.html", "results.json", "routes.json", "routes.svg", "ranking.parquet"]
+    files += ["log/manifest.json", "bundle/manifest.json", "scored/part-00000.parquet"]
+    assert [name for name in files if not (done.out / name).is_file()] == []
+    assert list(done.out.rglob("*.partial*")) == []
+    assert list((done.out / "checkpoints").iterdir()) == [], "finished models need none"
+
+
+def test_the_verdict_and_the_places_are_printed_last(done: Done) -> None:
+    last = done.printed.rstrip().splitlines()[-5:]
+    assert [line.split()[0] for line in last] == ["report", "bundle", "scores", "model", "tracking"]
+    assert str(done.out / "report.html") in last[0]
+    verdicts = done.printed.rstrip().split("\n\n")[-2]
+    assert all(task in verdicts for task in ("click", "purchase", "watch", "dislike"))
+
+
+def test_results_have_the_structure_that_is_promised(results: dict[str, Any], done: Done) -> None:
+    assert results["fingerprint"] == EncodedLog.open(done.out / "log").fingerprint
+    assert list(results["tasks"]) == TASKS
+    for task, entry in results["tasks"].items():
+        assert set(entry) - {"verdict", "constant"} == MODELS
+        assert entry["verdict"] in ("helped", "hurt", "not proven")
+        metric = "rmse" if task == "watch_time" else "auc"
+        for model in MODELS:
+            assert set(entry[model][metric]) == {"mean", "std", "seeds"}
+            assert np.isfinite(entry[model][metric]["mean"])
+    facts = {"parameters", "multiply_adds", "train_s", "score_rows_per_s"}
+    assert all(set(results["cost"][model]) == facts for model in MODELS)
+    assert all(results["cost"]["searched"][fact] > 0 for fact in facts)
+
+
+def test_the_search_can_be_judged_by_what_was_planted(done: Done) -> None:
+    sharing = json.loads((done.out / "results.json").read_text())["sharing"]
+    assert sharing["tasks"] == TASKS
+    # The truth lies beside the log that was given.
+    assert set(sharing["planted"]) >= {"related", "unrelated", "gap_by_seed"}
+
+
+def test_scores_of_folder_scorer_ranker_and_mlflow_agree_bit_for_bit(
+    done: Done, tracking: str
+) -> None:
+    table = pq.read_table(done.arguments[1])
+    scorer = Scorer.load(done.out / "bundle")
+    scores = scorer.score(table)
+    written = pq.read_table(done.out / "scored")
+    assert written["impression_id"].equals(table["impression_id"]), "in the order of the input"
+    ranked = Ranker.load(done.out / "bundle").rank(table, by=FORMULA, group="request_id")
+    ranked = ranked.sort_by("impression_id")
+    mlflow.set_tracking_uri(tracking)
+    served = mlflow.pyfunc.load_model("models:/simulated/1").predict(table.to_pandas())
+    order = np.argsort(table["impression_id"].to_numpy())
+    for name in scorer.columns:
+        column = scores[name].to_numpy()
+        assert column.dtype == np.float32
+        np.testing.assert_array_equal(written[name].to_numpy(), column)
+        np.testing.assert_array_equal(ranked[name].to_numpy(), column[order])
+        np.testing.assert_array_equal(np.asarray(served[name]), column)
+
+
+def test_the_bundle_is_the_searched_network_that_was_judged(done: Done) -> None:
+    folder = done.out / "models" / "searched" / "0"
+    log = EncodedLog.open(done.out / "log")
+    judged = predict(load_model(folder), log.split("test"))
+    scored = pq.read_table(done.out / "scored")
+    rows = log.split("test").row
+    for name, column in judged.items():
+        np.testing.assert_allclose(scored[name].to_numpy()[rows], column, rtol=1e-4, atol=1e-6)
+
+
+def test_the_ranking_is_best_first_within_requests(done: Done) -> None:
+    ranking = pq.read_table(done.out / "ranking.parquet").to_pandas()
+    for _, group in ranking.groupby("request_id"):
+        assert group["rank"].tolist() == list(range(1, len(group) + 1))
+        assert group[FORMULA].is_monotonic_decreasing
+
+
+def test_a_second_run_reuses_everything(done: Done) -> None:
+    def state() -> dict[str, tuple[int, bytes]]:
+        kept = [*done.out.glob("models/**/*"), *done.out.glob("search/*"), *done.out.glob("log/*")]
+        files = [path for path in kept if path.is_file()]
+        return {str(path): (os.stat(path).st_mtime_ns, path.read_bytes()) for path in files}
+
+    before, report = state(), (done.out / "results.json").read_bytes()
+    assert len(before) > 10
+    printed = done.again()
+    assert state() == before
+    assert (done.out / "results.json").read_bytes() == report
+    tables = [text.split("report  ")[0] for text in (printed, done.printed)]
+    assert tables[0] == tables[1]
+
+
+def test_a_step_goes_on_with_what_the_folder_was_given(done: Done) -> None:
+    before = (done.out / "log" / "manifest.json").stat().st_mtime_ns
+    assert run_step("search", search, ["--out", str(done.out)]) == 0
+    assert (done.out / "log" / "manifest.json").stat().st_mtime_ns == before
+    assert not (done.out / "simulated.parquet").exists()
+
+
+def test_every_model_is_a_nested_run_with_its_curve(done: Done, tracking: str) -> None:
+    client = MlflowClient(tracking)
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    names = {run.info.run_id: run.info.run_name for run in runs}
+    main_runs = {i for i, name in names.items() if name == "main"}
+    below = {r.info.run_name for r in runs if r.data.tags.get("mlflow.parentRunId") in main_runs}
+    assert {f"{model}-0" for model in MODELS} | {"search-0"} <= below
+    searched = next(run for run in runs if run.info.run_name == "searched-0")
+    assert len(client.get_metric_history(searched.info.run_id, "searched.score")) >= 1
+    assert "seed" in searched.data.params
+
+
+def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    """The one line that a refused job writes."""
+    assert run_step("main", main, arguments) == 2
+    told = capsys.readouterr()
+    lines = told.err.strip().splitlines()
+    assert told.out == "" and len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_an_unknown_key_of_the_configuration_is_one_line(
+    tracking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.replace("epochs", "epoch", 1))
+    arguments = ["--config", str(config), "--out", str(tmp_path / "out")]
+    line = refused(capsys, arguments)
+    assert "config.yaml" in line and "epoch" in line and "did you mean 'epochs'" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", [["--data", "log.parquet"], ["--schema", str(SCHEMA)]])
+def test_data_and_schema_go_together(
+    given: list[str], tracking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, [*given, "--out", str(tmp_path / "out")])
+    assert "--data and --schema together" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "text"), [("evidence: {controls: [mmo]}", "mmo"), ("seed: x", "seed")]
+)
+def test_a_wrong_configuration_is_refused_before_any_work(
+    config: str, text: str, tracking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(config)
+    arguments = ["--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out")]
+    assert text in refused(capsys, arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_file_is_one_line(
+    tracking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, schema = str(tmp_path / "none.parquet"), str(SCHEMA)
+    line = refused(capsys, ["--data", data, "--schema", schema, "--out", str(tmp_path / "out")])
+    assert "none.parquet" in line
+
+
+def test_every_shipped_configuration_loads() -> None:
+    shipped = sorted((ROOT / "pipelines" / "configs").rglob("*.yaml"))
+    assert len(shipped) == 3
+    for path in shipped:
+        assert path.parent.name in {"simulated", "census_income", "kuairand_pure"}
+        load_config(path)
+        assert path.read_text().startswith("# "), "begins with its command"

@@ -1,0 +1,100 @@
+"""One task alone: its own rows, its own statistics, no trace of the funnel."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recmtl.data.log import EncodedLog
+from recmtl.data.prepare import prepare
+from recmtl.data.simulate import simulate
+from recmtl.schema import Task, load_schema
+from recmtl.train.config import Training
+from recmtl.train.loop import predict, train
+from recmtl.train.material import Material
+from tests.material import TASKS, make_heads, make_material, make_model
+
+MATERIAL = make_material()
+CLICK, BUY, WATCH, STARS = TASKS
+SCHEMA = Path(__file__).resolve().parents[3] / "datasets" / "simulated" / "schema.yaml"
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_task_alone_has_the_rows_on_which_it_is_defined(task: Task) -> None:
+    alone = MATERIAL.only(task)
+    position = TASKS.index(task)
+    for whole, part in ((MATERIAL.train, alone.train), (MATERIAL.validation, alone.validation)):
+        labels = whole.labels
+        own = ~np.isnan(labels[:, position])
+        if task is BUY:
+            own &= labels[:, 0] == 1
+        assert part.row.tolist() == whole.row[own].tolist()
+        np.testing.assert_array_equal(part.ids, whole.ids[own])
+        np.testing.assert_array_equal(part.numeric, whole.numeric[own])
+        np.testing.assert_array_equal(part.weight, whole.weight[own])
+        np.testing.assert_array_equal(part.labels, labels[own][:, [position]])
+
+
+def test_the_material_has_rows_to_leave_out() -> None:
+    assert len(MATERIAL.only(CLICK).train) == len(MATERIAL.train)
+    assert all(len(MATERIAL.only(task).train) < len(MATERIAL.train) for task in TASKS[1:])
+
+
+def test_a_funnel_child_alone_is_a_plain_task_with_its_own_rate() -> None:
+    alone = MATERIAL.only(BUY)
+    (task,), (head,) = alone.tasks, alone.heads
+    assert task.parent is None and head.parent is None
+    clicked = MATERIAL.train.labels[MATERIAL.train.labels[:, 0] == 1]
+    assert head.mean == pytest.approx(clicked[:, 1].mean())
+    assert head.weight == BUY.weight
+    assert head.columns == ("p_buy",)
+
+
+@pytest.mark.parametrize("task", [WATCH, STARS], ids=lambda task: task.name)
+def test_statistics_alone_are_those_of_all_tasks(task: Task) -> None:
+    """These two are already defined on their own rows only."""
+    (head,), whole = MATERIAL.only(task).heads, MATERIAL.heads[TASKS.index(task)]
+    assert (head.mean, head.std) == pytest.approx((whole.mean, whole.std))
+    assert head.classes == whole.classes
+
+
+def test_every_test_row_is_scored_by_a_task_alone() -> None:
+    alone = MATERIAL.only(BUY)
+    model = make_model(material=alone)
+    train(model, alone, Training(batch_size=32, epochs=1), seed=0)
+    assert len(predict(model, alone.test)["p_buy"]) == len(MATERIAL.test)
+    np.testing.assert_array_equal(alone.test.ids, MATERIAL.test.ids)
+
+
+def test_a_child_unknown_without_its_parent_starts_and_trains_alike() -> None:
+    """NaN instead of 0 where the parent did not happen says the same."""
+    labels = MATERIAL.train.labels.copy()
+    labels[labels[:, 0] == 0, 1] = np.nan
+    heads = make_heads(labels)
+    assert [head.mean for head in heads] == pytest.approx([head.mean for head in MATERIAL.heads])
+    other = replace(MATERIAL, train=replace(MATERIAL.train, labels=labels), heads=heads)
+    scores = []
+    for material in (MATERIAL, other):
+        torch.manual_seed(7)
+        model = make_model(material=MATERIAL)
+        train(model, material, Training(batch_size=32, epochs=1), seed=0)
+        scores.append(predict(model, material.test))
+    for name, column in scores[0].items():
+        np.testing.assert_array_equal(scores[1][name], column)
+
+
+def test_an_encoded_log_becomes_material(tmp_path: Path) -> None:
+    simulate(tmp_path / "log.parquet", 1500, users=60, items=40)
+    log: EncodedLog = prepare(
+        str(tmp_path / "log.parquet"), load_schema(SCHEMA), tmp_path / "encoded"
+    )
+    material = Material.of(log)
+    assert [task.name for task in material.tasks] == ["click", "purchase", "watch_time", "dislike"]
+    sizes = [len(part) for part in (material.train, material.validation, material.test)]
+    assert sum(sizes) == 1500 and min(sizes) > 150
+    labels = material.train.labels
+    assert material.heads[0].mean == pytest.approx(float(labels[:, 0].mean()), rel=1e-5)
+    known = labels[~np.isnan(labels[:, 2]), 2]
+    assert material.heads[2].mean == pytest.approx(float(np.log1p(known).mean()), rel=1e-5)
