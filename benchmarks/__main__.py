@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from recmtl.grid import (
-    Layout,
     LayerRoutes,
+    Layout,
     Routes,
     SharingGrid,
     layout_cost,

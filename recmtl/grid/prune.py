@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from recmtl.grid.gates import ScalarGate, SoftmaxGate
-from recmtl.grid.layout import INPUT, Layer, Layout
+from recmtl.grid.layout import INPUT, GateKind, Layer, Layout
 from recmtl.grid.network import SharingGrid
 from recmtl.grid.routes import LayerRoutes, Routes
 
@@ -101,7 +101,7 @@ def _merge(layers: list[Layer], readout: tuple[int, ...]) -> tuple[list[Layer], 
         reads = tuple((e, same.get(lane, lane)) for e, lane in layer.applications)
         first: dict[tuple[int, int], int] = {}
         twin = [first.setdefault(read, a) for a, read in enumerate(reads)]
-        edges = tuple(_unless_doubled(lane, twin) for lane in layer.edges)
+        edges = tuple(_unless_weighed(lane, twin, layer.gate) for lane in layer.edges)
         shortcut = tuple(None if s is None else same.get(s, s) for s in layer.shortcut)
         queries = tuple(tuple(same.get(q, q) for q in sources) for sources in layer.queries)
         merged.append(
@@ -111,9 +111,11 @@ def _merge(layers: list[Layer], readout: tuple[int, ...]) -> tuple[list[Layer], 
     return merged, tuple(same.get(lane, lane) for lane in readout)
 
 
-def _unless_doubled(edges: tuple[int, ...], twin: list[int]) -> tuple[int, ...]:
+def _unless_weighed(edges: tuple[int, ...], twin: list[int], gate: GateKind) -> tuple[int, ...]:
+    """The first twin of each edge; lanes that weigh their edges or hear both twins keep them."""
     moved = tuple(twin[a] for a in edges)
-    return moved if len(set(moved)) == len(moved) else edges
+    weighed = gate == "scalar" or (gate == "softmax" and len(edges) > 1)
+    return edges if weighed or len(set(moved)) < len(moved) else moved
 
 
 def _twin_lanes(layer: Layer) -> dict[int, int]:

@@ -7,7 +7,7 @@ of cost and candidate choice are our own.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np

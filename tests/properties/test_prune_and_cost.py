@@ -22,6 +22,7 @@ from recmtl.grid import (
     prune_grid,
     recmtl_grid,
 )
+from recmtl.grid.layout import GateKind
 from tests.grids import WIDTH, decided, random_layout, random_routes, scrambled, some_lanes
 
 SEEDS = st.integers(0, 10**6)
@@ -176,3 +177,17 @@ def test_skips_that_coincide_are_computed_once() -> None:
     assert small.readout == (0, 0), "one lane for both, and no layer that only passes it on"
     small = prune(layout, one_skips).layout
     assert [(layer.num_experts, layer.num_lanes) for layer in small.layers] == [(2, 2), (1, 2)]
+
+
+@pytest.mark.parametrize("gate", ["one", "softmax", "scalar"])
+def test_a_lane_that_listens_to_twins_still_hears_both(gate: GateKind) -> None:
+    """One expert on two lanes that turn out to be the same lane: twice, each with its weight."""
+    first = Layer(WIDTH, ((0, 0), (1, 0)), ((0,), (1,)), gate="one", shortcut=(0, 0))
+    second = Layer(4, ((0, 0), (0, 1), (1, 0)), ((0, 1), (1,), (0, 1, 2)), gate=gate)
+    layout = Layout("echo", (first, second), (0, 1, 2))
+    skips = LayerRoutes(first.edges, (INPUT,) * 2, (False,) * 2)
+    kept = LayerRoutes(((0, 1), (1,), (1, 2)), (INPUT,) * 3, (True,) * 3)
+    routes = Routes((skips, kept))
+    grid, lanes = scrambled(layout), some_lanes(layout)
+    masked, small = grid(lanes, decided(layout, routes)), prune_grid(grid, routes)
+    torch.testing.assert_close(small(lanes), masked, rtol=0, atol=1e-10)
