@@ -69,7 +69,8 @@ def fit_predict(
     """
 
     def prepare(rows: Split) -> _Trees:
-        return _Trees(rows, encoding, settings or Settings(), threads or os.cpu_count() or 1, seed)
+        cores = threads or os.cpu_count() or 1
+        return _Trees(rows, encoding, settings=settings or Settings(), threads=cores, seed=seed)
 
     return one_a_task(prepare, (train, validation, test), tasks, classes or {})
 
@@ -98,7 +99,7 @@ class _Codes:
 
 class _Trees:
     def __init__(
-        self, train: Split, encoding: Encoding, settings: Settings, threads: int, seed: int
+        self, train: Split, encoding: Encoding, *, settings: Settings, threads: int, seed: int
     ) -> None:
         self._lists = encoding.lists
         self._codes = [_Codes.fit(np.asarray(train.ids[:, i])) for i in range(len(encoding.single))]

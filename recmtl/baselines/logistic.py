@@ -63,13 +63,13 @@ def fit_predict(
     """
 
     def prepare(rows: Split) -> _Linear:
-        return _Linear(rows, encoding, settings or Settings())
+        return _Linear(rows, encoding, settings=settings or Settings())
 
     return one_a_task(prepare, (train, validation, test), tasks, classes or {})
 
 
 class _Linear:
-    def __init__(self, train: Split, encoding: Encoding, settings: Settings) -> None:
+    def __init__(self, train: Split, encoding: Encoding, *, settings: Settings) -> None:
         self._encoding = encoding
         self._settings = settings
         numeric = np.asarray(train.numeric, dtype=np.float64)

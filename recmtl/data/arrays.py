@@ -32,7 +32,7 @@ def row_bytes(widths: Mapping[str, int]) -> int:
 class ArrayWriter:
     """Appends batches of rows to `<folder>/<name>.npy` for each of `ARRAYS`."""
 
-    def __init__(self, folder: Path, rows: int, widths: Mapping[str, int]) -> None:
+    def __init__(self, folder: Path, rows: int, *, widths: Mapping[str, int]) -> None:
         """Open the files.
 
         Args:

@@ -51,6 +51,7 @@ class Encoder:
         self,
         schema: Schema,
         vocabularies: Mapping[str, Vocabulary],
+        *,
         scalers: Mapping[str, Scaler],
     ) -> None:
         """Take what was fitted.
@@ -166,7 +167,7 @@ class Encoder:
         except (OSError, KeyError, TypeError, json.JSONDecodeError, pa.ArrowInvalid) as fault:
             message = f"{folder}: not a complete encoder ({fault}); prepare the data again"
             raise DataError(" ".join(message.split())) from fault
-        return Encoder(load_schema(folder / "schema.yaml"), vocabularies, scalers)
+        return Encoder(load_schema(folder / "schema.yaml"), vocabularies, scalers=scalers)
 
 
 def finite(column: Any, name: str, place: Place) -> npt.NDArray[np.float64]:

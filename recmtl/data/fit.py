@@ -67,4 +67,4 @@ class EncoderFit:
             vocabularies[name] = fit.finish(first)
             first += vocabularies[name].rows
         scalers = {name: fit.finish() for name, fit in self._numeric.items()}
-        return Encoder(self.schema, vocabularies, scalers)
+        return Encoder(self.schema, vocabularies, scalers=scalers)

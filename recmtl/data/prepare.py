@@ -115,7 +115,7 @@ def _build(
     encoder.save(folder / "encoder")
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(ArrayWriter(folder / part, counts[i], widths))
+            stack.enter_context(ArrayWriter(folder / part, counts[i], widths=widths))
             for i, part in enumerate(PARTS)
         ]
         found = _encode(log, schema, assign, encoder, labels, writers, progress)

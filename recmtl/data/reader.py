@@ -43,7 +43,7 @@ class LogBatch:
 class Log:
     """The files of a log and the side tables joined to it."""
 
-    def __init__(self, data: str, files: list[LogFile], tables: list[JoinedTable]) -> None:
+    def __init__(self, data: str, files: list[LogFile], *, tables: list[JoinedTable]) -> None:
         """Use `open_log`."""
         self.data = data
         self.files = files
@@ -167,4 +167,4 @@ def open_log(data: str, tables: Sequence[SideTable] = ()) -> Log:
                 fault = f"is missing, by which {table.path.name} is joined"
                 raise Place(str(file.path)).error(fault, remedy, column=table.key)
             known.update(table.names)
-    return Log(data, files, joined)
+    return Log(data, files, tables=joined)

@@ -12,7 +12,7 @@ A step reads what earlier steps left in the folder and does what is missing.
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,15 @@ from recmtl.data.log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.data.reader import open_log
 from recmtl.data.simulate import truth_path
+from recmtl.errors import ConfigError
 from recmtl.evaluate import ExpertUse, ReportInput, write_report
 from recmtl.grid import draw_svg, draw_text, expert_names, expert_use
+from recmtl.heads import output_columns
 from recmtl.job.outcome import Models, all_trained, outcome, reliability
 from recmtl.job.study import Study
 from recmtl.model import Model, load_model
 from recmtl.schema import load_schema
-from recmtl.serve import Ranker, Scorer
+from recmtl.serve import Formula, Ranker, Scorer
 from recmtl.serve.bundle import save_bundle
 from recmtl.serve.parquet import score_parquet
 from recmtl.tracking import Run, Tracker
@@ -120,7 +122,29 @@ class Job:
 
     def _study(self, log: EncodedLog) -> Study:
         torch.set_num_threads(self.config.threads or os.cpu_count() or 1)
-        return Study(self.out, Material.of(log), self.config, self.tracker, self.watch)
+        material = Material.of(log)
+        if self.config.rank_by:
+            roles, names = log.schema.roles, output_columns(material.heads)
+            asked = [name for name in (roles.group, roles.time, roles.row_id) if name is not None]
+            Formula(self.config.rank_by).check_names({*names, *asked, *log.encoder().input_columns})
+        self._refuse_another_study(log.fingerprint)
+        return Study(self.out, material, self.config, self.tracker, self.watch)
+
+    def _refuse_another_study(self, fingerprint: str) -> None:
+        """Models of other data or settings must not be taken for those of this job."""
+        settings = asdict(self.config)
+        parts = {name: settings[name] for name in ("sizes", "grid", "training", "search", "seed")}
+        asked = json.loads(json.dumps({"data": fingerprint, **parts}))
+        path = self.out / "study.json"
+        if not path.is_file():
+            self._write(path.name, json.dumps(asked, indent=1))
+        before = json.loads(path.read_text())
+        changed = [name for name in asked if before.get(name) != asked[name]]
+        if changed:
+            raise ConfigError(
+                f"{self.out}: holds models of another {', '.join(changed)}; "
+                "give another --out, or delete its models/, search/ and study.json"
+            )
 
     def _seeds(self) -> range:
         return range(self.config.seed, self.config.seed + self.config.evidence.seeds)

@@ -21,12 +21,13 @@ from recmtl.grid import Layout, Routes, expected_multiply_adds, prune
 from recmtl.job.networks import fixed_layout, search_space
 from recmtl.job.trained import Trained
 from recmtl.model import Model
+from recmtl.policies import random_routes
 from recmtl.schema import Task
 from recmtl.tracking import Run, Tracker
 from recmtl.train.config import Config
 from recmtl.train.loop import Check, Fitted, Watch, predict, train
 from recmtl.train.material import Material
-from recmtl.train.search import Found, draw_routes, search
+from recmtl.train.search import Found, search
 
 __all__ = ["Study"]
 
@@ -101,7 +102,7 @@ class Study:
         decisions = self.found(seed).routes.decisions(space)
         cost = float(expected_multiply_adds(space, decisions, input_width=width))
         edges = self.config.grid.max_edges
-        drawn = draw_routes(
+        drawn = random_routes(
             space, max_edges=edges, multiply_adds=cost, input_width=width, seed=seed + 7919
         )
         return prune(space, drawn).layout

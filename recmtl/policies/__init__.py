@@ -4,7 +4,8 @@ A policy is a module that maps a temperature to one `Decision` a layer; its para
 architecture parameters. Policies compose with `recmtl.grid.conjunction`: keeps and runs multiply.
 """
 
+from recmtl.policies.control import random_routes
 from recmtl.policies.route import RoutePolicy
 from recmtl.policies.skip import SkipPolicy
 
-__all__ = ["RoutePolicy", "SkipPolicy"]
+__all__ = ["RoutePolicy", "SkipPolicy", "random_routes"]

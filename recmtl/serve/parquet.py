@@ -159,7 +159,7 @@ def _pieces(log: Log, todo: Sequence[Part], columns: list[str]) -> Iterator[tupl
     while first + files[0].rows <= todo[0].first:
         first += files.pop(0).rows
     left = list(todo)
-    for batch in Log(log.data, files, log.tables).batches(columns):
+    for batch in Log(log.data, files, tables=log.tables).batches(columns):
         begin, end = first + batch.first, first + batch.first + batch.rows
         while left and left[0].first < end:
             low, high = max(begin, left[0].first), min(end, left[0].last)

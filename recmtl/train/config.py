@@ -24,6 +24,13 @@ class Grid:
     widths: tuple[int, ...] = (64, 32)
     max_edges: int = 3
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no network."""
+        _at_least(0, cells=self.cells)
+        _at_least(1, depth=self.depth, max_edges=self.max_edges)
+        if not self.widths or min(self.widths) < 1:
+            raise ValueError(f"widths must be one or more positive numbers, not {self.widths}")
+
 
 @dataclass(frozen=True)
 class Training:
@@ -52,6 +59,12 @@ class Training:
     balance: float = 0.5
     patience: int = 4
 
+    def __post_init__(self) -> None:
+        """Refuse numbers with which nothing is trained."""
+        counts = {"batch_size": self.batch_size, "epochs": self.epochs}
+        _at_least(1, **counts, checks=self.checks, patience=self.patience)
+        _above_zero(learning_rate=self.learning_rate, table_learning_rate=self.table_learning_rate)
+
 
 @dataclass(frozen=True)
 class Search:
@@ -79,6 +92,15 @@ class Search:
     cost_weight: float = 0.06
     candidates: int = 24
 
+    def __post_init__(self) -> None:
+        """Refuse numbers with which nothing is searched."""
+        _at_least(1, epochs=self.epochs, candidates=self.candidates)
+        _above_zero(learning_rate=self.learning_rate)
+        if not (0.0 < self.policy_rows < 1.0 and 0.0 <= self.warm_up < 1.0):
+            raise ValueError("policy_rows must lie between 0 and 1, warm_up from 0 to below 1")
+        if len(self.temperature) != 2 or min(self.temperature) <= 0.0:
+            raise ValueError("temperature must be two numbers above 0: at the start, at the end")
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -104,6 +126,11 @@ class Evidence:
     baselines: tuple[Literal["lightgbm", "logistic"], ...] = ("lightgbm", "logistic")
     bootstrap: int = 200
 
+    def __post_init__(self) -> None:
+        """Refuse numbers with which nothing is judged."""
+        _at_least(1, seeds=self.seeds, control_seeds=self.control_seeds)
+        _at_least(2, bootstrap=self.bootstrap)
+
 
 @dataclass(frozen=True)
 class Config:
@@ -128,3 +155,15 @@ class Config:
     seed: int = 0
     threads: int = 0
     rank_by: str = ""
+
+
+def _at_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
+def _above_zero(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0.0:
+            raise ValueError(f"{name} must be above 0, not {value}")

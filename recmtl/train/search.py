@@ -33,7 +33,7 @@ from recmtl.train.material import Material
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.two_split import two_split
 
-__all__ = ["Found", "draw_routes", "search"]
+__all__ = ["Found", "search"]
 
 
 @dataclass
@@ -79,7 +79,7 @@ def search(
     """Search a route through `layout` on the train rows; choose among candidates on validation."""
     began = time.perf_counter()
     torch.manual_seed(seed)
-    run = _Run(layout, material, config, seed)
+    run = _Run(layout, material, config=config, seed=seed)
     history = []
     for step, (batch, policy_batch) in enumerate(run.pairs()):
         run.step_weights(batch)
@@ -93,25 +93,10 @@ def search(
     return Found(routes, history, candidates, time.perf_counter() - began)
 
 
-def draw_routes(
-    layout: Layout, *, max_edges: int, multiply_adds: float, input_width: int, seed: int
-) -> Routes:
-    """A uniformly random route of about the given cost: the nearest of 256 draws."""
-    torch.manual_seed(seed)
-    policies = Policies(layout, max_edges=max_edges)
-    with torch.no_grad():
-        drawn = [policies(1.0) for _ in range(256)]
-        gaps = [
-            abs(float(expected_multiply_adds(layout, d, input_width=input_width)) - multiply_adds)
-            for d in drawn
-        ]
-    return Routes.of(layout, drawn[int(np.argmin(gaps))])
-
-
 class _Run:
     """One search under way: the supernet, the policies and where they stand."""
 
-    def __init__(self, layout: Layout, material: Material, config: Config, seed: int) -> None:
+    def __init__(self, layout: Layout, material: Material, *, config: Config, seed: int) -> None:
         self.layout, self.material, self.config, self.seed = layout, material, config, seed
         heads = material.heads
         self.model = Model(material.encoding, heads, layout=layout, sizes=config.sizes)

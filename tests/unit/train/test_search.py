@@ -19,11 +19,12 @@ from recmtl.grid import (
     recmtl_grid,
 )
 from recmtl.model import Model
+from recmtl.policies import random_routes
 from recmtl.train.config import Config, Grid, Search, Training
 from recmtl.train.loop import train
 from recmtl.train.material import Material
 from recmtl.train.optimizer import Optimizer
-from recmtl.train.search import Found, draw_routes, search
+from recmtl.train.search import Found, search
 from recmtl.train.two_split import TwoSplit, two_split
 from tests.material import make_material, make_model
 
@@ -160,13 +161,13 @@ def test_what_was_found_is_json(found: Found) -> None:
     assert len(found.history) >= 2
 
 
-@pytest.mark.parametrize("share", [0.6, 0.8])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
 def test_a_random_route_has_about_the_cost_asked_for(share: float) -> None:
     space: Layout = recmtl_grid(4, cells=5, widths=(8, 4), depth=3)
     asked = share * full_multiply_adds(space, input_width=20)
     options = {"max_edges": 3, "multiply_adds": asked, "input_width": 20}
-    routes = draw_routes(space, seed=1, **options)
+    routes = random_routes(space, seed=1, **options)
     cost = expected_multiply_adds(space, routes.decisions(space), input_width=20).item()
-    assert abs(cost - asked) < 0.15 * asked
-    assert draw_routes(space, seed=1, **options) == routes
-    assert draw_routes(space, seed=2, **options) != routes
+    assert abs(cost - asked) < 0.05 * asked
+    assert random_routes(space, seed=1, **options) == routes
+    assert random_routes(space, seed=2, **options) != routes
