@@ -182,7 +182,17 @@ def test_data_and_schema_go_together(
 
 
 @pytest.mark.parametrize(
-    ("config", "text"), [("evidence: {controls: [mmo]}", "mmo"), ("seed: x", "seed")]
+    ("config", "text"),
+    [
+        ("evidence: {controls: [mmo]}", "mmo"),
+        ("seed: x", "seed"),
+        ("training: {epochs: 0}", "epochs must be at least 1"),
+        ("training: {learning_rate: -1.0}", "learning_rate must be above 0"),
+        ("search: {policy_rows: 1.0}", "policy_rows must lie between 0 and 1"),
+        ("search: {temperature: [1.0, 0.0]}", "temperature"),
+        ("grid: {widths: []}", "widths"),
+        ("evidence: {bootstrap: 1}", "bootstrap must be at least 2"),
+    ],
 )
 def test_a_wrong_configuration_is_refused_before_any_work(
     config: str, text: str, tracking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -191,6 +201,27 @@ def test_a_wrong_configuration_is_refused_before_any_work(
     arguments = ["--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out")]
     assert text in refused(capsys, arguments)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        ("widths: [8]", "widths: [9]", "holds models of another grid"),
+        ("rank_by: p_click_and_purchase", "rank_by: p_clik", "did you mean 'p_click'"),
+    ],
+)
+def test_a_finished_folder_refuses_what_does_not_fit_it(
+    done: Done,
+    before: str,
+    after: str,
+    text: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.replace(before, after))
+    assert run_step("main", main, ["--out", str(done.out), "--config", str(config)]) == 2
+    assert text in capsys.readouterr().err
 
 
 def test_a_missing_file_is_one_line(
