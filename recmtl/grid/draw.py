@@ -74,17 +74,23 @@ def _panel(layout: Layout, task: int, name: str, colour: str) -> str:
 def _layer(layout: Layout, depth: int, lanes: set[int]) -> Iterator[tuple[bool, str]]:
     """The marks of a layer, and whether each belongs to the route that ends in `lanes`."""
     layer, step = layout.layers[depth], (PANEL_WIDTH - 70) / len(layout.layers)
-    x = 30 + step * depth
+    x, rows = 30 + step * depth, _rows(layer)
     for lane, edges in enumerate(layer.edges):
         end, passed = (x + step, _y(lane)), layer.shortcut[lane]
         for a in edges:
-            start = (x + (0 if layer.carries else 14), _y(layer.applications[a][0]))
+            start = (x + (0 if layer.carries else 14), _y(rows[a]))
             yield lane in lanes, _line(start, end)
         if passed is not None and not edges:
             yield lane in lanes, _line((x, _y(passed)), end, dash=True)
-    used = {layer.applications[a][0] for lane in lanes for a in layer.edges[lane]}
-    for expert in range(layer.num_experts):
-        yield expert in used, _circle((x + 7, _y(expert)), expert, ink=expert in used)
+    used = {a for lane in lanes for a in layer.edges[lane]}
+    for a, (expert, _) in enumerate(() if layer.carries else layer.applications):
+        yield a in used, _circle((x + 7, _y(rows[a])), expert, ink=a in used)
+
+
+def _rows(layer: Layer) -> list[int]:
+    """Where each application is drawn: beside the lane that it reads, if no other reads it."""
+    alone = len(set(layer.reads)) == len(layer.reads)
+    return [lane if alone else expert for expert, lane in layer.applications]
 
 
 def _y(position: int) -> float:
