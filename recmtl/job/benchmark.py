@@ -7,6 +7,12 @@ from recmtl.evaluate.tables import model_names, primary_of, words
 
 __all__ = ["benchmark_page"]
 
+# Only sharing can help or hurt; against another kind of model the network is ahead or behind.
+AGAINST = {
+    "single_task": {"helped": "helped", "hurt": "hurt", "not proven": "not proven"},
+    "lightgbm": {"helped": "ahead", "hurt": "behind", "not proven": "not proven"},
+}
+
 
 def benchmark_page(name: str, results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     """Quality and cost of every model, the verdicts, and what the searches agreed on."""
@@ -61,14 +67,14 @@ def _cost(cost: Mapping[str, float | None]) -> list[str]:
 def _verdicts(results: Mapping[str, Any], tasks: list[str]) -> list[str]:
     lines = ["| task | against | gain | interval | verdict |", "|---|---|---|---|---|"]
     for task in tasks:
-        for opponent in ("single_task", "lightgbm"):
+        for opponent in AGAINST:
             gain = results["verdicts"][task].get(opponent)
             if gain is not None and gain["gain"] is not None:
                 bounds = [gain["low"], gain["high"]]
                 interval = "-" if None in bounds else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
                 lines.append(
                     f"| {task} | {words(opponent)} | {gain['gain']:+.4f} | {interval} "
-                    f"| {gain['verdict']} |"
+                    f"| {AGAINST[opponent][gain['verdict']]} |"
                 )
     return lines
 
