@@ -52,7 +52,7 @@ def test_sharing_helps_or_hurts_but_another_kind_of_model_is_ahead_or_behind() -
 def test_what_was_planted_is_told_where_it_is_known() -> None:
     planted = {"related": 0.8, "unrelated": 0.3, "gap_by_seed": [0.5, -0.25]}
     known = {**RESULTS, "sharing": {**RESULTS["sharing"], "planted": planted}}
-    assert "share 0.80, other pairs 0.30; difference by seed +0.50, -0.25" in benchmark_page(
+    assert "share 0.80, others 0.30; difference by seed +0.50, -0.25" in benchmark_page(
         "shop", known, MANIFEST
     )
     assert "planted" not in benchmark_page("shop", RESULTS, MANIFEST).lower()
