@@ -36,3 +36,8 @@ class Fitted:
             return True
         best = self.checks[self.best].score
         return newest > best or (math.isnan(best) and not math.isnan(newest))
+
+    @property
+    def stale(self) -> int:
+        """Checks since the best one."""
+        return len(self.checks) - 1 - self.best if self.checks else 0

@@ -45,37 +45,46 @@ def train(
     With a checkpoint path, the state is written there at the end of each epoch, atomically, and
     a later call with the same arguments goes on from it to the same bits.
     """
-    split = material.train
-    steps = -(-len(split) // settings.batch_size)
+    steps = -(-len(material.train) // settings.batch_size)
     optimizer = Optimizer(model, settings, total_steps=steps * settings.epochs)
     fitted, saved = Fitted(), Checkpoint(model, optimizer, path=checkpoint)
     torch.manual_seed(seed)
     start = saved.load(fitted)
-    began, at = time.perf_counter() - fitted.seconds, _check_steps(steps, settings.checks)
-    total = len(split) * settings.epochs
+    began = time.perf_counter() - fitted.seconds
+    total = len(material.train) * settings.epochs
     for epoch in range(start, settings.epochs):
-        model.train()
-        losses: list[torch.Tensor] = []
-        for step, batch in enumerate(_feed(split, settings, seed, epoch)):
-            losses.append(_step(model, optimizer, batch))
-            fitted.rows += len(batch.weight)
-            check = None
-            if step in at:
-                check = _check(model, material, epoch + (step + 1) / steps, losses)
-                fitted.checks.append(check)
-                losses = []
+        feed = _feed(material.train, settings, seed, epoch)
+        for check in _epoch(model, material, optimizer, feed, fitted):
+            if check is not None:
                 saved.keep_if_best(fitted)
             watch(name, fitted.rows, total, check)
-            if len(fitted.checks) - 1 - fitted.best >= settings.patience and fitted.checks:
+            if fitted.stale >= settings.patience:
                 break
-        else:
-            fitted.seconds = time.perf_counter() - began
-            saved.save(fitted, epoch + 1)
-            continue
-        break
-    fitted.seconds = time.perf_counter() - began
+        fitted.seconds = time.perf_counter() - began
+        if fitted.stale >= settings.patience:
+            break
+        saved.save(fitted, epoch + 1)
     saved.restore_best()
     return fitted
+
+
+def _epoch(
+    model: Model, material: Material, optimizer: Optimizer, feed: Iterator[Batch], fitted: Fitted
+) -> Iterator[Check | None]:
+    """One pass of steps; after each the check that was made, or None."""
+    settings, rows = optimizer.settings, len(material.train)
+    at = _check_steps(-(-rows // settings.batch_size), settings.checks)
+    losses: list[torch.Tensor] = []
+    model.train()
+    for step, batch in enumerate(feed):
+        losses.append(_step(model, optimizer, batch))
+        fitted.rows += len(batch)
+        if step not in at:
+            yield None
+            continue
+        fitted.checks.append(_check(model, material, fitted.rows / rows, losses))
+        losses = []
+        yield fitted.checks[-1]
 
 
 def predict(
