@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_ROOT", "LoggedModel", "Run", "Tracker", "resolve"]
 
-DEFAULT_ROOT = Path("runs") / "mlflow"
+# Where MLflow itself keeps its store, so that `mlflow run`, scripts and services meet in one.
+DEFAULT_ROOT = Path()
 CHAMPION = "champion"
 VERDICTS = ("helped", "hurt", "not proven")
 REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "safetensors", "pyyaml", "rich", "mlflow")
@@ -77,7 +78,7 @@ class Tracker:
     """A store and an experiment in it; `run` opens a run, and inside it a nested one.
 
     Args:
-        root: folder of the embedded store: `mlflow.db` and `artifacts/`. Not used where
+        root: folder of the embedded store: `mlflow.db` and `mlartifacts/`. Not used where
             MLFLOW_TRACKING_URI names a store.
         experiment: name of the experiment, unless `mlflow run` has chosen one.
     """
@@ -249,17 +250,19 @@ class Run:
 def resolve(uri: str) -> Path:
     """Bring what an MLflow URI names to a local folder and return the bundle in it.
 
-    The store is the one that MLFLOW_TRACKING_URI names, or the embedded one of `DEFAULT_ROOT`.
+    The store is the one that the process or MLFLOW_TRACKING_URI has set, or the embedded one of
+    the working folder.
 
     Raises:
         BundleError: nothing is there, or it holds no bundle.
     """
     _quieten()
     store = os.environ.get("MLFLOW_TRACKING_URI") or _store(DEFAULT_ROOT)[0]
+    if mlflow.is_tracking_uri_set():  # type: ignore[no-untyped-call]  # MLflow leaves it untyped
+        store = mlflow.get_tracking_uri()
     try:
-        with _unwarned():
-            MlflowClient(store)
-        found = mlflow.artifacts.download_artifacts(uri, tracking_uri=store, registry_uri=store)
+        with _unwarned(), _using(store):
+            found = mlflow.artifacts.download_artifacts(uri)
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BundleError(f"{uri}: not found in the store {store} ({reason})") from None
@@ -279,7 +282,23 @@ def _store(root: Path) -> tuple[str, str | None]:
     root.mkdir(parents=True, exist_ok=True)
     uri = f"sqlite:///{root / 'mlflow.db'}"
     _own_stores.add(uri)
-    return uri, (root / "artifacts").as_uri()
+    return uri, (root / "mlartifacts").as_uri()
+
+
+@contextmanager
+def _using(store: str) -> Iterator[None]:
+    """Look things up in a store: MLflow finds aliases only in the one that the process has set."""
+    environment = os.environ.get("MLFLOW_TRACKING_URI")
+    tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(store)
+    mlflow.set_registry_uri(store)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(tracking)
+        mlflow.set_registry_uri(registry)
+        if environment is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 def _signature(bundle: Bundle) -> ModelSignature:

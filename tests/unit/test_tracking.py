@@ -71,7 +71,7 @@ def test_the_embedded_store_is_a_file_with_artifacts_beside_it(
     with tracker.run("a") as run:
         run.log_text("hello", "note.txt")
     assert (root / "mlflow.db").is_file()
-    assert list((root / "artifacts").rglob("note.txt"))
+    assert list((root / "mlartifacts").rglob("note.txt"))
 
 
 def test_steps_nest_in_the_main_run(tracker: Tracker) -> None:
@@ -256,6 +256,19 @@ def test_a_fresh_process_predicts_the_scorers_bits(
     )
     scores = pd.read_parquet(files[1])
     np.testing.assert_array_equal(scores.to_numpy(), Scorer.load(bundle).scores(rows))
+
+
+def test_a_fresh_process_finds_the_champion_in_the_store_of_its_folder(
+    tracker: Tracker, logged: LoggedModel, root: Path
+) -> None:
+    MlflowClient().set_registered_model_alias(logged.name, "champion", logged.version)
+    environment = {name: value for name, value in os.environ.items() if name not in NAMES}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    code = f"from recmtl.tracking import resolve; print(resolve('models:/{logged.name}@champion'))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, cwd=root, capture_output=True
+    )
+    assert (Path(run.stdout.decode().strip()) / "manifest.json").is_file()
 
 
 def test_nullable_whole_numbers_may_come_as_ints_or_floats(
