@@ -148,7 +148,7 @@ class Config:
         rank_by: formula of the sample ranking; the first probability if empty.
     """
 
-    sizes: Sizes = field(default_factory=Sizes)
+    sizes: Sizes = field(default_factory=lambda: Sizes(dropout=0.1))
     grid: Grid = field(default_factory=Grid)
     training: Training = field(default_factory=Training)
     search: Search = field(default_factory=Search)
