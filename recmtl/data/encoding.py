@@ -57,6 +57,11 @@ class Encoding:
         """Width I of `ids`: single features plus the padded list columns."""
         return len(self.single) + sum(field.length for field in self.lists)
 
+    @property
+    def num_fields(self) -> int:
+        """Number of features of any kind."""
+        return len(self.single) + len(self.lists) + len(self.numeric)
+
     def to_json(self) -> str:
         """This encoding as JSON text."""
         return json.dumps(asdict(self), indent=1)

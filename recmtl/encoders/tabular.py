@@ -44,12 +44,11 @@ class TabularEncoder(nn.Module):
                 self.ramps[number, count:] = 0.0
         is_ramp = torch.tensor([f.encoding == "piecewise" for f in encoding.numeric])
         self.register_buffer("is_ramp", is_ramp.view(1, -1, 1), persistent=False)
-        self.num_fields = len(encoding.single) + len(encoding.lists) + numbers
 
     @property
     def width(self) -> int:
         """Features of the lane."""
-        return self.num_fields * self.size
+        return self.encoding.num_fields * self.size
 
     def forward(self, ids: Tensor, numeric: Tensor) -> Tensor:
         """One lane `[B, 1, fields * size]`."""

@@ -186,9 +186,7 @@ class Study:
         }
 
     def _input_width(self) -> int:
-        encoding = self.material.encoding
-        fields = len(encoding.single) + len(encoding.lists) + len(encoding.numeric)
-        return fields * self.config.sizes.embedding
+        return self.material.encoding.num_fields * self.config.sizes.embedding
 
     def _checkpoint(self, name: str, seed: int) -> Path:
         folder = self.folder / "checkpoints"
