@@ -22,7 +22,8 @@ def benchmark_page(name: str, results: Mapping[str, Any], manifest: Mapping[str,
         f"# {name}",
         "",
         f"Rows: {rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test. "
-        "Every choice was made on validation rows; the figures are of the test rows, mean ± sample "
+        "Routes, epochs and candidates were chosen on validation rows; the figures are of the test "
+        "rows, mean ± sample "
         f"standard deviation over seeds. Data fingerprint `{results['fingerprint'][:16]}`.",
         "",
         *_quality(results, tasks),
