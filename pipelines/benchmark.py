@@ -1,4 +1,4 @@
-"""The evidence for a table: every model with the same number of seeds, on rows no choice has seen.
+"""The evidence for a table: every model with the same number of seeds, judged on test rows.
 
 python pipelines/benchmark.py [--data PARQUET --schema YAML] [--config YAML] --out FOLDER --seeds 5
 """

@@ -66,6 +66,10 @@ class Heads(nn.Module):
             losses.append((loss * share).sum() / share.sum().clamp_min(1e-12))
         return torch.stack(losses)
 
+    def loss_scale(self, balance: float) -> Tensor:
+        """Factor `[T]` of each task's loss: `weight / constant_loss ** balance`."""
+        return torch.tensor([spec.weight / spec.constant_loss**balance for spec in self.specs])
+
     def scores(self, logits: list[Tensor]) -> Tensor:
         """The scored columns `[B, len(columns)]`: probabilities, and regression values."""
         scores = [self._score(position, logits) for position in range(len(self.specs))]

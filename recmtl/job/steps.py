@@ -61,7 +61,6 @@ class Job:
     def prepare(self, run: Run) -> EncodedLog:
         """Encode the log, or find it encoded already."""
         self.out.mkdir(parents=True, exist_ok=True)
-        torch.set_num_threads(self.config.threads or os.cpu_count() or 1)
 
         def progress(stage: str, done: int, total: int) -> None:
             self.watch(f"prepare: {stage}", done, total, None)

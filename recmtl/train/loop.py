@@ -119,10 +119,8 @@ def _feed(split: Split, settings: Training, seed: int, epoch: int) -> Iterator[B
 
 
 def _step(model: Model, optimizer: Optimizer, batch: Batch) -> torch.Tensor:
-    balance = optimizer.settings.balance
-    weights = torch.tensor([s.weight / s.constant_loss**balance for s in model.heads.specs])
     losses = model.heads.losses(model(batch.ids, batch.numeric), batch.labels, batch.weight)
-    loss = (losses * weights).sum()
+    loss = (losses * model.heads.loss_scale(optimizer.settings.balance)).sum()
     optimizer.step(loss)
     return loss.detach()
 

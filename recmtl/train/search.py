@@ -98,8 +98,7 @@ class _Run:
 
     def __init__(self, layout: Layout, material: Material, *, config: Config, seed: int) -> None:
         self.layout, self.material, self.config, self.seed = layout, material, config, seed
-        heads = material.heads
-        self.model = Model(material.encoding, heads, layout=layout, sizes=config.sizes)
+        self.model = Model(material.encoding, material.heads, layout=layout, sizes=config.sizes)
         self.policies = Policies(
             layout,
             max_edges=config.grid.max_edges,
@@ -116,9 +115,8 @@ class _Run:
         rate = config.search.learning_rate
         self.architecture = list(self.policies.parameters())
         self.policy_optimizer = torch.optim.Adam(self.architecture, lr=rate, betas=(0.5, 0.999))
-        balance = config.training.balance
-        self.scale = torch.tensor([s.weight / s.constant_loss for s in heads])
-        self.weight_scale = torch.tensor([s.weight / s.constant_loss**balance for s in heads])
+        self.scale = self.model.heads.loss_scale(1.0)
+        self.weight_scale = self.model.heads.loss_scale(config.training.balance)
         self.input_width = self.model.grid.input_width
         self.full_cost = full_multiply_adds(layout, input_width=self.input_width)
 
