@@ -107,9 +107,11 @@ def equal_to_rounding(found: npt.NDArray[np.float32], expected: npt.NDArray[np.f
     By 1e-5 of the score, and 1e-6 of the largest of its column, from which a small one may be left
     over.
     """
-    largest = np.max(np.abs(expected), axis=0, initial=0.1)
-    near = np.abs(found - expected) <= ROUNDING * (np.abs(expected) + 0.1 * largest)
-    return bool(np.all(near | (np.isnan(found) & np.isnan(expected))))
+    finite = np.where(np.isfinite(expected), np.abs(expected), 0.0)
+    allowed = ROUNDING * (finite + 0.1 * np.max(finite, axis=0, initial=0.1))
+    with np.errstate(invalid="ignore"):  # infinite less infinite
+        near = np.abs(found - expected) <= allowed
+    return bool(np.all(near | (found == expected) | (np.isnan(found) & np.isnan(expected))))
 
 
 def export(bundle: Bundle | str | Path, path: str | Path) -> Path:

@@ -63,6 +63,15 @@ def test_rounding_is_measured_against_the_score_and_its_column() -> None:
         assert not equal_to_rounding(off, expected)
 
 
+def test_what_is_not_finite_must_be_the_same() -> None:
+    expected = np.array([[np.inf, np.nan], [-np.inf, 1.0]], np.float32)
+    assert equal_to_rounding(expected.copy(), expected)
+    for cell in np.ndindex(expected.shape):
+        off = expected.copy()
+        off[cell] = 3.0
+        assert not equal_to_rounding(off, expected)
+
+
 def test_a_scorer_uses_it_for_small_batches_only(carrying: Path) -> None:
     log = make_log(700, seed=12)
     ids = log["user_id"].to_numpy().copy()
