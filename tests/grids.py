@@ -56,7 +56,7 @@ def random_layout(seed: int) -> Layout:
 
 
 def _layer(dice: random.Random, below: int, width: int) -> Layer:
-    kind = dice.choice(("mlp", "mlp", "residual", "linear", "carry"))
+    kind = dice.choice(("mlp", "mlp", "cross", "residual", "linear", "carry"))
     skips = dice.random() < 0.5
     same_width = skips or kind in ("residual", "carry")
     experts = dice.randint(1, 4)
@@ -65,7 +65,7 @@ def _layer(dice: random.Random, below: int, width: int) -> Layer:
     applications = list(dict.fromkeys([*reads, *again]))
     lanes = dice.randint(1, 4)
     edges = tuple(_some(dice, range(len(applications))) for _ in range(lanes))
-    hidden = dice.randint(0, 2) if kind in ("mlp", "residual") else 0
+    hidden = dice.randint(kind == "cross", 2) if kind in ("mlp", "residual", "cross") else 0
     return Layer(
         width if same_width else dice.randint(2, 4),
         tuple(applications),

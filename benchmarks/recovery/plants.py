@@ -28,7 +28,7 @@ VALIDATION_ROWS = 3000
 TEST_ROWS = 10_000
 SCALE_ROWS = 20_000
 HARD = 0
-"""The input of `difficulty` whose sign tells hard rows (positive) from easy ones."""
+"""The input of `difficulty` that is 1 on hard rows and -1 on easy ones."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def skips(seed: int, *, rows: int = 16_000) -> Plant:
     mix = _alike(random, 3, 0.8)
 
     def teacher(x: Floats) -> Floats:
-        deep = (np.sin(2.0 * (x @ u)) * np.sign(x @ v)) @ mix
+        deep = _products(x, u, v) @ mix
         return np.concatenate([x @ linear, deep], 1)
 
     material = _material(random, teacher, inputs=inputs, rows=rows, known=1.0, noise=0.2)
@@ -129,7 +129,7 @@ def tree(seed: int, *, rows: int = 6000) -> Plant:
 
 
 def difficulty(seed: int, *, rows: int = 16_000) -> Plant:
-    """Two tasks whose rows are easy (a linear rule) or hard (products), told by one input's sign.
+    """Two tasks whose rows are easy (a linear rule) or hard (products), told by a flag.
 
     The rules of both kinds look at the other inputs only.
     """
@@ -141,18 +141,23 @@ def difficulty(seed: int, *, rows: int = 16_000) -> Plant:
 
     def teacher(x: Floats) -> Floats:
         rest = np.delete(x, HARD, 1)
-        deep = (np.sin(2.0 * (rest @ u)) * np.sign(rest @ v)) @ mix
+        deep = _products(rest, u, v) @ mix
         easy = rest @ linear
         labels: Floats = np.where(x[:, [HARD]] > 0, deep / deep.std(0), easy / easy.std(0))
         return labels
 
-    material = _material(random, teacher, inputs=inputs + 1, rows=rows, known=1.0, noise=0.2)
-    return Plant(material, (0, 0))
+    sizes = {"inputs": inputs + 1, "rows": rows, "flags": 1}
+    return Plant(_material(random, teacher, **sizes, known=1.0, noise=0.2), (0, 0))
 
 
 def _directions(random: np.random.Generator, inputs: int, number: int) -> Floats:
     """Unit columns `[inputs, number]`, orthogonal where there are enough inputs."""
     return np.asarray(np.linalg.qr(random.normal(size=(inputs, number)))[0])
+
+
+def _products(x: Floats, u: Floats, v: Floats) -> Floats:
+    """Products of ridges `[R, n]`: smooth, and out of reach of one layer of a narrow stem."""
+    return np.asarray(np.sin(2.0 * (x @ u)) * np.tanh(2.0 * (x @ v)))
 
 
 def _alike(random: np.random.Generator, number: int, correlation: float) -> Floats:
@@ -170,17 +175,24 @@ def _material(
     known: float,
     noise: float,
     plain: bool = False,
+    flags: int = 0,
 ) -> Material:
     """Train, validation and test rows of a teacher.
 
     On validation rows at least half of the labels are known. The noise is in
-    units of the teacher's standard deviation, or plain.
+    units of the teacher's standard deviation, or plain. The first `flags` inputs are signs.
     """
-    clean = teacher(random.normal(size=(SCALE_ROWS, inputs)))
+
+    def drawn(number: int) -> Floats:
+        x = random.normal(size=(number, inputs))
+        x[:, :flags] = np.sign(x[:, :flags])
+        return x
+
+    clean = teacher(drawn(SCALE_ROWS))
     mean, std = clean.mean(0), clean.std(0)
 
     def split(number: int, share: float) -> Split:
-        x = random.normal(size=(number, inputs))
+        x = drawn(number)
         truth = teacher(x)
         labels = truth + noise * (1.0 if plain else std) * random.normal(size=truth.shape)
         labels = (labels - mean) / std

@@ -84,7 +84,7 @@ TREE = Config(sizes=SIZES, training=_training(16, 256))
 DIFFICULTY = Config(
     sizes=SIZES,
     grid=Grid(widths=(12,)),
-    training=_training(15, 256),
+    training=replace(_training(40, 256), rate_weight=5.0),
     search=Search(epochs=15, run_odds=0.0, warm_up=0.5, skips=Skips(curriculum=0.5)),
 )
 

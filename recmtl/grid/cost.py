@@ -46,7 +46,7 @@ def layout_cost(layout: Layout, *, input_width: int) -> Cost:
 
 def _expert_cost(layer: Layer, width: int) -> Cost:
     products = _expert_products(layer, width)
-    biases = 0 if layer.experts in ("carry", "linear") else sum(layer.hidden) + layer.width
+    biases = 0 if layer.experts in ("carry", "linear") else sum(layer.chain(width)[1:])
     shares = [_application_share(layer, a) for a in range(len(layer.applications))]
     return Cost(layer.num_experts * (products + biases), round(products * sum(shares)))
 
@@ -151,8 +151,7 @@ def _live_below(layer: Layer, used: Tensor, passed: Tensor, looks: Tensor, lanes
 def _expert_products(layer: Layer, width: int) -> int:
     if layer.carries:
         return 0
-    sizes = (width, *layer.hidden, layer.width)
-    return sum(a * b for a, b in pairwise(sizes))
+    return sum(a * b for a, b in pairwise(layer.chain(width)))
 
 
 def full_multiply_adds(layout: Layout, *, input_width: int) -> float:

@@ -14,6 +14,9 @@ from recmtl.grid.layout import ExpertKind
 
 __all__ = ["Carry", "StackedExperts"]
 
+START = 0.03
+"""Of the usual size are the weights with which a crossing starts to change what it reads."""
+
 
 class Carry(nn.Module):
     """Experts that do nothing: applications' outputs `[B, A, *F]` are the lanes that they read."""
@@ -32,16 +35,19 @@ class Carry(nn.Module):
 
 
 class StackedExperts(nn.Module):
-    """Equal multi-layer perceptrons applied to lanes: `[B, S, D]` to `[B, A, width]`.
+    """Equal experts applied to lanes: `[B, S, D]` to `[B, A, width]`.
 
     All experts of a layer are one batched product a depth; where every application reads the same
     lane the first product is one wide matrix, and an expert that several lanes share is one
     product over their rows. Each product is followed by ReLU and dropout, but see `kind`.
 
     Args:
-        widths: input width, hidden widths, output width.
+        widths: those between the products: of the input, hidden ones, of the output.
         applications: (expert, lane) pairs; equal experts may read several lanes.
-        kind: `mlp`; `residual`, relu(x + products(x)); `linear`, one product without a bias.
+        kind: `mlp`; `residual`, relu(x + products(x)); `linear`, one product without a bias;
+            `cross`, crossings of low rank `h <- x * ((h U + a) V + b) + h` from h = x on, then one
+            product (DCN-V2, Wang et al., WWW 2021, eq. 1 and 2). Reading: no deep part beside or
+            behind it, one term a crossing and no nonlinearity in it; V starts near zero.
         dropout: share of activations dropped in training, after every hidden product.
         last_activation: whether the last product of an `mlp` is followed by ReLU too.
     """
@@ -60,9 +66,11 @@ class StackedExperts(nn.Module):
         num_experts = len(set(numbers))
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        gain = 3.0 if kind == "linear" else 6.0  # He et al. 2015; half of it where no ReLU follows
-        for fan_in, fan_out in pairwise(widths):
-            bound = math.sqrt(gain / fan_in)
+        # He et al. 2015; half of it where no ReLU follows.
+        gain = 3.0 if kind in ("linear", "cross") else 6.0
+        for depth, (fan_in, fan_out) in enumerate(pairwise(widths)):
+            widens = kind == "cross" and depth % 2 == 1
+            bound = math.sqrt(gain / fan_in) * (START if widens else 1.0)
             weight = torch.empty(num_experts, fan_in, fan_out).uniform_(-bound, bound)
             self.weights.append(nn.Parameter(weight))
             if kind != "linear":
@@ -122,8 +130,18 @@ class StackedExperts(nn.Module):
 
     def _run(self, rows: Tensor, experts: list[int] | None) -> Tensor:
         """Rows `[G, N, D]`, one group an expert (all of them: None), to `[G, N, width]`."""
+        if self.kind == "cross":
+            return self._product(self._crossed(rows, experts), len(self.weights) - 1, experts)
         found = self._rest(self._product(rows, 0, experts), experts)
         return functional.relu(rows + found) if self.kind == "residual" else found
+
+    def _crossed(self, rows: Tensor, experts: list[int] | None) -> Tensor:
+        """Rows `[G, N, D]` after all crossings."""
+        crossed = rows
+        for depth in range(0, len(self.weights) - 1, 2):
+            narrow = self._product(crossed, depth, experts)
+            crossed = torch.addcmul(crossed, rows, self._product(narrow, depth + 1, experts))
+        return crossed
 
     def _rest(self, hidden: Tensor, experts: list[int] | None) -> Tensor:
         for depth in range(1, len(self.weights)):

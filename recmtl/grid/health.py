@@ -148,8 +148,8 @@ def _dead_shares(layer: GridLayer, read: Tensor, outputs: Tensor) -> list[float]
 
 
 def _hidden(experts: object, read: Tensor) -> Iterable[Tensor]:
-    """Hidden activations `[B, A, width]` of experts for tables, none of others."""
-    if not isinstance(experts, StackedExperts):
+    """Hidden activations `[B, A, width]` of experts for tables that have any, none of others."""
+    if not isinstance(experts, StackedExperts) or experts.kind == "cross":
         return
     rows = read[:, experts.reads].transpose(0, 1)
     for weight, bias in zip(list(experts.weights)[:-1], list(experts.biases)[:-1], strict=True):

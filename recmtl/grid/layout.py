@@ -16,7 +16,7 @@ INPUT = -1
 """The query source that stands for the grid's own input, whatever the layer."""
 
 GateKind = Literal["softmax", "scalar", "one"]
-ExpertKind = Literal["mlp", "residual", "linear", "carry"]
+ExpertKind = Literal["mlp", "cross", "residual", "linear", "carry"]
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,16 @@ class Layer:
             that it reads.
         applications: one (expert, lane that it reads) a pair; A of them.
         edges: for each of the K output lanes the applications that it may listen to.
-        hidden: hidden widths of an expert, before its last product to `width`.
+        hidden: hidden widths of an expert, before its last product to `width`; of a `cross` expert
+            the rank of each crossing.
         gate: how much an edge weighs: a softmax over the kept edges, a free scalar, or 1.
         queries: for each output lane what its softmax gate may look at, `INPUT` or a lane; more
             than one source means that a policy chooses (MTNAS).
         shortcut: for each output lane the input lane that replaces it where it does not run, or
             None where it always runs.
         searched: whether a route policy may choose among the edges and queries.
-        experts: what an expert does: products and ReLU (`mlp`), `relu(x + products(x))`
+        experts: what an expert does: products and ReLU (`mlp`), crossings of low rank
+            `h <- x * (h U V + b) + h` and a product (`cross`, DCN-V2), `relu(x + products(x))`
             (`residual`, as in AdaShare's code), one product alone (`linear`, the matrix of an edge
             in SNR-Trans), or nothing (`carry`: the layer only mixes lanes).
         again: for each output lane the applications that it hears a second time, outside the gate
@@ -76,6 +78,8 @@ class Layer:
                 raise ConfigError(f"layer: lane {lane} hears again, or stops, what is no edge")
         if self.hidden and self.experts in ("linear", "carry"):
             raise ConfigError(f"layer: {self.experts} experts have no hidden widths")
+        if self.experts == "cross" and not self.hidden:
+            raise ConfigError("layer: cross experts need the rank of a crossing as hidden width")
         if not 0.0 < self.rate <= 1.0:
             raise ConfigError("layer: rate must lie above 0 and be at most 1")
 
@@ -95,6 +99,12 @@ class Layer:
     def carries(self) -> bool:
         """Whether the layer has no experts and only mixes lanes."""
         return self.experts == "carry"
+
+    def chain(self, width: int) -> tuple[int, ...]:
+        """Widths between the products of an expert that reads a lane of this width."""
+        if self.experts == "cross":
+            return (width, *(w for rank in self.hidden for w in (rank, width)), self.width)
+        return (width, *self.hidden, self.width)
 
     @property
     def reads(self) -> tuple[int, ...]:

@@ -146,10 +146,8 @@ class SharingGrid(nn.Module):
         for layer, width in zip(layout.layers, widths, strict=False):
             experts: Experts = Carry(layer.applications)
             if not layer.carries:
-                sizes = (width, *layer.hidden, layer.width)
-                experts = StackedExperts(
-                    sizes, layer.applications, kind=layer.experts, dropout=dropout
-                )
+                sizes, reads = layer.chain(width), layer.applications
+                experts = StackedExperts(sizes, reads, kind=layer.experts, dropout=dropout)
             self.layers.append(GridLayer(layer, experts, lane_width=width, input_width=total))
         self.output_width = widths[-1]
 

@@ -40,6 +40,7 @@ def search_space(name: str, config: Config, num_tasks: int) -> Layout:
         widths=grid.widths,
         depth=grid.depth,
         embeddings=grid.embeddings,
+        experts=grid.experts,
     )
 
 

@@ -22,6 +22,7 @@ class Grid:
         max_edges: the most experts that one lane may listen to.
         embeddings: of the searched grid: one embedding of everything for all columns, or one for
             each task's column beside that of the others, so that routes choose among them.
+        experts: of the searched grid on its input: perceptrons, or cross features (DCN-V2).
     """
 
     cells: int = 0
@@ -29,6 +30,7 @@ class Grid:
     widths: tuple[int, ...] = (64, 32)
     max_edges: int = 3
     embeddings: Literal["shared", "apart"] = "shared"
+    experts: Literal["mlp", "cross"] = "mlp"
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no network."""

@@ -20,8 +20,20 @@ def products(grid: SharingGrid, depth: int, number: int, x: Tensor) -> Tensor:
 
 
 def expert(grid: SharingGrid, depth: int, number: int, x: Tensor) -> Tensor:
-    """`relu(products(x))`."""
+    """`relu(products(x))`, or of a cross expert `crossed(x)`."""
+    if grid.layout.layers[depth].experts == "cross":
+        return crossed(grid, depth, number, x)
     return torch.relu(products(grid, depth, number, x))
+
+
+def crossed(grid: SharingGrid, depth: int, number: int, x: Tensor) -> Tensor:
+    """`h W + c` after crossings `h <- x * ((h U + a) V + b) + h` from h = x on (DCN-V2)."""
+    stack, h = grid.layer(depth).experts, x
+    pairs = [(w[number], b[number, 0]) for w, b in zip(stack.weights, stack.biases, strict=True)]
+    while len(pairs) > 1:
+        (u, a), (v, b), *pairs = pairs
+        h = x * ((h @ u + a) @ v + b) + h
+    return h @ pairs[0][0] + pairs[0][1]
 
 
 def mixture(gate: Tensor, outputs: list[Tensor]) -> Tensor:

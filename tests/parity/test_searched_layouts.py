@@ -191,8 +191,9 @@ def plain_grid(grid: SharingGrid, routes: Routes, x: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_route_through_the_recmtl_grid_is_the_rule(depth: int, seed: int) -> None:
-    layout = recmtl_grid(TASKS, cells=4, widths=(6, 4), depth=depth)
+@pytest.mark.parametrize("experts", ["mlp", "cross"])
+def test_a_route_through_the_recmtl_grid_is_the_rule(depth: int, seed: int, experts: str) -> None:
+    layout = recmtl_grid(TASKS, cells=4, widths=(6, 4), depth=depth, experts=experts)
     grid, lanes, routes = scrambled(layout), some_lanes(layout), random_routes(layout, seed)
     want = torch.stack(plain_grid(grid, routes, lanes[:, 0]), 1)
     assert_equal_with_gradients(grid, lanes, grid(lanes, decided(layout, routes)), want)

@@ -102,6 +102,7 @@ def recmtl_grid(
     widths: Sequence[int],
     depth: int = 2,
     embeddings: Literal["shared", "apart"] = "shared",
+    experts: Literal["mlp", "cross"] = "mlp",
 ) -> Layout:
     """The default search space: routes into columns of experts, and experts that may be skipped.
 
@@ -118,11 +119,18 @@ def recmtl_grid(
     With `embeddings` apart there is an input lane for each task and one for all (STEM): the first
     T columns read their task's, the others the common one. Whose embeddings a task uses is then
     part of its route, and gates look at the task's own column or at the first common one.
+
+    The experts on the input are perceptrons of these `widths`, or cross features (DCN-V2): two
+    crossings whose rank is a quarter of the last width, which cost about as much.
     """
     lanes = num_tasks + 1 if embeddings == "apart" else 1
     reads = tuple(min(cell, lanes - 1) for cell in range(cells))
     common = num_tasks % cells if embeddings == "apart" else INPUT
     columns = tuple((cell, cell) for cell in range(cells))
+    first = apart(reads, widths)
+    if experts == "cross":
+        rank = max(1, widths[-1] // 4)
+        first = replace(first, experts="cross", hidden=(rank, rank))
     owned = range(num_tasks if cells > num_tasks else 0)
     step = replace(apart(range(cells), widths[-1:]), shortcut=tuple(range(cells)))
     mixing = Layer(
@@ -136,7 +144,7 @@ def recmtl_grid(
     )
     return Layout(
         "recmtl grid",
-        (apart(reads, widths), *(step,) * (depth - 1), mixing),
+        (first, *(step,) * (depth - 1), mixing),
         tuple(range(num_tasks)),
         "this package; routes: our reading of MTNAS; skips: AdaShare; stopped gradients: STEM",
         input_lanes=lanes,
