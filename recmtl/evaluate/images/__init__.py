@@ -1,0 +1,1 @@
+"""Metrics of image tasks, pooled over the whole set, and relative improvement over single tasks."""
