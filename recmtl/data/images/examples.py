@@ -39,11 +39,14 @@ class ImageTask:
         kind: see the table.
         classes: classes (classification, segmentation), labels (multilabel) or channels (maps: 3
             for normals, 1 for depth).
+        class_weights: weight of each class in the cross entropy where the set publishes one
+            (Tiny-Taskonomy); empty for equal weights.
     """
 
     name: str
     kind: Kind
     classes: int = 1
+    class_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,214 @@
+"""MultiMNIST and its kin: two glyphs in one picture, one at the top left, one at the bottom right.
+
+The first task names the glyph at the top left, the second the one at the bottom right; where they
+meet, the brighter pixel wins. The glyphs themselves are divided into train, validation and test
+before any two are put together, so that no glyph is in two splits.
+
+`sener` is the protocol of Sener & Koltun 2018: the second glyph 6 pixels down and right on 36 x 36,
+then resized to 28 x 28 by nearest pixels, each glyph once at the top left. `pareto` has the sizes
+of Pareto MTL (Lin et al. 2019): 36 x 36, each glyph twice at the top left. The generator of that
+paper is not published; here every glyph moves by up to 4 pixels from its corner, as Sabour et al.
+2017 let their digits move.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from recmtl.data.images.examples import Example, ImageSet, ImageTask
+from recmtl.data.images.idx import CLASSES, SIDE, Glyphs, read_glyphs
+from recmtl.data.images.split import hold_out
+
+__all__ = ["multi_fashion", "multi_fashion_mnist", "multi_mnist"]
+
+CANVAS = 36
+MEASURED = 2000
+Protocol = Literal["sener", "pareto"]
+Sources = dict[str, Glyphs]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How two glyphs become a picture.
+
+    Attributes:
+        offset: of the second glyph, down and right, before it moves.
+        moves: pixels by which each glyph may move from its corner towards the middle.
+        side: height and width of the result.
+        times: how often each glyph stands at the top left.
+    """
+
+    offset: int
+    moves: int
+    side: int
+    times: int
+
+
+RECIPES: dict[Protocol, Recipe] = {
+    "sener": Recipe(offset=6, moves=0, side=28, times=1),
+    "pareto": Recipe(offset=8, moves=4, side=36, times=2),
+}
+TASKS = (
+    ImageTask("top_left", "classification", CLASSES),
+    ImageTask("bottom_right", "classification", CLASSES),
+)
+
+
+def multi_mnist(
+    folder: str | Path,
+    *,
+    digits: str = "mnist",
+    protocol: Protocol = "sener",
+    validation: float = 0.1,
+    seed: int = 0,
+) -> ImageSet:
+    """Two digits of MNIST a picture.
+
+    Args:
+        folder: holds the folder `digits`.
+        digits: name of the folder with MNIST, see `read_glyphs`.
+        protocol: see the module.
+        validation: share of the published train glyphs held out; where only a test file is there,
+            of all glyphs, and another such share becomes the test split.
+        seed: of the division into splits, the pairs and the moves.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    source = Path(folder) / digits
+    return _image_set("multi_mnist", (source, source), protocol, validation, seed)
+
+
+def multi_fashion(
+    folder: str | Path,
+    *,
+    fashion: str = "fashion_mnist",
+    protocol: Protocol = "sener",
+    validation: float = 0.1,
+    seed: int = 0,
+) -> ImageSet:
+    """Two garments of Fashion-MNIST a picture; arguments as of `multi_mnist`."""
+    source = Path(folder) / fashion
+    return _image_set("multi_fashion", (source, source), protocol, validation, seed)
+
+
+def multi_fashion_mnist(
+    folder: str | Path,
+    *,
+    fashion: str = "fashion_mnist",
+    digits: str = "mnist",
+    protocol: Protocol = "sener",
+    validation: float = 0.1,
+    seed: int = 0,
+) -> ImageSet:
+    """A garment at the top left, a digit at the bottom right; arguments as of `multi_mnist`."""
+    sources = (Path(folder) / fashion, Path(folder) / digits)
+    return _image_set("multi_fashion_mnist", sources, protocol, validation, seed)
+
+
+@dataclass(frozen=True)
+class OverlaidSplit:
+    """An `ImageSplit` whose pictures are put together when asked for.
+
+    Holds its own glyphs (784 bytes each) in memory: these sets are smaller than one photograph
+    archive's index.
+
+    Attributes:
+        first: glyphs for the top left.
+        second: glyphs for the bottom right.
+        pairs: int64 `[N, 2]`, which of them.
+        moves: int64 `[N, 2, 2]`, by how many pixels each goes towards the middle, down and right.
+        recipe: of the picture.
+    """
+
+    first: Glyphs
+    second: Glyphs
+    pairs: NDArray[np.int64]
+    moves: NDArray[np.int64]
+    recipe: Recipe
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.pairs)
+
+    def example(self, index: int, random: np.random.Generator | None) -> Example:
+        """The picture of that index, the same every time; see `ImageSplit`."""
+        (a, b), (down, up) = self.pairs[index], self.moves[index]
+        canvas = np.zeros((CANVAS, CANVAS), np.uint8)
+        place(canvas, self.first.images[a], down)
+        place(canvas, self.second.images[b], self.recipe.offset - up)
+        side = (self.recipe.side, self.recipe.side)
+        picture = Image.fromarray(canvas).resize(side, Image.Resampling.NEAREST)
+        classes = (self.first.classes[a], self.second.classes[b])
+        targets = tuple(np.array(int(value), np.int64) for value in classes)
+        return Example(np.asarray(picture, np.float32)[None] / np.float32(255), targets)
+
+
+def place(canvas: NDArray[np.uint8], glyph: NDArray[np.uint8], corner: NDArray[np.int64]) -> None:
+    """Lay `glyph` on `canvas` with its top left at `corner`; the brighter pixel wins."""
+    row, column = (int(value) for value in corner)
+    window = canvas[row : row + SIDE, column : column + SIDE]
+    np.maximum(window, glyph, out=window)
+
+
+def _image_set(
+    name: str, folders: tuple[Path, Path], protocol: Protocol, validation: float, seed: int
+) -> ImageSet:
+    sources = [_divided(read_glyphs(folder), validation, seed) for folder in dict.fromkeys(folders)]
+    recipe = RECIPES[protocol]
+    splits = [
+        _overlaid(sources[0][part], sources[-1][part], recipe, seed=(seed, number))
+        for number, part in enumerate(("train", "validation", "test"))
+    ]
+    digest = hashlib.blake2b(repr((name, recipe, seed)).encode(), digest_size=16)
+    for split in splits:
+        for glyphs in (split.first, split.second):
+            digest.update(glyphs.images.tobytes() + glyphs.classes.tobytes())
+    train = splits[0]
+    shown = np.stack([train.example(i, None).image for i in range(min(len(train), MEASURED))])
+    return ImageSet(
+        name=name,
+        tasks=TASKS,
+        train=train,
+        validation=splits[1],
+        test=splits[2],
+        mean=(float(shown.mean()),),
+        std=(float(shown.std()),),
+        size=(recipe.side, recipe.side),
+        fingerprint=digest.hexdigest(),
+    )
+
+
+def _divided(published: Sources, validation: float, seed: int) -> Sources:
+    """Glyphs of each split, none in two of them."""
+    if "train" in published:
+        train, test = published["train"], published["test"]
+    else:
+        kept, out = hold_out(len(published["test"]), validation, seed + 1)
+        train, test = published["test"].take(kept), published["test"].take(out)
+    share = validation if "train" in published else validation / (1 - validation)
+    kept, held = hold_out(len(train), share, seed)
+    return {"train": train.take(kept), "validation": train.take(held), "test": test}
+
+
+def _overlaid(
+    first: Glyphs, second: Glyphs, recipe: Recipe, *, seed: tuple[int, int]
+) -> OverlaidSplit:
+    """Every glyph of the larger source `times` times, paired with the other source at random."""
+    random = np.random.default_rng(seed)
+    count = max(len(first), len(second)) * recipe.times
+    pairs = np.stack([_rounds(len(glyphs), count, random) for glyphs in (first, second)], axis=1)
+    moves = random.integers(0, recipe.moves, size=(count, 2, 2), endpoint=True)
+    return OverlaidSplit(first, second, pairs, moves, recipe)
+
+
+def _rounds(several: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """`count` numbers below `several`, all equally often but for the last, unfinished round."""
+    rounds = -(-count // several)
+    order = np.concatenate([random.permutation(several) for _ in range(rounds)])
+    return order[:count].astype(np.int64)

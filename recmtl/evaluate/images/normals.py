@@ -1,0 +1,94 @@
+"""The meter of surface normals: true angles, and the bent ones that AdaShare's line reports.
+
+AdaShare, DynaShare, AutoMTL and MTL-NAS compare the 8-bit codes `(n + 1) * 127.5` themselves, made
+unit but never decoded. All such vectors lie in one octant, so their angles come out about half as
+large: those tables can be compared with `legacy_adashare_...` only, and MTAN's with neither.
+"""
+
+import torch
+from torch import Tensor
+
+from recmtl.evaluate.images.sums import Mean, Median, pixels
+
+__all__ = ["NormalsMeter"]
+
+LIMITS = (11.25, 22.5, 30.0, 45.0)
+TOP_CODE = 255
+
+
+class NormalsMeter:
+    """Angles in degrees between predicted and true normals, over the valid pixels of the set.
+
+    `mean`, `median` (to 0.0002 degrees), `rmse`, and `within_11.25`, `_22.5`, `_30`, `_45`: the
+    share of pixels with a smaller angle. Predictions are made unit first.
+
+    Beside them, as published code computes them:
+    `legacy_mtan_...`: mean, median and shares of every batch, then their plain mean over batches;
+    that "median" is a mean of medians, and depends on the batch size (2 in the published runs).
+    `legacy_adashare_...`: angles between codes instead of normals, pooled, with <= for the shares.
+    """
+
+    def __init__(self) -> None:
+        self._true, self._codes = _Angles(), _Angles(inclusive=True)
+        self._batch_median = Mean()
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add normals [B, 3, H, W] of any length and true unit normals, NaN where unknown."""
+        known = ~torch.isnan(target).any(1)
+        p, g = pixels(prediction, known), pixels(target, known)
+        p = torch.nn.functional.normalize(p, dim=1)
+        angles = _degrees(p, g)
+        self._true.add(angles, len(target))
+        if len(angles):
+            self._batch_median.add(_median(angles)[None], len(target))
+        counted = (((g + 1) * 127.5).round() < TOP_CODE).all(1)
+        codes = (torch.nn.functional.normalize(v[counted] + 1, dim=1) for v in (p, g))
+        self._codes.add(_degrees(*codes), len(target))
+
+    def result(self) -> dict[str, float]:
+        """The metrics; NaN without a valid pixel."""
+        found = self._true.result()
+        by_batch = {"mean": self._true.error.of_batches, "median": self._batch_median.of_batches}
+        by_batch |= {f"within_{k:g}": m.of_batches for k, m in self._true.shares.items()}
+        legacy = self._codes.result()
+        return {
+            **found,
+            **{f"legacy_mtan_{name}": value for name, value in by_batch.items()},
+            **{f"legacy_adashare_{name}": value for name, value in legacy.items()},
+        }
+
+
+class _Angles:
+    """Statistics of angles."""
+
+    def __init__(self, *, inclusive: bool = False) -> None:
+        self._inclusive = inclusive
+        self.error, self._square, self._median = Mean(), Mean(), Median()
+        self.shares = {limit: Mean() for limit in LIMITS}
+
+    def add(self, angles: Tensor, images: int) -> None:
+        self.error.add(angles, images)
+        self._square.add(angles**2, images)
+        self._median.add(angles)
+        for limit, share in self.shares.items():
+            inside = angles <= limit if self._inclusive else angles < limit
+            share.add(inside.double(), images)
+
+    def result(self) -> dict[str, float]:
+        return {
+            "mean": self.error.pooled,
+            "median": self._median.value,
+            "rmse": self._square.pooled**0.5,
+            **{f"within_{limit:g}": share.pooled for limit, share in self.shares.items()},
+        }
+
+
+def _degrees(a: Tensor, b: Tensor) -> Tensor:
+    """Angles [N] between unit vectors [N, 3]."""
+    return torch.rad2deg(torch.acos((a * b).sum(1).clamp(-1, 1)))
+
+
+def _median(values: Tensor) -> Tensor:
+    """The middle of the two middle values, as in numpy; `torch.median` takes the lower."""
+    ordered = values.sort().values
+    return (ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2
