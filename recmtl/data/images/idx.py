@@ -78,10 +78,13 @@ def _from_archive(path: Path) -> dict[str, Glyphs]:
 def _from_idx(folder: Path) -> dict[str, Glyphs]:
     parts = {}
     for part, name in NAMES.items():
-        images = _idx_file(folder, f"{name}-images-idx3-ubyte")
-        classes = _idx_file(folder, f"{name}-labels-idx1-ubyte")
+        names = (f"{name}-images-idx3-ubyte", f"{name}-labels-idx1-ubyte")
+        images, classes = (_idx_file(folder, each) for each in names)
         if images is not None and classes is not None:
             parts[part] = _glyphs(_read_idx(images), _read_idx(classes), images)
+        elif images is not None or classes is not None:
+            missing = names[0] if images is None else names[1]
+            raise Place(str(folder / missing)).error("is missing", COPY_AGAIN)
     return parts
 
 

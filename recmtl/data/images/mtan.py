@@ -122,12 +122,11 @@ def _image_set(
 
 
 def _entries(folder: Path, part: str, map_folders: list[str]) -> list[tuple[str, ...]]:
-    images = folder / part / "image"
-    numbers = sorted(int(file.stem) for file in images.glob("*.npy") if file.stem.isdecimal())
+    """File names of every example; a number that only some folders have is missing in the rest."""
+    kinds = ("image", *map_folders)
+    files = [file for kind in kinds for file in (folder / part / kind).glob("*.npy")]
+    numbers = sorted({int(file.stem) for file in files if file.stem.isdecimal()})
     if not numbers:
         remedy = "the folder given must hold train/ and val/ of MTAN's archive"
-        raise Place(str(images)).error("holds no <number>.npy", remedy)
-    return [
-        tuple(f"{part}/{kind}/{number}.npy" for kind in ("image", *map_folders))
-        for number in numbers
-    ]
+        raise Place(str(folder / part)).error("holds no image/<number>.npy", remedy)
+    return [tuple(f"{part}/{kind}/{number}.npy" for kind in kinds) for number in numbers]

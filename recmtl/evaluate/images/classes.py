@@ -106,8 +106,11 @@ class SegmentationMeter:
         known = target >= 0
         self._right.add((claim == target)[known].double(), len(target))
         weights = None if self._weights is None else self._weights.to(prediction.device)
+        # Single precision at least, and no more where logits of many classes fill the memory.
+        logits = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+        weights = None if weights is None else weights.to(logits.dtype)
         loss = torch.nn.functional.cross_entropy(
-            prediction.double(), target, weight=weights, ignore_index=-1, reduction="none"
+            logits, target, weight=weights, ignore_index=-1, reduction="none"
         )
         self._loss.add(loss[known], len(target))
 
@@ -123,7 +126,8 @@ class SegmentationMeter:
             "miou": float(ious[present].mean()),
             "pixel_accuracy": self._right.pooled,
             "cross_entropy": self._loss.pooled,
-            "legacy_survey_miou": float(ious.nan_to_num(0).mean()),
+            # 0 / 0 is NaN, as in every other mean, where no class is there at all.
+            "legacy_survey_miou": float(ious[present].sum() / (self.classes * present.any())),
             "legacy_adashare_miou": float(ious[hits > 0].mean()),
             "legacy_mtan_miou": self._image_iou.pooled,
             "legacy_mtan_pixel_accuracy": self._image_right.pooled,

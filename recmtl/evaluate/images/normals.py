@@ -90,5 +90,5 @@ def _degrees(a: Tensor, b: Tensor) -> Tensor:
 
 def _median(values: Tensor) -> Tensor:
     """The middle of the two middle values, as in numpy; `torch.median` takes the lower."""
-    ordered = values.sort().values
-    return (ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2
+    low, high = (len(values) - 1) // 2, len(values) // 2
+    return (values.kthvalue(low + 1).values + values.kthvalue(high + 1).values) / 2
