@@ -200,7 +200,7 @@ def test_taskonomy_is_the_published_formula(tmp_path: Path) -> None:
 
 
 def test_taskonomy_holds_out_whole_buildings(tmp_path: Path) -> None:
-    write_taskonomy(tmp_path)
+    write_taskonomy(tmp_path, views=3)
     for seed in range(4):
         images = open_images("taskonomy_adashare", tmp_path, {"validation": 0.4, "seed": seed})
         train, held = (
