@@ -39,7 +39,9 @@ def decode_image(raw: Raw, path: Path) -> Floats:
     place = Place(str(path))
     if raw.ndim != 3 or raw.shape[2] != 3:
         raise place.error(f"has shape {raw.shape}, not [H, W, 3]", "store a colour image")
-    image = np.asarray(raw, np.float32) / (255 if raw.dtype == np.uint8 else 1)
+    if raw.dtype == np.uint8:
+        return np.moveaxis(raw.astype(np.float32) / 255, 2, 0)
+    image = np.asarray(raw, np.float32)
     low, high = float(image.min(initial=0)), float(image.max(initial=0))
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):
         found = f"holds values from {low:g} to {high:g}, not 0 to 1"
@@ -92,9 +94,10 @@ def decode_normal_codes(raw: Raw, path: Path) -> Floats:
     _vectors(raw, path)
     if raw.dtype != np.uint8:
         raise Place(str(path)).error(f"holds {raw.dtype}, not 8-bit codes", "store an 8-bit PNG")
-    unknown = (raw == 255).all(axis=2)
-    vectors = np.where(unknown[..., None], np.nan, raw.astype(np.float32) / 127.5 - 1)
-    return unit_vectors(np.moveaxis(vectors, 2, 0), shortest=SHORTEST_CODED)
+    codes = np.moveaxis(raw, 2, 0)
+    vectors = unit_vectors(codes.astype(np.float32) / 127.5 - 1, shortest=SHORTEST_CODED)
+    vectors[:, (codes == 255).all(axis=0)] = np.nan
+    return vectors
 
 
 def decode_map(raw: Raw, path: Path, *, channels: int = 1) -> Floats:
@@ -110,10 +113,10 @@ def decode_map(raw: Raw, path: Path, *, channels: int = 1) -> Floats:
 
 def unit_vectors(vectors: Floats, *, shortest: float = SHORTEST_NORMAL) -> Floats:
     """The directions of vectors `[3, H, W]`; NaN in all three channels where there is none."""
-    length = np.sqrt(np.sum(np.square(vectors, dtype=np.float64), axis=0))
+    length = np.sqrt(np.einsum("chw,chw->hw", vectors, vectors))
     known = length > shortest
-    units = vectors / np.where(known, length, 1)
-    return np.where(known, units, np.nan).astype(np.float32)
+    scale = np.divide(1, length, out=np.full_like(length, np.nan), where=known)
+    return np.asarray(vectors * scale, np.float32)
 
 
 def checked(example: Example, tasks: tuple[ImageTask, ...], path: Path) -> Example:

@@ -103,31 +103,30 @@ class TaskonomyFiles:
             DataError: a file is missing, damaged, or holds what the layout does not allow.
         """
         paths = [self.folder / name for name in entry]
-        image = decode_image(read_picture(paths[0], "RGB"), paths[0])
+        image = decode_image(_small(read_picture(paths[0], "RGB")), paths[0])
         targets = tuple(_DECODE[task.name](paths) for task in self.tasks)
-        example = Example(nearest(image, (SIDE, SIDE)), targets)
-        return checked(example, self.tasks, paths[0])
+        return checked(Example(image, targets), self.tasks, paths[0])
 
 
 def _segmentation(paths: list[Path]) -> Target:
     path = paths[COLUMNS["segmentation"]]
     # Stored is the class plus one, and 0 where no object is labelled.
-    stored = decode_segmentation(read_picture(path), path, classes=CLASSES + 1, ignored=IGNORED)
-    return nearest(stored - 1, (SIDE, SIDE))
+    small = _small(read_picture(path))
+    return decode_segmentation(small, path, classes=CLASSES + 1, ignored=IGNORED) - 1
 
 
 def _normals(paths: list[Path]) -> Target:
     path = paths[COLUMNS["normals"]]
-    normals = nearest(decode_normal_codes(read_picture(path), path), (SIDE, SIDE))
-    unknown = np.isnan(_depth(paths))
-    return np.where(unknown, np.nan, normals).astype(np.float32)
+    normals = decode_normal_codes(_small(read_picture(path)), path)
+    normals[:, np.isnan(_depth(paths)[0])] = np.nan
+    return normals
 
 
 def _depth(paths: list[Path]) -> Target:
     """`log(1 + d) / log(2^16)` of the stored 1/512 m, not known from 64500 on."""
     stored = _plane(paths[COLUMNS["depth"]])
     depth = np.where(stored < FARTHEST, np.log1p(stored) / np.log(FULL_SCALE), np.nan)
-    return nearest(depth, (SIDE, SIDE)).astype(np.float32)[None]
+    return depth.astype(np.float32)[None]
 
 
 def _signed(column: str, top: float) -> Callable[[list[Path]], Target]:
@@ -135,7 +134,7 @@ def _signed(column: str, top: float) -> Callable[[list[Path]], Target]:
 
     def decode(paths: list[Path]) -> Target:
         share = np.clip(_plane(paths[COLUMNS[column]]) / FULL_SCALE, 0, top) / top
-        return nearest(2 * share - 1, (SIDE, SIDE)).astype(np.float32)[None]
+        return (2 * share - 1).astype(np.float32)[None]
 
     return decode
 
@@ -154,7 +153,14 @@ def _plane(path: Path) -> NDArray[Any]:
     if stored.ndim != 2:
         remedy = "the layout stores one 16-bit channel"
         raise Place(str(path)).error(f"has shape {stored.shape}, not [H, W]", remedy)
-    return stored.astype(np.float64)
+    return _small(stored).astype(np.float64)
+
+
+def _small(stored: NDArray[Any]) -> NDArray[Any]:
+    """`[H, W]` or `[H, W, C]` at 256 x 256 by nearest pixels, also for the image, as published."""
+    if stored.ndim == 2:
+        return nearest(stored, (SIDE, SIDE))
+    return np.moveaxis(nearest(np.moveaxis(stored, 2, 0), (SIDE, SIDE)), 0, 2)
 
 
 def _class_weights(folder: Path) -> tuple[float, ...]:
