@@ -40,7 +40,7 @@ def decode_image(raw: Raw, path: Path) -> Floats:
     if raw.ndim != 3 or raw.shape[2] != 3:
         raise place.error(f"has shape {raw.shape}, not [H, W, 3]", "store a colour image")
     if raw.dtype == np.uint8:
-        return np.moveaxis(raw.astype(np.float32) / 255, 2, 0)
+        return np.moveaxis(np.divide(raw, 255, dtype=np.float32), 2, 0)
     image = np.asarray(raw, np.float32)
     low, high = float(image.min(initial=0)), float(image.max(initial=0))
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):

@@ -65,12 +65,20 @@ class Source:
     ) -> ImageSet:
         """The set of a layout without a validation split, which is held out from `train`.
 
+        Args:
+            train: published entries, to be divided.
+            test: published entries.
+            validation: share of `train` to hold out.
+            seed: of that choice.
+            group: entry -> what is held out whole; ignored where all entries have the same.
+
         Raises:
             ConfigError: `validation` is no share that can be held out.
             DataError: a file is missing.
         """
-        groups = None if group is None else [group(entry) for entry in train]
-        kept, held = hold_out(len(train), validation, seed, groups=groups)
+        groups = [group(entry) for entry in train] if group else []
+        several = len(set(groups)) > 1
+        kept, held = hold_out(len(train), validation, seed, groups=groups if several else None)
         return self.image_set([train[i] for i in kept], [train[i] for i in held], test)
 
     def image_set(self, train: Entries, validation: Entries, test: Entries) -> ImageSet:

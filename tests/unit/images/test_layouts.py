@@ -264,3 +264,15 @@ def test_celeba_lists_that_do_not_fit(
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(DataError, match=message):
         open_images("celeba", tmp_path)
+
+
+def test_taskonomy_in_one_folder_holds_out_images(tmp_path: Path) -> None:
+    write_taskonomy(tmp_path)
+    path = tmp_path / "taskonomy.json"
+    listing = json.loads(path.read_text())
+    for k, row in enumerate(listing["train"]):
+        (tmp_path / row[0]).rename(tmp_path / f"{k}.png")
+        row[0] = f"{k}.png"
+    path.write_text(json.dumps(listing))
+    images = open_images("taskonomy_adashare", tmp_path, {"validation": 0.25})
+    assert (len(images.train), len(images.validation)) == (3, 1)
