@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recmtl.data.images.examples import ImageTask, Kind
-from recmtl.evaluate.images import meter_of, primary
+from recmtl.evaluate.images import higher_is_better, meter_of, primary
 
 SIZES = (4, 3, 1)  # unequal batches, so that the three ways of weighing differ
 H, W, CLASSES = 6, 5, 4
@@ -284,3 +284,30 @@ def test_class_weights_weigh_the_cross_entropy_alone() -> None:
     logits, truth = (np.concatenate([k[i] for k in known]) for i in range(2))
     expected = (softmax_loss(logits, truth) * np.array(weights)[truth]).mean()
     assert weighted["cross_entropy"] == pytest.approx(expected)
+
+
+def test_directions_of_every_metric() -> None:
+    better = {
+        name.removeprefix("legacy_").split("_", 1)[-1] if name.startswith("legacy_") else name
+        for kind in PLAIN
+        for name in meter_of(ImageTask("t", kind, CLASSES)).result()
+        if higher_is_better(name)
+    }
+    shares = {f"within_{limit}" for limit in ("11.25", "22.5", "30", "45")}
+    assert better == shares | {
+        "accuracy",
+        "f1",
+        "miou",
+        "pixel_accuracy",
+        "delta1",
+        "delta2",
+        "delta3",
+    }
+    assert {kind: primary(ImageTask("t", kind)) for kind in PLAIN} == {
+        "classification": ("accuracy", True),
+        "multilabel": ("f1", True),
+        "segmentation": ("miou", True),
+        "depth": ("abs", False),
+        "normals": ("mean", False),
+        "regression_map": ("abs", False),
+    }

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from recmtl.data.files import content_hash
 from recmtl.data.images.decode import decode_image
 from recmtl.data.images.examples import Example, ImageSet, ImageTask
 from recmtl.data.images.files import open_picture, read_lines
@@ -55,9 +56,11 @@ def celeba(
     """
     root = Path(folder)
     (height, width), mean, std = PREPARATIONS[preparation]
-    names, rows = _attributes(_found(root, "Anno", "list_attr_celeba.txt"))
+    lists = {"Anno": "list_attr_celeba.txt", "Eval": "list_eval_partition.txt"}
+    listed, divided = (_found(root, place, name) for place, name in lists.items())
+    names, rows = _attributes(listed)
     wanted = _chosen(names, attributes)
-    partition = _partition(_found(root, "Eval", "list_eval_partition.txt"), rows)
+    partition = _partition(divided, rows)
     labels = tuple(attributes or names)
     tasks = tuple(ImageTask(name, "multilabel", 1) for name in labels)
     if together:
@@ -68,7 +71,8 @@ def celeba(
         chosen = bytes(values[k] for k in wanted)
         parts[partition[name]].append((str(images / name), chosen))
     read = FaceFiles(root, tasks, (height, width))
-    source = Source("celeba", read, lambda face: (face[0],), (), mean, std, {"size": height})
+    facts = {"size": height, "lists": [content_hash(path) for path in (listed, divided)]}
+    source = Source("celeba", read, lambda face: (face[0],), (), mean, std, facts)
     return source.image_set(*(parts[part] for part in PARTS))
 
 

@@ -140,8 +140,8 @@ class OverlaidSplit:
         """The picture of that index, the same every time; see `ImageSplit`."""
         (a, b), (down, up) = self.pairs[index], self.moves[index]
         canvas = np.zeros((CANVAS, CANVAS), np.uint8)
-        place(canvas, self.first.images[a], down)
-        place(canvas, self.second.images[b], self.recipe.offset - up)
+        _lay(canvas, self.first.images[a], down)
+        _lay(canvas, self.second.images[b], self.recipe.offset - up)
         side = (self.recipe.side, self.recipe.side)
         picture = Image.fromarray(canvas).resize(side, Image.Resampling.NEAREST)
         classes = (self.first.classes[a], self.second.classes[b])
@@ -149,8 +149,8 @@ class OverlaidSplit:
         return Example(np.asarray(picture, np.float32)[None] / np.float32(255), targets)
 
 
-def place(canvas: NDArray[np.uint8], glyph: NDArray[np.uint8], corner: NDArray[np.int64]) -> None:
-    """Lay `glyph` on `canvas` with its top left at `corner`; the brighter pixel wins."""
+def _lay(canvas: NDArray[np.uint8], glyph: NDArray[np.uint8], corner: NDArray[np.int64]) -> None:
+    """Put `glyph` on `canvas` with its top left at `corner`; the brighter pixel wins."""
     row, column = (int(value) for value in corner)
     window = canvas[row : row + SIDE, column : column + SIDE]
     np.maximum(window, glyph, out=window)

@@ -2,7 +2,9 @@
 
 AdaShare, DynaShare, AutoMTL and MTL-NAS compare the 8-bit codes `(n + 1) * 127.5` themselves, made
 unit but never decoded. All such vectors lie in one octant, so their angles come out about half as
-large: those tables can be compared with `legacy_adashare_...` only, and MTAN's with neither.
+large: those tables can be compared with `legacy_adashare_...` only, and MTAN's with neither. Even
+so a model trained on true normals is at a disadvantage there: the best constant code need not be
+the code of a unit vector (18.9 against 22.3 degrees on the four published samples of NYUv2).
 """
 
 import torch

@@ -252,6 +252,15 @@ def test_changed_files_change_the_fingerprint(tmp_path: Path) -> None:
     assert opened("nyuv2_mtan", tmp_path, augment=False).fingerprint != before
 
 
+def test_changed_labels_of_faces_change_the_fingerprint(tmp_path: Path) -> None:
+    write_celeba(tmp_path)
+    before = opened("celeba", tmp_path).fingerprint
+    path = tmp_path / "Anno" / "list_attr_celeba.txt"
+    text = path.read_text()
+    path.write_text(text[:-3].rstrip("-") + ("1\n" if text.endswith("-1\n") else "  -1\n"))
+    assert opened("celeba", tmp_path).fingerprint != before
+
+
 @pytest.mark.parametrize(
     ("reader", "options", "message"),
     [
