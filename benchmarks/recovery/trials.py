@@ -83,7 +83,7 @@ TREE_NOTE = (
 TREE = Config(sizes=SIZES, training=_training(16, 256))
 DIFFICULTY = Config(
     sizes=SIZES,
-    grid=Grid(widths=(12,)),
+    grid=Grid(widths=(16,)),
     training=replace(_training(40, 256), rate_weight=5.0),
     search=Search(epochs=15, run_odds=0.0, warm_up=0.5, skips=Skips(curriculum=0.5)),
 )
@@ -157,7 +157,7 @@ def pair(seed: int) -> Trial:
 def skips(seed: int) -> Trial:
     """Every deep task must run more blocks than every shallow one."""
     plant = plants.skips(seed)
-    space = adashare(4, widths=SKIPS.grid.widths, blocks=2, hidden=(24,))
+    space = adashare(4, widths=SKIPS.grid.widths, blocks=2, hidden=(64,))
     found = search(space, plant.material, SKIPS, seed=seed)
     blocks = np.sum([layer.run for layer in found.routes.layers[1:]], 0).tolist()
     deep = [count for count, group in zip(blocks, plant.groups, strict=True) if group]
@@ -201,7 +201,7 @@ def tree(seed: int) -> Trial:
 def difficulty(seed: int) -> Trial:
     """The block must run much more often on hard rows than on easy ones, at its rate."""
     plant = plants.difficulty(seed)
-    hidden = (24,)
+    hidden = (64,)
     space = dynashare(2, widths=DIFFICULTY.grid.widths, rates=(RATE,), hidden=hidden)
     found = search(space, plant.material, DIFFICULTY, seed=seed)
     layout = Layout.from_json(found.layout)

@@ -88,8 +88,8 @@ class StackedExperts(nn.Module):
         """Map lanes `[B, S, D]` to the applications' outputs `[B, A, width]`."""
         if not self.reads:
             return lanes.new_zeros(len(lanes), 0, self.width)
-        if len(set(self.reads)) == 1 and self.lanes_each == 1 and self.kind == "mlp":
-            outputs = self._rest(self._wide(lanes[:, self.reads[0]]), None).transpose(0, 1)
+        if len(set(self.reads)) == 1 and self.lanes_each == 1 and self.kind in ("mlp", "cross"):
+            outputs = self._of_one(lanes[:, self.reads[0]]).transpose(0, 1)
         elif self.lanes_each:
             outputs = self._grouped(lanes)
         else:
@@ -117,6 +117,13 @@ class StackedExperts(nn.Module):
         rows = rows.view(batch, experts, each, -1).permute(1, 0, 2, 3).flatten(1, 2)
         found = self._run(rows, None).view(experts, batch, each, -1)
         return found.permute(1, 0, 2, 3).flatten(1, 2)
+
+    def _of_one(self, lane: Tensor) -> Tensor:
+        """Outputs `[A, B, width]` of experts that all read one lane `[B, D]`."""
+        if self.kind == "mlp":
+            return self._rest(self._wide(lane), None)
+        rows = lane.expand(len(self.reads), *lane.shape)  # no copies
+        return self._run(rows, None if self.order == self.back else sorted(self.numbers))
 
     def _wide(self, lane: Tensor) -> Tensor:
         """First products `[A, B, hidden]` of one lane `[B, D]`: one matrix for all experts."""

@@ -14,11 +14,11 @@ SPACES = {"searched": "recmtl_grid", **{n: n for n, entry in CATALOG.items() if 
 """Searched model -> the space of the catalog in which its route is searched."""
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "snr_aver": {"estimator": "hard_concrete", "refine": 0},
-    "snr_trans": {"estimator": "hard_concrete", "refine": 0},
-    "mtnas": {"estimator": "reinforce", "refine": 0},
-    "adashare": {"run_odds": 0.0},
-    "dynashare": {"run_odds": 0.0},
+    "snr_aver": {"estimator": "hard_concrete", "refine": 0, "race": 0},
+    "snr_trans": {"estimator": "hard_concrete", "refine": 0, "race": 0},
+    "mtnas": {"estimator": "reinforce", "refine": 0, "race": 0},
+    "adashare": {"run_odds": 0.0, "race": 0},
+    "dynashare": {"run_odds": 0.0, "race": 0},
 }
 """Settings of the search that a model's paper fixes; all others are the configured ones."""
 

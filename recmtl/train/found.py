@@ -19,6 +19,7 @@ class Found:
         history: one record a check: epoch, temperature, entropy, multiply_adds, validation.
         candidates: (validation objective, expected multiply-adds) of every frozen candidate.
         seconds: the whole search.
+        race: normalised validation loss of the found route and of all tasks together.
         budget: None without one, else `unit`, `amount` (what was asked for), `cost` (what the
             network of `layout` costs), `met` (within 5 percent) and, where not met, `remedy`.
     """
@@ -29,3 +30,4 @@ class Found:
     candidates: list[tuple[float, float]] = field(default_factory=list)
     seconds: float = 0.0
     budget: dict[str, Any] | None = None
+    race: list[float] = field(default_factory=list)

@@ -18,7 +18,7 @@ from recmtl.grid import Decision, Routes
 from recmtl.policies import RoutePolicy
 from recmtl.train.supernet import Supernet
 
-__all__ = ["refine"]
+__all__ = ["FOLDS", "refine", "surely"]
 
 STEP = 2
 """Edges by which an alternative may differ: one more, one less, or one in place of another."""
@@ -145,8 +145,12 @@ def _winner(
 
     best = max(tried, key=lambda decisions: gain(decisions, slice(None)))
     parts = torch.tensor([gain(best, slice(first, None, FOLDS)) for first in range(FOLDS)])
-    error = float(parts.std()) / math.sqrt(FOLDS)
-    return best if gain(best, slice(None)) > SURE * error else present
+    return best if surely(parts) else present
+
+
+def surely(gains: Tensor) -> Tensor:
+    """Whether the mean of gains `[FOLDS, ...]` is more than two standard errors above 0."""
+    return gains.mean(0) > SURE * gains.std(0) / math.sqrt(len(gains))
 
 
 class _Known(nn.Module):

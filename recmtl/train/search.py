@@ -8,6 +8,7 @@ of cost and candidate choice are our own.
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from recmtl.data.feed import Batch, batches
 from recmtl.evaluate.score import PRIMARY, evaluate
-from recmtl.grid import Layout, prune
+from recmtl.grid import Layout, Routes, prune
 from recmtl.train.baseline import Baseline
 from recmtl.train.candidates import Judge, choose_route, drawn_route
 from recmtl.train.config import Config
@@ -24,6 +25,7 @@ from recmtl.train.loop import Watch, predict, silent
 from recmtl.train.material import Material
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.price import Price
+from recmtl.train.race import beats, together, trained_losses
 from recmtl.train.schedule import Schedule
 from recmtl.train.space import make_policy
 from recmtl.train.supernet import Supernet
@@ -58,7 +60,7 @@ def search(
         watch(f"search-{seed}", (step + 1) * size, plan.total * size, None)
         if (step + 1) % plan.check_every == 0:
             history.append(run.record(step))
-    return run.found(history, began)
+    return run.found(history, began, watch)
 
 
 class _Run:
@@ -131,7 +133,7 @@ class _Run:
             "validation": {t.name: metrics[t.name][PRIMARY[t.kind].name] for t in tasks},
         }
 
-    def found(self, history: list[dict[str, object]], began: float) -> Found:
+    def found(self, history: list[dict[str, object]], began: float, watch: Watch) -> Found:
         """The chosen route and its network, at the size of the budget if there is one."""
         judge = Judge(self.supernet, price=self.price, target=self.target)
         routes, candidates = choose_route(
@@ -141,11 +143,40 @@ class _Run:
             settings=self.config.search,
             seed=self.seed,
         )
-        layout, budget = prune(self.layout, routes).layout, None
-        if self.target is not None:
-            layout, budget = self.target.fitted(routes)
+        race = list[float]()
+        rival = together(routes, self.layout)
+        if self.config.search.race and rival != routes:
+            routes, race = self._raced(routes, rival, watch)
+        layout, budget = self._network(routes)
         seconds = time.perf_counter() - began
-        return Found(routes, layout.to_json(), history, candidates, seconds, budget)
+        return Found(routes, layout.to_json(), history, candidates, seconds, budget, race)
+
+    def _raced(self, found: Routes, rival: Routes, watch: Watch) -> tuple[Routes, list[float]]:
+        """The found route, unless its rival beats it; and the mean losses of both."""
+        losses, prices = [], []
+        for routes in (found, rival):
+            layout, budget = self._network(routes)
+            share = float(self.supernet.share(routes.decisions(self.layout)))
+            prices.append(self.price.value * share if budget is None else 0.0)
+            losses.append(
+                trained_losses(
+                    routes,
+                    layout,
+                    self.supernet,
+                    material=self.material,
+                    config=self.config,
+                    seed=self.seed,
+                    watch=watch,
+                )
+            )
+        won = beats(losses[1], losses[0], saved=prices[0] - prices[1])
+        return rival if won else found, [float(loss.mean()) for loss in losses]
+
+    def _network(self, routes: Routes) -> tuple[Layout, dict[str, Any] | None]:
+        """A route's layout at its final size, and what is to be said of the budget."""
+        if self.target is None:
+            return prune(self.layout, routes).layout, None
+        return self.target.fitted(routes)
 
     def _draw(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Value of a draw (1 is the loss of constants, price of cost added), log-probability."""

@@ -1,0 +1,92 @@
+"""The found route against all tasks together: each trains a network of its final size for a while.
+
+Shared weights judge all routes at the same widths, and hardly train what a task only listens to.
+Whether it pays to share everything in wide experts, training must tell.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recmtl.data.feed import batches
+from recmtl.data.log import Split
+from recmtl.grid import Layout, Routes, prune
+from recmtl.model import Model
+from recmtl.train.config import Config
+from recmtl.train.loop import Watch, silent, train
+from recmtl.train.material import Material
+from recmtl.train.refine import FOLDS, surely
+from recmtl.train.supernet import Supernet
+
+__all__ = ["beats", "together", "trained_losses"]
+
+
+def together(found: Routes, space: Layout) -> Routes:
+    """The route on which all lanes of a searched layer hear one edge: the first that nobody owns.
+
+    What nobody owns stops no lane's gradient. Layers in which every edge is somebody's, or in which
+    nothing is owned, stay as they were found.
+    """
+    layers = list(found.layers)
+    for depth, layer in enumerate(space.layers):
+        owned = {a for stopped in layer.stopped for a in stopped}
+        common = [a for a in range(len(layer.applications)) if a not in owned]
+        if layer.searched and owned and common:
+            layers[depth] = replace(layers[depth], edges=((common[0],),) * layer.num_lanes)
+    return Routes(tuple(layers))
+
+
+def trained_losses(
+    entrant: Routes,
+    layout: Layout,
+    supernet: Supernet,
+    *,
+    material: Material,
+    config: Config,
+    seed: int,
+    watch: Watch = silent,
+) -> Tensor:
+    """Normalised losses `[FOLDS, T]` on parts of the validation rows after a short training.
+
+    Args:
+        entrant: the route.
+        layout: its network, as large as it will be.
+        supernet: where its embeddings start; all else starts anew.
+        material: what it is trained on.
+        config: how, for `config.search.race` of its epochs.
+        seed: of weights and batches.
+        watch: told of progress.
+    """
+    torch.manual_seed(seed)
+    model = Model(material.encoding, material.heads, layout=layout, sizes=config.sizes)
+    inputs = prune(supernet.layout, entrant).inputs
+    model.encoder.load_state_dict(supernet.model.encoder.only(inputs).state_dict())
+    epochs = max(1, round(config.search.race * config.training.epochs))
+    settings = replace(config.training, epochs=epochs, checks=1, patience=1, health_rows=0)
+    train(model, material, settings, seed=seed, name=f"race-{seed}", watch=watch)
+    rows = range(len(material.validation))
+    parts = [_losses(model.eval(), material.validation, rows[n::FOLDS]) for n in range(FOLDS)]
+    return torch.stack(parts) * model.heads.loss_scale(1.0)
+
+
+def beats(challenger: Tensor, champion: Tensor, *, saved: float) -> bool:
+    """Whether losses `[FOLDS, T]` surely gain on the mean, and surely hurt no task.
+
+    Args:
+        challenger: losses of the one.
+        champion: losses of the other.
+        saved: what the challenger costs less, in units of loss.
+    """
+    gains = champion - challenger
+    return bool(surely(gains.mean(1) + saved)) and not bool(surely(-gains).any())
+
+
+@torch.no_grad()
+def _losses(model: Model, split: Split, rows: range) -> Tensor:
+    total = torch.zeros(())
+    for batch in batches(split, batch_size=8192, seed=None, rows=np.array(rows)):
+        losses = model.heads.losses(model(batch.ids, batch.numeric), batch.labels, batch.weight)
+        total = total + losses * (len(batch) / len(rows))
+    return total

@@ -1,0 +1,112 @@
+"""Together replaces what was found only where that surely gains and surely hurts no task."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from recmtl.grid import Layout, Routes, prune, recmtl_grid
+from recmtl.grid.catalog import mtnas
+from recmtl.train import search as searching
+from recmtl.train.config import Budget, Config, Search, Training
+from recmtl.train.race import beats, together, trained_losses
+from recmtl.train.refine import FOLDS
+from recmtl.train.search import Found, search
+from recmtl.train.supernet import Supernet
+from tests.grids import random_routes
+from tests.material import make_material
+
+SPACE = recmtl_grid(4, cells=6, widths=(6, 4), depth=2)
+MATERIAL = make_material(rows=200)
+CONFIG = Config(
+    training=Training(batch_size=64, epochs=3, health_rows=0),
+    search=Search(epochs=1, refine=0, candidates=2, race=0.67),
+)
+
+
+def folds(*gains: float, spread: float = 0.01) -> Tensor:
+    """Losses `[FOLDS, T]` of a champion whose challenger loses nothing anywhere."""
+    signs = torch.tensor([1.0, -1.0]).repeat(FOLDS // 2)
+    return torch.tensor(gains) + spread * signs.unsqueeze(1)
+
+
+@pytest.mark.parametrize(
+    ("gains", "spread", "saved", "wins"),
+    [
+        ((0.1, 0.1), 0.01, 0.0, True),
+        ((0.0, 0.0), 0.01, 0.0, False),
+        ((0.1, 0.1), 1.0, 0.0, False),
+        ((0.3, -0.1), 0.01, 0.0, False),
+        ((0.3, -0.001), 0.01, 0.0, True),
+        ((0.0, 0.0), 0.01, 0.1, True),
+        ((0.1, 0.1), 0.01, -0.2, False),
+    ],
+    ids=["sure", "nothing", "noise", "one hurt", "one hardly", "cheaper", "dearer"],
+)
+def test_who_beats_whom(gains: tuple[float, ...], spread: float, saved: float, wins: bool) -> None:
+    champion = folds(*gains, spread=spread)
+    assert beats(torch.zeros_like(champion), champion, saved=saved) is wins
+
+
+def test_together_all_tasks_train_one_column() -> None:
+    found = together(random_routes(SPACE, 3), SPACE)
+    layout = prune(SPACE, found).layout
+    assert found.layers[-1].edges == ((4,),) * 4
+    assert layout.layers[0].num_experts == 1 and not any(layout.layers[-1].stopped)
+
+
+def test_what_has_no_common_column_stays_as_found() -> None:
+    for space in (recmtl_grid(3, cells=3, widths=(4,)), mtnas(3, cells=4, levels=[(4,), (4,)])):
+        found = random_routes(space, 1)
+        assert together(found, space) == found
+
+
+def test_the_short_training_starts_from_the_searched_embeddings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    supernet = Supernet(SPACE, material=MATERIAL, config=CONFIG)
+    found, seen = random_routes(SPACE, 1), []
+
+    def remember(model: torch.nn.Module, *_: object, **__: object) -> None:
+        seen.append({name: value.clone() for name, value in model.encoder.named_parameters()})
+
+    monkeypatch.setattr("recmtl.train.race.train", remember)
+    losses = _trained(found, supernet)
+    assert losses.shape == (FOLDS, 4) and losses.isfinite().all()
+    for name, value in supernet.model.encoder.named_parameters():
+        torch.testing.assert_close(seen[0][name], value, rtol=0, atol=0)
+
+
+def test_the_short_training_is_repeatable() -> None:
+    torch.manual_seed(0)
+    supernet, found = Supernet(SPACE, material=MATERIAL, config=CONFIG), random_routes(SPACE, 1)
+    assert torch.equal(_trained(found, supernet), _trained(found, supernet))
+
+
+def _trained(found: Routes, supernet: Supernet) -> Tensor:
+    layout = prune(SPACE, found).layout
+    return trained_losses(found, layout, supernet, material=MATERIAL, config=CONFIG, seed=5)
+
+
+@pytest.mark.parametrize("budget", [None, Budget(share=0.6)])
+@pytest.mark.parametrize("better", [True, False])
+def test_the_search_keeps_the_winner(
+    monkeypatch: pytest.MonkeyPatch, budget: Budget | None, better: bool
+) -> None:
+    """Whoever wins is what is found, at the size of the budget if there is one."""
+    losses = iter((folds(0.5, 0.5, 0.5, 0.5), folds(*[0.2 if better else 0.8] * 4)))
+    monkeypatch.setattr(searching, "trained_losses", lambda *_, **__: next(losses))
+    found = _searched(replace(CONFIG, search=replace(CONFIG.search, budget=budget)))
+    alone = _searched(replace(CONFIG, search=replace(CONFIG.search, budget=budget, race=0.0)))
+    rival = together(alone.routes, SPACE)
+    assert found.routes == (rival if better else alone.routes) and len(found.race) == 2
+    assert alone.race == [] and (found.budget is None) == (budget is None)
+    assert Layout.from_json(found.layout).num_tasks == 4
+    if budget is not None:
+        assert found.budget["met"]
+
+
+def _searched(config: Config) -> Found:
+    return search(SPACE, MATERIAL, config, seed=2)
