@@ -4,6 +4,7 @@ One multiply and one add count as one; biases, activations, normalisation and th
 lookup are not counted.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,8 +12,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from recmtl.grid.convolution import Pixels
 from recmtl.grid.instance import HIDDEN
-from recmtl.grid.layout import INPUT, Layer, Layout, lane_widths
+from recmtl.grid.layout import INPUT, Layer, Layout, lane_pixels, lane_widths
 from recmtl.grid.routes import Decision, full_decision
 
 __all__ = ["Cost", "expected_multiply_adds", "layout_cost"]
@@ -30,25 +32,52 @@ class Cost:
         return Cost(self.parameters + other.parameters, self.multiply_adds + other.multiply_adds)
 
 
-def layout_cost(layout: Layout, *, input_width: int) -> Cost:
+def layout_cost(layout: Layout, *, input_width: int, pixels: Pixels = (1, 1)) -> Cost:
     """The exact cost of a network of this layout with every edge kept.
 
     Where examples decide for themselves whether a lane runs, its experts and sums count with the
     layer's target rate.
+
+    Args:
+        layout: the wiring.
+        input_width: features (channels) of an input lane.
+        pixels: height and width of an input lane, one pixel for tables.
     """
-    total = Cost(0, 0)
-    for layer, width in zip(layout.layers, lane_widths(layout, input_width), strict=False):
-        sizes = input_width * layout.input_lanes, width
-        total += _expert_cost(layer, width) + _gate_cost(layer, *sizes)
+    total, sizes = Cost(0, 0), lane_pixels(layout, pixels)
+    for depth, (layer, width) in enumerate(
+        zip(layout.layers, lane_widths(layout, input_width), strict=False)
+    ):
+        total += _expert_cost(layer, width, sizes[depth])
+        total += _projection_cost(layer, width, sizes[depth])
+        seen = input_width * layout.input_lanes, width
+        total += _gate_cost(layer, *seen, area=math.prod(sizes[depth + 1]))
         total += _instance_cost(layer, width)
     return total
 
 
-def _expert_cost(layer: Layer, width: int) -> Cost:
-    products = _expert_products(layer, width)
-    biases = 0 if layer.experts in ("carry", "linear") else sum(layer.chain(width)[1:])
+def _expert_cost(layer: Layer, width: int, pixels: Pixels) -> Cost:
+    products = _expert_products(layer, width, pixels)
+    weights = products
+    # Biases, of convolutions too unless residual, and the two numbers a channel of normalisation.
+    extra = 0 if layer.experts in ("carry", "linear") else sum(layer.chain(width)[1:])
+    if layer.convolution is not None:
+        weights = layer.convolution.weights(layer.chain(width), pixels)
+        extra *= 3 if layer.experts == "conv" else 2
     shares = [_application_share(layer, a) for a in range(len(layer.applications))]
-    return Cost(layer.num_experts * (products + biases), round(products * sum(shares)))
+    return Cost(layer.num_experts * (weights + extra), round(products * sum(shares)))
+
+
+def _projection_cost(layer: Layer, width: int, pixels: Pixels) -> Cost:
+    """Down-sampling shortcuts, which always run."""
+    count = len({projection for projection, _ in layer.passes})
+    parameters = count * (width + 2) * layer.width
+    return Cost(parameters, len(layer.passes) * _pass_products(layer, width, pixels))
+
+
+def _pass_products(layer: Layer, width: int, pixels: Pixels) -> int:
+    if not layer.projects or layer.convolution is None:
+        return 0
+    return width * layer.width * math.prod(layer.convolution.inner(pixels))
 
 
 def _application_share(layer: Layer, application: int) -> float:
@@ -58,9 +87,9 @@ def _application_share(layer: Layer, application: int) -> float:
     return 1.0 if always or not readers else layer.rate
 
 
-def _gate_cost(layer: Layer, input_width: int, width: int) -> Cost:
-    """Gates and weighted sums; lanes of one edge copy it."""
-    total, out = Cost(0, 0), layer.width or width
+def _gate_cost(layer: Layer, input_width: int, width: int, *, area: int) -> Cost:
+    """Gates and weighted sums over `area` pixels; lanes of one edge copy it."""
+    total, out = Cost(0, 0), (layer.width or width) * area
     for edges, sources, again in zip(layer.edges, layer.queries, layer.again, strict=True):
         if layer.gate == "scalar":
             total += Cost(len(layer.applications), 0)
@@ -83,7 +112,11 @@ def _instance_cost(layer: Layer, width: int) -> Cost:
 
 
 def expected_multiply_adds(
-    layout: Layout, decisions: Sequence[Decision], *, input_width: int
+    layout: Layout,
+    decisions: Sequence[Decision],
+    *,
+    input_width: int,
+    pixels: Pixels = (1, 1),
 ) -> Tensor:
     """Expected multiply-adds of a grid under relaxed decisions, differentiable.
 
@@ -91,7 +124,7 @@ def expected_multiply_adds(
     lane keeps it; a lane is live if a live application or gate reads it or a skip passes it on.
     Hard decisions give the cost of the pruned network, up to lanes that pruning merges.
     """
-    widths = lane_widths(layout, input_width)
+    widths, areas = lane_widths(layout, input_width), lane_pixels(layout, pixels)
     live = torch.zeros(layout.layers[-1].num_lanes)
     live[list(set(layout.readout))] = 1.0
     total = torch.zeros(())
@@ -106,15 +139,29 @@ def expected_multiply_adds(
         mixes = (decision.keep.sum(-1) - 1.0).clamp(0.0, 1.0) * live * run
         gated = mixes if layer.gate == "softmax" else torch.zeros_like(mixes)
         sizes = _query_sizes(layer, widths[depth], input_width * layout.input_lanes)
-        per_edge = mixes * widths[depth + 1] + gated * (decision.query * sizes).sum(-1)
-        total = total + used.sum() * _expert_products(layer, widths[depth])
+        out = widths[depth + 1] * math.prod(areas[depth + 1])
+        per_edge = mixes * out + gated * (decision.query * sizes).sum(-1)
+        total = total + used.sum() * _expert_products(layer, widths[depth], areas[depth])
+        passes = _live_passes(layer, used, live * (1.0 - run))
+        total = total + passes * _pass_products(layer, widths[depth], areas[depth])
         total = total + (decision.keep.sum(-1) * per_edge).sum()
         again = _marked(layer, layer.again) * decision.keep
-        total = total + (again.sum(-1) * live * run).sum() * widths[depth + 1]
+        total = total + (again.sum(-1) * live * run).sum() * out
         total = total + _instance_cost(layer, widths[depth]).multiply_adds
         looks = gated.unsqueeze(-1) * decision.query
         live = _live_below(layer, used, live * (1.0 - run), looks, lanes)
     return total
+
+
+def _live_passes(layer: Layer, used: Tensor, passed: Tensor) -> Tensor:
+    """Expected number of projections that something needs: its expert, or a lane that skips."""
+    needed = torch.zeros(())
+    for pair in layer.passes:
+        experts = [a for a, application in enumerate(layer.applications) if application == pair]
+        skips = [k for k, s in enumerate(layer.shortcut) if (layer.through[k], s) == pair]
+        # A lane runs or skips, so that probabilities add up.
+        needed = needed + torch.cat([used[experts], passed[skips]]).sum().clamp_max(1.0)
+    return needed
 
 
 def _marked(layer: Layer, marked: Sequence[tuple[int, ...]]) -> Tensor:
@@ -148,13 +195,17 @@ def _live_below(layer: Layer, used: Tensor, passed: Tensor, looks: Tensor, lanes
     return 1.0 - torch.stack(dead)
 
 
-def _expert_products(layer: Layer, width: int) -> int:
+def _expert_products(layer: Layer, width: int, pixels: Pixels) -> int:
     if layer.carries:
         return 0
+    if layer.convolution is not None:
+        return layer.convolution.products(layer.chain(width), pixels)
     return sum(a * b for a, b in pairwise(layer.chain(width)))
 
 
-def full_multiply_adds(layout: Layout, *, input_width: int) -> float:
+def full_multiply_adds(
+    layout: Layout, *, input_width: int, pixels: Pixels = (1, 1)
+) -> float:
     """`expected_multiply_adds` of the full grid: the reference of a relative budget."""
     full = [full_decision(layer) for layer in layout.layers]
-    return float(expected_multiply_adds(layout, full, input_width=input_width))
+    return float(expected_multiply_adds(layout, full, input_width=input_width, pixels=pixels))

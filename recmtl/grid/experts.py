@@ -12,7 +12,17 @@ from torch.nn import functional
 from recmtl.grid.dropout import dropout
 from recmtl.grid.layout import ExpertKind
 
-__all__ = ["Carry", "StackedExperts"]
+__all__ = ["Carry", "StackedExperts", "seen", "some_lanes"]
+
+
+def some_lanes(lanes: Tensor, which: list[int]) -> Tensor:
+    """The lanes that are asked for, without a copy where that is all of them."""
+    return lanes if which == list(range(lanes.shape[1])) else lanes[:, which]
+
+
+def seen(lanes: Tensor) -> Tensor:
+    """What gates see of lanes `[B, S, *F]`: features `[B, S, C]`, the pixels of images averaged."""
+    return lanes.flatten(3).mean(-1) if lanes.dim() > 3 else lanes
 
 START = 0.03
 """Of the usual size are the weights with which a crossing starts to change what it reads."""
@@ -27,9 +37,9 @@ class Carry(nn.Module):
 
     def forward(self, lanes: Tensor) -> Tensor:
         """Map lanes `[B, S, *F]` to `[B, A, *F]`."""
-        return lanes if self.reads == list(range(lanes.shape[1])) else lanes[:, self.reads]
+        return some_lanes(lanes, self.reads)
 
-    def some(self, lanes: Tensor, needed: Tensor) -> Tensor:
+    def some(self, lanes: Tensor, needed: Tensor, passed: Tensor | None = None) -> Tensor:
         """As `forward`: what costs nothing is not worth leaving out."""
         return self.forward(lanes)
 
@@ -97,7 +107,7 @@ class StackedExperts(nn.Module):
             outputs = self._run(rows, sorted(self.numbers)).transpose(0, 1)
         return outputs if self.back == sorted(self.back) else outputs[:, self.back]
 
-    def some(self, lanes: Tensor, needed: Tensor) -> Tensor:
+    def some(self, lanes: Tensor, needed: Tensor, passed: Tensor | None = None) -> Tensor:
         """As `forward`, where `needed` `[B, A]` is true; elsewhere nothing is computed, and 0."""
         outputs = lanes.new_zeros(len(lanes), len(self.reads), self.width)
         reads = torch.tensor(self.reads, device=lanes.device)

@@ -7,6 +7,7 @@ network computed: dropping an edge renormalises the survivors.
 import torch
 from torch import Tensor, nn
 
+from recmtl.grid.experts import seen
 from recmtl.grid.layout import INPUT, Layer
 from recmtl.grid.routes import Decision
 
@@ -45,13 +46,14 @@ class SoftmaxGate(nn.Module):
         self.register_buffer("where", where, persistent=False)
 
     def forward(self, lanes: Tensor, source: Tensor, decision: Decision) -> Tensor:
-        """Weights `[B or 1, K, A]` of lanes `[B, S, D]` and the grid's input `[B, D_in]`."""
+        """Weights `[B or 1, K, A]` of lanes `[B, S, *F]` and the grid's input `[B, D_in]`."""
         keep = decision.keep
         if not self.sources:
             return (keep / keep.sum(-1, keepdim=True).clamp_min(1e-12)).unsqueeze(0)
         logits = [source.new_zeros(len(source), 1)]
         for name, linear in zip(self.sources, self.linears, strict=True):
-            logits.append(linear(source if name == INPUT else lanes[:, name]))
+            looked_at = source if name == INPUT else seen(lanes[:, name : name + 1])[:, 0]
+            logits.append(linear(looked_at))
         where: Tensor = self.get_buffer("where")
         flat = torch.cat(logits, 1).index_select(1, where.flatten())
         z = flat.view(len(source), *where.shape)

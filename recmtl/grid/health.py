@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recmtl.grid.experts import StackedExperts
+from recmtl.grid.experts import StackedExperts, seen
 from recmtl.grid.layout import Layout
 from recmtl.grid.network import GridLayer, SharingGrid
 from recmtl.grid.use import expert_use, live_lanes
@@ -58,13 +58,13 @@ def measure_health(grid: SharingGrid, lanes: Tensor, before: Health | None = Non
     """
     with _evaluating(grid):
         use = _use(grid, lanes)
-        source, entropies, similarity, dead = lanes.flatten(1), [], [], []
+        source, entropies, similarity, dead = seen(lanes).flatten(1), [], [], []
         read = lanes
         for depth in range(len(grid.layers)):
             layer = grid.layer(depth)
             entropies.append(_entropies(layer, read, source))
             if layer.layer.num_experts:
-                outputs = layer.experts(read)
+                outputs = layer.outputs(read)
                 similarity.append(_round(linear_cka(_by_expert(layer, outputs))))
                 dead += _dead_shares(layer, read, outputs)
             read = layer(read, source, None)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from recmtl.grid.experts import seen
+
 __all__ = ["HIDDEN", "InstancePolicy"]
 
 HIDDEN = 16
@@ -40,9 +42,8 @@ class InstancePolicy(nn.Module):
 
     def forward(self, lanes: Tensor) -> Tensor:
         """Run `[B, K]`; in training it carries a gradient and its mean is kept for `penalty`."""
-        seen = lanes[:, self.reads]
-        seen = seen.flatten(3).mean(-1) if seen.dim() > 3 else seen
-        odds: Tensor = self.last(torch.relu(self.norm(self.first(seen)))).squeeze(-1)
+        hidden = self.first(seen(lanes[:, self.reads]))
+        odds: Tensor = self.last(torch.relu(self.norm(hidden))).squeeze(-1)
         if not self.training:
             return (odds > 0).to(odds.dtype)
         uniform = torch.rand_like(odds).clamp_(1e-7, 1.0 - 1e-7)

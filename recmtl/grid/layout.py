@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from recmtl.errors import ConfigError
+from recmtl.grid.convolution import Convolution, Pixels
 
-__all__ = ["INPUT", "ExpertKind", "GateKind", "Layer", "Layout", "lane_widths"]
+__all__ = ["INPUT", "ExpertKind", "GateKind", "Layer", "Layout", "lane_pixels", "lane_widths"]
 
 INPUT = -1
 """The query source that stands for the grid's own input, whatever the layer."""
 
 GateKind = Literal["softmax", "scalar", "one"]
-ExpertKind = Literal["mlp", "cross", "residual", "linear", "carry"]
+ExpertKind = Literal["mlp", "cross", "residual", "linear", "carry", "conv", "basic"]
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,18 @@ class Layer:
         experts: what an expert does: products and ReLU (`mlp`), crossings of low rank
             `h <- x * (h U V + b) + h` and a product (`cross`, DCN-V2), `relu(x + products(x))`
             (`residual`, as in AdaShare's code), one product alone (`linear`, the matrix of an edge
-            in SNR-Trans), or nothing (`carry`: the layer only mixes lanes).
+            in SNR-Trans), nothing (`carry`: the layer only mixes lanes), or on images convolutions:
+            ReLU and normalisation after each (`conv`), or ResNet's `relu(x + block(x))` (`basic`).
         again: for each output lane the applications that it hears a second time, outside the gate
             and each with a free scalar (AdaTT's native experts).
         stopped: for each output lane the edges through which no gradient flows (STEM); a lane that
             keeps none but such edges trains them, since it would learn no features otherwise.
         rate: target share of examples for which a lane that may skip runs; below 1 an instance
             policy decides for each example (DynaShare).
+        convolution: shape of the experts' convolutions, for `conv` and `basic`.
+        through: where that is projected, for each output lane the projection through which its
+            shortcut goes; by default that of the expert that the lane hears first. Projection n is
+            also the one of expert n.
     """
 
     width: int
@@ -60,6 +66,8 @@ class Layer:
     again: tuple[tuple[int, ...], ...] = ()
     stopped: tuple[tuple[int, ...], ...] = ()
     rate: float = 1.0
+    convolution: Convolution | None = None
+    through: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Fill the defaults (query: the input; nothing else a lane) and check the lengths."""
@@ -82,6 +90,11 @@ class Layer:
             raise ConfigError("layer: cross experts need the rank of a crossing as hidden width")
         if not 0.0 < self.rate <= 1.0:
             raise ConfigError("layer: rate must lie above 0 and be at most 1")
+        if (self.convolution is not None) != (self.experts in ("conv", "basic")):
+            raise ConfigError("layer: conv and basic experts need a convolution, others have none")
+        if self.projects and not self.through:
+            heard = tuple(self.applications[edges[0]][0] if edges else 0 for edges in self.edges)
+            object.__setattr__(self, "through", heard)
 
     @property
     def num_lanes(self) -> int:
@@ -110,6 +123,20 @@ class Layer:
     def reads(self) -> tuple[int, ...]:
         """For each application the lane that it reads."""
         return tuple(lane for _, lane in self.applications)
+
+    @property
+    def projects(self) -> bool:
+        """Whether shortcuts go through projections."""
+        return self.convolution is not None and self.convolution.projected
+
+    @property
+    def passes(self) -> tuple[tuple[int, int], ...]:
+        """Each (projection, lane that it reads): of applications, and of lanes that may skip."""
+        if not self.projects:
+            return ()
+        skips = zip(self.through, self.shortcut, strict=True)
+        needed = [*self.applications, *((p, lane) for p, lane in skips if lane is not None)]
+        return tuple(dict.fromkeys(needed))
 
 
 @dataclass(frozen=True)
@@ -172,8 +199,18 @@ def lane_widths(layout: Layout, input_width: int) -> list[int]:
     return widths
 
 
+def lane_pixels(layout: Layout, pixels: Pixels) -> list[Pixels]:
+    """Height and width of a lane before the first layer and after each."""
+    sizes = [pixels]
+    for layer in layout.layers:
+        sizes.append(layer.convolution.outer(sizes[-1]) if layer.convolution else sizes[-1])
+    return sizes
+
+
 def _layer(data: dict[str, Any]) -> Layer:
-    fields = {name: _tuples(value) for name, value in data.items()}
+    fields = {name: _tuples(value) for name, value in data.items() if not isinstance(value, dict)}
+    if data.get("convolution") is not None:
+        fields["convolution"] = Convolution(**data["convolution"])
     if "carries" in fields:  # as version 0.1 wrote it
         fields["experts"] = "carry" if fields.pop("carries") else "mlp"
     return Layer(**fields)

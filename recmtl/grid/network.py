@@ -6,10 +6,12 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from recmtl.grid.experts import Carry, StackedExperts
+from recmtl.grid.convolution import Pixels
+from recmtl.grid.convolutions import ConvolutionExperts, convolution_experts, projections
+from recmtl.grid.experts import Carry, StackedExperts, seen, some_lanes
 from recmtl.grid.gates import make_gate
 from recmtl.grid.instance import InstancePolicy
-from recmtl.grid.layout import Layer, Layout, lane_widths
+from recmtl.grid.layout import Layer, Layout, lane_pixels, lane_widths
 from recmtl.grid.routes import Decision, full_decision
 
 __all__ = ["GridLayer", "SharingGrid", "mix"]
@@ -29,10 +31,13 @@ def mix(weights: Tensor, outputs: Tensor) -> Tensor:
 class Experts(Protocol):
     """What a layer applies to its lanes: a module, for tables or for images."""
 
-    def __call__(self, lanes: Tensor) -> Tensor:
-        """Map lanes `[B, S, *F]` to the applications' outputs `[B, A, *F']`."""
+    def __call__(self, lanes: Tensor, passed: Tensor | None = None) -> Tensor:
+        """Map lanes `[B, S, *F]` to the applications' outputs `[B, A, *F']`.
 
-    def some(self, lanes: Tensor, needed: Tensor) -> Tensor:
+        `passed` `[B, A, *F']` is what residual experts for images add to.
+        """
+
+    def some(self, lanes: Tensor, needed: Tensor, passed: Tensor | None = None) -> Tensor:
         """As a call, but only where `needed` `[B, A]` is true; for layers whose rows may skip."""
 
 
@@ -42,19 +47,35 @@ class GridLayer(nn.Module):
     Args:
         layer: the wiring.
         experts: maps lanes `[B, S, *F]` to the applications' outputs `[B, A, *F']`.
-        lane_width: features of an input lane, flattened; what a gate sees of a lane.
-        input_width: features of the grid's whole input, flattened.
+        lane_width: features (channels) of an input lane; what a gate sees of a lane.
+        input_width: features of all lanes of the grid's input.
+        projection: maps lanes to what the layer's `passes` make of them.
     """
 
     def __init__(
-        self, layer: Layer, experts: Experts, *, lane_width: int, input_width: int
+        self,
+        layer: Layer,
+        experts: Experts,
+        *,
+        lane_width: int,
+        input_width: int,
+        projection: ConvolutionExperts | None = None,
     ) -> None:
         super().__init__()
         self.layer = layer
         self.experts: Experts = experts
+        self.projection = projection
+        self.adds_to: list[int] | None = None
+        if layer.experts == "basic":
+            passes = layer.passes
+            self.adds_to = [passes.index(a) if passes else a[1] for a in layer.applications]
         self.gate = make_gate(layer, lane_width=lane_width, input_width=input_width)
         self.skippable = [k for k, lane in enumerate(layer.shortcut) if lane is not None]
         self.shortcut = [lane for lane in layer.shortcut if lane is not None]
+        self.skip_to = self.shortcut
+        if projection is not None:
+            pairs = [(layer.through[k], layer.shortcut[k]) for k in self.skippable]
+            self.skip_to = [layer.passes.index(pair) for pair in pairs]
         full = full_decision(layer)
         self.register_buffer("keep", full.keep, persistent=False)
         self.register_buffer("query", full.query, persistent=False)
@@ -73,14 +94,21 @@ class GridLayer(nn.Module):
         self.copies = [edges[0] for edges in layer.edges] if plain else None
 
     def forward(self, lanes: Tensor, source: Tensor, decision: Decision | None) -> Tensor:
-        """Lanes `[B, S, *F]` and the grid's input `[B, D]` to lanes `[B, K, *F']`."""
+        """Lanes `[B, S, *F]` and what gates see of the input `[B, D]` to lanes `[B, K, *F']`."""
+        passed = lanes if self.projection is None else self.projection(lanes)
+        if not self.layer.applications:
+            return passed[:, self.skip_to]
         if decision is None and self.copies is not None:
-            return self.experts(lanes)[:, self.copies]
-        decision = decision or self._full()
+            return self._outputs(lanes, passed)[:, self.copies]
+        decision = self._full() if decision is None else decision.to(lanes.device)
         run = self._running(lanes, decision.run) if self.skippable else None
-        outputs = self._applied(lanes, decision.keep, run)
+        outputs = self._applied(lanes, passed, keep=decision.keep, run=run)
         mixed = self._mixed(self.gate(lanes, source, decision), outputs, decision.keep)
-        return mixed if run is None else self._skip(mixed, lanes, run)
+        return mixed if run is None else self._skip(mixed, passed, run)
+
+    def outputs(self, lanes: Tensor) -> Tensor:
+        """What every application makes of lanes `[B, S, *F]`: `[B, A, *F']`."""
+        return self._outputs(lanes, lanes if self.projection is None else self.projection(lanes))
 
     def weights(self, lanes: Tensor, source: Tensor) -> Tensor:
         """Gate weights `[B or 1, K, A]` with every edge kept."""
@@ -105,13 +133,23 @@ class GridLayer(nn.Module):
         decided = run[:, self.skippable]
         return decided if self.instance is None else decided * self.instance(lanes)
 
-    def _applied(self, lanes: Tensor, keep: Tensor, run: Tensor | None) -> Tensor:
-        """The applications' outputs; without a gradient rows that skip are not computed."""
-        if self.instance is None or run is None or torch.is_grad_enabled():
+    def _outputs(self, lanes: Tensor, passed: Tensor) -> Tensor:
+        if self.adds_to is None:
             return self.experts(lanes)
+        return self.experts(lanes, some_lanes(passed, self.adds_to))
+
+    def _applied(
+        self, lanes: Tensor, passed: Tensor, *, keep: Tensor, run: Tensor | None
+    ) -> Tensor:
+        """The applications' outputs; without a gradient rows that skip are not computed."""
+        if self.instance is None or run is None or self.training or torch.is_grad_enabled():
+            return self._outputs(lanes, passed)
         runs = torch.ones(len(lanes), len(keep), dtype=keep.dtype, device=keep.device)
         runs[:, self.skippable] = run.to(keep.dtype)
-        return self.experts.some(lanes, runs @ (keep > 0).to(keep.dtype) > 0)
+        needed = runs @ (keep > 0).to(keep.dtype) > 0
+        if self.adds_to is None:
+            return self.experts.some(lanes, needed)
+        return self.experts.some(lanes, needed, some_lanes(passed, self.adds_to))
 
     def _mixed(self, weights: Tensor, outputs: Tensor, keep: Tensor) -> Tensor:
         """The weighted sums; a lane left with nothing that it trains trains what it hears."""
@@ -122,42 +160,64 @@ class GridLayer(nn.Module):
         flows = torch.maximum(flows, alone)
         return mix(weights * flows, outputs) + mix(weights * (1.0 - flows), outputs.detach())
 
-    def _skip(self, mixed: Tensor, lanes: Tensor, run: Tensor) -> Tensor:
+    def _skip(self, mixed: Tensor, passed: Tensor, run: Tensor) -> Tensor:
         share = run.view(run.shape[0], -1, *(1,) * (mixed.dim() - 2)).to(mixed.dtype)
-        blended = torch.lerp(_some(lanes, self.shortcut), _some(mixed, self.skippable), share)
+        skipped, ran = some_lanes(passed, self.skip_to), some_lanes(mixed, self.skippable)
+        blended = torch.lerp(skipped, ran, share)
         if len(self.skippable) == mixed.shape[1]:
             return blended
         return mixed.index_copy(1, torch.tensor(self.skippable, device=mixed.device), blended)
 
 
-def _some(lanes: Tensor, which: list[int]) -> Tensor:
-    """The lanes that are asked for, without a copy where that is all of them."""
-    return lanes if which == list(range(lanes.shape[1])) else lanes[:, which]
-
-
 class SharingGrid(nn.Module):
-    """A layout with weights: the encoder's lanes `[B, S, D]` to task lanes `[B, T, D']`."""
+    """A layout with weights: the encoder's lanes `[B, S, *F]` to task lanes `[B, T, *F']`.
 
-    def __init__(self, layout: Layout, *, input_width: int, dropout: float = 0.0) -> None:
+    Args:
+        layout: the wiring.
+        input_width: features (channels) of an input lane.
+        dropout: share of the activations of experts for tables that is dropped in training.
+        pixels: height and width of an input lane, one pixel for tables.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        input_width: int,
+        dropout: float = 0.0,
+        pixels: Pixels = (1, 1),
+    ) -> None:
         super().__init__()
         self.layout, self.input_width, self.dropout = layout, input_width, dropout
+        self.pixels = pixels
         self.layers = nn.ModuleList()
-        widths, total = lane_widths(layout, input_width), input_width * layout.input_lanes
-        for layer, width in zip(layout.layers, widths, strict=False):
+        widths, sizes = lane_widths(layout, input_width), lane_pixels(layout, pixels)
+        for layer, width, size in zip(layout.layers, widths, sizes, strict=False):
             experts: Experts = Carry(layer.applications)
-            if not layer.carries:
-                sizes, reads = layer.chain(width), layer.applications
-                experts = StackedExperts(sizes, reads, kind=layer.experts, dropout=dropout)
-            self.layers.append(GridLayer(layer, experts, lane_width=width, input_width=total))
-        self.output_width = widths[-1]
+            if layer.convolution is not None:
+                experts = convolution_experts(layer, width, size)
+            elif not layer.carries:
+                chain, reads = layer.chain(width), layer.applications
+                experts = StackedExperts(chain, reads, kind=layer.experts, dropout=dropout)
+            projection = projections(layer, width, size) if layer.projects else None
+            self.layers.append(
+                GridLayer(
+                    layer,
+                    experts,
+                    lane_width=width,
+                    input_width=input_width * layout.input_lanes,
+                    projection=projection,
+                )
+            )
+        self.output_width, self.output_pixels = widths[-1], sizes[-1]
 
     def layer(self, depth: int) -> GridLayer:
         """The layer at a depth, the first is 0."""
         return cast(GridLayer, self.layers[depth])  # a ModuleList forgets what it holds
 
     def forward(self, lanes: Tensor, decisions: Sequence[Decision] | None = None) -> Tensor:
-        """Task lanes `[B, T, D']`; without decisions every edge is kept and every lane runs."""
-        source = lanes.flatten(1)
+        """Task lanes `[B, T, *F']`; without decisions every edge is kept and every lane runs."""
+        source = seen(lanes).flatten(1)
         chosen = decisions if decisions is not None else [None] * len(self.layers)
         for layer, decision in zip(self.layers, chosen, strict=True):
             lanes = layer(lanes, source, decision)

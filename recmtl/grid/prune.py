@@ -4,12 +4,16 @@ Edges that the route drops, lanes that nobody reads, experts that no lane listen
 with one edge left are removed from the layout itself; lanes that provably compute the same thing
 (skips and branches that coincide for several tasks) are computed once. An application that no
 lane is left to train, since all that listen stop its gradient, is trained by all of them.
+
+Lanes that became equal have equal statistics of normalisation only if they were gathered under the
+route: where weights come from other routes, gather them again first (`settle`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from recmtl.grid.gates import AgainGate, ScalarGate, SoftmaxGate
 from recmtl.grid.layout import INPUT, Layer, Layout
@@ -56,7 +60,7 @@ def prune(layout: Layout, routes: Routes) -> Pruned:
     small, depths = [], []
     for depth, layer in enumerate(layers):
         lanes, applications = live_lanes[depth], live_applications[depth]
-        if applications:
+        if applications or layer.projects:
             small.append(_renumber(layer, lanes, applications, below))
             depths.append(depth)
             below = {lane: number for number, lane in enumerate(lanes)}
@@ -80,11 +84,13 @@ def _passed(layer: Layer, lane: int) -> int:
 def prune_grid(grid: SharingGrid, routes: Routes) -> SharingGrid:
     """The network of the pruned layout with the weights of `grid`; its outputs are equal."""
     pruned = prune(grid.layout, routes)
-    small = SharingGrid(pruned.layout, input_width=grid.input_width, dropout=grid.dropout)
+    small = SharingGrid(
+        pruned.layout, input_width=grid.input_width, dropout=grid.dropout, pixels=grid.pixels
+    )
     small = small.to(grid.layer(0).get_buffer("keep"))  # the same number format and device
     with torch.no_grad():
         for depth in range(len(small.layers)):
-            _copy_experts(grid, small, depth, pruned)
+            _copy_experts(grid, small, depth, pruned, routes)
             _copy_gate(grid, small, depth, pruned, routes)
             _copy_instance(grid.layer(pruned.depths[depth]), small.layer(depth))
     return small.train(grid.training)
@@ -155,7 +161,10 @@ def _twin_lanes(layer: Layer) -> dict[int, int]:
     first: dict[tuple[object, ...], int] = {}
     same = {}
     for lane, edges in enumerate(layer.edges):
-        key = (edges, layer.shortcut[lane]) if _is_fixed(layer, lane) else ("own", lane)
+        # A lane that always runs may have any number in `through`: it goes through nothing.
+        skip = layer.shortcut[lane]
+        through = layer.through[lane] if layer.projects and skip is not None else 0
+        key = (edges, skip, through) if _is_fixed(layer, lane) else ("own", lane)
         same[lane] = first.setdefault(key, lane)
     return same
 
@@ -195,6 +204,7 @@ def _renumber(
 
     return replace(
         layer,
+        through=_through(layer, lanes, experts),
         applications=tuple((experts.index(e), below[lane]) for e, lane in reads),
         edges=renumbered(layer.edges),
         again=renumbered(layer.again),
@@ -205,12 +215,58 @@ def _renumber(
     )
 
 
-def _copy_experts(grid: SharingGrid, small: SharingGrid, depth: int, pruned: Pruned) -> None:
-    applications = grid.layout.layers[pruned.depths[depth]].applications
-    kept = sorted({applications[a][0] for a in pruned.applications[depth]})
-    old = grid.layer(pruned.depths[depth]).get_submodule("experts")
-    for name, parameter in small.layer(depth).get_submodule("experts").named_parameters():
-        parameter.copy_(old.get_parameter(name)[kept])
+def _through(layer: Layer, lanes: list[int], experts: list[int]) -> tuple[int, ...]:
+    """New numbers of the lanes' projections: experts' own first, then those of skips alone."""
+    if not layer.projects:
+        return ()
+    kept = _projections(layer, lanes, experts)
+    return tuple(kept.index(layer.through[k]) if _skips(layer, k) else 0 for k in lanes)
+
+
+def _projections(layer: Layer, lanes: Sequence[int], experts: list[int]) -> list[int]:
+    skipped = {layer.through[k] for k in lanes if _skips(layer, k)}
+    return [*experts, *sorted(skipped - {*experts})]
+
+
+def _skips(layer: Layer, lane: int) -> bool:
+    return layer.shortcut[lane] is not None
+
+
+def _copy_experts(
+    grid: SharingGrid, small: SharingGrid, depth: int, pruned: Pruned, routes: Routes
+) -> None:
+    before = pruned.depths[depth]
+    old, new = grid.layer(before), small.layer(depth)
+    applications, lanes = pruned.applications[depth], pruned.lanes[depth]
+    kept = sorted({old.layer.applications[a][0] for a in applications})
+    own = old.get_submodule("experts"), new.get_submodule("experts")
+    _copy_stacked(*own, kept, list(applications))
+    if old.projection is not None and new.projection is not None:
+        restricted = _restrict(old.layer, routes.layers[before])
+        places = dict[tuple[int, int], int]()
+        for a, own_pass in zip(applications, new.layer.applications, strict=True):
+            places[own_pass] = old.layer.passes.index(old.layer.applications[a])
+        for lane, own_pass in zip(lanes, _skipped(new.layer), strict=True):
+            if own_pass is not None:
+                pair = (old.layer.through[lane], old.layer.shortcut[lane])
+                places.setdefault(own_pass, old.layer.passes.index(pair))
+        numbers = _projections(restricted, lanes, kept)
+        order = [places[own_pass] for own_pass in new.layer.passes]
+        _copy_stacked(old.projection, new.projection, numbers, order)
+
+
+def _skipped(layer: Layer) -> list[tuple[int, int] | None]:
+    """For each lane what it passes on through which projection, None where it always runs."""
+    pairs = zip(layer.through, layer.shortcut, strict=True)
+    return [None if lane is None else (projection, lane) for projection, lane in pairs]
+
+
+def _copy_stacked(old: nn.Module, new: nn.Module, numbers: list[int], places: list[int]) -> None:
+    """Weights go by the experts' numbers, statistics by their applications."""
+    for name, parameter in new.named_parameters():
+        parameter.copy_(old.get_parameter(name)[numbers])
+    for name, buffer in new.named_buffers():
+        buffer.copy_(old.get_buffer(name)[places])
 
 
 def _copy_gate(

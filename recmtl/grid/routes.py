@@ -33,6 +33,12 @@ class Decision:
         """Both policies at once: their keeps, queries and runs are multiplied."""
         return Decision(self.keep * other.keep, self.query * other.query, self.run * other.run)
 
+    def to(self, device: torch.device) -> "Decision":
+        """The same decision on the device of the lanes that it is about."""
+        if self.keep.device == device:
+            return self
+        return Decision(self.keep.to(device), self.query.to(device), self.run.to(device))
+
 
 @dataclass(frozen=True)
 class LayerRoutes:

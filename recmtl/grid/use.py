@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recmtl.grid.experts import seen
 from recmtl.grid.layout import Layout
 from recmtl.grid.network import SharingGrid
 
@@ -82,7 +83,7 @@ class Use:
 @torch.no_grad()
 def row_use(grid: SharingGrid, lanes: Tensor) -> Use:
     """Through which experts and skips each task hears each row of `lanes` `[B, S, D]`."""
-    inputs, source = [lanes], lanes.flatten(1)
+    inputs, source = [lanes], seen(lanes).flatten(1)
     for layer in grid.layers:
         inputs.append(layer(inputs[-1], source, None))
     share = torch.eye(inputs[-1].shape[1]).to(lanes)[list(grid.layout.readout)].unsqueeze(0)

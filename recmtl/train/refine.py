@@ -77,7 +77,7 @@ class _Bench:
         self.lanes, self.encoded, self.rows = lanes, encoded, rows
         self.layer = supernet.model.grid.layer(depth)
         # Instance gates choose for themselves on which rows an expert is computed.
-        self.outputs = None if self.layer.instance is not None else self.layer.experts(lanes)
+        self.outputs = None if self.layer.instance is not None else self.layer.outputs(lanes)
         strides = [stride for stride in STRIDES if len(rows) // stride >= FEWEST_ROWS]
         self.heats = [slice(None, None, stride) for stride in strides]
 
@@ -160,7 +160,7 @@ class _Known(nn.Module):
         super().__init__()
         self.outputs = outputs
 
-    def forward(self, lanes: Tensor) -> Tensor:
+    def forward(self, lanes: Tensor, passed: Tensor | None = None) -> Tensor:
         return self.outputs
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from recmtl.data.feed import Batch, batches
 from recmtl.data.log import Split
 from recmtl.grid import Decision, Layout, expected_multiply_adds, full_multiply_adds
+from recmtl.grid.experts import seen
 from recmtl.model import Model
 from recmtl.train.config import Config
 from recmtl.train.material import Material
@@ -68,7 +69,7 @@ class Supernet:
     ) -> Tensor:
         """Lanes `[B, S, D]` below layer `first` to those above the last layer decided upon."""
         for depth, decision in enumerate(decisions, start=first):
-            lanes = self.model.grid.layer(depth)(lanes, encoded.flatten(1), decision)
+            lanes = self.model.grid.layer(depth)(lanes, seen(encoded).flatten(1), decision)
         return lanes
 
     def losses_above(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recmtl.grid import INPUT, Decision, Layer, Layout, SharingGrid
+from recmtl.grid.experts import seen
 from recmtl.grid.network import GridLayer
 from recmtl.policies import Policy, RoutePolicy, SkipPolicy
 
@@ -103,7 +104,7 @@ class Case:
 @torch.no_grad()
 def run_for_half(network: SharingGrid, lanes: Tensor) -> None:
     """Shift the instance gates so that about half of the examples run."""
-    source = lanes.flatten(1)
+    source = seen(lanes).flatten(1)
     for depth in range(len(network.layers)):
         layer, odds = network.layer(depth), list[Tensor]()
         if layer.instance is not None:
@@ -119,9 +120,8 @@ def run_for_half(network: SharingGrid, lanes: Tensor) -> None:
 def as_images(network: SharingGrid) -> None:
     """Give every layer convolutions in place of products."""
     for depth, layer in enumerate(network.layout.layers):
-        pixels = WIDTH * HEIGHT * BREADTH
         network.layers[depth] = GridLayer(
-            layer, Convolutions(layer.applications), lane_width=WIDTH, input_width=pixels
+            layer, Convolutions(layer.applications), lane_width=WIDTH, input_width=WIDTH
         )
 
 
@@ -145,12 +145,6 @@ class Convolutions(nn.Module):
     def some(self, lanes: Tensor, wanted: Tensor) -> Tensor:
         """The same, rows that nobody wants are zero."""
         return self(lanes) * wanted.to(lanes).view(*wanted.shape, 1, 1, 1)
-
-
-def seen_by_input(layout: Layout) -> Layout:
-    """The layout with gates that look at the input only, as gates see no single image lane."""
-    layers = tuple(replace(layer, queries=()) for layer in layout.layers)
-    return replace(layout, layers=layers)
 
 
 def route(estimator: str) -> Callable[[Layout], Policy]:
@@ -191,7 +185,7 @@ def _cases() -> list[Case]:
         mixture = together(skip("code", hard=True), route(estimator))
         found.append(Case(f"route {estimator} & skip & instance", both(rate=0.4), mixture))
     images = [replace(c, name=f"{c.name}, images", image=True) for c in found if _on_images(c)]
-    return found + [replace(c, layout=seen_by_input(c.layout)) for c in images]
+    return found + images
 
 
 def _on_images(case: Case) -> bool:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from recmtl.grid import INPUT, Layer, Layout, Routes, full_decision, prune_grid
+from recmtl.grid.experts import seen
 from recmtl.policies import Conjunction, Policy
 from recmtl.policies.choice import Choice, Edges
 from tests.contracts.spaces import (
@@ -57,7 +58,7 @@ def test_the_instance_gates_of_these_cases_decide_for_each_example(case: Case) -
             gate = network.layer(depth).instance
             assert (gate is not None) == (layer.rate < 1)
             assert gate is None or 0 < gate(lanes).mean() < 1
-            lanes = network.layer(depth)(lanes, case.lanes().flatten(1), None)
+            lanes = network.layer(depth)(lanes, seen(case.lanes()).flatten(1), None)
 
 
 @every
