@@ -60,7 +60,10 @@ class Normalisation(nn.Module):
             EPSILON,
         )
         if self.training:
-            mean[own], variance[own] = some_mean.view(len(own), -1), some_variance.view(len(own), -1)
+            mean[own], variance[own] = (
+                some_mean.view(len(own), -1),
+                some_variance.view(len(own), -1),
+            )
         return found.view_as(features)
 
     def rows(self, features: Tensor, expert: int, which: Tensor) -> Tensor:

@@ -203,9 +203,7 @@ def _expert_products(layer: Layer, width: int, pixels: Pixels) -> int:
     return sum(a * b for a, b in pairwise(layer.chain(width)))
 
 
-def full_multiply_adds(
-    layout: Layout, *, input_width: int, pixels: Pixels = (1, 1)
-) -> float:
+def full_multiply_adds(layout: Layout, *, input_width: int, pixels: Pixels = (1, 1)) -> float:
     """`expected_multiply_adds` of the full grid: the reference of a relative budget."""
     full = [full_decision(layer) for layer in layout.layers]
     return float(expected_multiply_adds(layout, full, input_width=input_width, pixels=pixels))

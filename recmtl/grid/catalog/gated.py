@@ -8,27 +8,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from recmtl.grid.catalog.levels import mixed
+from recmtl.grid.catalog.levels import Level, mixed
 from recmtl.grid.layout import INPUT, Layer, Layout
 
 __all__ = ["adatt", "cgc", "ml_mmoe", "mmoe", "omoe", "ple", "stem"]
 
 
-def mmoe(num_tasks: int, *, experts: int, widths: Sequence[int]) -> Layout:
+def mmoe(num_tasks: int, *, experts: int, widths: Level) -> Layout:
     """One softmax gate a task over shared experts (Ma et al., KDD 2018, equations 6 to 8)."""
     layers = mixed(num_tasks, experts=experts, levels=(widths,))
     source = "Ma et al., KDD 2018; gates read the input"
     return Layout("MMoE", layers, tuple(range(num_tasks)), source)
 
 
-def omoe(num_tasks: int, *, experts: int, widths: Sequence[int]) -> Layout:
+def omoe(num_tasks: int, *, experts: int, widths: Level) -> Layout:
     """One softmax gate for all tasks over shared experts (Ma et al., KDD 2018, section 4.2)."""
     layers = mixed(1, experts=experts, levels=(widths,))
     source = "Ma et al., KDD 2018; one gate, reading the input, for all tasks"
     return Layout("OMoE", layers, (0,) * num_tasks, source)
 
 
-def ml_mmoe(num_tasks: int, *, experts: int, levels: Sequence[Sequence[int]]) -> Layout:
+def ml_mmoe(num_tasks: int, *, experts: int, levels: Sequence[Level]) -> Layout:
     """Levels of mixtures, a lane for each expert of the next level (RecSys 2020, section 5.1.2).
 
     Reading: "all gating networks share the same selector" is the raw input at every level, as in

@@ -4,13 +4,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from recmtl.grid.catalog.levels import apart, mixed
+from recmtl.grid.catalog.levels import Level, apart, column, mixed, wired
 from recmtl.grid.layout import INPUT, Layer, Layout
 
-__all__ = ["adashare", "dynashare", "mtnas", "recmtl_grid", "snr_aver", "snr_trans"]
+__all__ = [
+    "adashare",
+    "adashare_of_blocks",
+    "dynashare",
+    "mtnas",
+    "recmtl_grid",
+    "recmtl_grid_of_blocks",
+    "snr_aver",
+    "snr_trans",
+]
+
+GRID_SOURCE = "this package; routes: our reading of MTNAS; skips: AdaShare; stopped gradients: STEM"
 
 
-def snr_aver(num_tasks: int, *, experts: int, levels: Sequence[Sequence[int]]) -> Layout:
+def snr_aver(num_tasks: int, *, experts: int, levels: Sequence[Level]) -> Layout:
     """Sub-network routing by weighted sums (Ma et al., AAAI 2019): `v_i = sum_j z_ij u_j`.
 
     `u_j` are a level's experts, `v_i` the inputs of the next level's and, at the end, of the task
@@ -44,7 +55,7 @@ def snr_trans(num_tasks: int, *, experts: int, levels: Sequence[Sequence[int]]) 
     return Layout("SNR-Trans", tuple(layers), tuple(range(num_tasks)), source)
 
 
-def mtnas(num_tasks: int, *, cells: int, levels: Sequence[Sequence[int]]) -> Layout:
+def mtnas(num_tasks: int, *, cells: int, levels: Sequence[Level]) -> Layout:
     """Routes through levels of cells, our reading of MTNAS (Chen et al., WWW 2021 companion).
 
     Every lane listens to a searched subset of its level's experts through a softmax gate over that
@@ -126,28 +137,63 @@ def recmtl_grid(
     lanes = num_tasks + 1 if embeddings == "apart" else 1
     reads = tuple(min(cell, lanes - 1) for cell in range(cells))
     common = num_tasks % cells if embeddings == "apart" else INPUT
-    columns = tuple((cell, cell) for cell in range(cells))
     first = apart(reads, widths)
     if experts == "cross":
         rank = max(1, widths[-1] // 4)
         first = replace(first, experts="cross", hidden=(rank, rank))
-    owned = range(num_tasks if cells > num_tasks else 0)
     step = replace(apart(range(cells), widths[-1:]), shortcut=tuple(range(cells)))
-    mixing = Layer(
+    return Layout(
+        "recmtl grid",
+        (first, *(step,) * (depth - 1), _mixing(num_tasks, cells, common)),
+        tuple(range(num_tasks)),
+        GRID_SOURCE,
+        input_lanes=lanes,
+    )
+
+
+def recmtl_grid_of_blocks(num_tasks: int, *, cells: int, blocks: Sequence[Layer]) -> Layout:
+    """`recmtl_grid` whose columns are given blocks; all but the first may be skipped."""
+    first, *rest = column((0,) * cells, blocks)
+    steps = [replace(layer, shortcut=tuple(range(cells))) for layer in rest]
+    layers = (first, *steps, _mixing(num_tasks, cells, INPUT))
+    return Layout("recmtl grid", layers, tuple(range(num_tasks)), GRID_SOURCE)
+
+
+def adashare_of_blocks(
+    num_tasks: int, *, blocks: Sequence[Layer], rates: Sequence[float] = ()
+) -> Layout:
+    """`adashare` with given blocks and no stem; with rates below 1 it is `dynashare`.
+
+    The first block reads the encoder's lane once for all tasks. Blocks are ResNet's in the papers:
+    `relu(R + block(x))`, R the lane or its down-sampling, which always runs.
+    """
+    tasks, layers = tuple(range(num_tasks)), list[Layer]()
+    for depth, block in enumerate(blocks):
+        rate = rates[depth] if rates else 1.0
+        if depth:
+            applications, edges = [(0, task) for task in tasks], [(task,) for task in tasks]
+            layers.append(wired(block, applications, edges, shortcut=tasks, rate=rate))
+        else:
+            shortcut = (0,) * num_tasks
+            layers.append(wired(block, ((0, 0),), [(0,)] * num_tasks, shortcut=shortcut, rate=rate))
+    if rates:
+        name, source = "DynaShare", "Rahimian et al., CVPR-W 2023; blocks as in its code"
+    else:
+        name, source = "AdaShare", "Sun et al., NeurIPS 2020; blocks as in its code"
+    return Layout(name, tuple(layers), tasks, source)
+
+
+def _mixing(num_tasks: int, cells: int, common: int) -> Layer:
+    """The last layer of the grid: each task listens to some of the columns."""
+    owned = range(num_tasks if cells > num_tasks else 0)
+    return Layer(
         0,
-        columns,
+        tuple((cell, cell) for cell in range(cells)),
         (tuple(range(cells)),) * num_tasks,
         queries=tuple((common, task % cells) for task in range(num_tasks)),
         searched=True,
         experts="carry",
         stopped=tuple(tuple(c for c in owned if c != task) for task in range(num_tasks)),
-    )
-    return Layout(
-        "recmtl grid",
-        (first, *(step,) * (depth - 1), mixing),
-        tuple(range(num_tasks)),
-        "this package; routes: our reading of MTNAS; skips: AdaShare; stopped gradients: STEM",
-        input_lanes=lanes,
     )
 
 

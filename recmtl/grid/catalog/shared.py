@@ -4,27 +4,26 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from recmtl.errors import ConfigError
-from recmtl.grid.catalog.levels import apart, mixed
+from recmtl.grid.catalog.levels import Level, column, mixed
 from recmtl.grid.layout import Layout
 
 __all__ = ["branched", "cross_stitch", "shared_bottom", "single_task"]
 
 
-def single_task(num_tasks: int, *, widths: Sequence[int]) -> Layout:
+def single_task(num_tasks: int, *, widths: Level) -> Layout:
     """One tower of experts a task, `y_t = h_t(f_t(x))`: nothing shared above the encoder."""
+    layers = tuple(column((0,) * num_tasks, widths))
     source = "no paper; towers apart, the encoder shared"
-    return Layout(
-        "single task", (apart((0,) * num_tasks, widths),), tuple(range(num_tasks)), source
-    )
+    return Layout("single task", layers, tuple(range(num_tasks)), source)
 
 
-def shared_bottom(num_tasks: int, *, widths: Sequence[int]) -> Layout:
+def shared_bottom(num_tasks: int, *, widths: Level) -> Layout:
     """One expert for all tasks: `y_t = h_t(f(x))` (Caruana 1997)."""
     source = "Caruana, Machine Learning 1997; one bottom for all tasks"
-    return Layout("shared bottom", (apart((0,), widths),), (0,) * num_tasks, source)
+    return Layout("shared bottom", tuple(column((0,), widths)), (0,) * num_tasks, source)
 
 
-def cross_stitch(num_tasks: int, *, levels: Sequence[Sequence[int]]) -> Layout:
+def cross_stitch(num_tasks: int, *, levels: Sequence[Level]) -> Layout:
     """One expert a task and level, mixed by free scalars (Misra et al., CVPR 2016).
 
     `lane'_t = sum_s alpha_ts f_s(lane_s)`. Reading: one scalar a pair of tasks, not one a channel,
@@ -35,13 +34,13 @@ def cross_stitch(num_tasks: int, *, levels: Sequence[Sequence[int]]) -> Layout:
     return Layout("cross-stitch", layers, tuple(range(num_tasks)), source)
 
 
-def branched(partitions: Sequence[Sequence[int]], *, levels: Sequence[Sequence[int]]) -> Layout:
+def branched(partitions: Sequence[Sequence[int]], *, levels: Sequence[Level]) -> Layout:
     """A tree: one expert a branch, reading its parent (Vandenhende et al., BMVC 2020, section 3).
 
     Args:
         partitions: `partitions[d][t]` names the branch of task t at depth d, by any number. Tasks
             that part never meet again.
-        levels: each depth's expert widths.
+        levels: each depth's expert widths, or its blocks.
 
     Raises:
         ConfigError: other depths than levels, other tasks than at the first depth, or branches
@@ -51,9 +50,9 @@ def branched(partitions: Sequence[Sequence[int]], *, levels: Sequence[Sequence[i
         raise ConfigError(f"branched tree: {len(partitions)} partitions for {len(levels)} levels")
     if len({len(partition) for partition in partitions}) > 1:
         raise ConfigError("branched tree: every partition must name a branch for each task")
-    layers = [apart((0,) * len(set(partitions[0])), levels[0])]
-    for (above, below), widths in zip(pairwise(partitions), levels[1:], strict=True):
-        layers.append(apart(_parents(above, below), widths))
+    layers = column((0,) * len(set(partitions[0])), levels[0])
+    for (above, below), level in zip(pairwise(partitions), levels[1:], strict=True):
+        layers += column(_parents(above, below), level)
     source = "Vandenhende et al., BMVC 2020; any tree, whatever criterion chose it"
     return Layout("branched tree", tuple(layers), _lanes(partitions[-1]), source)
 
