@@ -69,7 +69,7 @@ class Normalisation(nn.Module):
     def rows(self, features: Tensor, expert: int, which: Tensor) -> Tensor:
         """Features `[N, C, H, W]` of one expert in evaluation, each row of application `which`."""
         if not self.batch:
-            return self(features.unsqueeze(1), expert, []).squeeze(1)
+            return self.forward(features.unsqueeze(1), expert, []).squeeze(1)
         mean, variance = self.get_buffer("mean")[which], self.get_buffer("variance")[which]
         scale = self.scale[expert] / torch.sqrt(variance + EPSILON)
         shift = self.shift[expert] - mean * scale
@@ -132,10 +132,11 @@ class ConvolutionExperts(nn.Module):
             rows = some_lanes(lanes, [self.reads[a] for a in own])
             for depth in range(len(self.weights)):
                 found = self._convolve(rows.flatten(0, 1), kernels[depth][expert], expert, depth)
-                found = found.unflatten(0, rows.shape[:2])
+                found = found.view(*rows.shape[:2], *found.shape[1:])
                 norm = cast(Normalisation, self.norms[depth])
                 rows = self._activated(norm(found, expert, own), depth)
-            outputs.append(self._pooled(rows.flatten(0, 1)).unflatten(0, rows.shape[:2]))
+            found = self._pooled(rows.flatten(0, 1))
+            outputs.append(found.view(*rows.shape[:2], *found.shape[1:]))
         together = torch.cat(outputs, 1) if len(outputs) > 1 else outputs[0]
         together = together if self.back == sorted(self.back) else together[:, self.back]
         return together if passed is None else functional.relu(passed + together)

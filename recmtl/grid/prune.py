@@ -246,10 +246,11 @@ def _copy_experts(
         places = dict[tuple[int, int], int]()
         for a, own_pass in zip(applications, new.layer.applications, strict=True):
             places[own_pass] = old.layer.passes.index(old.layer.applications[a])
-        for lane, own_pass in zip(lanes, _skipped(new.layer), strict=True):
-            if own_pass is not None:
-                pair = (old.layer.through[lane], old.layer.shortcut[lane])
-                places.setdefault(own_pass, old.layer.passes.index(pair))
+        passed = _skipped(old.layer)
+        for lane, skipped in zip(lanes, _skipped(new.layer), strict=True):
+            former = passed[lane]
+            if skipped is not None and former is not None:
+                places.setdefault(skipped, old.layer.passes.index(former))
         numbers = _projections(restricted, lanes, kept)
         order = [places[own_pass] for own_pass in new.layer.passes]
         _copy_stacked(old.projection, new.projection, numbers, order)
