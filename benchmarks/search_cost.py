@@ -71,7 +71,7 @@ def main() -> int:
         material = Material.of(prepare(str(log), schema, Path(folder) / "encoded"))
         tasks, grid = len(material.tasks), config.grid
         space, settings = (
-            search_space("searched", config, tasks),
+            search_space("searched", config, material),
             search_settings("searched", config),
         )
         cells, sizes = grid.cells or tasks + 2, config.sizes

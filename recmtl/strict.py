@@ -2,8 +2,8 @@
 
 The annotations of the dataclass are the grammar. Understood are `str`, `int`, `float` (an int is
 accepted), `bool`, `Literal`, `X | None` and other unions of scalars, `tuple[X, ...]`,
-`dict[str, X]` and nested dataclasses. A `ValueError` from `__post_init__` becomes a mistake at the
-line of the mapping. Scalars follow the YAML 1.2 core rules: `no`, `on` and `2024-01-31` are
+`dict[str, X]`, nested dataclasses, and `Any` for what is checked elsewhere. A `ValueError` from
+`__post_init__` becomes a mistake at the line of the mapping. Scalars follow the YAML 1.2 core rules: `no`, `on` and `2024-01-31` are
 strings, `1e-3` is a number, and keys are always strings.
 """
 
@@ -226,6 +226,8 @@ def convert(annotation: object, node: Located, path: str, problems: Problems, *,
 def _convert(annotation: object, node: Located, path: str, problems: Problems) -> object:
     """The value of `node` as `annotation` asks, or `_FAILED` after reporting why not."""
     origin = get_origin(annotation)
+    if annotation is Any:
+        return _plain(node)
     if origin in (Union, types.UnionType):
         return _convert_union(annotation, node, path, problems)
     if origin is Literal:
@@ -238,6 +240,15 @@ def _convert(annotation: object, node: Located, path: str, problems: Problems) -
         built = build(annotation, node, path=path, problems=problems)
         return _FAILED if built is None else built
     return _convert_scalar(annotation, node, path, problems)
+
+
+def _plain(node: Located) -> object:
+    """The value as YAML says it, for those who check it themselves."""
+    if isinstance(node.value, dict):
+        return {key: _plain(item) for key, item in node.value.items()}
+    if isinstance(node.value, list):
+        return [_plain(item) for item in node.value]
+    return node.value
 
 
 def _convert_union(annotation: object, node: Located, path: str, problems: Problems) -> object:

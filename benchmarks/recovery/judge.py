@@ -111,7 +111,7 @@ def normalised_loss(model: Model, split: Split) -> float:
     """Mean over tasks of the loss on a split by that of the best constant of the train rows."""
     model.eval()
     batch = next(batches(split, batch_size=len(split), seed=None))
-    losses = model.heads.losses(model(batch.ids, batch.numeric), batch.labels, batch.weight)
+    losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
     return float((losses * model.heads.loss_scale(1.0)).mean())
 
 

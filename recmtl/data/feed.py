@@ -3,8 +3,10 @@
 Every row comes once a pass. Work is done by whole blocks and batches, never by row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,39 +14,72 @@ import torch
 
 from recmtl.data.log import Split
 
-__all__ = ["Batch", "batches"]
+__all__ = ["Batch", "Rows", "batches"]
 
-Rows = npt.NDArray[np.int64]
+Order = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as tensors.
+    """Rows, or images, as tensors.
 
     Attributes:
-        ids: int64 [B, I].
-        numeric: float32 [B, N], NaN where missing.
-        labels: float32 [B, T], NaN where a task is not defined.
+        inputs: what the encoder takes: of tables ids (int64 [B, I]) and numbers (float32 [B, N],
+            NaN where missing), else images.
+        labels: of tables float32 [B, T], NaN where a task is not defined; of images a target for
+            each task.
         weight: float32 [B].
     """
 
-    ids: torch.Tensor
-    numeric: torch.Tensor
-    labels: torch.Tensor
+    inputs: tuple[torch.Tensor, ...]
+    labels: Any
     weight: torch.Tensor
 
     def __len__(self) -> int:
         """Number of rows B."""
         return len(self.weight)
 
+    def __getitem__(self, rows: slice) -> "Batch":
+        """Some of the rows."""
+        return self._each(lambda tensor: tensor[rows])
+
+    @property
+    def ids(self) -> torch.Tensor:
+        """Ids of a table, int64 [B, I]."""
+        return self.inputs[0]
+
+    @property
+    def numeric(self) -> torch.Tensor:
+        """Numbers of a table, float32 [B, N], NaN where missing."""
+        return self.inputs[1]
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same rows on another device."""
-        tensors = (self.ids, self.numeric, self.labels, self.weight)
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "Batch":
+        """The same rows in memory from which a GPU copies while it computes."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        several = isinstance(self.labels, tuple)
+        labels = tuple(map(change, self.labels)) if several else change(self.labels)
+        return Batch(tuple(map(change, self.inputs)), labels, change(self.weight))
 
 
+class Rows(Protocol):
+    """The examples of one part of the data, of tables or of images."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def some(self, rows: npt.NDArray[np.int64]) -> "Rows":
+        """The rows of these numbers."""
+
+
+@singledispatch
 def batches(
-    split: Split,
+    split: Rows,
     *,
     batch_size: int,
     seed: int | None,
@@ -54,14 +89,29 @@ def batches(
 ) -> Iterator[Batch]:
     """One pass over `split`, every row once; the last batch may be short.
 
+    Every kind of rows registers its own way: tables here, images in `recmtl.data.images.feed`.
+
     Args:
         split: the encoded rows.
         batch_size: rows in a batch.
         seed: None for the order of the file; a number for a random order fixed by it.
         rows: sorted row numbers to which the pass is restricted; all if None.
-        block: consecutive rows read together when shuffling.
+        block: consecutive rows of a table read together when shuffling.
         buffer_blocks: blocks that are mixed with one another.
     """
+    raise TypeError(f"no way to make batches of {type(split).__name__}")
+
+
+@batches.register
+def _table_batches(
+    split: Split,
+    *,
+    batch_size: int,
+    seed: int | None,
+    rows: npt.NDArray[np.integer] | None = None,
+    block: int = 4096,
+    buffer_blocks: int = 16,
+) -> Iterator[Batch]:
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     count = len(split) if rows is None else len(rows)
@@ -76,7 +126,7 @@ def batches(
 
 def _buffers(
     count: int, random: np.random.Generator, block: int, buffer_blocks: int
-) -> Iterator[tuple[list[slice], Rows]]:
+) -> Iterator[tuple[list[slice], Order]]:
     """For each buffer the blocks to read (slices of positions) and the order of their rows."""
     starts = random.permutation(np.arange(0, count, block))
     for i in range(0, len(starts), buffer_blocks):
@@ -86,11 +136,11 @@ def _buffers(
 
 
 def _shuffled(
-    split: Split, rows: npt.NDArray[np.integer] | None, slices: list[slice], order: Rows
+    split: Split, rows: npt.NDArray[np.integer] | None, slices: list[slice], order: Order
 ) -> Batch:
     parts = [_read(split, part if rows is None else rows[part]) for part in slices]
     index = torch.from_numpy(order)
-    return Batch(*(torch.cat(column)[index] for column in zip(*map(_columns, parts), strict=True)))
+    return _table(torch.cat(column)[index] for column in zip(*map(_columns, parts), strict=True))
 
 
 def _rebatch(buffers: Iterator[Batch], batch_size: int) -> Iterator[Batch]:
@@ -100,29 +150,27 @@ def _rebatch(buffers: Iterator[Batch], batch_size: int) -> Iterator[Batch]:
         whole = buffer if left is None else _join(left, buffer)
         full = len(whole) // batch_size * batch_size
         for first in range(0, full, batch_size):
-            yield _cut(whole, first, first + batch_size)
-        left = _cut(whole, full, len(whole)) if full < len(whole) else None
+            yield whole[first : first + batch_size]
+        left = whole[full:] if full < len(whole) else None
     if left is not None:
         yield left
 
 
 def _columns(batch: Batch) -> tuple[torch.Tensor, ...]:
-    return batch.ids, batch.numeric, batch.labels, batch.weight
+    return *batch.inputs, batch.labels, batch.weight
+
+
+def _table(columns: Iterable[torch.Tensor]) -> Batch:
+    ids, numeric, labels, weight = columns
+    return Batch((ids, numeric), labels, weight)
 
 
 def _join(a: Batch, b: Batch) -> Batch:
-    return Batch(*(torch.cat(pair) for pair in zip(_columns(a), _columns(b), strict=True)))
-
-
-def _cut(batch: Batch, first: int, last: int) -> Batch:
-    return Batch(*(column[first:last] for column in _columns(batch)))
+    return _table(torch.cat(pair) for pair in zip(_columns(a), _columns(b), strict=True))
 
 
 def _read(split: Split, rows: slice | npt.NDArray[np.integer]) -> Batch:
     """Copy rows out of the memory maps."""
-    return Batch(
-        ids=torch.from_numpy(split.ids[rows].astype(np.int64)),
-        numeric=torch.from_numpy(np.array(split.numeric[rows])),
-        labels=torch.from_numpy(np.array(split.labels[rows])),
-        weight=torch.from_numpy(np.array(split.weight[rows])),
-    )
+    ids = torch.from_numpy(split.ids[rows].astype(np.int64))
+    columns = (split.numeric, split.labels, split.weight)
+    return _table([ids, *(torch.from_numpy(np.array(column[rows])) for column in columns)])

@@ -42,6 +42,11 @@ class Split:
         """Number of rows R."""
         return len(self.weight)
 
+    def some(self, rows: npt.NDArray[np.int64]) -> "Split":
+        """A copy of the rows of these numbers."""
+        taken = {name: np.asarray(getattr(self, name))[rows] for name in Split.__annotations__}
+        return Split(**taken)
+
 
 class EncodedLog:
     """A folder that `prepare` wrote."""

@@ -1,12 +1,12 @@
 """The structure of results.json: every model, task and metric as mean, std and number of seeds."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["assemble", "nearest"]
+__all__ = ["assemble", "nearest", "summary"]
 
 SeedMetrics = Mapping[int, Mapping[str, Mapping[str, float]]]
 
@@ -41,13 +41,13 @@ def assemble(
         for task in _names(seeds.values()):
             by_seed = [found[task] for found in seeds.values() if task in found]
             tasks.setdefault(task, {})[model] = {
-                metric: _summary([found[metric] for found in by_seed if metric in found])
+                metric: summary([found[metric] for found in by_seed if metric in found])
                 for metric in _names(by_seed)
             }
     for task, entry in tasks.items():
         if task in verdicts:
             entry["verdict"] = verdicts[task]["verdict"]
-    score = {model: _summary(list(seeds.values())) for model, seeds in (scores or {}).items()}
+    score = {model: summary(list(seeds.values())) for model, seeds in (scores or {}).items()}
     parts = {"fingerprint": fingerprint, "tasks": tasks, "verdicts": verdicts}
     result: dict[str, Any] = _plain({**parts, "cost": cost, "score": score, **(more or {})})
     return result
@@ -77,7 +77,8 @@ def _names(mappings: Any) -> list[str]:
     return list(dict.fromkeys(name for mapping in mappings for name in mapping))
 
 
-def _summary(values: list[float]) -> dict[str, float | int | None]:
+def summary(values: Sequence[float]) -> dict[str, float | int | None]:
+    """Mean, sample standard deviation and number of the values that are defined."""
     known = np.array([value for value in values if math.isfinite(value)], dtype=np.float64)
     if len(known) == 0:
         return {"mean": None, "std": None, "seeds": 0}

@@ -24,6 +24,7 @@ def seen(lanes: Tensor) -> Tensor:
     """What gates see of lanes `[B, S, *F]`: features `[B, S, C]`, the pixels of images averaged."""
     return lanes.flatten(3).mean(-1) if lanes.dim() > 3 else lanes
 
+
 START = 0.03
 """Of the usual size are the weights with which a crossing starts to change what it reads."""
 

@@ -96,6 +96,16 @@ class Layer:
             heard = tuple(self.applications[edges[0]][0] if edges else 0 for edges in self.edges)
             object.__setattr__(self, "through", heard)
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Layer":
+        """Rebuild a layer from its fields as JSON, lists or tuples alike."""
+        fields = {name: _tuples(value) for name, value in data.items()}
+        if data.get("convolution") is not None:
+            fields["convolution"] = Convolution(**data["convolution"])
+        if "carries" in fields:  # as version 0.1 wrote it
+            fields["experts"] = "carry" if fields.pop("carries") else "mlp"
+        return cls(**fields)
+
     @property
     def num_lanes(self) -> int:
         """Number K of output lanes."""
@@ -181,7 +191,7 @@ class Layout:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Layout":
         """Rebuild a layout from `to_json` data, lists or tuples alike."""
-        layers = tuple(_layer(layer) for layer in data["layers"])
+        layers = tuple(Layer.from_json(layer) for layer in data["layers"])
         return cls(**{**data, "layers": layers, "readout": tuple(data["readout"])})
 
     def draw(self, tasks: Sequence[str] = ()) -> str:
@@ -205,15 +215,6 @@ def lane_pixels(layout: Layout, pixels: Pixels) -> list[Pixels]:
     for layer in layout.layers:
         sizes.append(layer.convolution.outer(sizes[-1]) if layer.convolution else sizes[-1])
     return sizes
-
-
-def _layer(data: dict[str, Any]) -> Layer:
-    fields = {name: _tuples(value) for name, value in data.items() if not isinstance(value, dict)}
-    if data.get("convolution") is not None:
-        fields["convolution"] = Convolution(**data["convolution"])
-    if "carries" in fields:  # as version 0.1 wrote it
-        fields["experts"] = "carry" if fields.pop("carries") else "mlp"
-    return Layer(**fields)
 
 
 def _tuples(value: Any) -> Any:

@@ -163,7 +163,8 @@ class GridLayer(nn.Module):
     def _skip(self, mixed: Tensor, passed: Tensor, run: Tensor) -> Tensor:
         share = run.view(run.shape[0], -1, *(1,) * (mixed.dim() - 2)).to(mixed.dtype)
         skipped, ran = some_lanes(passed, self.skip_to), some_lanes(mixed, self.skippable)
-        blended = torch.lerp(skipped, ran, share)
+        # Mixed precision leaves a normalised lane in another format than a sum of products.
+        blended = torch.lerp(skipped.to(ran.dtype), ran, share)
         if len(self.skippable) == mixed.shape[1]:
             return blended
         return mixed.index_copy(1, torch.tensor(self.skippable, device=mixed.device), blended)

@@ -2,23 +2,30 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
 from recmtl.data.simulate import simulate
 from recmtl.errors import ConfigError, RecmtlError
+from recmtl.evaluate.images.page import vision_table
 from recmtl.job.console import watching
 from recmtl.job.steps import Job
+from recmtl.job.vision import VisionJob
 from recmtl.strict import load
 from recmtl.tracking import Run, Tracker
 from recmtl.train.config import Config
+from recmtl.train.image_config import VisionConfig
 
-__all__ = ["load_config", "run_step"]
+__all__ = ["load_config", "read_config", "run_step", "run_vision"]
+
+C = TypeVar("C", bound=Config)
 
 ROOT = Path(__file__).parents[2]
 SIMULATED = ROOT / "datasets" / "simulated" / "schema.yaml"
@@ -57,13 +64,53 @@ def run_step(
 
 def load_config(path: Path | None) -> Config:
     """Read a configuration, or take the defaults; unknown keys are errors, all at once."""
-    if path is None:
-        return Config()
+    return Config() if path is None else read_config(Config, path)
+
+
+def read_config(kind: type[C], path: Path) -> C:
+    """Read a configuration of a kind: of tables, or of images."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; give a YAML file") from None
-    return load(Config, text, source=path.name, error=ConfigError)
+    return load(kind, text, source=path.name, error=ConfigError)
+
+
+def run_vision(arguments: Sequence[str] | None = None) -> int:
+    """Run a study on images; returns 0, or 2 after a one-line error."""
+    parser = argparse.ArgumentParser(description="recmtl: a study on images")
+    parser.add_argument("--config", required=True, help="YAML of data, network, search, training")
+    parser.add_argument("--data", default="", help="folder of the images, if not as configured")
+    parser.add_argument("--out", default="", help="output folder; runs/<utc time> if empty")
+    parser.add_argument("--seeds", type=float, default=0, help="seeds of every model, if not 0")
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        config = _vision_config(options)
+        with watching(console) as watch:
+            job = VisionJob(config, _out(options.out), Tracker(), watch, console)
+            with job.tracker.run("vision") as run:
+                run.log_params({"out": str(job.out), "config": asdict(config)})
+                run.log_environment()
+                results = job.run(run)
+    except RecmtlError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    sys.stdout.write(f"{vision_table(results)}\nreport    {job.out / 'report.html'}\n")
+    return 0
+
+
+def _vision_config(options: argparse.Namespace) -> VisionConfig:
+    config = read_config(VisionConfig, Path(options.config))
+    if options.data:
+        config = replace(config, data=replace(config.data, folder=options.data))
+    if options.seeds:
+        config = replace(config, evidence=replace(config.evidence, seeds=int(options.seeds)))
+    return config
+
+
+def _out(given: str) -> Path:
+    return Path(given or f"runs/{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
 
 
 def _parse(name: str, arguments: Sequence[str] | None, *, hides_test: bool) -> argparse.Namespace:
@@ -83,7 +130,7 @@ def _parse(name: str, arguments: Sequence[str] | None, *, hides_test: bool) -> a
 def _open(options: argparse.Namespace, console: Console) -> Iterator[Job]:
     if bool(options.data) != bool(options.schema):
         raise ConfigError("give --data and --schema together, or neither for the simulated log")
-    out = Path(options.out or f"runs/{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    out = _out(options.out)
     given = _given(options, out)
     config = load_config(Path(given["config"]) if given["config"] else None)
     if options.seeds:

@@ -1,7 +1,7 @@
 """Fit one model of a study: a network, one network a task, or a model of another kind."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +9,17 @@ import numpy as np
 import torch
 
 from recmtl.data.log import Split
-from recmtl.evaluate.population import joint_column, own_column
+from recmtl.errors import ConfigError
 from recmtl.evaluate.score import evaluate
 from recmtl.grid import Layout
 from recmtl.job.trained import Trained, curve
-from recmtl.model import Model
-from recmtl.schema import Task
+from recmtl.model import Network
 from recmtl.train.config import Config
 from recmtl.train.fitted import Fitted
-from recmtl.train.loop import Watch, predict, train
+from recmtl.train.loop import Watch, train
 from recmtl.train.material import Material
 from recmtl.train.probe import health_record
+from recmtl.train.problem import Problem
 
 __all__ = ["BASELINES", "Fit"]
 
@@ -33,17 +33,17 @@ class Fit:
     `checkpoint` maps the name of a network to the file that its training goes on from.
     """
 
-    material: Material
+    material: Problem
     config: Config
     seed: int
     watch: Watch
     checkpoint: Callable[[str], Path]
 
-    def network(self, name: str, layout: Layout) -> tuple[Model, Trained]:
+    def network(self, name: str, layout: Layout) -> tuple[Network, Trained]:
         """One network for all tasks."""
         return self._network(name, layout, self.material)
 
-    def single_tasks(self, layout: Callable[[Material], Layout]) -> Trained:
+    def single_tasks(self, layout: Callable[[Problem], Layout]) -> Trained:
         """One network a task with its own embeddings, rows and early stop."""
         parts: dict[str, Trained] = {}
         for task in self.material.tasks:
@@ -57,11 +57,12 @@ class Fit:
         scores = [float(part.validation_score or 0.0) for part in parts.values()]
         predictions = {name: part.predictions for name, part in parts.items()}
         return Trained(
-            _funnel_columns(predictions, self.material.tasks),
+            self.material.together(predictions),
             {**cost, "score_rows_per_s": 1.0 / sum(speeds)},
             float(np.mean(scores)),
             {name: part.validation[name] for name, part in parts.items()},
             {name: list(rows) for part in parts.values() for name, rows in part.curves.items()},
+            test={name: found for part in parts.values() for name, found in part.test.items()},
         )
 
     def baseline(self, name: str) -> Trained:
@@ -69,7 +70,10 @@ class Fit:
         # Here, since they take as long to load as PyTorch does, and most processes fit none.
         from recmtl.baselines import constant, lightgbm, logistic
 
-        material, rows = self.material, self.material.validation
+        material = self.material
+        if not isinstance(material, Material):
+            raise ConfigError(f"{name}: is fitted to tables only; leave it out")
+        rows = material.validation
         classes = {head.name: head.classes for head in material.heads if head.classes}
         # Both parts are scored at once: what a baseline is worth on validation rows is kept too.
         scored = _joined(rows, material.test)
@@ -92,9 +96,9 @@ class Fit:
             validation=evaluate(known, np.asarray(rows.labels), material.tasks),
         )
 
-    def _network(self, name: str, layout: Layout, material: Material) -> tuple[Model, Trained]:
+    def _network(self, name: str, layout: Layout, material: Problem) -> tuple[Network, Trained]:
         torch.manual_seed(self.seed)
-        model = Model(material.encoding, material.heads, layout=layout, sizes=self.config.sizes)
+        model = material.network(layout, self.config.sizes)
         fitted = train(
             model,
             material,
@@ -109,9 +113,9 @@ class Fit:
         return model, _scored(name, model, material, fitted)
 
 
-def _scored(name: str, model: Model, material: Material, fitted: Fitted) -> Trained:
+def _scored(name: str, model: Network, material: Problem, fitted: Fitted) -> Trained:
     began = time.perf_counter()
-    predictions = predict(model, material.test)
+    predictions, test = material.scored(model)
     seconds = time.perf_counter() - began
     cost, best = model.cost(), fitted.checks[fitted.best]
     facts: dict[str, float | None] = {
@@ -122,29 +126,9 @@ def _scored(name: str, model: Model, material: Material, fitted: Fitted) -> Trai
     }
     curves = {name: curve(fitted.checks)}
     health = health_record(fitted, model.grid.layout, [task.name for task in material.tasks])
-    return Trained(predictions, facts, best.score, best.metrics, curves, health)
+    return Trained(predictions, facts, best.score, best.metrics, curves, health, test)
 
 
 def _joined(first: Split, second: Split) -> Split:
     both = {n: (getattr(first, n), getattr(second, n)) for n in Split.__annotations__}
     return Split(**{name: np.concatenate(parts) for name, parts in both.items()})
-
-
-def _funnel_columns(
-    predictions: Mapping[str, Mapping[str, np.ndarray]], tasks: tuple[Task, ...]
-) -> dict[str, np.ndarray]:
-    """Scores of tasks trained alone, under the columns that a funnel has."""
-    columns: dict[str, np.ndarray] = {}
-    happened: dict[str, np.ndarray] = {}
-    for task in tasks:
-        own = predictions[task.name]
-        if task.kind != "binary":
-            columns |= own
-            continue
-        probability = own[f"p_{task.name}"]
-        columns[own_column(task)] = probability
-        happened[task.name] = probability
-        if task.parent is not None:
-            happened[task.name] = probability * happened[task.parent]
-            columns[joint_column(task)] = happened[task.name]
-    return columns

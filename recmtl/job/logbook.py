@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from recmtl.evaluate.score import evaluate
 from recmtl.job.piece import Piece
 from recmtl.job.study import Study
 from recmtl.job.trained import Trained
@@ -19,7 +19,7 @@ __all__ = ["Logbook"]
 class Logbook:
     """Tells the tracker of pieces as they are finished; of test rows only if `test` is true."""
 
-    study: Study
+    study: Study[Any]
     tracker: Tracker
     test: bool
 
@@ -52,9 +52,8 @@ class Logbook:
         run.log_metrics({k: v for k, v in trained.cost.items() if v is not None})
         run.log_metrics(_flat("validation", trained.validation))
         if self.test:
-            material = self.study.material
-            labels = np.asarray(material.test.labels)
-            run.log_metrics(_flat("test", evaluate(trained.predictions, labels, material.tasks)))
+            found = trained.test or self.study.material.judged(trained.predictions)
+            run.log_metrics(_flat("test", found))
 
 
 def _flat(part: str, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from recmtl.grid import Layout, Routes, prune, recmtl_grid
+from recmtl.grid import Layout, Routes, prune
 from recmtl.grid.catalog import CATALOG
 from recmtl.train.config import Budget, Config
+from recmtl.train.problem import Problem
 
 __all__ = ["FIXED", "SEARCHED", "SPACES", "fixed_layout", "search_settings", "search_space"]
 
@@ -29,19 +30,9 @@ FIXED = (*(name for name in CATALOG if name not in SEARCHED), "full_grid")
 """Networks in whose wiring nothing is searched."""
 
 
-def search_space(name: str, config: Config, num_tasks: int) -> Layout:
+def search_space(name: str, config: Config, problem: Problem) -> Layout:
     """The space in which the route of a searched model is searched."""
-    if name != "searched":
-        return _listed(SPACES[name], config, num_tasks)
-    grid = config.grid
-    return recmtl_grid(
-        num_tasks,
-        cells=grid.cells or num_tasks + 2,
-        widths=grid.widths,
-        depth=grid.depth,
-        embeddings=grid.embeddings,
-        experts=grid.experts,
-    )
+    return problem.layout(SPACES[name], config.grid)
 
 
 def search_settings(name: str, config: Config) -> Config:
@@ -57,15 +48,9 @@ def search_settings(name: str, config: Config) -> Config:
     return replace(config, search=replace(config.search, **fixed))
 
 
-def fixed_layout(name: str, config: Config, num_tasks: int) -> Layout:
+def fixed_layout(name: str, config: Config, problem: Problem) -> Layout:
     """A network in whose wiring nothing is searched, with the grid's sizes."""
     if name == "full_grid":
-        space = search_space("searched", config, num_tasks)
+        space = search_space("searched", config, problem)
         return prune(space, Routes.full(space)).layout  # one query a lane: the others would idle
-    return _listed(name, config, num_tasks)
-
-
-def _listed(name: str, config: Config, num_tasks: int) -> Layout:
-    grid = config.grid
-    cells = grid.cells or num_tasks + 2
-    return CATALOG[name].layout(num_tasks, cells=cells, widths=grid.widths, depth=grid.depth)
+    return problem.layout(name, config.grid)

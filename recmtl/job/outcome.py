@@ -17,8 +17,9 @@ from recmtl.job.study import Study
 from recmtl.job.trained import Trained
 from recmtl.train.fitted import Metrics
 from recmtl.train.loop import validation_score
+from recmtl.train.material import Material
 
-__all__ = ["all_trained", "outcome", "reliability", "validation"]
+__all__ = ["all_trained", "mean_costs", "outcome", "reliability", "validation"]
 
 Models = dict[str, dict[int, Trained]]
 SHOWN = ("searched", "single_task", "lightgbm")
@@ -26,7 +27,7 @@ RIVALS = {"single_task", *FIXED} - {"full_grid"}
 """The fixed models at matched cost, which the searched network should not fall behind."""
 
 
-def all_trained(study: Study) -> Models:
+def all_trained(study: Study[Any]) -> Models:
     """Every model that the configuration asks for, by name and seed."""
     models: Models = {}
     for piece in all_pieces(study.config):
@@ -34,19 +35,21 @@ def all_trained(study: Study) -> Models:
     return models
 
 
-def validation(study: Study, models: Models, *, fingerprint: str) -> dict[str, Any]:
+def validation(study: Study[Material], models: Models, *, fingerprint: str) -> dict[str, Any]:
     """As results.json, of the validation rows alone, and without verdicts."""
     metrics = {name: {s: t.validation for s, t in seeds.items()} for name, seeds in models.items()}
     return assemble(
         metrics,
         verdicts={},
-        cost=_costs(models),
+        cost=mean_costs(models),
         scores=_scores(study, metrics),
         fingerprint=fingerprint,
     )
 
 
-def outcome(study: Study, models: Models, *, fingerprint: str, truth: Path) -> dict[str, Any]:
+def outcome(
+    study: Study[Material], models: Models, *, fingerprint: str, truth: Path
+) -> dict[str, Any]:
     """The content of results.json; `truth` is read if a simulated log left one there."""
     rows, tasks = study.material.test, study.material.tasks
     labels, group = np.asarray(rows.labels), _group(rows.group)
@@ -73,7 +76,7 @@ def outcome(study: Study, models: Models, *, fingerprint: str, truth: Path) -> d
     return assemble(
         metrics,
         verdicts=found.tasks,
-        cost=_costs(models),
+        cost=mean_costs(models),
         scores=_scores(study, metrics),
         fingerprint=fingerprint,
         more={
@@ -84,7 +87,7 @@ def outcome(study: Study, models: Models, *, fingerprint: str, truth: Path) -> d
     )
 
 
-def reliability(study: Study, models: Models) -> dict[str, dict[str, ReliabilityCurve]]:
+def reliability(study: Study[Material], models: Models) -> dict[str, dict[str, ReliabilityCurve]]:
     """Reliability curves of the binary tasks, first seed of each model shown."""
     tasks, labels = study.material.tasks, np.asarray(study.material.test.labels)
     curves: dict[str, dict[str, ReliabilityCurve]] = {}
@@ -103,7 +106,7 @@ def reliability(study: Study, models: Models) -> dict[str, dict[str, Reliability
 
 
 def _scores(
-    study: Study, metrics: Mapping[str, Mapping[int, Metrics]]
+    study: Study[Material], metrics: Mapping[str, Mapping[int, Metrics]]
 ) -> dict[str, dict[int, float]]:
     """One number a model and seed: the mean over the tasks, of AUC or R2."""
     tasks = study.material.tasks
@@ -113,7 +116,8 @@ def _scores(
     }
 
 
-def _costs(models: Models) -> dict[str, dict[str, float | None]]:
+def mean_costs(models: Models) -> dict[str, dict[str, float | None]]:
+    """Of each model every cost, its mean over the seeds."""
     return {name: _mean_cost(list(seeds.values())) for name, seeds in models.items()}
 
 

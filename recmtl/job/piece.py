@@ -46,15 +46,8 @@ def searched_pieces(config: Config) -> list[Piece]:
 
 def all_pieces(config: Config) -> list[Piece]:
     """Every model and seed that the configuration asks for."""
-    evidence, first = config.evidence, config.seed
-    judged = _seeds(config, evidence.seeds)
-    controls = _seeds(config, evidence.control_seeds)
-    return [
-        *searched_pieces(config),
-        *(Piece("single_task", seed) for seed in judged),
-        *(Piece(name, seed) for name in evidence.controls for seed in controls),
-        *(Piece(name, first) for name in (*evidence.baselines, "constant")),
-    ]
+    models = config.models()
+    return [Piece(name, seed) for name, count in models for seed in _seeds(config, count)]
 
 
 def _seeds(config: Config, count: int) -> range:

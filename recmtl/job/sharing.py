@@ -16,7 +16,7 @@ __all__ = ["agreement", "sharing"]
 FloatArray = NDArray[np.float64]
 
 
-def sharing(study: Study, truth: Path) -> dict[str, Any]:
+def sharing(study: Study[Any], truth: Path) -> dict[str, Any]:
     """Mean overlap of the tasks' experts over the searches, and how far seeds agree.
 
     `truth` is read if a simulated log left one there.
@@ -87,6 +87,6 @@ def _by_pair(overlaps: FloatArray) -> FloatArray:
     return overlaps[:, first, second]
 
 
-def _overlaps(study: Study, name: str, seeds: range) -> FloatArray:
+def _overlaps(study: Study[Any], name: str, seeds: range) -> FloatArray:
     layouts: list[Layout] = [study.wiring(name, seed) for seed in seeds]
     return np.stack([shared_experts(layout).numpy() for layout in layouts]).astype(np.float64)

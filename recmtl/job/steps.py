@@ -25,10 +25,10 @@ from recmtl.data.log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.data.reader import open_log
 from recmtl.data.simulate import truth_path
-from recmtl.errors import ConfigError
 from recmtl.evaluate import ExpertUse, ReportInput, write_report
 from recmtl.grid import draw_svg, draw_text, expert_names, expert_use
 from recmtl.heads import output_columns
+from recmtl.job.folder import refuse_another_study, write_text
 from recmtl.job.logbook import Logbook
 from recmtl.job.outcome import Models, all_trained, outcome, reliability, validation
 from recmtl.job.piece import Piece, all_pieces, searched_pieces, with_needed
@@ -77,12 +77,12 @@ class Job:
             self.console.print(f"warning: {warning}", style="yellow", markup=False)
         return log
 
-    def search(self, log: EncodedLog) -> Study:
+    def search(self, log: EncodedLog) -> Study[Material]:
         """Search the routes of every seed that the verdict rests on."""
         searches = [piece.needs for piece in searched_pieces(self.config)]
         return self._complete(log, [piece for piece in searches if piece is not None])
 
-    def train(self, log: EncodedLog, run: Run) -> Study:
+    def train(self, log: EncodedLog, run: Run) -> Study[Material]:
         """Train the searched networks; the one with the best validation score is drawn."""
         study = self._complete(log, searched_pieces(self.config))
         self._draw(study, run)
@@ -126,7 +126,9 @@ class Job:
 
         pq.write_table(ranked, self.out / "ranking.parquet")
 
-    def _complete(self, log: EncodedLog, pieces: Sequence[Piece], *, test: bool = True) -> Study:
+    def _complete(
+        self, log: EncodedLog, pieces: Sequence[Piece], *, test: bool = True
+    ) -> Study[Material]:
         """The study, with these pieces done and told of."""
         study = self._study(log)
         pieces = with_needed(pieces)
@@ -134,7 +136,7 @@ class Job:
         complete(study, pieces, Logbook(study, self.tracker, test).finished)
         return study
 
-    def _draw(self, study: Study, run: Run) -> None:
+    def _draw(self, study: Study[Material], run: Run) -> None:
         """Write the route of the bundled network as data, picture and text."""
         seed = self._best_seed(study)
         layout = self._model(seed).grid.layout
@@ -146,7 +148,7 @@ class Job:
         run.log_file(self.out / "routes.svg")
         run.log_file(self.out / "routes.json")
 
-    def _study(self, log: EncodedLog) -> Study:
+    def _study(self, log: EncodedLog) -> Study[Material]:
         torch.set_num_threads(self.config.threads or cores())
         material = Material.of(log)
         if self.config.rank_by:
@@ -158,23 +160,12 @@ class Job:
         return Study(self.out, material, self.config, self.watch)
 
     def _refuse_another_study(self, fingerprint: str) -> None:
-        """Models of other data or settings must not be taken for those of this job."""
         settings = asdict(self.config)
         parts = {name: settings[name] for name in ("sizes", "grid", "training", "search", "seed")}
         parts["budget"] = self.config.evidence.budget
-        asked = json.loads(json.dumps({"data": fingerprint, **parts}))
-        path = self.out / "study.json"
-        if not path.is_file():
-            self._write(path.name, json.dumps(asked, indent=1))
-        before = json.loads(path.read_text())
-        changed = [name for name in asked if before.get(name) != asked[name]]
-        if changed:
-            raise ConfigError(
-                f"{self.out}: holds models of another {', '.join(changed)}; "
-                "give another --out, or delete its models/, search/ and study.json"
-            )
+        refuse_another_study(self.out, {"data": fingerprint, **parts})
 
-    def _best_seed(self, study: Study) -> int:
+    def _best_seed(self, study: Study[Material]) -> int:
         pieces = searched_pieces(self.config)
         scores = {p.seed: study.trained(p.name, p.seed).validation_score for p in pieces}
         return max(scores, key=lambda seed: scores[seed] or -np.inf)
@@ -182,7 +173,9 @@ class Job:
     def _model(self, seed: int) -> Model:
         return load_model(self.out / "models" / "searched" / str(seed))
 
-    def _calibrators(self, log: EncodedLog, study: Study, results: dict[str, Any]) -> Calibrators:
+    def _calibrators(
+        self, log: EncodedLog, study: Study[Material], results: dict[str, Any]
+    ) -> Calibrators:
         """Calibrate the bundled network on validation rows; test rows tell what it gains."""
         model, encoder = self._model(self._best_seed(study)), log.encoder()
         settings, rows = self.config.calibration, study.material
@@ -216,13 +209,13 @@ class Job:
         return pa.table(first.columns).slice(0, count)
 
     def _report(
-        self, log: EncodedLog, study: Study, models: Models, results: dict[str, Any]
+        self, log: EncodedLog, study: Study[Material], models: Models, results: dict[str, Any]
     ) -> None:
         seed = self._best_seed(study)
         model = self._model(seed)
         tasks = [task.name for task in study.material.tasks]
         batch = next(batches(study.material.validation, batch_size=4096, seed=None))
-        use = expert_use(model.grid, model.encoder(batch.ids, batch.numeric))
+        use = expert_use(model.grid, model.encoder(*batch.inputs))
         content = ReportInput(
             results=results,
             data=log.manifest,
@@ -236,9 +229,7 @@ class Job:
         write_report(self.out / "report.html", content)
 
     def _write(self, name: str, text: str) -> None:
-        partial = self.out / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.out / name)
+        write_text(self.out / name, text)
 
 
 def _first_probability(columns: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, expected_multiply_adds, matched, prune
@@ -17,23 +17,24 @@ from recmtl.job.fit import BASELINES, Fit
 from recmtl.job.networks import FIXED, SEARCHED, fixed_layout, search_settings, search_space
 from recmtl.job.piece import Piece
 from recmtl.job.trained import Trained
-from recmtl.model import network_cost
 from recmtl.policies import random_routes
 from recmtl.train.branching import Branches, search_branches
 from recmtl.train.config import Config
 from recmtl.train.loop import Check, Watch, silent
-from recmtl.train.material import Material
+from recmtl.train.problem import Problem, network_cost
 from recmtl.train.search import Found, search
 
 __all__ = ["Study"]
 
+P = TypeVar("P", bound=Problem)
+
 
 @dataclass(frozen=True)
-class Study:
+class Study(Generic[P]):
     """Where a study lives, what it is trained on and how; `watch` is told of progress."""
 
     folder: Path
-    material: Material
+    material: P
     config: Config
     watch: Watch = silent
 
@@ -117,7 +118,6 @@ class Study:
 
     def layout(self, name: str, seed: int) -> Layout:
         """How the tasks share in a network, at the size that the study asks for."""
-        tasks = len(self.material.tasks)
         if name == "branched":
             layout = Branches.from_json(self.record(name, seed)).layout
         elif name in SEARCHED:
@@ -125,14 +125,14 @@ class Study:
         elif name == "random_route":
             layout = self._random_layout(seed)
         else:
-            layout = fixed_layout(name, self.config, tasks)
+            layout = fixed_layout(name, self.config, self.material)
         # A search meets the budget by itself, and the full grid is what shares are counted of.
         if name in ("searched", "full_grid") or not self.config.evidence.budget:
             return layout
         return self._at_cost(layout, self.material, self._budget())
 
     def _found(self, name: str, seed: int) -> dict[str, Any]:
-        space = search_space(name, self.config, len(self.material.tasks))
+        space = search_space(name, self.config, self.material)
         settings = search_settings(name, self.config)
         watch = self._watch(Piece(name, seed, search=True))
         found = search(space, self.material, settings, seed=seed, watch=watch)
@@ -140,38 +140,36 @@ class Study:
 
     def _branches(self, seed: int) -> dict[str, Any]:
         watch = self._watch(Piece("branched", seed, search=True))
-        return search_branches(self.material, self.config, seed=seed, watch=watch).to_json()
+        share = self.config.search.branches
+        found = search_branches(self.material, self.config, seed=seed, watch=watch, share=share)
+        return found.to_json()
 
     def _random_layout(self, seed: int) -> Layout:
-        space = search_space("searched", self.config, len(self.material.tasks))
-        width = self.material.encoding.num_fields * self.config.sizes.embedding
+        space = search_space("searched", self.config, self.material)
+        area = self.material.lane(self.config.sizes)
         decisions = self.found("searched", seed).routes.decisions(space)
-        cost = float(expected_multiply_adds(space, decisions, input_width=width))
+        cost = float(expected_multiply_adds(space, decisions, **area))
         edges = self.config.grid.max_edges
-        drawn = random_routes(
-            space, max_edges=edges, multiply_adds=cost, input_width=width, seed=seed + 7919
-        )
+        drawn = random_routes(space, max_edges=edges, multiply_adds=cost, seed=seed + 7919, **area)
         return prune(space, drawn).layout
 
-    def _layout_alone(self, material: Material) -> Layout:
+    def _layout_alone(self, material: Problem) -> Layout:
         """The network of a task on its own; with a budget, all of them share it equally."""
-        layout = fixed_layout("shared_bottom", self.config, 1)
+        layout = fixed_layout("shared_bottom", self.config, material)
         if not self.config.evidence.budget:
             return layout
         return self._at_cost(layout, material, self._budget() / len(self.material.tasks))
 
     def _budget(self) -> float:
         """Multiply-adds of a network at matched cost, embeddings and heads included."""
-        full = fixed_layout("full_grid", self.config, len(self.material.tasks))
+        full = fixed_layout("full_grid", self.config, self.material)
         return self.config.evidence.budget * self._multiply_adds(full, self.material)
 
-    def _at_cost(self, layout: Layout, material: Material, target: float) -> Layout:
+    def _at_cost(self, layout: Layout, material: Problem, target: float) -> Layout:
         return matched(layout, target, lambda sized: self._multiply_adds(sized, material))
 
-    def _multiply_adds(self, layout: Layout, material: Material) -> float:
-        sizes = self.config.sizes
-        cost = network_cost(material.encoding, material.heads, layout=layout, sizes=sizes)
-        return float(cost.multiply_adds)
+    def _multiply_adds(self, layout: Layout, material: Problem) -> float:
+        return float(network_cost(material, layout, self.config.sizes).multiply_adds)
 
     def _watch(self, piece: Piece) -> Watch:
         """Tell of a piece under its own name; of a network among several, under that one's."""

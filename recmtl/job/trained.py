@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from recmtl.model import Model, save_model
+from recmtl.model import Network, save_model
 from recmtl.train.fitted import Check, Metrics
 
 __all__ = ["Trained", "curve"]
@@ -28,6 +28,7 @@ class Trained:
         validation: task -> metric -> value on the validation rows, of the restored weights.
         curves: for each network that was trained, epoch, score and loss of every check.
         health: of the experts at every check (`health_record`), if all tasks share a network.
+        test: task -> metric -> value on the test rows, where no predictions are kept.
     """
 
     predictions: dict[str, np.ndarray]
@@ -36,8 +37,9 @@ class Trained:
     validation: Metrics = field(default_factory=dict)
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     health: Mapping[str, Any] = field(default_factory=dict)
+    test: Metrics = field(default_factory=dict)
 
-    def save(self, folder: Path, model: Model | None = None) -> None:
+    def save(self, folder: Path, model: Network | None = None) -> None:
         """Write a folder atomically; with a model, the folder holds its weights too."""
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +25,8 @@ from recmtl.job.piece import Piece
 from recmtl.job.study import Study
 from recmtl.train.config import Config
 from recmtl.train.fitted import Check
+from recmtl.train.image_config import VisionConfig
+from recmtl.train.images import ImageMaterial
 from recmtl.train.loop import Watch, silent
 from recmtl.train.material import Material
 
@@ -43,7 +46,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def complete(study: Study, pieces: Sequence[Piece], finished: Callable[[Piece], None]) -> None:
+def complete(study: Study[Any], pieces: Sequence[Piece], finished: Callable[[Piece], None]) -> None:
     """Do what is missing of the pieces, each after what it needs; `finished` is told of each.
 
     Raises:
@@ -75,7 +78,7 @@ class _Crew:
     """Processes that take one piece after another."""
 
     def __init__(
-        self, study: Study, missing: Sequence[Piece], *, finished: Callable[[Piece], None]
+        self, study: Study[Any], missing: Sequence[Piece], *, finished: Callable[[Piece], None]
     ) -> None:
         self.study, self.missing, self.finished = study, list(missing), finished
         self.pieces = len(missing)
@@ -139,7 +142,7 @@ class _Crew:
         return None
 
 
-def _start(study: Study) -> _Worker:
+def _start(study: Study[Any]) -> _Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     arguments = (theirs, study.folder, study.config)
@@ -154,7 +157,7 @@ def _serve(line: Connection, folder: Path, config: Config) -> None:
     # The interrupt key reaches all processes of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(config.threads or 1)
-    study: Study | None = None
+    study: Study[Any] | None = None
     try:
         while True:
             piece = line.recv()
@@ -173,7 +176,9 @@ def _serve(line: Connection, folder: Path, config: Config) -> None:
         return
 
 
-def _open(folder: Path, config: Config, watch: Watch) -> Study:
+def _open(folder: Path, config: Config, watch: Watch) -> Study[Any]:
+    if isinstance(config, VisionConfig):
+        return Study(folder, ImageMaterial.open(config)[0], config, watch)
     return Study(folder, Material.of(EncodedLog.open(folder / "log")), config, watch)
 
 

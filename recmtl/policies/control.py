@@ -1,7 +1,10 @@
 """The control that every search must beat: a route of the same cost that nothing chose."""
 
+from typing import Any
+
 import numpy as np
 
+from recmtl.grid.convolution import Pixels
 from recmtl.grid.cost import expected_multiply_adds
 from recmtl.grid.layout import Layer, Layout
 from recmtl.grid.routes import LayerRoutes, Routes
@@ -12,7 +15,13 @@ DRAWS = 512
 
 
 def random_routes(
-    layout: Layout, *, max_edges: int, multiply_adds: float, input_width: int, seed: int
+    layout: Layout,
+    *,
+    max_edges: int,
+    multiply_adds: float,
+    input_width: int,
+    seed: int,
+    pixels: Pixels = (1, 1),
 ) -> Routes:
     """A random route of about the given cost: of 512 draws the one that comes nearest.
 
@@ -21,13 +30,9 @@ def random_routes(
     """
     random = np.random.default_rng(seed)
     drawn = [_draw(layout, max_edges, random) for _ in range(DRAWS)]
-    gaps = [
-        abs(
-            float(expected_multiply_adds(layout, r.decisions(layout), input_width=input_width))
-            - multiply_adds
-        )
-        for r in drawn
-    ]
+    area: dict[str, Any] = {"input_width": input_width, "pixels": pixels}
+    costs = [float(expected_multiply_adds(layout, r.decisions(layout), **area)) for r in drawn]
+    gaps = [abs(cost - multiply_adds) for cost in costs]
     return drawn[int(np.argmin(gaps))]
 
 

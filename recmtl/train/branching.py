@@ -6,7 +6,8 @@ the same held-out rows, take the tree of least cost within a budget, train it fr
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -16,17 +17,21 @@ from scipy.stats import spearmanr
 
 from recmtl.data.feed import Batch, batches
 from recmtl.errors import ConfigError
-from recmtl.grid import Layout, layout_cost
+from recmtl.grid import Layer, Layout, lane_widths, layout_cost
 from recmtl.grid.catalog import branched
-from recmtl.model import Model
+from recmtl.grid.catalog.levels import Level, column
+from recmtl.grid.convolution import Pixels
+from recmtl.grid.experts import seen
+from recmtl.grid.layout import lane_pixels
+from recmtl.model import Network
 from recmtl.policies import Tree, branch_tree, rsa_affinity, tree_cost
 from recmtl.train.config import Config
 from recmtl.train.loop import Watch, silent, train
-from recmtl.train.material import Material
+from recmtl.train.problem import Problem
 
 __all__ = ["Agreement", "Branches", "block_sizes", "criterion_agreement", "search_branches"]
 
-Levels = tuple[tuple[int, ...], ...]
+Levels = tuple[tuple[Any, ...], ...]
 Unit = Literal["multiply_adds", "parameters"]
 
 
@@ -36,7 +41,7 @@ class Branches:
 
     Attributes:
         tree: the branches at each of D depths.
-        levels: expert widths of each depth.
+        levels: experts of each depth: widths, or blocks.
         affinity: `[D, T, T]`, how alike the single-task networks are.
         budget: the most that all branches together may cost.
         seconds: the whole search, training of the single-task networks included.
@@ -56,25 +61,32 @@ class Branches:
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON data; `from_json` is its inverse."""
         tree, affinity = self.tree.to_json(), self.affinity.tolist()
-        levels = [list(widths) for widths in self.levels]
+        levels = [
+            [asdict(part) if isinstance(part, Layer) else part for part in level]
+            for level in self.levels
+        ]
         found = {"tree": tree, "levels": levels, "affinity": affinity}
         return {**found, "budget": self.budget, "seconds": self.seconds}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Branches":
         """Rebuild it from `to_json` data."""
-        tree, levels = Tree.from_json(data["tree"]), tuple(map(tuple, data["levels"]))
+        tree, levels = Tree.from_json(data["tree"]), tuple(map(_level, data["levels"]))
         affinity = np.array(data["affinity"], np.float64)
         return cls(tree, levels, affinity, data["budget"], data["seconds"])
 
 
+def _level(read: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(Layer.from_json(b) if isinstance(b, dict) else b for b in read)
+
+
 def search_branches(
-    material: Material,
+    material: Problem,
     config: Config,
     *,
     seed: int,
     watch: Watch = silent,
-    levels: Sequence[Sequence[int]] | None = None,
+    levels: Sequence[Level] | None = None,
     share: float = 0.5,
     unit: Unit = "multiply_adds",
     rows: int = 500,
@@ -91,8 +103,8 @@ def search_branches(
         config: widths, training and sizes.
         seed: of weights, batches and the choice of rows.
         watch: told of progress.
-        levels: expert widths of each depth at which tasks may part; without it every product of
-            `config.grid` is a depth.
+        levels: experts of each depth at which tasks may part; without it those of the problem:
+            of tables every product of `config.grid`, of images every stage.
         share: the budget, from 0 (all share every depth) to 1 (all are apart).
         unit: of the budget.
         rows: validation rows on which features are compared, the same for all tasks.
@@ -104,31 +116,43 @@ def search_branches(
     if not 0.0 <= share <= 1.0 or len(material.tasks) < 2:
         raise ConfigError("branches: they need two tasks or more and a share between 0 and 1")
     began = time.perf_counter()
-    depths = _levels(config) if levels is None else tuple(map(tuple, levels))
+    depths = tuple(map(tuple, material.levels(config.grid) if levels is None else levels))
     batch, features = _some_rows(material, rows, seed), []
     for task in material.tasks:
         alone = material.only(task)
         model = _network(branched(((0,),) * len(depths), levels=depths), alone, config, seed)
         train(model, alone, config.training, seed=seed, name=f"branches-{task.name}", watch=watch)
-        features.append(_features(model, batch))
+        features.append(_features(model, batch, ends(depths)))
     affinity = rsa_affinity([list(depth) for depth in zip(*features, strict=True)])
-    sizes = block_sizes(depths, input_width=model.grid.input_width, unit=unit)
+    sizes = block_sizes(depths, **material.lane(config.sizes), unit=unit)
     budget = sum(sizes) * (1.0 + share * (len(material.tasks) - 1))
     tree = branch_tree(affinity, sizes, budget=budget)
     return Branches(tree, depths, affinity, budget, time.perf_counter() - began)
 
 
 def block_sizes(
-    levels: Sequence[Sequence[int]], *, input_width: int, unit: Unit = "multiply_adds"
+    levels: Sequence[Level],
+    *,
+    input_width: int,
+    pixels: Pixels = (1, 1),
+    unit: Unit = "multiply_adds",
 ) -> list[int]:
     """What one branch costs at each depth `[D]`; `tree_parameters` of them is the layout's cost."""
-    layers = branched(((0,),) * len(levels), levels=levels).layers
-    widths = (input_width, *(layer.width for layer in layers))
-    blocks = [Layout("block", (layer,), (0,)) for layer in layers]
-    return [
-        int(getattr(layout_cost(block, input_width=width), unit))
-        for block, width in zip(blocks, widths, strict=False)
+    layout = branched(((0,),) * len(levels), levels=levels)
+    widths, sizes = lane_widths(layout, input_width), lane_pixels(layout, pixels)
+    blocks = [Layout("block", (layer,), (0,)) for layer in layout.layers]
+    costs = [
+        int(getattr(layout_cost(block, input_width=width, pixels=size), unit))
+        for block, width, size in zip(blocks, widths, sizes, strict=False)
     ]
+    lasts = ends(levels)
+    firsts = [0, *(last + 1 for last in lasts[:-1])]
+    return [sum(costs[first : last + 1]) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def ends(levels: Sequence[Level]) -> list[int]:
+    """Number of the last layer of each level in a network of one branch."""
+    return list(accumulate((len(column((0,), level)) for level in levels), initial=-1))[1:]
 
 
 @dataclass(frozen=True)
@@ -162,7 +186,7 @@ class Agreement:
 def criterion_agreement(
     trees: Sequence[Tree],
     found: Branches,
-    material: Material,
+    material: Problem,
     config: Config,
     *,
     seed: int,
@@ -183,31 +207,25 @@ def criterion_agreement(
     return Agreement.of([tree_cost(tree, found.affinity) for tree in trees], scores)
 
 
-def _levels(config: Config) -> Levels:
-    """One product a depth: those of a column of the search space."""
-    widths = config.grid.widths
-    return tuple((width,) for width in (*widths, *widths[-1:] * (config.grid.depth - 1)))
-
-
-def _network(layout: Layout, material: Material, config: Config, seed: int) -> Model:
+def _network(layout: Layout, material: Problem, config: Config, seed: int) -> Network:
     torch.manual_seed(seed)
-    return Model(material.encoding, material.heads, layout=layout, sizes=config.sizes)
+    return material.network(layout, config.sizes)
 
 
-def _some_rows(material: Material, number: int, seed: int) -> Batch:
+def _some_rows(material: Problem, number: int, seed: int) -> Batch:
     split = material.validation
     chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:number])
     return next(batches(split, batch_size=max(1, len(chosen)), seed=None, rows=chosen))
 
 
-def _features(model: Model, batch: Batch) -> list[NDArray[np.float32]]:
-    """What each depth of a network puts out for some rows, `[K, F]` each, in evaluation mode."""
-    outputs: list[NDArray[np.float32]] = []
-    hooks = [
-        layer.register_forward_hook(lambda _, __, lanes: outputs.append(lanes.flatten(1).numpy()))
-        for layer in model.grid.layers
-    ]
-    model.predict(batch.ids, batch.numeric)
-    for hook in hooks:
-        hook.remove()
+@torch.no_grad()
+def _features(model: Network, batch: Batch, depths: Sequence[int]) -> list[NDArray[np.float32]]:
+    """What some layers of a network put out for some rows, `[K, F]` each, in evaluation mode."""
+    model.eval()
+    lanes = model.encoder(*batch.inputs)
+    source, outputs = seen(lanes).flatten(1), list[NDArray[np.float32]]()
+    for depth in range(len(model.grid.layers)):
+        lanes = model.grid.layer(depth)(lanes, source, None)
+        if depth in depths:
+            outputs.append(lanes.flatten(1).cpu().numpy())
     return outputs

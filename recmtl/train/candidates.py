@@ -1,14 +1,12 @@
 """Which frozen route: draws of the policy, compared on validation rows with a price on cost."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recmtl.data.feed import batches
-from recmtl.data.log import Split
+from recmtl.data.feed import Rows, batches
 from recmtl.grid import Decision, Routes
 from recmtl.policies import Policy, RoutePolicy
 from recmtl.train.config import Search
@@ -23,8 +21,6 @@ COLD = 1e-3
 """A temperature at which draws that mix softly are hard."""
 OVERRUN = 0.1
 """Normalised loss that doubling the budget must save."""
-JUDGED_ROWS = 10_000
-"""Validation rows on which routes are compared and refined; more cost more than they tell."""
 
 
 class Judge:
@@ -45,7 +41,7 @@ class Judge:
             value += OVERRUN * max(0.0, excess)
         return value
 
-    def values(self, split: Split, candidates: Sequence[Routes]) -> list[tuple[float, float]]:
+    def values(self, split: Rows, candidates: Sequence[Routes]) -> list[tuple[float, float]]:
         """(value, expected multiply-adds of the grid) of each route on a whole split."""
         decided = [routes.decisions(self.supernet.layout) for routes in candidates]
         losses = self.supernet.compare(split, decided)
@@ -63,7 +59,7 @@ def drawn_route(policy: Policy) -> Routes:
 
 @torch.no_grad()
 def choose_route(
-    judge: Judge, policy: Policy, split: Split, *, settings: Search, seed: int
+    judge: Judge, policy: Policy, split: Rows, *, settings: Search, seed: int
 ) -> tuple[Routes, list[tuple[float, float]]]:
     """A frozen route, and the figures of all that were compared on a sample of `split`.
 
@@ -71,7 +67,8 @@ def choose_route(
     best of some draws is more a matter of luck. Without, or where no route is searched, it is the
     best of the most probable one and the different ones among `settings.candidates - 1` draws.
     """
-    candidates, sample = [Routes.of(policy.layout, policy(None))], _sample(split, seed)
+    candidates = [Routes.of(policy.layout, policy(None))]
+    sample = _sample(split, settings.judged_rows, seed)
     route = next((part for part in policy.modules() if isinstance(part, RoutePolicy)), None)
     if settings.refine and route is not None:
         rows, rounds = next(batches(sample, batch_size=len(sample), seed=None)), settings.refine
@@ -84,13 +81,10 @@ def choose_route(
     return candidates[_least(values)], values
 
 
-def _sample(split: Split, seed: int) -> Split:
-    if len(split) <= JUDGED_ROWS:
+def _sample(split: Rows, count: int, seed: int) -> Rows:
+    if len(split) <= count:
         return split
-    rows = np.sort(np.random.default_rng(seed).permutation(len(split))[:JUDGED_ROWS])
-    return Split(
-        **{part.name: np.asarray(getattr(split, part.name))[rows] for part in fields(Split)}
-    )
+    return split.some(np.sort(np.random.default_rng(seed).permutation(len(split))[:count]))
 
 
 def _least(values: list[tuple[float, float]]) -> int:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recmtl.errors import DataError
-from recmtl.model import Model
+from recmtl.model import Network
 from recmtl.train.fitted import Check, Fitted
 from recmtl.train.optimizer import Optimizer
 
@@ -26,7 +26,7 @@ class Checkpoint:
     safetensors with the run's history as JSON in its metadata.
     """
 
-    def __init__(self, model: Model, optimizer: Optimizer, *, path: Path | None) -> None:
+    def __init__(self, model: Network, optimizer: Optimizer, *, path: Path | None) -> None:
         self.path, self.model, self.optimizer = path, model, optimizer
         self.best: dict[str, Tensor] = {}
 
@@ -48,6 +48,8 @@ class Checkpoint:
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
         tensors |= {f"best/{name}": t for name, t in self.best.items()}
         tensors["generator"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["cuda_generator"] = torch.cuda.get_rng_state()
         described = _pack(self.optimizer.state_dict(), "optimizer", tensors)
         history = {**asdict(fitted), "epoch": epoch, "optimizer": described}
         partial = self.path.with_suffix(".partial")
@@ -76,6 +78,8 @@ class Checkpoint:
             self.best = _under(tensors, "best/")
             self.optimizer.load_state_dict(_unpack(history["optimizer"], tensors))
             torch.set_rng_state(tensors["generator"])
+            if "cuda_generator" in tensors and torch.cuda.is_available():
+                torch.cuda.set_rng_state(tensors["cuda_generator"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             fault = f"{self.path}: not a checkpoint of this network: {reason}; delete it"

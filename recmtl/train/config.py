@@ -47,10 +47,16 @@ class Training:
     Attributes:
         batch_size: rows of a step.
         epochs: the most passes over the train rows.
-        learning_rate: of the dense weights (AdamW, fused).
+        learning_rate: of the dense weights.
+        head_learning_rate: of the heads, if another.
+        optimizer: of the dense weights, fused; `adam` and `sgd` add weight decay to the gradient.
+        betas: decay of the moments; the first is the momentum of `sgd`.
         table_learning_rate: of the embedding rows of a batch (lazy Adam).
-        weight_decay: decoupled, of the dense weights.
+        weight_decay: of the dense weights; decoupled with `adamw`.
         decay: whether learning rates fall linearly to zero over all epochs.
+        step_every: steps after which learning rates are multiplied by `step_factor`, again and
+            again, in place of `decay`; 0 does not.
+        step_factor: see there.
         checks: validation passes an epoch.
         balance: exponent b of the loss scale `weight / constant_loss ** b`: 0 adds plain losses, 1
             measures every task against its best constant prediction.
@@ -63,9 +69,14 @@ class Training:
     batch_size: int = 1024
     epochs: int = 3
     learning_rate: float = 3e-3
+    head_learning_rate: float | None = None
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
     table_learning_rate: float = 3e-3
     weight_decay: float = 1e-5
     decay: bool = True
+    step_every: int = 0
+    step_factor: float = 0.5
     checks: int = 2
     balance: float = 0.5
     patience: int = 4
@@ -76,7 +87,9 @@ class Training:
         """Refuse numbers with which nothing is trained."""
         counts = {"batch_size": self.batch_size, "epochs": self.epochs}
         _at_least(1, **counts, checks=self.checks, patience=self.patience)
-        _at_least(0, health_rows=self.health_rows)
+        _at_least(0, health_rows=self.health_rows, step_every=self.step_every)
+        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError("betas must be two numbers from 0 to below 1")
         _above_zero(learning_rate=self.learning_rate, table_learning_rate=self.table_learning_rate)
 
 
@@ -158,6 +171,9 @@ class Search:
             the first common column, are trained at their final size; together they stay where that
             surely gains on the mean and surely hurts no task. 0 trusts the search; 0.67 was needed
             to tell who is hurt, and about doubles what a search costs.
+        branches: what a branched tree may cost: 0 is one branch, 1 all tasks apart.
+        judged_rows: validation rows on which routes are compared and refined; more cost more than
+            they tell.
     """
 
     epochs: int = 2
@@ -177,14 +193,19 @@ class Search:
     refine: int = 2
     candidates: int = 12
     race: float = 0.0
+    judged_rows: int = 10_000
+    branches: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse numbers with which nothing is searched."""
         _at_least(1, epochs=self.epochs, candidates=self.candidates, samples=self.samples)
+        _at_least(1, judged_rows=self.judged_rows)
         _at_least(0, refine=self.refine)
         _above_zero(learning_rate=self.learning_rate)
         if not 0.0 <= self.race <= 1.0:
             raise ValueError(f"race must lie between 0 and 1, not {self.race}")
+        if not 0.0 <= self.branches <= 1.0:
+            raise ValueError(f"branches must lie between 0 and 1, not {self.branches}")
         if not 0.0 <= self.baseline_decay < 1.0:
             raise ValueError("baseline_decay must lie between 0 and 1")
         if not (0.0 < self.policy_rows < 1.0 and 0.0 <= self.warm_up < 1.0):
@@ -284,6 +305,13 @@ class Config:
     threads: int = 1
     workers: int = 0
     rank_by: str = ""
+
+    def models(self) -> tuple[tuple[str, int], ...]:
+        """Every model of a study and its number of seeds."""
+        evidence = self.evidence
+        judged = [(name, evidence.seeds) for name in ("searched", "single_task")]
+        controls = [(name, evidence.control_seeds) for name in evidence.controls]
+        return (*judged, *controls, *((name, 1) for name in (*evidence.baselines, "constant")))
 
     def __post_init__(self) -> None:
         """Refuse numbers with which nothing runs."""

@@ -1,25 +1,21 @@
 """Train one network: epochs of sparse steps, early stop, the true best weights restored."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from recmtl.data.feed import Batch, batches
-from recmtl.data.log import Split
-from recmtl.evaluate.score import evaluate
-from recmtl.grid import Decision
-from recmtl.model import Model
-from recmtl.schema import Task
+from recmtl.data.feed import Batch, Rows, batches
+from recmtl.model import Network
 from recmtl.train.checkpoint import Checkpoint
 from recmtl.train.config import Training
-from recmtl.train.fitted import Check, Fitted, Metrics
-from recmtl.train.material import Material
+from recmtl.train.fitted import Check, Fitted
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.probe import probe
+from recmtl.train.problem import Problem
+from recmtl.train.score import predict, validation_score
 
 __all__ = ["Check", "Fitted", "Watch", "predict", "train", "validation_score"]
 
@@ -32,8 +28,8 @@ def silent(what: str, done: int, total: int, check: Check | None) -> None:
 
 
 def train(
-    model: Model,
-    material: Material,
+    model: Network,
+    material: Problem,
     settings: Training,
     *,
     seed: int,
@@ -71,7 +67,7 @@ def train(
 
 
 def _epoch(
-    model: Model, material: Material, optimizer: Optimizer, feed: Iterator[Batch], fitted: Fitted
+    model: Network, material: Problem, optimizer: Optimizer, feed: Iterator[Batch], fitted: Fitted
 ) -> Iterator[Check | None]:
     """One pass of steps; after each the check that was made, or None."""
     settings, rows = optimizer.settings, len(material.train)
@@ -92,39 +88,12 @@ def _epoch(
         yield fitted.checks[-1]
 
 
-def predict(
-    model: Model,
-    split: Split,
-    *,
-    batch_size: int = 4096,
-    decisions: Sequence[Decision] | None = None,
-) -> dict[str, np.ndarray]:
-    """Scored columns of a whole split, `[R]` each, in file order."""
-    scores = [
-        model.predict(batch.ids, batch.numeric, decisions).numpy()
-        for batch in batches(split, batch_size=batch_size, seed=None)
-    ]
-    table = np.concatenate(scores) if scores else np.empty((0, len(model.columns)), np.float32)
-    return {name: table[:, position] for position, name in enumerate(model.columns)}
-
-
-def validation_score(metrics: Metrics, tasks: Sequence[Task]) -> float:
-    """Mean over tasks of AUC (binary, multiclass) or R2 (regression): what "best" means.
-
-    Tasks whose metric is not defined on the rows at hand are left out; NaN if there is no other.
-    """
-    kinds = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
-    values = [metrics[task.name][kinds[task.kind]] for task in tasks]
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
-
-
-def _feed(split: Split, settings: Training, seed: int, epoch: int) -> Iterator[Batch]:
+def _feed(split: Rows, settings: Training, seed: int, epoch: int) -> Iterator[Batch]:
     return batches(split, batch_size=settings.batch_size, seed=seed * 1009 + epoch)
 
 
-def _step(model: Model, optimizer: Optimizer, batch: Batch) -> torch.Tensor:
-    losses = model.heads.losses(model(batch.ids, batch.numeric), batch.labels, batch.weight)
+def _step(model: Network, optimizer: Optimizer, batch: Batch) -> torch.Tensor:
+    losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
     loss = (losses * model.heads.loss_scale(optimizer.settings.balance)).sum()
     off_rate = model.grid.rate_penalty()
     if off_rate is not None:
@@ -133,11 +102,10 @@ def _step(model: Model, optimizer: Optimizer, batch: Batch) -> torch.Tensor:
     return loss.detach()
 
 
-def _check(model: Model, material: Material, epoch: float, losses: list[torch.Tensor]) -> Check:
-    rows = material.validation
-    metrics = evaluate(predict(model, rows), np.asarray(rows.labels), material.tasks)
+def _check(model: Network, material: Problem, epoch: float, losses: list[torch.Tensor]) -> Check:
+    metrics = material.evaluate(model, material.validation)
     loss = float(torch.stack(losses).mean())
-    return Check(epoch, validation_score(metrics, material.tasks), loss, metrics)
+    return Check(epoch, material.score(metrics), loss, metrics)
 
 
 def _check_steps(steps: int, checks: int) -> set[int]:

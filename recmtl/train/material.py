@@ -1,6 +1,6 @@
 """What a network is trained on: encoded splits and the tasks of their label columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,9 +8,17 @@ import numpy as np
 from recmtl.data.encoding import Encoding
 from recmtl.data.labels import LabelStatistics
 from recmtl.data.log import EncodedLog, Split
-from recmtl.evaluate.population import own_rows, task_position
+from recmtl.evaluate.population import joint_column, own_column, own_rows, task_position
+from recmtl.evaluate.score import PRIMARY, evaluate
+from recmtl.grid import Decision, Layout, recmtl_grid
+from recmtl.grid.catalog import CATALOG
 from recmtl.heads import HeadSpec, head_specs
+from recmtl.model import Model, Sizes
 from recmtl.schema import Task
+from recmtl.train.config import Grid
+from recmtl.train.fitted import Metrics
+from recmtl.train.problem import Area, Predictions
+from recmtl.train.score import predict, validation_score
 
 __all__ = ["Material"]
 
@@ -36,6 +44,73 @@ class Material:
         train, validation, test = map(log.split, ("train", "validation", "test"))
         heads = head_specs(tasks, log.label_statistics)
         return cls(train, validation, test, log.encoding, tasks, heads)
+
+    def network(self, layout: Layout, sizes: Sizes) -> Model:
+        """A fresh network of a layout."""
+        return Model(self.encoding, self.heads, layout=layout, sizes=sizes)
+
+    def lane(self, sizes: Sizes) -> Area:
+        """A lane is the embeddings of all fields."""
+        return {"input_width": self.encoding.num_fields * sizes.embedding, "pixels": (1, 1)}
+
+    def layout(self, name: str, grid: Grid) -> Layout:
+        """A way to share of the catalog."""
+        count = len(self.tasks)
+        cells = grid.cells or count + 2
+        if name != "recmtl_grid":
+            return CATALOG[name].layout(count, cells=cells, widths=grid.widths, depth=grid.depth)
+        return recmtl_grid(
+            count,
+            cells=cells,
+            widths=grid.widths,
+            depth=grid.depth,
+            embeddings=grid.embeddings,
+            experts=grid.experts,
+        )
+
+    def levels(self, grid: Grid) -> tuple[tuple[int, ...], ...]:
+        """One product a depth: those of a column of the search space."""
+        return tuple((width,) for width in (*grid.widths, *grid.widths[-1:] * (grid.depth - 1)))
+
+    def evaluate(
+        self, model: Model, rows: Split, decisions: Sequence[Decision] | None = None
+    ) -> Metrics:
+        """Every metric of every task, each on its own population."""
+        scores = predict(model, rows, decisions=decisions)
+        return evaluate(scores, np.asarray(rows.labels), self.tasks)
+
+    def scored(self, model: Model) -> tuple[Predictions, Metrics]:
+        """Scored columns of the test rows; their metrics are made where they are wanted."""
+        return predict(model, self.test), {}
+
+    def together(self, parts: Mapping[str, Predictions]) -> Predictions:
+        """Scores of tasks trained alone, under the columns that a funnel has."""
+        columns: Predictions = {}
+        happened: Predictions = {}
+        for task in self.tasks:
+            own = parts[task.name]
+            if task.kind != "binary":
+                columns |= own
+                continue
+            probability = own[f"p_{task.name}"]
+            columns[own_column(task)] = probability
+            happened[task.name] = probability
+            if task.parent is not None:
+                happened[task.name] = probability * happened[task.parent]
+                columns[joint_column(task)] = happened[task.name]
+        return columns
+
+    def judged(self, predictions: Predictions) -> Metrics:
+        """Metrics of scored columns of the test rows."""
+        return evaluate(predictions, np.asarray(self.test.labels), self.tasks)
+
+    def score(self, metrics: Metrics) -> float:
+        """Mean over the tasks of AUC or R2."""
+        return validation_score(metrics, self.tasks)
+
+    def primary(self, metrics: Metrics) -> dict[str, float]:
+        """Of each task the one metric on which it is judged."""
+        return {task.name: metrics[task.name][PRIMARY[task.kind].name] for task in self.tasks}
 
     def only(self, task: Task) -> "Material":
         """One task alone, on its own population: train and validation rows where it is defined.

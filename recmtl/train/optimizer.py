@@ -1,53 +1,79 @@
-"""Two optimisers behind one step: lazy Adam on touched table rows, fused AdamW on the rest."""
+"""The optimisers behind one step: lazy Adam on touched table rows, a dense one on the rest."""
 
 from typing import Any
 
 import torch
 
-from recmtl.model import Model
+from recmtl.model import Network
 from recmtl.train.config import Training
 
 __all__ = ["Optimizer"]
 
 
 class Optimizer:
-    """Updates a model from its gradients; learning rates fall linearly if the settings say so.
+    """Updates a model from its gradients; learning rates fall as the settings say.
 
-    The embedding table's gradient is sparse and only the rows of the batch move. This is lazy
+    An embedding table's gradient is sparse and only the rows of the batch move. This is lazy
     Adam: moments of untouched rows do not decay, so it is another optimiser than dense Adam.
     """
 
-    def __init__(self, model: Model, settings: Training, *, total_steps: int) -> None:
-        table = model.encoder.table.weight
-        dense = [p for p in model.parameters() if p is not table]
-        self.sparse = torch.optim.SparseAdam([table], lr=settings.table_learning_rate)
-        self.dense = torch.optim.AdamW(
-            dense, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
+    def __init__(self, model: Network, settings: Training, *, total_steps: int) -> None:
+        tables = model.sparse_parameters()
+        self.sparse: torch.optim.Optimizer | None = None
+        if tables:
+            self.sparse = torch.optim.SparseAdam(tables, lr=settings.table_learning_rate)
+        apart = {id(table) for table in tables}
+        if settings.head_learning_rate is not None:
+            apart |= {id(p) for p in model.heads.parameters()}
+        groups = [{"params": [p for p in model.parameters() if id(p) not in apart]}]
+        if settings.head_learning_rate is not None:
+            groups.append({"params": list(model.heads.parameters())})
+        self.dense = _dense(groups, settings)
+        rates = (settings.learning_rate, settings.head_learning_rate)
+        self.rates = [rate for rate in rates if rate is not None]
         self.settings, self.total_steps, self.steps = settings, max(1, total_steps), 0
 
     def step(self, loss: torch.Tensor) -> None:
         """Take the gradient of a scalar loss and one step."""
-        share = 1.0 - self.steps / self.total_steps if self.settings.decay else 1.0
-        self.sparse.param_groups[0]["lr"] = self.settings.table_learning_rate * share
-        self.dense.param_groups[0]["lr"] = self.settings.learning_rate * share
-        self.sparse.zero_grad(set_to_none=True)
+        share = self._share()
+        for group, rate in zip(self.dense.param_groups, self.rates, strict=True):
+            group["lr"] = rate * share
+        if self.sparse is not None:
+            self.sparse.param_groups[0]["lr"] = self.settings.table_learning_rate * share
+            self.sparse.zero_grad(set_to_none=True)
         self.dense.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        self.sparse.step()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        if self.sparse is not None:
+            self.sparse.step()
         self.dense.step()
         self.steps += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and position, for a checkpoint."""
         return {
-            "sparse": self.sparse.state_dict(),
+            "sparse": None if self.sparse is None else self.sparse.state_dict(),
             "dense": self.dense.state_dict(),
             "steps": self.steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict` data."""
-        self.sparse.load_state_dict(state["sparse"])
+        if self.sparse is not None:
+            self.sparse.load_state_dict(state["sparse"])
         self.dense.load_state_dict(state["dense"])
         self.steps = state["steps"]
+
+    def _share(self) -> float:
+        """Of the first learning rates that is left at this step."""
+        if self.settings.step_every:
+            return float(self.settings.step_factor ** (self.steps // self.settings.step_every))
+        return 1.0 - self.steps / self.total_steps if self.settings.decay else 1.0
+
+
+def _dense(groups: list[dict[str, Any]], settings: Training) -> torch.optim.Optimizer:
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "sgd":
+        momentum = settings.betas[0]
+        return torch.optim.SGD(groups, lr=rate, weight_decay=decay, momentum=momentum, fused=True)
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=rate, weight_decay=decay, betas=settings.betas, fused=True)

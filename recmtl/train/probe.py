@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from recmtl.data.feed import batches
-from recmtl.data.log import Split
+from recmtl.data.feed import Rows, batches
 from recmtl.grid.health import Health, measure_health
 from recmtl.grid.layout import Layout
 from recmtl.grid.symptoms import COLLAPSED, DEAD, IDENTICAL, STARVED, expert_warnings
 from recmtl.grid.use import expert_names
-from recmtl.model import Model
+from recmtl.model import Network
 from recmtl.train.fitted import Fitted
 
 __all__ = ["health_curves", "health_record", "probe"]
@@ -22,7 +21,7 @@ LIMITS = {"collapsed": COLLAPSED, "dead": DEAD, "identical": IDENTICAL, "starved
 
 
 @torch.no_grad()
-def probe(model: Model, split: Split, *, rows: int, before: Health | None) -> Health | None:
+def probe(model: Network, split: Rows, *, rows: int, before: Health | None) -> Health | None:
     """The health of a model's experts on `rows` rows spread over a split; None without rows.
 
     The model's mode and the state of the random numbers stay as they were.
@@ -34,7 +33,7 @@ def probe(model: Model, split: Split, *, rows: int, before: Health | None) -> He
     batch = next(batches(split, batch_size=count, seed=None, rows=spread))
     training = model.training
     model.eval()
-    lanes = model.encoder(batch.ids, batch.numeric)
+    lanes = model.encoder(*batch.inputs)
     health = measure_health(model.grid, lanes, before)
     model.train(training)
     return health

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recmtl.data.feed import batches
-from recmtl.data.log import Split
+from recmtl.data.feed import Rows, batches
 from recmtl.grid import Layout, Routes, prune
-from recmtl.model import Model
+from recmtl.model import Network
 from recmtl.train.config import Config
 from recmtl.train.loop import Watch, silent, train
-from recmtl.train.material import Material
+from recmtl.train.problem import Problem
 from recmtl.train.refine import FOLDS, surely
 from recmtl.train.supernet import Supernet
 
@@ -43,7 +42,7 @@ def trained_losses(
     layout: Layout,
     supernet: Supernet,
     *,
-    material: Material,
+    material: Problem,
     config: Config,
     seed: int,
     watch: Watch = silent,
@@ -53,14 +52,14 @@ def trained_losses(
     Args:
         entrant: the route.
         layout: its network, as large as it will be.
-        supernet: where its embeddings start; all else starts anew.
+        supernet: where its embeddings, or its stem, start; all else starts anew.
         material: what it is trained on.
         config: how, for `config.search.race` of its epochs.
         seed: of weights and batches.
         watch: told of progress.
     """
     torch.manual_seed(seed)
-    model = Model(material.encoding, material.heads, layout=layout, sizes=config.sizes)
+    model = material.network(layout, config.sizes)
     inputs = prune(supernet.layout, entrant).inputs
     model.encoder.load_state_dict(supernet.model.encoder.only(inputs).state_dict())
     epochs = max(1, round(config.search.race * config.training.epochs))
@@ -68,7 +67,7 @@ def trained_losses(
     train(model, material, settings, seed=seed, name=f"race-{seed}", watch=watch)
     rows = range(len(material.validation))
     parts = [_losses(model.eval(), material.validation, rows[n::FOLDS]) for n in range(FOLDS)]
-    return torch.stack(parts) * model.heads.loss_scale(1.0)
+    return torch.stack(parts) * model.heads.loss_scale(1.0).cpu()
 
 
 def beats(challenger: Tensor, champion: Tensor, *, saved: float) -> bool:
@@ -84,9 +83,9 @@ def beats(challenger: Tensor, champion: Tensor, *, saved: float) -> bool:
 
 
 @torch.no_grad()
-def _losses(model: Model, split: Split, rows: range) -> Tensor:
+def _losses(model: Network, split: Rows, rows: range) -> Tensor:
     total = torch.zeros(())
     for batch in batches(split, batch_size=8192, seed=None, rows=np.array(rows)):
-        losses = model.heads.losses(model(batch.ids, batch.numeric), batch.labels, batch.weight)
-        total = total + losses * (len(batch) / len(rows))
+        losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
+        total = total + losses.cpu() * (len(batch) / len(rows))
     return total

@@ -53,7 +53,7 @@ def refine(
         rounds: the most passes over all searched lanes.
     """
     supernet.model.eval()
-    encoded = supernet.model.encoder(rows.ids, rows.numeric)
+    encoded = supernet.model.encoder(*rows.inputs)
     decisions = start.decisions(supernet.layout)
     for _ in range(rounds):
         before = Routes.of(supernet.layout, decisions)
@@ -83,8 +83,7 @@ class _Bench:
 
     def losses(self, decisions: Sequence[Decision], which: slice) -> Tensor:
         """Losses `[T]` on some of the rows."""
-        rows = Batch(*(column[which] for column in vars(self.rows).values()))
-        lanes, encoded = self.lanes[which], self.encoded[which]
+        rows, lanes, encoded = self.rows[which], self.lanes[which], self.encoded[which]
         above = decisions[self.depth :]
         if self.outputs is None:
             return self.supernet.losses_above(lanes, encoded, above, rows)

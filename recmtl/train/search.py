@@ -15,16 +15,15 @@ import torch
 from torch import Tensor
 
 from recmtl.data.feed import Batch, batches
-from recmtl.evaluate.score import PRIMARY, evaluate
 from recmtl.grid import Layout, Routes, prune
 from recmtl.train.baseline import Baseline
 from recmtl.train.candidates import Judge, choose_route, drawn_route
 from recmtl.train.config import Config
 from recmtl.train.found import Found
-from recmtl.train.loop import Watch, predict, silent
-from recmtl.train.material import Material
+from recmtl.train.loop import Watch, silent
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.price import Price
+from recmtl.train.problem import Problem
 from recmtl.train.race import beats, together, trained_losses
 from recmtl.train.schedule import Schedule
 from recmtl.train.space import make_policy
@@ -37,7 +36,7 @@ __all__ = ["Found", "search"]
 
 def search(
     layout: Layout,
-    material: Material,
+    material: Problem,
     config: Config,
     *,
     seed: int,
@@ -66,7 +65,7 @@ def search(
 class _Run:
     """One search under way: the supernet, the policies and where they stand."""
 
-    def __init__(self, layout: Layout, material: Material, *, config: Config, seed: int) -> None:
+    def __init__(self, layout: Layout, material: Problem, *, config: Config, seed: int) -> None:
         self.layout, self.material, self.config, self.seed = layout, material, config, seed
         settings, training = config.search, config.training
         self.target = None
@@ -121,16 +120,15 @@ class _Run:
             decisions = self.policy(None)
             cost = float(self.supernet.multiply_adds(decisions))
             entropy = float(self.policy.entropy())
-        validation, tasks = self.material.validation, self.material.tasks
-        scores = predict(self.supernet.model, validation, decisions=decisions)
-        metrics = evaluate(scores, np.asarray(validation.labels), tasks)
+        validation = self.material.validation
+        metrics = self.material.evaluate(self.supernet.model, validation, decisions)
         return {
             "epoch": (step + 1) / self.plan.steps_an_epoch,
             "temperature": self.plan.temperature(step),
             "price": self.price.value,
             "entropy": entropy,
             "multiply_adds": cost,
-            "validation": {t.name: metrics[t.name][PRIMARY[t.kind].name] for t in tasks},
+            "validation": self.material.primary(metrics),
         }
 
     def found(self, history: list[dict[str, object]], began: float, watch: Watch) -> Found:
@@ -181,7 +179,7 @@ class _Run:
     def _draw(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Value of a draw (1 is the loss of constants, price of cost added), log-probability."""
         decisions = self.policy(self.plan.temperature(step))
-        loss = self.supernet.normalised(self.supernet.losses(batch, decisions))
+        loss = self.supernet.normalised(self.supernet.losses(batch, decisions)).cpu()
         value = loss + self.price.value * self.supernet.share(decisions)
         return value, self.policy.log_probability()
 

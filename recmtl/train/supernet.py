@@ -1,19 +1,21 @@
 """The full grid's network under the decisions of a policy: its losses on rows, and their value."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from recmtl.data.feed import Batch, batches
-from recmtl.data.log import Split
+from recmtl.data.feed import Batch, Rows, batches
 from recmtl.grid import Decision, Layout, expected_multiply_adds, full_multiply_adds
 from recmtl.grid.experts import seen
-from recmtl.model import Model
 from recmtl.train.config import Config
-from recmtl.train.material import Material
+from recmtl.train.problem import Problem
 
 __all__ = ["Supernet"]
+
+COMPARED_AT_ONCE = 8192
+"""Rows; splits of images take fewer."""
 
 
 class Supernet:
@@ -25,43 +27,44 @@ class Supernet:
         config: sizes and task balance.
     """
 
-    def __init__(self, layout: Layout, *, material: Material, config: Config) -> None:
+    def __init__(self, layout: Layout, *, material: Problem, config: Config) -> None:
         self.layout = layout
-        self.model = Model(material.encoding, material.heads, layout=layout, sizes=config.sizes)
+        self.model = material.network(layout, config.sizes)
         self._scale = self.model.heads.loss_scale(1.0)
-        self._full = full_multiply_adds(layout, input_width=self.model.grid.input_width)
+        grid = self.model.grid
+        self._area: dict[str, Any] = {"input_width": grid.input_width, "pixels": grid.pixels}
+        self._full = full_multiply_adds(layout, **self._area)
 
     def losses(self, batch: Batch, decisions: Sequence[Decision]) -> Tensor:
         """Mean loss `[T]` of each task over the rows of a batch."""
-        logits = self.model(batch.ids, batch.numeric, decisions)
+        logits = self.model(*batch.inputs, decisions=decisions)
         return self.model.heads.losses(logits, batch.labels, batch.weight)
 
     def normalised(self, losses: Tensor) -> Tensor:
         """Mean over the tasks of losses `[..., T]`: 1 is that of the best constant prediction."""
-        return (losses * self._scale).mean(-1)
+        return (losses * self._scale.to(losses.device)).mean(-1)
 
     def multiply_adds(self, decisions: Sequence[Decision]) -> Tensor:
         """Expected multiply-adds of the grid, a scalar that carries gradients."""
-        width = self.model.grid.input_width
-        return expected_multiply_adds(self.layout, decisions, input_width=width)
+        return expected_multiply_adds(self.layout, decisions, **self._area)
 
     def share(self, decisions: Sequence[Decision]) -> Tensor:
         """The same as a share of the full grid's."""
         return self.multiply_adds(decisions) / self._full
 
     @torch.no_grad()
-    def compare(self, split: Split, candidates: Sequence[Sequence[Decision]]) -> Tensor:
+    def compare(self, split: Rows, candidates: Sequence[Sequence[Decision]]) -> Tensor:
         """Mean losses `[candidates, T]` on a whole split, in evaluation mode.
 
         Encoder and lowest layers are computed once as far as all candidates decide alike there.
         """
         self.model.eval()
         common, total = _common_layers(candidates), torch.zeros(())
-        for batch in batches(split, batch_size=8192, seed=None):
-            encoded = self.model.encoder(batch.ids, batch.numeric)
+        for batch in batches(split, batch_size=COMPARED_AT_ONCE, seed=None):
+            encoded = self.model.encoder(*batch.inputs)
             lanes = self.climb(encoded, encoded, candidates[0][:common])
             losses = [self.losses_above(lanes, encoded, d[common:], batch) for d in candidates]
-            total = total + torch.stack(losses) * (len(batch) / len(split))
+            total = total + torch.stack(losses).cpu() * (len(batch) / len(split))
         return total
 
     def climb(

@@ -7,9 +7,8 @@ from typing import Any
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, layout_cost, matched, prune, scaled
 from recmtl.grid.routes import LayerRoutes
-from recmtl.model import network_cost
 from recmtl.train.config import Budget, Config
-from recmtl.train.material import Material
+from recmtl.train.problem import Problem, network_cost
 
 __all__ = ["Target"]
 
@@ -35,9 +34,7 @@ class Target:
         ConfigError: the cheapest route at half its widths costs more.
     """
 
-    def __init__(
-        self, budget: Budget, space: Layout, *, material: Material, config: Config
-    ) -> None:
+    def __init__(self, budget: Budget, space: Layout, *, material: Problem, config: Config) -> None:
         self.space, self.material, self.config = space, material, config
         self._around: dict[int, float] = {}
         self.unit = "multiply_adds" if budget.multiply_adds is not None else "parameters"
@@ -58,7 +55,7 @@ class Target:
     def cost(self, layout: Layout) -> float:
         """What the network of a layout costs: encoder, grid and heads."""
         material, sizes = self.material, self.config.sizes
-        cost = network_cost(material.encoding, material.heads, layout=layout, sizes=sizes)
+        cost = network_cost(material, layout, sizes)
         return float(getattr(cost, self.unit))
 
     def excess(self, routes: Routes) -> float:
@@ -84,8 +81,8 @@ class Target:
         return layout, {**facts, "cost": self.cost(layout), "met": "remedy" not in facts}
 
     def _grid(self, layout: Layout) -> float:
-        width = self.material.encoding.num_fields * self.config.sizes.embedding
-        return float(getattr(layout_cost(layout, input_width=width), self.unit))
+        cost = layout_cost(layout, **self.material.lane(self.config.sizes))
+        return float(getattr(cost, self.unit))
 
 
 def _pruned(space: Layout, routes: Routes) -> Layout:

@@ -27,9 +27,9 @@ from tests.material import TASKS, make_material, make_model
 
 T = len(TASKS)
 CONFIG = Config(grid=Grid(cells=4, depth=2, widths=(8, 4)))
-NETWORKS = {name: fixed_layout(name, CONFIG, T) for name in FIXED}
-NETWORKS["single_task"] = single_task(T, widths=(8, 4))
 MATERIAL = make_material()
+NETWORKS = {name: fixed_layout(name, CONFIG, MATERIAL) for name in FIXED}
+NETWORKS["single_task"] = single_task(T, widths=(8, 4))
 
 
 def batch_of(rows: int) -> Batch:
@@ -114,7 +114,7 @@ def test_a_weight_counts_a_row_as_often_as_it_says() -> None:
     model, batch = make_model(material=MATERIAL), batch_of(12)
     weight = torch.tensor([2.0] * 4 + [1.0] * 4 + [0.0] * 4)
     rows = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7])
-    copied = Batch(batch.ids[rows], batch.numeric[rows], batch.labels[rows], torch.ones(12))
+    copied = Batch((batch.ids[rows], batch.numeric[rows]), batch.labels[rows], torch.ones(12))
     one = loss_of(model, replace(batch, weight=weight))
     torch.testing.assert_close(one, loss_of(model, copied), rtol=1e-6, atol=0)
 

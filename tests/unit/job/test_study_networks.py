@@ -123,7 +123,9 @@ def test_a_space_is_searched_as_its_paper_does(name: str, estimator: str, run_od
 
 def test_the_table_of_settings_names_spaces_and_nothing_else() -> None:
     assert set(SETTINGS) <= set(SEARCHED)
-    assert search_space("searched", CONFIG, 4) == search_space("recmtl_grid", CONFIG, 4)
+    material = make_material(50)
+    space = search_space("recmtl_grid", CONFIG, material)
+    assert search_space("searched", CONFIG, material) == space
 
 
 def test_a_search_keeps_its_own_budget_where_the_study_has_none() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from recmtl.errors import DataError
 from recmtl.grid import shared_bottom
 from recmtl.model import Model
-from recmtl.train import loop
+from recmtl.train import material
 from recmtl.train.config import Training
 from recmtl.train.loop import Check, Fitted, predict, train, validation_score
 from tests.material import TASKS, make_material, make_model, rows_of
@@ -41,7 +41,7 @@ def timeless(fitted: Fitted) -> dict[str, object]:
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Scores that the next checks will have, in order."""
     scores: list[float] = []
-    monkeypatch.setattr(loop, "validation_score", lambda *_: scores.pop(0))
+    monkeypatch.setattr(material, "validation_score", lambda *_: scores.pop(0))
     yield scores
 
 

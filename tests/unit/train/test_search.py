@@ -86,11 +86,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[bytes]]]:
     looked: list[set[bytes]] = []
     forward, step = Model.forward, Optimizer.step
 
-    def spied_forward(self: Model, ids: Tensor, numeric: Tensor, *rest: object) -> list[Tensor]:
+    def spied_forward(self: Model, ids: Tensor, numeric: Tensor, **rest: object) -> list[Tensor]:
         if torch.is_grad_enabled():
             rows = zip(ids.numpy(), numeric.numpy(), strict=True)
             looked.append({i.tobytes() + n.tobytes() for i, n in rows})
-        return forward(self, ids, numeric, *rest)
+        return forward(self, ids, numeric, **rest)
 
     def take(what: str) -> None:
         for rows in looked:

@@ -1,31 +1,31 @@
-"""Encoder, grid and heads in one module: the only meeting place."""
+"""The network of tables: encoded columns to scored columns."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from recmtl.data.encoding import Encoding
 from recmtl.encoders import TabularEncoder
 from recmtl.errors import BundleError
 from recmtl.grid import (
-    Cost,
     Decision,
     Layout,
     Routes,
     SharingGrid,
-    layout_cost,
     prune,
     prune_grid,
 )
 from recmtl.heads import Chain, Heads, HeadSpec
+from recmtl.model.network import Network
 
-__all__ = ["Model", "Sizes", "load_model", "network_cost", "prune_model", "save_model"]
+__all__ = ["Model", "Sizes", "load_model", "prune_model", "save_model"]
 
 UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError)
 
@@ -49,8 +49,8 @@ class Sizes:
     chain: Chain = field(default_factory=Chain)
 
 
-class Model(nn.Module):
-    """Encoded columns to scored columns through a sharing layout.
+class Model(Network):
+    """Ids `[B, I]` and numbers `[B, N]` to each task's logits `[B, size]`, and to scored columns.
 
     Args:
         encoding: the encoded columns.
@@ -59,29 +59,23 @@ class Model(nn.Module):
         sizes: widths and dropouts.
     """
 
+    encoder: TabularEncoder
+    heads: Heads
+
     def __init__(
         self, encoding: Encoding, heads: Sequence[HeadSpec], *, layout: Layout, sizes: Sizes
     ) -> None:
-        super().__init__()
-        self.sizes = sizes
-        self.encoder = TabularEncoder(
+        encoder = TabularEncoder(
             encoding,
             size=sizes.embedding,
             lanes=layout.input_lanes,
             dropout=sizes.field_dropout,
         )
-        self.grid = SharingGrid(layout, input_width=self.encoder.width, dropout=sizes.dropout)
-        self.heads = Heads(
-            heads, width=self.grid.output_width, tower=sizes.tower, chain=sizes.chain
-        )
-        self.columns = self.heads.columns
-
-    def forward(
-        self, ids: Tensor, numeric: Tensor, decisions: Sequence[Decision] | None = None
-    ) -> list[Tensor]:
-        """Ids `[B, I]` and numbers `[B, N]` to each task's logits `[B, size]`."""
-        logits: list[Tensor] = self.heads(self.grid(self.encoder(ids, numeric), decisions))
-        return logits
+        grid = SharingGrid(layout, input_width=encoder.width, dropout=sizes.dropout)
+        tower, chain = sizes.tower, sizes.chain
+        own_heads = Heads(heads, width=grid.output_width, tower=tower, chain=chain)
+        super().__init__(encoder, grid=grid, heads=own_heads)
+        self.sizes, self.columns = sizes, own_heads.columns
 
     @torch.inference_mode()
     def predict(
@@ -89,24 +83,24 @@ class Model(nn.Module):
     ) -> Tensor:
         """Scored columns `[B, len(columns)]`, in evaluation mode."""
         if not self.training:
-            return self.heads.scores(self(ids, numeric, decisions))
+            return self.heads.scores(self(ids, numeric, decisions=decisions))
         self.eval()
-        scores = self.heads.scores(self(ids, numeric, decisions))
+        scores = self.heads.scores(self(ids, numeric, decisions=decisions))
         self.train()
         return scores
 
-    def cost(self) -> Cost:
-        """Parameters (embedding tables included) and multiply-adds an example."""
-        grid = layout_cost(self.grid.layout, input_width=self.grid.input_width)
-        return self.encoder.cost() + grid + self.heads.cost()
+    def sparse_parameters(self) -> list[Tensor]:
+        """The embedding table."""
+        return [self.encoder.table.weight]
 
-
-def network_cost(
-    encoding: Encoding, heads: Sequence[HeadSpec], *, layout: Layout, sizes: Sizes
-) -> Cost:
-    """What `Model.cost` would be, with no network built."""
-    with torch.device("meta"):  # shapes alone: no memory, no random numbers
-        return Model(encoding, heads, layout=layout, sizes=sizes).cost()
+    def described(self) -> dict[str, Any]:
+        """Encoding, heads, layout and sizes."""
+        return {
+            "encoding": json.loads(self.encoder.encoding.to_json()),
+            "heads": [asdict(spec) for spec in self.heads.specs],
+            "layout": self.grid.layout.to_json(),
+            "sizes": asdict(self.sizes),
+        }
 
 
 def prune_model(model: Model, routes: Routes) -> Model:
@@ -119,15 +113,9 @@ def prune_model(model: Model, routes: Routes) -> Model:
     return small.train(model.training)
 
 
-def save_model(model: Model, folder: Path) -> None:
+def save_model(model: Network, folder: Path) -> None:
     """Write `network.json` and `weights.safetensors` into an existing folder."""
-    network = {
-        "encoding": json.loads(model.encoder.encoding.to_json()),
-        "heads": [asdict(spec) for spec in model.heads.specs],
-        "layout": model.grid.layout.to_json(),
-        "sizes": asdict(model.sizes),
-    }
-    (folder / "network.json").write_text(json.dumps(network, indent=1))
+    (folder / "network.json").write_text(json.dumps(model.described(), indent=1))
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, str(folder / "weights.safetensors"))
 

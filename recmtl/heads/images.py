@@ -1,0 +1,164 @@
+"""Heads for images: classes, labels, and maps as large as the image, with their masked losses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recmtl.data.images.examples import IGNORED, MAPS, ImageTask
+from recmtl.grid.convolution import Pixels
+from recmtl.grid.cost import Cost
+from recmtl.heads.dense import Aspp, Pooled, Small
+
+__all__ = ["HeadStyle", "ImageHead", "ImageHeads", "image_loss"]
+
+
+@dataclass(frozen=True)
+class ImageHead:
+    """One task as a head sees it.
+
+    Attributes:
+        task: name, kind and classes.
+        weight: factor of the task's loss.
+        constant_loss: loss of the best constant prediction on train examples.
+    """
+
+    task: ImageTask
+    weight: float = 1.0
+    constant_loss: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+
+@dataclass(frozen=True)
+class HeadStyle:
+    """What all heads of a network look like.
+
+    Attributes:
+        maps: of tasks with a map: `small`, 3x3 convolution, ReLU and 1x1 convolution; `aspp`,
+            AdaShare's sum of four dilated branches.
+        hidden: channels inside (AdaShare 1024); of classes and labels 0 is one linear layer.
+        dropout: share of what is inside that is dropped in training (AdaShare 0.5).
+        resize: how maps and targets of other sizes meet. `nearest`: targets are brought to the
+            map's size for the loss, maps to the target's for metrics (AdaShare); `bilinear`: the
+            map is brought to the target's size for both.
+    """
+
+    maps: Literal["small", "aspp"] = "small"
+    hidden: int = 64
+    dropout: float = 0.0
+    resize: Literal["nearest", "bilinear"] = "bilinear"
+
+
+class ImageHeads(nn.Module):
+    """Task lanes `[B, T, C, H, W]` to one output a task: `[B, classes]`, or a map of classes.
+
+    Args:
+        specs: the tasks.
+        width: channels of a lane.
+        pixels: height and width of a lane.
+        style: what the heads look like.
+    """
+
+    def __init__(
+        self, specs: Sequence[ImageHead], *, width: int, pixels: Pixels, style: HeadStyle
+    ) -> None:
+        super().__init__()
+        self.specs, self.style, self.pixels = tuple(specs), style, pixels
+        kinds = {"small": Small, "aspp": Aspp}
+        parts: list[nn.Module] = []
+        for spec in self.specs:
+            kind = kinds[style.maps] if spec.task.kind in MAPS else Pooled
+            parts.append(kind(width, spec.task.classes, hidden=style.hidden, dropout=style.dropout))
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, lanes: Tensor) -> list[Tensor]:
+        """The output of each task; maps are as large as a lane."""
+        return [part(lane) for part, lane in zip(self.parts, lanes.unbind(1), strict=True)]
+
+    def losses(self, outputs: list[Tensor], labels: Sequence[Tensor], weight: Tensor) -> Tensor:
+        """Mean loss `[T]` of each task over all that is known; every image counts alike."""
+        losses = []
+        for spec, output, target in zip(self.specs, outputs, labels, strict=True):
+            if spec.task.kind in MAPS and self.style.resize == "nearest":
+                target = _nearest(target, output)
+            output = self._as_large(output, target) if spec.task.kind in MAPS else output
+            losses.append(image_loss(spec.task, output.float(), target))
+        return torch.stack(losses)
+
+    def predictions(self, outputs: list[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs, maps brought to the height and width of the targets."""
+        return [
+            self._as_large(output, target).float() if spec.task.kind in MAPS else output.float()
+            for spec, output, target in zip(self.specs, outputs, labels, strict=True)
+        ]
+
+    def loss_scale(self, balance: float) -> Tensor:
+        """Factor `[T]` of each task's loss: `weight / constant_loss ** balance`."""
+        factors = [spec.weight / spec.constant_loss**balance for spec in self.specs]
+        return torch.tensor(factors, device=next(self.parameters()).device)
+
+    def cost(self) -> Cost:
+        """Parameters, and multiply-adds of an image of the size of training."""
+        products = [cast(Small | Aspp | Pooled, part).products(self.pixels) for part in self.parts]
+        return Cost(sum(p.numel() for p in self.parameters()), sum(products))
+
+    def _as_large(self, output: Tensor, target: Tensor) -> Tensor:
+        size = target.shape[-2:]
+        if output.shape[-2:] == size:
+            return output
+        if self.style.resize == "nearest":
+            return functional.interpolate(output, size, mode="nearest")
+        return functional.interpolate(output.float(), size, mode="bilinear", align_corners=False)
+
+
+def image_loss(task: ImageTask, output: Tensor, target: Tensor) -> Tensor:
+    """Mean loss of one task, a scalar, over what is known; 0 where nothing is.
+
+    Cross entropy of classes (with the classes' weights where there are some) and of labels, L1 of
+    depth and other maps, `1 - cosine` of normals, the output taken to length 1. As AdaShare's, but
+    normals are unit vectors here and not image codes, and nothing is masked by accident.
+
+    Args:
+        task: kind and classes.
+        output: `[B, classes]`, or `[B, classes, H, W]`.
+        target: as `ImageTask` says; of the output's height and width.
+    """
+    if task.kind in ("classification", "segmentation"):
+        return _cross_entropy(output, target, task.class_weights)
+    known = ~torch.isnan(target)
+    truth = torch.where(known, target, 0.0)
+    if task.kind == "multilabel":
+        loss = functional.binary_cross_entropy_with_logits(output, truth, reduction="none")
+    elif task.kind == "normals":
+        known = known.all(1)
+        loss = 1.0 - (functional.normalize(output, dim=1) * truth).sum(1)
+    else:
+        loss = (output - truth).abs()
+    return torch.where(known, loss, 0.0).sum() / known.sum().clamp_min(1)
+
+
+def _cross_entropy(output: Tensor, target: Tensor, weights: Sequence[float]) -> Tensor:
+    each = output.new_tensor(weights) if weights else output.new_ones(output.shape[1])
+    loss = functional.cross_entropy(
+        output, target, weight=each, ignore_index=IGNORED, reduction="sum"
+    )
+    share = torch.where(target == IGNORED, 0.0, each[target.clamp_min(0)])
+    return loss / share.sum().clamp_min(1e-12)
+
+
+def _nearest(target: Tensor, output: Tensor) -> Tensor:
+    """A target `[B, H, W]` or `[B, C, H, W]` at the height and width of an output."""
+    size = output.shape[-2:]
+    if target.shape[-2:] == size:
+        return target
+    if target.dim() == 3:
+        found = functional.interpolate(target.unsqueeze(1).double(), size, mode="nearest")
+        return found.squeeze(1).to(target.dtype)
+    return functional.interpolate(target, size, mode="nearest")

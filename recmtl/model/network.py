@@ -1,0 +1,74 @@
+"""Encoder, grid and heads in one module, whatever is encoded and whatever is predicted."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from recmtl.grid import Cost, Decision, SharingGrid, layout_cost
+
+__all__ = ["Encoder", "Network", "TaskHeads"]
+
+
+class Encoder(Protocol):
+    """A module from the tensors of a batch to the grid's input lanes."""
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Lanes `[B, S, *F]`."""
+
+    def cost(self) -> Cost:
+        """Parameters and multiply-adds an example."""
+
+    def only(self, lanes: Sequence[int]) -> nn.Module:
+        """The encoder of some of the lanes, with their part of the weights."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Take over weights."""
+
+
+class TaskHeads(Protocol):
+    """A module from task lanes to outputs, which knows what they should have been."""
+
+    def __call__(self, lanes: Tensor) -> list[Tensor]:
+        """Task lanes `[B, T, *F]` to what each task's loss and scores are made of."""
+
+    def losses(self, outputs: list[Tensor], labels: Any, weight: Tensor) -> Tensor:
+        """Mean loss `[T]` of each task where its label is known; 0 where none is."""
+
+    def loss_scale(self, balance: float) -> Tensor:
+        """Factor `[T]` of each task's loss: `weight / constant_loss ** balance`."""
+
+    def cost(self) -> Cost:
+        """Parameters and multiply-adds an example."""
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """The weights."""
+
+
+class Network(nn.Module):
+    """The only meeting place: the tensors of a batch to each task's outputs."""
+
+    encoder: Encoder
+    heads: TaskHeads
+
+    def __init__(self, encoder: Encoder, *, grid: SharingGrid, heads: TaskHeads) -> None:
+        super().__init__()
+        self.encoder, self.grid, self.heads = encoder, grid, heads
+
+    def forward(self, *inputs: Tensor, decisions: Sequence[Decision] | None = None) -> list[Tensor]:
+        """A batch's inputs to what the heads put out, `[B, ...]` for each task."""
+        return self.heads(self.grid(self.encoder(*inputs), decisions))
+
+    def cost(self) -> Cost:
+        """Parameters (embedding tables included) and multiply-adds an example."""
+        grid = self.grid
+        wiring = layout_cost(grid.layout, input_width=grid.input_width, pixels=grid.pixels)
+        return self.encoder.cost() + wiring + self.heads.cost()
+
+    def sparse_parameters(self) -> list[Tensor]:
+        """Weights whose gradient is sparse."""
+        return []
+
+    def described(self) -> dict[str, Any]:
+        """What must be known, beside the weights, to build the network again; as JSON data."""
+        raise NotImplementedError
