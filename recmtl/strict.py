@@ -3,8 +3,8 @@
 The annotations of the dataclass are the grammar. Understood are `str`, `int`, `float` (an int is
 accepted), `bool`, `Literal`, `X | None` and other unions of scalars, `tuple[X, ...]`,
 `dict[str, X]`, nested dataclasses, and `Any` for what is checked elsewhere. A `ValueError` from
-`__post_init__` becomes a mistake at the line of the mapping. Scalars follow the YAML 1.2 core rules: `no`, `on` and `2024-01-31` are
-strings, `1e-3` is a number, and keys are always strings.
+`__post_init__` becomes a mistake at the line of the mapping. Scalars follow the YAML 1.2 core
+rules: `no`, `on` and `2024-01-31` are strings, `1e-3` is a number, and keys are always strings.
 """
 
 import dataclasses

@@ -12,6 +12,9 @@ from recmtl.train.loop import Check, Watch
 
 __all__ = ["watching"]
 
+SHOWN = ("auc", "r2", "accuracy", "f1", "miou", "abs", "mean")
+"""Of each task the first of these that it has."""
+
 
 @contextmanager
 def watching(console: Console) -> Iterator[Watch]:
@@ -67,11 +70,9 @@ class _Lines:
 
 
 def _told(what: str, check: Check) -> str:
-    kinds = ("auc", "r2")
     parts = [
-        f"{task} {metrics[kind]:.3f}"
+        f"{task} {next(metrics[kind] for kind in SHOWN if kind in metrics):.3f}"
         for task, metrics in check.metrics.items()
-        for kind in kinds
-        if kind in metrics
+        if not metrics.keys().isdisjoint(SHOWN)
     ]
     return f"{what} ({', '.join(parts)})"
