@@ -1,0 +1,69 @@
+"""Batches of images: every image once, the same whatever reads them, in an order of the seed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from recmtl.data.feed import Batch, batches
+from tests.image_material import make_images
+
+ROWS = make_images(train=23).train
+
+
+def read(threads: int = 0, seed: int | None = 3, size: int = 5) -> list[Batch]:
+    return list(batches(replace(ROWS, threads=threads), batch_size=size, seed=seed))
+
+
+def same(one: Batch, other: Batch) -> bool:
+    pairs = zip((*one.inputs, *one.labels), (*other.inputs, *other.labels), strict=True)
+    return all(torch.equal(a.nan_to_num(9), b.nan_to_num(9)) for a, b in pairs)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_threads_change_nothing(seed: int | None) -> None:
+    alone, together = read(0, seed), read(3, seed)
+    assert len(alone) == 5
+    assert all(map(same, alone, together))
+
+
+def test_every_image_comes_once_in_batches_of_nearly_equal_size() -> None:
+    sizes = [len(batch) for batch in read()]
+    assert sum(sizes) == 23 and max(sizes) - min(sizes) <= 1
+    plain = {ROWS.split.example(n, None).targets[3].tobytes() for n in range(23)}
+    found = {t.numpy().tobytes() for batch in read() for t in batch.labels[3]}
+    assert found == plain
+
+
+def test_an_image_is_augmented_by_seed_and_number_alone() -> None:
+    def by_depth(found: list[Batch]) -> dict[bytes, bytes]:
+        pairs = (zip(b.labels[3], b.inputs[0], strict=True) for b in found)
+        return {t.numpy().tobytes(): i.numpy().tobytes() for pair in pairs for t, i in pair}
+
+    first, smaller = by_depth(read(size=5)), by_depth(read(size=4))
+    assert first == smaller
+    other = by_depth(read(seed=4))
+    assert first.keys() == other.keys() and first.values() != other.values()
+    stored = {ROWS.split.example(n, None).image.tobytes() for n in range(23)}
+    assert not stored & set(first.values())
+    assert {i.numpy().tobytes() for b in read(seed=None) for i in b.inputs[0]} == stored
+
+
+def test_a_pass_can_be_restricted_and_evaluation_keeps_to_its_most() -> None:
+    rows = np.array([2, 3, 11])
+    some = ROWS.some(rows)
+    assert len(some) == 3
+    one, two = (
+        next(batches(some, batch_size=9, seed=None)),
+        next(batches(ROWS, batch_size=9, seed=None, rows=rows)),
+    )
+    assert same(one, two)
+    found = list(batches(replace(ROWS, most=4), batch_size=9999, seed=None))
+    assert [len(batch) for batch in found] == [4] * 5 + [3]
+
+
+def test_reading_ahead_ends_with_the_pass() -> None:
+    feed = batches(replace(ROWS, threads=2), batch_size=2, seed=1)
+    next(feed)
+    feed.close()

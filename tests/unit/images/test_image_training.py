@@ -1,0 +1,146 @@
+"""Networks of images through the training, search and branching of tables."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recmtl.errors import ConfigError
+from recmtl.grid import Layout, Routes, prune
+from recmtl.grid.catalog.images import IMAGES
+from recmtl.job.networks import search_settings, search_space
+from recmtl.job.study import Study
+from recmtl.model import Sizes, save_model
+from recmtl.model.images import ImageModel, load_image_model, prune_image_model
+from recmtl.train.branching import Branches, search_branches
+from recmtl.train.image_config import ImageNetwork, TrunkShape
+from recmtl.train.loop import train
+from recmtl.train.problem import network_cost
+from recmtl.train.search import search
+from tests.image_material import TASKS, make_config, make_images
+
+MATERIAL, CONFIG = make_images(), make_config()
+SIZES = Sizes()
+
+
+def fresh(layout: Layout | None = None, seed: int = 0) -> ImageModel:
+    torch.manual_seed(seed)
+    return MATERIAL.network(layout or MATERIAL.layout("shared_bottom"), SIZES)
+
+
+def weights(model: ImageModel) -> list[torch.Tensor]:
+    return list(model.state_dict().values())
+
+
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
+    settings = CONFIG.training
+    layout = MATERIAL.layout("adashare")
+    whole = fresh(layout)
+    train(whole, MATERIAL, settings, seed=1)
+    path = tmp_path / "state.safetensors"
+
+    def stop(what: str, done: int, total: int, check: object) -> None:
+        if done > len(MATERIAL.train) + 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(fresh(layout), MATERIAL, settings, seed=1, checkpoint=path, watch=stop)
+    resumed = fresh(layout, seed=9)
+    train(resumed, MATERIAL, settings, seed=1, checkpoint=path)
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
+
+
+@pytest.mark.parametrize("name", ["adashare", "dynashare", "searched"])
+def test_routes_are_searched_and_the_network_found_is_trained(name: str) -> None:
+    space = search_space(name, CONFIG, MATERIAL)
+    found = search(space, MATERIAL, search_settings(name, CONFIG), seed=0)
+    layout = Layout.from_json(found.layout)
+    assert layout == prune(space, found.routes).layout
+    assert set(found.history[-1]["validation"]) == {task.name for task in TASKS}
+    fitted = train(fresh(layout), MATERIAL, CONFIG.training, seed=0)
+    assert np.isfinite(fitted.checks[-1].score)
+    assert search(space, MATERIAL, search_settings(name, CONFIG), seed=0).routes == found.routes
+
+
+def test_a_tree_is_found_from_the_features_of_each_stage() -> None:
+    few = make_images(TASKS[:3])
+    found = search_branches(few, CONFIG, seed=0, rows=9)
+    assert found.affinity.shape == (2, 3, 3)
+    assert Branches.from_json(found.to_json()).layout == found.layout
+    few.network(found.layout, SIZES)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_cost_is_counted_without_a_network(name: str) -> None:
+    layout = MATERIAL.layout(name)
+    model = fresh(layout)
+    assert network_cost(MATERIAL, layout, SIZES) == model.cost()
+    assert model.cost().parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_a_saved_model_is_the_same_model(tmp_path: Path) -> None:
+    model = fresh(MATERIAL.layout("dynashare"))
+    train(model, MATERIAL, CONFIG.training, seed=0)
+    save_model(model, tmp_path)
+    again = load_image_model(tmp_path)
+    assert MATERIAL.evaluate(again, MATERIAL.test) == MATERIAL.evaluate(model, MATERIAL.test)
+
+
+def test_a_pruned_model_scores_the_same() -> None:
+    space = MATERIAL.layout("adashare")
+    model = fresh(space)
+    full = Routes.full(space)
+    last = full.layers[-1]
+    routes = Routes((*full.layers[:-1], type(last)(last.edges, last.queries, (False,) * 6)))
+    small = prune_image_model(model, routes)
+    masked = MATERIAL.evaluate(model, MATERIAL.test, routes.decisions(space))
+    for name, metrics in MATERIAL.evaluate(small, MATERIAL.test).items():
+        assert metrics == pytest.approx(masked[name], rel=1e-4, nan_ok=True)
+    assert small.cost().multiply_adds < model.cost().multiply_adds
+
+
+def test_mixed_precision_trains_and_is_near_full_precision() -> None:
+    network = ImageNetwork(trunk=CONFIG.network.trunk, device="cpu", mixed=True)
+    half = make_images(network=network)
+    torch.manual_seed(0)
+    model = half.network(half.layout("adashare"), SIZES)
+    full = fresh(MATERIAL.layout("adashare"))
+    images = torch.rand(3, 3, 16, 12)
+    for one, other in zip(model.eval()(images), full.eval()(images), strict=True):
+        torch.testing.assert_close(one.float(), other, rtol=0.1, atol=0.1)
+        assert one.dtype == torch.bfloat16
+    fitted = train(model, half, CONFIG.training, seed=0)
+    assert np.isfinite(fitted.checks[-1].loss)
+    found = search(half.layout("dynashare"), half, CONFIG, seed=0)
+    assert len(found.candidates) >= 1
+
+
+def test_one_task_alone_has_its_own_targets() -> None:
+    alone = MATERIAL.only(TASKS[3])
+    assert [task.name for task in alone.tasks] == ["depth"]
+    both = MATERIAL.train.example(0, None).targets[3], alone.train.example(0, None).targets[0]
+    assert np.array_equal(*both, equal_nan=True)
+    study = Study(Path(), MATERIAL, CONFIG)
+    assert study._layout_alone(alone).num_tasks == 1
+
+
+def test_the_score_grows_with_every_metric() -> None:
+    metrics = MATERIAL.evaluate(fresh(), MATERIAL.validation)
+    before = MATERIAL.score(metrics)
+    chosen = ("accuracy", "f1", "miou", "abs", "mean", "abs")
+    for task, metric in zip(TASKS, chosen, strict=True):
+        assert MATERIAL.primary(metrics)[task.name] == metrics[task.name][metric]
+        step = 0.1 if metric in ("accuracy", "f1", "miou") else -0.1
+        own = {**metrics[task.name], metric: metrics[task.name][metric] + step}
+        assert MATERIAL.score({**metrics, task.name: own}) > before
+
+
+def test_what_is_not_built_of_blocks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="ple: is not for images"):
+        MATERIAL.layout("ple")
+    with pytest.raises(ConfigError, match="no task 'shap'"):
+        make_images(task_weights={"shap": 2.0})
+    shape = TrunkShape(depths=(1,), widths=(6,), strides=(1,), dilations=(1,), rates=(1.0, 0.5))
+    with pytest.raises(ConfigError, match="2 are given for 1 blocks"):
+        make_images(network=ImageNetwork(trunk=shape)).layout("dynashare")
