@@ -140,8 +140,15 @@ class Study(Generic[P]):
 
     def _branches(self, seed: int) -> dict[str, Any]:
         watch = self._watch(Piece("branched", seed, search=True))
-        share = self.config.search.branches
-        found = search_branches(self.material, self.config, seed=seed, watch=watch, share=share)
+        settings = self.config.search
+        found = search_branches(
+            self.material,
+            self.config,
+            seed=seed,
+            watch=watch,
+            share=settings.branches,
+            unit=settings.branches_of,
+        )
         return found.to_json()
 
     def _random_layout(self, seed: int) -> Layout:

@@ -51,8 +51,9 @@ class VisionJob:
         torch.set_num_threads(self.config.threads or cores())
         material, fingerprint = ImageMaterial.open(self.config)
         refuse_another_study(self.out, self._facts(fingerprint))
-        study = Study(self.out, material, self.config, self.watch)
-        pieces = with_needed(all_pieces(self.config))
+        config = self.config.at(len(material.train))
+        study = Study(self.out, material, config, self.watch)
+        pieces = with_needed(all_pieces(config))
         study.check(pieces)
         complete(study, pieces, Logbook(study, self.tracker, test=True).finished)
         models = all_trained(study)
@@ -70,7 +71,7 @@ class VisionJob:
     def _facts(self, fingerprint: str) -> Mapping[str, Any]:
         settings = asdict(self.config)
         settings["data"] = {k: v for k, v in settings["data"].items() if k not in PLACES}
-        parts = ("data", "network", "task_weights", "grid", "training", "search", "seed")
+        parts = ("data", "network", "steps", "task_weights", "grid", "training", "search", "seed")
         return {"fingerprint": fingerprint, **{name: settings[name] for name in parts}}
 
     def _pictures(self, study: Study[ImageMaterial], models: Models) -> dict[str, str]:

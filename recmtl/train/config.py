@@ -161,6 +161,8 @@ class Search:
         run_odds: initial log odds that a lane runs where it might skip; 0 is AdaShare's.
         skips: the rest about skipping.
         edge_price: of keeping all edges; hard concrete gates only (SNR's L0 penalty).
+        balance: exponent of the loss scale of the policy's losses, as of `training.balance`; their
+            mean over the tasks is what the policy minimises.
         cost_weight: price of the full grid's multiply-adds, in units of the normalised loss; with a
             budget the price with which the search begins.
         budget: what the found network may cost; none leaves it to `cost_weight`.
@@ -172,6 +174,7 @@ class Search:
             surely gains on the mean and surely hurts no task. 0 trusts the search; 0.67 was needed
             to tell who is hurt, and about doubles what a search costs.
         branches: what a branched tree may cost: 0 is one branch, 1 all tasks apart.
+        branches_of: what `branches` is a share of.
         judged_rows: validation rows on which routes are compared and refined; more cost more than
             they tell.
     """
@@ -188,6 +191,7 @@ class Search:
     run_odds: float = -2.0
     skips: Skips = field(default_factory=Skips)
     edge_price: float = 0.0
+    balance: float = 1.0
     cost_weight: float = 0.03
     budget: Budget | None = None
     refine: int = 2
@@ -195,6 +199,7 @@ class Search:
     race: float = 0.0
     judged_rows: int = 10_000
     branches: float = 0.5
+    branches_of: Literal["multiply_adds", "parameters"] = "multiply_adds"
 
     def __post_init__(self) -> None:
         """Refuse numbers with which nothing is searched."""

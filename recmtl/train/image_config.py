@@ -1,6 +1,6 @@
 """How to run a study on images: one strict YAML, that of tables with the data and the network."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from recmtl.heads.images import HeadStyle
 from recmtl.strict import did_you_mean
 from recmtl.train.config import Config
 
-__all__ = ["ImageData", "ImageNetwork", "TrunkShape", "VisionConfig"]
+__all__ = ["ImageData", "ImageNetwork", "Steps", "TrunkShape", "VisionConfig"]
 
 MODELS = ("searched", "single_task", "random_route", "full_grid", *IMAGES)
 
@@ -127,18 +127,33 @@ class ImageNetwork:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """Lengths in steps, as they are published, in place of passes; 0 leaves it to the passes.
+
+    Attributes:
+        training: of every network.
+        search: of the weights in a search, warm-up included.
+    """
+
+    training: int = 0
+    search: int = 0
+
+
+@dataclass(frozen=True)
 class VisionConfig(Config):
     """A study on images: what tables have, and the data, the network and the models compared.
 
     Attributes:
         data: which images.
         network: stem, trunk, heads.
+        steps: lengths in steps, in place of `training.epochs` and `search.epochs`.
         task_weights: factor of each task's loss; 1 where a task is not named.
         compare: models of the study, each trained with `evidence.seeds` seeds.
     """
 
     data: ImageData = field(default_factory=ImageData)
     network: ImageNetwork = field(default_factory=ImageNetwork)
+    steps: Steps = field(default_factory=Steps)
     task_weights: dict[str, float] = field(default_factory=dict)
     compare: tuple[str, ...] = ("single_task", "shared_bottom", "adashare")
 
@@ -151,6 +166,17 @@ class VisionConfig(Config):
                 raise ValueError(f"compare: no model {name!r}{hint}; there are {', '.join(MODELS)}")
         if "random_route" in self.compare and "searched" not in self.compare:
             raise ValueError("compare: random_route has the cost of searched, which is missing")
+
+    def at(self, images: int) -> "VisionConfig":
+        """With whole passes in place of steps, for a number of train images."""
+        size, training, search = self.training.batch_size, self.training, self.search
+        if self.steps.training:
+            passes = max(1, round(self.steps.training / -(-images // size)))
+            training = replace(training, epochs=passes)
+        if self.steps.search:
+            rows = max(1, round(images * (1.0 - search.policy_rows)))
+            search = replace(search, epochs=max(1, round(self.steps.search / -(-rows // size))))
+        return replace(self, training=training, search=search)
 
     def models(self) -> tuple[tuple[str, int], ...]:
         """Every model of the study and its number of seeds."""

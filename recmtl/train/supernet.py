@@ -30,7 +30,7 @@ class Supernet:
     def __init__(self, layout: Layout, *, material: Problem, config: Config) -> None:
         self.layout = layout
         self.model = material.network(layout, config.sizes)
-        self._scale = self.model.heads.loss_scale(1.0)
+        self._scale = self.model.heads.loss_scale(config.search.balance)
         grid = self.model.grid
         self._area: dict[str, Any] = {"input_width": grid.input_width, "pixels": grid.pixels}
         self._full = full_multiply_adds(layout, **self._area)
@@ -41,7 +41,7 @@ class Supernet:
         return self.model.heads.losses(logits, batch.labels, batch.weight)
 
     def normalised(self, losses: Tensor) -> Tensor:
-        """Mean over the tasks of losses `[..., T]`: 1 is that of the best constant prediction."""
+        """Mean over the tasks of scaled losses `[..., T]`: 1 is the best constant prediction's."""
         return (losses * self._scale.to(losses.device)).mean(-1)
 
     def multiply_adds(self, decisions: Sequence[Decision]) -> Tensor:

@@ -1,0 +1,188 @@
+"""Images a second of AdaShare's ResNet-34 at full size: every block run, and pruned networks.
+
+python -m benchmarks.vision [--batch 16] [--size 321] [--steps 10] [--mixed] [--out FOLDER]
+
+Random images and targets in the shapes of NYUv2 with three tasks, so that no data set is needed.
+The speed-up of a pruned network over the one in which every task runs every block is set beside
+the quotient of their multiply-adds.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recmtl.data.images.examples import ImageTask
+from recmtl.grid import LayerRoutes, Layout, Routes, prune
+from recmtl.heads.images import ImageHead
+from recmtl.job.command import read_config
+from recmtl.model import Sizes
+from recmtl.model.images import ImageChannels, ImageModel
+from recmtl.train.image_config import VisionConfig
+from recmtl.train.images import ImageMaterial
+from recmtl.train.optimizer import Optimizer
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "pipelines" / "configs" / "nyuv2" / "adashare_3task.yaml"
+TASKS = (
+    ImageTask("segmentation", "segmentation", 40),
+    ImageTask("normals", "normals", 3),
+    ImageTask("depth", "depth", 1),
+)
+SHARES = (0.75, 0.5, 0.25)
+
+
+def main() -> int:
+    """Measure every network, print the table, and write `vision.{json,md}`."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--size", type=int, default=321, help="height and width of an image")
+    parser.add_argument("--steps", type=int, default=10, help="measured; two more warm up")
+    parser.add_argument("--only", default="", help="networks whose name holds this")
+    parser.add_argument("--mixed", action="store_true", help="products in bfloat16")
+    parser.add_argument("--out", default=str(ROOT / "docs" / "benchmarks"))
+    options = parser.parse_args()
+    config = read_config(VisionConfig, CONFIG)
+    network = replace(config.network, mixed=options.mixed)
+    config = replace(config, network=network)
+    device = network.chosen_device()
+    material = _material(config, options.size)
+    rows = []
+    for name, layout in _layouts(material).items():
+        if options.only not in name:
+            continue
+        torch.manual_seed(0)
+        model = material.network(layout, Sizes()).to(device)
+        rows.append({"network": name, **_measured(model, config, options, device)})
+        sys.stdout.write(f"{json.dumps(rows[-1])}\n")
+        sys.stdout.flush()
+        del model
+    facts = {"device": _device_name(device), "torch": torch.__version__, **vars(options)}
+    facts = {name: value for name, value in facts.items() if name not in ("out", "only")}
+    out = Path(options.out)
+    label = f"vision_{device}{'_mixed' if options.mixed else ''}"
+    (out / f"{label}.json").write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
+    (out / f"{label}.md").write_text(_page(facts, rows))
+    return 0
+
+
+def _material(config: VisionConfig, size: int) -> ImageMaterial:
+    """The problem without images: channels, tasks and network."""
+    channels = ImageChannels((0.5,) * 3, (1 / 255,) * 3, (size, size))
+    heads = [ImageHead(task, config.task_weights[task.name]) for task in TASKS]
+    nothing: Any = argparse.Namespace(device=config.network.chosen_device())
+    return ImageMaterial(nothing, nothing, nothing, channels, tuple(heads), config.network)
+
+
+def _layouts(material: ImageMaterial) -> dict[str, Layout]:
+    """Hard sharing, every block run by every task, and routes that run a share of the blocks."""
+    space = material.layout("adashare")
+    found = {"shared bottom": material.layout("shared_bottom"), "every block, by each task": space}
+    for share in SHARES:
+        random = np.random.default_rng(0)
+        layers = tuple(
+            LayerRoutes(layer.edges, (-1,) * 3, tuple((random.random(3) < share).tolist()))
+            for layer in space.layers
+        )
+        found[f"{share:.0%} of the blocks, pruned"] = prune(space, Routes(layers)).layout
+    return found
+
+
+def _measured(
+    model: ImageModel, config: VisionConfig, options: argparse.Namespace, device: str
+) -> dict[str, Any]:
+    size, batch = options.size, options.batch
+    images = torch.rand(batch, 3, size, size, device=device)
+    normals = torch.nn.functional.normalize(torch.randn(batch, 3, size, size, device=device))
+    targets = (
+        torch.randint(0, 40, (batch, size, size), device=device),
+        normals,
+        torch.rand(batch, 1, size, size, device=device) + 1.0,
+    )
+    optimizer = Optimizer(model, config.training, total_steps=100)
+    weight = torch.ones(batch, device=device)
+
+    def step() -> None:
+        losses = model.heads.losses(model.train()(images), targets, weight)
+        optimizer.step((losses * model.heads.loss_scale(0.0)).sum())
+
+    @torch.inference_mode()
+    def forward() -> list[Tensor]:
+        return model.eval()(images)
+
+    cost = model.cost()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    train_s = _seconds(step, options.steps, device)
+    memory = torch.cuda.max_memory_allocated() if device == "cuda" else None
+    return {
+        "parameters": cost.parameters,
+        "multiply_adds": cost.multiply_adds,
+        "train_images_per_s": batch / train_s,
+        "forward_images_per_s": batch / _seconds(forward, options.steps, device),
+        "memory_bytes": memory,
+    }
+
+
+def _seconds(work: Callable[[], object], steps: int, device: str) -> float:
+    """Median seconds of a call, after two that do not count; of one call, where one is asked."""
+    taken, warm = [], min(2, steps - 1)
+    for _ in range(steps + warm):
+        began = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[warm:])
+
+
+def _device_name(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} processor thread(s)"
+
+
+def _page(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    full = next((row for row in rows if row["network"].startswith("every")), rows[0])
+    head = (
+        "| network | parameters | multiply-adds | train images/s | forward images/s | memory GB |"
+    )
+    head += " multiply-adds, full / own | speed-up in training | forward |"
+    lines = [head, "|" + " --- |" * 9]
+    for row in rows:
+        memory = "-" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 2**30:.1f}"
+        quotients = [
+            full["multiply_adds"] / row["multiply_adds"],
+            row["train_images_per_s"] / full["train_images_per_s"],
+            row["forward_images_per_s"] / full["forward_images_per_s"],
+        ]
+        cells = [
+            row["network"],
+            f"{row['parameters']:,}",
+            f"{row['multiply_adds'] / 1e9:.1f} G",
+            f"{row['train_images_per_s']:.3g}",
+            f"{row['forward_images_per_s']:.3g}",
+            memory,
+            *(f"{value:.2f}" for value in quotients),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    told = (
+        f"AdaShare's ResNet-34, three ASPP heads, {facts['size']} x {facts['size']}, batch "
+        f"{facts['batch']}, {facts['device']}, torch {facts['torch']}, "
+        f"{'bfloat16 products' if facts['mixed'] else 'float32'}, median of {facts['steps']}. "
+        "Heads cost the same in every row."
+    )
+    return "\n".join(["# ResNet-34 at full size", "", told, "", *lines, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
