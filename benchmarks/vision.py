@@ -9,6 +9,7 @@ the quotient of their multiply-adds.
 
 import argparse
 import json
+import resource
 import statistics
 import sys
 import time
@@ -55,6 +56,7 @@ def main() -> int:
     network = replace(config.network, mixed=options.mixed)
     config = replace(config, network=network)
     device = network.chosen_device()
+    torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
     material = _material(config, options.size)
     rows = []
     for name, layout in _layouts(material).items():
@@ -123,7 +125,9 @@ def _measured(
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     train_s = _seconds(step, options.steps, device)
-    memory = torch.cuda.max_memory_allocated() if device == "cuda" else None
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if device == "cuda":
+        memory = torch.cuda.max_memory_allocated()
     return {
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
@@ -135,20 +139,21 @@ def _measured(
 
 def _seconds(work: Callable[[], object], steps: int, device: str) -> float:
     """Median seconds of a call, after two that do not count; of one call, where one is asked."""
+    clock = time.perf_counter if device == "cuda" else time.process_time
     taken, warm = [], min(2, steps - 1)
     for _ in range(steps + warm):
-        began = time.perf_counter()
+        began = clock()
         work()
         if device == "cuda":
             torch.cuda.synchronize()
-        taken.append(time.perf_counter() - began)
+        taken.append(clock() - began)
     return statistics.median(taken[warm:])
 
 
 def _device_name(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} processor thread(s)"
+    return "one processor core (seconds of the core; memory is the peak so far)"
 
 
 def _page(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
@@ -159,7 +164,7 @@ def _page(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     head += " multiply-adds, full / own | speed-up in training | forward |"
     lines = [head, "|" + " --- |" * 9]
     for row in rows:
-        memory = "-" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 2**30:.1f}"
+        memory = f"{row['memory_bytes'] / 2**30:.1f}"
         quotients = [
             full["multiply_adds"] / row["multiply_adds"],
             row["train_images_per_s"] / full["train_images_per_s"],

@@ -5,8 +5,8 @@ with one edge left are removed from the layout itself; lanes that provably compu
 (skips and branches that coincide for several tasks) are computed once. An application that no
 lane is left to train, since all that listen stop its gradient, is trained by all of them.
 
-Lanes that became equal have equal statistics of normalisation only if they were gathered under the
-route: where weights come from other routes, gather them again first (`settle`).
+Lanes that became equal have equal statistics of normalisation only where these were gathered under
+the route; a network that was searched is hence pruned first and then trained anew.
 """
 
 from collections.abc import Sequence

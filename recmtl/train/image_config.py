@@ -149,6 +149,7 @@ class VisionConfig(Config):
         steps: lengths in steps, in place of `training.epochs` and `search.epochs`.
         task_weights: factor of each task's loss; 1 where a task is not named.
         compare: models of the study, each trained with `evidence.seeds` seeds.
+        workers: one process, unless more are asked for: they would share one GPU.
     """
 
     data: ImageData = field(default_factory=ImageData)
@@ -156,6 +157,7 @@ class VisionConfig(Config):
     steps: Steps = field(default_factory=Steps)
     task_weights: dict[str, float] = field(default_factory=dict)
     compare: tuple[str, ...] = ("single_task", "shared_bottom", "adashare")
+    workers: int = 1
 
     def __post_init__(self) -> None:
         """Refuse names of no model."""
