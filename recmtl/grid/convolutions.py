@@ -20,6 +20,7 @@ __all__ = ["ConvolutionExperts", "Normalisation", "convolution_experts", "projec
 MOMENTUM, EPSILON = 0.1, 1e-5
 GROUP = 16
 """Channels that are normalised together by `group`."""
+Kind = Literal["conv", "basic", "project"]
 
 
 class Normalisation(nn.Module):
@@ -96,7 +97,7 @@ class ConvolutionExperts(nn.Module):
         widths: Sequence[int],
         applications: Sequence[tuple[int, int]],
         *,
-        kind: Literal["conv", "basic", "project"],
+        kind: Kind,
         convolution: Convolution,
         pixels: Pixels,
     ) -> None:
@@ -143,10 +144,13 @@ class ConvolutionExperts(nn.Module):
 
     def some(self, lanes: Tensor, needed: Tensor, passed: Tensor | None = None) -> Tensor:
         """As `forward` in evaluation, where `needed` `[B, A]` is true; elsewhere nothing, and 0."""
-        outputs: Tensor | None = None
+        size = self.convolution.outer((lanes.shape[-2], lanes.shape[-1]))
+        outputs = lanes.new_zeros(*needed.shape, self.weights[-1].shape[1], *size)
         reads = torch.tensor(self.reads, device=lanes.device)
         for expert, own in enumerate(self.own):
             rows, which = needed[:, own].nonzero(as_tuple=True)
+            if not len(rows):
+                continue
             applications = torch.tensor(own, device=lanes.device)[which]
             found = lanes[rows, reads[applications]]
             for depth in range(len(self.weights)):
@@ -156,10 +160,8 @@ class ConvolutionExperts(nn.Module):
             found = self._pooled(found)
             if passed is not None:
                 found = functional.relu(passed[rows, applications] + found)
-            if outputs is None:
-                outputs = found.new_zeros(*needed.shape, *found.shape[1:])
-            outputs[rows, applications] = found
-        return lanes if outputs is None else outputs
+            outputs[rows, applications] = found.to(outputs.dtype)
+        return outputs
 
     def _convolve(self, rows: Tensor, weight: Tensor, expert: int, depth: int) -> Tensor:
         shape, whole = self.convolution, self.convolution.kernel == 0
@@ -184,15 +186,13 @@ class ConvolutionExperts(nn.Module):
 
 def convolution_experts(layer: Layer, width: int, pixels: Pixels) -> ConvolutionExperts:
     """The experts of a layer for images that reads lanes of so many channels and this size."""
-    shape, widths = _shape(layer), (width, *layer.hidden, layer.width)
-    if layer.experts != "basic":
-        return ConvolutionExperts(
-            widths, layer.applications, kind="conv", convolution=shape, pixels=pixels
-        )
-    if not shape.projected and (width != layer.width or shape.outer(pixels) != pixels):
+    shape = _shape(layer)
+    kind: Kind = "basic" if layer.experts == "basic" else "conv"
+    changes = width != layer.width or shape.outer(pixels) != pixels
+    if kind == "basic" and changes and not shape.projected:
         raise ConfigError("layer: a basic expert that changes a lane's shape needs a projection")
     return ConvolutionExperts(
-        widths, layer.applications, kind="basic", convolution=shape, pixels=pixels
+        layer.chain(width), layer.applications, kind=kind, convolution=shape, pixels=pixels
     )
 
 

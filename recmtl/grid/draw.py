@@ -11,7 +11,7 @@ __all__ = ["draw_svg", "draw_text"]
 Point = tuple[float, float]
 GREY = "#dcdcdc"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00")
-PANEL_WIDTH, ROW, TOP, RADIUS = 230, 30, 40, 9
+PANEL_WIDTH, MARGINS, STEP, ROW, TOP, RADIUS = 230, 70, 26, 30, 40, 9
 
 
 def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
@@ -42,15 +42,16 @@ def _experts(layer: Layer) -> str:
 def draw_svg(layout: Layout, tasks: tuple[str, ...]) -> str:
     """An SVG with a panel for each task; experts are circles, layers are columns."""
     rows = max(max(layer.num_experts, layer.num_lanes) for layer in layout.layers)
-    columns = min(3, len(tasks))
+    width = _width(layout)
+    columns = max(1, min(3 * PANEL_WIDTH // width, len(tasks)))
     height = TOP + ROW * rows + 20
     panels = []
     for number, task in enumerate(tasks):
-        x, y = (number % columns) * PANEL_WIDTH, (number // columns) * height
+        x, y = (number % columns) * width, (number // columns) * height
         colour = COLOURS[number % len(COLOURS)]
         panel = _panel(layout, number, task, colour)
         panels.append(f'<g transform="translate({x},{y})">{panel}</g>')
-    size = (columns * PANEL_WIDTH, -(-len(tasks) // columns) * height)
+    size = (columns * width, -(-len(tasks) // columns) * height)
     title = escape(f"Route of each task through {layout.name}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" '
@@ -74,14 +75,14 @@ def _panel(layout: Layout, task: int, name: str, colour: str) -> str:
     ]
     drawn = [svg.format(colour=colour if on else GREY) for on, svg in sorted(marks)]
     end = _y(layout.readout[task])
-    head = f'<rect x="{PANEL_WIDTH - 42}" y="{end - 8}" width="16" height="16" fill="{colour}"/>'
+    head = f'<rect x="{_width(layout) - 42}" y="{end - 8}" width="16" height="16" fill="{colour}"/>'
     title = f'<text x="10" y="20" font-weight="bold" fill="#222">{escape(name)}</text>'
     return title + "".join(drawn) + head
 
 
 def _layer(layout: Layout, depth: int, lanes: set[int]) -> Iterator[tuple[bool, str]]:
     """The marks of a layer, and whether each belongs to the route that ends in `lanes`."""
-    layer, step = layout.layers[depth], (PANEL_WIDTH - 70) / len(layout.layers)
+    layer, step = layout.layers[depth], (_width(layout) - MARGINS) / len(layout.layers)
     x, rows = 30 + step * depth, _rows(layer)
     for lane, edges in enumerate(layer.edges):
         end, passed = (x + step, _y(lane)), layer.shortcut[lane]
@@ -99,6 +100,11 @@ def _rows(layer: Layer) -> list[int]:
     """Where each application is drawn: beside the lane that it reads, if no other reads it."""
     alone = len(set(layer.reads)) == len(layer.reads)
     return [lane if alone else expert for expert, lane in layer.applications]
+
+
+def _width(layout: Layout) -> int:
+    """Of a panel: wider for deep networks, whose experts would overlap."""
+    return max(PANEL_WIDTH, MARGINS + STEP * len(layout.layers))
 
 
 def _y(position: int) -> float:
