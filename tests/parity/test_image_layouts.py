@@ -114,6 +114,14 @@ def deciding(layout: Layout, policy: Tensor) -> list[Decision]:
     return [Decision(d.keep.double(), d.query.double(), run.unsqueeze(0)) for d, run in runs]
 
 
+def test_a_dilated_stage_has_a_projection_although_its_shape_stays() -> None:
+    stages = resnet((2, 2), widths=(6, 6), strides=(1, 1), dilations=(1, 2), stem=6)
+    assert [[block.projects for block in stage] for stage in stages] == [
+        [False, False],
+        [True, False],
+    ]
+
+
 def test_soft_adashare_is_one_pass_a_task_with_gradients() -> None:
     grid, plain = pair()
     policy = torch.rand(16, TASKS, dtype=torch.float64).requires_grad_()

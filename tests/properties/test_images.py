@@ -19,10 +19,12 @@ from recmtl.grid import (
     prune,
     prune_grid,
 )
+from recmtl.grid.catalog import branched
 from recmtl.grid.catalog.images import IMAGES, Trunk, plain_cnn, resnet
 from recmtl.grid.convolution import Convolution
 from recmtl.grid.convolutions import ConvolutionExperts, Normalisation
 from recmtl.grid.routes import LayerRoutes
+from recmtl.train.branching import block_sizes
 from tests.grids import decided, random_routes
 from tests.image_grids import CHANNELS, PIXELS, random_image_layout, scrambled_images, some_images
 
@@ -101,6 +103,13 @@ def test_expected_cost_of_a_hard_route_is_that_of_the_pruned_network(seed: int) 
     assert small <= expected * (1 + 1e-6)
     if all(routes.layers[0].run):
         assert expected == pytest.approx(small, rel=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["multiply_adds", "parameters"])
+def test_stages_add_up_to_the_cost_of_a_tree(unit: str) -> None:
+    sizes = block_sizes(TRUNK.stages, **AREA, unit=unit)
+    tree = branched([[0, 0, 0], [0, 1, 1]], levels=TRUNK.stages)
+    assert sizes[0] + 2 * sizes[1] == getattr(layout_cost(tree, **AREA), unit)
 
 
 def test_images_that_an_instance_gate_skips_are_not_computed(

@@ -50,6 +50,11 @@ def test_an_image_is_augmented_by_seed_and_number_alone() -> None:
     assert {i.numpy().tobytes() for b in read(seed=None) for i in b.inputs[0]} == stored
 
 
+def test_an_image_is_augmented_alike_among_fewer_images() -> None:
+    some = ROWS.some(np.array([4, 9]))
+    assert np.array_equal(some.example(1, 3).image, ROWS.example(9, 3).image)
+
+
 def test_a_pass_can_be_restricted_and_evaluation_keeps_to_its_most() -> None:
     rows = np.array([2, 3, 11])
     some = ROWS.some(rows)

@@ -64,7 +64,8 @@ def test_routes_are_searched_and_the_network_found_is_trained(name: str) -> None
 
 
 def test_a_tree_is_found_from_the_features_of_each_stage() -> None:
-    few = make_images(TASKS[:3])
+    shape = TrunkShape(depths=(2, 1), widths=(6, 8), strides=(2, 2), norm="group")
+    few = make_images(TASKS[:3], network=ImageNetwork(trunk=shape, device="cpu"))
     found = search_branches(few, CONFIG, seed=0, rows=9)
     assert found.affinity.shape == (2, 3, 3)
     assert Branches.from_json(found.to_json()).layout == found.layout
