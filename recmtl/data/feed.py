@@ -73,6 +73,10 @@ class Rows(Protocol):
     def __len__(self) -> int:
         """Number of rows."""
 
+    @property
+    def at_once(self) -> int:
+        """Rows of a batch without gradients that memory is sure to hold."""
+
     def some(self, rows: npt.NDArray[np.int64]) -> "Rows":
         """The rows of these numbers."""
 

@@ -42,6 +42,11 @@ class Split:
         """Number of rows R."""
         return len(self.weight)
 
+    @property
+    def at_once(self) -> int:
+        """Rows of a batch without gradients that memory is sure to hold."""
+        return 8192
+
     def some(self, rows: npt.NDArray[np.int64]) -> "Split":
         """A copy of the rows of these numbers."""
         taken = {name: np.asarray(getattr(self, name))[rows] for name in Split.__annotations__}

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from torch import Tensor
+from torch.nn import functional
 
-from recmtl.data.feed import Batch, batches
+from recmtl.data.feed import Rows, batches
 from recmtl.errors import ConfigError
 from recmtl.grid import Layer, Layout, lane_widths, layout_cost
 from recmtl.grid.catalog import branched
@@ -24,7 +26,8 @@ from recmtl.grid.convolution import Pixels
 from recmtl.grid.experts import seen
 from recmtl.grid.layout import lane_pixels
 from recmtl.model import Network
-from recmtl.policies import Tree, branch_tree, rsa_affinity, tree_cost
+from recmtl.policies import Tree, branch_tree, tree_cost
+from recmtl.policies.branch.affinity import dissimilarity_ranks, rank_affinity
 from recmtl.train.config import Config
 from recmtl.train.loop import Watch, silent, train
 from recmtl.train.problem import Problem
@@ -32,6 +35,7 @@ from recmtl.train.problem import Problem
 __all__ = ["Agreement", "Branches", "block_sizes", "criterion_agreement", "search_branches"]
 
 Levels = tuple[tuple[Any, ...], ...]
+COARSE = 16
 Unit = Literal["multiply_adds", "parameters"]
 
 
@@ -117,13 +121,14 @@ def search_branches(
         raise ConfigError("branches: they need two tasks or more and a share between 0 and 1")
     began = time.perf_counter()
     depths = tuple(map(tuple, material.levels(config.grid) if levels is None else levels))
-    batch, features = _some_rows(material, rows, seed), []
+    chosen, ranks = _some_rows(material, rows, seed), []
     for task in material.tasks:
         alone = material.only(task)
         model = _network(branched(((0,),) * len(depths), levels=depths), alone, config, seed)
         train(model, alone, config.training, seed=seed, name=f"branches-{task.name}", watch=watch)
-        features.append(_features(model, batch, ends(depths)))
-    affinity = rsa_affinity([list(depth) for depth in zip(*features, strict=True)])
+        features = _features(model, chosen, ends(depths))
+        ranks.append([dissimilarity_ranks(rows) for rows in features])
+    affinity = rank_affinity([list(depth) for depth in zip(*ranks, strict=True)])
     sizes = block_sizes(depths, **material.lane(config.sizes), unit=unit)
     budget = sum(sizes) * (1.0 + share * (len(material.tasks) - 1))
     tree = branch_tree(affinity, sizes, budget=budget)
@@ -212,20 +217,32 @@ def _network(layout: Layout, material: Problem, config: Config, seed: int) -> Ne
     return material.network(layout, config.sizes)
 
 
-def _some_rows(material: Problem, number: int, seed: int) -> Batch:
+def _some_rows(material: Problem, number: int, seed: int) -> Rows:
     split = material.validation
     chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:number])
-    return next(batches(split, batch_size=max(1, len(chosen)), seed=None, rows=chosen))
+    return split.some(chosen)
 
 
 @torch.no_grad()
-def _features(model: Network, batch: Batch, depths: Sequence[int]) -> list[NDArray[np.float32]]:
-    """What some layers of a network put out for some rows, `[K, F]` each, in evaluation mode."""
+def _features(model: Network, rows: Rows, depths: Sequence[int]) -> list[NDArray[np.float32]]:
+    """What some layers of a network put out for rows, `[K, F]` each, in evaluation mode.
+
+    Maps of more than 16 x 16 pixels are averaged down to that: what the first layers of a large
+    network make of 500 images would not fit into memory.
+    """
     model.eval()
-    lanes = model.encoder(*batch.inputs)
-    source, outputs = seen(lanes).flatten(1), list[NDArray[np.float32]]()
-    for depth in range(len(model.grid.layers)):
-        lanes = model.grid.layer(depth)(lanes, source, None)
-        if depth in depths:
-            outputs.append(lanes.flatten(1).cpu().numpy())
-    return outputs
+    outputs: dict[int, list[NDArray[np.float32]]] = {depth: [] for depth in depths}
+    for batch in batches(rows, batch_size=rows.at_once, seed=None):
+        lanes = model.encoder(*batch.inputs)
+        source = seen(lanes).flatten(1)
+        for depth in range(len(model.grid.layers)):
+            lanes = model.grid.layer(depth)(lanes, source, None)
+            if depth in outputs:
+                outputs[depth].append(_coarse(lanes).flatten(1).float().cpu().numpy())
+    return [np.concatenate(parts) for parts in outputs.values()]
+
+
+def _coarse(lanes: Tensor) -> Tensor:
+    if lanes.dim() < 5 or max(lanes.shape[-2:]) <= COARSE:
+        return lanes
+    return functional.adaptive_avg_pool2d(lanes.flatten(0, 1), COARSE)[:, None].flatten(1, 2)

@@ -27,8 +27,6 @@ from recmtl.train.problem import Area, Predictions
 __all__ = ["ImageMaterial"]
 
 EXAMPLES_FOR_CONSTANTS = 256
-EVALUATED_AT_ONCE = 1024
-"""At most: rows have a limit of their own."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ class ImageMaterial:
         training = model.training
         model.eval()
         meters = [meter_of(task) for task in self.tasks]
-        for batch in batches(rows, batch_size=EVALUATED_AT_ONCE, seed=None):
+        for batch in batches(rows, batch_size=rows.at_once, seed=None):
             outputs = model(*batch.inputs, decisions=decisions)
             predictions = model.heads.predictions(outputs, batch.labels)
             for meter, prediction, target in zip(meters, predictions, batch.labels, strict=True):
@@ -208,7 +206,7 @@ def _rows(split: Any, limit: int, config: VisionConfig, tasks: int) -> ImageRows
         tuple(range(tasks)),
         threads=config.data.threads,
         device=config.network.chosen_device(),
-        most=config.data.evaluated_at_once,
+        at_once=config.data.evaluated_at_once,
     )
 
 

@@ -14,9 +14,6 @@ from recmtl.train.problem import Problem
 
 __all__ = ["Supernet"]
 
-COMPARED_AT_ONCE = 8192
-"""Rows; splits of images take fewer."""
-
 
 class Supernet:
     """One set of weights for all routes of a search space.
@@ -60,7 +57,7 @@ class Supernet:
         """
         self.model.eval()
         common, total = _common_layers(candidates), torch.zeros(())
-        for batch in batches(split, batch_size=COMPARED_AT_ONCE, seed=None):
+        for batch in batches(split, batch_size=split.at_once, seed=None):
             encoded = self.model.encoder(*batch.inputs)
             lanes = self.climb(encoded, encoded, candidates[0][:common])
             losses = [self.losses_above(lanes, encoded, d[common:], batch) for d in candidates]

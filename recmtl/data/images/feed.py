@@ -33,7 +33,7 @@ class ImageRows:
         tasks: positions of the tasks whose targets are wanted.
         threads: that read; 0 reads when a batch is asked for.
         device: to which a batch is moved, once.
-        most: images of a batch without a seed, however many are asked for.
+        at_once: images of a batch without gradients that memory is sure to hold.
     """
 
     split: ImageSplit
@@ -41,7 +41,7 @@ class ImageRows:
     tasks: tuple[int, ...]
     threads: int = 0
     device: str = "cpu"
-    most: int = 64
+    at_once: int = 64
 
     def __len__(self) -> int:
         """Number of images."""
@@ -70,8 +70,8 @@ def _image_batches(
     """One pass over the images; with a seed in random order, batches of nearly equal size."""
     order = np.arange(len(split)) if rows is None else np.asarray(rows)
     if seed is None:
-        size = min(batch_size, split.most)
-        parts = [order[first : first + size] for first in range(0, len(order), size)]
+        firsts = range(0, len(order), batch_size)
+        parts = [order[first : first + batch_size] for first in firsts]
     else:
         order = np.random.default_rng(seed).permutation(order)
         parts = np.array_split(order, -(-len(order) // batch_size)) if len(order) else []

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recmtl.errors import DataError
 
-__all__ = ["rsa_affinity"]
+__all__ = ["dissimilarity_ranks", "rank_affinity", "rsa_affinity"]
 
 FloatArray = NDArray[np.float64]
 
@@ -36,11 +36,25 @@ def rsa_affinity(features: Sequence[Sequence[NDArray[np.floating[Any]]]]) -> Flo
     depths = []
     for depth, tasks in enumerate(features):
         places = [f"affinity: depth {depth}, task {task}" for task in range(len(tasks))]
-        rows = [_rows(array, place) for array, place in zip(tasks, places, strict=True)]
-        if len({len(row) for row in rows}) > 1:
+        if len({len(array) for array in tasks}) > 1:
             raise DataError(f"affinity: depth {depth}: not the same number of rows for all tasks")
-        depths.append(_correlation(np.stack([_unit_ranks(row) for row in rows])))
-    return np.stack(depths)
+        pairs = zip(tasks, places, strict=True)
+        depths.append([dissimilarity_ranks(array, place) for array, place in pairs])
+    return rank_affinity(depths)
+
+
+def dissimilarity_ranks(features: NDArray[np.floating[Any]], place: str = "affinity") -> FloatArray:
+    """Ranks `[K (K - 1) / 2]` of how unlike K rows `[K, ...]` are, centred and of length 1.
+
+    Raises:
+        DataError: fewer than 3 rows, or features that are not finite; `place` says which.
+    """
+    return _unit_ranks(_rows(features, place))
+
+
+def rank_affinity(ranks: Sequence[Sequence[FloatArray]]) -> FloatArray:
+    """Affinity `[D, T, T]` of `ranks[d][t]`, what `dissimilarity_ranks` made of the same rows."""
+    return np.stack([_correlation(np.stack(tasks)) for tasks in ranks])
 
 
 def _rows(array: NDArray[np.floating[Any]], place: str) -> FloatArray:

@@ -15,6 +15,7 @@ from recmtl.grid.catalog import branched
 from recmtl.heads import HeadSpec
 from recmtl.model import Model, Sizes
 from recmtl.policies import Tree, all_trees, tree_cost, tree_parameters
+from recmtl.policies.branch.affinity import dissimilarity_ranks
 from recmtl.schema import Condition, Task
 from recmtl.train import branching
 from recmtl.train.branching import (
@@ -85,14 +86,14 @@ def test_features_are_what_each_depth_puts_out_for_the_same_rows(
     material: Material, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Networks left untrained, and the layers applied by hand to the rows of the seed."""
-    seen: list[list[list[np.ndarray]]] = []
+    seen: list[np.ndarray] = []
 
-    def affinity(features: list[list[np.ndarray]]) -> np.ndarray:
+    def ranks(features: np.ndarray) -> np.ndarray:
         seen.append(features)
-        return np.stack([np.eye(len(TASKS))] * len(features))
+        return dissimilarity_ranks(features)
 
     monkeypatch.setattr(branching, "train", lambda *_, **__: Fitted())
-    monkeypatch.setattr(branching, "rsa_affinity", affinity)
+    monkeypatch.setattr(branching, "dissimilarity_ranks", ranks)
     dropping = replace(CONFIG, sizes=replace(CONFIG.sizes, dropout=0.5, field_dropout=0.5))
     search_branches(material, dropping, seed=4, rows=40)
     rows = np.sort(np.random.default_rng(4).permutation(len(material.validation))[:40])
@@ -102,12 +103,12 @@ def test_features_are_what_each_depth_puts_out_for_the_same_rows(
     with torch.no_grad():
         ids, numeric = material.validation.ids[rows], material.validation.numeric[rows]
         lane = model.encoder(torch.from_numpy(ids).long(), torch.from_numpy(numeric))[:, 0]
-        for depth, by_task in enumerate(seen[0]):
+        for depth in range(len(LEVELS)):
             stack = model.grid.layer(depth).experts
             lane = torch.relu(lane @ stack.weights[0][0] + stack.biases[0][0])
-            for features in by_task:
+            for features in seen[depth :: len(LEVELS)]:
                 np.testing.assert_allclose(features, lane.numpy(), rtol=0, atol=1e-5)
-    assert len(seen[0]) == len(LEVELS)
+    assert len(seen) == len(LEVELS) * len(TASKS)
 
 
 @pytest.mark.parametrize(("share", "branches"), [(0.0, 1), (1.0, len(TASKS))])
