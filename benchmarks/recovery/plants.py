@@ -110,14 +110,14 @@ def tree(seed: int, *, rows: int = 6000) -> Plant:
     """Four tasks, pairs of pairs: all share hidden features, then each pair shares its own.
 
     `g = tanh(1.5 W x)` is everybody's, `h_p = tanh(2 V_p g)` a pair's, a task's label is a sum of
-    `h_p`; the tasks of a pair weigh it alike (cosine 0.95). `V_1` and `V_2` are orthogonal: with
+    `h_p`; the tasks of a pair weigh it alike (cosine 0.99). `V_1` and `V_2` are orthogonal: with
     directions of their own draw some pairs are nearly as alike as the tasks of a pair.
     """
     random = np.random.default_rng((4, seed))
     inputs, hidden = 10, 8
     common = _directions(random, inputs, hidden)
     own = np.split(_directions(random, hidden, hidden), 2, 1)
-    mixes = [_alike(random, 4, 0.95) for _ in range(2)]
+    mixes = [_alike(random, 4, 0.99) for _ in range(2)]
 
     def teacher(x: Floats) -> Floats:
         g = np.tanh(1.5 * (x @ common))
