@@ -4,8 +4,8 @@ It travels with the model. It is saved as JSON, one Arrow file of vocabularies a
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,12 @@ class Encoder:
             values = finite(columns[number.column], number.column, place)
             numeric[:, i] = self.scalers[number.name].transform(values)
         return Encoded(ids, numeric, unknown)
+
+    def part(self, columns: Collection[str]) -> "Encoder":
+        """The encoder of the features that read some of the raw columns, with the same ids."""
+        features = tuple(f for f in self.schema.features if f.column in columns)
+        schema = replace(self.schema, features=features)
+        return Encoder(schema, self.vocabularies, scalers=self.scalers)
 
     def unknown_rows(self) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
         """For each column of `ids` its feature, and the table row of that feature's unknown id."""

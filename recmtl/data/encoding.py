@@ -6,7 +6,8 @@ an encoded log are global: the block's offset is already added.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 
 from recmtl.errors import DataError
 
@@ -61,6 +62,32 @@ class Encoding:
     def num_fields(self) -> int:
         """Number of features of any kind."""
         return len(self.single) + len(self.lists) + len(self.numeric)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The features in the order in which a lane holds them."""
+        lists = (field.name for field in self.lists)
+        return (*self.single, *lists, *(field.name for field in self.numeric))
+
+    def part(self, names: Collection[str]) -> "Encoding":
+        """The columns of some of the features, in the same order and with the same table rows."""
+        single, lists = tuple(name for name in self.single if name in names), []
+        first = len(single)
+        for field in self.lists:
+            if field.name in names:
+                lists.append(replace(field, first=first))
+                first += field.length
+        numeric = tuple(field for field in self.numeric if field.name in names)
+        return Encoding(self.table_rows, single, tuple(lists), numeric)
+
+    def columns_of(self, part: "Encoding") -> tuple[list[int], list[int]]:
+        """Which columns of `ids` and of `numeric` a part of this encoding has."""
+        ids = [self.single.index(name) for name in part.single]
+        by_name = {field.name: field for field in self.lists}
+        for field in part.lists:
+            first = by_name[field.name].first
+            ids += range(first, first + field.length)
+        return ids, [self.numeric.index(field) for field in part.numeric]
 
     def to_json(self) -> str:
         """This encoding as JSON text."""

@@ -39,8 +39,8 @@ class Keys:
 
     Attributes:
         codes: int64 [rows], index into `values`, -1 where missing.
-        values: the distinct values, an Arrow array of int64 or large_string without nulls. A value
-            can stand here twice (0.0 and -0.0), and can be used by no row.
+        values: the distinct values, an Arrow array of int64, string or large_string without nulls.
+            A value can stand here twice (0.0 and -0.0), and can be used by no row.
     """
 
     codes: npt.NDArray[np.int64]
@@ -127,7 +127,9 @@ def _cast(values: AnyArray, name: str, place: Place) -> AnyArray:
             return values.cast(pa.int32()).cast(pa.int64())
         if pa.types.is_temporal(kind):
             return values.cast(pa.int64())
-        if _is_text(kind):
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return values
+        if _is_other_text(kind):
             return values.cast(pa.large_string())
     except pa.ArrowInvalid as fault:
         remedy = "store it as int64 or text"
@@ -135,13 +137,9 @@ def _cast(values: AnyArray, name: str, place: Place) -> AnyArray:
     raise place.error(f"holds {kind}, not categories", "store it as int64 or text", column=name)
 
 
-def _is_text(kind: Any) -> bool:
+def _is_other_text(kind: Any) -> bool:
     return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
+        pa.types.is_string_view(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
     )
 
 

@@ -5,6 +5,7 @@ Memory is bounded: moments are merged batch by batch, quantiles come from a unif
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,10 @@ class Scaler:
         """Number of intervals between edges; 1 for `standard`."""
         return max(len(self.edges) - 1, 1)
 
+    @cached_property
+    def _corners(self) -> tuple[Floats, Floats]:
+        return np.array(self.edges), np.arange(len(self.edges), dtype=np.float64)
+
     def transform(self, values: Floats) -> npt.NDArray[np.float32]:
         """float32 [rows] of float64 [rows]; NaN stays NaN.
 
@@ -141,7 +146,7 @@ class Scaler:
             with np.errstate(over="ignore"):
                 scaled = (values - self.mean) / self.std
             return np.clip(scaled, -FARTHEST, FARTHEST).astype(np.float32)
-        at = np.interp(values, self.edges, np.arange(len(self.edges), dtype=np.float64))
+        at = np.interp(values, *self._corners)
         return (at / self.bins if self.encoding == "quantile" else at).astype(np.float32)
 
 

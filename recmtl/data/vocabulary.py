@@ -17,6 +17,9 @@ from recmtl.data.places import Place
 __all__ = ["KeyIndex", "Vocabulary", "VocabularyFit"]
 
 
+WHOLE = 2**63
+
+
 class KeyIndex:
     """Positions of known values: a dense array or a sorted one for int64, a dict for text."""
 
@@ -53,6 +56,17 @@ class KeyIndex:
             return self._dense[np.where(inside, wanted - self._lowest, last)]
         at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
         return np.where(self._sorted[at] == wanted, self._order[at], -1)
+
+    def find_one(self, value: int | str) -> int:
+        """The position of one value of the index's type, -1 where unknown."""
+        if self._texts is not None:
+            return self._texts.get(str(value), -1)
+        wanted = int(value)
+        if self._dense is not None:
+            inside = 0 <= wanted - self._lowest < len(self._dense) - 1
+            return int(self._dense[wanted - self._lowest]) if inside else -1
+        at = min(int(np.searchsorted(self._sorted, wanted)), len(self._sorted) - 1)
+        return int(self._order[at]) if self._sorted[at] == wanted else -1
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,18 @@ class Vocabulary:
             unknown = int(np.count_nonzero(np.append(position < 0, False)[keys.codes]))
         return table[keys.codes], unknown
 
+    def row_of(self, value: object) -> int | None:
+        """The table row of a value of the fitted type; None for any other, see `rows_of`."""
+        if type(value) is str and self.type == "string":
+            key: int | str = value
+        elif type(value) is int and self.type == "int64" and -WHOLE <= value < WHOLE:
+            key = value
+        else:
+            return None
+        if self.buckets is None:
+            return self.first + 1 + self._index.find_one(key)
+        return self.first + 1 + int(stable_hash(pa.array([key]))[0] % np.uint64(self.buckets))
+
 
 class VocabularyFit:
     """Counts the values of a column as it streams by; memory grows with distinct values only."""
@@ -119,6 +145,8 @@ class VocabularyFit:
         values = as_type(keys.values, self.type, column, place)
         if self.buckets is not None:
             return
+        if pa.types.is_string(values.type):
+            values = values.cast(pa.large_string())
         counts = np.bincount(keys.codes + 1, minlength=len(values) + 1)[1:]
         seen = np.flatnonzero(counts)
         if len(seen) < len(values):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,19 @@ class TabularEncoder(nn.Module):
                 parameter.copy_(whole[..., list(lanes), :].flatten(-2))
         return small
 
+    def part(self, encoding: Encoding) -> "TabularEncoder":
+        """The encoder of some of the features, see `Encoding.part`; the table is the same one."""
+        sizes = {"size": self.lane_size, "lanes": self.num_lanes}
+        small = TabularEncoder(replace(encoding, table_rows=1), **sizes, dropout=self.dropout)
+        small.to(self.ramps.dtype)
+        small.encoding, small.table = encoding, self.table
+        rows = self.encoding.columns_of(encoding)[1]
+        with torch.no_grad():
+            small.ramps.copy_(self.ramps[rows, : small.num_bins])
+            small.offset.copy_(self.offset[rows])
+            small.missing.copy_(self.missing[rows])
+        return small
+
     def forward(self, ids: Tensor, numeric: Tensor) -> Tensor:
         """Lanes `[B, L, fields * size]`."""
         parts = []
@@ -85,6 +99,8 @@ class TabularEncoder(nn.Module):
         fields = torch.cat(parts, 1)
         if self.dropout and self.training:
             fields = functional.dropout1d(fields, self.dropout)
+        if self.num_lanes == 1:
+            return fields.flatten(1).unsqueeze(1)
         return self._apart(fields).transpose(1, 2).flatten(2)
 
     def _apart(self, columns: Tensor) -> Tensor:
@@ -102,7 +118,7 @@ class TabularEncoder(nn.Module):
 
     def _numbers(self, numeric: Tensor) -> Tensor:
         missing = torch.isnan(numeric)
-        value = numeric.nan_to_num(0.0).unsqueeze(-1)
+        value = numeric.masked_fill(missing, 0.0).unsqueeze(-1)
         steps = torch.arange(self.num_bins, dtype=numeric.dtype, device=numeric.device)
         basis = (value - steps).clamp(0.0, 1.0)
         if not self.only_ramps:

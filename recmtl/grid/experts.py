@@ -124,8 +124,8 @@ class StackedExperts(nn.Module):
     def _grouped(self, lanes: Tensor) -> Tensor:
         """Outputs `[B, A, width]` in the order of `self.order`, one product an expert."""
         experts, each, batch = len(self.reads) // self.lanes_each, self.lanes_each, len(lanes)
-        rows = lanes[:, [self.reads[a] for a in self.order]]
-        rows = rows.view(batch, experts, each, -1).permute(1, 0, 2, 3).flatten(1, 2)
+        rows = some_lanes(lanes, [self.reads[a] for a in self.order])
+        rows = rows.reshape(batch, experts, each, -1).permute(1, 0, 2, 3).flatten(1, 2)
         found = self._run(rows, None).view(experts, batch, each, -1)
         return found.permute(1, 0, 2, 3).flatten(1, 2)
 

@@ -44,24 +44,41 @@ class SoftmaxGate(nn.Module):
                 where[slot] = position
                 position += 1
         self.register_buffer("where", where, persistent=False)
+        closed = torch.full((self.num_lanes, self.num_applications), -torch.inf)
+        for lane, edges in enumerate(layer.edges):
+            closed[lane, list(edges)] = 0.0
+        self.register_buffer("closed", closed, persistent=False)
+        self.is_plain = bool(self.sources) and num_queries == 1 and all(layer.edges)
+        self.is_dense = where.flatten().tolist() == list(range(1, position)) and position > 1
 
     def forward(self, lanes: Tensor, source: Tensor, decision: Decision) -> Tensor:
         """Weights `[B or 1, K, A]` of lanes `[B, S, *F]` and the grid's input `[B, D_in]`."""
         keep = decision.keep
         if not self.sources:
             return (keep / keep.sum(-1, keepdim=True).clamp_min(1e-12)).unsqueeze(0)
-        logits = [source.new_zeros(len(source), 1)]
-        for name, linear in zip(self.sources, self.linears, strict=True):
-            looked_at = source if name == INPUT else seen(lanes[:, name : name + 1])[:, 0]
-            logits.append(linear(looked_at))
-        where: Tensor = self.get_buffer("where")
-        flat = torch.cat(logits, 1).index_select(1, where.flatten())
-        z = flat.view(len(source), *where.shape)
-        z = (z * decision.query.t().unsqueeze(-1)).sum(1)
+        z = (self._logits(lanes, source) * decision.query.t().unsqueeze(-1)).sum(1)
         peak = z.masked_fill(keep == 0, -torch.inf).amax(-1, keepdim=True).detach()
         # keep * exp(z) / sum is softmax(z + log keep) with a finite gradient where keep is 0.
         weights = keep * torch.exp((z - peak.clamp_min(-1e30)).clamp_max(40.0))
         return weights / weights.sum(-1, keepdim=True).clamp_min(1e-30)
+
+    def settled(self, lanes: Tensor, source: Tensor) -> Tensor:
+        """Weights `[B, K, A]` with every edge kept, for a gate that `is_plain`: fewer steps."""
+        z = self._logits(lanes, source)[:, 0]
+        return torch.softmax(z if self.is_dense else z + self.get_buffer("closed"), -1)
+
+    def _logits(self, lanes: Tensor, source: Tensor) -> Tensor:
+        """The logits `[B, queries, K, A]`, 0 where there is none."""
+        where: Tensor = self.get_buffer("where")
+        logits = [
+            linear(source if name == INPUT else seen(lanes[:, name : name + 1])[:, 0])
+            for name, linear in zip(self.sources, self.linears, strict=True)
+        ]
+        if self.is_dense and len(logits) == 1:
+            return logits[0].view(-1, *where.shape)
+        logits.insert(0, source.new_zeros(len(source), 1))
+        flat = torch.cat(logits, 1).index_select(1, where.flatten())
+        return flat.view(len(source), *where.shape)
 
     def logit(self, source: int, lane: int, application: int) -> tuple[Tensor, Tensor]:
         """Weights and bias of the logit of (lane, application); views into the parameters."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from recmtl.grid.convolution import Pixels
 from recmtl.grid.convolutions import ConvolutionExperts, convolution_experts, projections
 from recmtl.grid.experts import Carry, StackedExperts, seen, some_lanes
-from recmtl.grid.gates import make_gate
+from recmtl.grid.gates import SoftmaxGate, make_gate
 from recmtl.grid.instance import InstancePolicy
 from recmtl.grid.layout import Layer, Layout, lane_pixels, lane_widths
 from recmtl.grid.routes import Decision, full_decision
@@ -100,10 +100,12 @@ class GridLayer(nn.Module):
             return passed[:, self.skip_to]
         if decision is None and self.copies is not None:
             return self._outputs(lanes, passed)[:, self.copies]
+        undecided = decision is None
         decision = self._full() if decision is None else decision.to(lanes.device)
         run = self._running(lanes, decision.run) if self.skippable else None
         outputs = self._applied(lanes, passed, keep=decision.keep, run=run)
-        mixed = self._mixed(self.gate(lanes, source, decision), outputs, decision.keep)
+        weights = self.weights(lanes, source) if undecided else self.gate(lanes, source, decision)
+        mixed = self._mixed(weights, outputs, decision.keep)
         return mixed if run is None else self._skip(mixed, passed, run)
 
     def outputs(self, lanes: Tensor) -> Tensor:
@@ -112,7 +114,10 @@ class GridLayer(nn.Module):
 
     def weights(self, lanes: Tensor, source: Tensor) -> Tensor:
         """Gate weights `[B or 1, K, A]` with every edge kept."""
-        weights: Tensor = self.gate(lanes, source, self._full())
+        gate = self.gate
+        if isinstance(gate, SoftmaxGate) and gate.is_plain and not self.training:
+            return gate.settled(lanes, source)
+        weights: Tensor = gate(lanes, source, self._full())
         return weights
 
     def running(self, lanes: Tensor) -> Tensor:
@@ -222,7 +227,7 @@ class SharingGrid(nn.Module):
         chosen = decisions if decisions is not None else [None] * len(self.layers)
         for layer, decision in zip(self.layers, chosen, strict=True):
             lanes = layer(lanes, source, decision)
-        return lanes[:, list(self.layout.readout)]
+        return some_lanes(lanes, list(self.layout.readout))
 
     def rate_penalty(self) -> Tensor | None:
         """DynaShare's target-rate loss of the last batch, or None where no layer has a gate.

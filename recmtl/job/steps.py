@@ -37,7 +37,7 @@ from recmtl.job.workers import complete, cores
 from recmtl.model import Model, load_model
 from recmtl.schema import load_schema
 from recmtl.serve import Formula, Ranker, Scorer
-from recmtl.serve.bundle import save_bundle
+from recmtl.serve.bundle import check_serving, save_bundle
 from recmtl.serve.calibration import Calibrators
 from recmtl.serve.calibration_fit import calibration_gain, check_calibration, fit_calibrators
 from recmtl.serve.drift import unknown_shares
@@ -156,6 +156,7 @@ class Job:
             asked = [name for name in (roles.group, roles.time, roles.row_id) if name is not None]
             Formula(self.config.rank_by).check_names({*names, *asked, *log.encoder().input_columns})
         check_calibration(self.config.calibration, material.heads, encoder=log.encoder())
+        check_serving(log.encoder(), **asdict(self.config.serving))
         self._refuse_another_study(log.fingerprint)
         return Study(self.out, material, self.config, self.watch)
 
@@ -199,6 +200,7 @@ class Job:
             metrics=results,
             calibrators=calibrators,
             unknown=unknown_shares(encoder, log.split("validation").ids),
+            **asdict(self.config.serving),
         )
 
     def _first_rows(self, columns: list[str], count: int) -> Any:

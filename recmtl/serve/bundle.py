@@ -7,17 +7,20 @@
     golden/         a few raw rows and the scores that they must get
     metrics.json    what was measured
     unknown.json    share of values without a known id, by feature, to notice drift by
+    request.json    the input columns that a request gives once, if that was said; with ONNX there
+                    is model/request.onnx then, which computes their part of the network once
     README.md       the model card
 
 Nothing in it is unpickled. Loading checks the files, then scores the golden rows.
 """
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,21 +31,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmtl.data.encoder import Encoder
-from recmtl.errors import BundleError
+from recmtl.errors import BundleError, ConfigError
 from recmtl.model import Model, load_model, save_model
 from recmtl.serve.calibration import Calibrators
 from recmtl.serve.card import model_card
 from recmtl.serve.chunks import FixedShapeModel
+from recmtl.serve.frames import require
 from recmtl.serve.location import local_folder
 from recmtl.serve.manifest import MANIFEST, verify_manifest, write_manifest
 
-__all__ = ["Bundle", "load_bundle", "save_bundle"]
+__all__ = ["Bundle", "check_serving", "load_bundle", "save_bundle", "user_features"]
 
 GOLDEN = Path("golden") / "rows.arrow"
 GOLDEN_ROWS = 64
 VOCABULARIES = Path("encoder") / "vocabularies.arrow"
 UNKNOWN = "unknown.json"
 CALIBRATORS = "calibrators.json"
+REQUEST = "request.json"
 SCORE_PREFIX = "expected:"
 RAW_PREFIX = "uncalibrated:"
 
@@ -54,7 +59,8 @@ class Bundle:
     """A verified bundle in memory; `fingerprint` is the SHA-256 of its manifest.
 
     `golden` holds a few raw rows (the input columns), good as an example of the input. `unknown` is
-    what `save_bundle` was given, None in bundles without it; `calibrators` too.
+    what `save_bundle` was given, None in bundles without it; `calibrators` too. `user` holds the
+    names of the features that a request's user brings, in the order of the schema.
     """
 
     folder: Path
@@ -65,6 +71,7 @@ class Bundle:
     golden: pa.Table
     unknown: dict[str, float] | None = None
     calibrators: Calibrators | None = None
+    user: tuple[str, ...] = ()
 
     def calibrated(self, scores: Scores, ids: npt.NDArray[np.int32]) -> Scores:
         """The network's scores `[R, C]` as they are served; `ids` `[R, I]` are its encoded ids."""
@@ -81,6 +88,7 @@ def save_bundle(
     notes: str = "",
     unknown: Mapping[str, float] | None = None,
     calibrators: Calibrators | None = None,
+    user: Sequence[str] = (),
     onnx: bool = False,
 ) -> Path:
     """Write a bundle atomically: it is complete at `folder`, or nothing is there.
@@ -96,12 +104,16 @@ def save_bundle(
         unknown: share of values without a known id, by feature, on rows like those to be scored;
             see `recmtl.serve.drift.unknown_shares`.
         calibrators: of the model's probabilities, see `recmtl.serve.calibration_fit`.
+        user: input columns that a request gives once, for `Ranker.rank_request`.
         onnx: whether the network is added as ONNX too, for `Scorer.load(..., engine="auto")`.
 
     Raises:
         BundleError: the folder holds something else, or the disk is full.
+        DataError: `user` names what is no input column.
+        ConfigError: `user` names all of them, or ONNX is asked for and not installed.
     """
     folder = Path(folder)
+    check_serving(encoder, user=user, onnx=onnx)
     _check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -112,10 +124,10 @@ def save_bundle(
             _write_json(partial / UNKNOWN, unknown)
         golden = _golden_rows(rows.select(list(encoder.input_columns)))
         _write_parts(partial, model, encoder, calibrators)
+        if user:
+            _write_json(partial / REQUEST, {"user": list(user)})
         if onnx:
-            from recmtl.serve.onnx import FILE, write_network
-
-            write_network(model, partial / FILE, {})
+            _write_onnx(partial, model, user_features(encoder, user))
         _write_golden(_read(partial, ""), golden)
         card = model_card(encoder.schema, encoder.input_columns, model.columns, metrics, notes)
         (partial / "README.md").write_text(card, encoding="utf-8")
@@ -162,7 +174,25 @@ def _read(folder: Path, fingerprint: str) -> Bundle:
     if (folder / CALIBRATORS).is_file():
         heads = model.heads.specs
         calibrators = Calibrators.load(folder / CALIBRATORS, heads=heads, encoding=encoder.encoding)
-    return Bundle(folder, fingerprint, encoder, model, metrics, pa.table({}), unknown, calibrators)
+    user: tuple[str, ...] = ()
+    if (folder / REQUEST).is_file():
+        user = user_features(encoder, _read_json(folder / REQUEST)["user"])
+    found = Bundle(folder, fingerprint, encoder, model, metrics, pa.table({}), unknown)
+    return replace(found, calibrators=calibrators, user=user)
+
+
+def user_features(encoder: Encoder, columns: Sequence[str]) -> tuple[str, ...]:
+    """Names of the features that read the columns which a request gives once.
+
+    Raises:
+        DataError: a column is no input column.
+        ConfigError: no feature is left to the candidates.
+    """
+    require(columns, encoder.input_columns, source="user")
+    features = encoder.part(columns).encoding.fields
+    if columns and len(features) == len(encoder.encoding.fields):
+        raise ConfigError("user: all features are the user's; leave some to the candidates")
+    return features
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -211,6 +241,22 @@ def _write_parts(
     save_model(model, partial / "model")
     if calibrators is not None and calibrators.columns:
         calibrators.save(partial / CALIBRATORS)
+
+
+def _write_onnx(partial: Path, model: Model, user: tuple[str, ...]) -> None:
+    from recmtl.serve.onnx import FILE, REQUEST_FILE, write_network
+
+    write_network(model, partial / FILE, {})
+    if user:
+        write_network(model, partial / REQUEST_FILE, {}, user=user)
+
+
+def check_serving(encoder: Encoder, *, user: Sequence[str], onnx: bool) -> None:
+    """Refuse what `save_bundle` would refuse, before anything is trained; see there."""
+    user_features(encoder, user)
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if onnx and missing:
+        raise ConfigError(f"{missing[0]} is not installed: pip install 'recmtl[onnx]'")
 
 
 def _write_golden(bundle: Bundle, golden: pa.Table) -> None:

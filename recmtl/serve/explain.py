@@ -198,7 +198,7 @@ def explain(
     at = {name: position for position, name in enumerate(scorer.columns)}
     where = np.array([[at[name] for name in row] for row in columns], np.int64)
     scores = scorer.scores(table).astype(np.float64)
-    features = _features(encoder)
+    features = encoder.encoding.fields
     experts = (name.split(".") for name in expert_names(model.grid.layout))
     return Explanation(
         tasks=tuple(head.name for head in heads),
@@ -225,10 +225,3 @@ def _unknown(encoder: Encoder) -> Tensor:
     rows = encoder.unknown_rows()[1].copy()
     rows[len(encoder.encoding.single) :] = 0
     return torch.from_numpy(rows).unsqueeze(0)
-
-
-def _features(encoder: Encoder) -> tuple[str, ...]:
-    """The features in the order of the fields of a lane."""
-    encoding = encoder.encoding
-    lists = (field.name for field in encoding.lists)
-    return (*encoding.single, *lists, *(field.name for field in encoding.numeric))

@@ -4,6 +4,9 @@
     numeric  float32 [rows, N]   NaN where missing
     scores   float32 [rows, C]   the network's scored columns, before calibration
 
+A network for requests (see `recmtl.serve.request_network`) takes the user's one row first:
+`user_ids`, `user_numeric`, then `ids` and `numeric` of the candidates without the user's columns.
+
 ONNX Runtime answers small requests several times sooner than torch. It sums in another order, so
 scores differ in the last bits: they are equal to float32 rounding, never bit for bit. Both packages
 are optional: `pip install 'recmtl[onnx]'`.
@@ -14,7 +17,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -24,27 +27,30 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from recmtl.data.encoding import Encoding
 from recmtl.errors import BundleError, ConfigError
 from recmtl.model import Model
 from recmtl.serve.bundle import Bundle, load_bundle
+from recmtl.serve.request_network import RequestNetwork
 
 __all__ = [
     "Engine",
     "OnnxNetwork",
     "equal_to_rounding",
     "export",
+    "request_network",
     "small_batch_network",
     "write_network",
 ]
 
 Engine = Literal["torch", "onnx", "auto"]
 FILE = Path("model") / "network.onnx"
-INPUTS, OUTPUT = ("ids", "numeric"), "scores"
-ROWS = torch.export.Dim("rows", min=1)
-SHAPES = {name: {0: ROWS} for name in INPUTS}
+REQUEST_FILE = Path("model") / "request.onnx"
+USER, ROWS, OUTPUT = ("user_ids", "user_numeric"), ("ids", "numeric"), "scores"
 LARGEST_IN_ONE_FILE = 1 << 30
 ROUNDING = 1e-5
 PROOF_ROWS = 256
+PROOF_USERS = 4
 NOISY = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
@@ -69,6 +75,7 @@ class OnnxNetwork:
             self._session = runtime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
+            self._inputs = [given.name for given in self._session.get_inputs()]
             found = self._session.get_modelmeta().custom_metadata_map.get("recmtl.columns", "[]")
         except Exception as error:  # the runtime's own classes share no other name
             reason = str(error).splitlines()[0][:200]
@@ -77,28 +84,53 @@ class OnnxNetwork:
             raise BundleError(f"{path}: scores other columns than the bundle; export it again")
         self.columns = tuple(columns)
 
-    def scores(
-        self, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
-        """Map ids `[R, I]` and numeric `[R, N]` to scores `[R, C]`; R is at least 1."""
-        given = dict(zip(INPUTS, (ids, numeric), strict=True))
+    def scores(self, *columns: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Map ids `[R, I]` and numeric `[R, N]` to scores `[R, C]`; R is at least 1.
+
+        A network for requests takes those of the user `[1, ..]` before those of the candidates.
+        """
+        given = dict(zip(self._inputs, columns, strict=True))
         scores: npt.NDArray[np.float32] = self._session.run([OUTPUT], given)[0]
         return scores
 
-    def gap(self, bundle: Bundle) -> float:
+    def gap(self, bundle: Bundle, user: Collection[str] = ()) -> float:
         """How far it is from the bundle's network: 0 where all scores are equal to rounding.
 
-        Compared on the golden rows and on random ones with unknown ids and missing numbers.
+        Compared on the golden rows and on random ones with unknown ids and missing numbers. With
+        the features `user` of a network for requests, some of these rows take turns as the user.
         """
         encoded = bundle.encoder.encode(bundle.golden)
         ids, numeric = _random_rows(bundle, PROOF_ROWS)
         ids = np.concatenate([encoded.ids, ids])
         numeric = np.concatenate([encoded.numeric, numeric])
-        inputs = torch.from_numpy(ids), torch.from_numpy(numeric)
-        expected, found = bundle.model.predict(*inputs).numpy(), self.scores(ids, numeric)
-        if equal_to_rounding(found, expected):
-            return 0.0
-        return float(np.max(np.abs(found - expected)))
+        if not user:
+            return _gap(bundle.model, self.scores(ids, numeric), ids, numeric)
+        whole = bundle.model.encoder.encoding
+        mine = whole.columns_of(whole.part(user))
+        theirs = whole.columns_of(whole.part(set(whole.fields) - set(user)))
+        gaps = []
+        for row in range(0, len(ids), len(ids) // PROOF_USERS):
+            ids[:, mine[0]], numeric[:, mine[1]] = ids[row, mine[0]], numeric[row, mine[1]]
+            parts = (
+                ids[:1, mine[0]],
+                numeric[:1, mine[1]],
+                ids[:, theirs[0]],
+                numeric[:, theirs[1]],
+            )
+            gaps.append(_gap(bundle.model, self.scores(*parts), ids, numeric))
+        return max(gaps)
+
+
+def _gap(
+    model: Model,
+    found: npt.NDArray[np.float32],
+    ids: npt.NDArray[np.int32],
+    numeric: npt.NDArray[np.float32],
+) -> float:
+    expected = model.predict(torch.from_numpy(ids), torch.from_numpy(numeric)).numpy()
+    if equal_to_rounding(found, expected):
+        return 0.0
+    return float(np.max(np.abs(found - expected)))
 
 
 def equal_to_rounding(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> bool:
@@ -114,21 +146,28 @@ def equal_to_rounding(found: npt.NDArray[np.float32], expected: npt.NDArray[np.f
     return bool(np.all(near | (found == expected) | (np.isnan(found) & np.isnan(expected))))
 
 
-def export(bundle: Bundle | str | Path, path: str | Path) -> Path:
+def export(bundle: Bundle | str | Path, path: str | Path, *, user: Collection[str] = ()) -> Path:
     """Write the network of a bundle as an ONNX file for any number of rows; takes some seconds.
 
-    A network of more than 1 GB has its weights in a second file, `<path>.data`.
+    With the names of the features that a user brings, it is a network for requests. A network of
+    more than 1 GB has its weights in a second file, `<path>.data`.
 
     Raises:
         ConfigError: onnx or onnxscript is not installed.
         BundleError: the bundle is refused, or the network cannot be exported.
     """
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
-    return write_network(bundle.model, Path(path), {"recmtl.bundle": bundle.fingerprint})
+    facts = {"recmtl.bundle": bundle.fingerprint}
+    return write_network(bundle.model, Path(path), facts, user=user)
 
 
-def write_network(model: Model, path: Path, facts: dict[str, str]) -> Path:
-    """Write a model as an ONNX file with `facts` among its properties; see `export`."""
+def write_network(
+    model: Model, path: Path, facts: dict[str, str], *, user: Collection[str] = ()
+) -> Path:
+    """Write a model as an ONNX file with `facts` among its properties; see `export`.
+
+    With the names of the features that a user brings, it is a network for requests.
+    """
     for name in ("onnx", "onnxscript"):
         _package(name)
     facts = facts | {"recmtl.columns": json.dumps(list(model.columns))}
@@ -137,9 +176,9 @@ def write_network(model: Model, path: Path, facts: dict[str, str]) -> Path:
         # Gates by example compute all rows only where a gradient might be asked for.
         with _quiet(), torch.enable_grad():
             program: Any = torch.onnx.export(
-                _traced(model),
+                _traced(model, user),
                 dynamo=True,
-                input_names=INPUTS,
+                input_names=[*USER, *ROWS] if user else ROWS,
                 output_names=[OUTPUT],
                 verbose=False,
             )
@@ -165,18 +204,33 @@ def small_batch_network(bundle: Bundle, engine: str) -> OnnxNetwork | None:
         ConfigError: another engine, or `onnx` where it is not installed.
         BundleError: `onnx` where its scores differ from the network's.
     """
+    return _network(bundle, engine, FILE, ())
+
+
+def request_network(bundle: Bundle, engine: str, user: Collection[str]) -> OnnxNetwork | None:
+    """What scores the candidates of a request, or None where that is `small_batch_network`.
+
+    Args:
+        bundle: a loaded bundle.
+        engine: as in `small_batch_network`.
+        user: names of the features that the user brings, some but not all.
+    """
+    return _network(bundle, engine, REQUEST_FILE, user)
+
+
+def _network(bundle: Bundle, engine: str, file: Path, user: Collection[str]) -> OnnxNetwork | None:
     if engine not in ("torch", "onnx", "auto"):
         raise ConfigError(f"engine {engine!r} is not one of torch, onnx, auto")
-    is_there = (bundle.folder / FILE).is_file()
+    is_there = (bundle.folder / file).is_file() and set(user) in (set(), set(bundle.user))
     if engine == "auto" and not (is_there and importlib.util.find_spec("onnxruntime")):
         return None
     if engine == "torch":
         return None
     _package("onnxruntime")
     with tempfile.TemporaryDirectory(prefix="recmtl-") as folder:
-        path = bundle.folder / FILE if is_there else export(bundle, Path(folder) / FILE.name)
+        path = bundle.folder / file if is_there else export(bundle, Path(folder) / "n", user=user)
         network = OnnxNetwork(path, bundle.model.columns)
-    gap = network.gap(bundle)
+    gap = network.gap(bundle, user)
     if gap == 0.0:
         return network
     if engine == "auto":
@@ -198,14 +252,15 @@ class _Scores(nn.Module):
         return self.model.heads.scores(self.model(ids, numeric))
 
 
-def _traced(model: Model) -> torch.export.ExportedProgram:
-    encoding = model.encoder.encoding
-    example = (
-        torch.zeros((3, encoding.id_columns), dtype=torch.int32),
-        torch.zeros((3, len(encoding.numeric))),
-    )
-    network = _Scores(model).eval()
-    program = torch.export.export(network, example, dynamic_shapes=SHAPES, strict=True)
+def _traced(model: Model, user: Collection[str]) -> torch.export.ExportedProgram:
+    whole = model.encoder.encoding
+    rows = torch.export.Dim("rows", min=1)
+    example, shapes = _example(whole.part(set(whole.fields) - set(user)), 3), ({0: rows},) * 2
+    network: nn.Module = _Scores(model)
+    if user:
+        network = RequestNetwork(model, user)
+        example, shapes = (*_example(whole.part(user), 1), *example), ({}, {}, *shapes)
+    program = torch.export.export(network.eval(), example, dynamic_shapes=shapes, strict=True)
     table = torch.export.default_decompositions()
     bags = [node.target for node in program.graph.nodes if "embedding_bag" in str(node.target)]
     for bag in bags:
@@ -213,6 +268,11 @@ def _traced(model: Model) -> torch.export.ExportedProgram:
         table[bag] = _pooled
     pooled: torch.export.ExportedProgram = program.run_decompositions(table)
     return pooled
+
+
+def _example(encoding: Encoding, rows: int) -> tuple[Tensor, Tensor]:
+    ids = torch.zeros((rows, encoding.id_columns), dtype=torch.int32)
+    return ids, torch.zeros((rows, len(encoding.numeric)))
 
 
 def _pooled(
@@ -229,9 +289,9 @@ def _pooled(
     """`embedding_bag` in sum mode over bags of equal length, as the encoder calls it."""
     rows = indices.view(offsets.shape[0], -1)
     vectors = nn.functional.embedding(rows, weight)
-    kept = (rows != padding_idx).unsqueeze(-1)
+    kept = (rows != padding_idx).to(weight.dtype).unsqueeze(1)
     nothing = weight.new_zeros(0)
-    return torch.where(kept, vectors, 0.0).sum(1), nothing, nothing, nothing
+    return torch.bmm(kept, vectors).squeeze(1), nothing, nothing, nothing
 
 
 def _random_rows(

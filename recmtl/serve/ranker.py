@@ -1,9 +1,10 @@
 """The ranker: candidates in, the best k of every group out, by a formula over their scores."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmtl.errors import DataError
+from recmtl.serve.bundle import user_features
 from recmtl.serve.explain import Explanation, explain
 from recmtl.serve.formula import Formula
 from recmtl.serve.frames import Frame, Scores, column_names, require, row_count, taken, to_arrow
 from recmtl.serve.fuse import Fusion, fuse
-from recmtl.serve.onnx import Engine
+from recmtl.serve.onnx import Engine, request_network
+from recmtl.serve.request import RequestScorer, one_value
 from recmtl.serve.scorer import Scorer
 
 __all__ = ["Ranker"]
@@ -24,19 +27,52 @@ RANK_SCORE = "rank_score"
 RANK = "rank"
 
 
-class Ranker:
-    """Orders candidates with the scores of a bundle; safe to call from several threads."""
+class _Best(NamedTuple):
+    """Rows of a ranking in output order, and what ranking adds to every row of the input."""
 
-    def __init__(self, scorer: Scorer) -> None:
+    rows: npt.NDArray[np.int64]
+    added: Scores
+
+
+class Ranker:
+    """Orders candidates with the scores of a bundle; safe to call from several threads.
+
+    Args:
+        scorer: scores them.
+        user: input columns that requests give once; those that the bundle names unless told. If
+            the scorer's engine is ONNX Runtime, `rank_request` computes their part of the network
+            once a request, equal to float32 rounding. With an engine of `onnx` the network for
+            that is exported now, which takes some seconds, unless the bundle brings it.
+
+    Raises:
+        DataError: `user` names a column that is no input column.
+        ConfigError: `user` leaves no feature to the candidates.
+    """
+
+    def __init__(self, scorer: Scorer, *, user: Sequence[str] | None = None) -> None:
         self.scorer = scorer
+        self._requests: dict[frozenset[str], RequestScorer] = {}
+        encoder, features = scorer.bundle.encoder, scorer.bundle.user
+        if user is not None:
+            features = user_features(encoder, user)
+        network = request_network(scorer.bundle, scorer.asked, features) if features else None
+        if network is not None:
+            columns = frozenset(encoder.schema.feature(name).column for name in features)
+            self._requests[columns] = RequestScorer(scorer, columns, network=network)
 
     @classmethod
-    def load(cls, path_or_uri: str | Path, *, engine: Engine = "torch") -> "Ranker":
+    def load(
+        cls,
+        path_or_uri: str | Path,
+        *,
+        engine: Engine = "torch",
+        user: Sequence[str] | None = None,
+    ) -> "Ranker":
         """Load a bundle from a folder, `models:/name@alias` or `runs:/id/path`, and verify it.
 
         `engine` says what scores a request, see `Scorer`: `auto` takes ONNX Runtime where it can.
         """
-        return cls(Scorer.load(path_or_uri, engine=engine))
+        return cls(Scorer.load(path_or_uri, engine=engine), user=user)
 
     def rank(
         self,
@@ -70,7 +106,10 @@ class Ranker:
         self._check(formula, names, kept, group)
         wanted = [*self._needed(formula, names), *([] if group is None else [group])]
         table = to_arrow(frame, list(dict.fromkeys(wanted)))
-        return self._ranked(frame, table, formula, codes=_codes(table, group), k=k, kept=kept)
+        numbers = {name: _numbers(table[name]) for name in formula.names if name in names}
+        codes, scored = _codes(table, group), self.scorer.scores(table)
+        best = self._best(scored, formula, numbers=numbers, codes=codes, k=k)
+        return taken(frame, best.rows, kept, best.added)
 
     def rank_request(
         self,
@@ -83,7 +122,8 @@ class Ranker:
     ) -> Frame:
         """Rank the candidates of one request, whose user and context are given once.
 
-        Equal, bit for bit, to `rank` of the candidates with the user's columns joined on.
+        Equal to `rank` of the candidates with the user's columns joined on: bit for bit, but to
+        float32 rounding where ONNX Runtime scores.
 
         Args:
             user: one value a column, for every column that is the same for all candidates.
@@ -105,14 +145,19 @@ class Ranker:
                 raise DataError(f"user: column {name!r} is one of the candidates too; give it once")
         require(kept, names, source="candidates")
         self._check(formula, [*names, *user], [*kept, *user], None)
-        needed = self._needed(formula, [*names, *user])
-        table = to_arrow(candidates, [name for name in needed if name not in user])
+        inputs = self.scorer.input_columns
+        scorer = self._request(frozenset(name for name in inputs if name in user))
+        of_rows = [name for name in formula.names if name in names]
+        table = to_arrow(candidates, list(dict.fromkeys([*scorer.candidates, *of_rows])))
         rows = table.num_rows if table.num_columns else row_count(candidates)
-        for name in needed:
+        numbers = {name: _numbers(table[name]) for name in of_rows}
+        for name in formula.names:
             if name in user:
-                table = table.append_column(name, _repeated(name, user[name], rows))
-        codes = np.zeros(rows, dtype=np.int64)
-        return self._ranked(candidates, table, formula, codes=codes, k=k, kept=kept)
+                value = _numbers(pa.chunked_array([one_value(name, user[name])]))
+                numbers[name] = np.broadcast_to(value, (rows,))
+        scored = scorer.scores(user, table, rows=rows)
+        best = self._best(scored, formula, numbers=numbers, codes=None, k=k)
+        return taken(candidates, best.rows, kept, best.added)
 
     def explain(
         self, frame: Frame, task: str | Sequence[str] | None = None, *, steps: int = 64
@@ -171,11 +216,12 @@ class Ranker:
         scored = self.scorer.scores(table)
         scores = {name: scored[:, i] for i, name in enumerate(self.scorer.columns)}
         require(chosen, [*scores, *names], source="fuse")
+        codes = _codes(table, group)
         return fuse(
             {name: scores[name] if name in scores else _numbers(table[name]) for name in chosen},
             {name: _numbers(table[name]) for name in target},
             target=target,
-            group=_codes(table, group),
+            group=np.zeros(len(scored), np.int64) if codes is None else codes,
             k=k,
             seed=seed,
         )
@@ -185,24 +231,26 @@ class Ranker:
         from_frame = [name for name in formula.names if name in names]
         return list(dict.fromkeys([*self.scorer.input_columns, *from_frame]))
 
-    def _ranked(
+    def _best(
         self,
-        frame: Frame,
-        table: pa.Table,
+        scored: npt.NDArray[np.float32],
         formula: Formula,
         *,
-        codes: npt.NDArray[np.int64],
+        numbers: dict[str, npt.NDArray[Any]],
+        codes: npt.NDArray[np.int64] | None,
         k: int | None,
-        kept: Sequence[str],
-    ) -> Frame:
-        scored = self.scorer.scores(table)
+    ) -> "_Best":
         scores = {name: scored[:, i] for i, name in enumerate(self.scorer.columns)}
-        from_frame = [name for name in formula.names if name in table.column_names]
-        numbers = {name: _numbers(table[name]) for name in from_frame}
-        values = formula.evaluate({**numbers, **scores}, rows=table.num_rows)
+        values = formula.evaluate({**numbers, **scores}, rows=len(scored))
         rows, ranks = _best(values, codes, k)
-        added: Scores = {**scores, RANK_SCORE: values, RANK: ranks}
-        return taken(frame, rows, kept, added)
+        return _Best(rows, {**scores, RANK_SCORE: values, RANK: ranks})
+
+    def _request(self, user: frozenset[str]) -> RequestScorer:
+        """The scorer of requests whose user brings these input columns."""
+        found = self._requests.get(user)
+        if found is None:
+            found = self._requests[user] = RequestScorer(self.scorer, user)
+        return found
 
     def _check(
         self, formula: Formula, names: list[str], kept: list[str], group: str | None
@@ -221,16 +269,13 @@ class Ranker:
 def _formula(by: str, k: int | None) -> Formula:
     if k is not None and (isinstance(k, bool) or not isinstance(k, Integral) or k < 1):
         raise DataError(f"k is {k!r}; keep at least one candidate a group")
+    return _parsed(by) if isinstance(by, str) else Formula(by)
+
+
+@lru_cache(maxsize=64)
+def _parsed(by: str) -> Formula:
+    """A service ranks by few formulas, over and over."""
     return Formula(by)
-
-
-def _repeated(name: str, value: Any, rows: int) -> pa.Array:
-    """One value of the user as a column."""
-    try:
-        return pa.array([value], from_pandas=True).take(pa.array(np.zeros(rows, np.int64)))
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"user: column {name!r} holds no value of a column ({reason})") from None
 
 
 def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
@@ -238,10 +283,10 @@ def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     return values
 
 
-def _codes(table: pa.Table, group: str | None) -> npt.NDArray[np.int64]:
-    """Number the groups by first appearance; a missing group is a group like another."""
+def _codes(table: pa.Table, group: str | None) -> npt.NDArray[np.int64] | None:
+    """Number the groups by first appearance, None without; a missing group is one like another."""
     if group is None:
-        return np.zeros(table.num_rows, dtype=np.int64)
+        return None
     values = table[group].combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -254,13 +299,16 @@ def _codes(table: pa.Table, group: str | None) -> npt.NDArray[np.int64]:
 
 
 def _best(
-    values: npt.NDArray[np.float64], codes: npt.NDArray[np.int64], k: int | None
+    values: npt.NDArray[np.float64], codes: npt.NDArray[np.int64] | None, k: int | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the kept rows in output order, and the rank of every INPUT row in its group."""
-    order = np.lexsort((-values, codes))
-    sizes = np.bincount(codes, minlength=1)
-    starts = np.cumsum(sizes) - sizes
-    position = np.arange(len(values)) - starts[codes[order]]
+    position = np.arange(len(values))
+    if codes is None:
+        order = np.argsort(-values, kind="stable")
+    else:
+        order = np.lexsort((-values, codes))
+        sizes = np.bincount(codes, minlength=1)
+        position -= (np.cumsum(sizes) - sizes)[codes[order]]
     ranks = np.empty(len(values), dtype=np.int64)
     ranks[order] = position + 1
     return order if k is None else order[position < k], ranks

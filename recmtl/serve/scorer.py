@@ -49,7 +49,7 @@ class Scorer:
         threads: int | None = None,
         engine: Engine = "torch",
     ) -> None:
-        self.bundle = bundle
+        self.bundle, self.asked = bundle, engine
         self._onnx = small_batch_network(bundle, engine)
         self._model = FixedShapeModel(bundle.model, chunk_rows=chunk_rows, threads=threads)
         self._unknown: Counter[str] = Counter()
@@ -115,13 +115,25 @@ class Scorer:
             encoded = self.bundle.encoder.encode(table.slice(first, SLICE_ROWS), place=place)
             if check:
                 check(encoded, place)
-            self._count(encoded.unknown)
-            small = self._onnx if table.num_rows <= self._model.chunk_rows else None
-            scores = (small or self._model).scores(encoded.ids, encoded.numeric)
-            parts.append(self.bundle.calibrated(scores, encoded.ids))
+            self.count(encoded.unknown)
+            small = table.num_rows <= self._model.chunk_rows
+            parts.append(self.encoded_scores(encoded.ids, encoded.numeric, small=small))
         empty: npt.NDArray[Any] = np.empty((0, len(self.columns)), dtype=np.float32)
         return np.concatenate(parts) if parts else empty
 
-    def _count(self, unknown: dict[str, int]) -> None:
+    def encoded_scores(
+        self,
+        ids: npt.NDArray[np.int32],
+        numeric: npt.NDArray[np.float32],
+        *,
+        small: bool | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Map encoded rows to scores; `small`: whether they are all of a small batch."""
+        small = len(ids) <= self._model.chunk_rows if small is None else small
+        network = self._onnx if small and len(ids) and self._onnx else self._model
+        return self.bundle.calibrated(network.scores(ids, numeric), ids)
+
+    def count(self, unknown: dict[str, int]) -> None:
+        """Add values that training had not seen, by feature, to `unknown`."""
         with self._lock:
             self._unknown.update(unknown)

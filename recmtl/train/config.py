@@ -281,6 +281,19 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """What the bundle brings along for fast answers.
+
+    Attributes:
+        user: input columns that a request gives once, for `Ranker.rank_request`.
+        onnx: whether the network is added as ONNX; needs the packages of `recmtl[onnx]`.
+    """
+
+    user: tuple[str, ...] = ()
+    onnx: bool = False
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that a run may vary; the schema says the rest.
 
@@ -291,6 +304,7 @@ class Config:
         search: how routes are searched.
         evidence: what the result is compared with.
         calibration: of the bundle's probabilities.
+        serving: what the bundle brings along for fast answers.
         seed: the first seed; the others count up from it.
         threads: of PyTorch and LightGBM; 0 takes one a core, or one in each of several processes.
             One is the default since it trains networks of this size faster than two: their products
@@ -306,6 +320,7 @@ class Config:
     search: Search = field(default_factory=Search)
     evidence: Evidence = field(default_factory=Evidence)
     calibration: Calibration = field(default_factory=Calibration)
+    serving: Serving = field(default_factory=Serving)
     seed: int = 0
     threads: int = 1
     workers: int = 0

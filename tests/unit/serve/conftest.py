@@ -6,8 +6,10 @@ import pyarrow as pa
 import pytest
 
 from recmtl.data.encoder import Encoder
-from recmtl.serve import Scorer
-from tests.unit.serve.shop import make_bundle, make_log
+from recmtl.serve import Scorer, save_bundle
+from recmtl.serve.calibration import Calibrators, ColumnCalibration
+from recmtl.serve.curves import Platt
+from tests.unit.serve.shop import HEADS, USER, make_bundle, make_log, make_model
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +34,23 @@ def encoder(bundle: Path) -> Encoder:
 def scorer(bundle: Path) -> Scorer:
     """The scorer of that bundle."""
     return Scorer.load(bundle)
+
+
+@pytest.fixture(scope="session")
+def carrying(log: pa.Table, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibrated bundle that carries its network as ONNX, and one for requests."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    unseen = int(encoder.unknown_rows()[1][0])
+    maps = {"p_click": ColumnCalibration(Platt(0.7, 0.2), {unseen: Platt(2.0, 0.0)})}
+    options = {"heads": HEADS, "encoding": encoder.encoding, "segment": "user_id"}
+    return save_bundle(
+        tmp_path_factory.mktemp("request") / "bundle",
+        model=make_model(encoder),
+        encoder=encoder,
+        rows=log,
+        metrics={},
+        calibrators=Calibrators(maps, **options),
+        user=USER,
+        onnx=True,
+    )

@@ -33,6 +33,8 @@ roles: {group: request}
 split: {by: random, validation: 0.2, test: 0.2, seed: 1}
 """
 
+USER = ["user_id", "history", "age"]
+
 HEADS = (
     HeadSpec("click", "binary", mean=0.3),
     HeadSpec("buy", "binary", parent="click", mean=0.1),

@@ -20,16 +20,6 @@ from tests.unit.serve.shop import make_log, make_model
 
 
 @pytest.fixture(scope="module")
-def carrying(log: pa.Table, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that carries its network as ONNX."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    folder = tmp_path_factory.mktemp("onnx") / "bundle"
-    model = make_model(encoder)
-    return save_bundle(folder, model=model, encoder=encoder, rows=log, metrics={}, onnx=True)
-
-
-@pytest.fixture(scope="module")
 def network(carrying: Path) -> OnnxNetwork:
     bundle = load_bundle(carrying)
     return OnnxNetwork(carrying / "model" / "network.onnx", bundle.model.columns)
@@ -111,7 +101,7 @@ def test_a_bundle_without_it_exports_when_asked_and_stays_torch_on_auto(
 ) -> None:
     assert Scorer.load(bundle, engine="auto").engine == "torch"
     ready = carrying / "model" / "network.onnx"
-    monkeypatch.setattr(serve_onnx, "export", lambda _, path: shutil.copy(ready, path))
+    monkeypatch.setattr(serve_onnx, "export", lambda _, path, user=(): shutil.copy(ready, path))
     assert Scorer.load(bundle, engine="onnx").engine == "onnx"
 
 
@@ -137,7 +127,7 @@ def test_an_exported_file_names_its_bundle_and_columns(
 
     written = {}
 
-    def write_network(model: object, path: Path, facts: dict[str, str]) -> Path:
+    def write_network(_: object, path: Path, facts: dict[str, str], **options: object) -> Path:
         written.update(facts)
         return path
 

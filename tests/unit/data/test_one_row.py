@@ -1,0 +1,101 @@
+"""A row of plain values gets the ids and numbers that a table of it gets; parts are the whole."""
+
+import datetime
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recmtl.data.encoder import Encoder
+from recmtl.data.one_row import encode_plain_row
+from tests.unit.serve.shop import SCHEMA, make_encoder, make_log
+
+LOG = make_log(300)
+HASHED = SCHEMA.replace("item: {kind: categorical}", "item: {kind: categorical, hash_buckets: 11}")
+FIRST = SCHEMA.replace("max_length: 4", "max_length: 3, keep: first")
+ENCODERS = {name: make_encoder(LOG, text) for name, text in
+            {"plain": SCHEMA, "hashed": HASHED, "first": FIRST}.items()}  # fmt: skip
+ITEMS = st.sampled_from(["item-1", "item-7", "item-39", "unseen", "", None])
+ROWS = st.fixed_dictionaries(
+    {
+        "user_id": st.sampled_from([2**40, 2**40 + 3, 7, -(2**63), 2**63 - 1, None, math.nan]),
+        "item": ITEMS,
+        "history": st.one_of(st.none(), st.lists(ITEMS, max_size=8), st.tuples(ITEMS, ITEMS)),
+        "price": st.sampled_from([1, 0.0, -2.5, 1e300, 2**53 + 1, None, math.nan]),
+        "age": st.one_of(st.integers(-5, 200), st.floats(-1e6, 1e6)),
+    }
+)
+
+
+def assert_as_a_table(encoder: Encoder, row: dict) -> None:
+    found = encode_plain_row(encoder, row)
+    assert found is not None
+    history = pa.array([None if row["history"] is None else list(row["history"])])
+    table = {name: pa.array([value], from_pandas=True) for name, value in row.items()}
+    expected = encoder.encode(pa.table(table | {"history": history}))
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.numeric, expected.numeric)
+    assert found.unknown == expected.unknown
+    assert (found.ids.dtype, found.numeric.dtype) == (np.int32, np.float32)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_row_of_a_log_is_plain(name: str) -> None:
+    for row in LOG.select(list(ENCODERS[name].input_columns)).to_pylist():
+        assert_as_a_table(ENCODERS[name], row)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@given(row=ROWS)
+def test_strange_values_too(name: str, row: dict) -> None:
+    assert_as_a_table(ENCODERS[name], row)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("user_id", "7"),
+        ("user_id", 7.0),
+        ("user_id", True),
+        ("user_id", 2**63),
+        ("user_id", np.int64(7)),
+        ("item", 5),
+        ("item", b"item-1"),
+        ("item", datetime.date(2024, 5, 1)),
+        ("history", ["item-1", 5]),
+        ("history", "item-1"),
+        ("history", np.array(["item-1"])),
+        ("price", "3"),
+        ("price", math.inf),
+        ("price", 2**63),
+        ("price", np.float32(1.0)),
+        ("age", True),
+    ],
+)
+def test_what_is_not_plain_is_left_to_arrow(column: str, value: object) -> None:
+    row = LOG.slice(3, 1).to_pylist()[0]
+    assert encode_plain_row(ENCODERS["plain"], row | {column: value}) is None
+
+
+@pytest.mark.parametrize(
+    "columns", [["user_id"], ["age", "history"], ["item", "price"], ["history", "user_id", "age"]]
+)
+def test_the_parts_of_an_encoder_are_the_columns_of_the_whole(columns: list[str]) -> None:
+    whole = ENCODERS["plain"]
+    others = [name for name in whole.input_columns if name not in columns]
+    expected, seen = whole.encode(LOG), {}
+    ids, numeric = np.full_like(expected.ids, -1), np.full_like(expected.numeric, np.inf)
+    for names in (columns, others):
+        part = whole.part(names)
+        at = whole.encoding.columns_of(part.encoding)
+        found = part.encode(LOG)
+        ids[:, at[0]], numeric[:, at[1]] = found.ids, found.numeric
+        seen |= found.unknown
+        assert part.encoding == whole.encoding.part(part.encoding.fields)
+        assert set(part.input_columns) == set(names)
+    np.testing.assert_array_equal(ids, expected.ids)
+    np.testing.assert_array_equal(numeric, expected.numeric)
+    assert seen == expected.unknown
