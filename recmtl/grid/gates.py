@@ -70,7 +70,7 @@ class SoftmaxGate(nn.Module):
     def _logits(self, lanes: Tensor, source: Tensor) -> Tensor:
         """The logits `[B, queries, K, A]`, 0 where there is none."""
         where: Tensor = self.get_buffer("where")
-        logits = [
+        logits: list[Tensor] = [
             linear(source if name == INPUT else seen(lanes[:, name : name + 1])[:, 0])
             for name, linear in zip(self.sources, self.linears, strict=True)
         ]

@@ -27,6 +27,7 @@ __all__ = ["Explanation", "explain"]
 
 Floats = npt.NDArray[np.float64]
 ROWS_AT_ONCE = 256
+MOST_STEPS = 10_000
 SHORTEST, LONGEST = 18, 40
 
 
@@ -174,8 +175,9 @@ def explain(
     Raises:
         DataError: a task is not there, no row, no step, or the rows cannot be encoded.
     """
-    if not isinstance(steps, Integral) or steps < 1 or table.num_rows == 0:
-        raise DataError(f"{table.num_rows} rows, {steps} steps: give at least one of each")
+    if not isinstance(steps, Integral) or not 1 <= steps <= MOST_STEPS or table.num_rows == 0:
+        wanted = f"give at least one of each, and at most {MOST_STEPS} steps"
+        raise DataError(f"{table.num_rows} rows, {steps!r} steps: {wanted}")
     encoder, model = scorer.bundle.encoder, scorer.bundle.model
     positions = _positions(model.heads.specs, tasks)
     heads = [model.heads.specs[position] for position in positions]

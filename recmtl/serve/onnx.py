@@ -255,7 +255,8 @@ class _Scores(nn.Module):
 def _traced(model: Model, user: Collection[str]) -> torch.export.ExportedProgram:
     whole = model.encoder.encoding
     rows = torch.export.Dim("rows", min=1)
-    example, shapes = _example(whole.part(set(whole.fields) - set(user)), 3), ({0: rows},) * 2
+    shapes: tuple[dict[int, Any], ...] = ({0: rows},) * 2
+    example: tuple[Tensor, ...] = _example(whole.part(set(whole.fields) - set(user)), 3)
     network: nn.Module = _Scores(model)
     if user:
         network = RequestNetwork(model, user)

@@ -1,0 +1,56 @@
+"""Calibration on real data: maps fitted on validation rows, judged on test rows."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+
+from recmtl.data.prepare import prepare
+from recmtl.grid import CATALOG
+from recmtl.job.command import load_config
+from recmtl.model import Model
+from recmtl.schema import load_schema
+from recmtl.serve.calibration_fit import calibration_gain, fit_calibrators
+from recmtl.train.config import Calibration
+from recmtl.train.loop import train
+from recmtl.train.material import Material
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("RECMTL_DATA") or ROOT.parent / "shared" / "data")
+
+LOGS = {
+    "census_income": DATA / "census_income" / "train.parquet",
+    "kuairand_pure": DATA / "kuairand_pure" / "log_0425_0430.parquet",
+}
+
+
+def measure(name: str, *, seed: int = 0) -> dict[str, Any]:
+    """Train an MMoE as the data set's configuration says, and calibrate it both ways."""
+    torch.set_num_threads(1)
+    config = load_config(ROOT / "pipelines" / "configs" / name / "recmtl.yaml")
+    schema = load_schema(ROOT / "datasets" / name / "schema.yaml")
+    grid = config.grid
+    with tempfile.TemporaryDirectory() as folder:
+        log = prepare(str(LOGS[name]), schema, Path(folder) / "log")
+        material, tasks = Material.of(log), len(schema.tasks)
+        layout = CATALOG["mmoe"].layout(
+            tasks, cells=grid.cells or tasks + 2, widths=grid.widths, depth=grid.depth
+        )
+        torch.manual_seed(seed)
+        model = Model(material.encoding, material.heads, layout=layout, sizes=config.sizes)
+        train(model, material, config.training, seed=seed)
+        gains = {}
+        for method in ("platt", "isotonic"):
+            rows, encoder = log.split("validation"), log.encoder()
+            maps = fit_calibrators(
+                model.eval(), encoder, rows=rows, settings=Calibration(method=method)
+            )
+            gains[method] = calibration_gain(
+                model, encoder, calibrators=maps, rows=log.split("test")
+            )
+        rows = {part: len(log.split(part).ids) for part in ("train", "validation", "test")}
+    return {"rows": rows, "seed": seed, "gains": gains}

@@ -1,0 +1,61 @@
+"""The suites of tests/chaos, one after the other; what they did, and how long it took."""
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+from benchmarks.serving.shop import FOLDER, ROOT
+
+SUITES = {
+    "test_kills": (
+        "200 kills of scoring jobs at random moments, a kill before and after every step on the "
+        "disk, 15 races of three jobs: each resume ends with the bytes of an undisturbed run"
+    ),
+    "test_bundles": (
+        "1,000 altered bundles: refused in one line; 1,000 altered and sealed again: refused, or "
+        "the golden rows get their scores; nothing is executed, nothing outside is read"
+    ),
+    "test_bad_inputs": (
+        "10,000 generated bad inputs to `rank`, `score`, the schema and the formula: one of "
+        "recmtl's errors, or a right answer"
+    ),
+    "test_equal_scores": (
+        "100,000 rows with unknown ids and missing values by `Scorer`, `Ranker`, pandas, dicts, "
+        "MLflow pyfunc, REST and Spark: equal bit for bit; ONNX: to float32 rounding"
+    ),
+    "test_full_disk": "a disk that is really full: one line, nothing half-written, then resumed",
+    "test_onnx_layouts": (
+        "every layout of the catalog and every kind of feature as ONNX: to float32 rounding"
+    ),
+}
+
+
+def measure(folder: Path | None) -> dict[str, Any]:
+    """Run the suites, or read the JUnit files that they left in a folder."""
+    if folder is None:
+        folder = FOLDER / "chaos"
+        for suite in SUITES:
+            _run(suite, folder)
+    return {suite: _told(folder / f"{suite}.xml") for suite in SUITES}
+
+
+def _run(suite: str, folder: Path) -> None:
+    command = [sys.executable, "-m", "pytest", f"tests/chaos/{suite}.py", "--chaos", "-q"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    command += ["-p", "no:cacheprovider", f"--junitxml={folder / suite}.xml"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=False)
+
+
+def _told(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {"tests": 0}
+    found = ElementTree.parse(path).getroot()
+    suite = found if found.tag == "testsuite" else found[0]
+    counts = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
+    skipped = [
+        case.get("name") for case in suite.iter("testcase") if case.find("skipped") is not None
+    ]
+    return {**counts, "seconds": float(suite.get("time", 0.0)), "left_out": skipped}

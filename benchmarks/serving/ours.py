@@ -1,0 +1,49 @@
+"""recmtl's arms of the latency benchmark, in a process of their own: `... FOLDER SIZE`."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from benchmarks.serving.shop import BY, ROWS, read
+from benchmarks.serving.worker import work
+from recmtl.serve import Ranker
+from recmtl.serve.onnx import FILE, OnnxNetwork
+
+TOP = {"by": BY, "k": 20, "keep": ["item_id"]}
+
+
+def main(folder: Path, size: str) -> None:
+    """Load everything, then wait for orders."""
+    torch.set_num_threads(1)
+    requests, table = read(folder), pq.read_table(folder / "requests.parquet")
+    joined = [table.slice(first, ROWS) for first in range(0, table.num_rows, ROWS)]
+    joined = [one.take(pa.array(range(ROWS))).combine_chunks() for one in joined]
+    fast, plain = (Ranker.load(folder / size, engine=engine) for engine in ("onnx", "torch"))
+    bundle = plain.scorer.bundle
+    encoded = [bundle.encoder.encode(one) for one in joined]
+    network = OnnxNetwork(bundle.folder / FILE, bundle.model.columns)
+
+    def network_in_torch(number: int) -> object:
+        ids, numeric = encoded[number].ids, encoded[number].numeric
+        return bundle.model.predict(torch.from_numpy(ids), torch.from_numpy(numeric)).numpy()
+
+    arms = {
+        "request_onnx": lambda n: fast.rank_request(*requests[n], **TOP),
+        "rows_onnx": lambda n: fast.rank(joined[n], **TOP),
+        "request_torch": lambda n: plain.rank_request(*requests[n], **TOP),
+        "rows_torch": lambda n: plain.rank(joined[n], **TOP),
+        "network_onnx": lambda n: network.scores(encoded[n].ids, encoded[n].numeric),
+        "network_torch": network_in_torch,
+    }
+    cost = bundle.model.cost()
+    work(arms, {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,109 @@
+"""The material of latency and soak: bundles on the simulated shop log, and requests to them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from recmtl.data.encoder import Encoder
+from recmtl.data.prepare import prepare
+from recmtl.data.simulate import simulate
+from recmtl.grid import catalog
+from recmtl.model import Model, Sizes
+from recmtl.schema import load_schema
+from recmtl.serve import save_bundle
+from recmtl.train.material import Material
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "build" / "serving"
+ROWS, REQUESTS, EXPERTS, TOWER = 300, 200, 8, 32
+BY = "p_click_and_purchase * max(price, 1)"
+USER = (
+    "user_id", "segment", "age_band", "city", "device", "membership", "history", "spend_30d",
+    "tenure_days", "hour", "session_depth", "minutes_since_visit",
+)  # fmt: skip
+
+
+class Size(NamedTuple):
+    """Widths of an MMoE with eight experts and a tower of 32 a task."""
+
+    widths: tuple[int, ...]
+    embedding: int
+
+
+SIZES = {"64-32": Size((64, 32), 8), "256-128": Size((256, 128), 16)}
+
+
+def make(folder: Path, sizes: Sequence[str]) -> None:
+    """Write log, bundles, requests as raw columns, and the same requests encoded for the peer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log.parquet"
+    simulate(log, 60_000, seed=1)
+    schema = load_schema(ROOT / "datasets" / "simulated" / "schema.yaml")
+    encoded = prepare(str(log), schema, folder / "log")
+    material, encoder = Material.of(encoded), encoded.encoder()
+    rows = pq.read_table(log)
+    for name in sizes:
+        torch.manual_seed(0)
+        size, tasks = SIZES[name], len(material.tasks)
+        layout = catalog.mmoe(tasks, experts=EXPERTS, widths=size.widths)
+        shape = Sizes(embedding=size.embedding, tower=(TOWER,))
+        model = Model(material.encoding, material.heads, layout=layout, sizes=shape).eval()
+        options: dict[str, Any] = {"metrics": {}, "user": USER, "onnx": True}
+        save_bundle(folder / name, model=model, encoder=encoder, rows=rows.slice(0, 64), **options)
+    requests = _requests(rows.drop_columns([task.label.column for task in schema.tasks]))
+    pq.write_table(requests, folder / "requests.parquet")
+    _for_peer(folder, encoder, requests)
+
+
+def _requests(rows: pa.Table) -> pa.Table:
+    """Random candidates, 300 a request, each with one user's columns."""
+    dice = np.random.default_rng(2)
+    picked = rows.take(pa.array(dice.integers(0, rows.num_rows, REQUESTS * ROWS)))
+    users = rows.take(pa.array(np.repeat(dice.integers(0, rows.num_rows, REQUESTS), ROWS)))
+    for name in USER:
+        picked = picked.set_column(picked.column_names.index(name), name, users[name])
+    return picked
+
+
+def read(folder: Path) -> list[tuple[dict[str, Any], pa.Table]]:
+    """The requests as a service gets them: the user's values and the candidates' columns."""
+    table, requests = pq.read_table(folder / "requests.parquet"), []
+    for first in range(0, table.num_rows, ROWS):
+        one = table.slice(first, ROWS)
+        user = {name: one[name][0].as_py() for name in USER}
+        # Columns of their own, not a window into those of all requests.
+        candidates = one.drop_columns(USER).take(pa.array(range(ROWS))).combine_chunks()
+        requests.append((user, candidates))
+    return requests
+
+
+def _for_peer(folder: Path, encoder: Encoder, requests: pa.Table) -> None:
+    """Ids counted from 1 in each table, 0 for padding; numbers with 0 where one is missing."""
+    encoding, columns, features = encoder.encoding, {}, []
+    encoded = encoder.encode(requests)
+
+    def shifted(ids: np.ndarray, table: str) -> np.ndarray:
+        first = encoder.vocabularies[table].first
+        return np.where(ids == 0, 0, ids - first + 1).astype(np.int64)
+
+    for at, name in enumerate(encoding.single):
+        columns[name] = shifted(encoded.ids[:, at], name)
+        features.append({"name": name, "rows": encoder.vocabularies[name].rows + 1})
+    for field in encoding.lists:
+        table = encoder.schema.feature(field.name).table or field.name
+        ids = encoded.ids[:, field.first : field.first + field.length]
+        columns[field.name] = shifted(ids, table)
+        shared = table if table != field.name else None
+        size = encoder.vocabularies[table].rows + 1
+        features.append({"name": field.name, "rows": size, "list": True, "shared": shared})
+    for at, number in enumerate(encoding.numeric):
+        columns[number.name] = np.nan_to_num(encoded.numeric[:, at])
+        features.append({"name": number.name})
+    np.savez(folder / "peer.npz", **columns)
+    (folder / "peer.json").write_text(json.dumps({"rows": ROWS, "features": features}))
