@@ -1,4 +1,4 @@
-# make setup | run [DATA=... SCHEMA=... OUT=... CONFIG=...] | test | lint | bench | recovery | chaos | clean
+# make setup | run [DATA=... SCHEMA=... OUT=... CONFIG=...] | test | lint | bench | recovery | serving | chaos | clean
 # Each target first does the set-up that is missing, and nothing twice.
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench recovery chaos clean
+.PHONY: help setup run test lint bench recovery serving chaos clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -48,6 +48,12 @@ bench: $(STAMP)
 # Searches on problems with a known answer: about half an hour on two quiet cores.
 recovery: $(STAMP)
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m benchmarks.recovery $(ARGS)
+
+# Latency beside torch-rechub, which it installs into build/, and memory over ten minutes; needs a
+# quiet machine. ARGS: latency, soak, calibration, chaos, page, --quick.
+serving: $(STAMP)
+	$(PIP) --no-build-isolation --editable '.[dev,onnx]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving $(or $(ARGS),latency soak)
 
 # Kills, altered bundles and bad inputs by the thousand: about half an hour.
 chaos: $(STAMP)

@@ -33,6 +33,7 @@ import pyarrow.compute as pc
 from recmtl.data.encoder import Encoder
 from recmtl.errors import BundleError, ConfigError
 from recmtl.model import Model, load_model, save_model
+from recmtl.serve.arguments import names, of_kind, path_like
 from recmtl.serve.calibration import Calibrators
 from recmtl.serve.card import model_card
 from recmtl.serve.chunks import FixedShapeModel
@@ -112,7 +113,14 @@ def save_bundle(
         DataError: `user` names what is no input column.
         ConfigError: `user` names all of them, or ONNX is asked for and not installed.
     """
-    folder = Path(folder)
+    folder = Path(path_like("folder", folder))
+    for name, value, kind in (("model", model, Model), ("encoder", encoder, Encoder)):
+        of_kind(name, value, kind)
+    if calibrators is not None:
+        of_kind("calibrators", calibrators, Calibrators)
+    of_kind("rows", rows, pa.Table)
+    of_kind("notes", notes, str)
+    user = names("user", user)
     check_serving(encoder, user=user, onnx=onnx)
     _check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +156,7 @@ def load_bundle(path_or_uri: str | Path) -> Bundle:
         BundleError: the files are not those of the manifest, cannot be read, or the golden rows
             do not get their scores.
     """
-    folder = local_folder(path_or_uri)
+    folder = local_folder(path_like("bundle", path_or_uri))
     manifest, fingerprint = verify_manifest(folder)
     try:
         bundle = _read(folder, fingerprint)
@@ -327,7 +335,11 @@ def _replace(partial: Path, folder: Path) -> None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    try:
+        text = json.dumps(content, indent=2, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path.name}: cannot be written as JSON ({error})") from None
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _recmtl_version() -> str:

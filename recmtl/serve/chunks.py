@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from recmtl.errors import ConfigError
+from recmtl.serve.arguments import whole
 
 __all__ = ["CHUNK_ROWS", "FixedShapeModel", "Predictor"]
 
 CHUNK_ROWS = 512
+MOST_ROWS, MOST_THREADS = 1 << 20, 1024
 
 
 class Predictor(Protocol):
@@ -43,17 +44,16 @@ class FixedShapeModel:
         threads: chunks scored at the same time; torch's own number of threads by default.
 
     Raises:
-        ConfigError: no rows or no threads.
+        ConfigError: not at least one row and one thread, or absurdly many.
     """
 
     def __init__(
         self, model: Predictor, *, chunk_rows: int = CHUNK_ROWS, threads: int | None = None
     ) -> None:
+        threads = torch.get_num_threads() if threads is None else threads
         self.model = model
-        self.chunk_rows = chunk_rows
-        self.threads = torch.get_num_threads() if threads is None else threads
-        if chunk_rows < 1 or self.threads < 1:
-            raise ConfigError(f"chunk_rows {chunk_rows}, threads {threads}: give at least one")
+        self.chunk_rows = whole("chunk_rows", chunk_rows, least=1, most=MOST_ROWS)
+        self.threads = whole("threads", threads, least=1, most=MOST_THREADS)
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._process = -1

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from recmtl.data.encoder import Encoded, Encoder
 from recmtl.data.places import Place
 from recmtl.errors import ConfigError
+from recmtl.serve.arguments import share, told
 from recmtl.serve.bundle import Bundle
 
 __all__ = ["Drift", "DriftMode", "unknown_shares"]
@@ -51,10 +52,9 @@ class Drift:
     """
 
     def __init__(self, bundle: Bundle, *, mode: DriftMode = "warn", limit: float = LIMIT) -> None:
-        if mode not in ("warn", "error", "off") or not 0.0 <= limit <= 1.0:
-            raise ConfigError(
-                f"drift {mode!r} with limit {limit}: give warn, error or off, and a share in 0..1"
-            )
+        limit = share("drift_limit", limit)
+        if not isinstance(mode, str) or mode not in ("warn", "error", "off"):
+            raise ConfigError(f"drift is {told(mode)}; give warn, error or off")
         if mode == "error" and bundle.unknown is None:
             raise ConfigError(
                 f"{bundle.folder}: does not say how many ids were unknown in training; save it "

@@ -19,6 +19,7 @@ from recmtl.data.encoder import Encoder
 from recmtl.errors import DataError
 from recmtl.grid import expert_names
 from recmtl.heads import HeadSpec
+from recmtl.serve.arguments import told, whole
 from recmtl.serve.attribution import Attribution
 from recmtl.serve.scorer import Scorer
 from recmtl.strict import did_you_mean
@@ -72,7 +73,12 @@ class Explanation:
         """The k largest contributions of every row and task, largest size first; all without k.
 
         Columns: row, task, column, score, rank, feature, value (as text), contribution.
+
+        Raises:
+            ConfigError: k is no whole number of at least 1.
         """
+        if k is not None:
+            k = whole("k", k, least=1, most=2**62)
         order = np.argsort(-np.abs(self.contributions), axis=2, kind="stable")[:, :, :k]
         row, task, rank = (index.reshape(-1) for index in np.indices(order.shape))
         feature = order.reshape(-1)
@@ -111,7 +117,13 @@ class Explanation:
         )
 
     def text(self, row: int = 0, *, k: int = 5) -> str:
-        """One row's reasons as lines for people: routes, then the k largest contributions."""
+        """One row's reasons as lines for people: routes, then the k largest contributions.
+
+        Raises:
+            ConfigError: there is no such row, or k is no whole number of at least 1.
+        """
+        row = whole("row", row, least=0, most=len(self.scores) - 1)
+        k = whole("k", k, least=1, most=2**62)
         return "\n".join(line for t in range(len(self.tasks)) for line in self._lines(row, t, k))
 
     def __str__(self) -> str:
@@ -177,7 +189,7 @@ def explain(
     """
     if not isinstance(steps, Integral) or not 1 <= steps <= MOST_STEPS or table.num_rows == 0:
         wanted = f"give at least one of each, and at most {MOST_STEPS} steps"
-        raise DataError(f"{table.num_rows} rows, {steps!r} steps: {wanted}")
+        raise DataError(f"{table.num_rows} rows, {told(steps)} steps: {wanted}")
     encoder, model = scorer.bundle.encoder, scorer.bundle.model
     positions = _positions(model.heads.specs, tasks)
     heads = [model.heads.specs[position] for position in positions]

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recmtl.errors import FormulaError
+from recmtl.serve.arguments import told
 from recmtl.strict import did_you_mean
 
 __all__ = ["FUNCTIONS", "Formula"]
@@ -64,6 +65,8 @@ class Formula:
     """
 
     def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            raise FormulaError(f"formula is {told(text)}; give a text")
         if len(text) > MAX_LENGTH:
             raise FormulaError(f"formula is longer than {MAX_LENGTH} characters: {text[:60]!r}...")
         self.text = text

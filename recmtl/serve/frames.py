@@ -131,4 +131,4 @@ def _values(frame: Mapping[str, Any], name: str, rows: int) -> npt.NDArray[Any]:
 
 def _is_pandas(frame: Frame) -> bool:
     kind = type(frame)
-    return kind.__module__.split(".")[0] == "pandas" and hasattr(frame, "iloc")
+    return kind.__module__.split(".")[0] == "pandas" and hasattr(frame, "columns")

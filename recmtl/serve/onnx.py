@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from recmtl.data.encoding import Encoding
 from recmtl.errors import BundleError, ConfigError
 from recmtl.model import Model
-from recmtl.serve.bundle import Bundle, load_bundle
+from recmtl.serve.arguments import names, path_like, told
+from recmtl.serve.bundle import Bundle, load_bundle, user_features
 from recmtl.serve.request_network import RequestNetwork
 
 __all__ = [
@@ -149,14 +150,15 @@ def equal_to_rounding(found: npt.NDArray[np.float32], expected: npt.NDArray[np.f
 def export(bundle: Bundle | str | Path, path: str | Path, *, user: Collection[str] = ()) -> Path:
     """Write the network of a bundle as an ONNX file for any number of rows; takes some seconds.
 
-    With the names of the features that a user brings, it is a network for requests. A network of
-    more than 1 GB has its weights in a second file, `<path>.data`.
+    With the input columns that a user brings, it is a network for requests. A network of more than
+    1 GB has its weights in a second file, `<path>.data`.
 
     Raises:
         ConfigError: onnx or onnxscript is not installed.
         BundleError: the bundle is refused, or the network cannot be exported.
     """
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    path, user = path_like("path", path), user_features(bundle.encoder, names("user", user))
     facts = {"recmtl.bundle": bundle.fingerprint}
     return write_network(bundle.model, Path(path), facts, user=user)
 
@@ -219,8 +221,8 @@ def request_network(bundle: Bundle, engine: str, user: Collection[str]) -> OnnxN
 
 
 def _network(bundle: Bundle, engine: str, file: Path, user: Collection[str]) -> OnnxNetwork | None:
-    if engine not in ("torch", "onnx", "auto"):
-        raise ConfigError(f"engine {engine!r} is not one of torch, onnx, auto")
+    if not isinstance(engine, str) or engine not in ("torch", "onnx", "auto"):
+        raise ConfigError(f"engine {told(engine)} is not one of torch, onnx, auto")
     is_there = (bundle.folder / file).is_file() and set(user) in (set(), set(bundle.user))
     if engine == "auto" and not (is_there and importlib.util.find_spec("onnxruntime")):
         return None
@@ -228,7 +230,10 @@ def _network(bundle: Bundle, engine: str, file: Path, user: Collection[str]) -> 
         return None
     _package("onnxruntime")
     with tempfile.TemporaryDirectory(prefix="recmtl-") as folder:
-        path = bundle.folder / file if is_there else export(bundle, Path(folder) / "n", user=user)
+        path = bundle.folder / file
+        if not is_there:
+            columns = [bundle.encoder.schema.feature(name).column for name in user]
+            path = export(bundle, Path(folder) / FILE.name, user=columns)
         network = OnnxNetwork(path, bundle.model.columns)
     gap = network.gap(bundle, user)
     if gap == 0.0:

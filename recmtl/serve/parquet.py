@@ -16,6 +16,7 @@ from recmtl.data.places import Place
 from recmtl.data.reader import Log, open_log
 from recmtl.data.remote import RemotePath, any_path
 from recmtl.errors import DataError
+from recmtl.serve.arguments import names, of_kind, path_like, whole
 from recmtl.serve.drift import LIMIT, Drift, DriftMode
 from recmtl.serve.parts import Job, Part, locked
 from recmtl.serve.quarantine import Quarantine
@@ -89,15 +90,15 @@ def score_parquet(
         DataError: nothing to read, a damaged file, a missing column, a `keep` column named like a
             scored one, an output that is in use, not empty or of another job, a full disk.
     """
-    started, before = time.monotonic(), scorer.unknown
-    output = _local(output)
-    aside = None if quarantine is None else Quarantine(_local(quarantine))
+    started, before = time.monotonic(), of_kind("scorer", scorer, Scorer).unknown
+    output = _local(path_like("output", output))
+    aside = None if quarantine is None else Quarantine(_local(path_like("quarantine", quarantine)))
+    keep, resume = names("keep", keep), of_kind("resume", resume, bool)
+    part_rows = whole("part_rows", part_rows, least=1, most=2**40)
     watch = Drift(scorer.bundle, mode=drift, limit=drift_limit)
-    log = _open(scorer, str(source), keep, aside)
+    log = _open(scorer, str(path_like("source", source)), keep, aside)
     schema = _output_schema(scorer, log, keep)
     _refuse_folders([output, *([aside.folder] if aside else [])], log)
-    if part_rows < 1:
-        raise DataError(f"part_rows is {part_rows}; give a part at least one row")
     job = Job(output, _facts(scorer, log, keep, aside), rows=log.rows, part_rows=part_rows)
     rows = RowScorer(scorer, schema, watch=watch, aside=aside)
     with ExitStack() as held:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmtl.errors import DataError
+from recmtl.serve.arguments import mapping, names, of_kind, told
 from recmtl.serve.bundle import user_features
 from recmtl.serve.explain import Explanation, explain
 from recmtl.serve.formula import Formula
@@ -50,11 +51,11 @@ class Ranker:
     """
 
     def __init__(self, scorer: Scorer, *, user: Sequence[str] | None = None) -> None:
-        self.scorer = scorer
+        self.scorer = of_kind("scorer", scorer, Scorer)
         self._requests: dict[frozenset[str], RequestScorer] = {}
         encoder, features = scorer.bundle.encoder, scorer.bundle.user
         if user is not None:
-            features = user_features(encoder, user)
+            features = user_features(encoder, names("user", user))
         network = request_network(scorer.bundle, scorer.asked, features) if features else None
         if network is not None:
             columns = frozenset(encoder.schema.feature(name).column for name in features)
@@ -101,13 +102,14 @@ class Ranker:
             FormulaError: the formula is wrong, or not finite on some row.
             DataError: a column is missing, or is named like a column that ranking adds.
         """
-        formula, names = _formula(by, k), column_names(frame)
-        kept = names if keep is None else list(keep)
-        self._check(formula, names, kept, group)
-        wanted = [*self._needed(formula, names), *([] if group is None else [group])]
+        formula, present = _formula(by, k), column_names(frame)
+        kept = present if keep is None else names("keep", keep)
+        self._check(formula, present, kept, group)
+        wanted = [*self._needed(formula, present), *([] if group is None else [group])]
         table = to_arrow(frame, list(dict.fromkeys(wanted)))
-        numbers = {name: _numbers(table[name]) for name in formula.names if name in names}
-        codes, scored = _codes(table, group), self.scorer.scores(table)
+        numbers = {name: _numbers(table[name]) for name in formula.names if name in present}
+        codes = None if group is None else _codes(table, group)
+        scored = self.scorer.scores(table)
         best = self._best(scored, formula, numbers=numbers, codes=codes, k=k)
         return taken(frame, best.rows, kept, best.added)
 
@@ -136,18 +138,17 @@ class Ranker:
             FormulaError: the formula is wrong, or not finite on some row.
             DataError: a column is missing, stands in both, or is named like one that ranking adds.
         """
-        if not isinstance(user, Mapping):
-            raise DataError(f"user is a {type(user).__name__}; give a dict of one value a column")
-        formula, names = _formula(by, k), column_names(candidates)
-        kept = names if keep is None else list(keep)
+        mapping("user", user)
+        formula, present = _formula(by, k), column_names(candidates)
+        kept = present if keep is None else names("keep", keep)
         for name in user:
-            if name in names:
+            if name in present:
                 raise DataError(f"user: column {name!r} is one of the candidates too; give it once")
-        require(kept, names, source="candidates")
-        self._check(formula, [*names, *user], [*kept, *user], None)
+        require(kept, present, source="candidates")
+        self._check(formula, [*present, *user], [*kept, *user], None)
         inputs = self.scorer.input_columns
         scorer = self._request(frozenset(name for name in inputs if name in user))
-        of_rows = [name for name in formula.names if name in names]
+        of_rows = [name for name in formula.names if name in present]
         table = to_arrow(candidates, list(dict.fromkeys([*scorer.candidates, *of_rows])))
         rows = table.num_rows if table.num_columns else row_count(candidates)
         numbers = {name: _numbers(table[name]) for name in of_rows}
@@ -173,10 +174,9 @@ class Ranker:
         Raises:
             DataError: a task or column is not there, no row, no step.
         """
-        if isinstance(task, str) or not isinstance(task, Sequence | None):
-            task = [task]
+        tasks = [task] if isinstance(task, str) else names("task", () if task is None else task)
         table = to_arrow(frame, self.scorer.input_columns)
-        return explain(self.scorer, table, tasks=task or (), steps=steps)
+        return explain(self.scorer, table, tasks=tasks, steps=steps)
 
     def fuse(
         self,
@@ -204,31 +204,30 @@ class Ranker:
             DataError: a column is missing, has missing values, or is no number; no group with
                 anything good in it.
         """
-        names = column_names(frame)
-        if not isinstance(target, Mapping):
-            raise DataError("target is no mapping; give the weight of each label column")
+        present = column_names(frame)
+        mapping("target", target)
+        names("group", [group])
         heads = self.scorer.bundle.model.heads.specs
         own = [head.columns[0] for head in heads if head.kind == "binary"]
-        chosen = own if columns is None else list(columns)
+        chosen = own if columns is None else names("columns", columns)
         from_frame = [name for name in chosen if name not in self.scorer.columns]
         wanted = [*self.scorer.input_columns, *from_frame, *target, group]
         table = to_arrow(frame, list(dict.fromkeys(wanted)))
         scored = self.scorer.scores(table)
         scores = {name: scored[:, i] for i, name in enumerate(self.scorer.columns)}
-        require(chosen, [*scores, *names], source="fuse")
-        codes = _codes(table, group)
+        require(chosen, [*scores, *present], source="fuse")
         return fuse(
             {name: scores[name] if name in scores else _numbers(table[name]) for name in chosen},
             {name: _numbers(table[name]) for name in target},
             target=target,
-            group=np.zeros(len(scored), np.int64) if codes is None else codes,
+            group=_codes(table, group),
             k=k,
             seed=seed,
         )
 
-    def _needed(self, formula: Formula, names: Sequence[str]) -> list[str]:
+    def _needed(self, formula: Formula, present: Sequence[str]) -> list[str]:
         """Input columns, and those that the formula takes from the frame, each once."""
-        from_frame = [name for name in formula.names if name in names]
+        from_frame = [name for name in formula.names if name in present]
         return list(dict.fromkeys([*self.scorer.input_columns, *from_frame]))
 
     def _best(
@@ -253,22 +252,23 @@ class Ranker:
         return found
 
     def _check(
-        self, formula: Formula, names: list[str], kept: list[str], group: str | None
+        self, formula: Formula, present: list[str], kept: list[str], group: str | None
     ) -> None:
         columns = self.scorer.columns
-        require([*kept, *([] if group is None else [group])], names, source="input")
+        of_group = [] if group is None else names("group", [group])
+        require([*kept, *of_group], present, source="input")
         for name in (*columns, RANK_SCORE, RANK):
-            if name in kept or (name in columns and name in formula.names and name in names):
+            if name in kept or (name in columns and name in formula.names and name in present):
                 raise DataError(
                     f"input: column {name!r} has the name of one that ranking adds; rename it, or "
                     "leave it out with keep"
                 )
-        formula.check_names([*columns, *names])
+        formula.check_names([*columns, *present])
 
 
 def _formula(by: str, k: int | None) -> Formula:
     if k is not None and (isinstance(k, bool) or not isinstance(k, Integral) or k < 1):
-        raise DataError(f"k is {k!r}; keep at least one candidate a group")
+        raise DataError(f"k is {told(k)}; keep at least one candidate a group")
     return _parsed(by) if isinstance(by, str) else Formula(by)
 
 
@@ -283,10 +283,8 @@ def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     return values
 
 
-def _codes(table: pa.Table, group: str | None) -> npt.NDArray[np.int64] | None:
-    """Number the groups by first appearance, None without; a missing group is one like another."""
-    if group is None:
-        return None
+def _codes(table: pa.Table, group: str) -> npt.NDArray[np.int64]:
+    """Number the groups by first appearance; a missing group is a group like another."""
     values = table[group].combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()

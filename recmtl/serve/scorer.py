@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from recmtl.data.encoder import Encoded
 from recmtl.data.places import Place
+from recmtl.serve.arguments import of_kind
 from recmtl.serve.bundle import Bundle, load_bundle
 from recmtl.serve.chunks import CHUNK_ROWS, FixedShapeModel
 from recmtl.serve.frames import Frame, scored_frame, to_arrow
@@ -49,7 +50,7 @@ class Scorer:
         threads: int | None = None,
         engine: Engine = "torch",
     ) -> None:
-        self.bundle, self.asked = bundle, engine
+        self.bundle, self.asked = of_kind("bundle", bundle, Bundle), engine
         self._onnx = small_batch_network(bundle, engine)
         self._model = FixedShapeModel(bundle.model, chunk_rows=chunk_rows, threads=threads)
         self._unknown: Counter[str] = Counter()

@@ -56,7 +56,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_the_page_has_the_blocks_that_it_talks_of(ran: dict[str, Any]) -> None:
-    assert len(blocks("python")) == 7 and len(blocks("yaml")) == 1
+    assert len(blocks("python")) == 7 and len(blocks("yaml")) == 2
     assert set(ran["scores"].column_names[:3]) == {
         "p_click",
         "p_purchase_given_click",
@@ -92,6 +92,9 @@ def test_metrics_and_calibration_are_as_told(ran: dict[str, Any]) -> None:
     assert (calibrated != np.asarray(ran["scores"]["p_click"])).any()
 
 
-def test_the_configuration_is_one_that_a_run_takes(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text(blocks("yaml")[0])
-    assert load_config(tmp_path / "config.yaml").calibration.method == "platt"
+def test_the_configurations_are_such_that_a_run_takes(tmp_path: Path) -> None:
+    serving, calibration = blocks("yaml")
+    (tmp_path / "config.yaml").write_text(serving + calibration)
+    config = load_config(tmp_path / "config.yaml")
+    assert config.calibration.method == "platt"
+    assert config.serving.onnx and config.serving.user == ("user_id", "segment", "history")

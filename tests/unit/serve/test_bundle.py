@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from recmtl.data.encoder import Encoder
-from recmtl.errors import BundleError
+from recmtl.errors import BundleError, ConfigError
 from recmtl.serve import Scorer, load_bundle, save_bundle
 from recmtl.serve.manifest import write_manifest
 from recmtl.serve.onnx import equal_to_rounding
@@ -290,7 +290,7 @@ def test_saving_over_something_else_is_refused(
 
 def test_failed_save_leaves_nothing(encoder: Encoder, log: pa.Table, tmp_path: Path) -> None:
     target = tmp_path / "b"
-    with pytest.raises(TypeError):
+    with pytest.raises(ConfigError):
         save_bundle(
             target, model=make_model(encoder), encoder=encoder, rows=log, metrics={"x": object()}
         )

@@ -116,7 +116,7 @@ def test_a_handful_of_rows_proves_nothing(watching: Scorer) -> None:
 
 
 def test_wrong_options_get_one_line(watching: Scorer, bundle: Path) -> None:
-    with pytest.raises(ConfigError, match="drift 'loud' with limit"):
+    with pytest.raises(ConfigError, match="drift is 'loud'; give warn, error or off"):
         Drift(watching.bundle, mode="loud")
     with pytest.raises(ConfigError, match="a share in"):
         Drift(watching.bundle, limit=2.0)

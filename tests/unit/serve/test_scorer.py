@@ -145,7 +145,7 @@ def test_what_is_no_frame_is_refused(scorer: Scorer) -> None:
 
 @pytest.mark.parametrize("options", [{"chunk_rows": 0}, {"threads": 0}])
 def test_no_rows_or_threads_are_refused(bundle: Path, options: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match="give at least one"):
+    with pytest.raises(ConfigError, match="is 0; give a whole number from 1 to"):
         Scorer.load(bundle, **options)
 
 
