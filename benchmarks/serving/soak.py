@@ -34,7 +34,9 @@ def measure(*, seconds: float, folder: Path = FOLDER) -> dict[str, Any]:
     return serve(folder / size, read(folder), seconds=seconds)
 
 
-def serve(bundle: Path, requests: list[tuple[dict[str, Any], Any]], *, seconds: float) -> dict:
+def serve(
+    bundle: Path, requests: list[tuple[dict[str, Any], Any]], *, seconds: float, by: str = BY
+) -> dict[str, Any]:
     """Let threads ask, and watch the memory."""
     rankers = [Ranker.load(bundle, engine=engine) for engine in ("auto", "torch")]
     stop, counts, faults = threading.Event(), [0] * THREADS, list[str]()
@@ -44,7 +46,7 @@ def serve(bundle: Path, requests: list[tuple[dict[str, Any], Any]], *, seconds: 
         while not stop.is_set():
             user, candidates = requests[number % len(requests)]
             try:
-                rankers[counts[thread] % 2].rank_request(user, candidates, BY, k=20)
+                rankers[counts[thread] % 2].rank_request(user, candidates, by, k=20)
             except Exception as fault:
                 faults.append(f"{type(fault).__name__}: {fault}")
                 return

@@ -66,13 +66,10 @@ def array(name: str, value: Any) -> npt.NDArray[Any]:
 
 def path_like(name: str, value: Any) -> str | Path:
     """A path or URL in one line, or a ConfigError."""
-    if (
-        not isinstance(value, str | Path)
-        or not str(value)
-        or not set(str(value)).isdisjoint("\0\r\n")
-    ):
+    text = str(value) if isinstance(value, str | Path) else ""
+    if not text or not set(text).isdisjoint("\0\r\n"):
         raise ConfigError(f"{name} is {told(value)}; give a path")
-    return value
+    return value  # type: ignore[no-any-return] # narrowed above
 
 
 def of_kind(name: str, value: Any, kind: type[T]) -> T:
