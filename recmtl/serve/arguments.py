@@ -69,7 +69,7 @@ def path_like(name: str, value: Any) -> str | Path:
     text = str(value) if isinstance(value, str | Path) else ""
     if not text or not set(text).isdisjoint("\0\r\n"):
         raise ConfigError(f"{name} is {told(value)}; give a path")
-    return value  # type: ignore[no-any-return] # narrowed above
+    return value  # type: ignore[no-any-return]
 
 
 def of_kind(name: str, value: Any, kind: type[T]) -> T:

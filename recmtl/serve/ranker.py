@@ -66,12 +66,13 @@ class Ranker:
         cls,
         path_or_uri: str | Path,
         *,
-        engine: Engine = "torch",
+        engine: Engine = "auto",
         user: Sequence[str] | None = None,
     ) -> "Ranker":
         """Load a bundle from a folder, `models:/name@alias` or `runs:/id/path`, and verify it.
 
-        `engine` says what scores a request, see `Scorer`: `auto` takes ONNX Runtime where it can.
+        `engine` says what scores a request, see `Scorer`: `auto` takes ONNX Runtime where it is
+        installed, in the bundle, and equal to float32 rounding.
         """
         return cls(Scorer.load(path_or_uri, engine=engine), user=user)
 

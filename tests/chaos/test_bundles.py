@@ -11,7 +11,7 @@ import pytest
 from recmtl.errors import BundleError
 from recmtl.serve import load_bundle, save_bundle
 from tests.chaos.alterations import Target, alter, alter_and_reseal
-from tests.unit.serve.shop import make_bundle, make_encoder, make_log, make_model
+from tests.unit.serve.shop import USER, make_bundle, make_encoder, make_log, make_model
 
 ALTERATIONS = 1000
 RESEALED = 1000
@@ -40,7 +40,7 @@ class Watch:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Target:
     folder = tmp_path_factory.mktemp("altered")
-    make_bundle(folder / "intact")
+    make_bundle(folder / "intact", user=USER)
     log = make_log(300, seed=8)
     encoder = make_encoder(log)
     model = make_model(encoder, seed=5)

@@ -1,5 +1,6 @@
 """A small shop: a log with every kind of feature and task, and an untrained model's bundle."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def make_encoder(log: pa.Table, schema: str = SCHEMA) -> Encoder:
     return fit.finish()
 
 
-def make_bundle(folder: Path, *, rows: int = 700) -> Path:
+def make_bundle(folder: Path, *, rows: int = 700, user: Sequence[str] = ()) -> Path:
     """Save an untrained model's bundle at `folder`."""
     log = make_log(rows)
     encoder = make_encoder(log)
@@ -105,4 +106,5 @@ def make_bundle(folder: Path, *, rows: int = 700) -> Path:
         encoder=encoder,
         rows=log,
         metrics={"fingerprint": "abc", "tasks": {"click": {"verdict": "helped"}}},
+        user=user,
     )

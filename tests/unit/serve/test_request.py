@@ -69,7 +69,7 @@ def test_onnx_gives_the_joined_rows_scores(carrying: Path, rows: int) -> None:
     user, candidates, joined = request(rows)
     ranker = Ranker.load(carrying, engine="auto")
     found = ranker.rank_request(user, candidates, BY)
-    plain = Ranker.load(carrying).rank(joined, BY, keep=candidates.column_names)
+    plain = Ranker.load(carrying, engine="torch").rank(joined, BY, keep=candidates.column_names)
     assert found.column_names == plain.column_names
     columns = ranker.scorer.columns
     assert equal_to_rounding(matrix(found, columns), matrix(plain, columns))
@@ -78,7 +78,7 @@ def test_onnx_gives_the_joined_rows_scores(carrying: Path, rows: int) -> None:
 
 def test_torch_gives_them_bit_for_bit(carrying: Path) -> None:
     user, candidates, joined = request(700)
-    ranker = Ranker.load(carrying)
+    ranker = Ranker.load(carrying, engine="torch")
     plain = ranker.rank(joined, BY, k=20, keep=candidates.column_names)
     assert ranker.rank_request(user, candidates, BY, k=20).equals(plain)
 
@@ -99,7 +99,7 @@ def test_equal_candidates_tie_wherever_they_stand(carrying: Path, engine: str, r
 
 def test_the_network_is_used_only_for_the_users_that_it_was_made_for(carrying: Path) -> None:
     user, candidates, joined = request(60)
-    ranker, plain = Ranker.load(carrying, engine="auto"), Ranker.load(carrying)
+    ranker, plain = Ranker.load(carrying, engine="auto"), Ranker.load(carrying, engine="torch")
     assert list(ranker._requests) == [frozenset(USER)]
     assert list(plain._requests) == []
     del user["history"]
@@ -152,7 +152,7 @@ def test_another_users_columns_are_exported_when_asked(carrying: Path) -> None:
     for name in ("history", "age"):
         rest = rest.append_column(name, joined[name])
     found = ranker.rank_request({"user_id": user["user_id"]}, rest, BY)
-    expected = Ranker.load(carrying).rank(joined, BY)
+    expected = Ranker.load(carrying, engine="torch").rank(joined, BY)
     columns = ranker.scorer.columns
     assert equal_to_rounding(matrix(found, columns), matrix(expected, columns))
 
