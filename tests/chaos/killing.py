@@ -111,6 +111,8 @@ def _die(at: int, after: bool) -> None:
 
     for name in STEPS:
         setattr(os, name, deadly(getattr(os, name)))
+    # In the middle of a part, whose file is then no Parquet file yet.
+    pq.ParquetWriter.write_table = deadly(pq.ParquetWriter.write_table)
 
 
 def parts(folder: Path) -> list[Path]:
