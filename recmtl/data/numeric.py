@@ -37,7 +37,7 @@ def numbers(column: AnyArray, name: str, place: Place) -> Floats:
         remedy = "store numbers there, or use the column as categorical or in a rule (equals)"
         raise place.error(f"holds {kind}, not numbers", remedy, column=name)
     # Unsafe means only that integers beyond 2^53 are rounded, as any float64 must.
-    values = array.cast(pa.float64(), safe=False)
+    values = array if pa.types.is_float64(kind) else array.cast(pa.float64(), safe=False)
     return np.asarray(values.to_numpy(zero_copy_only=False))
 
 

@@ -113,7 +113,7 @@ def taken(frame: Frame, rows: npt.NDArray[np.int64], keep: Sequence[str], scores
         return kept | {name: values[rows] for name, values in scores.items()}
     table = frame if isinstance(frame, pa.Table) else pa.Table.from_batches([frame])
     columns = [*table.select(list(keep)).take(pa.array(rows)).columns] if keep else []
-    columns += [pa.chunked_array([pa.array(values[rows])]) for values in scores.values()]
+    columns += [pa.array(values[rows]) for values in scores.values()]
     return pa.table(columns, names=[*keep, *scores])
 
 
