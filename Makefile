@@ -55,8 +55,9 @@ serving: $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[dev,onnx]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving $(or $(ARGS),latency soak)
 
-# Kills, altered bundles and bad inputs by the thousand: about half an hour.
+# Kills, altered bundles and bad inputs by the thousand: an hour or two. Spark needs Java 17.
 chaos: $(STAMP)
+	$(PIP) --no-build-isolation --editable '.[dev,onnx,spark]'
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest tests/chaos --chaos $(ARGS)
 
 clean:

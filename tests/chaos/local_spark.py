@@ -1,6 +1,7 @@
 """A Spark of two cores on loopback, for tests."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,10 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def local_spark() -> Iterator[Any]:
-    """The session; skips where pyspark is not installed."""
+    """The session; skips where pyspark or Java is not installed."""
     sql = pytest.importorskip("pyspark.sql")
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        pytest.skip("Spark needs Java: install a JDK 17, or set JAVA_HOME")
     # Workers import recmtl from this checkout.
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     settings = {"PYSPARK_PYTHON": sys.executable, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
