@@ -102,9 +102,12 @@ class Encoder:
         numeric = np.empty((batch.num_rows, len(self._numeric)), np.float32)
         unknown: dict[str, int] = {}
         for i, single in enumerate(self._single):
-            keys = category_keys(columns[single.column], single.column, place)
-            vocabulary = self.vocabularies[single.name]
-            ids[:, i], unknown[single.name] = vocabulary.rows_of(keys, single.column, place)
+            column, vocabulary = columns[single.column], self.vocabularies[single.name]
+            found = vocabulary.rows_of_few(column)
+            if found is None:
+                keys = category_keys(column, single.column, place)
+                found = vocabulary.rows_of(keys, single.column, place)
+            ids[:, i], unknown[single.name] = found
         for feature, field in zip(self._lists, self.encoding.lists, strict=True):
             kept = kept_values(columns[feature.column], feature, place)
             vocabulary = self.vocabularies[feature.table or feature.name]

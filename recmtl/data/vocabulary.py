@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.data.keys import AnyArray, Keys, KeyType, as_type, stable_hash
+from recmtl.data.keys import AnyArray, Keys, KeyType, as_type, plain_array, stable_hash
 from recmtl.data.places import Place
 
 __all__ = ["KeyIndex", "Vocabulary", "VocabularyFit"]
 
 
-WHOLE = 2**63
+WHOLE, FEW = 2**63, 1000
 
 
 class KeyIndex:
@@ -110,6 +110,22 @@ class Vocabulary:
         if len(position) and position.min() < 0:
             unknown = int(np.count_nonzero(np.append(position < 0, False)[keys.codes]))
         return table[keys.codes], unknown
+
+    def rows_of_few(self, column: AnyArray) -> tuple[npt.NDArray[np.int32], int] | None:
+        """What `rows_of` gives for a short column of the fitted type, without its distinct values.
+
+        None for any other column: long, hashed, or of a type that must be made canonical first.
+        """
+        array = plain_array(column)
+        same = pa.string() if self.type == "string" else pa.int64()
+        missing = array.null_count
+        if self.buckets is not None or len(array) > FEW or array.type != same:
+            return None
+        if missing and self.type == "int64":
+            return None
+        position = self._index.find(array)
+        unknown = int(np.count_nonzero(position < 0)) - missing
+        return (position + (self.first + 1)).astype(np.int32), unknown
 
     def row_of(self, value: object) -> int | None:
         """The table row of a value of the fitted type; None for any other, see `rows_of`."""

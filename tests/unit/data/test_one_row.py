@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmtl.data.encoder import Encoder
+from recmtl.data.keys import category_keys
 from recmtl.data.one_row import encode_plain_row
+from recmtl.data.places import Place
 from tests.unit.serve.shop import SCHEMA, make_encoder, make_log
 
 LOG = make_log(300)
@@ -99,3 +101,37 @@ def test_the_parts_of_an_encoder_are_the_columns_of_the_whole(columns: list[str]
     np.testing.assert_array_equal(ids, expected.ids)
     np.testing.assert_array_equal(numeric, expected.numeric)
     assert seen == expected.unknown
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("item", pa.array(["item-1", None, "unseen", "", "item-39", "item-1"])),
+        ("item", pa.chunked_array([["item-1"], [], [None, "unseen"]], pa.string())),
+        ("item", pa.array([], pa.string())),
+        ("user_id", pa.array([2**40, 7, -(2**63), 2**63 - 1, 2**40 + 3])),
+    ],
+)
+def test_a_short_column_gets_the_rows_of_its_distinct_values(name: str, column: pa.Array) -> None:
+    vocabulary = ENCODERS["plain"].vocabularies[name]
+    expected = vocabulary.rows_of(category_keys(column, name, Place()), name, Place())
+    found = vocabulary.rows_of_few(column)
+    assert found is not None and found[0].dtype == np.int32
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1] == expected[1]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "name", "column"),
+    [
+        ("hashed", "item", pa.array(["item-1"])),
+        ("plain", "item", pa.array([5])),
+        ("plain", "item", pa.array(["item-1"]).dictionary_encode()),
+        ("plain", "item", pa.array(["item-1"] * 1001)),
+        ("plain", "user_id", pa.array([7, None])),
+        ("plain", "user_id", pa.array([7.0])),
+        ("plain", "user_id", pa.array([7], pa.int32())),
+    ],
+)
+def test_other_columns_are_not_short_ones(encoder: str, name: str, column: pa.Array) -> None:
+    assert ENCODERS[encoder].vocabularies[name].rows_of_few(column) is None
