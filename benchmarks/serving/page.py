@@ -91,7 +91,8 @@ def _soak(found: Mapping[str, Any]) -> Iterator[str]:
         f"in turns to a ranker with {' and one with '.join(found['engines'])};",
         f"{len(found['faults'])} failed. Without the first tenth of the time, resident memory was",
         f"{found['first_third_mb']:.1f} MB in the first third and {found['last_third_mb']:.1f} MB",
-        f"in the last ({found['mb_a_minute']:+.2f} MB a minute).",
+        f"in the last; a straight line through it rises by {found['mb_a_minute']:.2f} MB a minute,",
+        f"through the last third by {found['mb_a_minute_last_third']:.2f}.",
     )
     yield from [
         "| minute | MB |",

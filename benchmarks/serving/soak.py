@@ -59,7 +59,7 @@ def serve(
     began, series = time.monotonic(), list[tuple[float, float]]()
     for sample in range(1, SAMPLES + 1):
         time.sleep(max(0.0, began + sample * seconds / SAMPLES - time.monotonic()))
-        series.append((round(time.monotonic() - began, 1), round(resident_mb(), 1)))
+        series.append((round(time.monotonic() - began, 4), round(resident_mb(), 1)))
     stop.set()
     for thread in threads:
         thread.join()
@@ -74,5 +74,11 @@ def serve(
         "series_s_mb": series,
         "first_third_mb": float(np.median(warm[:third, 1])),
         "last_third_mb": float(np.median(warm[-third:, 1])),
-        "mb_a_minute": float(np.polyfit(warm[:, 0] / 60, warm[:, 1], 1)[0]),
+        "mb_a_minute": _slope(warm),
+        "mb_a_minute_last_third": _slope(warm[-third:]),
     }
+
+
+def _slope(series: np.ndarray) -> float:
+    """Megabytes a minute of a straight line through samples of seconds and megabytes."""
+    return float(np.polyfit(series[:, 0] / 60, series[:, 1], 1)[0])
