@@ -3,6 +3,7 @@
 import random
 import shutil
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def duration(site: Site, out: Path) -> float:
     return time.monotonic() - started
 
 
+def wait(job: BaseProcess, out: Path, parts: int, *, takes: float, dice: random.Random) -> None:
+    """Until a random moment: of the whole time, or after a random part, which load cannot shift."""
+    if dice.random() < 0.5:
+        time.sleep(dice.uniform(0.0, takes))
+        return
+    enough = dice.randrange(parts)
+    while job.is_alive() and len(list(out.glob("part-*"))) < enough:
+        time.sleep(0.001)
+    time.sleep(dice.uniform(0.0, takes / parts))
+
+
 def test_random_kills(site: Site, tmp_path: Path) -> None:
     """Half of the kills on either site; a job is killed up to four times before it may finish."""
     dice, out, kills, midway = random.Random(1), tmp_path / "out", 0, 0
@@ -46,7 +58,7 @@ def test_random_kills(site: Site, tmp_path: Path) -> None:
         clear(out)
         for attempt in range(dice.randint(1, MOST_KILLS_OF_A_JOB)):
             job = start(site, out, resume=attempt > 0)
-            time.sleep(dice.uniform(0.0, takes))
+            wait(job, out, site.rows // site.part_rows, takes=takes, dice=dice)
             job.kill()
             job.join()
             kills += job.exitcode == -9
