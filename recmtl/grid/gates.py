@@ -4,6 +4,8 @@ The mask stands inside the softmax, so that a pruned network computes exactly wh
 network computed: dropping an edge renormalises the survivors.
 """
 
+from itertools import product
+
 import torch
 from torch import Tensor, nn
 
@@ -49,7 +51,10 @@ class SoftmaxGate(nn.Module):
             closed[lane, list(edges)] = 0.0
         self.register_buffer("closed", closed, persistent=False)
         self.is_plain = bool(self.sources) and num_queries == 1 and all(layer.edges)
-        self.is_dense = where.flatten().tolist() == list(range(1, position)) and position > 1
+        # Read off the slots and not off the tensor, which has no values where networks are costed.
+        order = [slot for source in self.sources for slot in slots[source]]
+        cells = product(*map(range, where.shape))
+        self.is_dense = bool(order) and order == list(cells)
 
     def forward(self, lanes: Tensor, source: Tensor, decision: Decision) -> Tensor:
         """Weights `[B or 1, K, A]` of lanes `[B, S, *F]` and the grid's input `[B, D_in]`."""
