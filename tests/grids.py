@@ -5,7 +5,17 @@ import random
 import torch
 from torch import Tensor
 
-from recmtl.grid import INPUT, Decision, Layer, LayerRoutes, Layout, Routes, SharingGrid
+from recmtl.grid import (
+    INPUT,
+    Decision,
+    Layer,
+    LayerRoutes,
+    Layout,
+    Routes,
+    SharingGrid,
+    prune,
+    prune_grid,
+)
 
 WIDTH = 5
 """Features of an input lane in these tests."""
@@ -40,6 +50,18 @@ def decided(layout: Layout, routes: Routes) -> list[Decision]:
         Decision(d.keep.double(), d.query.double(), d.run.double())
         for d in routes.decisions(layout)
     ]
+
+
+def assert_pruned_is_masked(
+    grid: SharingGrid, lanes: Tensor, routes: Routes, *, atol: float
+) -> None:
+    """The pruned network computes what the masked one does, with gradients and without."""
+    decisions, own = decided(grid.layout, routes), list(prune(grid.layout, routes).inputs)
+    masked, small = grid(lanes, decisions), prune_grid(grid, routes)
+    torch.testing.assert_close(small(lanes[:, own]), masked, rtol=0, atol=atol)
+    with torch.no_grad():  # rows that skip are left out, and nothing changes
+        torch.testing.assert_close(grid(lanes, decisions), masked)
+        torch.testing.assert_close(small(lanes[:, own]), masked)
 
 
 def random_layout(seed: int) -> Layout:

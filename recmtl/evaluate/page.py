@@ -5,12 +5,24 @@ names, warnings, models) passes through `escape` here and nowhere else.
 """
 
 import base64
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from string import Template
 
-__all__ = ["Html", "figure", "join", "page", "paragraph", "section", "table", "text"]
+__all__ = [
+    "Html",
+    "figure",
+    "join",
+    "page",
+    "paragraph",
+    "section",
+    "table",
+    "text",
+    "write_page",
+]
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,17 @@ code { font-size: .88em; overflow-wrap: anywhere; }
 def page(title: str, body: Iterable[Html]) -> str:
     """The whole document."""
     return PAGE.substitute(title=escape(title), style=STYLE, body=join(body).markup)
+
+
+def write_page(path: str | Path, title: str, body: Iterable[Html]) -> None:
+    """Write the document; `path` holds either the whole new file or what it held before."""
+    markup, path = page(title, body), Path(path)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(markup, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def text(content: Content) -> str:

@@ -4,7 +4,6 @@ The file needs nothing else: no script, no font, no request. Parts for which the
 search, no LightGBM, no group) are left out.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from recmtl.evaluate import health_section, sections
 from recmtl.evaluate import picture_sections as pictures
-from recmtl.evaluate.page import page
+from recmtl.evaluate.page import write_page
 from recmtl.evaluate.reliability import ReliabilityCurve
 
 __all__ = ["ExpertUse", "ReportInput", "write_report"]
@@ -73,11 +72,4 @@ def write_report(path: Path, content: ReportInput) -> None:
         sections.data(content.data, results),
         sections.how_to_read(results),
     ]
-    markup = page(content.title, [part for part in parts if part is not None])
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_text(markup, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_page(path, content.title, [part for part in parts if part is not None])

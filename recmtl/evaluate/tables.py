@@ -1,6 +1,6 @@
 """The results as plain text, for the end of a run and for logs: the verdict, and all models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "better_worse",
     "format_gain",
     "format_metric",
+    "markdown_table",
     "model_names",
     "model_table",
     "primary_of",
@@ -179,3 +180,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """The lines of a table in Markdown, the last one empty."""
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(map(str, line))} |" for line in lines] + [""]

@@ -1,9 +1,9 @@
 """A page of Markdown from results.json: all models, all tasks, costs beside quality."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from recmtl.evaluate.tables import MISSING, model_names, primary_of, words
+from recmtl.evaluate.tables import MISSING, markdown_table, model_names, primary_of, words
 
 __all__ = ["benchmark_page", "validation_page"]
 
@@ -60,7 +60,7 @@ def _quality(results: Results) -> list[str]:
         found.append(results["score"].get(model))
         seeds = max((cell["seeds"] for cell in found if cell), default=0)
         rows.append([words(model), seeds, *map(_cell, found), *_cost(results["cost"][model])])
-    return _table(["model", "seeds", *heads, "mean", *costs], rows)
+    return markdown_table(["model", "seeds", *heads, "mean", *costs], rows)
 
 
 def _cell(cell: Mapping[str, Any] | None) -> str:
@@ -91,7 +91,7 @@ def _against_best(results: Results) -> list[str]:
     if left_out:
         told = f"{told[:-1]}; the mean leaves out {', '.join(left_out)}, rare on these rows:"
     head = ["task", "best fixed model", "gain", "interval", "verdict"]
-    return [told, "", *_table(head, rows)] if rows else []
+    return [told, "", *markdown_table(head, rows)] if rows else []
 
 
 def _against_some(results: Results) -> list[str]:
@@ -101,7 +101,7 @@ def _against_some(results: Results) -> list[str]:
         for opponent, verdicts in (("single_task", HELPED), ("lightgbm", AHEAD))
         if gains.get(opponent, {}).get("gain") is not None
     ]
-    return _table(["task", "against", "gain", "interval", "verdict"], rows)
+    return markdown_table(["task", "against", "gain", "interval", "verdict"], rows)
 
 
 def _against_all(results: Results) -> list[str]:
@@ -109,7 +109,9 @@ def _against_all(results: Results) -> list[str]:
     models = [m for m in model_names(results) if any(m in gains for _, gains in judged)]
     rows = [[words(model), *(_mark(gains.get(model)) for _, gains in judged)] for model in models]
     told = "Gain of the searched network over each model, bold where the interval excludes 0:"
-    return [told, "", *_table(["over", *(task for task, _ in judged)], rows)] if rows else []
+    return (
+        [told, "", *markdown_table(["over", *(task for task, _ in judged)], rows)] if rows else []
+    )
 
 
 def _judged(results: Results) -> list[tuple[str, Mapping[str, Any]]]:
@@ -136,7 +138,7 @@ def _sharing(sharing: Mapping[str, Any]) -> list[str]:
         for task, overlaps in zip(tasks, sharing["overlap"], strict=True)
     ]
     told = f"Experts that two tasks share (Jaccard), mean of {sharing['seeds']} searches:"
-    return [told, "", *_table(["", *tasks], rows), *_agreement(sharing), *_planted(sharing)]
+    return [told, "", *markdown_table(["", *tasks], rows), *_agreement(sharing), *_planted(sharing)]
 
 
 def _agreement(sharing: Mapping[str, Any]) -> list[str]:
@@ -163,8 +165,3 @@ def _planted(sharing: Mapping[str, Any]) -> list[str]:
         f"difference by seed {gaps}.",
         "",
     ]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(map(str, line))} |" for line in lines] + [""]

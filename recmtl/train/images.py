@@ -23,6 +23,7 @@ from recmtl.train.constants import constant_loss
 from recmtl.train.fitted import Metrics
 from recmtl.train.image_config import ImageNetwork, VisionConfig
 from recmtl.train.problem import Area, Predictions
+from recmtl.train.score import known_mean
 
 __all__ = ["ImageMaterial"]
 
@@ -182,8 +183,7 @@ class ImageMaterial:
             value = metrics[head.name][name]
             worst = 90.0 if head.task.kind == "normals" else max(head.constant_loss, 1e-12)
             values.append(value if more else 1.0 - value / worst)
-        known = [value for value in values if not np.isnan(value)]
-        return float(np.mean(known)) if known else float("nan")
+        return known_mean(values)
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
         """Of each task the metric that selects on validation."""

@@ -1,6 +1,6 @@
 """What a network of tables makes of rows, and the one number by which networks are chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from recmtl.model import Model
 from recmtl.schema import Task
 from recmtl.train.fitted import Metrics
 
-__all__ = ["predict", "validation_score"]
+__all__ = ["known_mean", "predict", "validation_score"]
 
 
 def predict(
@@ -36,6 +36,10 @@ def validation_score(metrics: Metrics, tasks: Sequence[Task]) -> float:
     Tasks whose metric is not defined on the rows at hand are left out; NaN if there is no other.
     """
     kinds = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
-    values = [metrics[task.name][kinds[task.kind]] for task in tasks]
+    return known_mean(metrics[task.name][kinds[task.kind]] for task in tasks)
+
+
+def known_mean(values: Iterable[float]) -> float:
+    """Mean of the values that are numbers, NaN if none is."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")

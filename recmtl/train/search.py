@@ -7,7 +7,7 @@ of cost and candidate choice are our own.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,9 @@ from recmtl.train.target import Target
 from recmtl.train.two_split import two_split
 
 __all__ = ["Found", "search"]
+
+Sized = tuple[Layout, dict[str, Any] | None]
+"""A network's layout at its final size, and what is to be said of the budget."""
 
 
 def search(
@@ -141,36 +144,39 @@ class _Run:
             settings=self.config.search,
             seed=self.seed,
         )
+        rivals = [together(routes, self.layout)] if self.config.search.race else []
+        networks = {entrant: self._network(entrant) for entrant in (routes, *rivals)}
         race = list[float]()
-        rival = together(routes, self.layout)
-        if self.config.search.race and rival != routes:
-            routes, race = self._raced(routes, rival, watch)
-        layout, budget = self._network(routes)
+        if len(networks) > 1:
+            routes, race = self._raced(networks, watch)
+        layout, budget = networks[routes]
         seconds = time.perf_counter() - began
         return Found(routes, layout.to_json(), history, candidates, seconds, budget, race)
 
-    def _raced(self, found: Routes, rival: Routes, watch: Watch) -> tuple[Routes, list[float]]:
-        """The found route, unless its rival beats it; and the mean losses of both."""
-        losses, prices = [], []
-        for routes in (found, rival):
-            layout, budget = self._network(routes)
-            share = float(self.supernet.share(routes.decisions(self.layout)))
-            prices.append(self.price.value * share if budget is None else 0.0)
-            losses.append(
-                trained_losses(
-                    routes,
-                    layout,
-                    self.supernet,
-                    material=self.material,
-                    config=self.config,
-                    seed=self.seed,
-                    watch=watch,
-                )
+    def _raced(self, networks: Mapping[Routes, Sized], watch: Watch) -> tuple[Routes, list[float]]:
+        """The first route, which was found, unless its rival beats it; the mean losses of both."""
+        losses = [
+            trained_losses(
+                routes,
+                layout,
+                self.supernet,
+                material=self.material,
+                config=self.config,
+                seed=self.seed,
+                watch=watch,
             )
-        won = beats(losses[1], losses[0], saved=prices[0] - prices[1])
+            for routes, (layout, _) in networks.items()
+        ]
+        found, rival = networks
+        saved = self._price(found) - self._price(rival) if self.target is None else 0.0
+        won = beats(losses[1], losses[0], saved=saved)
         return rival if won else found, [float(loss.mean()) for loss in losses]
 
-    def _network(self, routes: Routes) -> tuple[Layout, dict[str, Any] | None]:
+    def _price(self, routes: Routes) -> float:
+        """What a route costs, in units of loss."""
+        return self.price.value * float(self.supernet.share(routes.decisions(self.layout)))
+
+    def _network(self, routes: Routes) -> Sized:
         """A route's layout at its final size, and what is to be said of the budget."""
         if self.target is None:
             return prune(self.layout, routes).layout, None

@@ -1,14 +1,13 @@
 """A study on images told: what every model scores and costs, and what the policies chose."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recmtl.evaluate.images.meter import higher_is_better
-from recmtl.evaluate.page import Html, figure, page, paragraph, section, table
-from recmtl.evaluate.tables import MISSING, format_metric, model_names, words
+from recmtl.evaluate.page import Html, figure, paragraph, section, table, text, write_page
+from recmtl.evaluate.tables import MISSING, format_metric, markdown_table, model_names, words
 
 __all__ = ["VisionReport", "summary_table", "vision_table", "write_vision_report"]
 
@@ -55,8 +54,7 @@ def summary_table(results: Results) -> tuple[list[str], list[list[str]]]:
 def vision_table(results: Results) -> str:
     """The summary as Markdown."""
     head, rows = summary_table(results)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return "\n".join(markdown_table(head, rows))
 
 
 def write_vision_report(path: Path, content: VisionReport) -> None:
@@ -69,18 +67,13 @@ def write_vision_report(path: Path, content: VisionReport) -> None:
         "better, and flat over all metrics, negative is better."
     )
     parts = [
-        Html(f"<h1>{_escaped(content.title)}</h1>"),
+        Html(f"<h1>{text(content.title)}</h1>"),
         section("What every model scores and costs", paragraph(told), table(head, rows)),
         *(_task(task, results) for task in results["tasks"]),
         *(_pictures(content.pictures)),
         section("Data", paragraph(f"Fingerprint {results['fingerprint']}.", "quiet")),
     ]
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_text(page(content.title, parts), encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_page(path, content.title, parts)
 
 
 def _task(task: str, results: Results) -> Html:
@@ -104,9 +97,3 @@ def _pictures(pictures: Mapping[str, str]) -> list[Html]:
         for name, svg in pictures.items()
     ]
     return [section("What the policies chose", paragraph(told), *shown)]
-
-
-def _escaped(title: str) -> str:
-    from html import escape
-
-    return escape(title)

@@ -6,8 +6,18 @@ from itertools import pairwise
 
 from recmtl.errors import ConfigError
 from recmtl.grid.catalog.gated import mmoe
-from recmtl.grid.catalog.searched import adashare_of_blocks, recmtl_grid_of_blocks
-from recmtl.grid.catalog.shared import branched, cross_stitch, shared_bottom, single_task
+from recmtl.grid.catalog.searched import (
+    adashare_of_blocks,
+    recmtl_grid_of_blocks,
+    upper_half_rates,
+)
+from recmtl.grid.catalog.shared import (
+    balanced,
+    branched,
+    cross_stitch,
+    shared_bottom,
+    single_task,
+)
 from recmtl.grid.convolution import Convolution, Norm
 from recmtl.grid.layout import Layer, Layout
 
@@ -37,7 +47,7 @@ class Trunk:
         return tuple(block for stage in self.stages for block in stage)
 
     def dynashare_rates(self) -> tuple[float, ...]:
-        """The given rates, or 1 in the lower half and 0.55 above, as published for NYUv2.
+        """The given rates, or those of `upper_half_rates`.
 
         Raises:
             ConfigError: another number of rates than of blocks.
@@ -45,7 +55,7 @@ class Trunk:
         count = len(self.blocks)
         if self.rates and len(self.rates) != count:
             raise ConfigError(f"rates: {len(self.rates)} are given for {count} blocks")
-        return self.rates or (1.0,) * (count // 2) + (0.55,) * (count - count // 2)
+        return self.rates or upper_half_rates(count)
 
 
 def resnet(
@@ -97,12 +107,6 @@ def _conv(width: int, shape: Convolution) -> Layer:
     return Layer(width, *ALONE, gate="one", experts="conv", convolution=shape)
 
 
-def _halved(num_tasks: int, trunk: Trunk) -> list[list[int]]:
-    """Branches of a balanced binary tree: 1, 2, 4, ... by stage."""
-    counts = [min(num_tasks, 2**depth) for depth in range(len(trunk.stages))]
-    return [[task * count // num_tasks for task in range(num_tasks)] for count in counts]
-
-
 IMAGES: Mapping[str, Callable[[int, Trunk], Layout]] = {
     "separate": lambda tasks, t: single_task(tasks, widths=t.blocks),
     "shared_bottom": lambda tasks, t: shared_bottom(tasks, widths=t.blocks),
@@ -112,7 +116,7 @@ IMAGES: Mapping[str, Callable[[int, Trunk], Layout]] = {
     "dynashare": lambda tasks, t: adashare_of_blocks(
         tasks, blocks=t.blocks, rates=t.dynashare_rates()
     ),
-    "branched": lambda tasks, t: branched(_halved(tasks, t), levels=t.stages),
+    "branched": lambda tasks, t: branched(balanced(tasks, len(t.stages)), levels=t.stages),
     "recmtl_grid": lambda tasks, t: recmtl_grid_of_blocks(tasks, cells=t.cells, blocks=t.blocks),
 }
 """The catalog's ways to share that are built of blocks, by their names in `CATALOG`."""

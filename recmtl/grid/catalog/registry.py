@@ -12,14 +12,18 @@ from recmtl.grid.catalog.searched import (
     recmtl_grid,
     snr_aver,
     snr_trans,
+    upper_half_rates,
 )
-from recmtl.grid.catalog.shared import branched, cross_stitch, shared_bottom, single_task
+from recmtl.grid.catalog.shared import (
+    balanced,
+    branched,
+    cross_stitch,
+    shared_bottom,
+    single_task,
+)
 from recmtl.grid.layout import Layout
 
 __all__ = ["CATALOG", "Entry", "Sizes"]
-
-SOME_SKIP = 0.55
-"""Share of examples that run DynaShare's upper blocks, as in its NYUv2 settings."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +99,6 @@ class Entry:
         return self.layout(2, cells=3, widths=(2,))
 
 
-def _balanced(num_tasks: int, depth: int) -> list[list[int]]:
-    """Partitions of a binary tree: 1, 2, 4, ... branches, each halved at the next depth."""
-    branches = [min(num_tasks, 2**d) for d in range(depth)]
-    return [[task * count // num_tasks for task in range(num_tasks)] for count in branches]
-
-
-def _rates(depth: int) -> tuple[float, ...]:
-    return (1.0,) * (depth // 2) + (SOME_SKIP,) * (depth - depth // 2)
-
-
 CATALOG: Mapping[str, Entry] = {
     "separate": Entry(lambda t, s: single_task(t, widths=s.widths)),
     "shared_bottom": Entry(lambda t, s: shared_bottom(t, widths=s.widths)),
@@ -126,9 +120,11 @@ CATALOG: Mapping[str, Entry] = {
         lambda t, s: adashare(t, widths=s.widths, blocks=s.depth, hidden=s.widths[-1:])
     ),
     "dynashare": Entry(
-        lambda t, s: dynashare(t, widths=s.widths, rates=_rates(s.depth), hidden=s.widths[-1:])
+        lambda t, s: dynashare(
+            t, widths=s.widths, rates=upper_half_rates(s.depth), hidden=s.widths[-1:]
+        )
     ),
-    "branched": Entry(lambda t, s: branched(_balanced(t, s.depth), levels=s.levels)),
+    "branched": Entry(lambda t, s: branched(balanced(t, s.depth), levels=s.levels)),
     "recmtl_grid": Entry(
         lambda t, s: recmtl_grid(t, cells=s.cells, widths=s.widths, depth=s.depth)
     ),

@@ -16,6 +16,7 @@ __all__ = [
     "recmtl_grid_of_blocks",
     "snr_aver",
     "snr_trans",
+    "upper_half_rates",
 ]
 
 GRID_SOURCE = "this package; routes: our reading of MTNAS; skips: AdaShare; stopped gradients: STEM"
@@ -104,6 +105,11 @@ def dynashare(
     source = "Rahimian et al., CVPR-W 2023; a block is relu(x + products), as in the code"
     layers = _skipping(num_tasks, widths, hidden=hidden, rates=rates)
     return Layout("DynaShare", layers, tuple(range(num_tasks)), source)
+
+
+def upper_half_rates(blocks: int) -> tuple[float, ...]:
+    """DynaShare's rates: 1 in the lower half of the blocks, 0.55 above, as published for NYUv2."""
+    return (1.0,) * (blocks // 2) + (0.55,) * (blocks - blocks // 2)
 
 
 def recmtl_grid(

@@ -34,6 +34,12 @@ def cross_stitch(num_tasks: int, *, levels: Sequence[Level]) -> Layout:
     return Layout("cross-stitch", layers, tuple(range(num_tasks)), source)
 
 
+def balanced(num_tasks: int, depths: int) -> list[list[int]]:
+    """Partitions of a binary tree: 1, 2, 4, ... branches, each halved at the next depth."""
+    branches = [min(num_tasks, 2**depth) for depth in range(depths)]
+    return [[task * count // num_tasks for task in range(num_tasks)] for count in branches]
+
+
 def branched(partitions: Sequence[Sequence[int]], *, levels: Sequence[Level]) -> Layout:
     """A tree: one expert a branch, reading its parent (Vandenhende et al., BMVC 2020, section 3).
 

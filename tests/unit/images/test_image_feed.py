@@ -1,5 +1,6 @@
 """Batches of images: every image once, the same whatever reads them, in an order of the seed."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +70,9 @@ def test_a_pass_can_be_restricted() -> None:
 
 
 def test_reading_ahead_ends_with_the_pass() -> None:
+    before = threading.active_count()
     feed = batches(replace(ROWS, threads=2), batch_size=2, seed=1)
     next(feed)
+    assert threading.active_count() > before
     feed.close()
+    assert threading.active_count() == before

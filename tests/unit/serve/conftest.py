@@ -2,20 +2,38 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recmtl.data.encoder import Encoder
 from recmtl.serve import Scorer, save_bundle
 from recmtl.serve.calibration import Calibrators, ColumnCalibration
 from recmtl.serve.curves import Platt
-from tests.unit.serve.shop import HEADS, USER, make_bundle, make_log, make_model
+from tests.unit.serve.shop import HEADS, ROWS, USER, make_bundle, make_log, make_model
 
 
 @pytest.fixture(scope="session")
 def log() -> pa.Table:
     """Seven hundred rows: more than one chunk and no multiple of one."""
     return make_log(700)
+
+
+@pytest.fixture(scope="session")
+def big() -> pa.Table:
+    """A log of several row groups, its rows numbered."""
+    return make_log(ROWS, seed=5).append_column("row", pa.array(np.arange(ROWS)))
+
+
+@pytest.fixture
+def source(big: pa.Table, tmp_path: Path) -> Path:
+    """Two files with row groups of uneven sizes."""
+    folder = tmp_path / "log"
+    folder.mkdir()
+    pq.write_table(big.slice(0, 430), folder / "a.parquet", row_group_size=97)
+    pq.write_table(big.slice(430), folder / "b.parquet", row_group_size=200)
+    return folder
 
 
 @pytest.fixture(scope="session")

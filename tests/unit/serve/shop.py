@@ -36,6 +36,8 @@ split: {by: random, validation: 0.2, test: 0.2, seed: 1}
 
 USER = ["user_id", "history", "age"]
 
+ROWS = 1000
+"""Rows of the log that is scored from files."""
 HEADS = (
     HeadSpec("click", "binary", mean=0.3),
     HeadSpec("buy", "binary", parent="click", mean=0.1),

@@ -79,7 +79,7 @@ def validation(model: Model, encoder: Encoder) -> Split:
 
 
 @pytest.fixture(scope="module")
-def test_rows(model: Model, encoder: Encoder) -> Split:
+def fresh_rows(model: Model, encoder: Encoder) -> Split:
     return planted(model, encoder, 2)
 
 
@@ -202,9 +202,9 @@ def test_correction_undoes_negative_sampling(q, kept):
 
 
 def test_every_column_is_better_on_rows_never_fitted_to(
-    calibrators: Calibrators, model: Model, encoder: Encoder, test_rows: Split
+    calibrators: Calibrators, model: Model, encoder: Encoder, fresh_rows: Split
 ) -> None:
-    gain = calibration_gain(model, encoder, calibrators=calibrators, rows=test_rows)
+    gain = calibration_gain(model, encoder, calibrators=calibrators, rows=fresh_rows)
     assert set(gain) == set(model.columns) - {"value_watch"}
     for column in ("p_click", "p_buy_given_click", "p_click_and_buy", "p_rating_1", "p_rating_3"):
         before, after = gain[column]["before"], gain[column]["after"]
@@ -214,10 +214,10 @@ def test_every_column_is_better_on_rows_never_fitted_to(
 
 
 def test_joint_columns_are_products_and_never_exceed_their_parent(
-    calibrators: Calibrators, model: Model, test_rows: Split
+    calibrators: Calibrators, model: Model, fresh_rows: Split
 ) -> None:
-    raw = raw_scores(model, test_rows)
-    found = dict(zip(model.columns, calibrators.apply(raw, test_rows.ids).T, strict=True))
+    raw = raw_scores(model, fresh_rows)
+    found = dict(zip(model.columns, calibrators.apply(raw, fresh_rows.ids).T, strict=True))
     product = found["p_click"].astype(np.float64) * found["p_buy_given_click"]
     np.testing.assert_array_equal(found["p_click_and_buy"], product.astype(np.float32))
     assert (found["p_click_and_buy"] <= found["p_click"]).all()
@@ -227,12 +227,12 @@ def test_joint_columns_are_products_and_never_exceed_their_parent(
 
 
 def test_a_map_of_the_child_alone_leaves_the_parent_bit_for_bit(
-    model: Model, encoder: Encoder, test_rows: Split
+    model: Model, encoder: Encoder, fresh_rows: Split
 ) -> None:
     maps = {"p_buy_given_click": ColumnCalibration(Platt(1.5, -0.5))}
     one = Calibrators(maps, heads=HEADS, encoding=encoder.encoding)
-    raw = raw_scores(model, test_rows)
-    found = one.apply(raw, test_rows.ids)
+    raw = raw_scores(model, fresh_rows)
+    found = one.apply(raw, fresh_rows.ids)
     changed = [n for i, n in enumerate(model.columns) if (found[:, i] != raw[:, i]).any()]
     assert changed == ["p_buy_given_click", "p_click_and_buy"]
     assert (found[:, 2] <= found[:, 0]).all()
@@ -253,7 +253,7 @@ def test_grandchildren_follow_a_map_of_the_root(model: Model, encoder: Encoder) 
 
 
 def test_segments_have_maps_of_their_own_and_others_share_one(
-    model: Model, encoder: Encoder, validation: Split, test_rows: Split
+    model: Model, encoder: Encoder, validation: Split, fresh_rows: Split
 ) -> None:
     settings = Calibration(method="platt", segment="user_id", min_rows=500)
     by_user = fit_calibrators(model, encoder, rows=validation, settings=settings)
@@ -265,10 +265,10 @@ def test_segments_have_maps_of_their_own_and_others_share_one(
     click = by_user.columns["p_click"]
     assert list(click.segments) == [own_row], "only one user has 500 rows"
     assert click.segments[own_row].intercept == pytest.approx(2.0, abs=0.3)
-    raw, label = raw_scores(model, test_rows), test_rows.labels[:, 0]
-    mine = test_rows.ids[:, 0] == own_row
-    p = by_user.apply(raw, test_rows.ids)[:, 0]
-    pooled = everyone.apply(raw, test_rows.ids)[:, 0]
+    raw, label = raw_scores(model, fresh_rows), fresh_rows.labels[:, 0]
+    mine = fresh_rows.ids[:, 0] == own_row
+    p = by_user.apply(raw, fresh_rows.ids)[:, 0]
+    pooled = everyone.apply(raw, fresh_rows.ids)[:, 0]
     assert abs(p[mine].mean() - label[mine].mean()) < 0.03
     assert abs(pooled[mine].mean() - label[mine].mean()) > 0.1
     np.testing.assert_array_equal(p[~mine], pooled[~mine])
@@ -427,8 +427,8 @@ def test_rubbish_in_place_of_maps_is_refused(calibrated: Path, tmp_path: Path, c
     assert "\n" not in str(raised.value)
 
 
-def test_the_card_tells_what_calibration_changed(model, encoder, calibrators, test_rows) -> None:
-    gain = calibration_gain(model, encoder, calibrators=calibrators, rows=test_rows)
+def test_the_card_tells_what_calibration_changed(model, encoder, calibrators, fresh_rows) -> None:
+    gain = calibration_gain(model, encoder, calibrators=calibrators, rows=fresh_rows)
     facts = {"method": "platt", "segment": "user_id", "kept_negatives": {"click": 0.1}}
     metrics = {"calibration": {**facts, "columns": gain}}
     card = model_card(encoder.schema, [], model.columns, metrics)

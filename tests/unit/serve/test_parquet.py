@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,24 +21,7 @@ from recmtl.schema import SideTable
 from recmtl.serve import Scorer, save_bundle, score_parquet
 from recmtl.serve.parts import Job, locked
 from recmtl.serve.progress import rows_progress
-from tests.unit.serve.shop import SCHEMA, make_encoder, make_log, make_model
-
-ROWS = 1000
-
-
-@pytest.fixture(scope="module")
-def big() -> pa.Table:
-    return make_log(ROWS, seed=5).append_column("row", pa.array(np.arange(ROWS)))
-
-
-@pytest.fixture
-def source(big: pa.Table, tmp_path: Path) -> Path:
-    """Two files with row groups of uneven sizes."""
-    folder = tmp_path / "log"
-    folder.mkdir()
-    pq.write_table(big.slice(0, 430), folder / "a.parquet", row_group_size=97)
-    pq.write_table(big.slice(430), folder / "b.parquet", row_group_size=200)
-    return folder
+from tests.unit.serve.shop import ROWS, SCHEMA, make_encoder, make_model
 
 
 def parts(folder: Path) -> list[Path]:

@@ -15,23 +15,7 @@ from recmtl.serve import Scorer, score_parquet
 from recmtl.serve import quarantine as serve_quarantine
 from recmtl.serve.parts import locked
 from recmtl.serve.quarantine import bad_rows
-from tests.unit.serve.shop import make_log
-
-ROWS = 1000
-
-
-@pytest.fixture
-def big() -> pa.Table:
-    return make_log(ROWS, seed=5).append_column("row", pa.array(np.arange(ROWS)))
-
-
-@pytest.fixture
-def source(big: pa.Table, tmp_path: Path) -> Path:
-    folder = tmp_path / "log"
-    folder.mkdir()
-    pq.write_table(big.slice(0, 430), folder / "a.parquet", row_group_size=97)
-    pq.write_table(big.slice(430), folder / "b.parquet", row_group_size=200)
-    return folder
+from tests.unit.serve.shop import ROWS, make_log
 
 
 def replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
