@@ -20,7 +20,7 @@ from benchmarks.serving.shop import FOLDER, REQUESTS, ROOT, ROWS, SIZES, make
 
 PEER = "torch-rechub==0.9.0"
 OURS = ("request_onnx", "rows_onnx", "request_torch", "rows_torch", "network_onnx", "network_torch")
-THEIRS = ("documented", "module")
+THEIRS = ("from_raw", "documented", "module")
 
 
 def measure(*, quick: bool) -> dict[str, Any]:

@@ -59,6 +59,8 @@ def make(folder: Path, sizes: Sequence[str]) -> None:
     requests = _requests(rows.drop_columns([task.label.column for task in schema.tasks]))
     pq.write_table(requests, folder / "requests.parquet")
     _for_peer(folder, encoder, requests)
+    raw = requests.select(encoder.input_columns).to_pydict()
+    (folder / "peer_raw.json").write_text(json.dumps(raw))
 
 
 def _requests(rows: pa.Table) -> pa.Table:
@@ -94,16 +96,20 @@ def _for_peer(folder: Path, encoder: Encoder, requests: pa.Table) -> None:
 
     for at, name in enumerate(encoding.single):
         columns[name] = shifted(encoded.ids[:, at], name)
-        features.append({"name": name, "rows": encoder.vocabularies[name].rows + 1})
+        column = encoder.schema.feature(name).column
+        rows = encoder.vocabularies[name].rows + 1
+        features.append({"name": name, "column": column, "rows": rows})
     for field in encoding.lists:
         table = encoder.schema.feature(field.name).table or field.name
         ids = encoded.ids[:, field.first : field.first + field.length]
         columns[field.name] = shifted(ids, table)
         shared = table if table != field.name else None
         size = encoder.vocabularies[table].rows + 1
-        features.append({"name": field.name, "rows": size, "list": True, "shared": shared})
+        column = encoder.schema.feature(field.name).column
+        told = {"name": field.name, "column": column, "rows": size}
+        features.append({**told, "list": field.length, "shared": shared})
     for at, number in enumerate(encoding.numeric):
         columns[number.name] = np.nan_to_num(encoded.numeric[:, at])
-        features.append({"name": number.name})
+        features.append({"name": number.name, "column": encoder.schema.feature(number.name).column})
     np.savez(folder / "peer.npz", **columns)
     (folder / "peer.json").write_text(json.dumps({"rows": ROWS, "features": features}))

@@ -99,6 +99,8 @@ class StackedExperts(nn.Module):
         """Map lanes `[B, S, D]` to the applications' outputs `[B, A, width]`."""
         if not self.reads:
             return lanes.new_zeros(len(lanes), 0, self.width)
+        if torch.compiler.is_exporting():
+            return self._one_by_one(lanes)
         if len(set(self.reads)) == 1 and self.lanes_each == 1 and self.kind in ("mlp", "cross"):
             outputs = self._of_one(lanes[:, self.reads[0]]).transpose(0, 1)
         elif self.lanes_each:
@@ -120,6 +122,11 @@ class StackedExperts(nn.Module):
                 found = self._run(lanes[rows, reads[applications]].unsqueeze(0), [expert])
                 outputs[rows, applications] = found[0]
         return outputs
+
+    def _one_by_one(self, lanes: Tensor) -> Tensor:
+        """As `forward`, for runtimes that join product, bias and ReLU, but not those of a batch."""
+        pairs = zip(self.numbers, self.reads, strict=True)
+        return torch.stack([self._run(lanes[:, lane], expert) for expert, lane in pairs], 1)
 
     def _grouped(self, lanes: Tensor) -> Tensor:
         """Outputs `[B, A, width]` in the order of `self.order`, one product an expert."""
@@ -148,14 +155,17 @@ class StackedExperts(nn.Module):
         product = torch.addmm(bias.reshape(-1), lane, wide)
         return product.view(len(lane), len(self.reads), -1).transpose(0, 1)
 
-    def _run(self, rows: Tensor, experts: list[int] | None) -> Tensor:
-        """Rows `[G, N, D]`, one group an expert (all of them: None), to `[G, N, width]`."""
+    def _run(self, rows: Tensor, experts: list[int] | int | None) -> Tensor:
+        """Rows `[G, N, D]`, one group an expert (all of them: None), to `[G, N, width]`.
+
+        Rows `[N, D]` of a single expert map to `[N, width]`.
+        """
         if self.kind == "cross":
             return self._product(self._crossed(rows, experts), len(self.weights) - 1, experts)
         found = self._rest(self._product(rows, 0, experts), experts)
         return functional.relu(rows + found) if self.kind == "residual" else found
 
-    def _crossed(self, rows: Tensor, experts: list[int] | None) -> Tensor:
+    def _crossed(self, rows: Tensor, experts: list[int] | int | None) -> Tensor:
         """Rows `[G, N, D]` after all crossings."""
         crossed = rows
         for depth in range(0, len(self.weights) - 1, 2):
@@ -163,18 +173,19 @@ class StackedExperts(nn.Module):
             crossed = torch.addcmul(crossed, rows, self._product(narrow, depth + 1, experts))
         return crossed
 
-    def _rest(self, hidden: Tensor, experts: list[int] | None) -> Tensor:
+    def _rest(self, hidden: Tensor, experts: list[int] | int | None) -> Tensor:
         for depth in range(1, len(self.weights)):
             hidden = self._product(self._activate(hidden), depth, experts)
         return self._activate(hidden) if self.last_activation else hidden
 
-    def _product(self, rows: Tensor, depth: int, experts: list[int] | None) -> Tensor:
+    def _product(self, rows: Tensor, depth: int, experts: list[int] | int | None) -> Tensor:
         weight: Tensor = self.weights[depth]
         weight = weight if experts is None else weight[experts]
         if self.kind == "linear":
-            return torch.bmm(rows, weight)
+            return torch.matmul(rows, weight)
         bias: Tensor = self.biases[depth]
-        return torch.baddbmm(bias if experts is None else bias[experts], rows, weight)
+        product = torch.addmm if isinstance(experts, int) else torch.baddbmm
+        return product(bias if experts is None else bias[experts], rows, weight)
 
     def _activate(self, hidden: Tensor) -> Tensor:
         hidden = functional.relu(hidden)

@@ -292,12 +292,13 @@ def _pooled(
     include_last_offset: bool = False,
     padding_idx: int = -1,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`embedding_bag` in sum mode over bags of equal length, as the encoder calls it."""
-    rows = indices.view(offsets.shape[0], -1)
-    vectors = nn.functional.embedding(rows, weight)
-    kept = (rows != padding_idx).to(weight.dtype).unsqueeze(1)
+    """`embedding_bag` in sum mode over bags of equal length, as the encoder calls it.
+
+    Padding reads row 0 of the table, which is never trained and stays zero.
+    """
+    vectors = nn.functional.embedding(indices.view(offsets.shape[0], -1), weight)
     nothing = weight.new_zeros(0)
-    return torch.bmm(kept, vectors).squeeze(1), nothing, nothing, nothing
+    return vectors.sum(1), nothing, nothing, nothing
 
 
 def _random_rows(
