@@ -110,14 +110,7 @@ def score_parquet(
         todo = job.start(resume=resume)
         if progress:
             rows.show(progress, sum(part.rows for part in todo))
-        refused = aside.refuse_range if aside else None
-        for part, batches in by_part(log, todo, rows.columns, refused=refused):
-            written = _write_part(output, part, schema, map(rows.scored, batches))
-            job.finish(part, written, aside.of(part) if aside else [])
-            if aside:
-                aside.write(job)
-        if aside:
-            aside.write(job)  # once more: a kill may have come between the last part and its list
+        _write_parts(job, todo, log, rows=rows, schema=schema, aside=aside)
         job.close(watch.warnings())
     return ScoredRows(
         folder=output,
@@ -213,6 +206,25 @@ def _refuse_folders(folders: Sequence[Path], log: Log) -> None:
     for folder in folders[1:]:
         if folder.resolve().is_relative_to(folders[0].resolve()):
             raise DataError(f"{folder}: lies in the output folder; choose one outside it")
+
+
+def _write_parts(
+    job: Job,
+    todo: Sequence[Part],
+    log: Log,
+    *,
+    rows: RowScorer,
+    schema: pa.Schema,
+    aside: Quarantine | None,
+) -> None:
+    refused = aside.refuse_range if aside else None
+    for part, batches in by_part(log, todo, rows.columns, refused=refused):
+        written = _write_part(job.folder, part, schema, map(rows.scored, batches))
+        job.finish(part, written, aside.of(part) if aside else [])
+        if aside:
+            aside.write(job)
+    if aside:
+        aside.write(job)  # once more: a kill may have come between the last part and its list
 
 
 def _write_part(output: Path, part: Part, schema: pa.Schema, tables: Iterable[pa.Table]) -> Path:
