@@ -25,6 +25,10 @@ class InstancePolicy(nn.Module):
     layer normalisation in place of batch normalisation, so that an example's gate never depends
     on the examples beside it. It lives in the network, as it stays when the routes are frozen.
 
+    While a gate is held open every example runs. DynaShare trains so before the policy does; a gate
+    that learns from the first step on decides by what an untrained block happens to do, and the
+    block then only ever learns the examples that it was given.
+
     Args:
         width: features of a lane (channels of an image).
         reads: for each lane that may skip the input lane that it would pass on.
@@ -39,9 +43,13 @@ class InstancePolicy(nn.Module):
         self.last = nn.Linear(HIDDEN, 1)
         nn.init.constant_(self.last.bias, math.log(rate / (1.0 - rate)))
         self.mean_run: Tensor | None = None
+        self.held = False
 
     def forward(self, lanes: Tensor) -> Tensor:
         """Run `[B, K]`; in training it carries a gradient and its mean is kept for `penalty`."""
+        if self.held:
+            self.mean_run = None
+            return lanes.new_ones(len(lanes), len(self.reads))
         hidden = self.first(seen(lanes[:, self.reads]))
         odds: Tensor = self.last(torch.relu(self.norm(hidden))).squeeze(-1)
         if not self.training:

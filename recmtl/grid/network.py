@@ -229,15 +229,29 @@ class SharingGrid(nn.Module):
             lanes = layer(lanes, source, decision)
         return some_lanes(lanes, list(self.layout.readout))
 
+    def hold_open(self, held: bool) -> bool:
+        """Let every row run where an instance gate would decide, or let gates decide again.
+
+        Returns whether there is a gate that is held now.
+        """
+        gates = self._instance_gates()
+        for gate in gates:
+            gate.held = held
+        return held and bool(gates)
+
     def rate_penalty(self) -> Tensor | None:
         """DynaShare's target-rate loss of the last batch, or None where no layer has a gate.
 
         `sum_k (1/L) sum_l (rate_l - mean_b run[b, l, k])^2` over the L layers that may skip.
         """
-        layers = [self.layer(depth) for depth in range(len(self.layers))]
-        gates = [layer.instance for layer in layers if layer.instance is not None]
+        gates = self._instance_gates()
         if not gates:
             return None
-        return torch.stack([gate.penalty() for gate in gates]).sum() / sum(
-            bool(layer.skippable) for layer in layers
-        )
+        skippable = sum(bool(layer.skippable) for layer in self._layers())
+        return torch.stack([gate.penalty() for gate in gates]).sum() / skippable
+
+    def _instance_gates(self) -> list[InstancePolicy]:
+        return [layer.instance for layer in self._layers() if layer.instance is not None]
+
+    def _layers(self) -> list[GridLayer]:
+        return [self.layer(depth) for depth in range(len(self.layers))]

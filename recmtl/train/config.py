@@ -62,6 +62,7 @@ class Training:
             measures every task against its best constant prediction.
         patience: checks without a better validation score before stopping.
         rate_weight: price of missing the target rates of instance gates (DynaShare's 25).
+        gate_warm_up: share of the steps in which instance gates are held open, before they learn.
         health_rows: validation rows on which the health of the experts is measured at each check;
             0 measures none.
     """
@@ -81,6 +82,7 @@ class Training:
     balance: float = 0.5
     patience: int = 4
     rate_weight: float = 25.0
+    gate_warm_up: float = 0.1
     health_rows: int = 1024
 
     def __post_init__(self) -> None:
@@ -90,6 +92,8 @@ class Training:
         _at_least(0, health_rows=self.health_rows, step_every=self.step_every)
         if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError("betas must be two numbers from 0 to below 1")
+        if not 0.0 <= self.gate_warm_up < 1.0:
+            raise ValueError("gate_warm_up must lie from 0 to below 1")
         _above_zero(learning_rate=self.learning_rate, table_learning_rate=self.table_learning_rate)
 
 
@@ -150,7 +154,8 @@ class Search:
 
     Attributes:
         epochs: passes over the weight rows, warm-up included.
-        warm_up: share of the steps in which only weights are trained, on uniformly drawn routes.
+        warm_up: share of the steps in which only weights are trained, on routes drawn from where
+            the policy starts; lanes under a curriculum and instance gates run meanwhile.
         policy_rows: share of the train rows that only the policy sees.
         estimator: how the route policy learns.
         samples: draws of the policy a step; several are each other's baseline.

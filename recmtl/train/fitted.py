@@ -14,13 +14,17 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Check:
-    """One validation pass: where training stood, what it scored, how the experts were."""
+    """One validation pass: where training stood, what it scored, how the experts were.
+
+    `held` says that instance gates were held open: no network that is asked for.
+    """
 
     epoch: float
     score: float
     loss: float
     metrics: Metrics
     health: Health | None = None
+    held: bool = False
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Check":
@@ -40,9 +44,12 @@ class Fitted:
 
     @property
     def newest_is_best(self) -> bool:
-        """Whether the newest check scored more than the best before it; undefined is least."""
+        """Whether the newest check scored more than the best before it; undefined is least.
+
+        A check with gates held open gives way to any later one.
+        """
         newest = self.checks[-1].score
-        if self.best < 0:
+        if self.best < 0 or self.checks[self.best].held:
             return True
         best = self.checks[self.best].score
         return newest > best or (math.isnan(best) and not math.isnan(newest))

@@ -75,6 +75,7 @@ def _epoch(
     losses: list[torch.Tensor] = []
     model.train()
     for step, batch in enumerate(feed):
+        held = model.grid.hold_open(optimizer.progress < settings.gate_warm_up)
         losses.append(_step(model, optimizer, batch))
         fitted.rows += len(batch)
         if step not in at:
@@ -83,7 +84,7 @@ def _epoch(
         check = _check(model, material, fitted.rows / rows, losses)
         before = fitted.checks[-1].health if fitted.checks else None
         health = probe(model, material.validation, rows=settings.health_rows, before=before)
-        fitted.checks.append(replace(check, health=health))
+        fitted.checks.append(replace(check, health=health, held=held))
         losses = []
         yield fitted.checks[-1]
 

@@ -48,6 +48,11 @@ class Optimizer:
         self.dense.step()
         self.steps += 1
 
+    @property
+    def progress(self) -> float:
+        """Share of all steps that are taken."""
+        return self.steps / self.total_steps
+
     def state_dict(self) -> dict[str, Any]:
         """Moments and position, for a checkpoint."""
         return {
@@ -67,7 +72,7 @@ class Optimizer:
         """Of the first learning rates that is left at this step."""
         if self.settings.step_every:
             return float(self.settings.step_factor ** (self.steps // self.settings.step_every))
-        return 1.0 - self.steps / self.total_steps if self.settings.decay else 1.0
+        return 1.0 - self.progress if self.settings.decay else 1.0
 
 
 def _dense(groups: list[dict[str, Any]], settings: Training) -> torch.optim.Optimizer:

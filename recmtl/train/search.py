@@ -56,6 +56,7 @@ def search(
     plan, size, history = run.plan, config.training.batch_size, []
     for step, (batch, policy_batch) in enumerate(run.pairs()):
         run.policy.open_layers(plan.opened(step))
+        run.supernet.model.grid.hold_open(step < plan.warm_up)
         run.step_weights(batch, step)
         if policy_batch is not None and step >= plan.warm_up:
             run.step_policy(policy_batch, step)
