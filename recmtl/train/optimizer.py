@@ -6,6 +6,7 @@ import torch
 
 from recmtl.model import Network
 from recmtl.train.config import Training
+from recmtl.train.row_adam import RowAdam
 
 __all__ = ["Optimizer"]
 
@@ -21,7 +22,7 @@ class Optimizer:
         tables = model.sparse_parameters()
         self.sparse: torch.optim.Optimizer | None = None
         if tables:
-            self.sparse = torch.optim.SparseAdam(tables, lr=settings.table_learning_rate)
+            self.sparse = RowAdam(tables, lr=settings.table_learning_rate)
         apart = {id(table) for table in tables}
         if settings.head_learning_rate is not None:
             apart |= {id(p) for p in model.heads.parameters()}

@@ -1,0 +1,77 @@
+"""Adam on touched rows moves them as PyTorch's own sparse Adam does, and its state goes on."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recmtl.train.row_adam import RowAdam
+
+ROWS, SIZE, STEPS = 50, 3, 12
+
+
+def table() -> nn.Parameter:
+    start = torch.randn(ROWS, SIZE, dtype=torch.float64, generator=torch.manual_seed(1))
+    return nn.Parameter(start)
+
+
+def step(optimizer: torch.optim.Optimizer, weights: nn.Parameter, number: int) -> None:
+    """A batch of repeated rows, looked up twice, as single values and pooled lists are."""
+    dice = torch.manual_seed(number)
+    ids = torch.randint(ROWS // 2, (8, 5), generator=dice)
+    bags = torch.randint(ROWS, (4, 6), generator=dice)
+    optimizer.param_groups[0]["lr"] = 0.1 / (1 + number)
+    optimizer.zero_grad(set_to_none=True)
+    single = functional.embedding(ids, weights, sparse=True)
+    pooled = functional.embedding_bag(bags, weights, sparse=True, mode="sum", padding_idx=0)
+    (single.pow(3).sum() + pooled.sin().sum()).backward()
+    optimizer.step()
+
+
+def assert_equal_to_rounding(one: Tensor, two: Tensor) -> None:
+    torch.testing.assert_close(one, two, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("coalesced", [False, True])
+def test_equals_the_library_s_sparse_adam(coalesced: bool) -> None:
+    own, library = table(), table()
+    optimizers = {"own": RowAdam([own], lr=0.1), "library": torch.optim.SparseAdam([library])}
+    if coalesced:
+        own.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", p.grad.coalesce()))
+    for number in range(STEPS):
+        step(optimizers["own"], own, number)
+        step(optimizers["library"], library, number)
+        assert_equal_to_rounding(own.detach(), library.detach())
+    for name in ("exp_avg", "exp_avg_sq"):
+        moments = (optimizers["own"].state[own][name], optimizers["library"].state[library][name])
+        assert_equal_to_rounding(*moments)
+
+
+def test_goes_on_from_the_state_of_either() -> None:
+    ours, theirs, whole = table(), table(), table()
+    straight, library = RowAdam([whole], lr=0.1), torch.optim.SparseAdam([theirs])
+    first = RowAdam([ours], lr=0.1)
+    for number in range(STEPS // 2):
+        for optimizer, weights in ((straight, whole), (library, theirs), (first, ours)):
+            step(optimizer, weights, number)
+    for weights, saved in ((ours, first), (theirs, library)):
+        revived = RowAdam([weights], lr=0.1)
+        revived.load_state_dict(saved.state_dict())
+        for number in range(STEPS // 2, STEPS):
+            step(revived, weights, number)
+    for number in range(STEPS // 2, STEPS):
+        step(straight, whole, number)
+    assert torch.equal(ours, whole)
+    assert_equal_to_rounding(theirs.detach(), whole.detach())
+
+
+def test_a_table_without_a_gradient_stays() -> None:
+    weights = table()
+    before = weights.detach().clone()
+    optimizer = RowAdam([weights], lr=0.1)
+    optimizer.step()
+    functional.embedding(torch.empty(0, dtype=torch.long), weights, sparse=True).sum().backward()
+    assert weights.grad is not None and weights.grad.is_sparse
+    optimizer.step()
+    assert torch.equal(weights, before)
+    assert not optimizer.state[weights]
