@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import ROOT
 from benchmarks.serving import calibration, chaos, latency, soak
 from benchmarks.serving.page import page
 
-OUT = latency.ROOT / "docs" / "benchmarks" / "serving.json"
+OUT = ROOT / "docs" / "benchmarks" / "serving.json"
 
 
 def measured(what: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks.serving.shop import BY, ROWS, read
-from benchmarks.serving.worker import work
+from benchmarks.worker import nanoseconds, work
 from recmtl.serve import Ranker
 from recmtl.serve.onnx import FILE, OnnxNetwork
 
@@ -42,7 +42,8 @@ def main(folder: Path, size: str) -> None:
         "network_torch": network_in_torch,
     }
     cost = bundle.model.cost()
-    work(arms, {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds})
+    orders = {name: nanoseconds(arm) for name, arm in arms.items()}
+    work(orders, {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds})
 
 
 if __name__ == "__main__":

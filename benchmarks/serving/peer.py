@@ -20,7 +20,7 @@ from torch_rechub.models.multi_task import MMOE
 from torch_rechub.trainers import MTLTrainer
 from torch_rechub.utils.data import PredictDataset, pad_sequences
 
-from benchmarks.serving.worker import work
+from benchmarks.worker import nanoseconds, work
 
 TASKS = ["classification", "classification", "regression", "classification"]
 
@@ -116,7 +116,8 @@ def main(folder: Path, widths: list[int], size: int) -> None:
     assert np.allclose(documented(0), module(0), atol=1e-6)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     arms = {"from_raw": from_raw, "documented": documented, "module": module}
-    work(arms, {"parameters": parameters})
+    orders = {name: nanoseconds(arm) for name, arm in arms.items()}
+    work(orders, {"parameters": parameters})
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class TabularEncoder(nn.Module):
         parts += [self._pool(ids, field).unsqueeze(1) for field in self.encoding.lists]
         if self.encoding.numeric:
             parts.append(self._numbers(numeric))
-        fields = torch.cat(parts, 1)
+        fields = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
         if self.dropout and self.training:
             fields = functional.dropout1d(fields, self.dropout)
         if self.num_lanes == 1:

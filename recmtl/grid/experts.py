@@ -12,12 +12,17 @@ from torch.nn import functional
 from recmtl.grid.dropout import dropout
 from recmtl.grid.layout import ExpertKind
 
-__all__ = ["Carry", "StackedExperts", "seen", "some_lanes"]
+__all__ = ["Carry", "StackedExperts", "one_lane", "seen", "some_lanes"]
 
 
 def some_lanes(lanes: Tensor, which: list[int]) -> Tensor:
     """The lanes that are asked for, without a copy where that is all of them."""
     return lanes if which == list(range(lanes.shape[1])) else lanes[:, which]
+
+
+def one_lane(lanes: Tensor, which: int) -> Tensor:
+    """Lane `[B, *F]` of lanes `[B, S, *F]`; the only one without a copy of its gradient."""
+    return lanes.squeeze(1) if lanes.shape[1] == 1 else lanes[:, which]
 
 
 def seen(lanes: Tensor) -> Tensor:
@@ -102,7 +107,7 @@ class StackedExperts(nn.Module):
         if torch.compiler.is_exporting():
             return self._one_by_one(lanes)
         if len(set(self.reads)) == 1 and self.lanes_each == 1 and self.kind in ("mlp", "cross"):
-            outputs = self._of_one(lanes[:, self.reads[0]]).transpose(0, 1)
+            outputs = self._of_one(one_lane(lanes, self.reads[0])).transpose(0, 1)
         elif self.lanes_each:
             outputs = self._grouped(lanes)
         else:

@@ -76,7 +76,7 @@ def _epoch(
     model.train()
     for step, batch in enumerate(feed):
         held = model.grid.hold_open(optimizer.progress < settings.gate_warm_up)
-        losses.append(_step(model, optimizer, batch))
+        losses.append(take_step(model, optimizer, batch))
         fitted.rows += len(batch)
         if step not in at:
             yield None
@@ -93,7 +93,8 @@ def _feed(split: Rows, settings: Training, seed: int, epoch: int) -> Iterator[Ba
     return batches(split, batch_size=settings.batch_size, seed=seed * 1009 + epoch)
 
 
-def _step(model: Network, optimizer: Optimizer, batch: Batch) -> torch.Tensor:
+def take_step(model: Network, optimizer: Optimizer, batch: Batch) -> torch.Tensor:
+    """One step on a batch, of a model in training mode; its loss before the step."""
     losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
     loss = (losses * model.heads.loss_scale(optimizer.settings.balance)).sum()
     off_rate = model.grid.rate_penalty()

@@ -1,4 +1,4 @@
-"""Does a pruned network cost what its multiply-adds say? `make bench` runs this.
+"""Does a pruned network cost what its multiply-adds say? `python -m benchmarks.pruning`.
 
 Arms are interleaved in one process on one thread: the full grid under a route's mask, and the
 pruned network of the same route, at falling numbers of multiply-adds. Each figure is the median of
@@ -54,12 +54,12 @@ def page(rows: list[dict]) -> str:
     lines = [
         "# Pruned against masked",
         "",
-        f"`make bench`: one thread, forward passes of {ROWS:,} rows, arms interleaved, medians",
-        f"of {REPEATS} repeats, as shares of the full grid in the same run ({CELLS} columns of",
-        f"experts 128-64 on {INPUT_WIDTH} inputs, an upper expert each, {TASKS} tasks). A mask",
-        "saves nothing; the time of a pruned network falls with its multiply-adds. Outputs are",
-        "equal to rounding: `tests/properties/test_prune_and_cost.py` demands it in float64 for",
-        "random layouts and routes.",
+        f"`python -m benchmarks.pruning`: one thread, forward passes of {ROWS:,} rows, arms",
+        f"interleaved, medians of {REPEATS} repeats, as shares of the full grid in the same run",
+        f"({CELLS} columns of experts 128-64 on {INPUT_WIDTH} inputs, an upper expert each,",
+        f"{TASKS} tasks). A mask saves nothing; the time of a pruned network falls with its",
+        "multiply-adds. Outputs are equal to rounding: `tests/properties/test_prune_and_cost.py`",
+        "demands it in float64 for random layouts and routes.",
         "",
         "| network | multiply-adds | time |",
         "|---|---|---|",

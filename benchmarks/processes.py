@@ -1,0 +1,78 @@
+"""Measured processes: one a library, in its own environment, that wait for orders in turns."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.worker import ANSWER
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build"
+
+
+def peer_environment(requirement: str, *also: str) -> Path:
+    """The interpreter of a virtual environment with one peer, of a fixed version, made once."""
+    folder = BUILD / "peers" / requirement.partition("==")[0]
+    python = folder / "bin" / "python"
+    if not (folder / ".installed").is_file():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "-c", "constraints.txt"]
+        subprocess.run([*pip, requirement, *also], cwd=ROOT, check=True)
+        (folder / ".installed").touch()
+    return python
+
+
+class Worker:
+    """A process that waits for orders, see `benchmarks.worker`."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self.facts = self._answer()
+
+    def run(self, order: str, *numbers: int) -> Any:
+        """What an order gives."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(" ".join([order, *map(str, numbers)]) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(ANSWER):
+                return json.loads(line.removeprefix(ANSWER))
+        raise SystemExit(f"{' '.join(map(str, self._process.args))}: ended")
+
+
+@contextmanager
+def worker(
+    command: Sequence[str], log: Path, *, threads: int = 1, pinned: bool = True
+) -> Iterator[Worker]:
+    """A process of some threads, on the last core if it is pinned; what it prints goes to `log`."""
+    number = str(threads)
+    one = {"OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number, "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, **one, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, env=environment, cwd=ROOT, stderr=errors, **pipes) as process,
+    ):
+        if pinned:
+            os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
+        try:
+            yield Worker(process)
+        finally:
+            process.kill()
+
+
+def processor() -> str:
+    """What the machine computes with."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "unknown"

@@ -1,0 +1,57 @@
+"""`python -m benchmarks.speed [training] [breakdown] [page] [--quick]`; see the package."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import ROOT
+from benchmarks.speed import breakdown, training
+from benchmarks.speed.page import page
+from benchmarks.speed.shape import VOCABULARIES
+
+OUT = ROOT / "docs" / "benchmarks" / "speed.json"
+
+
+def measured(what: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one part."""
+    if what == "breakdown":
+        return {name: breakdown.measure(quick=options.quick, name=name) for name in options.sizes}
+    return training.measure(
+        quick=options.quick,
+        threads=options.threads,
+        pinned=options.threads == 1 and not options.free,
+        arms=options.arms,
+        sizes=options.sizes,
+    )
+
+
+def main() -> int:
+    """Measure what is asked for; what was measured before stays on the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    parts = ["training", "breakdown", "page"]
+    parser.add_argument("what", nargs="*", choices=parts, help="page: only write it anew")
+    parser.add_argument("--quick", action="store_true", help="a check that it runs, no figures")
+    parser.add_argument("--threads", type=int, default=1, help="of every arm")
+    parser.add_argument("--free", action="store_true", help="do not pin the arms to the last core")
+    parser.add_argument("--sizes", nargs="+", choices=[*VOCABULARIES], default=[*VOCABULARIES])
+    parser.add_argument("--arms", nargs="+", choices=[*training.ARMS], default=[*training.ARMS])
+    parser.add_argument("--out", type=Path, default=OUT, help="the JSON; the page lies beside it")
+    options = parser.parse_args()
+    known = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    for what in options.what or ["training", "breakdown"]:
+        if what != "page":
+            name = f"{what}_{options.threads}" if what == "training" else what
+            known[name] = measured(what, options)
+    text = page(known)
+    sys.stdout.write(text)
+    if not options.quick:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(known, indent=1) + "\n")
+        options.out.with_suffix(".md").write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Where a step of recmtl's training goes, beside the least that its products and rows can cost."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.processes import processor
+from benchmarks.speed.material import make
+from benchmarks.speed.ours import SETTINGS, network, split_of
+from benchmarks.speed.shape import BATCH, FOLDER, multiply_adds
+from recmtl.data.feed import Batch, batches
+from recmtl.model import Model
+from recmtl.train.optimizer import Optimizer
+from recmtl.train.row_adam import summed
+
+WARM_UP, STEPS, QUICK_STEPS = 30, 100, 5
+PEAK_SIZE = 1024
+
+
+class Watch:
+    """Milliseconds of each part, step by step."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, list[float]] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time what is done within."""
+        began = time.perf_counter()
+        yield
+        self.times.setdefault(name, []).append((time.perf_counter() - began) * 1e3)
+
+    def medians(self) -> dict[str, float]:
+        """Of the steps after the first."""
+        return {name: statistics.median(some[WARM_UP:]) for name, some in self.times.items()}
+
+
+def measure(*, quick: bool, name: str = "large") -> dict[str, Any]:
+    """Medians of each part on one thread, and the floor of the same process."""
+    torch.set_num_threads(1)
+    split = split_of(make(FOLDER, name))
+    model = network(FOLDER / name, split.labels)
+    optimizer = Optimizer(model, SETTINGS, total_steps=1)
+    distinct: list[torch.Tensor] = []
+    steps, watch = WARM_UP + (QUICK_STEPS if quick else STEPS), Watch()
+    feed = batches(split, batch_size=BATCH, seed=0, rows=np.arange(steps * BATCH))
+    model.train()
+    for _ in range(steps):
+        with watch.part("feed"):
+            batch = next(feed)
+        _step(model, optimizer, batch, watch)
+        distinct.append(summed(model.encoder.table.weight.grad)[0])
+        # Rows of an earlier step: those of this one would be in the caches.
+        _bare_rows(optimizer, batch.ids, distinct[len(distinct) // 2], watch)
+    told, peak = watch.medians(), _peak()
+    told["feed"] = statistics.mean(watch.times["feed"])
+    floor = {"products": 3 * 2 * multiply_adds() * BATCH / peak * 1e3}
+    floor |= {name: told.pop(name) for name in ("gather", "update")}
+    return {
+        "processor": processor(), "peak_gflops": peak / 1e9,
+        "distinct_rows": statistics.median(map(len, distinct)), "parts_ms": told, "floor_ms": floor,
+    }  # fmt: skip
+
+
+def _step(model: Model, optimizer: Optimizer, batch: Batch, watch: Watch) -> None:
+    """`take_step`, part by part."""
+    assert optimizer.sparse is not None
+    with watch.part("lookup"):
+        lanes = model.encoder(*batch.inputs)
+    with watch.part("experts and gates"):
+        lanes = model.grid(lanes)
+    with watch.part("heads and losses"):
+        losses = model.heads.losses(model.heads(lanes), batch.labels, batch.weight).sum()
+    with watch.part("backward"):
+        optimizer.sparse.zero_grad(set_to_none=True)
+        optimizer.dense.zero_grad(set_to_none=True)
+        torch.autograd.backward(losses)
+    with watch.part("optimiser of the table"):
+        optimizer.sparse.step()
+    with watch.part("optimiser of the rest"):
+        optimizer.dense.step()
+
+
+@torch.no_grad()
+def _bare_rows(optimizer: Optimizer, ids: torch.Tensor, rows: torch.Tensor, watch: Watch) -> None:
+    """The least that is done to rows: all looked up; three arrays' distinct ones read, written."""
+    assert optimizer.sparse is not None
+    ((table, state),) = optimizer.sparse.state.items()
+    with watch.part("gather"):
+        table.index_select(0, ids.flatten())
+    with watch.part("update"):
+        for array in (table, state["exp_avg"], state["exp_avg_sq"]):
+            array.index_copy_(0, rows, array.index_select(0, rows))
+
+
+def _peak() -> float:
+    """Floating-point operations a second of a large product, the best of some."""
+    a, b = (torch.randn(PEAK_SIZE, PEAK_SIZE) for _ in range(2))
+    return 2 * PEAK_SIZE**3 / _least(lambda: a @ b, 30)
+
+
+def _least(call: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return min(times)

@@ -1,0 +1,63 @@
+"""DeepCTR-Torch's arms, in its own environment: `... FOLDER ARM`.
+
+`deepctr` is as shipped, with L2 over whole tables; `deepctr_no_l2` without; `deepctr_fused` has a
+fused Adam too. Its own MMOE with gates of one linear map, `fit` and `predict`.
+"""
+
+import os
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.speed.arm import columns, serve
+from benchmarks.speed.shape import (
+    BATCH,
+    EMBEDDING,
+    EXPERTS,
+    RATE,
+    TASKS,
+    TOWER,
+    VOCABULARIES,
+    WIDTHS,
+)
+
+
+def main(folder: Path, arm: str) -> None:
+    """Build the network, then wait for orders."""
+    # On import it asks a server for a newer version, with a package that it does not declare.
+    sys.modules.setdefault("requests", types.ModuleType("requests"))
+    from deepctr_torch.inputs import SparseFeat
+    from deepctr_torch.models import MMOE
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    sizes = VOCABULARIES[folder.name]
+    features = [SparseFeat(f"c{i}", size, embedding_dim=EMBEDDING) for i, size in enumerate(sizes)]
+    decay = {} if arm == "deepctr" else {"l2_reg_embedding": 0.0, "l2_reg_linear": 0.0}
+    model = MMOE(
+        features, num_experts=EXPERTS, expert_dnn_hidden_units=WIDTHS, gate_dnn_hidden_units=(),
+        tower_dnn_hidden_units=(TOWER,), task_names=TASKS, device="cpu", **decay,
+    )  # fmt: skip
+    adam = torch.optim.Adam(model.parameters(), lr=RATE, fused=arm == "deepctr_fused")
+    model.compile(adam, loss=["binary_crossentropy"] * len(TASKS), metrics=[])
+    ids, labels = columns(folder)
+
+    def named(rows: slice) -> dict[str, np.ndarray]:
+        return {f"c{i}": np.array(ids[rows, i]) for i in range(len(sizes))}
+
+    def train(rows: range) -> object:
+        chosen = slice(rows.start, rows.stop)
+        inputs, outputs = named(chosen), np.array(labels[chosen])
+        return lambda: model.fit(inputs, outputs, batch_size=BATCH, epochs=1, verbose=0)
+
+    def score(rows: slice) -> object:
+        inputs = named(rows)
+        return lambda: model.predict(inputs, batch_size=BATCH)
+
+    serve(train, score, sum(p.numel() for p in model.parameters()))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

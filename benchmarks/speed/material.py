@@ -1,0 +1,33 @@
+"""A simulated log of 24 categorical columns with skewed ids, encoded: arrays that all arms read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.speed.shape import BATCH, SLICES, STEPS, TEST_ROWS, VOCABULARIES
+
+TRAIN_ROWS = SLICES * STEPS * BATCH
+
+
+def make(folder: Path, name: str) -> Path:
+    """Write `ids.npy` (int32, counted from 0 in each column), `labels.npy` and `sizes.json`."""
+    folder, sizes = folder / name, VOCABULARIES[name]
+    told = json.dumps({"sizes": sizes, "train": TRAIN_ROWS, "test": TEST_ROWS})
+    if (folder / "sizes.json").is_file() and (folder / "sizes.json").read_text() == told:
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    dice, rows = np.random.default_rng(0), TRAIN_ROWS + TEST_ROWS
+    ids = np.empty((rows, len(sizes)), np.int32)
+    logits = np.repeat(np.array([[-1.4, -1.2]]), rows, 0)
+    for column, size in enumerate(sizes):
+        ids[:, column] = size * dice.random(rows) ** 3
+        # An effect a value on each task; both tasks share half of it.
+        effects = dice.normal(scale=0.25, size=(size, 3))
+        logits += (effects[:, :2] + effects[:, 2:])[ids[:, column]]
+    happened = dice.random((rows, 2)) < 1.0 / (1.0 + np.exp(-logits))
+    labels = np.stack([happened[:, 0], happened.all(1)], 1).astype(np.float32)
+    np.save(folder / "ids.npy", ids)
+    np.save(folder / "labels.npy", labels)
+    (folder / "sizes.json").write_text(told)
+    return folder

@@ -1,0 +1,139 @@
+"""The figures of speed as a page of Markdown; only what was measured stands on it."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from benchmarks.speed.shape import EMBEDDING, EXPERTS, TASKS, TOWER, VOCABULARIES, WIDTHS
+from recmtl.evaluate.tables import markdown_table
+
+ARMS = {
+    "recmtl": "recmtl",
+    "plain_sparse": "plain PyTorch, SparseAdam on the table",
+    "plain_dense": "plain PyTorch, fused dense Adam",
+    "rechub": "torch-rechub 0.9.0, as shipped",
+    "rechub_fused": "torch-rechub 0.9.0, fused Adam",
+    "deepctr": "DeepCTR-Torch 0.3.0, as shipped (L2 over tables)",
+    "deepctr_no_l2": "DeepCTR-Torch 0.3.0, no L2",
+    "deepctr_fused": "DeepCTR-Torch 0.3.0, no L2, fused Adam",
+}
+HEAD = (
+    "arm",
+    "train, rows/s of CPU",
+    "of wall",
+    "recmtl is times as fast",
+    "score, rows/s",
+    "peak MB",
+)
+LEAST = {
+    "large": {
+        "plain_sparse": 1.15,
+        "rechub": 5,
+        "deepctr": 7,
+        "rechub_fused": 2,
+        "deepctr_fused": 2,
+    },
+    "small": {"plain_sparse": 1, "plain_dense": 1, "rechub_fused": 1.6, "deepctr_fused": 1.6},
+}
+"""How many times as fast recmtl is to be: fixed before the first measurement."""
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The page of all that was measured."""
+    lines = [
+        "# Speed: rows trained a second, and where a step goes",
+        "",
+        "Written by `make bench`; the figures are in `speed.json` beside it.",
+        "",
+    ]
+    for threads in (1, 2):
+        if f"training_{threads}" in found:
+            lines += [*_training(found[f"training_{threads}"])]
+    if "breakdown" in found:
+        lines += [*_breakdown(found["breakdown"])]
+    return "\n".join(lines)
+
+
+def _text(*sentences: str) -> Iterator[str]:
+    """A paragraph, and the empty line after it."""
+    yield from [*textwrap.wrap(" ".join(sentences), 100, break_on_hyphens=False), ""]
+
+
+def _training(found: Mapping[str, Any]) -> Iterator[str]:
+    threads, (before, after) = found["threads"], found["load"]
+    yield from [f"## Training on {'one thread' if threads == 1 else f'{threads} threads'}", ""]
+    columns = len(VOCABULARIES["large"])
+    yield from _text(
+        f"A simulated log of {columns} categorical columns with skewed ids; MMoE with {EXPERTS}",
+        f"experts [{', '.join(map(str, WIDTHS))}], linear gates, towers [{TOWER}], embedding",
+        f"{EMBEDDING}, {len(TASKS)} binary tasks, batches of {found['batch']:,}, learning rate",
+        "0.001, no decay, float32. Every arm is a process of its own and reads the same arrays;",
+        f"they take turns: {found['slices']} slices of {found['steps']} steps each, after one that",
+        "warms up. Rows a second of processor time are the median (least to most) of the slices,",
+        "ratios the medians of those of single slices. AUC is that of the whole epoch's weights on",
+        "test rows, one seed: it shows that all of them learn. Scoring is from encoded columns in",
+        "memory to probabilities.",
+        f"{found['processor']}, load {before:.1f} before and {after:.1f} after.",
+    )
+    yield from _text(
+        "recmtl's optimiser of the table is lazy, as SparseAdam is: moments of rows outside the",
+        "batch do not decay. The peers have dense Adam, which they ship; what a fused one gives,",
+        "and DeepCTR-Torch without its L2 over whole tables, are arms of their own. torch-rechub",
+        "has a BatchNorm after every product; the others have none.",
+    )
+    for size, told in found["sizes"].items():
+        arms = told["arms"]
+        parameters = arms[next(iter(arms))]["parameters"]
+        rows = [_arm(name, arm, told["ratios"][name]) for name, arm in arms.items()]
+        head = [*HEAD, *(f"AUC {task}" for task in TASKS)]
+        yield from [f"### {sum(VOCABULARIES[size]):,} ids, {parameters:,} parameters", ""]
+        yield from [*markdown_table(head, rows), *_text(*_verdicts(size, told["ratios"]))]
+
+
+def _arm(name: str, arm: Mapping[str, Any], ratio: Mapping[str, Sequence[float]]) -> list[str]:
+    middle, least, most = arm["train"]["cpu"]
+    return [
+        ARMS[name],
+        f"{middle:,.0f} ({least:,.0f} to {most:,.0f})",
+        f"{arm['train']['wall'][0]:,.0f}",
+        "1"
+        if name == "recmtl"
+        else f"{ratio['cpu'][0]:.2f} ({ratio['cpu'][1]:.2f} to {ratio['cpu'][2]:.2f})",
+        f"{arm['score']['cpu'][0]:,.0f}",
+        f"{arm['peak_mb']:,.0f}",
+        *(f"{arm['auc'][task]:.4f}" for task in TASKS),
+    ]
+
+
+def _verdicts(size: str, ratios: Mapping[str, Any]) -> Iterator[str]:
+    yield "Targets, set beforehand:"
+    told = [
+        f"{ARMS[arm]} {least} times, {'reached' if ratios[arm]['cpu'][0] >= least else 'missed'}"
+        for arm, least in LEAST[size].items()
+        if arm in ratios
+    ]
+    yield f"{'; '.join(told)}."
+
+
+def _breakdown(found: Mapping[str, Any]) -> Iterator[str]:
+    yield from ["## Where a step goes", ""]
+    yield from _text(
+        "`python -m benchmarks.speed breakdown`: recmtl's step of the same network, part by part,",
+        "milliseconds on one thread (medians; of the feed, which reads many batches at once, the",
+        "mean). The floor is what the same process measures bare: the multiply-adds of forward and",
+        "backward at the rate of a product of 1,024 x 1,024, the look-up of the batch's rows, and",
+        "reading and writing the distinct rows of weights and both moments once.",
+    )
+    for size, told in found.items():
+        parts, floor = told["parts_ms"], told["floor_ms"]
+        step, least = sum(parts.values()), sum(floor.values())
+        yield from [f"### {sum(VOCABULARIES[size]):,} ids", ""]
+        rows = [*([name, f"{time:.2f}", f"{time / step:.0%}"] for name, time in parts.items())]
+        yield from markdown_table(["part", "ms", "share"], rows)
+        yield from _text(
+            f"Together {step:.1f} ms; the floor is {least:.1f} ms",
+            f"({floor['products']:.1f} products at {told['peak_gflops']:.0f} GFLOP/s,",
+            f"{floor['gather']:.1f} look-up,",
+            f"{floor['update']:.1f} rows): {step / least:.2f} times the floor (target 1.5).",
+            f"A batch has {told['distinct_rows']:,.0f} distinct rows. {told['processor']}.",
+        )

@@ -1,0 +1,66 @@
+"""torch-rechub's arms, in its own environment: `... FOLDER ARM`; `rechub_fused` has a fused Adam.
+
+Its own MMOE (BatchNorm after every product, which cannot be switched off), trainer, loader and
+`predict`. Weight decay, on by default, is left out, as it is everywhere.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torch_rechub.basic.features import SparseFeature
+from torch_rechub.models.multi_task import MMOE
+from torch_rechub.trainers import MTLTrainer
+from torch_rechub.utils.data import DataGenerator, PredictDataset
+
+from benchmarks.speed.arm import columns, serve
+from benchmarks.speed.shape import (
+    BATCH,
+    EMBEDDING,
+    EXPERTS,
+    RATE,
+    TASKS,
+    TOWER,
+    VOCABULARIES,
+    WIDTHS,
+)
+
+
+def main(folder: Path, arm: str) -> None:
+    """Build the network, then wait for orders."""
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch.manual_seed(0)
+    sizes = VOCABULARIES[folder.name]
+    features = [SparseFeature(f"c{i}", size, embed_dim=EMBEDDING) for i, size in enumerate(sizes)]
+    towers = [{"dims": [TOWER]} for _ in TASKS]
+    kinds = ["classification"] * len(TASKS)
+    model = MMOE(features, kinds, EXPERTS, {"dims": list(WIDTHS)}, towers)
+    options = {"lr": RATE, **({"fused": True} if arm == "rechub_fused" else {})}
+    models = tempfile.mkdtemp()
+    trainer = MTLTrainer(model, kinds, optimizer_params=options, model_path=models)
+    ids, labels = columns(folder)
+
+    def named(rows: slice) -> dict[str, np.ndarray]:
+        return {f"c{i}": ids[rows, i].astype(np.int64) for i in range(len(sizes))}
+
+    def train(rows: range) -> object:
+        chosen = slice(rows.start, rows.stop)
+        generator = DataGenerator(named(chosen), np.array(labels[chosen]))
+        loader = generator.generate_dataloader(
+            x_val=None, y_val=None, batch_size=BATCH, split_ratio=None, num_workers=0
+        )[0]
+        return lambda: trainer.train_one_epoch(loader)
+
+    def score(rows: slice) -> object:
+        loader = DataLoader(PredictDataset(named(rows)), batch_size=BATCH, shuffle=False)
+        return lambda: np.array(trainer.predict(model, loader))
+
+    serve(train, score, sum(p.numel() for p in model.parameters()))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
