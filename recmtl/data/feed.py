@@ -3,7 +3,7 @@
 Every row comes once a pass. Work is done by whole blocks and batches, never by row.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from recmtl.data.log import Split
 __all__ = ["Batch", "Rows", "batches"]
 
 Order = npt.NDArray[np.int64]
+Columns = list[torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,11 @@ def _table_batches(
     if seed is None:
         for first in range(0, count, batch_size):
             chosen = slice(first, min(first + batch_size, count))
-            yield _read(split, chosen if rows is None else rows[chosen])
+            yield _batch(_read(split, [chosen if rows is None else rows[chosen]]))
         return
     buffers = _buffers(count, np.random.default_rng(seed), block, buffer_blocks)
-    yield from _rebatch((_shuffled(split, rows, *buffer) for buffer in buffers), batch_size)
+    held = ((_read(split, _parts(rows, slices)), order) for slices, order in buffers)
+    yield from _mixed(held, batch_size)
 
 
 def _buffers(
@@ -139,42 +141,41 @@ def _buffers(
         yield slices, random.permutation(sum(part.stop - part.start for part in slices))
 
 
-def _shuffled(
-    split: Split, rows: npt.NDArray[np.integer] | None, slices: list[slice], order: Order
-) -> Batch:
-    parts = [_read(split, part if rows is None else rows[part]) for part in slices]
-    index = torch.from_numpy(order)
-    return _table(torch.cat(column)[index] for column in zip(*map(_columns, parts), strict=True))
+def _parts(
+    rows: npt.NDArray[np.integer] | None, slices: list[slice]
+) -> list[slice | npt.NDArray[np.integer]]:
+    return [part if rows is None else rows[part] for part in slices]
 
 
-def _rebatch(buffers: Iterator[Batch], batch_size: int) -> Iterator[Batch]:
-    """Cut buffers into batches; what is left of one opens the next."""
+def _mixed(buffers: Iterator[tuple[Columns, Order]], batch_size: int) -> Iterator[Batch]:
+    """Draw batches from buffers in their order; what is left of one opens the next."""
     left: Batch | None = None
-    for buffer in buffers:
-        whole = buffer if left is None else _join(left, buffer)
-        full = len(whole) // batch_size * batch_size
-        for first in range(0, full, batch_size):
-            yield whole[first : first + batch_size]
-        left = whole[full:] if full < len(whole) else None
+    for columns, order in buffers:
+        first = 0
+        while first < len(order):
+            wanted = batch_size - (0 if left is None else len(left))
+            index = torch.from_numpy(order[first : first + wanted])
+            batch = _batch([column.index_select(0, index) for column in columns])
+            left = batch if left is None else _join(left, batch)
+            first += wanted
+            if len(left) == batch_size:
+                yield left
+                left = None
     if left is not None:
         yield left
 
 
-def _columns(batch: Batch) -> tuple[torch.Tensor, ...]:
-    return *batch.inputs, batch.labels, batch.weight
-
-
-def _table(columns: Iterable[torch.Tensor]) -> Batch:
+def _batch(columns: Columns) -> Batch:
     ids, numeric, labels, weight = columns
-    return Batch((ids, numeric), labels, weight)
+    return Batch((ids.long(), numeric), labels, weight)
 
 
 def _join(a: Batch, b: Batch) -> Batch:
-    return _table(torch.cat(pair) for pair in zip(_columns(a), _columns(b), strict=True))
+    pairs = ((a.ids, b.ids), (a.numeric, b.numeric), (a.labels, b.labels), (a.weight, b.weight))
+    return _batch([torch.cat(pair) for pair in pairs])
 
 
-def _read(split: Split, rows: slice | npt.NDArray[np.integer]) -> Batch:
-    """Copy rows out of the memory maps."""
-    ids = torch.from_numpy(split.ids[rows].astype(np.int64))
-    columns = (split.numeric, split.labels, split.weight)
-    return _table([ids, *(torch.from_numpy(np.array(column[rows])) for column in columns)])
+def _read(split: Split, parts: list[slice | npt.NDArray[np.integer]]) -> Columns:
+    """Copy rows out of the memory maps, ids in the four bytes that they have there."""
+    columns = (split.ids, split.numeric, split.labels, split.weight)
+    return [torch.from_numpy(np.concatenate([c[part] for part in parts])) for c in columns]
