@@ -104,7 +104,7 @@ class StackedExperts(nn.Module):
         """Map lanes `[B, S, D]` to the applications' outputs `[B, A, width]`."""
         if not self.reads:
             return lanes.new_zeros(len(lanes), 0, self.width)
-        if torch.compiler.is_exporting():
+        if torch.compiler.is_exporting() or (self.kind == "cross" and self.training):
             return self._one_by_one(lanes)
         if len(set(self.reads)) == 1 and self.lanes_each == 1 and self.kind in ("mlp", "cross"):
             outputs = self._of_one(one_lane(lanes, self.reads[0])).transpose(0, 1)
@@ -129,9 +129,13 @@ class StackedExperts(nn.Module):
         return outputs
 
     def _one_by_one(self, lanes: Tensor) -> Tensor:
-        """As `forward`, for runtimes that join product, bias and ReLU, but not those of a batch."""
+        """As `forward`, for runtimes that join product, bias and ReLU, but not those of a batch.
+
+        And for crossings, which are as wide as what they read: those of one expert stay in caches.
+        """
+        each = lanes.unbind(1)
         pairs = zip(self.numbers, self.reads, strict=True)
-        return torch.stack([self._run(lanes[:, lane], expert) for expert, lane in pairs], 1)
+        return torch.stack([self._run(each[lane], expert) for expert, lane in pairs], 1)
 
     def _grouped(self, lanes: Tensor) -> Tensor:
         """Outputs `[B, A, width]` in the order of `self.order`, one product an expert."""
