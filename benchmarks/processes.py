@@ -18,12 +18,15 @@ BUILD = ROOT / "build"
 def peer_environment(requirement: str, *also: str) -> Path:
     """The interpreter of a virtual environment with one peer, of a fixed version, made once."""
     folder = BUILD / "peers" / requirement.partition("==")[0]
-    python = folder / "bin" / "python"
-    if not (folder / ".installed").is_file():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python, marker = folder / "bin" / "python", folder / ".installed"
+    there = set(marker.read_text().split()) if marker.is_file() else set()
+    missing = {requirement, *also} - there
+    if missing:
+        if not python.is_file():
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "-c", "constraints.txt"]
-        subprocess.run([*pip, requirement, *also], cwd=ROOT, check=True)
-        (folder / ".installed").touch()
+        subprocess.run([*pip, *sorted(missing)], cwd=ROOT, check=True)
+        marker.write_text("\n".join(sorted(there | missing)))
     return python
 
 
@@ -51,7 +54,7 @@ class Worker:
 
 @contextmanager
 def worker(
-    command: Sequence[str], log: Path, *, threads: int = 1, pinned: bool = True
+    command: Sequence[str], log: Path, threads: int = 1, *, pinned: bool = True
 ) -> Iterator[Worker]:
     """A process of some threads, on the last core if it is pinned; what it prints goes to `log`."""
     number = str(threads)

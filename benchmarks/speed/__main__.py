@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed [training] [breakdown] [page] [--quick]`; see the package."""
+"""`python -m benchmarks.speed [training] [scoring] [breakdown] [page] [--quick]`; see the package."""
 
 import argparse
 import json
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import ROOT
-from benchmarks.speed import breakdown, training
+from benchmarks.speed import breakdown, scoring, training
+from benchmarks.speed.arms import TRAINED
 from benchmarks.speed.page import page
 from benchmarks.speed.shape import VOCABULARIES
 
@@ -18,31 +19,29 @@ def measured(what: str, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one part."""
     if what == "breakdown":
         return {name: breakdown.measure(quick=options.quick, name=name) for name in options.sizes}
-    return training.measure(
-        quick=options.quick,
-        threads=options.threads,
-        pinned=options.threads == 1 and not options.free,
-        arms=options.arms,
-        sizes=options.sizes,
-    )
+    pinned = options.threads == 1 and not options.free
+    how = {"quick": options.quick, "threads": options.threads, "pinned": pinned}
+    if what == "scoring":
+        return scoring.measure(sizes=options.sizes, **how)
+    return training.measure(arms=options.arms, sizes=options.sizes, **how)
 
 
 def main() -> int:
     """Measure what is asked for; what was measured before stays on the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
-    parts = ["training", "breakdown", "page"]
+    parts = ["training", "scoring", "breakdown", "page"]
     parser.add_argument("what", nargs="*", choices=parts, help="page: only write it anew")
     parser.add_argument("--quick", action="store_true", help="a check that it runs, no figures")
     parser.add_argument("--threads", type=int, default=1, help="of every arm")
     parser.add_argument("--free", action="store_true", help="do not pin the arms to the last core")
     parser.add_argument("--sizes", nargs="+", choices=[*VOCABULARIES], default=[*VOCABULARIES])
-    parser.add_argument("--arms", nargs="+", choices=[*training.ARMS], default=[*training.ARMS])
+    parser.add_argument("--arms", nargs="+", choices=[*TRAINED], default=[*TRAINED])
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON; the page lies beside it")
     options = parser.parse_args()
     known = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    for what in options.what or ["training", "breakdown"]:
+    for what in options.what or ["training", "scoring", "breakdown"]:
         if what != "page":
-            name = f"{what}_{options.threads}" if what == "training" else what
+            name = what if what == "breakdown" else f"{what}_{options.threads}"
             known[name] = measured(what, options)
     text = page(known)
     sys.stdout.write(text)

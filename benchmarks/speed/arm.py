@@ -1,25 +1,37 @@
-"""What a process of an arm does when told: train a slice, score the test rows, say its memory."""
+"""What a process of an arm does when told: train a slice, score rows, score a file; its memory."""
 
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from benchmarks.speed.shape import SLICES, STEPS, slice_rows
+from benchmarks.speed.shape import SLICES, STEPS, TASKS, slice_rows
 from benchmarks.worker import peak_mb, seconds, work
 
-Train = Callable[[range], Callable[[], object]]
-Score = Callable[[slice], Callable[[], np.ndarray]]
+Columns = Mapping[str, np.ndarray]
+Scores = Callable[[Columns], np.ndarray]
+Ready = Callable[[], object]
 
 
-def serve(train: Train, score: Score, parameters: int) -> None:
+def serve(
+    parameters: int,
+    *,
+    train: Callable[[range], Ready],
+    score: Scores,
+    parquet: Callable[[Path, Path], Ready] | None = None,
+) -> None:
     """Wait for orders.
 
     Args:
-        train: rows to what trains on them; what must be done before the clock starts is done in it.
-        score: the same for scoring, to `[rows, tasks]`.
         parameters: of the network, tables included.
+        train: rows to what trains on them; what must be done before the clock starts is done in it.
+        score: integer columns `[rows]` by name to scores `[rows, tasks]`.
+        parquet: a file of such columns and another for the scores, to what writes them; if a
+            library has no such thing, its users read, score and write as `_rewritten` does.
     """
     folder = Path(sys.argv[1])
     first_test = SLICES * len(slice_rows(0, STEPS))
@@ -29,15 +41,34 @@ def serve(train: Train, score: Score, parameters: int) -> None:
 
     def score_test(rows: int) -> dict[str, float]:
         found: list[np.ndarray] = []
-        ready = score(slice(first_test, first_test + rows))
-        told = seconds(lambda: found.append(ready()))
+        columns = named(np.array(log(folder)[0][first_test : first_test + rows]))
+        told = seconds(lambda: found.append(score(columns)))
         np.save(folder / f"scores_{sys.argv[2]}.npy", found[0])
         return told
 
-    orders = {"train": train_slice, "score": score_test, "peak_mb": peak_mb}
+    def score_file() -> dict[str, float]:
+        with tempfile.TemporaryDirectory(dir=folder) as there:
+            target = Path(there) / "scores"
+            if parquet is not None:
+                return seconds(parquet(folder / "test.parquet", target))
+            return seconds(lambda: _rewritten(score, folder / "test.parquet", target))
+
+    orders = {"train": train_slice, "score": score_test, "parquet": score_file, "peak_mb": peak_mb}
     work(orders, {"parameters": parameters})
 
 
-def columns(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def named(ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns `[rows]` by name of ids `[rows, columns]`."""
+    return {f"column_{i}": np.ascontiguousarray(ids[:, i]) for i in range(ids.shape[1])}
+
+
+def log(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Ids `[rows, columns]` and labels `[rows, tasks]` of the log, mapped."""
     return np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "labels.npy", mmap_mode="r")
+
+
+def _rewritten(score: Scores, source: Path, target: Path) -> None:
+    table = pq.read_table(source)
+    scores = score({name: table[name].to_numpy() for name in table.column_names})
+    columns = {f"p_{task}": pa.array(scores[:, t]) for t, task in enumerate(TASKS)}
+    pq.write_table(pa.table(columns), target)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.speed.arm import columns, serve
+from benchmarks.speed.arm import Columns, log, named, serve
 from benchmarks.speed.shape import (
     BATCH,
     EMBEDDING,
@@ -34,7 +34,9 @@ def main(folder: Path, arm: str) -> None:
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     sizes = VOCABULARIES[folder.name]
-    features = [SparseFeat(f"c{i}", size, embedding_dim=EMBEDDING) for i, size in enumerate(sizes)]
+    features = [
+        SparseFeat(f"column_{i}", size, embedding_dim=EMBEDDING) for i, size in enumerate(sizes)
+    ]
     decay = {} if arm == "deepctr" else {"l2_reg_embedding": 0.0, "l2_reg_linear": 0.0}
     model = MMOE(
         features, num_experts=EXPERTS, expert_dnn_hidden_units=WIDTHS, gate_dnn_hidden_units=(),
@@ -42,21 +44,17 @@ def main(folder: Path, arm: str) -> None:
     )  # fmt: skip
     adam = torch.optim.Adam(model.parameters(), lr=RATE, fused=arm == "deepctr_fused")
     model.compile(adam, loss=["binary_crossentropy"] * len(TASKS), metrics=[])
-    ids, labels = columns(folder)
-
-    def named(rows: slice) -> dict[str, np.ndarray]:
-        return {f"c{i}": np.array(ids[rows, i]) for i in range(len(sizes))}
+    ids, labels = log(folder)
 
     def train(rows: range) -> object:
         chosen = slice(rows.start, rows.stop)
-        inputs, outputs = named(chosen), np.array(labels[chosen])
+        inputs, outputs = named(ids[chosen]), np.array(labels[chosen])
         return lambda: model.fit(inputs, outputs, batch_size=BATCH, epochs=1, verbose=0)
 
-    def score(rows: slice) -> object:
-        inputs = named(rows)
-        return lambda: model.predict(inputs, batch_size=BATCH)
+    def score(columns: Columns) -> np.ndarray:
+        return model.predict(dict(columns), batch_size=BATCH)
 
-    serve(train, score, sum(p.numel() for p in model.parameters()))
+    serve(sum(p.numel() for p in model.parameters()), train=train, score=score)
 
 
 if __name__ == "__main__":

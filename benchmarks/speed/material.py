@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks.speed.shape import BATCH, SLICES, STEPS, TEST_ROWS, VOCABULARIES
 
@@ -11,9 +13,9 @@ TRAIN_ROWS = SLICES * STEPS * BATCH
 
 
 def make(folder: Path, name: str) -> Path:
-    """Write `ids.npy` (int32, counted from 0 in each column), `labels.npy` and `sizes.json`."""
+    """Write ids (int32, from 0 in each column) and labels; of test rows a Parquet file too."""
     folder, sizes = folder / name, VOCABULARIES[name]
-    told = json.dumps({"sizes": sizes, "train": TRAIN_ROWS, "test": TEST_ROWS})
+    told = json.dumps({"format": 2, "sizes": sizes, "train": TRAIN_ROWS, "test": TEST_ROWS})
     if (folder / "sizes.json").is_file() and (folder / "sizes.json").read_text() == told:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,5 +31,7 @@ def make(folder: Path, name: str) -> Path:
     labels = np.stack([happened[:, 0], happened.all(1)], 1).astype(np.float32)
     np.save(folder / "ids.npy", ids)
     np.save(folder / "labels.npy", labels)
+    test = {f"column_{i}": ids[TRAIN_ROWS:, i] for i in range(len(sizes))}
+    pq.write_table(pa.table(test), folder / "test.parquet", row_group_size=32_768)
     (folder / "sizes.json").write_text(told)
     return folder

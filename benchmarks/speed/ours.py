@@ -1,13 +1,19 @@
-"""recmtl's arm: encoded columns on disk, its feed, network, optimiser and scores; `... FOLDER`."""
+"""recmtl's arms: encoded columns on disk, its feed, network, optimiser, scores: `... FOLDER ARM`.
+
+`recmtl_pruned` has one expert left of four, a quarter of the multiply-adds. `onnx` is the same
+network in ONNX Runtime, read, scored and written by hand.
+"""
 
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
-from benchmarks.speed.arm import columns, serve
+from benchmarks.speed.arm import Columns, Ready, log, serve
 from benchmarks.speed.shape import (
     BATCH,
     EMBEDDING,
@@ -18,12 +24,16 @@ from benchmarks.speed.shape import (
     VOCABULARIES,
     WIDTHS,
 )
-from recmtl.data.encoding import Encoding
+from recmtl.data.encoder import Encoder
 from recmtl.data.feed import batches
 from recmtl.data.log import Split
-from recmtl.grid import catalog
+from recmtl.data.vocabulary import Vocabulary
+from recmtl.grid import LayerRoutes, Routes, catalog
 from recmtl.heads import HeadSpec
-from recmtl.model import Model, Sizes
+from recmtl.model import Model, Sizes, prune_model
+from recmtl.schema import parse_schema
+from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
+from recmtl.serve.onnx import FILE, OnnxNetwork
 from recmtl.train.config import Training
 from recmtl.train.loop import take_step
 from recmtl.train.optimizer import Optimizer
@@ -40,40 +50,101 @@ SETTINGS = Training(
 )
 
 
+def encoder_of(name: str) -> Encoder:
+    """Vocabularies that know every value of the columns."""
+    sizes = {f"column_{number}": size for number, size in enumerate(VOCABULARIES[name])}
+    features = [f"  {column}: {{kind: categorical}}" for column in sizes]
+    tasks = [f"  {task}: {{kind: binary, label: {task}}}" for task in TASKS]
+    split = "split: {by: random, validation: 0.1, test: 0.1}"
+    lines = ["version: 1", f"name: {name}", "features:", *features, "tasks:", *tasks, split]
+    vocabularies, first = {}, 1
+    for column, size in sizes.items():
+        values = pa.array(np.arange(size))
+        vocabularies[column] = Vocabulary(column, "int64", first, buckets=None, values=values)
+        first += vocabularies[column].rows
+    return Encoder(parse_schema("\n".join(lines), source=name), vocabularies, scalers={})
+
+
+def zeros_rows(encoder: Encoder) -> np.ndarray:
+    """For each column the table row of its value 0: a block's first row is for unknown values."""
+    return np.array([vocabulary.first + 1 for vocabulary in encoder.vocabularies.values()])
+
+
 def split_of(folder: Path) -> Split:
     """All rows as `prepare` leaves them: rows of the one table, on disk and mapped."""
-    path, (ids, labels) = folder / "table_rows.npy", columns(folder)
+    path, (ids, labels) = folder / "table_rows.npy", log(folder)
     if not path.is_file() or path.stat().st_mtime < (folder / "ids.npy").stat().st_mtime:
-        offsets = 1 + np.cumsum([0, *VOCABULARIES[folder.name][:-1]])
-        np.save(path, (ids + offsets).astype(np.int32))
+        np.save(path, (ids + zeros_rows(encoder_of(folder.name))).astype(np.int32))
+    return _split(np.load(path, mmap_mode="r"), labels)
+
+
+def _split(ids: np.ndarray, labels: np.ndarray) -> Split:
     rows = len(ids)
     nothing, ones = np.empty((rows, 0), np.float32), np.ones(rows, np.float32)
     numbers = np.zeros(rows, np.int64)
-    return Split(np.load(path, mmap_mode="r"), nothing, labels, ones, numbers, numbers)
+    return Split(ids, nothing, labels, ones, numbers, numbers)
 
 
 def network(folder: Path, labels: np.ndarray) -> Model:
     """The catalogue's MMoE."""
     torch.manual_seed(0)
-    sizes = VOCABULARIES[folder.name]
-    names = tuple(f"column_{number}" for number in range(len(sizes)))
     heads = [
         HeadSpec(name, "binary", mean=float(rate))
         for name, rate in zip(TASKS, np.mean(labels[: 100 * BATCH], 0), strict=True)
     ]
     layout = catalog.mmoe(len(TASKS), experts=EXPERTS, widths=WIDTHS)
-    encoding = Encoding(1 + sum(sizes), names, (), ())
-    return Model(encoding, heads, layout=layout, sizes=Sizes(EMBEDDING, tower=(TOWER,)))
+    sizes = Sizes(EMBEDDING, tower=(TOWER,))
+    return Model(encoder_of(folder.name).encoding, heads, layout=layout, sizes=sizes)
 
 
-def main(folder: Path) -> None:
+def pruned(model: Model) -> Model:
+    """The model in which every task listens to the first expert alone."""
+    layers = [
+        LayerRoutes(
+            tuple(edges[:1] for edges in layer.edges),
+            tuple(sources[0] for sources in layer.queries),
+            tuple(True for _ in layer.shortcut),
+        )
+        for layer in model.grid.layout.layers
+    ]
+    return prune_model(model, Routes(tuple(layers)))
+
+
+def bundle_of(model: Model, folder: Path, arm: str) -> Path:
+    """A bundle of the model as it is."""
+    rows = pq.read_table(folder / "test.parquet").slice(0, 64)
+    facts = {"metrics": {}, "onnx": arm == "onnx"}
+    encoder = encoder_of(folder.name)
+    return save_bundle(folder / f"bundle_{arm}", model=model, encoder=encoder, rows=rows, **facts)
+
+
+def in_onnx_runtime(bundle: Path, source: Path, target: Path) -> None:
+    """Row group by row group: columns, offsets, the network, its scores."""
+    told = load_bundle(bundle)
+    network = OnnxNetwork(bundle / FILE, told.model.columns)
+    zeros, file = zeros_rows(told.encoder), pq.ParquetFile(source)
+    nothing = np.empty((BATCH, 0), np.float32)
+    schema = pa.schema([(name, pa.float32()) for name in network.columns])
+    with pq.ParquetWriter(target, schema) as writer:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group)
+            ids = np.stack([table[name].to_numpy() for name in table.column_names], 1) + zeros
+            parts = np.split(ids.astype(np.int32), range(BATCH, len(ids), BATCH))
+            scores = np.concatenate([network.scores(part, nothing[: len(part)]) for part in parts])
+            writer.write_table(pa.table([*map(pa.array, scores.T)], schema=schema))
+
+
+def main(folder: Path, arm: str) -> None:
     """Build the network, then wait for orders."""
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    threads = int(os.environ["OMP_NUM_THREADS"])
+    torch.set_num_threads(threads)
     split = split_of(folder)
     model = network(folder, split.labels)
+    model = pruned(model) if arm == "recmtl_pruned" else model
     optimizer = Optimizer(model, SETTINGS, total_steps=1)
+    zeros = zeros_rows(encoder_of(folder.name))
 
-    def train(rows: range) -> object:
+    def train(rows: range) -> Ready:
         def run() -> None:
             model.train()
             chosen = np.arange(rows.start, rows.stop)
@@ -82,17 +153,21 @@ def main(folder: Path) -> None:
 
         return run
 
-    def score(rows: slice) -> object:
-        part = split.some(np.arange(rows.start, rows.stop))
+    def score(columns: Columns) -> np.ndarray:
+        ids = (np.stack([*columns.values()], 1) + zeros).astype(np.int32)
+        part = _split(ids, np.empty((len(ids), 0), np.float32))
+        model.eval()
+        return np.stack([*predict(model, part, batch_size=BATCH).values()], 1)
 
-        def run() -> np.ndarray:
-            model.eval()
-            return np.stack(list(predict(model, part, batch_size=BATCH).values()), 1)
+    def parquet(source: Path, target: Path) -> Ready:
+        bundle = bundle_of(model, folder, arm)
+        if arm == "onnx":
+            return lambda: in_onnx_runtime(bundle, source, target)
+        scorer = Scorer.load(bundle, threads=threads)
+        return lambda: score_parquet(scorer, source, target)
 
-        return run
-
-    serve(train, score, model.cost().parameters)
+    serve(model.cost().parameters, train=train, score=score, parquet=parquet)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

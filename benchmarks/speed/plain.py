@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from benchmarks.speed.arm import columns, serve
+from benchmarks.speed.arm import Columns, log, serve
 from benchmarks.speed.shape import (
     BATCH,
     EMBEDDING,
@@ -59,7 +59,7 @@ def main(folder: Path, arm: str) -> None:
     torch.manual_seed(0)
     sizes = VOCABULARIES[folder.name]
     offsets = np.cumsum([0, *sizes[:-1]])
-    ids, labels = (torch.from_numpy(np.array(array)) for array in columns(folder))
+    ids, labels = (torch.from_numpy(np.array(array)) for array in log(folder))
     ids = ids + torch.from_numpy(offsets)
     sparse = arm == "plain_sparse"
     model = Plain(sum(sizes), len(sizes), sparse=sparse)
@@ -88,11 +88,12 @@ def main(folder: Path, arm: str) -> None:
         return run
 
     @torch.inference_mode()
-    def scores(rows: slice) -> np.ndarray:
+    def score(columns: Columns) -> np.ndarray:
         model.eval()
-        return torch.cat([model(some).sigmoid() for some in ids[rows].split(BATCH)]).numpy()
+        rows = torch.from_numpy(np.stack([*columns.values()], 1) + offsets)
+        return torch.cat([model(some).sigmoid() for some in rows.split(BATCH)]).numpy()
 
-    serve(train, lambda rows: lambda: scores(rows), sum(p.numel() for p in model.parameters()))
+    serve(sum(p.numel() for p in model.parameters()), train=train, score=score)
 
 
 if __name__ == "__main__":

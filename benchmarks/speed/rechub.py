@@ -17,7 +17,7 @@ from torch_rechub.models.multi_task import MMOE
 from torch_rechub.trainers import MTLTrainer
 from torch_rechub.utils.data import DataGenerator, PredictDataset
 
-from benchmarks.speed.arm import columns, serve
+from benchmarks.speed.arm import Columns, log, named, serve
 from benchmarks.speed.shape import (
     BATCH,
     EMBEDDING,
@@ -35,31 +35,28 @@ def main(folder: Path, arm: str) -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
     sizes = VOCABULARIES[folder.name]
-    features = [SparseFeature(f"c{i}", size, embed_dim=EMBEDDING) for i, size in enumerate(sizes)]
+    features = [
+        SparseFeature(f"column_{i}", size, embed_dim=EMBEDDING) for i, size in enumerate(sizes)
+    ]
     towers = [{"dims": [TOWER]} for _ in TASKS]
     kinds = ["classification"] * len(TASKS)
     model = MMOE(features, kinds, EXPERTS, {"dims": list(WIDTHS)}, towers)
     options = {"lr": RATE, **({"fused": True} if arm == "rechub_fused" else {})}
     models = tempfile.mkdtemp()
     trainer = MTLTrainer(model, kinds, optimizer_params=options, model_path=models)
-    ids, labels = columns(folder)
-
-    def named(rows: slice) -> dict[str, np.ndarray]:
-        return {f"c{i}": ids[rows, i].astype(np.int64) for i in range(len(sizes))}
+    ids, labels = log(folder)
 
     def train(rows: range) -> object:
         chosen = slice(rows.start, rows.stop)
-        generator = DataGenerator(named(chosen), np.array(labels[chosen]))
-        loader = generator.generate_dataloader(
-            x_val=None, y_val=None, batch_size=BATCH, split_ratio=None, num_workers=0
-        )[0]
+        generator = DataGenerator(named(ids[chosen].astype(np.int64)), np.array(labels[chosen]))
+        loader = generator.generate_dataloader(batch_size=BATCH)[0]
         return lambda: trainer.train_one_epoch(loader)
 
-    def score(rows: slice) -> object:
-        loader = DataLoader(PredictDataset(named(rows)), batch_size=BATCH, shuffle=False)
-        return lambda: np.array(trainer.predict(model, loader))
+    def score(columns: Columns) -> np.ndarray:
+        loader = DataLoader(PredictDataset(dict(columns)), batch_size=BATCH, shuffle=False)
+        return np.array(trainer.predict(model, loader), np.float32)
 
-    serve(train, score, sum(p.numel() for p in model.parameters()))
+    serve(sum(p.numel() for p in model.parameters()), train=train, score=score)
 
 
 if __name__ == "__main__":

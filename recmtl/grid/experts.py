@@ -155,14 +155,14 @@ class StackedExperts(nn.Module):
         return self._run(rows, None if self.order == self.back else sorted(self.numbers))
 
     def _wide(self, lane: Tensor) -> Tensor:
-        """First products `[A, B, hidden]` of one lane `[B, D]`: one matrix for all experts."""
+        """The first depth `[A, B, hidden]` of one lane `[B, D]`: one matrix for all experts."""
         weight: Tensor = self.weights[0]
         bias: Tensor = self.biases[0]
         if self.order != self.back:
             weight, bias = weight[sorted(self.numbers)], bias[sorted(self.numbers)]
         wide = weight.transpose(0, 1).reshape(weight.shape[1], -1)
-        product = torch.addmm(bias.reshape(-1), lane, wide)
-        return product.view(len(lane), len(self.reads), -1).transpose(0, 1)
+        hidden = self._activated(torch.addmm(bias.reshape(-1), lane, wide), 0)
+        return hidden.view(len(lane), len(self.reads), -1).transpose(0, 1)
 
     def _run(self, rows: Tensor, experts: list[int] | int | None) -> Tensor:
         """Rows `[G, N, D]`, one group an expert (all of them: None), to `[G, N, width]`.
@@ -171,7 +171,7 @@ class StackedExperts(nn.Module):
         """
         if self.kind == "cross":
             return self._product(self._crossed(rows, experts), len(self.weights) - 1, experts)
-        found = self._rest(self._product(rows, 0, experts), experts)
+        found = self._rest(self._activated(self._product(rows, 0, experts), 0), experts)
         return functional.relu(rows + found) if self.kind == "residual" else found
 
     def _crossed(self, rows: Tensor, experts: list[int] | int | None) -> Tensor:
@@ -183,9 +183,10 @@ class StackedExperts(nn.Module):
         return crossed
 
     def _rest(self, hidden: Tensor, experts: list[int] | int | None) -> Tensor:
+        """What the depths after the first make of it."""
         for depth in range(1, len(self.weights)):
-            hidden = self._product(self._activate(hidden), depth, experts)
-        return self._activate(hidden) if self.last_activation else hidden
+            hidden = self._activated(self._product(hidden, depth, experts), depth)
+        return hidden
 
     def _product(self, rows: Tensor, depth: int, experts: list[int] | int | None) -> Tensor:
         weight: Tensor = self.weights[depth]
@@ -196,6 +197,9 @@ class StackedExperts(nn.Module):
         product = torch.addmm if isinstance(experts, int) else torch.baddbmm
         return product(bias if experts is None else bias[experts], rows, weight)
 
-    def _activate(self, hidden: Tensor) -> Tensor:
-        hidden = functional.relu(hidden)
+    def _activated(self, product: Tensor, depth: int) -> Tensor:
+        """ReLU and dropout of the product of a depth, but for a last one that ends without."""
+        if depth == len(self.weights) - 1 and not self.last_activation:
+            return product
+        hidden = product.relu_()  # in place: nothing else needs a product
         return dropout(hidden, self.dropout) if self.dropout and self.training else hidden

@@ -1,0 +1,58 @@
+"""The arms: which module runs each, and which packages its environment has."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.processes import Worker, peer_environment, worker
+
+
+class Arm(NamedTuple):
+    """Which module runs it, and what its environment has, the peer first: nothing is our own."""
+
+    module: str
+    requirements: tuple[str, ...] = ()
+
+
+RECHUB = Arm("rechub", ("torch-rechub==0.9.0", "pyarrow"))
+DEEPCTR = Arm("deepctr", ("deepctr-torch==0.3.0", "pyarrow"))
+TRAINED = {
+    "recmtl": Arm("ours"),
+    "recmtl_pruned": Arm("ours"),
+    "plain_sparse": Arm("plain"),
+    "plain_dense": Arm("plain"),
+    "rechub": RECHUB,
+    "rechub_fused": RECHUB,
+    "deepctr": DEEPCTR,
+    "deepctr_no_l2": DEEPCTR,
+    "deepctr_fused": DEEPCTR,
+}
+SCORED = {
+    "recmtl": Arm("ours"),
+    "recmtl_pruned": Arm("ours"),
+    "onnx": Arm("ours"),
+    "plain_sparse": Arm("plain"),
+    "rechub": RECHUB,
+    "deepctr": DEEPCTR,
+}
+
+
+@contextmanager
+def workers(
+    arms: Mapping[str, Arm], folder: Path, *, threads: int, pinned: bool
+) -> Iterator[dict[str, Worker]]:
+    """A process for each arm, on the log in `folder`."""
+    with ExitStack() as held:
+        yield {
+            name: held.enter_context(
+                worker(_command(name, arm, folder), folder / f"{name}.log", threads, pinned=pinned)
+            )
+            for name, arm in arms.items()
+        }
+
+
+def _command(name: str, arm: Arm, folder: Path) -> Sequence[str]:
+    python = str(peer_environment(*arm.requirements)) if arm.requirements else sys.executable
+    return [python, "-m", f"benchmarks.speed.{arm.module}", str(folder), name]
