@@ -41,9 +41,11 @@ lint: $(STAMP)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# Rows trained a second beside torch-rechub and DeepCTR-Torch, which it installs into build/, and
-# where a step goes; a quiet machine, a quarter of an hour. ARGS: training, breakdown, page, --quick.
+# Rows trained and scored a second beside torch-rechub and DeepCTR-Torch, which it installs into
+# build/, and where a step goes; a quiet machine, a quarter of an hour.
+# ARGS: training, scoring, breakdown, page, --quick.
 bench: $(STAMP)
+	$(PIP) --no-build-isolation --editable '.[dev,onnx]'
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 
 # Searches on problems with a known answer: about half an hour on two quiet cores.

@@ -2,7 +2,7 @@
 
 python pipelines/score.py --bundle BUNDLE --input PARQUET --output FOLDER
     [--keep col,col] [--resume] [--quarantine FOLDER] [--drift warn|error|off]
-    [--engine local|spark]
+    [--engine local|spark] [--network torch|onnx]
 
 Exit status: 0, all rows are scored; 2, an error, told in one line; 3, finished, with files or rows
 in the quarantine; 130, interrupted, go on with --resume.
@@ -41,6 +41,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--drift", choices=["warn", "error", "off"], default="warn", help=drift)
     add("--drift-limit", type=float, default=0.1, help="how much larger their share may be")
     add("--engine", choices=["local", "spark"], default="local", help="where it runs")
+    network = "what computes: ONNX Runtime is faster, and equal to float32 rounding"
+    add("--network", choices=["torch", "onnx"], default="torch", help=network)
     return parser.parse_args(arguments)
 
 
@@ -68,7 +70,7 @@ def _here(options: argparse.Namespace, console: "Console") -> int:
     from recmtl.serve.progress import rows_progress
     from recmtl.serve.scorer import Scorer
 
-    scorer = Scorer.load(options.bundle)
+    scorer = Scorer.load(options.bundle, engine=options.network)
     with rows_progress(console) as progress:
         done = score_parquet(
             scorer,
@@ -104,6 +106,8 @@ def _on_spark(options: argparse.Namespace, console: "Console") -> int:
 
     if options.resume or options.quarantine:
         raise ConfigError("--resume and --quarantine are for --engine local; Spark retries itself")
+    if options.network != "torch":
+        raise ConfigError("--network onnx is for --engine local; leave it out with Spark")
     rows, warnings = score_spark(
         load_bundle(options.bundle),
         options.input,

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed [training] [scoring] [breakdown] [page] [--quick]`; see the package."""
+"""`python -m benchmarks.speed [training|scoring|breakdown|page ...] [--quick]`; see the package."""
 
 import argparse
 import json

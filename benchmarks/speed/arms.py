@@ -31,7 +31,9 @@ TRAINED = {
 }
 SCORED = {
     "recmtl": Arm("ours"),
+    "recmtl_onnx": Arm("ours"),
     "recmtl_pruned": Arm("ours"),
+    "recmtl_pruned_onnx": Arm("ours"),
     "onnx": Arm("ours"),
     "plain_sparse": Arm("plain"),
     "rechub": RECHUB,

@@ -1,7 +1,8 @@
 """recmtl's arms: encoded columns on disk, its feed, network, optimiser, scores: `... FOLDER ARM`.
 
-`recmtl_pruned` has one expert left of four, a quarter of the multiply-adds. `onnx` is the same
-network in ONNX Runtime, read, scored and written by hand.
+`recmtl_pruned` has one expert left of four, a quarter of the multiply-adds. `recmtl_onnx` and
+`recmtl_pruned_onnx` score with ONNX Runtime within recmtl. `onnx` is the same network in ONNX
+Runtime alone, read, scored and written by hand.
 """
 
 import os
@@ -113,7 +114,7 @@ def pruned(model: Model) -> Model:
 def bundle_of(model: Model, folder: Path, arm: str) -> Path:
     """A bundle of the model as it is."""
     rows = pq.read_table(folder / "test.parquet").slice(0, 64)
-    facts = {"metrics": {}, "onnx": arm == "onnx"}
+    facts = {"metrics": {}, "onnx": "onnx" in arm}
     encoder = encoder_of(folder.name)
     return save_bundle(folder / f"bundle_{arm}", model=model, encoder=encoder, rows=rows, **facts)
 
@@ -140,7 +141,7 @@ def main(folder: Path, arm: str) -> None:
     torch.set_num_threads(threads)
     split = split_of(folder)
     model = network(folder, split.labels)
-    model = pruned(model) if arm == "recmtl_pruned" else model
+    model = pruned(model) if "pruned" in arm else model
     optimizer = Optimizer(model, SETTINGS, total_steps=1)
     zeros = zeros_rows(encoder_of(folder.name))
 
@@ -163,7 +164,7 @@ def main(folder: Path, arm: str) -> None:
         bundle = bundle_of(model, folder, arm)
         if arm == "onnx":
             return lambda: in_onnx_runtime(bundle, source, target)
-        scorer = Scorer.load(bundle, threads=threads)
+        scorer = Scorer.load(bundle, threads=threads, engine="onnx" if "onnx" in arm else "torch")
         return lambda: score_parquet(scorer, source, target)
 
     serve(model.cost().parameters, train=train, score=score, parquet=parquet)

@@ -15,7 +15,7 @@ REPEATS, QUICK_REPEATS = 7, 1
 
 
 def measure(*, quick: bool, threads: int, pinned: bool, sizes: Sequence[str]) -> dict[str, Any]:
-    """Every arm at every size, and how many times as fast recmtl and its pruned network are."""
+    """Every arm at every size, and how many times as fast each arm of recmtl is."""
     before = os.getloadavg()[0]
     repeats = QUICK_REPEATS if quick else REPEATS
     options = {"threads": threads, "pinned": pinned}
@@ -38,6 +38,6 @@ def _size(folder: Path, repeats: int, **options: Any) -> dict[str, Any]:
             arm: {"score": rates(turns[arm], TEST_ROWS), "peak_mb": process.run("peak_mb")}
             for arm, process in processes.items()
         }
-    ours = {name: turns[name] for name in ("recmtl", "recmtl_pruned")}
+    ours = {name: turns[name] for name in SCORED if name.startswith("recmtl")}
     ratios = {name: {arm: ratio(own, turns[arm]) for arm in SCORED} for name, own in ours.items()}
     return {"arms": told, "ratios": ratios}

@@ -13,20 +13,32 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import torch
 
 from recmtl.data.encoder import Encoded
 from recmtl.data.places import Place
 from recmtl.serve.arguments import of_kind
 from recmtl.serve.bundle import Bundle, load_bundle
-from recmtl.serve.chunks import CHUNK_ROWS, FixedShapeModel
+from recmtl.serve.chunks import CHUNK_ROWS, FixedShapeModel, Predictor
 from recmtl.serve.frames import Frame, scored_frame, to_arrow
-from recmtl.serve.onnx import Engine, small_batch_network
+from recmtl.serve.onnx import Engine, OnnxNetwork, small_batch_network
 
 __all__ = ["Scorer"]
 
 SLICE_ROWS = 65_536
 HERE = Place()
 Check: TypeAlias = Callable[[Encoded, Place], None]
+
+
+class _OnnxPredictor:
+    """A network in ONNX Runtime as what is scored in chunks."""
+
+    def __init__(self, network: OnnxNetwork) -> None:
+        self.network, self.columns = network, network.columns
+
+    def predict(self, ids: torch.Tensor, numeric: torch.Tensor) -> torch.Tensor:
+        """Map ids `[B, I]` and numeric columns `[B, N]` to scores `[B, C]`."""
+        return torch.from_numpy(self.network.scores(ids.numpy(), numeric.numpy()))
 
 
 class Scorer:
@@ -37,9 +49,9 @@ class Scorer:
         chunk_rows: rows of every forward pass; 512 unless told. Scores of two scorers agree bit
             for bit only with the same number on the same processor.
         threads: chunks scored at the same time; torch's own number (the cores) unless told.
-        engine: what scores batches of at most `chunk_rows` rows: `torch`; `onnx`, which answers
-            them sooner, equal to float32 rounding but no longer bit for bit; or `auto`, see
-            `recmtl.serve.onnx.small_batch_network`. Larger batches are always torch's.
+        engine: what scores: `torch`; `onnx`, which is faster, equal to float32 rounding but no
+            longer bit for bit; or `auto`, which takes ONNX Runtime for batches of at most
+            `chunk_rows` rows, see `recmtl.serve.onnx.small_batch_network`, and torch for larger.
     """
 
     def __init__(
@@ -52,7 +64,10 @@ class Scorer:
     ) -> None:
         self.bundle, self.asked = of_kind("bundle", bundle, Bundle), engine
         self._onnx = small_batch_network(bundle, engine)
-        self._model = FixedShapeModel(bundle.model, chunk_rows=chunk_rows, threads=threads)
+        model: Predictor = bundle.model
+        if engine == "onnx" and self._onnx is not None:
+            model = _OnnxPredictor(self._onnx)
+        self._model = FixedShapeModel(model, chunk_rows=chunk_rows, threads=threads)
         self._unknown: Counter[str] = Counter()
         self._lock = threading.Lock()
 

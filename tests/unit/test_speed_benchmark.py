@@ -1,6 +1,7 @@
 """The benchmark of speed: equal networks in its arms, and a page that says what its figures say."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import torch
 
 from benchmarks.processes import worker
 from benchmarks.speed import ours, plain, shape
+from benchmarks.speed.arms import SCORED, TRAINED
 from benchmarks.speed.page import ARMS, page
-from benchmarks.speed.training import ARMS as MEASURED
 
 
 def arm(cpu: float) -> dict[str, Any]:
@@ -19,21 +20,38 @@ def arm(cpu: float) -> dict[str, Any]:
     return {"train": rates, "score": rates, "peak_mb": 512.0, "auc": auc, "parameters": 1000}
 
 
+def ratios(arms: Iterable[str]) -> dict[str, Any]:
+    return {name: {"cpu": [6.0, 5.5, 6.5], "wall": [6.0, 5.5, 6.5]} for name in arms}
+
+
 def training() -> dict[str, Any]:
-    ratios = {name: {"cpu": [6.0, 5.5, 6.5], "wall": [6.0, 5.5, 6.5]} for name in ARMS}
-    size = {"arms": {name: arm(40_000) for name in ARMS}, "ratios": ratios}
+    size = {"arms": {name: arm(40_000) for name in TRAINED}, "ratios": ratios(TRAINED)}
     facts = {"threads": 1, "batch": 2048, "slices": 7, "steps": 18, "load": [0.1, 0.2]}
     return {**facts, "processor": "a processor", "sizes": {"large": size}}
 
 
 def test_every_arm_has_a_line_and_every_target_a_verdict() -> None:
-    assert ARMS.keys() == MEASURED.keys()
+    assert ARMS.keys() == TRAINED.keys() | SCORED.keys()
     text = page({"training_1": training()})
     line = "| 40,000 (39,999 to 40,001) | 39,990 | 6.00 (5.50 to 6.50) | 40,000 | 512 | 0.7500 |"
-    assert text.count(line) == len(ARMS) - 1
+    assert text.count(line) == len(TRAINED) - 1
     assert "torch-rechub 0.9.0, as shipped 5 times, reached" in text.replace("\n", " ")
     assert "as shipped (L2 over tables) 7 times, missed" in text.replace("\n", " ")
+    assert "pruned 2.5 times the full network, missed (0.17)" in text.replace("\n", " ")
     assert "1,269,420 ids" in text and "Where a step goes" not in text
+
+
+def test_scoring_stands_beside_the_peers_and_the_runtime() -> None:
+    arms = {name: arm(200_000) for name in SCORED}
+    ours = {name: ratios(SCORED) for name in SCORED if name.startswith("recmtl")}
+    ours["recmtl_pruned"]["deepctr"]["cpu"][0] = 3.5
+    facts = {"threads": 1, "rows": 98_304, "repeats": 7, "load": [0.1, 0.2], "processor": "one"}
+    text = page({"scoring_1": {**facts, "sizes": {"small": {"arms": arms, "ratios": ours}}}})
+    assert "| ONNX Runtime alone | 200,000 | 199,990 | 512 | 6.00 | 6.00 | 6.00 | 6.00 |" in text
+    flat = text.replace("\n", " ")
+    assert "`--network onnx` 1 times ONNX Runtime alone, reached" in flat
+    assert "pruned to a quarter of the multiply-adds 4 times DeepCTR-Torch" in flat
+    assert flat.count("missed") == 1
 
 
 def test_a_step_stands_beside_its_floor() -> None:

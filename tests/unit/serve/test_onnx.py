@@ -79,6 +79,16 @@ def test_a_scorer_uses_it_for_small_batches_only(carrying: Path) -> None:
     assert fast.scores(log.slice(0, 0)).shape == (0, len(plain.columns))
 
 
+def test_asked_for_by_name_it_scores_large_batches_too(carrying: Path) -> None:
+    """In chunks of one shape: equal to torch's to rounding, and whatever the threads."""
+    log, plain = make_log(1_300, seed=12), Scorer.load(carrying)
+    fast = Scorer.load(carrying, engine="onnx", threads=2)
+    assert equal_to_rounding(fast.scores(log), plain.scores(log))
+    assert not np.array_equal(fast.scores(log), plain.scores(log))
+    alone = Scorer.load(carrying, engine="onnx", threads=1)
+    np.testing.assert_array_equal(fast.scores(log), alone.scores(log))
+
+
 def test_rankings_agree(carrying: Path) -> None:
     log = make_log(300, seed=3)
     by = "p_click * p_buy_given_click"
