@@ -1,5 +1,8 @@
 """Feeding: every row once a pass, in the file's order or in one fixed by the seed."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -73,3 +76,21 @@ def test_the_columns_of_a_row_stay_together() -> None:
 def test_a_batch_size_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size"):
         next(batches(numbered(3), batch_size=0, seed=None))
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_mapped_pages_do_not_stay_in_the_process(tmp_path: Path, seed: int | None) -> None:
+    rows = 400_000
+    mapped = np.lib.format.open_memmap(tmp_path / "ids.npy", "w+", np.int32, (rows, 40))
+    del mapped  # 64 MB of zeros
+    small = numbered(rows)
+    split = replace(small, ids=np.load(tmp_path / "ids.npy", mmap_mode="r"))
+
+    def resident_mb() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("RssFile"))
+
+    before, most = resident_mb(), 0
+    for number, _ in enumerate(batches(split, batch_size=4096, seed=seed, buffer_blocks=4)):
+        most = max(most, resident_mb()) if number % 8 == 0 else most
+    assert most - before < 16
