@@ -1,6 +1,6 @@
 """Encode a log: Parquet and schema to memory-mapped columns.
 
-python pipelines/prepare.py --data PARQUET --schema YAML --out FOLDER [--config YAML]
+python pipelines/prepare.py --data PARQUET --schema YAML --out FOLDER [--config YAML] [--like LOG]
 """
 
 import os

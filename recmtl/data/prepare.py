@@ -18,6 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recmtl.data.added import (
+    drift_warnings,
+    refuse_another_schema,
+    refuse_other_classes,
+    vocabulary_drift,
+)
 from recmtl.data.arrays import ArrayWriter, row_bytes
 from recmtl.data.encoder import Encoder
 from recmtl.data.files import content_hash
@@ -40,7 +46,12 @@ logger = logging.getLogger(__name__)
 
 
 def prepare(
-    data: str, schema: Schema, out: str | Path, *, progress: Progress | None = None
+    data: str,
+    schema: Schema,
+    out: str | Path,
+    *,
+    like: EncodedLog | None = None,
+    progress: Progress | None = None,
 ) -> EncodedLog:
     """Encode a log.
 
@@ -48,6 +59,8 @@ def prepare(
         data: Parquet file, folder or glob.
         schema: what its columns mean.
         out: folder to write; if it holds the same data and schema already, it is reused.
+        like: an earlier log of the same schema, whose encoder is used as it is: added days. The
+            manifest then has `drift`, see `recmtl.data.added.vocabulary_drift`.
         progress: called with (stage, rows done, rows in all) after every batch.
 
     Raises:
@@ -58,7 +71,9 @@ def prepare(
     out = Path(out)
     log = open_log(str(data), schema.tables)
     log.require(schema.columns())
-    prints = _fingerprints(log, schema)
+    if like is not None:
+        refuse_another_schema(schema, like)
+    prints = _fingerprints(log, schema, like)
     if _holds(out, prints["fingerprint"]):
         return EncodedLog.open(out)
     partial = out.with_name(out.name + ".partial")
@@ -66,7 +81,7 @@ def prepare(
     try:
         with _write_faults_as_data_error(partial):
             partial.mkdir(parents=True)
-            _build(log, schema, partial, prints, progress or _silent)
+            _build(log, schema, partial, prints, like=like, progress=progress or _silent)
             _move(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -78,12 +93,13 @@ def _silent(stage: str, done: int, total: int) -> None:
     pass
 
 
-def _fingerprints(log: Log, schema: Schema) -> dict[str, str]:
+def _fingerprints(log: Log, schema: Schema, like: EncodedLog | None) -> dict[str, str]:
     text = hashlib.blake2b(dump_schema(schema).encode(), digest_size=16).hexdigest()
     paths = [*(file.path for file in log.files), *(table.path for table in log.tables)]
     # Partition values are data that stands in folder names, so they count like bytes of a file.
     parts = [f"{content_hash(path)}" for path in paths]
     parts += [json.dumps(file.partition, sort_keys=True) for file in log.files]
+    parts += [] if like is None else [f"like {like.fingerprint}"]
     whole = hashlib.blake2b("\n".join([str(FORMAT), text, *parts]).encode(), digest_size=16)
     return {"fingerprint": whole.hexdigest(), "schema_fingerprint": text}
 
@@ -100,10 +116,16 @@ def _holds(out: Path, fingerprint: str) -> bool:
 
 
 def _build(
-    log: Log, schema: Schema, folder: Path, prints: dict[str, str], progress: Progress
+    log: Log,
+    schema: Schema,
+    folder: Path,
+    prints: dict[str, str],
+    *,
+    like: EncodedLog | None,
+    progress: Progress,
 ) -> None:
     assign = plan_split(schema, log)
-    encoder, labels, counts = _fit(log, schema, assign, progress)
+    encoder, labels, counts = _fit(log, schema, assign, like, progress)
     widths = {
         "ids": encoder.encoding.id_columns,
         "numeric": len(encoder.encoding.numeric),
@@ -132,6 +154,9 @@ def _build(
         **found,
         "warnings": list(_rare(found["positives"])),
     }
+    if like is not None:
+        manifest["like"], manifest["drift"] = like.fingerprint, vocabulary_drift(manifest, like)
+        manifest["warnings"] += drift_warnings(manifest["drift"])
     _write_manifest(folder, manifest)
     manifest["warnings"] += leak_warnings(schema, encoder.encoding, _train(folder))
     for warning in manifest["warnings"]:
@@ -144,22 +169,31 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _fit(
-    log: Log, schema: Schema, assign: Assign, progress: Progress
+    log: Log, schema: Schema, assign: Assign, like: EncodedLog | None, progress: Progress
 ) -> tuple[Encoder, Labels, list[int]]:
-    """Check and fit in one stream; returns the encoder, the labels and the rows of each part."""
+    """Check and fit in one stream; returns the encoder, the labels and the rows of each part.
+
+    Of added days only the labels are checked and counted; their encoder is the earlier one.
+    """
     encoder_fit, label_fit = EncoderFit(schema), LabelFit(schema, log.data)
     counts = np.zeros(len(PARTS), np.int64)
     for batch in log.batches(schema.columns()):
         parts = assign(batch)
         counts += np.bincount(parts, minlength=len(PARTS))
         train = parts == 0
-        encoder_fit.add(batch.columns, train, batch.place)
+        if like is None:
+            encoder_fit.add(batch.columns, train, batch.place)
         label_fit.add(batch.columns, train, batch.place)
         progress("fit", batch.first + batch.rows, log.rows)
     for part, count in zip(PARTS, counts, strict=True):
         if count == 0:
             raise DataError(f"{log.data}: no row falls into {part}; correct split in the schema")
-    return encoder_fit.finish(), label_fit.finish(), [int(count) for count in counts]
+    labels, rows = label_fit.finish(), [int(count) for count in counts]
+    if like is None:
+        return encoder_fit.finish(), labels, rows
+    found = {name: told.classes for name, told in labels.statistics.items()}
+    refuse_other_classes(found, like)
+    return like.encoder(), labels, rows
 
 
 def _encode(

@@ -120,6 +120,9 @@ def _parse(name: str, arguments: Sequence[str] | None, *, hides_test: bool) -> a
     parser.add_argument("--config", default="", help="YAML of sizes, search, training, evidence")
     parser.add_argument("--out", default="", help="output folder; runs/<utc time> if empty")
     parser.add_argument("--seeds", type=float, default=0, help="seeds of every model, if not 0")
+    if name == "prepare":
+        told = "earlier encoded log of the same schema, whose vocabularies are kept: added days"
+        parser.add_argument("--like", default="", help=told)
     if hides_test:
         told = "tell of validation rows only, so that settings are chosen without test figures"
         parser.add_argument("--validation-only", action="store_true", help=told)
@@ -147,7 +150,8 @@ def _open(options: argparse.Namespace, console: Console) -> Iterator[Job]:
     (out / GIVEN).write_text(json.dumps(given, indent=1))
     with watching(console) as watch:
         data, schema = given["data"], Path(given["schema"])
-        yield Job(data, schema, out, config, Tracker(), watch, console)
+        like = Path(given["like"]) if given.get("like") else None
+        yield Job(data, schema, out, config, Tracker(), watch, console, like)
 
 
 def _given(options: argparse.Namespace, out: Path) -> dict[str, str]:
@@ -155,5 +159,6 @@ def _given(options: argparse.Namespace, out: Path) -> dict[str, str]:
     before = json.loads((out / GIVEN).read_text()) if (out / GIVEN).is_file() else {}
     if options.data or not before:
         config = options.config or ("" if options.data else str(SIMULATED_CONFIG))
-        return {"data": options.data, "schema": options.schema, "config": config}
+        like = getattr(options, "like", "")
+        return {"data": options.data, "schema": options.schema, "config": config, "like": like}
     return {**before, "config": options.config or before["config"]}

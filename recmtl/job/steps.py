@@ -54,7 +54,10 @@ RANKED_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the job: its input, its output folder, its settings and its tracking."""
+    """One run of the job: its input, its output folder, its settings and its tracking.
+
+    `like`: an earlier encoded log, whose vocabularies the input is encoded with.
+    """
 
     data: str
     schema: Path
@@ -63,6 +66,7 @@ class Job:
     tracker: Tracker
     watch: Watch
     console: Console
+    like: Path | None = None
 
     def prepare(self, run: Run) -> EncodedLog:
         """Encode the log, or find it encoded already."""
@@ -71,7 +75,10 @@ class Job:
         def progress(stage: str, done: int, total: int) -> None:
             self.watch(f"prepare: {stage}", done, total, None)
 
-        log = prepare(self.data, load_schema(self.schema), self.out / "log", progress=progress)
+        schema, earlier = load_schema(self.schema), None
+        if self.like is not None:
+            earlier = EncodedLog.open(self.like)
+        log = prepare(self.data, schema, self.out / "log", like=earlier, progress=progress)
         run.log_data(fingerprint=log.fingerprint, schema=self.schema)
         for warning in log.manifest["warnings"]:
             self.console.print(f"warning: {warning}", style="yellow", markup=False)

@@ -1,0 +1,73 @@
+"""One step in a process of its own: `... WHAT FOLDER`; prints rows, seconds and peaks as JSON."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pyarrow.parquet as pq
+import torch
+
+from benchmarks.scale.simulated import schema
+from recmtl.data.log import EncodedLog
+from recmtl.data.prepare import prepare
+from recmtl.grid import catalog
+from recmtl.model import Model, Sizes
+from recmtl.serve import Scorer, save_bundle, score_parquet
+from recmtl.train.config import Training
+from recmtl.train.loop import train
+from recmtl.train.material import Material
+
+SETTINGS = Training(batch_size=4096, epochs=1, checks=1)
+
+
+def prepared(folder: Path) -> int:
+    """Parquet to the encoded log."""
+    log = prepare(str(folder / "log"), schema(), folder / "encoded")
+    return sum(log.manifest["rows"].values())
+
+
+def network(material: Material) -> Model:
+    """A small MMoE, so that data and not products take the time."""
+    layout = catalog.mmoe(len(material.tasks), experts=2, widths=(32, 16))
+    return material.network(layout, Sizes(8, tower=(8,)))
+
+
+def trained(folder: Path) -> int:
+    """One pass over the train rows."""
+    material = Material.of(EncodedLog.open(folder / "encoded"))
+    torch.manual_seed(0)
+    train(network(material), material, SETTINGS, seed=0)
+    return len(material.train)
+
+
+def scored(folder: Path) -> int:
+    """The whole log, Parquet to Parquet, by a network of random weights."""
+    log = EncodedLog.open(folder / "encoded")
+    model = network(Material.of(log)).eval()
+    rows = pq.ParquetFile(folder / "log" / "part-00000.parquet").read_row_group(0).slice(0, 64)
+    bundle = folder / "bundle"
+    save_bundle(bundle, model=model, encoder=log.encoder(), rows=rows, metrics={})
+    return score_parquet(Scorer.load(bundle), folder / "log", folder / "scores").scored_rows
+
+
+STEPS: dict[str, Callable[[Path], int]] = {"prepare": prepared, "train": trained, "score": scored}
+
+
+def main(what: str, folder: Path) -> None:
+    """Do it and tell."""
+    torch.set_num_threads(1)
+    wall, processor = time.perf_counter(), time.process_time()
+    told: dict[str, float] = {"rows": STEPS[what](folder)}
+    told |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - processor}
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    sys.stdout.write(json.dumps({**told, "peak_mb": peak / 1024}) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
