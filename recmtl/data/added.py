@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recmtl.data.log import EncodedLog
+from recmtl.data.unknown import unknown_shares
 from recmtl.errors import DataError
 from recmtl.schema import Schema, dump_schema
 
@@ -45,13 +46,18 @@ def refuse_other_classes(classes: Mapping[str, tuple[Any, ...]], earlier: Encode
 def vocabulary_drift(
     manifest: Mapping[str, Any], earlier: EncodedLog
 ) -> dict[str, dict[str, float]]:
-    """By feature, unknown values a row: `before`, on the earlier validation rows, and `now`.
+    """By feature, the share of unknown values: `before`, on earlier validation rows, and `now`.
 
     New values are usual on rows after those that were fitted, hence the validation rows.
     """
-    before = _share(earlier.manifest, ("validation",))
-    now = _share(manifest, tuple(manifest["rows"]))
+    before = unknown_shares(earlier.encoder(), earlier.split("validation").ids)
+    unknown, values = ([*manifest[name].values()] for name in ("unknown", "values"))
+    now = {name: _sum(unknown, name) / max(1, _sum(values, name)) for name in before}
     return {name: {"before": before[name], "now": now[name]} for name in now}
+
+
+def _sum(parts: list[Mapping[str, int]], name: str) -> int:
+    return sum(part[name] for part in parts)
 
 
 def drift_warnings(drift: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
@@ -62,9 +68,3 @@ def drift_warnings(drift: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
                 f"feature {name!r}: {shares['now']:.1%} of the values are unknown, "
                 f"{shares['before']:.1%} when its vocabulary was fitted; fit anew"
             )
-
-
-def _share(manifest: Mapping[str, Any], parts: tuple[str, ...]) -> dict[str, float]:
-    rows = max(1, sum(manifest["rows"][part] for part in parts))
-    counts = [manifest["unknown"][part] for part in parts]
-    return {name: sum(count[name] for count in counts) / rows for name in counts[0]}

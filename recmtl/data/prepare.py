@@ -35,6 +35,7 @@ from recmtl.data.log import EncodedLog, Split
 from recmtl.data.numeric import numbers
 from recmtl.data.reader import Log, LogBatch, open_log
 from recmtl.data.split import PARTS, Assign, plan_split
+from recmtl.data.unknown import UnknownCounter
 from recmtl.errors import DataError
 from recmtl.schema import Schema, dump_schema, refuse_contradictions
 
@@ -208,10 +209,10 @@ def _encode(
     """Write every row to its part.
 
     Returns `unknown`, by part and feature how many values went to the unknown row (unseen, rarer
-    than `min_count`, or missing), and `positives`, by part and binary task.
+    than `min_count`, or missing), of how many `values`, and `positives`, by part and binary task.
     """
-    owner, unknown_row = encoder.unknown_rows()
-    unknown = np.zeros((len(PARTS), len(unknown_row)), np.int64)
+    counter = UnknownCounter(encoder)
+    unknown = np.zeros((len(PARTS), 2, len(counter.names)), np.int64)
     ones = np.zeros((len(PARTS), len(schema.tasks)), np.int64)
     for batch in log.batches(schema.columns()):
         parts = assign(batch)
@@ -228,24 +229,25 @@ def _encode(
             rows = np.flatnonzero(parts == i)
             if len(rows):
                 chosen = {name: array[rows] for name, array in arrays.items()}
-                unknown[i] += (chosen["ids"] == unknown_row).sum(axis=0)
+                unknown[i] += counter.counts(chosen["ids"])
                 ones[i] += (chosen["labels"] == 1).sum(axis=0)
                 writer.append(chosen)
         progress("encode", batch.first + batch.rows, log.rows)
     binary = [task.kind == "binary" for task in schema.tasks]
     names = [task.name for task in schema.tasks if task.kind == "binary"]
     return {
-        "unknown": {part: _totals(owner, unknown[i]) for i, part in enumerate(PARTS)},
-        "positives": {part: _totals(names, ones[i][binary]) for i, part in enumerate(PARTS)},
+        "unknown": _by_part(counter.names, unknown[:, 0]),
+        "values": _by_part(counter.names, unknown[:, 1]),
+        "positives": _by_part(names, ones[:, binary]),
     }
 
 
-def _totals(owner: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, int]:
-    """Counts added up by the name that owns them."""
-    totals = dict.fromkeys(owner, 0)
-    for name, count in zip(owner, counts.tolist(), strict=True):
-        totals[name] += count
-    return totals
+def _by_part(names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
+    """Counts [parts, names] as a dictionary of dictionaries."""
+    return {
+        part: dict(zip(names, row, strict=True))
+        for part, row in zip(PARTS, counts.tolist(), strict=True)
+    }
 
 
 def _weights(schema: Schema, batch: LogBatch) -> npt.NDArray[np.float64]:

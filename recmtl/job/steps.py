@@ -25,6 +25,7 @@ from recmtl.data.log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.data.reader import open_log
 from recmtl.data.simulate import truth_path
+from recmtl.data.unknown import unknown_shares
 from recmtl.evaluate import ExpertUse, ReportInput, write_report
 from recmtl.grid import draw_svg, draw_text, expert_names, expert_use
 from recmtl.heads import output_columns
@@ -40,7 +41,6 @@ from recmtl.serve import Formula, Ranker, Scorer
 from recmtl.serve.bundle import check_serving, save_bundle
 from recmtl.serve.calibration import Calibrators
 from recmtl.serve.calibration_fit import calibration_gain, check_calibration, fit_calibrators
-from recmtl.serve.drift import unknown_shares
 from recmtl.serve.parquet import score_parquet
 from recmtl.tracking import Run, Tracker
 from recmtl.train.config import Config

@@ -103,7 +103,7 @@ def save_bundle(
         metrics: JSON-ready facts, usually the content of results.json.
         notes: Markdown that the model card carries after its own text.
         unknown: share of values without a known id, by feature, on rows like those to be scored;
-            see `recmtl.serve.drift.unknown_shares`.
+            see `recmtl.data.unknown.unknown_shares`.
         calibrators: of the model's probabilities, see `recmtl.serve.calibration_fit`.
         user: input columns that a request gives once, for `Ranker.rank_request`.
         onnx: whether the network is added as ONNX too, for `Scorer.load(..., engine="auto")`.

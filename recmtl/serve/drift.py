@@ -6,33 +6,21 @@ there too. A column that was renamed, hashed anew or left empty upstream is all 
 """
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from recmtl.data.encoder import Encoded, Encoder
+from recmtl.data.encoder import Encoded
 from recmtl.data.places import Place
+from recmtl.data.unknown import Counts, UnknownCounter
 from recmtl.errors import ConfigError
 from recmtl.serve.arguments import share, told
 from recmtl.serve.bundle import Bundle
 
-__all__ = ["Drift", "DriftMode", "unknown_shares"]
+__all__ = ["Drift", "DriftMode"]
 
 DriftMode = Literal["warn", "error", "off"]
 LIMIT = 0.1
-SLICE_ROWS = 65_536
-Counts = npt.NDArray[np.int64]
-
-
-def unknown_shares(encoder: Encoder, ids: npt.NDArray[np.int32]) -> dict[str, float]:
-    """By categorical and list feature, the share of values in `ids` `[R, I]` without a known id."""
-    counter = _Counter(encoder)
-    totals = np.zeros((2, len(counter.names)), np.int64)
-    for first in range(0, len(ids), SLICE_ROWS):
-        totals += counter.counts(ids[first : first + SLICE_ROWS])
-    shares = totals[0] / np.maximum(totals[1], 1)
-    return dict(zip(counter.names, shares.tolist(), strict=True))
 
 
 class Drift:
@@ -60,7 +48,7 @@ class Drift:
                 f"{bundle.folder}: does not say how many ids were unknown in training; save it "
                 "again with `unknown`, or score with drift warn"
             )
-        self._counter, self._mode, self._limit = _Counter(bundle.encoder), mode, limit
+        self._counter, self._mode, self._limit = UnknownCounter(bundle.encoder), mode, limit
         usual = {} if bundle.unknown is None or mode == "off" else bundle.unknown
         self._usual = {name: float(usual[name]) for name in self._counter.names if name in usual}
         self.totals = np.zeros((2, len(self._counter.names)), np.int64)
@@ -92,22 +80,3 @@ class Drift:
                 text = f"{share:.1%} of its {values:,} values have no known id, {usual:.1%} in "
                 far.append((name, text + "training"))
         return far
-
-
-class _Counter:
-    """Counts values and unknown ones by feature."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        owners, self._rows = encoder.unknown_rows()
-        self.names = tuple(dict.fromkeys(owners))
-        features: Any = encoder.schema.features
-        self.columns = {feature.name: feature.column for feature in features}
-        self._owner = np.array([self.names.index(owner) for owner in owners], np.int64)
-
-    def counts(self, ids: npt.NDArray[np.int32]) -> Counts:
-        """Int64 [2, features]: values without a known id, and values; `ids` is `[R, I]`."""
-        unknown = np.count_nonzero(ids == self._rows, axis=0)
-        # Row 0 pads lists; a single value that is missing has the unknown id.
-        values = np.count_nonzero(ids, axis=0)
-        totals = [np.bincount(self._owner, c, len(self.names)) for c in (unknown, values)]
-        return np.stack(totals).astype(np.int64)

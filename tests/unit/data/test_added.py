@@ -15,6 +15,7 @@ from recmtl.schema import Schema
 from tests.unit.data.conftest import make_log
 
 Write = Callable[..., str]
+COUNTS = ("unknown", "values")
 PARTS = ("train", "validation", "test")
 
 
@@ -51,6 +52,9 @@ def test_new_values_are_unknown_and_warned_of(
     assert drift["item_id"]["now"] == 1.0 and drift["item_id"]["before"] < 0.5
     unknown = earlier.manifest["unknown"]["validation"]["user_id"]
     assert drift["user_id"]["before"] == unknown / earlier.manifest["rows"]["validation"]
+    assert drift["history"]["now"] < 0.5, "lists still hold items of the earlier log"
+    counts = [sum(part["history"] for part in log.manifest[key].values()) for key in COUNTS]
+    assert drift["history"]["now"] == counts[0] / counts[1]
     warned = [line for line in log.manifest["warnings"] if "fit anew" in line]
     assert len(warned) == 1 and warned[0].startswith("feature 'item_id': 100.0% of the values")
     assert log.manifest["like"] == earlier.fingerprint

@@ -10,9 +10,10 @@ import pytest
 
 from recmtl.data.encoder import Encoded, Encoder
 from recmtl.data.places import Place
+from recmtl.data.unknown import unknown_shares
 from recmtl.errors import ConfigError, DataError
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
-from recmtl.serve.drift import Drift, unknown_shares
+from recmtl.serve.drift import Drift
 from tests.unit.serve.shop import make_log, make_model
 
 
