@@ -72,20 +72,23 @@ def _epoch(
     """One pass of steps; after each the check that was made, or None."""
     settings, rows = optimizer.settings, len(material.train)
     at = _check_steps(-(-rows // settings.batch_size), settings.checks)
-    losses: list[torch.Tensor] = []
+    # A running sum: small tensors kept between large ones would leave holes in the memory.
+    total: torch.Tensor | float = 0.0
+    steps = 0
     model.train()
     for step, batch in enumerate(feed):
         held = model.grid.hold_open(optimizer.progress < settings.gate_warm_up)
-        losses.append(take_step(model, optimizer, batch))
+        total = total + take_step(model, optimizer, batch).double()
+        steps += 1
         fitted.rows += len(batch)
         if step not in at:
             yield None
             continue
-        check = _check(model, material, fitted.rows / rows, losses)
+        check = _check(model, material, fitted.rows / rows, float(total) / steps)
         before = fitted.checks[-1].health if fitted.checks else None
         health = probe(model, material.validation, rows=settings.health_rows, before=before)
         fitted.checks.append(replace(check, health=health, held=held))
-        losses = []
+        total, steps = 0.0, 0
         yield fitted.checks[-1]
 
 
@@ -104,9 +107,8 @@ def take_step(model: Network, optimizer: Optimizer, batch: Batch) -> torch.Tenso
     return loss.detach()
 
 
-def _check(model: Network, material: Problem, epoch: float, losses: list[torch.Tensor]) -> Check:
+def _check(model: Network, material: Problem, epoch: float, loss: float) -> Check:
     metrics = material.evaluate(model, material.validation)
-    loss = float(torch.stack(losses).mean())
     return Check(epoch, material.score(metrics), loss, metrics)
 
 
