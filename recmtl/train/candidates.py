@@ -15,7 +15,7 @@ from recmtl.train.refine import refine
 from recmtl.train.supernet import Supernet
 from recmtl.train.target import Target
 
-__all__ = ["Judge", "choose_route", "drawn_route"]
+__all__ = ["Judge", "choose_route", "drawn_route", "sampled"]
 
 COLD = 1e-3
 """A temperature at which draws that mix softly are hard."""
@@ -68,7 +68,7 @@ def choose_route(
     best of the most probable one and the different ones among `settings.candidates - 1` draws.
     """
     candidates = [Routes.of(policy.layout, policy(None))]
-    sample = _sample(split, settings.judged_rows, seed)
+    sample = sampled(split, settings.judged_rows, seed)
     route = next((part for part in policy.modules() if isinstance(part, RoutePolicy)), None)
     if settings.refine and route is not None:
         rows, rounds = next(batches(sample, batch_size=len(sample), seed=None)), settings.refine
@@ -81,7 +81,8 @@ def choose_route(
     return candidates[_least(values)], values
 
 
-def _sample(split: Rows, count: int, seed: int) -> Rows:
+def sampled(split: Rows, count: int, seed: int) -> Rows:
+    """So many random rows of a split, or all of them if there are fewer."""
     if len(split) <= count:
         return split
     return split.some(np.sort(np.random.default_rng(seed).permutation(len(split))[:count]))

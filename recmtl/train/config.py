@@ -174,6 +174,9 @@ class Search:
         refine: rounds in which the most probable route is improved lane by lane on validation
             rows, by changes that surely gain.
         candidates: frozen routes compared on validation rows where none is refined.
+        agree: tasks hear the same columns where a linear fit to either's lane explains at least
+            this share of what the other says; 0 leaves routes as they were found, 0.75 told related
+            tasks from others on planted logs.
         race: share of the training's epochs for which the found route and all tasks together, in
             the first common column, are trained at their final size; together they stay where that
             surely gains on the mean and surely hurts no task. 0 trusts the search; 0.67 was needed
@@ -201,6 +204,7 @@ class Search:
     budget: Budget | None = None
     refine: int = 2
     candidates: int = 12
+    agree: float = 0.0
     race: float = 0.0
     judged_rows: int = 10_000
     branches: float = 0.5
@@ -212,10 +216,9 @@ class Search:
         _at_least(1, judged_rows=self.judged_rows)
         _at_least(0, refine=self.refine)
         _above_zero(learning_rate=self.learning_rate)
-        if not 0.0 <= self.race <= 1.0:
-            raise ValueError(f"race must lie between 0 and 1, not {self.race}")
-        if not 0.0 <= self.branches <= 1.0:
-            raise ValueError(f"branches must lie between 0 and 1, not {self.branches}")
+        for name in ("agree", "race", "branches"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         if not 0.0 <= self.baseline_decay < 1.0:
             raise ValueError("baseline_decay must lie between 0 and 1")
         if not (0.0 < self.policy_rows < 1.0 and 0.0 <= self.warm_up < 1.0):

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from recmtl.data.feed import Batch, batches
 from recmtl.grid import Layout, Routes, prune
+from recmtl.train.agree import agreed
 from recmtl.train.baseline import Baseline
-from recmtl.train.candidates import Judge, choose_route, drawn_route
+from recmtl.train.candidates import Judge, choose_route, drawn_route, sampled
 from recmtl.train.config import Config
 from recmtl.train.found import Found
 from recmtl.train.loop import Watch, silent
@@ -145,6 +146,10 @@ class _Run:
             settings=self.config.search,
             seed=self.seed,
         )
+        if self.config.search.agree:
+            split, count = self.material.validation, self.config.search.judged_rows
+            rows, least = sampled(split, count, self.seed), self.config.search.agree
+            routes = agreed(routes, self.supernet, rows, least=least)
         rivals = [together(routes, self.layout)] if self.config.search.race else []
         networks = {entrant: self._network(entrant) for entrant in (routes, *rivals)}
         race = list[float]()
