@@ -69,7 +69,7 @@ def mmoe_pair(seed: int, correlation: float, *, rows: int = 6000) -> Plant:
 
     `y = w.x + sum_i sin(alpha_i w.x + beta_i) + noise` with PLE's constants: alpha and beta
     standard normal, c = 1, m = 10, noise of variance 0.01; but 24 inputs in place of 512, and
-    a label known on a twentieth of 6,000 train rows in place of 1.4 million.
+    a label known on a tenth of 6,000 train rows in place of 1.4 million.
     """
     random = np.random.default_rng((2, seed))
     basis = np.linalg.qr(random.normal(size=(24, 2)))[0]
@@ -82,7 +82,7 @@ def mmoe_pair(seed: int, correlation: float, *, rows: int = 6000) -> Plant:
         labels: Floats = ridge[:, :, 0] + np.sin(alpha * ridge + beta).sum(-1)
         return labels
 
-    material = _material(random, teacher, inputs=24, rows=rows, known=0.05, noise=0.1, plain=True)
+    material = _material(random, teacher, inputs=24, rows=rows, known=0.1, noise=0.1, plain=True)
     return Plant(material, (0, 0) if correlation == 1.0 else (0, 1))
 
 

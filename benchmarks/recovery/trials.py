@@ -47,22 +47,26 @@ def _training(epochs: int, batch_size: int) -> Training:
     )
 
 
-SOUGHT = Search(epochs=30, anchor=2.0, warm_up=0.5)
-"""How routes are searched; anchor and warm-up were chosen on seeds from 100 on."""
+SOUGHT = Search(epochs=30, warm_up=0.5)
+"""How routes are searched; the warm-up was chosen on seeds from 100 on."""
+_PLAIN = replace(SOUGHT, anchor=2.0)
 SEARCHES: Mapping[str, Search] = {
-    "package defaults": Search(epochs=30),
-    "straight_through": SOUGHT,
-    "reinforce": replace(SOUGHT, estimator="reinforce"),
-    "reinforce, 4 samples": replace(SOUGHT, estimator="reinforce", samples=4),
-    "hard_concrete": replace(SOUGHT, estimator="hard_concrete"),
+    "straight_through": _PLAIN,
+    "reinforce": replace(_PLAIN, estimator="reinforce"),
+    "reinforce, 4 samples": replace(_PLAIN, estimator="reinforce", samples=4),
+    "hard_concrete": replace(_PLAIN, estimator="hard_concrete"),
 }
-"""Settings of the search that are compared on the planted routes."""
+"""Settings of the search that are compared on the planted routes, none of which merges tasks."""
 
 ROUTES = Config(
     sizes=SIZES,
-    grid=Grid(widths=(16, 8), max_edges=2),
+    grid=Grid(widths=(16, 8), max_edges=1, depth=1),
     training=_training(30, 512),
-    search=SOUGHT,
+    search=replace(SOUGHT, agree=0.75),
+)
+ROUTES_NOTE = (
+    "Columns are one expert deep. Of columns of two the search left the upper experts out, which "
+    "on seeds from 100 on cost 0.01 to 0.03 against an oracle that has both."
 )
 PAIR = ROUTES
 SKIPS = Config(
@@ -113,9 +117,9 @@ def _overlaps(layout: Layout, groups: Sequence[int]) -> tuple[float, float]:
 
 
 def _columns(groups: Sequence[int], config: Config) -> Layout:
-    """Columns of two experts, one column a group: as in the grid, but told who shares."""
-    widths = config.grid.widths
-    return branched((groups, groups), levels=(widths, widths[-1:]))
+    """Columns as in the grid, one a group: told who shares."""
+    depth, widths = config.grid.depth, config.grid.widths
+    return branched((groups,) * depth, levels=(widths, *(widths[-1:],) * (depth - 1)))
 
 
 def _space(num_tasks: int, config: Config) -> Layout:
@@ -281,7 +285,7 @@ class PlantedTrial:
 
 
 PLANTS: Mapping[str, PlantedTrial] = {
-    "routes": PlantedTrial("related, conflicting and unrelated tasks", routes, ROUTES),
+    "routes": PlantedTrial("related, conflicting and unrelated tasks", routes, ROUTES, ROUTES_NOTE),
     "mmoe": PlantedTrial("MMoE's synthetic pair", pair, PAIR),
     "skips": PlantedTrial("tasks that need depth", skips, SKIPS, SMOOTH_NOTE.format(found=9)),
     "tree": PlantedTrial("a tree of tasks", tree, TREE, TREE_NOTE),
@@ -299,5 +303,6 @@ def run_trial(name: str, seed: int) -> tuple[str, int, Any]:
     torch.set_num_threads(1)
     if name in PLANTS:
         return name, seed, PLANTS[name].run(seed)
-    _, _, related, others = search_routes(seed, replace(ROUTES, search=SEARCHES[name]))
+    grid = replace(ROUTES.grid, max_edges=2)
+    _, _, related, others = search_routes(seed, replace(ROUTES, grid=grid, search=SEARCHES[name]))
     return name, seed, related - others
