@@ -23,7 +23,10 @@ class InstancePolicy(nn.Module):
     Gumbel) and the gradient is that of the sigmoid (straight-through); in evaluation the sign
     decides. Our reading: one logit in place of two, whose difference is all that counts, and
     layer normalisation in place of batch normalisation, so that an example's gate never depends
-    on the examples beside it. It lives in the network, as it stays when the routes are frozen.
+    on the examples beside it. The rate is that of evaluation, without noise: the published code
+    draws there too, and holds the mean of draws to the rate; with odds of log(rate / (1 - rate))
+    for all examples it does, and the sign then runs all or none of them. It lives in the network,
+    as it stays when the routes are frozen.
 
     While a gate is held open every example runs. DynaShare trains so before the policy does; a gate
     that learns from the first step on decides by what an untrained block happens to do, and the
@@ -46,7 +49,7 @@ class InstancePolicy(nn.Module):
         self.held = False
 
     def forward(self, lanes: Tensor) -> Tensor:
-        """Run `[B, K]`; in training it carries a gradient and its mean is kept for `penalty`."""
+        """Run `[B, K]`; in training it carries a gradient, and `penalty` knows the odds' signs."""
         if self.held:
             self.mean_run = None
             return lanes.new_ones(len(lanes), len(self.reads))
@@ -54,15 +57,21 @@ class InstancePolicy(nn.Module):
         odds: Tensor = self.last(torch.relu(self.norm(hidden))).squeeze(-1)
         if not self.training:
             return (odds > 0).to(odds.dtype)
+        self.mean_run = _straight_through(odds).mean(0)
         uniform = torch.rand_like(odds).clamp_(1e-7, 1.0 - 1e-7)
-        odds = odds + torch.logit(uniform)
-        soft = torch.sigmoid(odds)
-        run = (odds > 0).to(odds.dtype) + (soft - soft.detach())
-        self.mean_run = run.mean(0)
-        return run
+        return _straight_through(odds + torch.logit(uniform))
 
     def penalty(self) -> Tensor:
-        """`sum_k (rate - mean_b run[b, k])^2` of the last batch in training; 0 at the target."""
+        """`sum_k (rate - mean_b run[b, k])^2` of the last batch in training; 0 at the target.
+
+        `run` is as in evaluation.
+        """
         if self.mean_run is None:
             return self.last.bias.new_zeros(())
         return (self.rate - self.mean_run).square().sum()
+
+
+def _straight_through(odds: Tensor) -> Tensor:
+    """Whether odds are above 0, exactly 0 or 1, with the gradient of the sigmoid."""
+    soft = torch.sigmoid(odds)
+    return (odds > 0).to(odds.dtype) + (soft - soft.detach())
