@@ -1,4 +1,4 @@
-"""What stands between a task's lane and its output: pooled and linear, or convolutions to a map."""
+"""What stands between a task's lane and its output: linear layers, or convolutions to a map."""
 
 from typing import cast
 
@@ -7,23 +7,31 @@ from torch.nn import functional
 
 from recmtl.grid.convolution import Pixels
 
-__all__ = ["Aspp", "Pooled", "Small"]
+__all__ = ["Aspp", "Linear", "Small"]
 
 DILATIONS = (6, 12, 18, 24)
 
 
-class Pooled(nn.Module):
-    """A lane `[B, C, H, W]`, its pixels averaged, to `[B, classes]`; ReLU inside if hidden."""
+class Linear(nn.Module):
+    """A lane `[B, C, H, W]` to `[B, classes]`, with ReLU inside if hidden.
 
-    def __init__(self, width: int, classes: int, *, hidden: int, dropout: float) -> None:
+    Its pixels are averaged, or all read in their places (`area` of them): averages forget where
+    something is, and where that tells the tasks apart they must not.
+    """
+
+    def __init__(
+        self, width: int, classes: int, *, hidden: int, dropout: float, area: int = 1
+    ) -> None:
         super().__init__()
+        self.area = area
+        width *= area
         self.hidden = nn.Linear(width, hidden) if hidden else None
         self.dropout = dropout
         self.last = nn.Linear(hidden or width, classes)
 
     def forward(self, lane: Tensor) -> Tensor:
         """Logits `[B, classes]`."""
-        features = lane.mean((-2, -1))
+        features = lane.flatten(1) if self.area > 1 else lane.mean((-2, -1))
         if self.hidden is not None:
             features = functional.relu(self.hidden(features))
         features = functional.dropout(features, self.dropout, self.training)

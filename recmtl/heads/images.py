@@ -1,8 +1,9 @@
 """Heads for images: classes, labels, and maps as large as the image, with their masked losses."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional
 from recmtl.data.images.examples import IGNORED, MAPS, ImageTask
 from recmtl.grid.convolution import Pixels
 from recmtl.grid.cost import Cost
-from recmtl.heads.dense import Aspp, Pooled, Small
+from recmtl.heads.dense import Aspp, Linear, Small
 
 __all__ = ["HeadStyle", "ImageHead", "ImageHeads", "image_loss"]
 
@@ -44,6 +45,8 @@ class HeadStyle:
         maps: of tasks with a map: `small`, 3x3 convolution, ReLU and 1x1 convolution; `aspp`,
             AdaShare's sum of four dilated branches.
         hidden: channels inside (AdaShare 1024); of classes and labels 0 is one linear layer.
+        reads: what classes and labels are told from: the `mean` of a lane's pixels, or `all` of
+            them in their places, where tasks differ in where they look.
         dropout: share of what is inside that is dropped in training (AdaShare 0.5).
         resize: how maps and targets of other sizes meet. `nearest`: targets are brought to the
             map's size for the loss, maps to the target's for metrics (AdaShare); `bilinear`: the
@@ -52,6 +55,7 @@ class HeadStyle:
 
     maps: Literal["small", "aspp"] = "small"
     hidden: int = 64
+    reads: Literal["mean", "all"] = "mean"
     dropout: float = 0.0
     resize: Literal["nearest", "bilinear"] = "bilinear"
 
@@ -71,12 +75,7 @@ class ImageHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.specs, self.style, self.pixels = tuple(specs), style, pixels
-        kinds = {"small": Small, "aspp": Aspp}
-        parts: list[nn.Module] = []
-        for spec in self.specs:
-            kind = kinds[style.maps] if spec.task.kind in MAPS else Pooled
-            parts.append(kind(width, spec.task.classes, hidden=style.hidden, dropout=style.dropout))
-        self.parts = nn.ModuleList(parts)
+        self.parts = nn.ModuleList(_part(spec.task, width, pixels, style) for spec in self.specs)
 
     def forward(self, lanes: Tensor) -> list[Tensor]:
         """The output of each task; maps are as large as a lane."""
@@ -106,7 +105,7 @@ class ImageHeads(nn.Module):
 
     def cost(self) -> Cost:
         """Parameters, and multiply-adds of an image of the size of training."""
-        products = [cast(Small | Aspp | Pooled, part).products(self.pixels) for part in self.parts]
+        products = [cast(Small | Aspp | Linear, part).products(self.pixels) for part in self.parts]
         return Cost(sum(p.numel() for p in self.parameters()), sum(products))
 
     def _as_large(self, output: Tensor, target: Tensor) -> Tensor:
@@ -116,6 +115,14 @@ class ImageHeads(nn.Module):
         if self.style.resize == "nearest":
             return functional.interpolate(output, size, mode="nearest")
         return functional.interpolate(output.float(), size, mode="bilinear", align_corners=False)
+
+
+def _part(task: ImageTask, width: int, pixels: Pixels, style: HeadStyle) -> nn.Module:
+    inside: dict[str, Any] = {"hidden": style.hidden, "dropout": style.dropout}
+    if task.kind in MAPS:
+        return {"small": Small, "aspp": Aspp}[style.maps](width, task.classes, **inside)
+    area = math.prod(pixels) if style.reads == "all" else 1
+    return Linear(width, task.classes, area=area, **inside)
 
 
 def image_loss(task: ImageTask, output: Tensor, target: Tensor) -> Tensor:

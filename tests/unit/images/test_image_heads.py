@@ -112,9 +112,10 @@ def test_nearest_brings_the_targets_to_the_map_as_adashare_does() -> None:
     torch.testing.assert_close(heads.losses([output], [target], torch.ones(12))[0], expected)
 
 
+@pytest.mark.parametrize("reads", ["mean", "all"])
 @pytest.mark.parametrize("maps", ["small", "aspp"])
-def test_cost_is_that_of_the_parts(maps: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    style = HeadStyle(maps=maps, hidden=4)
+def test_cost_is_that_of_the_parts(maps: str, reads: str) -> None:
+    style = HeadStyle(maps=maps, hidden=4, reads=reads)
     heads = ImageHeads([ImageHead(t) for t in TASKS], width=5, pixels=(4, 3), style=style)
     assert heads.cost().parameters == sum(p.numel() for p in heads.parameters())
     counted = []
@@ -125,6 +126,16 @@ def test_cost_is_that_of_the_parts(maps: str, monkeypatch: pytest.MonkeyPatch) -
             )
     heads(torch.randn(1, len(TASKS), 5, 4, 3))
     assert heads.cost().multiply_adds == sum(counted)
+
+
+@pytest.mark.parametrize("reads", ["mean", "all"])
+def test_a_head_that_reads_all_pixels_knows_where_something_is(reads: str) -> None:
+    style = HeadStyle(hidden=4, reads=reads)
+    task = ImageTask("kind", "classification", 3)
+    heads = ImageHeads([ImageHead(task)], width=5, pixels=(4, 3), style=style)
+    lanes = torch.randn(6, 1, 5, 4, 3)
+    (before,), (after,) = heads(lanes), heads(lanes.flip(-1))
+    assert torch.allclose(before, after, atol=1e-5) == (reads == "mean")
 
 
 def test_aspp_is_a_sum_of_four_dilated_branches() -> None:
