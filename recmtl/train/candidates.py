@@ -33,22 +33,33 @@ class Judge:
         self.supernet, self.price, self.target = supernet, price, target
 
     def __call__(self, losses: Tensor, decisions: Sequence[Decision]) -> float:
-        """The value of hard decisions that lead to losses `[T]`."""
-        value = float(self.supernet.normalised(losses))
-        value += self.price.value * float(self.supernet.share(decisions))
-        if self.target is not None:
-            excess = self.target.excess(Routes.of(self.supernet.layout, decisions))
-            value += OVERRUN * max(0.0, excess)
-        return value
+        """The value of hard decisions that lead to losses `[T]`; lanes that coincide count apart.
+
+        That is what is quick enough for the many alternatives of `refine`.
+        """
+        routes = Routes.of(self.supernet.layout, decisions)
+        return self._value(losses, routes, float(self.supernet.share(decisions)))
+
+    def share(self, routes: Routes) -> float:
+        """Multiply-adds of a route's pruned grid as a share of the full grid's."""
+        return self.supernet.pruned_multiply_adds(routes) / self.supernet.full
 
     def values(self, split: Rows, candidates: Sequence[Routes]) -> list[tuple[float, float]]:
-        """(value, expected multiply-adds of the grid) of each route on a whole split."""
+        """(value, multiply-adds of the pruned grid) of each route on a whole split."""
         decided = [routes.decisions(self.supernet.layout) for routes in candidates]
         losses = self.supernet.compare(split, decided)
+        shares = [self.share(routes) for routes in candidates]
+        found = zip(losses, candidates, shares, strict=True)
         return [
-            (self(row, decisions), float(self.supernet.multiply_adds(decisions)))
-            for row, decisions in zip(losses, decided, strict=True)
+            (self._value(row, routes, share), share * self.supernet.full)
+            for row, routes, share in found
         ]
+
+    def _value(self, losses: Tensor, routes: Routes, share: float) -> float:
+        value = float(self.supernet.normalised(losses)) + self.price.value * share
+        if self.target is not None:
+            value += OVERRUN * max(0.0, self.target.excess(routes))
+        return value
 
 
 @torch.no_grad()
@@ -65,7 +76,8 @@ def choose_route(
 
     With `settings.refine` it is the most probable route after as many rounds of improvement: the
     best of some draws is more a matter of luck. Without, or where no route is searched, it is the
-    best of the most probable one and the different ones among `settings.candidates - 1` draws.
+    best of the most probable one and the different ones among `settings.candidates - 1` draws that
+    cost at most `settings.skips.most`, or the cheapest if none does.
     """
     candidates = [Routes.of(policy.layout, policy(None))]
     sample = sampled(split, settings.judged_rows, seed)
@@ -76,7 +88,9 @@ def choose_route(
         refined = refine(judge.supernet, route, start, rows=rows, value=judge, rounds=rounds)
         return refined, judge.values(sample, [start, refined])
     candidates += [drawn_route(policy) for _ in range(settings.candidates - 1)]
-    candidates = list(dict.fromkeys(candidates))
+    candidates = sorted(dict.fromkeys(candidates), key=judge.share)
+    cheap = [routes for routes in candidates if judge.share(routes) <= settings.skips.most]
+    candidates = cheap or candidates[:1]
     values = judge.values(sample, candidates)
     return candidates[_least(values)], values
 

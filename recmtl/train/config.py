@@ -134,6 +134,8 @@ class Skips:
         hard: whether a draw runs or skips, or mixes both softly as in AdaShare's code.
         curriculum: share of the policy's steps over which layers are opened one by one from the
             last; 0 opens all at once.
+        most: share of the full space's multiply-adds that the chosen route may cost; lanes that
+            coincide are computed, and counted, once.
     """
 
     variant: SkipVariant = "paper"
@@ -141,9 +143,12 @@ class Skips:
     sharing: float = 0.0
     hard: bool = True
     curriculum: float = 0.0
+    most: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a curriculum that would never end."""
+        """Refuse a curriculum that would never end, and a route that may cost nothing."""
+        if not 0.0 < self.most <= 1.0:
+            raise ValueError(f"most must lie above 0 and at most at 1, not {self.most}")
         if not 0.0 <= self.curriculum <= 1.0:
             raise ValueError(f"curriculum must lie between 0 and 1, not {self.curriculum}")
 

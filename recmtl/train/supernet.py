@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 from recmtl.data.feed import Batch, Rows, batches
-from recmtl.grid import Decision, Layout, expected_multiply_adds, full_multiply_adds
+from recmtl.grid import (
+    Decision,
+    Layout,
+    Routes,
+    expected_multiply_adds,
+    full_multiply_adds,
+    layout_cost,
+    prune,
+)
 from recmtl.grid.experts import seen
 from recmtl.train.config import Config
 from recmtl.train.problem import Problem
@@ -22,6 +30,9 @@ class Supernet:
         layout: the search space.
         material: what it is trained on.
         config: sizes and task balance.
+
+    Attributes:
+        full: multiply-adds of the grid if everything is kept and runs, each lane for itself.
     """
 
     def __init__(self, layout: Layout, *, material: Problem, config: Config) -> None:
@@ -30,7 +41,7 @@ class Supernet:
         self._scale = self.model.heads.loss_scale(config.search.balance)
         grid = self.model.grid
         self._area: dict[str, Any] = {"input_width": grid.input_width, "pixels": grid.pixels}
-        self._full = full_multiply_adds(layout, **self._area)
+        self.full = full_multiply_adds(layout, **self._area)
 
     def losses(self, batch: Batch, decisions: Sequence[Decision]) -> Tensor:
         """Mean loss `[T]` of each task over the rows of a batch."""
@@ -47,7 +58,11 @@ class Supernet:
 
     def share(self, decisions: Sequence[Decision]) -> Tensor:
         """The same as a share of the full grid's."""
-        return self.multiply_adds(decisions) / self._full
+        return self.multiply_adds(decisions) / self.full
+
+    def pruned_multiply_adds(self, routes: Routes) -> float:
+        """Multiply-adds of the grid that is left of a route; lanes that coincide count once."""
+        return float(layout_cost(prune(self.layout, routes).layout, **self._area).multiply_adds)
 
     @torch.no_grad()
     def compare(self, split: Rows, candidates: Sequence[Sequence[Decision]]) -> Tensor:
