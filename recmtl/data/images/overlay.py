@@ -13,12 +13,12 @@ paper is not published; here every glyph moves by up to 4 pixels from its corner
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from recmtl.data.images.examples import Example, ImageSet, ImageTask
 from recmtl.data.images.idx import CLASSES, SIDE, Glyphs, read_glyphs
@@ -47,6 +47,12 @@ class Recipe:
     moves: int
     side: int
     times: int
+
+    @cached_property
+    def nearest(self) -> tuple[NDArray[np.int64], ...]:
+        """Of the canvas the pixels nearest to those of the result, `[side, 1]` and `[1, side]`."""
+        middles = (np.arange(self.side) + 0.5) * CANVAS / self.side
+        return np.ix_(middles.astype(np.int64), middles.astype(np.int64))
 
 
 RECIPES: dict[Protocol, Recipe] = {
@@ -142,11 +148,10 @@ class OverlaidSplit:
         canvas = np.zeros((CANVAS, CANVAS), np.uint8)
         _lay(canvas, self.first.images[a], down)
         _lay(canvas, self.second.images[b], self.recipe.offset - up)
-        side = (self.recipe.side, self.recipe.side)
-        picture = Image.fromarray(canvas).resize(side, Image.Resampling.NEAREST)
+        picture = canvas[self.recipe.nearest] / np.float32(255)
         classes = (self.first.classes[a], self.second.classes[b])
         targets = tuple(np.array(int(value), np.int64) for value in classes)
-        return Example(np.asarray(picture, np.float32)[None] / np.float32(255), targets)
+        return Example(picture[None], targets)
 
 
 def _lay(canvas: NDArray[np.uint8], glyph: NDArray[np.uint8], corner: NDArray[np.int64]) -> None:
