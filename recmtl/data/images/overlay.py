@@ -148,7 +148,7 @@ class OverlaidSplit:
         canvas = np.zeros((CANVAS, CANVAS), np.uint8)
         _lay(canvas, self.first.images[a], down)
         _lay(canvas, self.second.images[b], self.recipe.offset - up)
-        picture = canvas[self.recipe.nearest] / np.float32(255)
+        picture = canvas[self.recipe.nearest].astype(np.float32) / np.float32(255)
         classes = (self.first.classes[a], self.second.classes[b])
         targets = tuple(np.array(int(value), np.int64) for value in classes)
         return Example(picture[None], targets)
