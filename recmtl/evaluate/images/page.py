@@ -9,7 +9,7 @@ from recmtl.evaluate.images.meter import higher_is_better
 from recmtl.evaluate.page import Html, figure, paragraph, section, table, text, write_page
 from recmtl.evaluate.tables import MISSING, format_metric, markdown_table, model_names, words
 
-__all__ = ["VisionReport", "summary_table", "vision_table", "write_vision_report"]
+__all__ = ["VisionReport", "best_table", "summary_table", "vision_table", "write_vision_report"]
 
 Results = Mapping[str, Any]
 COSTS = ("parameters", "multiply_adds", "train_s", "score_rows_per_s")
@@ -51,10 +51,33 @@ def summary_table(results: Results) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
+def best_table(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: how far each model's mean score is behind the best, and at what cost.
+
+    Close is what is within a sample standard deviation of the best model's seeds; with one seed
+    there is none.
+    """
+    known = {name: results["score"].get(name) for name in model_names(results)}
+    scores = {n: score for n, score in known.items() if score and score["mean"] is not None}
+    if not scores:
+        return ["model"], []
+    best = max(scores, key=lambda name: float(scores[name]["mean"]))
+    most, spread = (float(scores[best][part]) for part in ("mean", "std"))
+    rows = []
+    for name, score in scores.items():
+        behind, share = most - float(score["mean"]), results["share_of_single"].get(name)
+        close = "yes" if behind <= spread else "no"
+        close = close if scores[best]["seeds"] > 1 else MISSING
+        cost = MISSING if share is None else f"{share:.1%}"
+        rows.append([words(name), f"{behind:.4f}", close, cost])
+    head = [f"behind {words(best)}, the best", f"within its ± {spread:.4f}"]
+    return ["model", *head, "of single tasks' multiply-adds"], rows
+
+
 def vision_table(results: Results) -> str:
-    """The summary as Markdown."""
-    head, rows = summary_table(results)
-    return "\n".join(markdown_table(head, rows))
+    """The summary as Markdown, and how far each model is behind the best."""
+    tables = (summary_table(results), best_table(results))
+    return "\n\n".join("\n".join(markdown_table(*found)) for found in tables)
 
 
 def write_vision_report(path: Path, content: VisionReport) -> None:
@@ -68,7 +91,12 @@ def write_vision_report(path: Path, content: VisionReport) -> None:
     )
     parts = [
         Html(f"<h1>{text(content.title)}</h1>"),
-        section("What every model scores and costs", paragraph(told), table(head, rows)),
+        section(
+            "What every model scores and costs",
+            paragraph(told),
+            table(head, rows),
+            table(*best_table(results)),
+        ),
         *(_task(task, results) for task in results["tasks"]),
         *(_pictures(content.pictures)),
         section("Data", paragraph(f"Fingerprint {results['fingerprint']}.", "quiet")),
