@@ -121,7 +121,7 @@ def expected_multiply_adds(
     """Expected multiply-adds of a grid under relaxed decisions, differentiable.
 
     Reads keep and run as independent probabilities: an application costs something if any live
-    lane keeps it; a lane is live if a live application or gate reads it or a skip passes it on.
+    lane keeps it; a lane is live if a live lane hears it, looks at it or, skipped, passes it on.
     Hard decisions give the cost of the pruned network, up to lanes that pruning merges.
     """
     widths, areas = lane_widths(layout, input_width), lane_pixels(layout, pixels)
@@ -136,8 +136,9 @@ def expected_multiply_adds(
         kept = (live * run).unsqueeze(-1) * decision.keep
         used = 1.0 - torch.prod(1.0 - kept, 0)
         # A lane with one edge copies it: nothing to gate, nothing to add up.
-        mixes = (decision.keep.sum(-1) - 1.0).clamp(0.0, 1.0) * live * run
-        gated = mixes if layer.gate == "softmax" else torch.zeros_like(mixes)
+        several = (decision.keep.sum(-1) - 1.0).clamp(0.0, 1.0)
+        looks = several if layer.gate == "softmax" else torch.zeros_like(several)
+        mixes, gated = several * live * run, looks * live * run
         sizes = _query_sizes(layer, widths[depth], input_width * layout.input_lanes)
         out = widths[depth + 1] * math.prod(areas[depth + 1])
         per_edge = mixes * out + gated * (decision.query * sizes).sum(-1)
@@ -148,8 +149,8 @@ def expected_multiply_adds(
         again = _marked(layer, layer.again) * decision.keep
         total = total + (again.sum(-1) * live * run).sum() * out
         total = total + _instance_cost(layer, widths[depth]).multiply_adds
-        looks = gated.unsqueeze(-1) * decision.query
-        live = _live_below(layer, used, live * (1.0 - run), looks, lanes)
+        looked = looks.unsqueeze(-1) * decision.query
+        live = _live_below(layer, decision.keep, looked, live=live, run=run, lanes=lanes)
     return total
 
 
@@ -181,18 +182,25 @@ def _query_sizes(layer: Layer, lane_width: int, input_width: int) -> Tensor:
     return sizes
 
 
-def _live_below(layer: Layer, used: Tensor, passed: Tensor, looks: Tensor, lanes: int) -> Tensor:
-    """Probability `[lanes]` that something in this layer needs a lane of the layer below."""
-    dead = [torch.ones(()) for _ in range(lanes)]
-    for application, read in enumerate(layer.reads):
-        dead[read] = dead[read] * (1.0 - used[application])
-    for lane, (shortcut, sources) in enumerate(zip(layer.shortcut, layer.queries, strict=True)):
-        if shortcut is not None:
-            dead[shortcut] = dead[shortcut] * (1.0 - passed[lane])
-        for number, source in enumerate(sources):
-            if source != INPUT:
-                dead[source] = dead[source] * (1.0 - looks[lane, number])
-    return 1.0 - torch.stack(dead)
+def _live_below(
+    layer: Layer, keep: Tensor, looks: Tensor, *, live: Tensor, run: Tensor, lanes: int
+) -> Tensor:
+    """Probability `[lanes]` that something in this layer needs a lane of the layer below.
+
+    A live lane either runs, and needs what it hears and looks at, or is skipped, and needs what it
+    passes on: never both, so that what runs on the lane that it would pass on needs it surely.
+    """
+    alive = []
+    for number in range(lanes):
+        heard = [a for a, read in enumerate(layer.reads) if read == number]
+        seen = torch.zeros_like(looks)
+        for lane, sources in enumerate(layer.queries):
+            seen[lane, : len(sources)] = torch.tensor([source == number for source in sources])
+        unheard = torch.prod(1.0 - keep[:, heard], -1) * torch.prod(1.0 - looks * seen, -1)
+        passed = torch.tensor([float(shortcut == number) for shortcut in layer.shortcut])
+        needed = run * (1.0 - unheard) + (1.0 - run) * passed
+        alive.append(1.0 - torch.prod(1.0 - live * needed))
+    return torch.stack(alive)
 
 
 def _expert_products(layer: Layer, width: int, pixels: Pixels) -> int:

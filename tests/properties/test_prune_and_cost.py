@@ -1,6 +1,8 @@
 """Pruned equals masked, for any layout and route; and what that saves is what was counted."""
 
 import json
+from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -14,7 +16,9 @@ from recmtl.grid import (
     Layout,
     Routes,
     SharingGrid,
+    adashare,
     expected_multiply_adds,
+    full_decision,
     full_multiply_adds,
     layout_cost,
     mmoe,
@@ -148,6 +152,27 @@ def test_the_expected_cost_of_a_hard_route_is_its_cost(seed: int, space: Layout)
 def test_both_cases_of_the_expected_cost_occur() -> None:
     routes = [(space, random_routes(space, seed)) for space in SPACES for seed in range(40)]
     assert {no_twins(*route) for route in routes} == {True, False}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_expected_cost_of_random_skips_is_the_mean_over_them(seed: int) -> None:
+    """However deep: what a lane passes on and what runs on it need the same lane below."""
+    space = adashare(2, widths=(5, 4), blocks=3)
+    full = [full_decision(layer) for layer in space.layers]
+    chances = torch.rand(3, 2, generator=torch.Generator().manual_seed(seed)).double()
+    free = [depth for depth, layer in enumerate(space.layers) if layer.shortcut[0] is not None]
+
+    def cost(runs: torch.Tensor) -> float:
+        decisions = list(full)
+        for depth, run in zip(free, runs, strict=True):
+            decisions[depth] = replace(full[depth], run=run.float().unsqueeze(0))
+        return expected_multiply_adds(space, decisions, input_width=WIDTH).item()
+
+    mean = 0.0
+    for bits in product((0.0, 1.0), repeat=chances.numel()):
+        runs = torch.tensor(bits).view_as(chances)
+        mean += torch.where(runs == 1, chances, 1 - chances).prod().item() * cost(runs)
+    assert cost(chances) == pytest.approx(mean, rel=1e-5)
 
 
 def test_the_full_grid_costs_most() -> None:
