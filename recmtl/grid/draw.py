@@ -11,7 +11,7 @@ __all__ = ["draw_svg", "draw_text"]
 Point = tuple[float, float]
 GREY = "#dcdcdc"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00")
-PANEL_WIDTH, MARGINS, STEP, ROW, TOP, RADIUS = 230, 70, 26, 30, 40, 9
+PANEL_WIDTH, MARGINS, STEP, ROW, TOP, RADIUS, ARCH = 230, 70, 26, 30, 40, 9, 25
 
 
 def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
@@ -89,8 +89,9 @@ def _layer(layout: Layout, depth: int, lanes: set[int]) -> Iterator[tuple[bool, 
         for a in edges:
             start = (x + (0 if layer.carries else 14), _y(rows[a]))
             yield lane in lanes, _line(start, end)
-        if passed is not None and not edges:
-            yield lane in lanes, _line((x, _y(passed)), end, dash=True)
+        if passed is not None and (not edges or layer.rate < 1.0):
+            draw = _arch if passed in rows else _line
+            yield lane in lanes, draw((x, _y(passed)), end, dash=True)
     used = {a for lane in lanes for a in layer.edges[lane]}
     for a, (expert, _) in enumerate(() if layer.carries else layer.applications):
         yield a in used, _circle((x + 7, _y(rows[a])), expert, ink=a in used)
@@ -113,10 +114,20 @@ def _y(position: int) -> float:
 
 def _line(start: Point, end: Point, *, dash: bool = False) -> str:
     middle = (start[0] + end[0]) / 2
+    return _curve(start, (middle, start[1]), (middle, end[1]), end, dash=dash)
+
+
+def _arch(start: Point, end: Point, *, dash: bool = False) -> str:
+    """A line around the circle that begins where it begins."""
+    x, y = start[0] - 4, start[1]
+    return _curve((x, y), (x + 2, y - ARCH), (x + 24, y - ARCH), end, dash=dash)
+
+
+def _curve(*points: Point, dash: bool) -> str:
+    start, *rest = (f"{x:.0f},{y:.0f}" for x, y in points)
     style = ' stroke-dasharray="4 3"' if dash else ""
     return (
-        f'<path d="M{start[0]:.0f},{start[1]:.0f} C{middle:.0f},{start[1]:.0f} '
-        f'{middle:.0f},{end[1]:.0f} {end[0]:.0f},{end[1]:.0f}" fill="none" '
+        f'<path d="M{start} C{" ".join(rest)}" fill="none" '
         f'stroke="{{colour}}" stroke-width="1.6"{style}/>'
     )
 

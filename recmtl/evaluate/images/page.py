@@ -119,7 +119,10 @@ def _task(task: str, results: Results) -> Html:
 def _pictures(pictures: Mapping[str, str]) -> list[Html]:
     if not pictures:
         return []
-    told = "A panel a task: its route in colour, the rest in grey; a dashed line skips a block."
+    told = (
+        "A panel a task: its route in colour, the rest in grey; a dashed line skips a block, "
+        "over a block in colour for some of the images."
+    )
     shown = [
         figure(svg, alt=f"What each task uses of {name}", title=name, kind="wide")
         for name, svg in pictures.items()
