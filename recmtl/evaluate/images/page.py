@@ -77,7 +77,7 @@ def best_table(results: Results) -> tuple[list[str], list[list[str]]]:
 def vision_table(results: Results) -> str:
     """The summary as Markdown, and how far each model is behind the best."""
     tables = (summary_table(results), best_table(results))
-    return "\n\n".join("\n".join(markdown_table(*found)) for found in tables)
+    return "\n".join("\n".join(markdown_table(*found)) for found in tables)
 
 
 def write_vision_report(path: Path, content: VisionReport) -> None:
