@@ -12,9 +12,9 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
+from benchmarks.worker import seconds
 from recmtl.data.prepare import prepare
 from recmtl.data.simulate import simulate
 from recmtl.grid import Layout
@@ -98,13 +99,11 @@ def arms(config: Config, material: Material) -> dict[str, Callable[[int], object
 
 def measured(timed: dict[str, Callable[[int], object]]) -> dict[str, list[float]]:
     """CPU seconds of the process for every arm and repeat."""
-    seconds: dict[str, list[float]] = {arm: [] for arm in timed}
+    taken: dict[str, list[float]] = {arm: [] for arm in timed}
     for seed in range(REPEATS):
         for arm, work in timed.items():
-            began = time.process_time()
-            work(seed)
-            seconds[arm].append(time.process_time() - began)
-    return seconds
+            taken[arm].append(seconds(partial(work, seed))["cpu_s"])
+    return taken
 
 
 def main() -> int:
@@ -116,16 +115,16 @@ def main() -> int:
         simulate(log, ROWS, seed=1)
         schema = load_schema(ROOT / "datasets" / "simulated" / "schema.yaml")
         material = Material.of(prepare(str(log), schema, Path(folder) / "encoded"))
-        seconds = measured(arms(config, material))
+        taken = measured(arms(config, material))
     ratios = {
-        arm: sorted(one / other for one, other in zip(own, seconds["mmoe"], strict=True))
-        for arm, own in seconds.items()
+        arm: sorted(one / other for one, other in zip(own, taken["mmoe"], strict=True))
+        for arm, own in taken.items()
     }
     found = {
         "rows": ROWS,
         "epochs": config.training.epochs,
         "search_epochs": config.search.epochs,
-        "seconds": {arm: statistics.median(own) for arm, own in seconds.items()},
+        "seconds": {arm: statistics.median(own) for arm, own in taken.items()},
         "ratios": {arm: [own[0], statistics.median(own), own[-1]] for arm, own in ratios.items()},
     }
     out = ROOT / "docs" / "benchmarks"

@@ -88,8 +88,9 @@ def choose_route(
         refined = refine(judge.supernet, route, start, rows=rows, value=judge, rounds=rounds)
         return refined, judge.values(sample, [start, refined])
     candidates += [drawn_route(policy) for _ in range(settings.candidates - 1)]
-    candidates = sorted(dict.fromkeys(candidates), key=judge.share)
-    cheap = [routes for routes in candidates if judge.share(routes) <= settings.skips.most]
+    shares = {routes: judge.share(routes) for routes in dict.fromkeys(candidates)}
+    candidates = sorted(shares, key=shares.__getitem__)
+    cheap = [routes for routes in candidates if shares[routes] <= settings.skips.most]
     candidates = cheap or candidates[:1]
     values = judge.values(sample, candidates)
     return candidates[_least(values)], values
