@@ -15,11 +15,11 @@ SPACES = {"searched": "recmtl_grid", **{n: n for n, entry in CATALOG.items() if 
 """Searched model -> the space of the catalog in which its route is searched."""
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "snr_aver": {"estimator": "hard_concrete", "refine": 0, "race": 0},
-    "snr_trans": {"estimator": "hard_concrete", "refine": 0, "race": 0},
-    "mtnas": {"estimator": "reinforce", "refine": 0, "race": 0},
-    "adashare": {"run_odds": 0.0, "race": 0},
-    "dynashare": {"run_odds": 0.0, "race": 0},
+    "snr_aver": {"estimator": "hard_concrete", "refine": 0, "race": False},
+    "snr_trans": {"estimator": "hard_concrete", "refine": 0, "race": False},
+    "mtnas": {"estimator": "reinforce", "refine": 0, "race": False},
+    "adashare": {"run_odds": 0.0, "race": False},
+    "dynashare": {"run_odds": 0.0, "race": False},
 }
 """Settings of the search that a model's paper fixes; all others are the configured ones."""
 

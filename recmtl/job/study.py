@@ -135,7 +135,10 @@ class Study(Generic[P]):
         space = search_space(name, self.config, self.material)
         settings = search_settings(name, self.config)
         watch = self._watch(Piece(name, seed, search=True))
-        found = search(space, self.material, settings, seed=seed, watch=watch)
+        checkpoint = self._checkpoint(name, seed)
+        found = search(
+            space, self.material, settings, seed=seed, watch=watch, checkpoint=checkpoint
+        )
         return {**asdict(found), "routes": found.routes.to_json()}
 
     def _branches(self, seed: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Which frozen route: draws of the policy, compared on validation rows with a price on cost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ OVERRUN = 0.1
 class Judge:
     """The value of a frozen route: normalised loss, price of the cost, and of a budget overrun.
 
-    Less is better; routes below the budget are only judged by loss and price.
+    Less is better; routes below the budget are only judged by loss and price. Costs are counted
+    once for a route: refining meets the same ones on many parts of the rows.
     """
 
     def __init__(self, supernet: Supernet, *, price: Price, target: Target | None) -> None:
@@ -38,11 +40,26 @@ class Judge:
         That is what is quick enough for the many alternatives of `refine`.
         """
         routes = Routes.of(self.supernet.layout, decisions)
-        return self._value(losses, routes, float(self.supernet.share(decisions)))
+        return self._value(losses, routes, self._share_apart(routes))
 
-    def share(self, routes: Routes) -> float:
+    @cached_property
+    def share(self) -> Callable[[Routes], float]:
         """Multiply-adds of a route's pruned grid as a share of the full grid's."""
-        return self.supernet.pruned_multiply_adds(routes) / self.supernet.full
+        return cache(lambda routes: self.supernet.pruned_multiply_adds(routes) / self.supernet.full)
+
+    @cached_property
+    def _share_apart(self) -> Callable[[Routes], float]:
+        """The same if lanes that coincide count apart."""
+        supernet = self.supernet
+        return cache(lambda routes: float(supernet.share(routes.decisions(supernet.layout))))
+
+    @cached_property
+    def _overrun(self) -> Callable[[Routes], float]:
+        """Normalised loss that going over the budget must save."""
+        if self.target is None:
+            return lambda _: 0.0
+        excess = self.target.excess
+        return cache(lambda routes: OVERRUN * max(0.0, excess(routes)))
 
     def values(self, split: Rows, candidates: Sequence[Routes]) -> list[tuple[float, float]]:
         """(value, multiply-adds of the pruned grid) of each route on a whole split."""
@@ -57,9 +74,7 @@ class Judge:
 
     def _value(self, losses: Tensor, routes: Routes, share: float) -> float:
         value = float(self.supernet.normalised(losses)) + self.price.value * share
-        if self.target is not None:
-            value += OVERRUN * max(0.0, self.target.excess(routes))
-        return value
+        return value + self._overrun(routes)
 
 
 @torch.no_grad()

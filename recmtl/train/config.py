@@ -182,10 +182,10 @@ class Search:
         agree: tasks hear the same columns where a linear fit to either's lane explains at least
             this share of what the other says; 0 leaves routes as they were found, 0.75 told related
             tasks from others on planted logs.
-        race: share of the training's epochs for which the found route and all tasks together, in
-            the first common column, are trained at their final size; together they stay where that
-            surely gains on the mean and surely hurts no task. 0 trusts the search; 0.67 was needed
-            to tell who is hurt, and about doubles what a search costs.
+        race: whether the found route and all tasks together, in the first common column, are both
+            trained at their final size; together they stay where that surely gains on the mean and
+            surely hurts no task. The winner need not be trained again. Without it the search is
+            trusted.
         branches: what a branched tree may cost: 0 is one branch, 1 all tasks apart.
         branches_of: what `branches` is a share of.
         judged_rows: validation rows on which routes are compared and refined; more cost more than
@@ -210,7 +210,7 @@ class Search:
     refine: int = 2
     candidates: int = 12
     agree: float = 0.0
-    race: float = 0.0
+    race: bool = False
     judged_rows: int = 10_000
     branches: float = 0.5
     branches_of: Literal["multiply_adds", "parameters"] = "multiply_adds"
@@ -221,7 +221,7 @@ class Search:
         _at_least(1, judged_rows=self.judged_rows)
         _at_least(0, refine=self.refine)
         _above_zero(learning_rate=self.learning_rate)
-        for name in ("agree", "race", "branches"):
+        for name in ("agree", "branches"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         if not 0.0 <= self.baseline_decay < 1.0:

@@ -1,25 +1,25 @@
-"""The found route against all tasks together: each trains a network of its final size for a while.
+"""The found route against all tasks together: each has its final training.
 
 Shared weights judge all routes at the same widths, and hardly train what a task only listens to.
 Whether it pays to share everything in wide experts, training must tell.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from recmtl.data.feed import Rows, batches
-from recmtl.grid import Layout, Routes, prune
+from recmtl.grid import Layout, Routes
 from recmtl.model import Network
 from recmtl.train.config import Config
 from recmtl.train.loop import Watch, silent, train
 from recmtl.train.problem import Problem
 from recmtl.train.refine import FOLDS, surely
-from recmtl.train.supernet import Supernet
 
-__all__ = ["beats", "together", "trained_losses"]
+__all__ = ["beats", "raced_losses", "together"]
 
 
 def together(found: Routes, space: Layout) -> Routes:
@@ -37,34 +37,39 @@ def together(found: Routes, space: Layout) -> Routes:
     return Routes(tuple(layers))
 
 
-def trained_losses(
-    entrant: Routes,
+def raced_losses(
     layout: Layout,
-    supernet: Supernet,
     *,
     material: Problem,
     config: Config,
     seed: int,
+    checkpoint: Path | None = None,
     watch: Watch = silent,
 ) -> Tensor:
-    """Normalised losses `[FOLDS, T]` on parts of the validation rows after a short training.
+    """Normalised losses `[FOLDS, T]` of a trained network on parts of the validation rows.
+
+    It is the training that the network will have if it wins, so that whoever has the checkpoint
+    need not repeat it.
 
     Args:
-        entrant: the route.
-        layout: its network, as large as it will be.
-        supernet: where its embeddings, or its stem, start; all else starts anew.
+        layout: the network, as large as it will be.
         material: what it is trained on.
-        config: how, for `config.search.race` of its epochs.
+        config: how.
         seed: of weights and batches.
+        checkpoint: where the training's state is left.
         watch: told of progress.
     """
     torch.manual_seed(seed)
     model = material.network(layout, config.sizes)
-    inputs = prune(supernet.layout, entrant).inputs
-    model.encoder.load_state_dict(supernet.model.encoder.only(inputs).state_dict())
-    epochs = max(1, round(config.search.race * config.training.epochs))
-    settings = replace(config.training, epochs=epochs, checks=1, patience=1, health_rows=0)
-    train(model, material, settings, seed=seed, name=f"race-{seed}", watch=watch)
+    train(
+        model,
+        material,
+        config.training,
+        seed=seed,
+        name=f"race-{seed}",
+        watch=watch,
+        checkpoint=checkpoint,
+    )
     rows = range(len(material.validation))
     parts = [_losses(model.eval(), material.validation, rows[n::FOLDS]) for n in range(FOLDS)]
     return torch.stack(parts) * model.heads.loss_scale(1.0).cpu()

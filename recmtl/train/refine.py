@@ -75,20 +75,25 @@ class _Bench:
     ) -> None:
         self.supernet, self.depth = supernet, depth
         self.lanes, self.encoded, self.rows = lanes, encoded, rows
-        self.layer = supernet.model.grid.layer(depth)
+        self.layer, self.heads = supernet.model.grid.layer(depth), supernet.model.heads
         # Instance gates choose for themselves on which rows an expert is computed.
         self.outputs = None if self.layer.instance is not None else self.layer.outputs(lanes)
         strides = [stride for stride in STRIDES if len(rows) // stride >= FEWEST_ROWS]
         self.heats = [slice(None, None, stride) for stride in strides]
 
-    def losses(self, decisions: Sequence[Decision], which: slice) -> Tensor:
-        """Losses `[T]` on some of the rows."""
-        rows, lanes, encoded = self.rows[which], self.lanes[which], self.encoded[which]
-        above = decisions[self.depth :]
-        if self.outputs is None:
-            return self.supernet.losses_above(lanes, encoded, above, rows)
-        with _known(self.layer, self.outputs[which]):
-            return self.supernet.losses_above(lanes, encoded, above, rows)
+    def values(
+        self, decisions: Sequence[Decision], value: Value, *, rows: slice, parts: int = 0
+    ) -> Tensor:
+        """Values `[1 + parts]` of decisions on some of the rows, and on each part of those."""
+        batch, above = self.rows[rows], decisions[self.depth :]
+        with _known(self.layer, None if self.outputs is None else self.outputs[rows]):
+            logits = self.supernet.logits_above(self.lanes[rows], self.encoded[rows], above)
+        found = []
+        for part in (slice(None), *(slice(first, None, parts) for first in range(parts))):
+            some = [one[part] for one in logits]
+            losses = self.heads.losses(some, batch.labels[part], batch.weight[part])
+            found.append(value(losses, decisions))
+        return torch.tensor(found)
 
 
 def _improved(
@@ -129,22 +134,21 @@ def _winner(
 ) -> list[Decision]:
     """The best of what was tried, or the present decisions if that is not surely better."""
     for rows in bench.heats if len(tried) > 3 else ():
-        worth = [value(bench.losses(decisions, rows), decisions) for decisions in tried]
+        worth = [float(bench.values(decisions, value, rows=rows)[0]) for decisions in tried]
         order = sorted(range(len(tried)), key=worth.__getitem__)
         tried = [tried[number] for number in order[: -(-len(tried) // 3)]]
     if not tried:
         return present
 
-    now: dict[int | None, float] = {}
-
-    def gain(decisions: list[Decision], rows: slice) -> float:
-        if rows.start not in now:
-            now[rows.start] = value(bench.losses(present, rows), present)
-        return now[rows.start] - value(bench.losses(decisions, rows), decisions)
-
-    best = max(tried, key=lambda decisions: gain(decisions, slice(None)))
-    parts = torch.tensor([gain(best, slice(first, None, FOLDS)) for first in range(FOLDS)])
-    return best if surely(parts) else present
+    now, *others = (
+        bench.values(decisions, value, rows=slice(None), parts=FOLDS)
+        for decisions in (present, *tried)
+    )
+    gains, best = max(
+        ((now - other, decisions) for other, decisions in zip(others, tried, strict=True)),
+        key=lambda found: float(found[0][0]),
+    )
+    return best if surely(gains[1:]) else present
 
 
 def surely(gains: Tensor) -> Tensor:
@@ -164,10 +168,11 @@ class _Known(nn.Module):
 
 
 @contextmanager
-def _known(layer: nn.Module, outputs: Tensor) -> Iterator[None]:
-    """Within, a layer's experts are not computed again."""
+def _known(layer: nn.Module, outputs: Tensor | None) -> Iterator[None]:
+    """Within, a layer's experts are not computed again if their outputs are given."""
     experts = layer.get_submodule("experts")
-    layer.experts = _Known(outputs)
+    if outputs is not None:
+        layer.experts = _Known(outputs)
     try:
         yield
     finally:

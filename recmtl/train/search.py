@@ -8,6 +8,7 @@ of cost and candidate choice are our own.
 
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from recmtl.train.loop import Watch, silent
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.price import Price
 from recmtl.train.problem import Problem
-from recmtl.train.race import beats, together, trained_losses
+from recmtl.train.race import beats, raced_losses, together
 from recmtl.train.schedule import Schedule
 from recmtl.train.space import make_policy
 from recmtl.train.supernet import Supernet
@@ -45,8 +46,12 @@ def search(
     *,
     seed: int,
     watch: Watch = silent,
+    checkpoint: Path | None = None,
 ) -> Found:
     """Search a route through `layout` on the train rows; choose among candidates on validation.
+
+    The winner of a race leaves its state in `checkpoint`: its training with the same seed goes on
+    from there.
 
     Raises:
         ConfigError: the layout leaves nothing to decide, or no route of it fits the budget.
@@ -64,7 +69,7 @@ def search(
         watch(f"search-{seed}", (step + 1) * size, plan.total * size, None)
         if (step + 1) % plan.check_every == 0:
             history.append(run.record(step))
-    return run.found(history, began, watch)
+    return run.found(history, began, watch, checkpoint)
 
 
 class _Run:
@@ -136,7 +141,13 @@ class _Run:
             "validation": self.material.primary(metrics),
         }
 
-    def found(self, history: list[dict[str, object]], began: float, watch: Watch) -> Found:
+    def found(
+        self,
+        history: list[dict[str, object]],
+        began: float,
+        watch: Watch,
+        checkpoint: Path | None,
+    ) -> Found:
         """The chosen route and its network, at the size of the budget if there is one."""
         judge = Judge(self.supernet, price=self.price, target=self.target)
         routes, candidates = choose_route(
@@ -154,29 +165,36 @@ class _Run:
         networks = {entrant: self._network(entrant) for entrant in (routes, *rivals)}
         race = list[float]()
         if len(networks) > 1:
-            routes, race = self._raced(networks, watch)
+            routes, race = self._raced(networks, watch, checkpoint)
         layout, budget = networks[routes]
         seconds = time.perf_counter() - began
         return Found(routes, layout.to_json(), history, candidates, seconds, budget, race)
 
-    def _raced(self, networks: Mapping[Routes, Sized], watch: Watch) -> tuple[Routes, list[float]]:
+    def _raced(
+        self, networks: Mapping[Routes, Sized], watch: Watch, checkpoint: Path | None
+    ) -> tuple[Routes, list[float]]:
         """The first route, which was found, unless its rival beats it; the mean losses of both."""
-        losses = [
-            trained_losses(
-                routes,
+        losses, left = dict[Routes, Tensor](), dict[Routes, Path]()
+        for number, (routes, (layout, _)) in enumerate(networks.items()):
+            if checkpoint is not None:
+                left[routes] = checkpoint.with_suffix(f".{number}{checkpoint.suffix}")
+                left[routes].unlink(missing_ok=True)  # of a search that was stopped
+            losses[routes] = raced_losses(
                 layout,
-                self.supernet,
                 material=self.material,
                 config=self.config,
                 seed=self.seed,
+                checkpoint=left.get(routes),
                 watch=watch,
             )
-            for routes, (layout, _) in networks.items()
-        ]
         found, rival = networks
         saved = self._price(found) - self._price(rival) if self.target is None else 0.0
-        won = beats(losses[1], losses[0], saved=saved)
-        return rival if won else found, [float(loss.mean()) for loss in losses]
+        winner = rival if beats(losses[rival], losses[found], saved=saved) else found
+        for routes, path in left.items():
+            if routes == winner and checkpoint is not None and path.exists():
+                path.replace(checkpoint)
+            path.unlink(missing_ok=True)
+        return winner, [float(one.mean()) for one in losses.values()]
 
     def _price(self, routes: Routes) -> float:
         """What a route costs, in units of loss."""

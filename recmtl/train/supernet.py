@@ -75,7 +75,8 @@ class Supernet:
         for batch in batches(split, batch_size=split.at_once, seed=None):
             encoded = self.model.encoder(*batch.inputs)
             lanes = self.climb(encoded, encoded, candidates[0][:common])
-            losses = [self.losses_above(lanes, encoded, d[common:], batch) for d in candidates]
+            logits = [self.logits_above(lanes, encoded, d[common:]) for d in candidates]
+            losses = [self.model.heads.losses(one, batch.labels, batch.weight) for one in logits]
             total = total + torch.stack(losses).cpu() * (len(batch) / len(split))
         return total
 
@@ -87,14 +88,14 @@ class Supernet:
             lanes = self.model.grid.layer(depth)(lanes, seen(encoded).flatten(1), decision)
         return lanes
 
-    def losses_above(
-        self, lanes: Tensor, encoded: Tensor, decisions: Sequence[Decision], batch: Batch
-    ) -> Tensor:
-        """Losses `[T]` from the lanes below the layers that `decisions` are about, the last."""
+    def logits_above(
+        self, lanes: Tensor, encoded: Tensor, decisions: Sequence[Decision]
+    ) -> list[Tensor]:
+        """Logits of the tasks from lanes below the layers that `decisions` are about, the last."""
         first = len(self.layout.layers) - len(decisions)
         top = self.climb(lanes, encoded, decisions, first=first)
-        logits = self.model.heads(top[:, list(self.layout.readout)])
-        return self.model.heads.losses(logits, batch.labels, batch.weight)
+        logits: list[Tensor] = self.model.heads(top[:, list(self.layout.readout)])
+        return logits
 
 
 def _common_layers(candidates: Sequence[Sequence[Decision]]) -> int:

@@ -1,19 +1,23 @@
-"""Together replaces what was found only where that surely gains and surely hurts no task."""
+"""Together replaces what was found only where that surely gains and surely hurts no task.
+
+What the winner learned in the race is the first part of its training.
+"""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from recmtl.grid import Layout, Routes, prune, recmtl_grid
+from recmtl.grid import Layout, prune, recmtl_grid
 from recmtl.grid.catalog import mtnas
 from recmtl.train import search as searching
 from recmtl.train.config import Budget, Config, Search, Training
-from recmtl.train.race import beats, together, trained_losses
+from recmtl.train.loop import Fitted, train
+from recmtl.train.race import beats, raced_losses, together
 from recmtl.train.refine import FOLDS
 from recmtl.train.search import Found, search
-from recmtl.train.supernet import Supernet
 from tests.grids import random_routes
 from tests.material import make_material
 
@@ -21,7 +25,7 @@ SPACE = recmtl_grid(4, cells=6, widths=(6, 4), depth=2)
 MATERIAL = make_material(rows=200)
 CONFIG = Config(
     training=Training(batch_size=64, epochs=3, health_rows=0),
-    search=Search(epochs=1, refine=0, candidates=2, race=0.67),
+    search=Search(epochs=1, refine=0, candidates=2, race=True),
 )
 
 
@@ -62,32 +66,39 @@ def test_what_has_no_common_column_stays_as_found() -> None:
         assert together(found, space) == found
 
 
-def test_the_short_training_starts_from_the_searched_embeddings(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("better", [True, False])
+def test_the_winner_goes_on_from_where_the_race_left_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, better: bool
 ) -> None:
-    torch.manual_seed(0)
-    supernet = Supernet(SPACE, material=MATERIAL, config=CONFIG)
-    found, seen = random_routes(SPACE, 1), []
-
-    def remember(model: torch.nn.Module, *_: object, **__: object) -> None:
-        seen.append({name: value.clone() for name, value in model.encoder.named_parameters()})
-
-    monkeypatch.setattr("recmtl.train.race.train", remember)
-    losses = _trained(found, supernet)
-    assert losses.shape == (FOLDS, 4) and losses.isfinite().all()
-    for name, value in supernet.model.encoder.named_parameters():
-        torch.testing.assert_close(seen[0][name], value, rtol=0, atol=0)
-
-
-def test_the_short_training_is_repeatable() -> None:
-    torch.manual_seed(0)
-    supernet, found = Supernet(SPACE, material=MATERIAL, config=CONFIG), random_routes(SPACE, 1)
-    assert torch.equal(_trained(found, supernet), _trained(found, supernet))
+    """Raced and then trained, a network is to the bit what it is when it is trained alone."""
+    monkeypatch.setattr(searching, "beats", lambda *_, **__: better)
+    path = tmp_path / "searched.safetensors"
+    (tmp_path / "searched.0.safetensors").write_text("left by a search that was killed")
+    found = search(SPACE, MATERIAL, CONFIG, seed=2, checkpoint=path)
+    assert list(tmp_path.iterdir()) == [path]
+    layout = Layout.from_json(found.layout)
+    raced, went_on = _trained(layout, checkpoint=path)
+    alone, whole = _trained(layout)
+    assert went_on.rows == whole.rows and raced.keys() == alone.keys()
+    assert all(torch.equal(raced[name], alone[name]) for name in alone)
+    assert [check.epoch for check in went_on.checks] == [check.epoch for check in whole.checks]
 
 
-def _trained(found: Routes, supernet: Supernet) -> Tensor:
-    layout = prune(SPACE, found).layout
-    return trained_losses(found, layout, supernet, material=MATERIAL, config=CONFIG, seed=5)
+def _trained(layout: Layout, checkpoint: Path | None = None) -> tuple[dict[str, Tensor], Fitted]:
+    torch.manual_seed(2)
+    model = MATERIAL.network(layout, CONFIG.sizes)
+    fitted = train(model, MATERIAL, CONFIG.training, seed=2, checkpoint=checkpoint)
+    return model.state_dict(), fitted
+
+
+def test_a_race_is_repeatable_with_a_checkpoint_and_without(tmp_path: Path) -> None:
+    layout = prune(SPACE, random_routes(SPACE, 1)).layout
+    losses = [
+        raced_losses(layout, material=MATERIAL, config=CONFIG, seed=5, checkpoint=checkpoint)
+        for checkpoint in (None, tmp_path / "one.safetensors")
+    ]
+    assert losses[0].shape == (FOLDS, 4) and losses[0].isfinite().all()
+    assert torch.equal(*losses)
 
 
 @pytest.mark.parametrize("budget", [None, Budget(share=0.6)])
@@ -97,9 +108,9 @@ def test_the_search_keeps_the_winner(
 ) -> None:
     """Whoever wins is what is found, at the size of the budget if there is one."""
     losses = iter((folds(0.5, 0.5, 0.5, 0.5), folds(*[0.2 if better else 0.8] * 4)))
-    monkeypatch.setattr(searching, "trained_losses", lambda *_, **__: next(losses))
+    monkeypatch.setattr(searching, "raced_losses", lambda *_, **__: next(losses))
     found = _searched(replace(CONFIG, search=replace(CONFIG.search, budget=budget)))
-    alone = _searched(replace(CONFIG, search=replace(CONFIG.search, budget=budget, race=0.0)))
+    alone = _searched(replace(CONFIG, search=replace(CONFIG.search, budget=budget, race=False)))
     rival = together(alone.routes, SPACE)
     assert found.routes == (rival if better else alone.routes) and len(found.race) == 2
     assert alone.race == [] and (found.budget is None) == (budget is None)
