@@ -1,10 +1,10 @@
 """Does a search cost more than training one fixed network? `python -m benchmarks.search_cost`.
 
-Arms are interleaved in one process on one thread: searches through the default grid, through a
-grid of cross features, and either with a race at the end; and the training of one MMoE with as many
-experts of the same widths. All have the same epochs of the same train rows and the same validation
-rows. Figures are medians over the repeats, in CPU seconds of the process, which other processes
-disturb less than the clock.
+Arms are interleaved in one process on one thread: searches through grids of perceptrons and of
+cross features, without and with a race at the end, and the trainings of fixed networks that they
+are compared with. All have the same train and validation rows. The winner of a race is trained
+when the search ends, so that the training of the found network is taken off. Figures are medians
+over the repeats, in CPU seconds of the process, which other processes disturb less than the clock.
 """
 
 import json
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -27,83 +27,118 @@ from recmtl.data.prepare import prepare
 from recmtl.data.simulate import simulate
 from recmtl.grid import Layout
 from recmtl.job.command import load_config
-from recmtl.job.networks import search_settings, search_space
-from recmtl.model import Model
+from recmtl.job.networks import fixed_layout, search_settings, search_space
 from recmtl.schema import load_schema
 from recmtl.train.config import Config
 from recmtl.train.loop import train
 from recmtl.train.material import Material
-from recmtl.train.search import search
+from recmtl.train.search import Found, search
+
+T = TypeVar("T")
+Experts = Literal["mlp", "cross"]
 
 ROOT = Path(__file__).parents[1]
-ROWS, REPEATS = 100_000, 3
-RACE = 0.67
-ARMS = {
-    "search": "a search, as configured",
-    "search_budget": "a search with half of the full grid's multiply-adds as budget",
-    "search_race": "the same with a race, two thirds of the epochs",
-    "search_cross": "the same search of cross features, with the race",
-    "mmoe": "training of one MMoE",
-    "full_cross": "training of one full grid of cross features",
+ROWS, REPEATS = 100_000, 5
+ARMS: dict[Experts, dict[str, str]] = {
+    "mlp": {
+        "search": "a search, as configured",
+        "budget": "a search with half of the full grid's multiply-adds as budget",
+        "race": "the same with a race, less the winner's training",
+        "found": "training of the network that this finds",
+        "full": "training of the full grid: one MMoE of these experts",
+        "mmoe": "training of the catalog's MMoE",
+    },
+    "cross": {
+        "budget": "a search with half of the full grid's multiply-adds as budget",
+        "race": "the same with a race, less the winner's training",
+        "found": "training of the network that this finds",
+        "full": "training of the full grid: one MMoE of these experts",
+    },
 }
+"""Experts -> arm -> what it is."""
+
+Seconds = dict[Experts, dict[str, list[float]]]
 
 
 def page(found: dict[str, Any]) -> str:
     """The figures as a page of Markdown."""
-    lines = []
-    for arm, title in ARMS.items():
-        low, middle, high = found["ratios"][arm]
-        told = f"{middle:.2f} ({low:.2f} to {high:.2f})" if arm != "mmoe" else "1"
-        lines.append(f"| {title} | {found['seconds'][arm]:.1f} | {told} |")
-    table = "\n".join(lines)
     return f"""# What a search costs
 
 `python -m benchmarks.search_cost`: simulated log of {found["rows"]:,} rows, one thread, arms
 interleaved, medians of {REPEATS} repeats with the lowest and highest ratio, CPU seconds. All is as
 the simulated log's configuration has it, but for what the arm says. A search passes
 {found["search_epochs"]} times over the train rows, 70 % for the weights and 30 % for the policies,
-and refines the route on validation rows; MMoE has the full grid's experts and passes
-{found["epochs"]} times over all train rows. A race trains two networks of the final size.
+and refines the route on validation rows; a fixed network is trained for {found["epochs"]} passes
+over all train rows, as the found one is. A race trains two networks of the final size: the loser's
+training is its price.
 
-| | CPU seconds | share of MMoE's training |
-|---|---|---|
-{table}
+## Perceptrons, the default
+
+{_table(found, "mlp")}
+
+## Cross features, as in the tables of [results](../results.md), which have the race
+
+{_table(found, "cross")}
 """
 
 
-def arms(config: Config, material: Material) -> dict[str, Callable[[int], object]]:
-    """What is timed, by name; each takes a seed."""
-    half = replace(config, evidence=replace(config.evidence, budget=0.5))
-    race = replace(half, search=replace(half.search, race=RACE))
-    cross = replace(race, grid=replace(config.grid, experts="cross"))
-    searches = {"search": config, "search_budget": half, "search_race": race, "search_cross": cross}
-
-    def found(one: Config) -> Callable[[int], object]:
-        space, settings = search_space("searched", one, material), search_settings("searched", one)
-        return lambda seed: search(space, material, settings, seed=seed)
-
-    def fit(layout: Layout) -> Callable[[int], object]:
-        def run(seed: int) -> None:
-            torch.manual_seed(seed)
-            model = Model(material.encoding, material.heads, layout=layout, sizes=config.sizes)
-            train(model, material, config.training, seed=seed)
-
-        return run
-
-    return {
-        **{arm: found(one) for arm, one in searches.items()},
-        "mmoe": fit(material.layout("mmoe", config.grid)),
-        "full_cross": fit(search_space("searched", cross, material)),
-    }
+def _table(found: dict[str, Any], experts: Experts) -> str:
+    lines = ["| | CPU seconds | of the full grid's training |", "|---|---|---|"]
+    for arm, title in ARMS[experts].items():
+        low, middle, high = found["ratios"][experts][arm]
+        told = f"{middle:.2f} ({low:.2f} to {high:.2f})" if arm != "full" else "1"
+        lines.append(f"| {title} | {found['seconds'][experts][arm]:.1f} | {told} |")
+    return "\n".join(lines)
 
 
-def measured(timed: dict[str, Callable[[int], object]]) -> dict[str, list[float]]:
+def measured(config: Config, material: Material) -> Seconds:
     """CPU seconds of the process for every arm and repeat."""
-    taken: dict[str, list[float]] = {arm: [] for arm in timed}
+    taken: Seconds = {kind: {arm: [] for arm in arms} for kind, arms in ARMS.items()}
     for seed in range(REPEATS):
-        for arm, work in timed.items():
-            taken[arm].append(seconds(partial(work, seed))["cpu_s"])
+        for kind, arms in taken.items():
+            experts = replace(config, grid=replace(config.grid, experts=kind))
+            for arm, spent in _once(experts, material, seed).items():
+                if arm in arms:
+                    arms[arm].append(spent)
     return taken
+
+
+def _once(config: Config, material: Material, seed: int) -> dict[str, float]:
+    """CPU seconds of every arm with the experts of a configuration."""
+    half = replace(config, evidence=replace(config.evidence, budget=0.5))
+    race = replace(half, search=replace(half.search, race=True))
+    spent = {}
+    for arm, one in {"search": config, "budget": half, "race": race}.items():
+        spent[arm], found = _cpu(partial(_search, one, material, seed))
+    fixed = {name: fixed_layout(name, config, material) for name in ("full_grid", "mmoe")}
+    layouts = {"found": Layout.from_json(found.layout), "full": fixed["full_grid"]}
+    for arm, layout in {**layouts, "mmoe": fixed["mmoe"]}.items():
+        spent[arm], _ = _cpu(partial(_train, layout, config, material, seed))
+    return {**spent, "race": spent["race"] - spent["found"]}
+
+
+def _search(config: Config, material: Material, seed: int) -> Found:
+    space, settings = (
+        search_space("searched", config, material),
+        search_settings("searched", config),
+    )
+    return search(space, material, settings, seed=seed)
+
+
+def _train(layout: Layout, config: Config, material: Material, seed: int) -> None:
+    torch.manual_seed(seed)
+    train(material.network(layout, config.sizes), material, config.training, seed=seed)
+
+
+def _cpu(of: Callable[[], T]) -> tuple[float, T]:
+    """CPU seconds of a call, and what it returned."""
+    returned: list[T] = []
+    spent = seconds(lambda: returned.append(of()))["cpu_s"]
+    return spent, returned[0]
+
+
+def _each(of: Seconds, what: Callable[[list[float]], Any]) -> dict[Experts, dict[str, Any]]:
+    return {kind: {arm: what(own) for arm, own in arms.items()} for kind, arms in of.items()}
 
 
 def main() -> int:
@@ -115,17 +150,20 @@ def main() -> int:
         simulate(log, ROWS, seed=1)
         schema = load_schema(ROOT / "datasets" / "simulated" / "schema.yaml")
         material = Material.of(prepare(str(log), schema, Path(folder) / "encoded"))
-        taken = measured(arms(config, material))
+        taken = measured(config, material)
     ratios = {
-        arm: sorted(one / other for one, other in zip(own, taken["mmoe"], strict=True))
-        for arm, own in taken.items()
+        kind: {
+            arm: sorted(one / other for one, other in zip(own, arms["full"], strict=True))
+            for arm, own in arms.items()
+        }
+        for kind, arms in taken.items()
     }
     found = {
         "rows": ROWS,
         "epochs": config.training.epochs,
         "search_epochs": config.search.epochs,
-        "seconds": {arm: statistics.median(own) for arm, own in taken.items()},
-        "ratios": {arm: [own[0], statistics.median(own), own[-1]] for arm, own in ratios.items()},
+        "seconds": _each(taken, statistics.median),
+        "ratios": _each(ratios, lambda own: [own[0], statistics.median(own), own[-1]]),
     }
     out = ROOT / "docs" / "benchmarks"
     (out / "search_cost.json").write_text(json.dumps(found, indent=1) + "\n")
