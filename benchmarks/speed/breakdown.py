@@ -14,6 +14,7 @@ from benchmarks.speed.material import make
 from benchmarks.speed.ours import SETTINGS, network, split_of
 from benchmarks.speed.shape import BATCH, FOLDER, multiply_adds
 from recmtl.data.feed import Batch, batches
+from recmtl.memory import keep_freed_memory
 from recmtl.model import Model
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.row_adam import summed
@@ -43,6 +44,7 @@ class Watch:
 def measure(*, quick: bool, name: str = "large") -> dict[str, Any]:
     """Medians of each part on one thread, and the floor of the same process."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     split = split_of(make(FOLDER, name))
     model = network(FOLDER / name, split.labels)
     optimizer = Optimizer(model, SETTINGS, total_steps=1)

@@ -31,6 +31,7 @@ from recmtl.data.log import Split
 from recmtl.data.vocabulary import Vocabulary
 from recmtl.grid import LayerRoutes, Routes, catalog
 from recmtl.heads import HeadSpec
+from recmtl.memory import keep_freed_memory
 from recmtl.model import Model, Sizes, prune_model
 from recmtl.schema import parse_schema
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
@@ -139,6 +140,7 @@ def main(folder: Path, arm: str) -> None:
     """Build the network, then wait for orders."""
     threads = int(os.environ["OMP_NUM_THREADS"])
     torch.set_num_threads(threads)
+    keep_freed_memory()
     split = split_of(folder)
     model = network(folder, split.labels)
     model = pruned(model) if "pruned" in arm else model

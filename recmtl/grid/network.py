@@ -115,7 +115,7 @@ class GridLayer(nn.Module):
     def weights(self, lanes: Tensor, source: Tensor) -> Tensor:
         """Gate weights `[B or 1, K, A]` with every edge kept."""
         gate = self.gate
-        if isinstance(gate, SoftmaxGate) and gate.is_plain and not self.training:
+        if isinstance(gate, SoftmaxGate) and gate.is_plain:
             return gate.settled(lanes, source)
         weights: Tensor = gate(lanes, source, self._full())
         return weights

@@ -16,6 +16,7 @@ from recmtl.data.places import Place
 from recmtl.data.reader import Log, open_log
 from recmtl.data.remote import RemotePath, any_path
 from recmtl.errors import DataError
+from recmtl.memory import keep_freed_memory
 from recmtl.serve.arguments import names, of_kind, path_like, whole
 from recmtl.serve.drift import LIMIT, Drift, DriftMode
 from recmtl.serve.parts import Job, Part, locked
@@ -90,6 +91,7 @@ def score_parquet(
         DataError: nothing to read, a damaged file, a missing column, a `keep` column named like a
             scored one, an output that is in use, not empty or of another job, a full disk.
     """
+    keep_freed_memory()
     started, before = time.monotonic(), of_kind("scorer", scorer, Scorer).unknown
     output = _local(path_like("output", output))
     aside = None if quarantine is None else Quarantine(_local(path_like("quarantine", quarantine)))

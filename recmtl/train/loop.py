@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from recmtl.data.feed import Batch, Rows, batches
+from recmtl.memory import keep_freed_memory
 from recmtl.model import Network
 from recmtl.train.checkpoint import Checkpoint
 from recmtl.train.config import Training
@@ -43,6 +44,7 @@ def train(
     With a checkpoint path, the state is written there at the end of each epoch, atomically, and
     a later call with the same arguments goes on from it to the same bits.
     """
+    keep_freed_memory()
     steps = -(-len(material.train) // settings.batch_size)
     optimizer = Optimizer(model, settings, total_steps=steps * settings.epochs)
     fitted, saved = Fitted(), Checkpoint(model, optimizer, path=checkpoint)

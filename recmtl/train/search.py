@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recmtl.data.feed import Batch, batches
 from recmtl.grid import Layout, Routes, prune
+from recmtl.memory import keep_freed_memory
 from recmtl.train.agree import agreed
 from recmtl.train.baseline import Baseline
 from recmtl.train.candidates import Judge, choose_route, drawn_route, sampled
@@ -56,6 +57,7 @@ def search(
     Raises:
         ConfigError: the layout leaves nothing to decide, or no route of it fits the budget.
     """
+    keep_freed_memory()
     began = time.perf_counter()
     torch.manual_seed(seed)
     run = _Run(layout, material, config=config, seed=seed)
