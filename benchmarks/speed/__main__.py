@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed [training|scoring|breakdown|page ...] [--quick]`; see the package."""
+"""`python -m benchmarks.speed [training|beside|scoring|breakdown|page ...] [--quick]`."""
 
 import argparse
 import json
@@ -8,9 +8,9 @@ from typing import Any
 
 from benchmarks.processes import ROOT
 from benchmarks.speed import breakdown, scoring, training
-from benchmarks.speed.arms import TRAINED
+from benchmarks.speed.arms import BESIDE, TRAINED
 from benchmarks.speed.page import page
-from benchmarks.speed.shape import VOCABULARIES
+from benchmarks.speed.shape import NETWORKS, VOCABULARIES
 
 OUT = ROOT / "docs" / "benchmarks" / "speed.json"
 
@@ -23,13 +23,20 @@ def measured(what: str, options: argparse.Namespace) -> dict[str, Any]:
     how = {"quick": options.quick, "threads": options.threads, "pinned": pinned}
     if what == "scoring":
         return scoring.measure(sizes=options.sizes, **how)
+    if what == "beside":
+        arms = [arm for arm in options.arms if arm in BESIDE]
+        others = [name for name in NETWORKS if name != "mmoe"]
+        return {
+            name: training.measure(arms=arms, sizes=["small"], network=name, **how)
+            for name in others
+        }
     return training.measure(arms=options.arms, sizes=options.sizes, **how)
 
 
 def main() -> int:
     """Measure what is asked for; what was measured before stays on the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
-    parts = ["training", "scoring", "breakdown", "page"]
+    parts = ["training", "beside", "scoring", "breakdown", "page"]
     parser.add_argument("what", nargs="*", choices=parts, help="page: only write it anew")
     parser.add_argument("--quick", action="store_true", help="a check that it runs, no figures")
     parser.add_argument("--threads", type=int, default=1, help="of every arm")
@@ -39,7 +46,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON; the page lies beside it")
     options = parser.parse_args()
     known = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    for what in options.what or ["training", "scoring", "breakdown"]:
+    for what in options.what or parts[:-1]:
         if what != "page":
             name = what if what == "breakdown" else f"{what}_{options.threads}"
             known[name] = measured(what, options)

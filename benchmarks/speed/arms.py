@@ -29,6 +29,8 @@ TRAINED = {
     "deepctr_no_l2": DEEPCTR,
     "deepctr_fused": DEEPCTR,
 }
+BESIDE = ("recmtl", "rechub", "rechub_fused", "deepctr", "deepctr_fused")
+"""The arms whose speed is told for other networks too."""
 SCORED = {
     "recmtl": Arm("ours"),
     "recmtl_onnx": Arm("ours"),
@@ -43,18 +45,23 @@ SCORED = {
 
 @contextmanager
 def workers(
-    arms: Mapping[str, Arm], folder: Path, *, threads: int, pinned: bool
+    arms: Mapping[str, Arm], folder: Path, *, network: str, threads: int, pinned: bool
 ) -> Iterator[dict[str, Worker]]:
-    """A process for each arm, on the log in `folder`."""
+    """A process for each arm, with that network on the log in `folder`."""
     with ExitStack() as held:
         yield {
             name: held.enter_context(
-                worker(_command(name, arm, folder), folder / f"{name}.log", threads, pinned=pinned)
+                worker(
+                    _command(name, arm, folder, network),
+                    folder / f"{name}.log",
+                    threads,
+                    pinned=pinned,
+                )
             )
             for name, arm in arms.items()
         }
 
 
-def _command(name: str, arm: Arm, folder: Path) -> Sequence[str]:
+def _command(name: str, arm: Arm, folder: Path, network: str) -> Sequence[str]:
     python = str(peer_environment(*arm.requirements)) if arm.requirements else sys.executable
-    return [python, "-m", f"benchmarks.speed.{arm.module}", str(folder), name]
+    return [python, "-m", f"benchmarks.speed.{arm.module}", str(folder), name, network]

@@ -1,7 +1,7 @@
 """DeepCTR-Torch's arms, in its own environment: `... FOLDER ARM`.
 
 `deepctr` is as shipped, with L2 over whole tables; `deepctr_no_l2` without; `deepctr_fused` has a
-fused Adam too. Its own MMOE with gates of one linear map, `fit` and `predict`.
+fused Adam too. Its own MMOE and PLE with gates of one linear map, `fit` and `predict`.
 """
 
 import os
@@ -16,21 +16,21 @@ from benchmarks.speed.arm import Columns, log, named, serve
 from benchmarks.speed.shape import (
     BATCH,
     EMBEDDING,
-    EXPERTS,
+    NETWORKS,
     RATE,
     TASKS,
     TOWER,
     VOCABULARIES,
-    WIDTHS,
+    Network,
 )
 
 
-def main(folder: Path, arm: str) -> None:
+def main(folder: Path, arm: str, shape: Network) -> None:
     """Build the network, then wait for orders."""
     # On import it asks a server for a newer version, with a package that it does not declare.
     sys.modules.setdefault("requests", types.ModuleType("requests"))
     from deepctr_torch.inputs import SparseFeat
-    from deepctr_torch.models import MMOE
+    from deepctr_torch.models import MMOE, PLE
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     sizes = VOCABULARIES[folder.name]
@@ -38,9 +38,12 @@ def main(folder: Path, arm: str) -> None:
         SparseFeat(f"column_{i}", size, embedding_dim=EMBEDDING) for i, size in enumerate(sizes)
     ]
     decay = {} if arm == "deepctr" else {"l2_reg_embedding": 0.0, "l2_reg_linear": 0.0}
-    model = MMOE(
-        features, num_experts=EXPERTS, expert_dnn_hidden_units=WIDTHS, gate_dnn_hidden_units=(),
-        tower_dnn_hidden_units=(TOWER,), task_names=TASKS, device="cpu", **decay,
+    experts: dict[str, int] = {"num_experts": shape.experts}
+    if shape.levels:
+        experts = {"num_levels": shape.levels, "shared_expert_num": shape.experts}
+    model = (PLE if shape.levels else MMOE)(
+        features, expert_dnn_hidden_units=shape.widths, gate_dnn_hidden_units=(),
+        tower_dnn_hidden_units=(TOWER,), task_names=TASKS, device="cpu", **decay, **experts,
     )  # fmt: skip
     adam = torch.optim.Adam(model.parameters(), lr=RATE, fused=arm == "deepctr_fused")
     model.compile(adam, loss=["binary_crossentropy"] * len(TASKS), metrics=[])
@@ -58,4 +61,4 @@ def main(folder: Path, arm: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], NETWORKS[sys.argv[3]])

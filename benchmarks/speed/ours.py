@@ -18,12 +18,12 @@ from benchmarks.speed.arm import Columns, Ready, log, serve
 from benchmarks.speed.shape import (
     BATCH,
     EMBEDDING,
-    EXPERTS,
+    NETWORKS,
     RATE,
     TASKS,
     TOWER,
     VOCABULARIES,
-    WIDTHS,
+    Network,
 )
 from recmtl.data.encoder import Encoder
 from recmtl.data.feed import batches
@@ -87,14 +87,18 @@ def _split(ids: np.ndarray, labels: np.ndarray) -> Split:
     return Split(ids, nothing, labels, ones, numbers, numbers)
 
 
-def network(folder: Path, labels: np.ndarray) -> Model:
-    """The catalogue's MMoE."""
+def network(folder: Path, labels: np.ndarray, shape: Network = NETWORKS["mmoe"]) -> Model:
+    """The catalogue's MMoE or PLE."""
     torch.manual_seed(0)
     heads = [
         HeadSpec(name, "binary", mean=float(rate))
         for name, rate in zip(TASKS, np.mean(labels[: 100 * BATCH], 0), strict=True)
     ]
-    layout = catalog.mmoe(len(TASKS), experts=EXPERTS, widths=WIDTHS)
+    experts, widths = shape.experts, shape.widths
+    layout = catalog.mmoe(len(TASKS), experts=experts, widths=widths)
+    if shape.levels:
+        levels = (widths,) * shape.levels
+        layout = catalog.ple(len(TASKS), own=1, shared=experts, levels=levels)
     sizes = Sizes(EMBEDDING, tower=(TOWER,))
     return Model(encoder_of(folder.name).encoding, heads, layout=layout, sizes=sizes)
 
@@ -136,13 +140,13 @@ def in_onnx_runtime(bundle: Path, source: Path, target: Path) -> None:
             writer.write_table(pa.table([*map(pa.array, scores.T)], schema=schema))
 
 
-def main(folder: Path, arm: str) -> None:
+def main(folder: Path, arm: str, shape: Network) -> None:
     """Build the network, then wait for orders."""
     threads = int(os.environ["OMP_NUM_THREADS"])
     torch.set_num_threads(threads)
     keep_freed_memory()
     split = split_of(folder)
-    model = network(folder, split.labels)
+    model = network(folder, split.labels, shape)
     model = pruned(model) if "pruned" in arm else model
     optimizer = Optimizer(model, SETTINGS, total_steps=1)
     zeros = zeros_rows(encoder_of(folder.name))
@@ -173,4 +177,4 @@ def main(folder: Path, arm: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], NETWORKS[sys.argv[3]])

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.speed.shape import EMBEDDING, EXPERTS, TASKS, TOWER, VOCABULARIES, WIDTHS
+from benchmarks.speed.shape import EMBEDDING, NETWORKS, TASKS, TOWER, VOCABULARIES
 from recmtl.evaluate.tables import markdown_table
 
 ARMS = {
@@ -63,6 +63,8 @@ def page(found: Mapping[str, Any]) -> str:
     for threads in (1, 2):
         if f"training_{threads}" in found:
             lines += [*_training(found[f"training_{threads}"])]
+        if f"beside_{threads}" in found:
+            lines += [*_beside(found[f"beside_{threads}"], threads)]
         if f"scoring_{threads}" in found:
             lines += [*_scoring(found[f"scoring_{threads}"])]
     if "breakdown" in found:
@@ -80,8 +82,8 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
     yield from [f"## Training on {_threads(threads)}", ""]
     columns = len(VOCABULARIES["large"])
     yield from _text(
-        f"A simulated log of {columns} categorical columns with skewed ids; MMoE with {EXPERTS}",
-        f"experts [{', '.join(map(str, WIDTHS))}], linear gates, towers [{TOWER}], embedding",
+        f"A simulated log of {columns} categorical columns with skewed ids;",
+        f"{NETWORKS['mmoe'].title}, linear gates, towers [{TOWER}], embedding",
         f"{EMBEDDING}, {len(TASKS)} binary tasks, batches of {found['batch']:,}, learning rate",
         "0.001, no decay, float32. Every arm is a process of its own and reads the same arrays;",
         f"they take turns: {found['slices']} slices of {found['steps']} steps each, after one that",
@@ -104,6 +106,19 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
         head = [*HEAD, *(f"AUC {task}" for task in TASKS)]
         yield from [f"### {sum(VOCABULARIES[size]):,} ids, {parameters:,} parameters", ""]
         yield from [*markdown_table(head, rows), *_text(*_verdicts(size, told["ratios"]))]
+
+
+def _beside(found: Mapping[str, Any], threads: int) -> Iterator[str]:
+    yield from [f"## Other networks on {_threads(threads)}", ""]
+    yield from _text(
+        f"The same on {sum(VOCABULARIES['small']):,} ids, reported without a target: in the wide",
+        "one the products of matrices bind everybody.",
+    )
+    for name, told in found.items():
+        ((_, of_size),) = told["sizes"].items()
+        rows = [_arm(arm, facts, of_size["ratios"][arm]) for arm, facts in of_size["arms"].items()]
+        head = [*HEAD, *(f"AUC {task}" for task in TASKS)]
+        yield from [f"### {NETWORKS[name].title}", "", *markdown_table(head, rows)]
 
 
 def _arm(name: str, arm: Mapping[str, Any], ratio: Mapping[str, Sequence[float]]) -> list[str]:

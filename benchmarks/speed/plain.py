@@ -17,27 +17,27 @@ from benchmarks.speed.arm import Columns, log, serve
 from benchmarks.speed.shape import (
     BATCH,
     EMBEDDING,
-    EXPERTS,
+    NETWORKS,
     RATE,
     TASKS,
     TOWER,
     VOCABULARIES,
-    WIDTHS,
+    Network,
 )
 
 
 class Plain(nn.Module):
     """Ids `[B, columns]` to logits `[B, tasks]`."""
 
-    def __init__(self, rows: int, num_columns: int, *, sparse: bool) -> None:
+    def __init__(self, rows: int, num_columns: int, shape: Network, *, sparse: bool) -> None:
         super().__init__()
         self.table = nn.Embedding(rows, EMBEDDING, sparse=sparse)
-        inputs, (hidden, width) = num_columns * EMBEDDING, WIDTHS
+        inputs, (hidden, width) = num_columns * EMBEDDING, shape.widths
         self.experts = nn.ModuleList(
             nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, width), nn.ReLU())
-            for _ in range(EXPERTS)
+            for _ in range(shape.experts)
         )
-        self.gates = nn.ModuleList(nn.Linear(inputs, EXPERTS) for _ in TASKS)
+        self.gates = nn.ModuleList(nn.Linear(inputs, shape.experts) for _ in TASKS)
         self.towers = nn.ModuleList(
             nn.Sequential(nn.Linear(width, TOWER), nn.ReLU(), nn.Linear(TOWER, 1)) for _ in TASKS
         )
@@ -53,7 +53,7 @@ class Plain(nn.Module):
         return torch.cat(logits, 1)
 
 
-def main(folder: Path, arm: str) -> None:
+def main(folder: Path, arm: str, shape: Network) -> None:
     """Build the network, then wait for orders."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
@@ -62,7 +62,7 @@ def main(folder: Path, arm: str) -> None:
     ids, labels = (torch.from_numpy(np.array(array)) for array in log(folder))
     ids = ids + torch.from_numpy(offsets)
     sparse = arm == "plain_sparse"
-    model = Plain(sum(sizes), len(sizes), sparse=sparse)
+    model = Plain(sum(sizes), len(sizes), shape, sparse=sparse)
     nn.init.normal_(model.table.weight, std=0.05)
     parameters = list(model.parameters())
     optimizers: list[torch.optim.Optimizer] = []
@@ -97,4 +97,4 @@ def main(folder: Path, arm: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], NETWORKS[sys.argv[3]])

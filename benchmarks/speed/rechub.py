@@ -1,7 +1,7 @@
 """torch-rechub's arms, in its own environment: `... FOLDER ARM`; `rechub_fused` has a fused Adam.
 
-Its own MMOE (BatchNorm after every product, which cannot be switched off), trainer, loader and
-`predict`. Weight decay, on by default, is left out, as it is everywhere.
+Its own MMOE and PLE (BatchNorm after every product, which cannot be switched off), trainer, loader
+and `predict`. Weight decay, on by default, is left out, as it is everywhere.
 """
 
 import os
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from torch_rechub.basic.features import SparseFeature
-from torch_rechub.models.multi_task import MMOE
+from torch_rechub.models.multi_task import MMOE, PLE
 from torch_rechub.trainers import MTLTrainer
 from torch_rechub.utils.data import DataGenerator, PredictDataset
 
@@ -21,16 +21,16 @@ from benchmarks.speed.arm import Columns, log, named, serve
 from benchmarks.speed.shape import (
     BATCH,
     EMBEDDING,
-    EXPERTS,
+    NETWORKS,
     RATE,
     TASKS,
     TOWER,
     VOCABULARIES,
-    WIDTHS,
+    Network,
 )
 
 
-def main(folder: Path, arm: str) -> None:
+def main(folder: Path, arm: str, shape: Network) -> None:
     """Build the network, then wait for orders."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
@@ -40,7 +40,10 @@ def main(folder: Path, arm: str) -> None:
     ]
     towers = [{"dims": [TOWER]} for _ in TASKS]
     kinds = ["classification"] * len(TASKS)
-    model = MMOE(features, kinds, EXPERTS, {"dims": list(WIDTHS)}, towers)
+    experts = {"dims": list(shape.widths)}
+    model = MMOE(features, kinds, shape.experts, experts, towers)
+    if shape.levels:
+        model = PLE(features, kinds, shape.levels, 1, shape.experts, experts, towers)
     options = {"lr": RATE, **({"fused": True} if arm == "rechub_fused" else {})}
     models = tempfile.mkdtemp()
     trainer = MTLTrainer(model, kinds, optimizer_params=options, model_path=models)
@@ -60,4 +63,4 @@ def main(folder: Path, arm: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], NETWORKS[sys.argv[3]])

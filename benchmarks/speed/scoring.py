@@ -18,7 +18,7 @@ def measure(*, quick: bool, threads: int, pinned: bool, sizes: Sequence[str]) ->
     """Every arm at every size, and how many times as fast each arm of recmtl is."""
     before = os.getloadavg()[0]
     repeats = QUICK_REPEATS if quick else REPEATS
-    options = {"threads": threads, "pinned": pinned}
+    options = {"network": "mmoe", "threads": threads, "pinned": pinned}
     found = {name: _size(make(FOLDER, name), repeats, **options) for name in sizes}
     return {
         "threads": threads,

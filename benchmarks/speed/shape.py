@@ -1,10 +1,11 @@
 """What every arm has in common; only the standard library, for the peers' own environments."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 FOLDER = Path(__file__).parents[2] / "build" / "speed"
 TASKS = ("click", "conversion")
-EMBEDDING, EXPERTS, WIDTHS, TOWER = 16, 4, (128, 64), 32
+EMBEDDING, TOWER = 16, 32
 BATCH, RATE = 2048, 1e-3
 SLICES, STEPS = 8, 18
 """An epoch's turns, the first of which warms up, and steps of a turn."""
@@ -19,6 +20,25 @@ VOCABULARIES = {
 """Distinct values of each of the 24 columns."""
 
 
+class Network(NamedTuple):
+    """MMoE of so many experts; or, with `levels`, PLE: so many shared ones and one a task."""
+
+    title: str
+    experts: int
+    widths: tuple[int, ...]
+    levels: int = 0
+
+
+NETWORKS = {
+    "mmoe": Network("MMoE, 4 experts [128, 64]", 4, (128, 64)),
+    "ple": Network(
+        "PLE, two levels of one shared expert and one a task, [128, 64]", 1, (128, 64), 2
+    ),
+    "wide": Network("MMoE, 8 experts [256, 128]", 8, (256, 128)),
+}
+"""The first is what targets are set for; the others are reported beside it."""
+
+
 def slice_rows(number: int, steps: int) -> range:
     """The train rows of a turn."""
     rows = steps * BATCH
@@ -26,8 +46,10 @@ def slice_rows(number: int, steps: int) -> range:
 
 
 def multiply_adds() -> int:
-    """Of a row forward: experts, gates, mixing, towers; training is three times as much."""
-    inputs = len(VOCABULARIES["large"]) * EMBEDDING
-    experts = EXPERTS * (inputs * WIDTHS[0] + WIDTHS[0] * WIDTHS[1])
-    a_task = inputs * EXPERTS + EXPERTS * WIDTHS[1] + WIDTHS[1] * TOWER + TOWER
-    return experts + len(TASKS) * a_task
+    """Of a row of `mmoe` forward: experts, gates, mixing, towers; training is three times that."""
+    inputs, (_, experts, (hidden, width), _) = (
+        len(VOCABULARIES["large"]) * EMBEDDING,
+        NETWORKS["mmoe"],
+    )
+    a_task = inputs * experts + experts * width + width * TOWER + TOWER
+    return experts * (inputs * hidden + hidden * width) + len(TASKS) * a_task

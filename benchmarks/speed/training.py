@@ -28,11 +28,17 @@ Turns = list[dict[str, float]]
 
 
 def measure(
-    *, quick: bool, threads: int, pinned: bool, arms: Sequence[str], sizes: Sequence[str]
+    *,
+    quick: bool,
+    threads: int,
+    pinned: bool,
+    arms: Sequence[str],
+    sizes: Sequence[str],
+    network: str = "mmoe",
 ) -> dict[str, Any]:
     """Every arm at every size."""
     before = os.getloadavg()[0]
-    options = {"quick": quick, "threads": threads, "pinned": pinned}
+    options = {"quick": quick, "network": network, "threads": threads, "pinned": pinned}
     found = {name: _size(make(FOLDER, name), arms, **options) for name in sizes}
     return {
         "threads": threads,
