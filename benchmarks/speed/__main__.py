@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed [training|beside|scoring|breakdown|page ...] [--quick]`."""
+"""`python -m benchmarks.speed [prepare|training|beside|scoring|breakdown|page ...] [--quick]`."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import ROOT
-from benchmarks.speed import breakdown, scoring, training
+from benchmarks.speed import breakdown, preparing, scoring, training
 from benchmarks.speed.arms import BESIDE, TRAINED
 from benchmarks.speed.page import page
 from benchmarks.speed.shape import NETWORKS, VOCABULARIES
@@ -19,6 +19,8 @@ def measured(what: str, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one part."""
     if what == "breakdown":
         return {name: breakdown.measure(quick=options.quick, name=name) for name in options.sizes}
+    if what == "prepare":
+        return preparing.measure(quick=options.quick, sizes=options.sizes)
     pinned = options.threads == 1 and not options.free
     how = {"quick": options.quick, "threads": options.threads, "pinned": pinned}
     if what == "scoring":
@@ -36,7 +38,7 @@ def measured(what: str, options: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     """Measure what is asked for; what was measured before stays on the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
-    parts = ["training", "beside", "scoring", "breakdown", "page"]
+    parts = ["prepare", "training", "beside", "scoring", "breakdown", "page"]
     parser.add_argument("what", nargs="*", choices=parts, help="page: only write it anew")
     parser.add_argument("--quick", action="store_true", help="a check that it runs, no figures")
     parser.add_argument("--threads", type=int, default=1, help="of every arm")
@@ -48,7 +50,7 @@ def main() -> int:
     known = json.loads(options.out.read_text()) if options.out.is_file() else {}
     for what in options.what or parts[:-1]:
         if what != "page":
-            name = what if what == "breakdown" else f"{what}_{options.threads}"
+            name = what if what in ("prepare", "breakdown") else f"{what}_{options.threads}"
             known[name] = measured(what, options)
     text = page(known)
     sys.stdout.write(text)

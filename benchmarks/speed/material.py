@@ -7,15 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.speed.shape import BATCH, SLICES, STEPS, TEST_ROWS, VOCABULARIES
+from benchmarks.speed.shape import BATCH, SLICES, STEPS, TASKS, TEST_ROWS, VOCABULARIES
 
 TRAIN_ROWS = SLICES * STEPS * BATCH
 
 
 def make(folder: Path, name: str) -> Path:
-    """Write ids (int32, from 0 in each column) and labels; of test rows a Parquet file too."""
+    """Write ids (int32, from 0 in each column) and labels, and Parquet files of both parts."""
     folder, sizes = folder / name, VOCABULARIES[name]
-    told = json.dumps({"format": 2, "sizes": sizes, "train": TRAIN_ROWS, "test": TEST_ROWS})
+    told = json.dumps({"format": 3, "sizes": sizes, "train": TRAIN_ROWS, "test": TEST_ROWS})
     if (folder / "sizes.json").is_file() and (folder / "sizes.json").read_text() == told:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,10 @@ def make(folder: Path, name: str) -> Path:
     labels = np.stack([happened[:, 0], happened.all(1)], 1).astype(np.float32)
     np.save(folder / "ids.npy", ids)
     np.save(folder / "labels.npy", labels)
-    test = {f"column_{i}": ids[TRAIN_ROWS:, i] for i in range(len(sizes))}
-    pq.write_table(pa.table(test), folder / "test.parquet", row_group_size=32_768)
+    columns = {f"column_{i}": ids[:, i] for i in range(len(sizes))}
+    train = pa.table({**columns, **{task: labels[:, t] for t, task in enumerate(TASKS)}})
+    pq.write_table(train.slice(0, TRAIN_ROWS), folder / "train.parquet", row_group_size=32_768)
+    test = pa.table(columns).slice(TRAIN_ROWS)
+    pq.write_table(test, folder / "test.parquet", row_group_size=32_768)
     (folder / "sizes.json").write_text(told)
     return folder

@@ -33,7 +33,7 @@ from recmtl.grid import LayerRoutes, Routes, catalog
 from recmtl.heads import HeadSpec
 from recmtl.memory import keep_freed_memory
 from recmtl.model import Model, Sizes, prune_model
-from recmtl.schema import parse_schema
+from recmtl.schema import Schema, parse_schema
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
 from recmtl.serve.onnx import FILE, OnnxNetwork
 from recmtl.train.config import Training
@@ -52,19 +52,27 @@ SETTINGS = Training(
 )
 
 
-def encoder_of(name: str) -> Encoder:
-    """Vocabularies that know every value of the columns."""
-    sizes = {f"column_{number}": size for number, size in enumerate(VOCABULARIES[name])}
-    features = [f"  {column}: {{kind: categorical}}" for column in sizes]
+def schema_of(name: str) -> Schema:
+    """Categorical columns and binary tasks."""
+    features = [f"  {column}: {{kind: categorical}}" for column in _sizes(name)]
     tasks = [f"  {task}: {{kind: binary, label: {task}}}" for task in TASKS]
     split = "split: {by: random, validation: 0.1, test: 0.1}"
     lines = ["version: 1", f"name: {name}", "features:", *features, "tasks:", *tasks, split]
+    return parse_schema("\n".join(lines), source=name)
+
+
+def _sizes(name: str) -> dict[str, int]:
+    return {f"column_{number}": size for number, size in enumerate(VOCABULARIES[name])}
+
+
+def encoder_of(name: str) -> Encoder:
+    """Vocabularies that know every value of the columns."""
     vocabularies, first = {}, 1
-    for column, size in sizes.items():
+    for column, size in _sizes(name).items():
         values = pa.array(np.arange(size))
         vocabularies[column] = Vocabulary(column, "int64", first, buckets=None, values=values)
         first += vocabularies[column].rows
-    return Encoder(parse_schema("\n".join(lines), source=name), vocabularies, scalers={})
+    return Encoder(schema_of(name), vocabularies, scalers={})
 
 
 def zeros_rows(encoder: Encoder) -> np.ndarray:
