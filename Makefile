@@ -43,7 +43,7 @@ test: lint
 
 # Rows trained and scored a second beside torch-rechub and DeepCTR-Torch, which it installs into
 # build/, and where a step goes; a quiet machine, a quarter of an hour.
-# ARGS: prepare, training, beside, scoring, breakdown, page, --quick.
+# ARGS: prepare, training, trees, beside, scoring, breakdown, page, --quick.
 bench: $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[dev,onnx]'
 	$(BIN)/python -m benchmarks.speed $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed [prepare|training|beside|scoring|breakdown|page ...] [--quick]`."""
+"""`python -m benchmarks.speed [PART ...] [--quick]`."""
 
 import argparse
 import json
@@ -21,6 +21,8 @@ def measured(what: str, options: argparse.Namespace) -> dict[str, Any]:
         return {name: breakdown.measure(quick=options.quick, name=name) for name in options.sizes}
     if what == "prepare":
         return preparing.measure(quick=options.quick, sizes=options.sizes)
+    if what == "trees":
+        return preparing.trees(sizes=options.sizes)
     pinned = options.threads == 1 and not options.free
     how = {"quick": options.quick, "threads": options.threads, "pinned": pinned}
     if what == "scoring":
@@ -38,7 +40,7 @@ def measured(what: str, options: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     """Measure what is asked for; what was measured before stays on the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
-    parts = ["prepare", "training", "beside", "scoring", "breakdown", "page"]
+    parts = ["prepare", "training", "trees", "beside", "scoring", "breakdown", "page"]
     parser.add_argument("what", nargs="*", choices=parts, help="page: only write it anew")
     parser.add_argument("--quick", action="store_true", help="a check that it runs, no figures")
     parser.add_argument("--threads", type=int, default=1, help="of every arm")
@@ -50,7 +52,9 @@ def main() -> int:
     known = json.loads(options.out.read_text()) if options.out.is_file() else {}
     for what in options.what or parts[:-1]:
         if what != "page":
-            name = what if what in ("prepare", "breakdown") else f"{what}_{options.threads}"
+            name = (
+                what if what in ("prepare", "trees", "breakdown") else f"{what}_{options.threads}"
+            )
             known[name] = measured(what, options)
     text = page(known)
     sys.stdout.write(text)

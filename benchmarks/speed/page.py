@@ -65,6 +65,8 @@ def page(found: Mapping[str, Any]) -> str:
     for threads in (1, 2):
         if f"training_{threads}" in found:
             lines += [*_training(found[f"training_{threads}"])]
+        if threads == 1 and "trees" in found:
+            lines += [*_trees(found["trees"])]
         if f"beside_{threads}" in found:
             lines += [*_beside(found[f"beside_{threads}"], threads)]
         if f"scoring_{threads}" in found:
@@ -138,6 +140,25 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
         head = [*HEAD, *(f"AUC {task}" for task in TASKS)]
         yield from [f"### {sum(VOCABULARIES[size]):,} ids, {parameters:,} parameters", ""]
         yield from [*markdown_table(head, rows), *_text(*_verdicts(size, told["ratios"]))]
+
+
+def _trees(found: Mapping[str, Any]) -> Iterator[str]:
+    yield from ["## Trees", ""]
+    yield from _text(
+        "LightGBM, one model a task of 500 rounds at most, stopped on a tenth of the train rows,",
+        "one thread, measured once: the baseline of [results](../results.md), which is no network and",
+        "shares nothing. Train rows by the processor seconds of both models.",
+    )
+    head = ["ids", "leaves", "train, rows/s", "score, rows/s", "peak MB"]
+    rows = [
+        [
+            *(f"{n:,.0f}" for n in (sum(VOCABULARIES[size]), told["leaves"], told["train"])),
+            *(f"{told[name]:,.0f}" for name in ("score", "peak_mb")),
+            *(f"{told['auc'][task]:.4f}" for task in TASKS),
+        ]
+        for size, told in found["sizes"].items()
+    ]
+    yield from markdown_table([*head, *(f"AUC {task}" for task in TASKS)], rows)
 
 
 def _beside(found: Mapping[str, Any], threads: int) -> Iterator[str]:

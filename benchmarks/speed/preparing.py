@@ -1,4 +1,4 @@
-"""Rows prepared a second, Parquet to what is trained from, beside FuxiCTR: a process a turn."""
+"""What has a process for every turn: preparing, beside FuxiCTR; LightGBM on the same rows."""
 
 import json
 import os
@@ -16,6 +16,12 @@ from benchmarks.speed.training import Turns, rates, ratio
 from benchmarks.worker import ANSWER
 
 REPEATS, QUICK_REPEATS = 5, 1
+
+
+def trees(*, sizes: Sequence[str]) -> dict[str, Any]:
+    """LightGBM at every size, once."""
+    told = {name: _answer(sys.executable, "trees", make(FOLDER, name)) for name in sizes}
+    return {"sizes": told, "processor": processor()}
 
 
 def measure(*, quick: bool, sizes: Sequence[str]) -> dict[str, Any]:
@@ -43,13 +49,18 @@ def _size(folder: Path, repeats: int) -> dict[str, Any]:
 
 def _turn(python: str, arm: str, folder: Path) -> dict[str, float]:
     """Seconds that a fresh process takes, which writes to a folder that goes afterwards."""
-    one = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory(dir=folder) as target:
+        told: dict[str, float] = _answer(python, arm, folder, target)
+    return told
+
+
+def _answer(python: str, arm: str, folder: Path, *also: str) -> Any:
+    one = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with (folder / f"{arm}.log").open("w") as errors:
         done = subprocess.run(
-            [python, "-m", f"benchmarks.speed.{arm}", str(folder), target],
+            [python, "-m", f"benchmarks.speed.{arm}", str(folder), *also],
             env={**os.environ, **one}, cwd=ROOT, check=True, text=True,
-            stdout=subprocess.PIPE, stderr=(folder / f"{arm}.log").open("w"),
+            stdout=subprocess.PIPE, stderr=errors,
         )  # fmt: skip
     answer = next(line for line in done.stdout.splitlines() if line.startswith(ANSWER))
-    told: dict[str, float] = json.loads(answer.removeprefix(ANSWER))
-    return told
+    return json.loads(answer.removeprefix(ANSWER))

@@ -1,0 +1,48 @@
+"""LightGBM, one model a task, on the same rows: `... FOLDER`; prints seconds and AUC as JSON."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.speed.material import TRAIN_ROWS
+from benchmarks.speed.ours import encoder_of, schema_of, split_of
+from benchmarks.speed.shape import TASKS, TEST_ROWS
+from benchmarks.worker import ANSWER, peak_mb
+from recmtl.baselines import lightgbm
+
+VALIDATION_ROWS = TRAIN_ROWS // 10
+
+
+def main(folder: Path) -> None:
+    """Fit on nine tenths of the train rows, stop on the last, score the test rows."""
+    rows = split_of(folder)
+    first_test, first_validation = TRAIN_ROWS, TRAIN_ROWS - VALIDATION_ROWS
+    parts = (
+        rows.some(np.arange(first_validation)),
+        rows.some(np.arange(first_validation, first_test)),
+        rows.some(np.arange(first_test, first_test + TEST_ROWS)),
+    )
+    tasks, encoding = schema_of(folder.name).tasks, encoder_of(folder.name).encoding
+    began = time.process_time()
+    found = lightgbm.fit_predict(*parts, tasks, encoding, threads=1)
+    spent, cost = time.process_time() - began, found.cost
+    score_s = TEST_ROWS / float(cost["score_rows_per_s"] or 1.0)
+    told = {
+        "leaves": cost["parameters"],
+        "train": first_validation / (spent - score_s),
+        "score": cost["score_rows_per_s"],
+        "peak_mb": peak_mb(),
+        "auc": {
+            task: roc_auc_score(parts[2].labels[:, t], found.predictions[f"p_{task}"])
+            for t, task in enumerate(TASKS)
+        },
+    }
+    sys.stdout.write(f"\n{ANSWER}{json.dumps(told)}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
