@@ -90,6 +90,7 @@ def batches(
     batch_size: int,
     seed: int | None,
     rows: npt.NDArray[np.integer] | None = None,
+    start: int = 0,
     block: int = 4096,
     buffer_blocks: int = 16,
 ) -> Iterator[Batch]:
@@ -102,6 +103,7 @@ def batches(
         batch_size: rows in a batch.
         seed: None for the order of the file; a number for a random order fixed by it.
         rows: sorted row numbers to which the pass is restricted; all if None.
+        start: batches of the pass to skip; what holds nothing but their rows is not read.
         block: consecutive rows of a table read together when shuffling.
         buffer_blocks: blocks that are mixed with one another.
     """
@@ -115,6 +117,7 @@ def _table_batches(
     batch_size: int,
     seed: int | None,
     rows: npt.NDArray[np.integer] | None = None,
+    start: int = 0,
     block: int = 4096,
     buffer_blocks: int = 16,
 ) -> Iterator[Batch]:
@@ -122,11 +125,12 @@ def _table_batches(
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     count = len(split) if rows is None else len(rows)
     if seed is None:
-        for first in range(0, count, batch_size):
+        for first in range(start * batch_size, count, batch_size):
             chosen = slice(first, min(first + batch_size, count))
             yield _batch(_read(split, [chosen if rows is None else rows[chosen]]))
         return
     buffers = _buffers(count, np.random.default_rng(seed), block, buffer_blocks)
+    buffers = _without_first(buffers, start * batch_size)
     held = ((_read(split, _parts(rows, slices)), order) for slices, order in buffers)
     yield from _mixed(held, batch_size)
 
@@ -140,6 +144,16 @@ def _buffers(
         chosen = np.sort(starts[i : i + buffer_blocks])
         slices = [slice(int(first), min(int(first) + block, count)) for first in chosen]
         yield slices, random.permutation(sum(part.stop - part.start for part in slices))
+
+
+def _without_first(
+    buffers: Iterator[tuple[list[slice], Order]], rows: int
+) -> Iterator[tuple[list[slice], Order]]:
+    """What is left of the buffers, in their order, after a number of rows."""
+    for slices, order in buffers:
+        if rows < len(order):
+            yield slices, order[rows:]
+        rows = max(0, rows - len(order))
 
 
 def _parts(

@@ -41,8 +41,8 @@ class Checkpoint:
         if self.best:
             self.model.load_state_dict(self.best)
 
-    def save(self, fitted: Fitted, epoch: int) -> None:
-        """Write the state after an epoch."""
+    def save(self, fitted: Fitted) -> None:
+        """Write the state as it is between two steps."""
         if self.path is None:
             return
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
@@ -51,7 +51,7 @@ class Checkpoint:
         if torch.cuda.is_available():
             tensors["cuda_generator"] = torch.cuda.get_rng_state()
         described = _pack(self.optimizer.state_dict(), "optimizer", tensors)
-        history = {**asdict(fitted), "epoch": epoch, "optimizer": described}
+        history = {**asdict(fitted), "loss": float(fitted.loss), "optimizer": described}
         partial = self.path.with_suffix(".partial")
         try:
             contiguous = {name: t.contiguous().clone() for name, t in tensors.items()}
@@ -62,14 +62,14 @@ class Checkpoint:
             fault = f"{self.path}: checkpoint not written: {error}; free disk space"
             raise DataError(fault) from error
 
-    def load(self, fitted: Fitted) -> int:
-        """Restore the state if the file exists; returns the epoch to go on with.
+    def load(self, fitted: Fitted) -> None:
+        """Restore the state if the file exists.
 
         Raises:
             DataError: the file is damaged, or of another network.
         """
         if self.path is None or not self.path.exists():
-            return 0
+            return
         try:
             with safe_open(str(self.path), "pt") as file:
                 history = json.loads(file.metadata()["history"])
@@ -80,15 +80,13 @@ class Checkpoint:
             torch.set_rng_state(tensors["generator"])
             if "cuda_generator" in tensors and torch.cuda.is_available():
                 torch.cuda.set_rng_state(tensors["cuda_generator"])
+            fitted.checks = [Check.from_json(check) for check in history["checks"]]
+            for name in ("best", "seconds", "rows", "loss", "steps"):
+                setattr(fitted, name, history[name])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             fault = f"{self.path}: not a checkpoint of this network: {reason}; delete it"
             raise DataError(fault) from error
-        fitted.checks = [Check.from_json(check) for check in history["checks"]]
-        fitted.best, fitted.seconds = history["best"], history["seconds"]
-        fitted.rows = history["rows"]
-        epoch: int = history["epoch"]
-        return epoch
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

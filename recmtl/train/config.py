@@ -45,7 +45,10 @@ class Training:
     """How weights are trained, the same for every network.
 
     Attributes:
-        batch_size: rows of a step.
+        batch_size: rows of a batch.
+        accumulate: batches whose gradients make one step of a training, as if they were one batch
+            (see `take_step`); those left at the end of a pass make a step, too. A search steps
+            after each batch.
         epochs: the most passes over the train rows.
         learning_rate: of the dense weights.
         head_learning_rate: of the heads, if another.
@@ -53,6 +56,7 @@ class Training:
         betas: decay of the moments; the first is the momentum of `sgd`.
         table_learning_rate: of the embedding rows of a batch (lazy Adam).
         weight_decay: of the dense weights; decoupled with `adamw`.
+        clip: bound of the norm of all gradients of a step, table rows summed; 0 has none.
         decay: whether learning rates fall linearly to zero over all epochs.
         step_every: steps after which learning rates are multiplied by `step_factor`, again and
             again, in place of `decay`; 0 does not.
@@ -65,9 +69,12 @@ class Training:
         gate_warm_up: share of the steps in which instance gates are held open, before they learn.
         health_rows: validation rows on which the health of the experts is measured at each check;
             0 measures none.
+        save_every: steps after which a training's state is saved within a pass, counted from its
+            first pass; 0 saves at the end of each pass alone.
     """
 
     batch_size: int = 1024
+    accumulate: int = 1
     epochs: int = 3
     learning_rate: float = 3e-3
     head_learning_rate: float | None = None
@@ -75,6 +82,7 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.999)
     table_learning_rate: float = 3e-3
     weight_decay: float = 1e-5
+    clip: float = 0.0
     decay: bool = True
     step_every: int = 0
     step_factor: float = 0.5
@@ -84,12 +92,14 @@ class Training:
     rate_weight: float = 25.0
     gate_warm_up: float = 0.1
     health_rows: int = 1024
+    save_every: int = 0
 
     def __post_init__(self) -> None:
         """Refuse numbers with which nothing is trained."""
-        counts = {"batch_size": self.batch_size, "epochs": self.epochs}
-        _at_least(1, **counts, checks=self.checks, patience=self.patience)
-        _at_least(0, health_rows=self.health_rows, step_every=self.step_every)
+        for name in ("batch_size", "accumulate", "epochs", "checks", "patience"):
+            _at_least(1, **{name: getattr(self, name)})
+        for name in ("clip", "health_rows", "save_every", "step_every"):
+            _at_least(0, **{name: getattr(self, name)})
         if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError("betas must be two numbers from 0 to below 1")
         if not 0.0 <= self.gate_warm_up < 1.0:
@@ -351,9 +361,9 @@ class Config:
         _at_least(0, threads=self.threads, workers=self.workers)
 
 
-def _at_least(least: int, **values: int) -> None:
+def _at_least(least: int, **values: float) -> None:
     for name, value in values.items():
-        if value < least:
+        if not value >= least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
 
 

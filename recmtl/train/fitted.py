@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from recmtl.grid.health import Health
 
 __all__ = ["Check", "Fitted", "Metrics"]
@@ -35,12 +37,23 @@ class Check:
 
 @dataclass
 class Fitted:
-    """What training found: the checks, the best of them, seconds and rows seen."""
+    """What training found, and where it stands.
+
+    Attributes:
+        checks: made so far.
+        best: position of the best of them; -1 before the first.
+        seconds: trained so far.
+        rows: seen so far.
+        loss: sum of the losses of the steps since the newest check.
+        steps: their number.
+    """
 
     checks: list[Check] = field(default_factory=list)
     best: int = -1
     seconds: float = 0.0
     rows: int = 0
+    loss: Tensor | float = 0.0
+    steps: int = 0
 
     @property
     def newest_is_best(self) -> bool:

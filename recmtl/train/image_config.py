@@ -173,7 +173,8 @@ class VisionConfig(Config):
         """With whole passes in place of steps, for a number of train images."""
         size, training, search = self.training.batch_size, self.training, self.search
         if self.steps.training:
-            passes = max(1, round(self.steps.training / -(-images // size)))
+            rows = size * training.accumulate
+            passes = max(1, round(self.steps.training / -(-images // rows)))
             training = replace(training, epochs=passes)
         if self.steps.search:
             rows = max(1, round(images * (1.0 - search.policy_rows)))

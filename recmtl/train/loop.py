@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -41,72 +42,96 @@ def train(
     """Train a model in place on the train rows; it ends with the weights of its best check.
 
     A check is a pass over the validation rows; the best has the highest `validation_score`.
-    With a checkpoint path, the state is written there at the end of each epoch, atomically, and
-    a later call with the same arguments goes on from it to the same bits.
+    With a checkpoint path, the state is written there at the end of each epoch, and after every
+    `settings.save_every` steps, atomically; a later call with the same arguments goes on from it to
+    the same bits.
     """
     keep_freed_memory()
-    steps = -(-len(material.train) // settings.batch_size)
+    steps = _steps(material, settings)
     optimizer = Optimizer(model, settings, total_steps=steps * settings.epochs)
     fitted, saved = Fitted(), Checkpoint(model, optimizer, path=checkpoint)
     torch.manual_seed(seed)
-    start = saved.load(fitted)
+    saved.load(fitted)
     began = time.perf_counter() - fitted.seconds
     total = len(material.train) * settings.epochs
-    for epoch in range(start, settings.epochs):
-        feed = _feed(material.train, settings, seed, epoch)
-        for check in _epoch(model, material, optimizer, feed, fitted):
-            if check is not None:
-                saved.keep_if_best(fitted)
-            watch(name, fitted.rows, total, check)
-            if fitted.stale >= settings.patience:
-                break
+    epochs = range(optimizer.steps // steps, settings.epochs)
+    passes = (_epoch(model, material, optimizer, fitted, seed * 1009 + epoch) for epoch in epochs)
+    for check in chain.from_iterable(passes):
+        if check is not None:
+            saved.keep_if_best(fitted)
+        watch(name, fitted.rows, total, check)
         fitted.seconds = time.perf_counter() - began
         if fitted.stale >= settings.patience:
             break
-        saved.save(fitted, epoch + 1)
+        if any(optimizer.steps % every == 0 for every in (steps, settings.save_every or steps)):
+            saved.save(fitted)
     saved.restore_best()
     return fitted
 
 
 def _epoch(
-    model: Network, material: Problem, optimizer: Optimizer, feed: Iterator[Batch], fitted: Fitted
+    model: Network, material: Problem, optimizer: Optimizer, fitted: Fitted, seed: int
 ) -> Iterator[Check | None]:
-    """One pass of steps; after each the check that was made, or None."""
-    settings, rows = optimizer.settings, len(material.train)
-    at = _check_steps(-(-rows // settings.batch_size), settings.checks)
-    # A running sum: small tensors kept between large ones would leave holes in the memory.
-    total: torch.Tensor | float = 0.0
-    steps = 0
+    """The steps that are left of a pass; after each the check that was made, or None."""
+    settings, rows, steps = (
+        optimizer.settings,
+        len(material.train),
+        _steps(material, optimizer.settings),
+    )
+    start, at = optimizer.steps % steps, _check_steps(steps, settings.checks)
     model.train()
-    for step, batch in enumerate(feed):
+    for step, group in enumerate(_groups(material.train, settings, seed, start), start):
         held = model.grid.hold_open(optimizer.progress < settings.gate_warm_up)
-        total = total + take_step(model, optimizer, batch).double()
-        steps += 1
-        fitted.rows += len(batch)
+        # A running sum: small tensors kept between large ones would leave holes in the memory.
+        fitted.loss = fitted.loss + take_step(model, optimizer, *group).double()
+        fitted.steps += 1
+        fitted.rows += sum(map(len, group))
         if step not in at:
             yield None
             continue
-        check = _check(model, material, fitted.rows / rows, float(total) / steps)
+        check = _check(model, material, fitted.rows / rows, float(fitted.loss) / fitted.steps)
         before = fitted.checks[-1].health if fitted.checks else None
         health = probe(model, material.validation, rows=settings.health_rows, before=before)
         fitted.checks.append(replace(check, health=health, held=held))
-        total, steps = 0.0, 0
+        fitted.loss, fitted.steps = 0.0, 0
         yield fitted.checks[-1]
 
 
-def _feed(split: Rows, settings: Training, seed: int, epoch: int) -> Iterator[Batch]:
-    return batches(split, batch_size=settings.batch_size, seed=seed * 1009 + epoch)
+def _steps(material: Problem, settings: Training) -> int:
+    """Of one pass over the train rows."""
+    return max(1, -(-len(material.train) // (settings.batch_size * settings.accumulate)))
 
 
-def take_step(model: Network, optimizer: Optimizer, batch: Batch) -> torch.Tensor:
-    """One step on a batch, of a model in training mode; its loss before the step."""
+def _groups(split: Rows, settings: Training, seed: int, start: int) -> Iterator[list[Batch]]:
+    """The batches of each step of a pass, from a step on."""
+    size, count = settings.batch_size, settings.accumulate
+    feed = batches(split, batch_size=size, seed=seed, start=start * count)
+    while group := list(islice(feed, count)):
+        yield group
+
+
+def take_step(model: Network, optimizer: Optimizer, *group: Batch) -> torch.Tensor:
+    """One step on one or more batches, of a model in training mode; their loss before the step.
+
+    A batch counts by its share of the rows, so that the step is that of one batch of all of them
+    wherever a task's loss is a plain mean over rows: its label is defined on all of them, their
+    weights are equal, and nothing is normalised over a batch. Where not, every batch has the mean
+    over its own defined rows.
+    """
+    rows, losses = sum(map(len, group)), []
+    for batch in group:
+        loss = _loss(model, batch, optimizer.settings) * (len(batch) / rows)
+        optimizer.add(loss)
+        losses.append(loss.detach())
+    optimizer.step()
+    return torch.stack(losses).sum()
+
+
+def _loss(model: Network, batch: Batch, settings: Training) -> torch.Tensor:
     losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
-    loss = (losses * model.heads.loss_scale(optimizer.settings.balance)).sum()
+    loss = (losses * model.heads.loss_scale(settings.balance)).sum()
     off_rate = model.grid.rate_penalty()
-    if off_rate is not None:
-        loss = loss + optimizer.settings.rate_weight * off_rate
-    optimizer.step(loss)
-    return loss.detach()
+    return loss if off_rate is None else loss + settings.rate_weight * off_rate
 
 
 def _check(model: Network, material: Problem, epoch: float, loss: float) -> Check:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from recmtl.model import Network
+from recmtl.train.clip import clip
 from recmtl.train.config import Training
 from recmtl.train.row_adam import RowAdam
 
@@ -34,19 +35,25 @@ class Optimizer:
         self.rates = [rate for rate in rates if rate is not None]
         self.settings, self.total_steps, self.steps = settings, max(1, total_steps), 0
 
-    def step(self, loss: torch.Tensor) -> None:
-        """Take the gradient of a scalar loss and one step."""
+    def add(self, loss: torch.Tensor) -> None:
+        """Add the gradient of a scalar loss to what the next step will follow."""
+        torch.autograd.backward(loss)
+
+    def step(self, loss: torch.Tensor | None = None) -> None:
+        """Take one step by the gradients added since the last one, and that of a scalar `loss`."""
+        if loss is not None:
+            self.add(loss)
+        if self.settings.clip:
+            groups = [group for part in self._parts() for group in part.param_groups]
+            clip((p for group in groups for p in group["params"]), self.settings.clip)
         share = self._share()
         for group, rate in zip(self.dense.param_groups, self.rates, strict=True):
             group["lr"] = rate * share
         if self.sparse is not None:
             self.sparse.param_groups[0]["lr"] = self.settings.table_learning_rate * share
-            self.sparse.zero_grad(set_to_none=True)
-        self.dense.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        if self.sparse is not None:
-            self.sparse.step()
-        self.dense.step()
+        for part in self._parts():
+            part.step()
+            part.zero_grad(set_to_none=True)
         self.steps += 1
 
     @property
@@ -68,6 +75,9 @@ class Optimizer:
             self.sparse.load_state_dict(state["sparse"])
         self.dense.load_state_dict(state["dense"])
         self.steps = state["steps"]
+
+    def _parts(self) -> list[torch.optim.Optimizer]:
+        return [self.dense] if self.sparse is None else [self.sparse, self.dense]
 
     def _share(self) -> float:
         """Of the first learning rates that is left at this step."""

@@ -66,6 +66,7 @@ def _image_batches(
     batch_size: int,
     seed: int | None,
     rows: npt.NDArray[np.integer] | None = None,
+    start: int = 0,
 ) -> Iterator[Batch]:
     """One pass over the images; with a seed in random order, batches of nearly equal size."""
     order = np.arange(len(split)) if rows is None else np.asarray(rows)
@@ -75,7 +76,7 @@ def _image_batches(
     else:
         order = np.random.default_rng(seed).permutation(order)
         parts = np.array_split(order, -(-len(order) // batch_size)) if len(order) else []
-    for examples in _read(split, parts, seed):
+    for examples in _read(split, parts[start:], seed):
         batch = _stacked(examples)
         if split.device != "cpu":
             batch = batch.pinned().to(split.device)
