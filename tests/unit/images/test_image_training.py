@@ -34,8 +34,9 @@ def weights(model: ImageModel) -> list[torch.Tensor]:
     return list(model.state_dict().values())
 
 
-def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
-    settings = CONFIG.training
+@pytest.mark.parametrize("save_every", [0, 2])
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path, save_every: int) -> None:
+    settings = replace(CONFIG.training, save_every=save_every)
     layout = MATERIAL.layout("adashare")
     whole = fresh(layout)
     train(whole, MATERIAL, settings, seed=1)

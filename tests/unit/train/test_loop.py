@@ -103,6 +103,35 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, rows_before: int)
     assert_same_bits(weights(revived), weights(whole))
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("rows_before", [150, 200, 257 + 230, 257 * 3])
+def test_a_run_killed_within_a_pass_goes_on_within_it(
+    tmp_path: Path, rows_before: int, accumulate: int
+) -> None:
+    """Saved after every second step, not in time with passes, checks and learning rates."""
+    settings = replace(SETTINGS, save_every=2, accumulate=accumulate)
+    whole, revived = make_model(dropout=0.3), make_model(dropout=0.3)
+    halted = make_model(dropout=0.3)
+    halted.load_state_dict(whole.state_dict())
+    plain = train(whole, MATERIAL, replace(settings, save_every=0), seed=5)
+    done_by: dict[str, list[int]] = {"halted": [], "revived": []}
+
+    def watch(what: str, done: int, total: int, check: Check | None) -> None:
+        done_by[what].append(done)
+        if what == "halted" and done >= rows_before:
+            raise Killed
+
+    told = {"watch": watch, "checkpoint": tmp_path / "run.safetensors"}
+    with pytest.raises(Killed):
+        train(halted, MATERIAL, settings, seed=5, name="halted", **told)
+    torch.manual_seed(99)
+    resumed = train(revived, MATERIAL, settings, seed=5, name="revived", **told)
+    assert timeless(resumed) == timeless(plain)
+    assert_same_bits(weights(revived), weights(whole))
+    again = sorted(set(done_by["halted"]) & set(done_by["revived"]))
+    assert 1 <= len(again) <= 2, "what was done after the last save is all that is done again"
+
+
 def test_a_finished_run_is_read_back(tmp_path: Path) -> None:
     path, model = tmp_path / "run.safetensors", make_model()
     fitted = train(model, MATERIAL, SETTINGS, seed=0, checkpoint=path)
