@@ -34,7 +34,7 @@ def _values(parameter: Tensor, gradient: Tensor) -> Tensor:
     """The gradient's numbers, in place; those of the distinct rows of a table."""
     if not gradient.is_sparse:
         return gradient
-    if not gradient.is_coalesced() and gradient._nnz():
+    if not gradient.is_coalesced():
         rows, values = summed(gradient)
         known = {"is_coalesced": True, "check_invariants": False}
         gradient = torch.sparse_coo_tensor(rows[None], values, gradient.shape, **known)

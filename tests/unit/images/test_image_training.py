@@ -15,7 +15,7 @@ from recmtl.job.study import Study
 from recmtl.model import Sizes, save_model
 from recmtl.model.images import ImageModel, load_image_model, prune_image_model
 from recmtl.train.branching import Branches, search_branches
-from recmtl.train.image_config import ImageNetwork, TrunkShape
+from recmtl.train.image_config import ImageNetwork, Steps, TrunkShape
 from recmtl.train.loop import train
 from recmtl.train.problem import network_cost
 from recmtl.train.search import search
@@ -32,6 +32,14 @@ def fresh(layout: Layout | None = None, seed: int = 0) -> ImageModel:
 
 def weights(model: ImageModel) -> list[torch.Tensor]:
     return list(model.state_dict().values())
+
+
+def test_lengths_in_steps_count_the_batches_of_a_step() -> None:
+    settings = replace(CONFIG.training, batch_size=8, accumulate=3)
+    config = make_config(training=settings, steps=Steps(training=10, search=10))
+    found = config.at(48)
+    assert found.training.epochs == 5, "of two steps each"
+    assert found.search.epochs == round(10 / -(-round(48 * (1.0 - config.search.policy_rows)) // 8))
 
 
 @pytest.mark.parametrize("save_every", [0, 2])
