@@ -36,7 +36,8 @@ def _values(parameter: Tensor, gradient: Tensor) -> Tensor:
         return gradient
     if not gradient.is_coalesced():
         rows, values = summed(gradient)
-        known = {"is_coalesced": True, "check_invariants": False}
-        gradient = torch.sparse_coo_tensor(rows[None], values, gradient.shape, **known)
+        gradient = torch.sparse_coo_tensor(
+            rows[None], values, gradient.shape, check_invariants=False, is_coalesced=True
+        )
         parameter.grad = gradient
     return gradient._values()
