@@ -90,9 +90,8 @@ class _Bench:
             logits = self.supernet.logits_above(self.lanes[rows], self.encoded[rows], above)
         found = []
         for part in (slice(None), *(slice(first, None, parts) for first in range(parts))):
-            some = [one[part] for one in logits]
-            losses = self.heads.losses(some, batch.labels[part], batch.weight[part])
-            found.append(value(losses, decisions))
+            some, said = batch[part], [one[part] for one in logits]
+            found.append(value(self.heads.losses(said, some.labels, some.weight), decisions))
         return torch.tensor(found)
 
 

@@ -14,6 +14,9 @@ from benchmarks.speed.arms import SCORED, TRAINED
 from benchmarks.speed.page import ARMS, page
 
 
+NETWORK = shape.NETWORKS["mmoe"]
+
+
 def arm(cpu: float) -> dict[str, Any]:
     rates = {"cpu": [cpu, cpu - 1, cpu + 1], "wall": [cpu - 10, 0, 0], "page_faults": 5}
     auc = dict.fromkeys(shape.TASKS, 0.75)
@@ -67,7 +70,7 @@ def test_the_reference_is_the_catalogue_s_network(tmp_path: Path) -> None:
     """The same function: with the reference's weights ours gives the same logits in float64."""
     labels = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
     model = ours.network(tmp_path / "small", labels).double()
-    reference = plain.Plain(model.encoder.table.num_embeddings, 24, sparse=True).double()
+    reference = plain.Plain(model.encoder.table.num_embeddings, 24, NETWORK, sparse=True).double()
     assert model.cost().multiply_adds == shape.multiply_adds()
     layer = model.grid.layer(0)
     towers, last = model.heads.tower, model.heads.logits[0]
