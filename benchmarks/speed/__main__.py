@@ -41,7 +41,8 @@ def main() -> int:
     """Measure what is asked for; what was measured before stays on the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parts = ["prepare", "training", "trees", "beside", "scoring", "breakdown", "page"]
-    parser.add_argument("what", nargs="*", choices=parts, help="page: only write it anew")
+    told = "all but page, which only writes it anew, if nothing is named"
+    parser.add_argument("what", nargs="*", choices=[*parts, "all"], default="all", help=told)
     parser.add_argument("--quick", action="store_true", help="a check that it runs, no figures")
     parser.add_argument("--threads", type=int, default=1, help="of every arm")
     parser.add_argument("--free", action="store_true", help="do not pin the arms to the last core")
@@ -50,7 +51,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON; the page lies beside it")
     options = parser.parse_args()
     known = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    for what in options.what or parts[:-1]:
+    for what in parts[:-1] if "all" in options.what else options.what:
         if what != "page":
             name = (
                 what if what in ("prepare", "trees", "breakdown") else f"{what}_{options.threads}"

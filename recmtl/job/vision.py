@@ -72,7 +72,8 @@ class VisionJob:
         settings = asdict(self.config)
         settings["data"] = {k: v for k, v in settings["data"].items() if k not in PLACES}
         parts = ("data", "network", "steps", "task_weights", "grid", "training", "search", "seed")
-        return {"fingerprint": fingerprint, **{name: settings[name] for name in parts}}
+        known = {name: settings[name] for name in parts}
+        return {"fingerprint": fingerprint, **known, "budget": self.config.evidence.budget}
 
     def _pictures(self, study: Study[ImageMaterial], models: Models) -> dict[str, str]:
         """What each search left, drawn; the first seed of every other network with two lanes."""
@@ -102,15 +103,16 @@ def _results(study: Study[ImageMaterial], models: Models, fingerprint: str) -> d
         for name, seeds in metrics.items()
     }
     cost = mean_costs(models)
-    single = float(cost.get("single_task", {}).get("multiply_adds") or 0.0)
-    shares = {n: float(c["multiply_adds"] or 0.0) / single for n, c in cost.items() if single}
+    whole = "full_grid" if "full_grid" in cost else "single_task"
+    most = float(cost.get(whole, {}).get("multiply_adds") or 0.0)
+    shares = {n: float(c["multiply_adds"] or 0.0) / most for n, c in cost.items() if most}
     validation = {
         name: {seed: trained.validation_score for seed, trained in seeds.items()}
         for name, seeds in models.items()
     }
     more = {
         "primary": {task.name: primary(task)[0] for task in material.tasks},
-        "share_of_single": shares,
+        "share": {"of": whole, "multiply_adds": shares},
         "validation_score": validation,
         "gains": _gains(material, metrics),
     }

@@ -71,7 +71,8 @@ def test_a_study_is_run_told_and_gone_on_with(
     for task in results["tasks"].values():
         assert set(task) == {"single_task", "shared_bottom", "adashare", "branched"}
         assert 0.0 <= task["adashare"]["accuracy"]["mean"] <= 1.0
-    assert results["share_of_single"]["single_task"] == 1.0
+    assert results["share"]["of"] == "single_task"
+    assert results["share"]["multiply_adds"]["single_task"] == 1.0
     assert results["gains"]["single_task"]["flat"]["mean"] == pytest.approx(0.0)
     page = (out / "report.html").read_text()
     assert page.count("data:image/svg+xml") == 2
@@ -84,9 +85,13 @@ def test_a_study_is_run_told_and_gone_on_with(
     after = (out / "models" / "adashare" / "0" / "weights.safetensors").stat().st_mtime_ns
     assert before == after
     config = tmp_path / "study.yaml"
-    config.write_text(config.read_text().replace("epochs: 1, checks", "epochs: 2, checks"))
+    study = config.read_text()
+    config.write_text(study.replace("epochs: 1, checks", "epochs: 2, checks"))
     assert run_vision(command) == 2
     assert "another training" in capsys.readouterr().err
+    config.write_text(study.replace("evidence: {", "evidence: {budget: 0.7, "))
+    assert run_vision(command) == 2
+    assert "another budget" in capsys.readouterr().err
 
 
 def test_a_mistake_is_one_line(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

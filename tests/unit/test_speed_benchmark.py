@@ -13,7 +13,6 @@ from benchmarks.speed import ours, plain, shape
 from benchmarks.speed.arms import SCORED, TRAINED
 from benchmarks.speed.page import ARMS, page
 
-
 NETWORK = shape.NETWORKS["mmoe"]
 
 

@@ -35,7 +35,8 @@ def summary_table(results: Results) -> tuple[list[str], list[list[str]]]:
     primary: Mapping[str, str] = results["primary"]
     heads = [f"{task} ({words(metric)})" for task, metric in primary.items()]
     head = ["model", "seeds", *heads, "mean", "gain by task %", "flat %"]
-    head += ["parameters", "multiply-adds", "of single", "train s", "images/s"]
+    head += ["parameters", "multiply-adds"]
+    head += [f"of {words(results['share']['of'])}", "train s", "images/s"]
     rows = []
     for model in model_names(results):
         found = [results["tasks"][task].get(model, {}).get(m) for task, m in primary.items()]
@@ -43,7 +44,7 @@ def summary_table(results: Results) -> tuple[list[str], list[list[str]]]:
         seeds = max((cell["seeds"] for cell in found if cell), default=0)
         gains = [results["gains"].get(model, {}).get(name) for name in ("by_task", "flat")]
         cost = results["cost"][model]
-        share = results["share_of_single"].get(model)
+        share = results["share"]["multiply_adds"].get(model)
         numbers = [MISSING if cost[name] is None else f"{cost[name]:,.0f}" for name in COSTS]
         numbers.insert(2, MISSING if share is None else f"{share:.0%}")
         cells = [*map(format_metric, found), *map(format_metric, gains)]
@@ -65,13 +66,13 @@ def best_table(results: Results) -> tuple[list[str], list[list[str]]]:
     most, spread = (float(scores[best][part]) for part in ("mean", "std"))
     rows = []
     for name, score in scores.items():
-        behind, share = most - float(score["mean"]), results["share_of_single"].get(name)
+        behind, share = most - float(score["mean"]), results["share"]["multiply_adds"].get(name)
         close = "yes" if behind <= spread else "no"
         close = close if scores[best]["seeds"] > 1 else MISSING
         cost = MISSING if share is None else f"{share:.1%}"
         rows.append([words(name), f"{behind:.4f}", close, cost])
     head = [f"behind {words(best)}, the best", f"within its ± {spread:.4f}"]
-    return ["model", *head, "of single tasks' multiply-adds"], rows
+    return ["model", *head, f"of the multiply-adds of {words(results['share']['of'])}"], rows
 
 
 def vision_table(results: Results) -> str:
