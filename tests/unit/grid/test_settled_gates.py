@@ -1,4 +1,4 @@
-"""In evaluation a gate with all its edges is one softmax: the weights of the general rule."""
+"""A gate with all its edges is one softmax: weights and gradients are those of the general rule."""
 
 from dataclasses import replace
 
@@ -28,8 +28,11 @@ def test_settled_weights_are_those_of_the_full_decision(name: str) -> None:
                 general = gate(lanes, source, replace(full, keep=full.keep.double()))
                 found = layer.weights(lanes, source)
                 torch.testing.assert_close(found, general, rtol=1e-13, atol=1e-15)
-                layer.train()
-                assert torch.equal(layer.weights(lanes, source), general)
-                layer.eval()
+                towards, parameters = torch.randn_like(general), [*gate.parameters()]
+                wanted, got = (
+                    torch.autograd.grad((weights * towards).sum(), parameters)
+                    for weights in (general, found)
+                )
+                torch.testing.assert_close(got, wanted, rtol=1e-11, atol=1e-14)
         lanes = layer(lanes, source, None)
     assert settled or name not in ("mmoe", "omoe", "ml_mmoe", "cgc", "ple", "ple_shared")
