@@ -32,7 +32,10 @@ def test_a_step_finds_the_memory_of_the_one_before() -> None:
         how: int(subprocess.check_output([sys.executable, "-c", STEPS, how], text=True))
         for how in ("kept", "returned")
     }
-    assert faults["kept"] < PAGES / 20 < faults["returned"]
+    if faults["returned"] < PAGES / 4:
+        pytest.skip("the pages of this system are too large to count")
+    # Not none: a system that is short of memory takes pages away from anybody.
+    assert faults["kept"] < faults["returned"] / 2
 
 
 def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
