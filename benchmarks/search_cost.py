@@ -12,7 +12,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,21 +39,19 @@ Experts = Literal["mlp", "cross"]
 
 ROOT = Path(__file__).parents[1]
 ROWS, REPEATS = 100_000, 5
+BOTH = {
+    "budget": "a search with half of the full grid's multiply-adds as budget",
+    "race": "the same with a race, less the winner's training",
+    "found": "training of the network that this finds",
+    "full": "training of the full grid: one MMoE of these experts",
+}
 ARMS: dict[Experts, dict[str, str]] = {
     "mlp": {
         "search": "a search, as configured",
-        "budget": "a search with half of the full grid's multiply-adds as budget",
-        "race": "the same with a race, less the winner's training",
-        "found": "training of the network that this finds",
-        "full": "training of the full grid: one MMoE of these experts",
+        **BOTH,
         "mmoe": "training of the catalog's MMoE",
     },
-    "cross": {
-        "budget": "a search with half of the full grid's multiply-adds as budget",
-        "race": "the same with a race, less the winner's training",
-        "found": "training of the network that this finds",
-        "full": "training of the full grid: one MMoE of these experts",
-    },
+    "cross": BOTH,
 }
 """Experts -> arm -> what it is."""
 
@@ -97,32 +95,33 @@ def measured(config: Config, material: Material) -> Seconds:
     for seed in range(REPEATS):
         for kind, arms in taken.items():
             experts = replace(config, grid=replace(config.grid, experts=kind))
-            for arm, spent in _once(experts, material, seed).items():
-                if arm in arms:
-                    arms[arm].append(spent)
+            for arm, spent in _once(experts, material, seed, asked=arms).items():
+                arms[arm].append(spent)
     return taken
 
 
-def _once(config: Config, material: Material, seed: int) -> dict[str, float]:
-    """CPU seconds of every arm with the experts of a configuration."""
+def _once(
+    config: Config, material: Material, seed: int, *, asked: Container[str]
+) -> dict[str, float]:
+    """CPU seconds of the arms that are asked for, with the experts of a configuration."""
     half = replace(config, evidence=replace(config.evidence, budget=0.5))
     race = replace(half, search=replace(half.search, race=True))
-    spent = {}
+    spent, layouts = dict[str, float](), dict[str, Layout]()
     for arm, one in {"search": config, "budget": half, "race": race}.items():
-        spent[arm], found = _cpu(partial(_search, one, material, seed))
-    fixed = {name: fixed_layout(name, config, material) for name in ("full_grid", "mmoe")}
-    layouts = {"found": Layout.from_json(found.layout), "full": fixed["full_grid"]}
-    for arm, layout in {**layouts, "mmoe": fixed["mmoe"]}.items():
+        if arm in asked:
+            spent[arm], found = _cpu(partial(_search, one, material, seed))
+            layouts["found"] = Layout.from_json(found.layout)
+    for arm, name in {"full": "full_grid", "mmoe": "mmoe"}.items():
+        if arm in asked:
+            layouts[arm] = fixed_layout(name, config, material)
+    for arm, layout in layouts.items():
         spent[arm], _ = _cpu(partial(_train, layout, config, material, seed))
     return {**spent, "race": spent["race"] - spent["found"]}
 
 
 def _search(config: Config, material: Material, seed: int) -> Found:
-    space, settings = (
-        search_space("searched", config, material),
-        search_settings("searched", config),
-    )
-    return search(space, material, settings, seed=seed)
+    space = search_space("searched", config, material)
+    return search(space, material, search_settings("searched", config), seed=seed)
 
 
 def _train(layout: Layout, config: Config, material: Material, seed: int) -> None:

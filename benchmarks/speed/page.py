@@ -29,6 +29,7 @@ HEAD = (
     "score, rows/s",
     "peak MB",
 )
+AUCS = [f"AUC {task}" for task in TASKS]
 SCORING_HEAD = ("arm", "rows/s of CPU", "of wall", "peak MB")
 LEAST_SCORED = {
     ("recmtl", "deepctr"): 1.8,
@@ -136,10 +137,8 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
     for size, told in found["sizes"].items():
         arms = told["arms"]
         parameters = arms[next(iter(arms))]["parameters"]
-        rows = [_arm(name, arm, told["ratios"][name]) for name, arm in arms.items()]
-        head = [*HEAD, *(f"AUC {task}" for task in TASKS)]
         yield from [f"### {sum(VOCABULARIES[size]):,} ids, {parameters:,} parameters", ""]
-        yield from [*markdown_table(head, rows), *_text(*_verdicts(size, told["ratios"]))]
+        yield from [*_arms(told), *_text(*_verdicts(size, told["ratios"]))]
 
 
 def _trees(found: Mapping[str, Any]) -> Iterator[str]:
@@ -158,7 +157,7 @@ def _trees(found: Mapping[str, Any]) -> Iterator[str]:
         ]
         for size, told in found["sizes"].items()
     ]
-    yield from markdown_table([*head, *(f"AUC {task}" for task in TASKS)], rows)
+    yield from markdown_table([*head, *AUCS], rows)
 
 
 def _beside(found: Mapping[str, Any], threads: int) -> Iterator[str]:
@@ -169,9 +168,12 @@ def _beside(found: Mapping[str, Any], threads: int) -> Iterator[str]:
     )
     for name, told in found.items():
         ((_, of_size),) = told["sizes"].items()
-        rows = [_arm(arm, facts, of_size["ratios"][arm]) for arm, facts in of_size["arms"].items()]
-        head = [*HEAD, *(f"AUC {task}" for task in TASKS)]
-        yield from [f"### {NETWORKS[name].title}", "", *markdown_table(head, rows)]
+        yield from [f"### {NETWORKS[name].title}", "", *_arms(of_size)]
+
+
+def _arms(found: Mapping[str, Any]) -> list[str]:
+    rows = [_arm(name, arm, found["ratios"][name]) for name, arm in found["arms"].items()]
+    return markdown_table([*HEAD, *AUCS], rows)
 
 
 def _arm(name: str, arm: Mapping[str, Any], ratio: Mapping[str, Sequence[float]]) -> list[str]:

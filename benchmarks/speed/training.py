@@ -102,7 +102,7 @@ def rates(turns: Turns, rows: int) -> dict[str, Any]:
         clock: sorted(rows / turn[f"{clock}_s"] for turn in turns) for clock in ("cpu", "wall")
     }
     told = {clock: [statistics.median(some), some[0], some[-1]] for clock, some in rates.items()}
-    faults = statistics.median(turn.get("page_faults", 0) for turn in turns)
+    faults = statistics.median(turn["page_faults"] for turn in turns)
     return {**told, "page_faults": faults}
 
 

@@ -1,6 +1,5 @@
-"""LightGBM, one model a task, on the same rows: `... FOLDER`; prints seconds and AUC as JSON."""
+"""LightGBM, one model a task, on the same rows: `... FOLDER`; `trees` tells speed and AUC."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -11,13 +10,13 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.speed.material import TRAIN_ROWS
 from benchmarks.speed.ours import encoder_of, schema_of, split_of
 from benchmarks.speed.shape import TASKS, TEST_ROWS
-from benchmarks.worker import ANSWER, peak_mb
+from benchmarks.worker import peak_mb, work
 from recmtl.baselines import lightgbm
 
 VALIDATION_ROWS = TRAIN_ROWS // 10
 
 
-def main(folder: Path) -> None:
+def fitted(folder: Path) -> dict[str, object]:
     """Fit on nine tenths of the train rows, stop on the last, score the test rows."""
     rows = split_of(folder)
     first_test, first_validation = TRAIN_ROWS, TRAIN_ROWS - VALIDATION_ROWS
@@ -31,7 +30,7 @@ def main(folder: Path) -> None:
     found = lightgbm.fit_predict(*parts, tasks, encoding, threads=1)
     spent, cost = time.process_time() - began, found.cost
     score_s = TEST_ROWS / float(cost["score_rows_per_s"] or 1.0)
-    told = {
+    return {
         "leaves": cost["parameters"],
         "train": first_validation / (spent - score_s),
         "score": cost["score_rows_per_s"],
@@ -41,8 +40,7 @@ def main(folder: Path) -> None:
             for t, task in enumerate(TASKS)
         },
     }
-    sys.stdout.write(f"\n{ANSWER}{json.dumps(told)}\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    work({"trees": lambda: fitted(Path(sys.argv[1]))}, {})

@@ -42,5 +42,7 @@ def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     from recmtl import memory
 
     monkeypatch.setattr(memory.sys, "platform", "darwin")
-    monkeypatch.setattr(memory.ctypes, "CDLL", None)
+    asked: list[object] = []
+    monkeypatch.setattr(memory.ctypes, "CDLL", asked.append)
     memory.keep_freed_memory()
+    assert asked == []

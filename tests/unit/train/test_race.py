@@ -1,6 +1,6 @@
 """Together replaces what was found only where that surely gains and surely hurts no task.
 
-What the winner learned in the race is the first part of its training.
+The race is the training of the winner, too.
 """
 
 from dataclasses import replace
