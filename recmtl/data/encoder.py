@@ -98,12 +98,13 @@ class Encoder:
             DataError: a column is missing or of a type that does not fit, or a number is infinite.
         """
         columns = self._columns(batch, place)
-        ids = np.zeros((batch.num_rows, self.encoding.id_columns), np.int32)
+        # Filled column by column, which is several times as fast as with a row's side by side.
+        ids = np.zeros((self.encoding.id_columns, batch.num_rows), np.int32).T
         numeric = np.empty((batch.num_rows, len(self._numeric)), np.float32)
         unknown: dict[str, int] = {}
         for i, single in enumerate(self._single):
             column, vocabulary = columns[single.column], self.vocabularies[single.name]
-            found = vocabulary.rows_of_few(column)
+            found = vocabulary.rows_at_once(column)
             if found is None:
                 keys = category_keys(column, single.column, place)
                 found = vocabulary.rows_of(keys, single.column, place)
@@ -116,7 +117,7 @@ class Encoder:
         for i, number in enumerate(self._numeric):
             values = finite(columns[number.column], number.column, place)
             numeric[:, i] = self.scalers[number.name].transform(values)
-        return Encoded(ids, numeric, unknown)
+        return Encoded(np.ascontiguousarray(ids), numeric, unknown)
 
     def part(self, columns: Collection[str]) -> "Encoder":
         """The encoder of the features that read some of the raw columns, with the same ids."""

@@ -17,7 +17,10 @@ from recmtl.data.places import Place
 __all__ = ["KeyIndex", "Vocabulary", "VocabularyFit"]
 
 
-WHOLE, FEW = 2**63, 1000
+WHOLE = 2**63
+SHORTER = (pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint16(), pa.uint32())
+FEW = 1000
+"""Of a longer column the distinct values are found first, where looking one up is not a read."""
 
 
 class KeyIndex:
@@ -42,6 +45,11 @@ class KeyIndex:
         self._order = np.argsort(known, kind="stable")
         self._sorted = known[self._order]
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether looking a value up is one read of an array."""
+        return self._texts is None and self._dense is not None
+
     def find(self, values: AnyArray) -> npt.NDArray[np.int64]:
         """int64 [values]: the position of each value of the index's type, -1 where unknown."""
         if self._texts is not None:
@@ -50,10 +58,10 @@ class KeyIndex:
         wanted = values.to_numpy(zero_copy_only=False)
         if self._dense is not None:
             last = len(self._dense) - 1
-            # Beyond both ends the last entry is read, which is always -1. Comparing before
-            # subtracting keeps far away values from wrapping round.
-            inside = (wanted >= self._lowest) & (wanted < self._lowest + last)
-            return self._dense[np.where(inside, wanted - self._lowest, last)]
+            # As uint64 what is below the lowest lies far above: with all else that is not inside
+            # it reads the last entry, which is always -1.
+            beyond = (wanted - np.int64(self._lowest)).view(np.uint64)
+            return self._dense[np.minimum(beyond, np.uint64(last)).view(np.int64)]
         at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
         return np.where(self._sorted[at] == wanted, self._order[at], -1)
 
@@ -111,19 +119,26 @@ class Vocabulary:
             unknown = int(np.count_nonzero(np.append(position < 0, False)[keys.codes]))
         return table[keys.codes], unknown
 
-    def rows_of_few(self, column: AnyArray) -> tuple[npt.NDArray[np.int32], int] | None:
-        """What `rows_of` gives for a short column of the fitted type, without its distinct values.
+    def rows_at_once(self, column: AnyArray) -> tuple[npt.NDArray[np.int32], int] | None:
+        """What `rows_of` gives, without finding the column's distinct values.
 
-        None for any other column: long, hashed, or of a type that must be made canonical first.
+        None where those pay or are needed: hashed, of a type that must be made canonical first,
+        or long and not looked up in a dense array.
         """
         array = plain_array(column)
+        if self.type == "int64" and array.type in SHORTER:
+            array = array.cast(pa.int64())
         same = pa.string() if self.type == "string" else pa.int64()
+        if self.buckets is not None or array.type != same:
+            return None
+        if len(array) > FEW and not self._index.is_dense:
+            return None
         missing = array.null_count
-        if self.buckets is not None or len(array) > FEW or array.type != same:
-            return None
         if missing and self.type == "int64":
-            return None
-        position = self._index.find(array)
+            known = array.is_valid().to_numpy(zero_copy_only=False)
+            position = np.where(known, self._index.find(array.fill_null(0)), -1)
+        else:
+            position = self._index.find(array)
         unknown = int(np.count_nonzero(position < 0)) - missing
         return (position + (self.first + 1)).astype(np.int32), unknown
 

@@ -149,7 +149,7 @@ class StackedExperts(nn.Module):
 
     def _of_one(self, lane: Tensor) -> Tensor:
         """Outputs `[A, B, width]` of experts that all read one lane `[B, D]`."""
-        if self.kind == "mlp":
+        if self.kind == "mlp" and self.training:
             return self._rest(self._wide(lane), None)
         rows = lane.expand(len(self.reads), *lane.shape)  # no copies
         return self._run(rows, None if self.order == self.back else sorted(self.numbers))

@@ -65,11 +65,17 @@ class FixedShapeModel:
         rows = len(ids)
         out = np.empty((rows, len(self.model.columns)), dtype=np.float32)
 
-        def score(first: int) -> None:
-            last = min(first + self.chunk_rows, rows)
-            out[first:last] = self._chunk(ids[first:last], numeric[first:last])
+        firsts = range(0, rows, self.chunk_rows)
+        chunks = iter(firsts)
 
-        for _ in self._workers().map(score, range(0, rows, self.chunk_rows)):
+        def score(_: int) -> None:
+            for first in chunks:
+                last = min(first + self.chunk_rows, rows)
+                out[first:last] = self._chunk(ids[first:last], numeric[first:last])
+
+        # Each worker takes the next chunk itself: handing chunks out one by one costs more than a
+        # small network's product.
+        for _ in self._workers().map(score, range(min(self.threads, len(firsts)))):
             pass
         return out
 

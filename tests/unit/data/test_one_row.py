@@ -13,6 +13,7 @@ from recmtl.data.encoder import Encoder
 from recmtl.data.keys import category_keys
 from recmtl.data.one_row import encode_plain_row
 from recmtl.data.places import Place
+from recmtl.data.vocabulary import Vocabulary
 from tests.unit.serve.shop import SCHEMA, make_encoder, make_log
 
 LOG = make_log(300)
@@ -20,6 +21,11 @@ HASHED = SCHEMA.replace("item: {kind: categorical}", "item: {kind: categorical, 
 FIRST = SCHEMA.replace("max_length: 4", "max_length: 3, keep: first")
 ENCODERS = {name: make_encoder(LOG, text) for name, text in
             {"plain": SCHEMA, "hashed": HASHED, "first": FIRST}.items()}  # fmt: skip
+VOCABULARIES = {
+    **ENCODERS["plain"].vocabularies,
+    "short": Vocabulary("short", "int64", 3, None, pa.array([5, -128, 4])),
+    "far": Vocabulary("far", "int64", 3, None, pa.array([-(2**63), 0, 2**63 - 1])),
+}
 ITEMS = st.sampled_from(["item-1", "item-7", "item-39", "unseen", "", None])
 ROWS = st.fixed_dictionaries(
     {
@@ -110,12 +116,17 @@ def test_the_parts_of_an_encoder_are_the_columns_of_the_whole(columns: list[str]
         ("item", pa.chunked_array([["item-1"], [], [None, "unseen"]], pa.string())),
         ("item", pa.array([], pa.string())),
         ("user_id", pa.array([2**40, 7, -(2**63), 2**63 - 1, 2**40 + 3])),
+        ("user_id", pa.array([2**40, None, -1, 2**40 + 49, 2**40 + 50, None, 2**40 - 1] * 300)),
+        ("user_id", pa.array([None, None], pa.int64())),
+        ("short", pa.array([5, None, 127, 0, 4, -128], pa.int8())),
+        ("short", pa.array([5, 2**32 - 1, 4], pa.uint32())),
+        ("far", pa.array([-(2**63), 2**63 - 1, None, 0])),
     ],
 )
-def test_a_short_column_gets_the_rows_of_its_distinct_values(name: str, column: pa.Array) -> None:
-    vocabulary = ENCODERS["plain"].vocabularies[name]
+def test_a_column_gets_the_rows_of_its_distinct_values(name: str, column: pa.Array) -> None:
+    vocabulary = VOCABULARIES[name]
     expected = vocabulary.rows_of(category_keys(column, name, Place()), name, Place())
-    found = vocabulary.rows_of_few(column)
+    found = vocabulary.rows_at_once(column)
     assert found is not None and found[0].dtype == np.int32
     np.testing.assert_array_equal(found[0], expected[0])
     assert found[1] == expected[1]
@@ -128,10 +139,15 @@ def test_a_short_column_gets_the_rows_of_its_distinct_values(name: str, column: 
         ("plain", "item", pa.array([5])),
         ("plain", "item", pa.array(["item-1"]).dictionary_encode()),
         ("plain", "item", pa.array(["item-1"] * 1001)),
-        ("plain", "user_id", pa.array([7, None])),
         ("plain", "user_id", pa.array([7.0])),
-        ("plain", "user_id", pa.array([7], pa.int32())),
+        ("plain", "user_id", pa.array([7], pa.uint64())),
     ],
 )
-def test_other_columns_are_not_short_ones(encoder: str, name: str, column: pa.Array) -> None:
-    assert ENCODERS[encoder].vocabularies[name].rows_of_few(column) is None
+def test_other_columns_need_their_distinct_values(
+    encoder: str, name: str, column: pa.Array
+) -> None:
+    assert ENCODERS[encoder].vocabularies[name].rows_at_once(column) is None
+
+
+def test_long_columns_of_values_far_apart_need_their_distinct_values() -> None:
+    assert VOCABULARIES["far"].rows_at_once(pa.array([0] * 1001)) is None
