@@ -61,7 +61,8 @@ class KeyIndex:
             # As uint64 what is below the lowest lies far above: with all else that is not inside
             # it reads the last entry, which is always -1.
             beyond = (wanted - np.int64(self._lowest)).view(np.uint64)
-            return self._dense[np.minimum(beyond, np.uint64(last)).view(np.int64)]
+            at: npt.NDArray[np.int64] = np.minimum(beyond, np.uint64(last)).view(np.int64)
+            return self._dense[at]
         at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
         return np.where(self._sorted[at] == wanted, self._order[at], -1)
 

@@ -16,8 +16,13 @@ __all__ = ["Carry", "StackedExperts", "one_lane", "seen", "some_lanes"]
 
 
 def some_lanes(lanes: Tensor, which: list[int]) -> Tensor:
-    """The lanes that are asked for, without a copy where that is all of them."""
-    return lanes if which == list(range(lanes.shape[1])) else lanes[:, which]
+    """The lanes that are asked for, without a copy where that is all of them, or one for all."""
+    if which == list(range(lanes.shape[1])):
+        return lanes
+    if len(set(which)) == 1:
+        one = lanes[:, which[0] : which[0] + 1]
+        return one.expand(-1, len(which), *one.shape[2:])
+    return lanes[:, which]
 
 
 def one_lane(lanes: Tensor, which: int) -> Tensor:

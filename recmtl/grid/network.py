@@ -99,7 +99,7 @@ class GridLayer(nn.Module):
         if not self.layer.applications:
             return passed[:, self.skip_to]
         if decision is None and self.copies is not None:
-            return self._outputs(lanes, passed)[:, self.copies]
+            return some_lanes(self._outputs(lanes, passed), self.copies)
         undecided = decision is None
         decision = self._full() if decision is None else decision.to(lanes.device)
         run = self._running(lanes, decision.run) if self.skippable else None
