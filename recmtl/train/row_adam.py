@@ -52,16 +52,27 @@ class RowAdam(torch.optim.Optimizer):
         state["step"] += 1
         first, second = group["betas"]
         mean = state["exp_avg"].index_select(0, rows).lerp_(gradient, 1.0 - first)
-        state["exp_avg"].index_copy_(0, rows, mean)
+        _put(state["exp_avg"], rows, mean)
         square = state["exp_avg_sq"].index_select(0, rows)
         square.mul_(second).addcmul_(gradient, gradient, value=1.0 - second)
-        state["exp_avg_sq"].index_copy_(0, rows, square)
+        _put(state["exp_avg_sq"], rows, square)
         rate = (
             group["lr"] * math.sqrt(1.0 - second ** state["step"]) / (1.0 - first ** state["step"])
         )
         direction = mean.div_(square.sqrt_().add_(group["eps"]))
         # Adding to rows in place costs three times what copying them there and back does.
-        table.index_copy_(0, rows, table.index_select(0, rows).sub_(direction, alpha=rate))
+        _put(table, rows, table.index_select(0, rows).sub_(direction, alpha=rate))
+
+
+def _put(table: Tensor, rows: Tensor, values: Tensor) -> None:
+    """Write values `[R, D]` into distinct rows `[R]` of a table."""
+    if table.device.type != "cpu":
+        table.index_copy_(0, rows, values)
+        return
+    # A row as one item: NumPy then copies it at once, in half of the time.
+    row = np.dtype((np.void, table.shape[1] * table.element_size()))
+    whole, new = (t.detach().view(torch.uint8).numpy().view(row)[:, 0] for t in (table, values))
+    whole[rows.numpy()] = new
 
 
 def summed(gradient: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,12 +80,24 @@ def summed(gradient: Tensor) -> tuple[Tensor, Tensor]:
     indices, values = gradient._indices()[0], gradient._values()
     if gradient.is_coalesced():
         return indices, values
-    # One sort of (row, occurrence) in one number; NumPy sorts numbers three times as fast as torch.
+    grouped = grouped_by_numpy if indices.device.type == "cpu" else grouped_by_torch
+    rows, order, starts = grouped(indices)
+    return rows, functional.embedding_bag(order, values, starts, mode="sum")
+
+
+def grouped_by_torch(indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct indices ascending; positions, those of an index in order; where each starts."""
+    ordered, order = indices.sort(stable=True)
+    rows, counts = torch.unique_consecutive(ordered, return_counts=True)
+    return rows, order, counts.cumsum(0) - counts
+
+
+def grouped_by_numpy(indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `grouped_by_torch`, in a third of its time: one sort of (index, position) as a number."""
     bits = len(indices).bit_length()
-    packed = (indices << bits) | torch.arange(len(indices), device=indices.device)
-    packed = packed.sort().values if packed.is_cuda else torch.from_numpy(np.sort(packed.numpy()))
-    sorted_rows, order = packed >> bits, packed & ((1 << bits) - 1)
-    first = torch.ones_like(sorted_rows, dtype=torch.bool)
-    torch.ne(sorted_rows[1:], sorted_rows[:-1], out=first[1:])
-    starts = first.nonzero().flatten()
-    return sorted_rows[starts], functional.embedding_bag(order, values, starts, mode="sum")
+    packed = np.sort(indices.numpy() << bits | np.arange(len(indices)))
+    ordered, order = packed >> bits, packed & ((1 << bits) - 1)
+    first = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    starts = first.nonzero()[0]
+    return torch.from_numpy(ordered[starts]), torch.from_numpy(order), torch.from_numpy(starts)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recmtl.train.row_adam import RowAdam
+from recmtl.train.row_adam import RowAdam, grouped_by_numpy, grouped_by_torch
 
 ROWS, SIZE, STEPS = 50, 3, 12
 
@@ -75,3 +75,22 @@ def test_a_table_without_a_gradient_stays() -> None:
     optimizer.step()
     assert torch.equal(weights, before)
     assert not optimizer.state[weights]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 4096])
+def test_rows_are_grouped_as_on_other_devices(rows: int) -> None:
+    indices = torch.randint(2**40, (rows,), generator=torch.manual_seed(rows))
+    indices = torch.cat([indices, indices[: rows // 2], indices[:1]])
+    for one, other in zip(grouped_by_numpy(indices), grouped_by_torch(indices), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_rows_of_a_part_of_a_wider_table_move() -> None:
+    whole = torch.zeros(6, 8)
+    part = nn.Parameter(whole[:, 2:5])
+    optimizer = RowAdam([part], lr=0.1)
+    functional.embedding(torch.tensor([1, 4, 1]), part, sparse=True).sum().backward()
+    optimizer.step()
+    moved = torch.zeros(6, 8, dtype=torch.bool)
+    moved[1, 2:5] = moved[4, 2:5] = True
+    assert torch.equal(whole != 0, moved)
