@@ -1,8 +1,8 @@
 """Train every model of a study once, keep what it scored, and never train it again.
 
 Each model and seed has a folder under `models/`, each searched route a file under `search/`. A
-study that was killed goes on: what is finished is read back, an unfinished training continues from
-its checkpoint.
+study that was killed goes on: what is finished is read back, an unfinished training or search
+continues from its checkpoint.
 """
 
 import json
@@ -151,6 +151,7 @@ class Study(Generic[P]):
             watch=watch,
             share=settings.branches,
             unit=settings.branches_of,
+            checkpoint=self._checkpoint("branched", seed),
         )
         return found.to_json()
 

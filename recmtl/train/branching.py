@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +29,7 @@ from recmtl.grid.layout import lane_pixels
 from recmtl.model import Network
 from recmtl.policies import Tree, branch_tree, tree_cost
 from recmtl.policies.branch.affinity import dissimilarity_ranks, rank_affinity
+from recmtl.train.checkpoint import beside
 from recmtl.train.config import Config
 from recmtl.train.loop import Watch, silent, train
 from recmtl.train.problem import Problem
@@ -94,6 +96,7 @@ def search_branches(
     share: float = 0.5,
     unit: Unit = "multiply_adds",
     rows: int = 500,
+    checkpoint: Path | None = None,
 ) -> Branches:
     """Train one network a task, compare them on validation rows, choose the tree.
 
@@ -112,6 +115,8 @@ def search_branches(
         share: the budget, from 0 (all share every depth) to 1 (all are apart).
         unit: of the budget.
         rows: validation rows on which features are compared, the same for all tasks.
+        checkpoint: of the branched network; beside it lie those of the single-task ones, from which
+            a later call with the same arguments goes on, until the tree is found.
 
     Raises:
         ConfigError: a share outside 0..1, or less than two tasks.
@@ -122,16 +127,21 @@ def search_branches(
     began = time.perf_counter()
     depths = tuple(map(tuple, material.levels(config.grid) if levels is None else levels))
     chosen, ranks = _some_rows(material, rows, seed), []
+    left = {} if checkpoint is None else {t: beside(checkpoint, t.name) for t in material.tasks}
     for task in material.tasks:
         alone = material.only(task)
         model = _network(branched(((0,),) * len(depths), levels=depths), alone, config, seed)
-        train(model, alone, config.training, seed=seed, name=f"branches-{task.name}", watch=watch)
+        name, path = f"branches-{task.name}", left.get(task)
+        settings = config.training
+        train(model, alone, settings, seed=seed, name=name, watch=watch, checkpoint=path)
         features = _features(model, chosen, ends(depths))
         ranks.append([dissimilarity_ranks(rows) for rows in features])
     affinity = rank_affinity([list(depth) for depth in zip(*ranks, strict=True)])
     sizes = block_sizes(depths, **material.lane(config.sizes), unit=unit)
     budget = sum(sizes) * (1.0 + share * (len(material.tasks) - 1))
     tree = branch_tree(affinity, sizes, budget=budget)
+    for path in left.values():
+        path.unlink(missing_ok=True)
     return Branches(tree, depths, affinity, budget, time.perf_counter() - began)
 
 

@@ -1,7 +1,13 @@
-"""The state of a training run on disk: weights, moments, generator, history; no pickle."""
+"""The state of a training or a search on disk: weights, moments, generators, history; no pickle.
+
+A file is replaced atomically, so that a killed process leaves the previous one. It holds
+safetensors, with all that is no tensor as JSON in its metadata.
+"""
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,15 +22,11 @@ from recmtl.model import Network
 from recmtl.train.fitted import Check, Fitted
 from recmtl.train.optimizer import Optimizer
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "beside", "saved_state", "write_state"]
 
 
 class Checkpoint:
-    """Keeps the best weights in memory and, with a path, the whole state in one file.
-
-    The file is replaced atomically, so that a killed process leaves the previous one. It holds
-    safetensors with the run's history as JSON in its metadata.
-    """
+    """Keeps the best weights in memory and, with a path, the whole state in one file."""
 
     def __init__(self, model: Network, optimizer: Optimizer, *, path: Path | None) -> None:
         self.path, self.model, self.optimizer = path, model, optimizer
@@ -45,22 +47,13 @@ class Checkpoint:
         """Write the state as it is between two steps."""
         if self.path is None:
             return
-        tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
-        tensors |= {f"best/{name}": t for name, t in self.best.items()}
-        tensors["generator"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors["cuda_generator"] = torch.cuda.get_rng_state()
-        described = _pack(self.optimizer.state_dict(), "optimizer", tensors)
-        history = {**asdict(fitted), "loss": float(fitted.loss), "optimizer": described}
-        partial = self.path.with_suffix(".partial")
-        try:
-            contiguous = {name: t.contiguous().clone() for name, t in tensors.items()}
-            save_file(contiguous, str(partial), {"history": json.dumps(history)})
-            os.replace(partial, self.path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            fault = f"{self.path}: checkpoint not written: {error}; free disk space"
-            raise DataError(fault) from error
+        state = {
+            "model": self.model.state_dict(),
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
+            "history": {**asdict(fitted), "loss": float(fitted.loss)},
+        }
+        write_state(self.path, state)
 
     def load(self, fitted: Fitted) -> None:
         """Restore the state if the file exists.
@@ -68,29 +61,69 @@ class Checkpoint:
         Raises:
             DataError: the file is damaged, or of another network.
         """
-        if self.path is None or not self.path.exists():
+        if self.path is None:
             return
-        try:
-            with safe_open(str(self.path), "pt") as file:
-                history = json.loads(file.metadata()["history"])
-            tensors = load_file(str(self.path))
-            self.model.load_state_dict(_under(tensors, "model/"))
-            self.best = _under(tensors, "best/")
-            self.optimizer.load_state_dict(_unpack(history["optimizer"], tensors))
-            torch.set_rng_state(tensors["generator"])
-            if "cuda_generator" in tensors and torch.cuda.is_available():
-                torch.cuda.set_rng_state(tensors["cuda_generator"])
+        with saved_state(self.path) as state:
+            if state is None:
+                return
+            self.model.load_state_dict(state["model"])
+            self.best = state["best"]
+            self.optimizer.load_state_dict(state["optimizer"])
+            history = state["history"]
             fitted.checks = [Check.from_json(check) for check in history["checks"]]
             for name in ("best", "seconds", "rows", "loss", "steps"):
                 setattr(fitted, name, history[name])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
-            fault = f"{self.path}: not a checkpoint of this network: {reason}; delete it"
-            raise DataError(fault) from error
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+def beside(checkpoint: Path, what: str) -> Path:
+    """The file of something that leads to the training of a checkpoint."""
+    return checkpoint.with_suffix(f".{what}{checkpoint.suffix}")
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write nested state (tensors and JSON data) and that of torch's generators.
+
+    Raises:
+        DataError: the disk is full.
+    """
+    tensors: dict[str, Tensor] = {}
+    generators = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        generators["cuda"] = torch.cuda.get_rng_state()
+    packed = json.dumps(_pack({**state, "generators": generators}, "", tensors))
+    partial = path.with_suffix(".partial")
+    try:
+        contiguous = {name: t.contiguous().clone() for name, t in tensors.items()}
+        save_file(contiguous, str(partial), {"state": packed})
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        fault = f"{path}: checkpoint not written: {error}; free disk space"
+        raise DataError(fault) from error
+
+
+@contextmanager
+def saved_state(path: Path) -> Iterator[dict[str, Any] | None]:
+    """What `write_state` wrote, or None where nothing is; torch's generators go on from there.
+
+    Raises:
+        DataError: the file is damaged, or whoever takes it up within finds it of something else.
+    """
+    if not path.exists():
+        yield None
+        return
+    try:
+        with safe_open(str(path), "pt") as file:
+            packed = json.loads(file.metadata()["state"])
+        state: dict[str, Any] = _unpack(packed, load_file(str(path)))
+        yield state
+        torch.set_rng_state(state["generators"]["cpu"])
+        if "cuda" in state["generators"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["generators"]["cuda"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        fault = f"{path}: not a checkpoint of this network: {reason}; delete it"
+        raise DataError(fault) from error
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -69,8 +69,8 @@ class Training:
         gate_warm_up: share of the steps in which instance gates are held open, before they learn.
         health_rows: validation rows on which the health of the experts is measured at each check;
             0 measures none.
-        save_every: steps after which a training's state is saved within a pass, counted from its
-            first pass; 0 saves at the end of each pass alone.
+        save_every: steps after which the state of a training or a search is saved within a pass,
+            counted from its first pass; 0 saves at the end of each pass alone.
     """
 
     batch_size: int = 1024

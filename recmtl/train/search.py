@@ -21,6 +21,7 @@ from recmtl.memory import keep_freed_memory
 from recmtl.train.agree import agreed
 from recmtl.train.baseline import Baseline
 from recmtl.train.candidates import Judge, choose_route, drawn_route, sampled
+from recmtl.train.checkpoint import beside, saved_state, write_state
 from recmtl.train.config import Config
 from recmtl.train.found import Found
 from recmtl.train.loop import Watch, silent
@@ -52,33 +53,54 @@ def search(
     """Search a route through `layout` on the train rows; choose among candidates on validation.
 
     The winner of a race leaves its state in `checkpoint`: its training with the same seed goes on
-    from there.
+    from there. Beside it lies the state of the search while it is under way, of the end of each
+    epoch and of every `training.save_every` steps; a later call with the same arguments goes on
+    from it to the same bits.
 
     Raises:
         ConfigError: the layout leaves nothing to decide, or no route of it fits the budget.
+        DataError: what lies beside `checkpoint` is damaged, or of another search.
     """
     keep_freed_memory()
-    began = time.perf_counter()
     torch.manual_seed(seed)
-    run = _Run(layout, material, config=config, seed=seed)
-    plan, size, history = run.plan, config.training.batch_size, []
-    for step, (batch, policy_batch) in enumerate(run.pairs()):
+    run = _Run(layout, material, config=config, seed=seed, checkpoint=checkpoint)
+    run.resume()
+    plan, size = run.plan, config.training.batch_size
+    every = {plan.check_every, config.training.save_every or plan.check_every}
+    for step, (batch, policy_batch) in enumerate(run.pairs(), run.done):
         run.policy.open_layers(plan.opened(step))
         run.supernet.model.grid.hold_open(step < plan.warm_up)
         run.step_weights(batch, step)
         if policy_batch is not None and step >= plan.warm_up:
             run.step_policy(policy_batch, step)
-        watch(f"search-{seed}", (step + 1) * size, plan.total * size, None)
-        if (step + 1) % plan.check_every == 0:
-            history.append(run.record(step))
-    return run.found(history, began, watch, checkpoint)
+        run.done = step + 1
+        watch(f"search-{seed}", run.done * size, plan.total * size, None)
+        if run.done % plan.check_every == 0:
+            run.history.append(run.record(step))
+        if any(run.done % steps == 0 for steps in every):
+            run.save()
+    found = run.found(watch)
+    if run.state_file is not None:
+        run.state_file.unlink(missing_ok=True)
+    return found
 
 
 class _Run:
     """One search under way: the supernet, the policies and where they stand."""
 
-    def __init__(self, layout: Layout, material: Problem, *, config: Config, seed: int) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        material: Problem,
+        *,
+        config: Config,
+        seed: int,
+        checkpoint: Path | None,
+    ) -> None:
+        self.began, self.done, self.history = time.perf_counter(), 0, list[dict[str, object]]()
         self.layout, self.material, self.config, self.seed = layout, material, config, seed
+        self.checkpoint = checkpoint
+        self.state_file = None if checkpoint is None else beside(checkpoint, "search")
         settings, training = config.search, config.training
         self.target = None
         if settings.budget is not None:
@@ -95,12 +117,47 @@ class _Run:
         self.price = Price(settings.cost_weight, steps=self.plan.policy_steps)
         self.baseline = Baseline(settings.baseline_decay)
 
+    def resume(self) -> None:
+        """Go on from the state of a search that was stopped; without one, from the beginning."""
+        if self.checkpoint is None or self.state_file is None:
+            return
+        with saved_state(self.state_file) as state:
+            if state is None:
+                for number in range(2):  # races of a search that is lost
+                    beside(self.checkpoint, str(number)).unlink(missing_ok=True)
+                return
+            self.done, self.history = state["done"], state["history"]
+            self.began = time.perf_counter() - state["seconds"]
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+            self.price.value, self.baseline.mean = state["price"], state["baseline"]
+
+    def save(self) -> None:
+        """Write the state as it is between two steps."""
+        if self.state_file is None:
+            return
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        state |= {"price": self.price.value, "baseline": self.baseline.mean}
+        state |= {"done": self.done, "history": self.history}
+        write_state(self.state_file, {**state, "seconds": time.perf_counter() - self.began})
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "model": self.supernet.model,
+            "policy": self.policy,
+            "optimizer": self.optimizer,
+            "policy_optimizer": self.policy_optimizer,
+        }
+
     def pairs(self) -> Iterator[tuple[Batch, Batch | None]]:
-        """Weight batches of all epochs, and policy batches spread evenly among them."""
-        for epoch in range(self.config.search.epochs):
-            policy = self._batches(self.rows.policy, 2 * epoch + 1)
-            for step, batch in enumerate(self._batches(self.rows.weights, 2 * epoch)):
+        """Weight batches, and policy batches evenly among them: what is left of all epochs."""
+        first, start = divmod(self.done, self.plan.steps_an_epoch)
+        for epoch in range(first, self.config.search.epochs):
+            policy = self._batches(self.rows.policy, 2 * epoch + 1, -(-start // self.plan.ratio))
+            weights = self._batches(self.rows.weights, 2 * epoch, start)
+            for step, batch in enumerate(weights, start):
                 yield batch, next(policy, None) if step % self.plan.ratio == 0 else None
+            start = 0
 
     def step_weights(self, batch: Batch, step: int) -> None:
         """One step of the weights on a freshly drawn route."""
@@ -143,13 +200,7 @@ class _Run:
             "validation": self.material.primary(metrics),
         }
 
-    def found(
-        self,
-        history: list[dict[str, object]],
-        began: float,
-        watch: Watch,
-        checkpoint: Path | None,
-    ) -> Found:
+    def found(self, watch: Watch) -> Found:
         """The chosen route and its network, at the size of the budget if there is one."""
         judge = Judge(self.supernet, price=self.price, target=self.target)
         routes, candidates = choose_route(
@@ -167,20 +218,17 @@ class _Run:
         networks = {entrant: self._network(entrant) for entrant in (routes, *rivals)}
         race = list[float]()
         if len(networks) > 1:
-            routes, race = self._raced(networks, watch, checkpoint)
+            routes, race = self._raced(networks, watch)
         layout, budget = networks[routes]
-        seconds = time.perf_counter() - began
-        return Found(routes, layout.to_json(), history, candidates, seconds, budget, race)
+        seconds = time.perf_counter() - self.began
+        return Found(routes, layout.to_json(), self.history, candidates, seconds, budget, race)
 
-    def _raced(
-        self, networks: Mapping[Routes, Sized], watch: Watch, checkpoint: Path | None
-    ) -> tuple[Routes, list[float]]:
+    def _raced(self, networks: Mapping[Routes, Sized], watch: Watch) -> tuple[Routes, list[float]]:
         """The first route, which was found, unless its rival beats it; the mean losses of both."""
         losses, left = dict[Routes, Tensor](), dict[Routes, Path]()
         for number, (routes, (layout, _)) in enumerate(networks.items()):
-            if checkpoint is not None:
-                left[routes] = checkpoint.with_suffix(f".{number}{checkpoint.suffix}")
-                left[routes].unlink(missing_ok=True)  # of a search that was stopped
+            if self.checkpoint is not None:
+                left[routes] = beside(self.checkpoint, str(number))
             losses[routes] = raced_losses(
                 layout,
                 material=self.material,
@@ -193,8 +241,8 @@ class _Run:
         saved = self._price(found) - self._price(rival) if self.target is None else 0.0
         winner = rival if beats(losses[rival], losses[found], saved=saved) else found
         for routes, path in left.items():
-            if routes == winner and checkpoint is not None and path.exists():
-                path.replace(checkpoint)
+            if routes == winner and self.checkpoint is not None and path.exists():
+                path.replace(self.checkpoint)
             path.unlink(missing_ok=True)
         return winner, [float(one.mean()) for one in losses.values()]
 
@@ -215,6 +263,6 @@ class _Run:
         value = loss + self.price.value * self.supernet.share(decisions)
         return value, self.policy.log_probability()
 
-    def _batches(self, rows: np.ndarray, number: int) -> Iterator[Batch]:
+    def _batches(self, rows: np.ndarray, number: int, start: int) -> Iterator[Batch]:
         size, seed = self.config.training.batch_size, self.seed * 1009 + 500 + number
-        return batches(self.material.train, batch_size=size, seed=seed, rows=rows)
+        return batches(self.material.train, batch_size=size, seed=seed, rows=rows, start=start)

@@ -16,6 +16,7 @@ from recmtl.errors import DataError
 from recmtl.grid import shared_bottom
 from recmtl.model import Model
 from recmtl.train import material
+from recmtl.train.checkpoint import saved_state
 from recmtl.train.config import Training
 from recmtl.train.loop import Check, Fitted, predict, train, validation_score
 from tests.material import TASKS, make_material, make_model, rows_of
@@ -174,7 +175,10 @@ def test_a_checkpoint_holds_tensors_and_json_only(tmp_path: Path) -> None:
     train(make_model(), MATERIAL, replace(SETTINGS, epochs=1), seed=0, checkpoint=path)
     raw = path.read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    history = json.loads(header.pop("__metadata__")["history"])
+    json.loads(header.pop("__metadata__")["state"])
+    with saved_state(path) as state:
+        assert state is not None
+        history = state["history"]
     assert history["rows"] == len(MATERIAL.train) and len(history["checks"]) == 2
     assert {entry["dtype"] for entry in header.values()} <= {"F32", "I64", "U8"}
 
