@@ -1,9 +1,10 @@
 """Writes the arrays of one split as .npy files whose number of rows is known beforehand.
 
 Plain appending writes, not memory maps: pages do not pile up in the process, and a full disk is an
-error instead of a crash.
+error instead of a crash. To be read they are mapped; who has read a part gives it back.
 """
 
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ARRAYS", "ArrayWriter", "row_bytes"]
+__all__ = ["ARRAYS", "ArrayWriter", "release", "row_bytes"]
 
 ARRAYS: dict[str, Any] = {
     "ids": np.int32,
@@ -67,3 +68,9 @@ class ArrayWriter:
         """Close the files, whatever happened."""
         for stream in self._files.values():
             stream.close()
+
+
+def release(column: npt.NDArray[Any]) -> None:
+    """Give a map's pages back: they stay in the system's cache, the process does not grow."""
+    if isinstance(column.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        column.base.madvise(mmap.MADV_DONTNEED)

@@ -3,7 +3,6 @@
 Every row comes once a pass. Work is done by whole blocks and batches, never by row.
 """
 
-import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import singledispatch
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recmtl.data.arrays import release
 from recmtl.data.log import Split
 
 __all__ = ["Batch", "Rows", "batches"]
@@ -198,11 +198,5 @@ def _read(split: Split, parts: list[slice | npt.NDArray[np.integer]]) -> Columns
     columns = (split.ids, split.numeric, split.labels, split.weight)
     found = [torch.from_numpy(np.concatenate([c[part] for part in parts])) for c in columns]
     for column in columns:
-        _release(column)
+        release(column)
     return found
-
-
-def _release(column: npt.NDArray[Any]) -> None:
-    """Give mapped pages back: they stay in the system's cache, the process does not grow."""
-    if isinstance(column.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        column.base.madvise(mmap.MADV_DONTNEED)

@@ -5,10 +5,12 @@ equals a regression label; a categorical one when its values and the classes go 
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from recmtl.data.arrays import release
 from recmtl.data.encoding import Encoding
 from recmtl.data.log import Split
 from recmtl.schema import Schema, Task
@@ -25,9 +27,9 @@ FEWEST = 20
 
 def leak_warnings(schema: Schema, encoding: Encoding, train: Split) -> Iterator[str]:
     """One line for every feature that is nearly a copy of a label."""
-    rows = _sample(len(train))
-    labels = np.asarray(train.labels[rows], np.float64)
-    ids, numbers = train.ids[rows], train.numeric[rows]
+    blocks = _blocks(len(train))
+    ids, numbers = _read(train.ids, blocks), _read(train.numeric, blocks)
+    labels = _read(train.labels, blocks).astype(np.float64)
     for i, feature in enumerate(encoding.single):
         codes = ids[:, i] - ids[:, i].min()
         if codes.max() >= MOST_VALUES:
@@ -43,12 +45,20 @@ def leak_warnings(schema: Schema, encoding: Encoding, train: Split) -> Iterator[
                 yield _text(schema, field.name, task)
 
 
-def _sample(rows: int) -> npt.NDArray[np.int64]:
-    """Row numbers of evenly spaced blocks: single rows would touch every page of the map."""
+def _blocks(rows: int) -> list[slice]:
+    """Evenly spaced blocks of rows: single rows would touch every page of the map."""
     if rows <= SAMPLE:
-        return np.arange(rows)
+        return [slice(0, rows)]
     firsts = np.linspace(0, rows - BLOCK, SAMPLE // BLOCK).astype(np.int64)
-    return (firsts[:, None] + np.arange(BLOCK)).ravel()
+    return [slice(first, first + BLOCK) for first in firsts.tolist()]
+
+
+def _read(column: npt.NDArray[Any], blocks: list[slice]) -> npt.NDArray[Any]:
+    parts = []
+    for block in blocks:
+        parts.append(np.array(column[block]))
+        release(column)  # the system maps far more around a block than was asked for
+    return np.concatenate(parts)
 
 
 def _text(schema: Schema, feature: str, task: Task) -> str:

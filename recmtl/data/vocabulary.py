@@ -21,6 +21,8 @@ WHOLE = 2**63
 SHORTER = (pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint16(), pa.uint32())
 FEW = 1000
 """Of a longer column the distinct values are found first, where looking one up is not a read."""
+PARTS = 64
+"""Counts of so many batches wait to be added up, even of a few values: each takes kilobytes."""
 
 
 class KeyIndex:
@@ -185,7 +187,8 @@ class VocabularyFit:
             values, counts = values.take(pa.array(seen)), counts[seen]
         self._counted.append(pa.table({"value": values, "count": counts}))
         self._pending += len(seen)
-        if self._pending > max(250_000, 2 * self._counted[0].num_rows):
+        too_many = self._pending > max(250_000, 2 * self._counted[0].num_rows)
+        if too_many or len(self._counted) > PARTS:
             self._merge()
 
     def _merge(self) -> pa.Table:
