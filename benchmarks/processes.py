@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.worker import ANSWER
+from recmtl import WAITING
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
@@ -58,8 +59,8 @@ def worker(
 ) -> Iterator[Worker]:
     """A process of some threads, on the last core if it is pinned; what it prints goes to `log`."""
     number = str(threads)
-    one = {"OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number, "OMP_WAIT_POLICY": "PASSIVE"}
-    environment = {**os.environ, **one, "PYTHONPATH": str(ROOT)}
+    one = {"OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number}
+    environment = {**os.environ, **WAITING, **one, "PYTHONPATH": str(ROOT)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with (
         log.open("w") as errors,

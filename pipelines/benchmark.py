@@ -6,11 +6,7 @@ With --validation-only the same models are trained and only what they score on v
 told: for choosing settings, which must be done without test figures.
 """
 
-import os
 import sys
-
-# Spinning OpenMP threads make a busy machine ten times slower; this must precede torch's load.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from recmtl.evaluate import verdict_table
 from recmtl.job.benchmark import benchmark_page, validation_page

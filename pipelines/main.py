@@ -3,11 +3,7 @@
 python pipelines/main.py [--data PARQUET --schema YAML] [--config YAML] [--out FOLDER]
 """
 
-import os
 import sys
-
-# Spinning OpenMP threads make a busy machine ten times slower; this must precede torch's load.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from recmtl.evaluate import model_table, verdict_table
 from recmtl.job.command import run_step

@@ -9,13 +9,9 @@ in the quarantine; 130, interrupted, go on with --resume.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-# Spinning OpenMP threads make a busy machine ten times slower; this must precede torch's load.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,14 +6,24 @@ package costs nothing.
     from recmtl import Ranker, Scorer
     Scorer.load("runs/first/bundle").score(table)
     Ranker.load("runs/first/bundle").rank(frame, by="p_click", group="request_id", k=20)
+
+Threads of torch and LightGBM, if these are imported later, wait for each other awake for some
+microseconds and then asleep, unless the environment says how (`OMP_WAIT_POLICY`, `GOMP_SPINCOUNT`).
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recmtl.serve import Ranker, Scorer
 
 __all__ = ["Ranker", "Scorer"]
+
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}
+"""How threads wait for each other. Those that never sleep make a busy machine several times slower;
+those that sleep at once make two threads of an idle one as slow as one."""
+
+os.environ.update({**WAITING, **os.environ})
 
 
 def __getattr__(name: str) -> Any:
