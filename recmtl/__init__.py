@@ -23,7 +23,8 @@ WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}
 """How threads wait for each other. Those that never sleep make a busy machine several times slower;
 those that sleep at once make two threads of an idle one as slow as one."""
 
-os.environ.update({**WAITING, **os.environ})
+if not WAITING.keys() & os.environ:
+    os.environ.update(WAITING)
 
 
 def __getattr__(name: str) -> Any:

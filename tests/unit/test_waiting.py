@@ -13,8 +13,8 @@ CODE = "import os, sys, recmtl; print(*map(os.environ.get, recmtl.WAITING), 'tor
     ("said", "found"),
     [
         ({}, "PASSIVE 30000 False"),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE 30000 False"),
-        ({"GOMP_SPINCOUNT": "0"}, "PASSIVE 0 False"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None False"),
+        ({"GOMP_SPINCOUNT": "0"}, "None 0 False"),
     ],
 )
 def test_threads_wait_as_told_or_as_is_best(said: dict[str, str], found: str) -> None:
