@@ -53,6 +53,21 @@ def test_scores_equal_those_of_the_scorer_bit_for_bit(folder: Path, tmp_path: Pa
     assert scored.select(list(scorer.columns)).combine_chunks().equals(expected)
 
 
+def test_rows_computed_at_once_are_the_scorer_s(folder: Path, tmp_path: Path) -> None:
+    done = run(folder, "--output", str(tmp_path / "out"), "--chunk-rows", "2048")
+    assert done.returncode == 0, done.stderr
+    scored = pq.read_table(tmp_path / "out").combine_chunks()
+    log = pq.read_table(folder / "log.parquet")
+    assert scored.equals(Scorer.load(folder / "bundle", chunk_rows=2048).score(log))
+    for name, column in Scorer.load(folder / "bundle").score(log).to_pydict().items():
+        np.testing.assert_allclose(scored[name], column, rtol=2e-6)
+
+
+def test_no_rows_at_once_are_refused(folder: Path, tmp_path: Path) -> None:
+    done = run(folder, "--output", str(tmp_path / "out"), "--chunk-rows", "0")
+    assert_one_line(done, "chunk_rows")
+
+
 def assert_one_line(done: subprocess.CompletedProcess[str], text: str) -> None:
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
