@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.worker import ANSWER
-from recmtl import WAITING
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
@@ -60,7 +59,7 @@ def worker(
     """A process of some threads, on the last core if it is pinned; what it prints goes to `log`."""
     number = str(threads)
     one = {"OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number}
-    environment = {**os.environ, **WAITING, **one, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **one, "PYTHONPATH": str(ROOT)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with (
         log.open("w") as errors,

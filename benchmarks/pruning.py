@@ -6,13 +6,10 @@ the repeats, as a ratio to the full grid of the same run.
 """
 
 import json
-import os
 import statistics
 import sys
 import time
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 

@@ -8,7 +8,6 @@ over the repeats, in CPU seconds of the process, which other processes disturb l
 """
 
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -17,8 +16,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 

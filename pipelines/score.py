@@ -39,8 +39,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--engine", choices=["local", "spark"], default="local", help="where it runs")
     network = "what computes: ONNX Runtime is faster, and equal to float32 rounding"
     add("--network", choices=["torch", "onnx"], default="torch", help=network)
-    chunk = "rows computed at once: more are faster, and equal to float32 rounding (default 512)"
-    add("--chunk-rows", type=int, default=512, help=chunk)
+    chunk = "rows computed at once (512): more are faster, and equal to float32 rounding"
+    add("--chunk-rows", type=int, help=chunk)
     return parser.parse_args(arguments)
 
 
@@ -64,12 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _here(options: argparse.Namespace, console: "Console") -> int:
+    from recmtl.serve.chunks import CHUNK_ROWS
     from recmtl.serve.parquet import score_parquet
     from recmtl.serve.progress import rows_progress
     from recmtl.serve.scorer import Scorer
 
-    chunk = options.chunk_rows
-    scorer = Scorer.load(options.bundle, engine=options.network, chunk_rows=chunk)
+    chunk_rows = CHUNK_ROWS if options.chunk_rows is None else options.chunk_rows
+    scorer = Scorer.load(options.bundle, engine=options.network, chunk_rows=chunk_rows)
     with rows_progress(console) as progress:
         done = score_parquet(
             scorer,
@@ -105,7 +106,7 @@ def _on_spark(options: argparse.Namespace, console: "Console") -> int:
 
     if options.resume or options.quarantine:
         raise ConfigError("--resume and --quarantine are for --engine local; Spark retries itself")
-    if options.network != "torch" or options.chunk_rows != 512:
+    if options.network != "torch" or options.chunk_rows is not None:
         told = "--network onnx and --chunk-rows are for --engine local; leave them out with Spark"
         raise ConfigError(told)
     rows, warnings = score_spark(

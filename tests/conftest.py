@@ -4,7 +4,8 @@ import os
 import random
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch and lightgbm load
+import recmtl as recmtl  # says how threads wait, before torch and lightgbm load
+
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MPLBACKEND", "Agg")
 

@@ -5,7 +5,6 @@ Trials run in processes of one thread each; figures and page are written after e
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,8 +12,6 @@ from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from benchmarks.recovery.judge import Fit, Trial
 from benchmarks.recovery.page import page

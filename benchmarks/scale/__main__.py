@@ -35,7 +35,7 @@ def measure(rows: int, *, keep: bool) -> dict[str, Any]:
 
 
 def _step(step: str, folder: Path) -> Mapping[str, float]:
-    one = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
+    one = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.scale.step", step, str(folder)],
         env={**os.environ, **one}, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,

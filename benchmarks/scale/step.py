@@ -1,13 +1,10 @@
 """One step in a process of its own: `... WHAT FOLDER`; prints rows, seconds and peaks as JSON."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pyarrow.parquet as pq
 import torch

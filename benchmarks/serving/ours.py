@@ -1,10 +1,7 @@
 """recmtl's arms of the latency benchmark, in a process of their own: `... FOLDER SIZE`."""
 
-import os
 import sys
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import numpy as np
 
 from benchmarks.serving.shop import BY, FOLDER, SIZES, make, read

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from recmtl.errors import DataError
 from recmtl.model import Network
+from recmtl.train.config import Training
 from recmtl.train.fitted import Check, Fitted
 from recmtl.train.optimizer import Optimizer
 
-__all__ = ["Checkpoint", "beside", "saved_state", "write_state"]
+__all__ = ["Checkpoint", "beside", "save_due", "saved_state", "write_state"]
 
 
 class Checkpoint:
@@ -73,6 +74,11 @@ class Checkpoint:
             fitted.checks = [Check.from_json(check) for check in history["checks"]]
             for name in ("best", "seconds", "rows", "loss", "steps"):
                 setattr(fitted, name, history[name])
+
+
+def save_due(steps: int, *, epoch: int, settings: Training) -> bool:
+    """Whether state is saved after so many steps: at the end of an epoch, and of `save_every`."""
+    return any(steps % every == 0 for every in (epoch, settings.save_every or epoch))
 
 
 def beside(checkpoint: Path, what: str) -> Path:

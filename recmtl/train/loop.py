@@ -11,7 +11,7 @@ import torch
 from recmtl.data.feed import Batch, Rows, batches
 from recmtl.memory import keep_freed_memory
 from recmtl.model import Network
-from recmtl.train.checkpoint import Checkpoint
+from recmtl.train.checkpoint import Checkpoint, save_due
 from recmtl.train.config import Training
 from recmtl.train.fitted import Check, Fitted
 from recmtl.train.optimizer import Optimizer
@@ -63,7 +63,7 @@ def train(
         fitted.seconds = time.perf_counter() - began
         if fitted.stale >= settings.patience:
             break
-        if any(optimizer.steps % every == 0 for every in (steps, settings.save_every or steps)):
+        if save_due(optimizer.steps, epoch=steps, settings=settings):
             saved.save(fitted)
     saved.restore_best()
     return fitted

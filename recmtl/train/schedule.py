@@ -17,7 +17,6 @@ class Schedule:
         warm_up: the first of them, in which the policy does not learn.
         ratio: steps of the weights for one of the policy.
         policy_steps: steps of the policy in all.
-        check_every: steps from one record to the next.
     """
 
     def __init__(self, layout: Layout, rows: TwoSplit, *, config: Config) -> None:
@@ -27,7 +26,6 @@ class Schedule:
         self.warm_up = int(self.total * self.search.warm_up)
         self.ratio = max(1, round(len(rows.weights) / len(rows.policy)))
         self.policy_steps = (self.total - self.warm_up) // self.ratio
-        self.check_every = self.steps_an_epoch
 
     def temperature(self, step: int) -> float:
         """Geometric from the first to the last temperature over the steps after warm-up."""

@@ -21,7 +21,7 @@ from recmtl.memory import keep_freed_memory
 from recmtl.train.agree import agreed
 from recmtl.train.baseline import Baseline
 from recmtl.train.candidates import Judge, choose_route, drawn_route, sampled
-from recmtl.train.checkpoint import beside, saved_state, write_state
+from recmtl.train.checkpoint import beside, save_due, saved_state, write_state
 from recmtl.train.config import Config
 from recmtl.train.found import Found
 from recmtl.train.loop import Watch, silent
@@ -66,7 +66,6 @@ def search(
     run = _Run(layout, material, config=config, seed=seed, checkpoint=checkpoint)
     run.resume()
     plan, size = run.plan, config.training.batch_size
-    every = {plan.check_every, config.training.save_every or plan.check_every}
     for step, (batch, policy_batch) in enumerate(run.pairs(), run.done):
         run.policy.open_layers(plan.opened(step))
         run.supernet.model.grid.hold_open(step < plan.warm_up)
@@ -75,9 +74,9 @@ def search(
             run.step_policy(policy_batch, step)
         run.done = step + 1
         watch(f"search-{seed}", run.done * size, plan.total * size, None)
-        if run.done % plan.check_every == 0:
+        if run.done % plan.steps_an_epoch == 0:
             run.history.append(run.record(step))
-        if any(run.done % steps == 0 for steps in every):
+        if save_due(run.done, epoch=plan.steps_an_epoch, settings=config.training):
             run.save()
     found = run.found(watch)
     if run.state_file is not None:
