@@ -36,6 +36,8 @@ SCORED = {
     "recmtl_onnx": Arm("ours"),
     "recmtl_pruned": Arm("ours"),
     "recmtl_pruned_onnx": Arm("ours"),
+    "recmtl_2048": Arm("ours"),
+    "recmtl_pruned_2048": Arm("ours"),
     "onnx": Arm("ours"),
     "plain_sparse": Arm("plain"),
     "rechub": RECHUB,

@@ -1,8 +1,9 @@
 """recmtl's arms: encoded columns on disk, its feed, network, optimiser, scores: `... FOLDER ARM`.
 
 `recmtl_pruned` has one expert left of four, a quarter of the multiply-adds. `recmtl_onnx` and
-`recmtl_pruned_onnx` score with ONNX Runtime within recmtl. `onnx` is the same network in ONNX
-Runtime alone, read, scored and written by hand.
+`recmtl_pruned_onnx` score with ONNX Runtime within recmtl, `recmtl_2048` and `recmtl_pruned_2048`
+more rows at once than they do unless told. `onnx` is the same network in ONNX Runtime alone, read,
+scored and written by hand.
 """
 
 import os
@@ -35,6 +36,7 @@ from recmtl.memory import keep_freed_memory
 from recmtl.model import Model, Sizes, prune_model
 from recmtl.schema import Schema, parse_schema
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
+from recmtl.serve.chunks import CHUNK_ROWS
 from recmtl.serve.onnx import FILE, OnnxNetwork
 from recmtl.train.config import Training
 from recmtl.train.loop import take_step
@@ -178,7 +180,9 @@ def main(folder: Path, arm: str, shape: Network) -> None:
         bundle = bundle_of(model, folder, arm)
         if arm == "onnx":
             return lambda: in_onnx_runtime(bundle, source, target)
-        scorer = Scorer.load(bundle, threads=threads, engine="onnx" if "onnx" in arm else "torch")
+        how = {"engine": "onnx" if "onnx" in arm else "torch", "threads": threads}
+        chunk_rows = BATCH if "2048" in arm else CHUNK_ROWS
+        scorer = Scorer.load(bundle, chunk_rows=chunk_rows, **how)
         return lambda: score_parquet(scorer, source, target)
 
     serve(model.cost().parameters, train=train, score=score, parquet=parquet)
