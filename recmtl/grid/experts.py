@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recmtl.grid import fused
 from recmtl.grid.dropout import dropout
 from recmtl.grid.layout import ExpertKind
 
@@ -104,6 +105,7 @@ class StackedExperts(nn.Module):
         self.back = [self.order.index(a) for a in range(len(numbers))]
         counts = set(Counter(numbers).values())
         self.lanes_each = counts.pop() if len(counts) == 1 else 0  # 0: they differ
+        self.reads_one = len(set(self.reads)) == 1 and self.lanes_each == 1
 
     def forward(self, lanes: Tensor) -> Tensor:
         """Map lanes `[B, S, D]` to the applications' outputs `[B, A, width]`."""
@@ -111,7 +113,7 @@ class StackedExperts(nn.Module):
             return lanes.new_zeros(len(lanes), 0, self.width)
         if torch.compiler.is_exporting() or (self.kind == "cross" and self.training):
             return self._one_by_one(lanes)
-        if len(set(self.reads)) == 1 and self.lanes_each == 1 and self.kind in ("mlp", "cross"):
+        if self.reads_one and self.kind in ("mlp", "cross"):
             outputs = self._of_one(one_lane(lanes, self.reads[0])).transpose(0, 1)
         elif self.lanes_each:
             outputs = self._grouped(lanes)
@@ -119,6 +121,19 @@ class StackedExperts(nn.Module):
             rows = lanes[:, [self.reads[a] for a in self.order]].transpose(0, 1)
             outputs = self._run(rows, sorted(self.numbers)).transpose(0, 1)
         return outputs if self.back == sorted(self.back) else outputs[:, self.back]
+
+    def beside(self, lanes: Tensor, linear: nn.Module) -> tuple[Tensor, Tensor] | None:
+        """As `forward`, and what a linear map makes of the one lane that is read, `[B, L]`.
+
+        None where that cannot be had together, or does not pay.
+        """
+        one = self.reads_one and self.kind == "mlp" and self.order == self.back
+        if not one or not self._is_active(0) or not fused.pays(lanes):
+            return None
+        own = linear.get_parameter("weight"), linear.get_parameter("bias")
+        lane = one_lane(lanes, self.reads[0])
+        hidden, found = fused.wide(lane, self.weights[0], self.biases[0], own)
+        return self._rest(self._dropped(hidden), None).transpose(0, 1), found
 
     def some(self, lanes: Tensor, needed: Tensor, passed: Tensor | None = None) -> Tensor:
         """As `forward`, where `needed` `[B, A]` is true; elsewhere nothing is computed, and 0."""
@@ -165,6 +180,8 @@ class StackedExperts(nn.Module):
         bias: Tensor = self.biases[0]
         if self.order != self.back:
             weight, bias = weight[sorted(self.numbers)], bias[sorted(self.numbers)]
+        if self._is_active(0) and fused.pays(lane):
+            return self._dropped(fused.wide(lane, weight, bias)[0])
         wide = weight.transpose(0, 1).reshape(weight.shape[1], -1)
         hidden = self._activated(torch.addmm(bias.reshape(-1), lane, wide), 0)
         return hidden.view(len(lane), len(self.reads), -1).transpose(0, 1)
@@ -176,7 +193,7 @@ class StackedExperts(nn.Module):
         """
         if self.kind == "cross":
             return self._product(self._crossed(rows, experts), len(self.weights) - 1, experts)
-        found = self._rest(self._activated(self._product(rows, 0, experts), 0), experts)
+        found = self._rest(self._hidden(rows, 0, experts), experts)
         return functional.relu(rows + found) if self.kind == "residual" else found
 
     def _crossed(self, rows: Tensor, experts: list[int] | int | None) -> Tensor:
@@ -190,8 +207,18 @@ class StackedExperts(nn.Module):
     def _rest(self, hidden: Tensor, experts: list[int] | int | None) -> Tensor:
         """What the depths after the first make of it."""
         for depth in range(1, len(self.weights)):
-            hidden = self._activated(self._product(hidden, depth, experts), depth)
+            hidden = self._hidden(hidden, depth, experts)
         return hidden
+
+    def _hidden(self, rows: Tensor, depth: int, experts: list[int] | int | None) -> Tensor:
+        """What a depth makes of rows: its product, ReLU and dropout."""
+        if isinstance(experts, int) or not self._is_active(depth) or not fused.pays(rows):
+            return self._activated(self._product(rows, depth, experts), depth)
+        weight: Tensor = self.weights[depth]
+        bias: Tensor = self.biases[depth]
+        if experts is not None:
+            weight, bias = weight[experts], bias[experts]
+        return self._dropped(fused.dense(rows, weight, bias))
 
     def _product(self, rows: Tensor, depth: int, experts: list[int] | int | None) -> Tensor:
         weight: Tensor = self.weights[depth]
@@ -202,9 +229,15 @@ class StackedExperts(nn.Module):
         product = torch.addmm if isinstance(experts, int) else torch.baddbmm
         return product(bias if experts is None else bias[experts], rows, weight)
 
+    def _is_active(self, depth: int) -> bool:
+        """Whether ReLU follows the product of a depth: not a last one that ends without."""
+        return depth < len(self.weights) - 1 or self.last_activation
+
     def _activated(self, product: Tensor, depth: int) -> Tensor:
-        """ReLU and dropout of the product of a depth, but for a last one that ends without."""
-        if depth == len(self.weights) - 1 and not self.last_activation:
+        """ReLU and dropout of the product of a depth, if they follow."""
+        if not self._is_active(depth):
             return product
-        hidden = product.relu_()  # in place: nothing else needs a product
+        return self._dropped(product.relu_())  # in place: nothing else needs a product
+
+    def _dropped(self, hidden: Tensor) -> Tensor:
         return dropout(hidden, self.dropout) if self.dropout and self.training else hidden

@@ -67,20 +67,27 @@ class SoftmaxGate(nn.Module):
         weights = keep * torch.exp((z - peak.clamp_min(-1e30)).clamp_max(40.0))
         return weights / weights.sum(-1, keepdim=True).clamp_min(1e-30)
 
-    def settled(self, lanes: Tensor, source: Tensor) -> Tensor:
-        """Weights `[B, K, A]` with every edge kept, for a gate that `is_plain`: fewer steps."""
-        z = self._logits(lanes, source)[:, 0]
+    def settled(self, lanes: Tensor, source: Tensor, found: Tensor | None = None) -> Tensor:
+        """Weights `[B, K, A]` with every edge kept, for a gate that `is_plain`: fewer steps.
+
+        `found` is what the only linear map makes of its source, where that is known.
+        """
+        z = self._logits(lanes, source, found)[:, 0]
         z = z if self.is_dense else z + self.get_buffer("closed")
         # Edges first: over a last axis of a few numbers it would take ten times as long.
         return torch.softmax(z.permute(2, 0, 1).contiguous(), 0).permute(1, 2, 0)
 
-    def _logits(self, lanes: Tensor, source: Tensor) -> Tensor:
+    def _logits(self, lanes: Tensor, source: Tensor, found: Tensor | None = None) -> Tensor:
         """The logits `[B, queries, K, A]`, 0 where there is none."""
         where: Tensor = self.get_buffer("where")
-        logits: list[Tensor] = [
-            linear(source if name == INPUT else seen(lanes[:, name : name + 1])[:, 0])
-            for name, linear in zip(self.sources, self.linears, strict=True)
-        ]
+        logits: list[Tensor] = (
+            [found]
+            if found is not None
+            else [
+                linear(source if name == INPUT else seen(lanes[:, name : name + 1])[:, 0])
+                for name, linear in zip(self.sources, self.linears, strict=True)
+            ]
+        )
         if self.is_dense and len(logits) == 1:
             return logits[0].view(-1, *where.shape)
         logits.insert(0, source.new_zeros(len(source), 1))

@@ -6,12 +6,13 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from recmtl.grid import fused
 from recmtl.grid.convolution import Pixels
 from recmtl.grid.convolutions import ConvolutionExperts, convolution_experts, projections
 from recmtl.grid.experts import Carry, StackedExperts, seen, some_lanes
 from recmtl.grid.gates import SoftmaxGate, make_gate
 from recmtl.grid.instance import InstancePolicy
-from recmtl.grid.layout import Layer, Layout, lane_pixels, lane_widths
+from recmtl.grid.layout import INPUT, Layer, Layout, lane_pixels, lane_widths
 from recmtl.grid.routes import Decision, full_decision
 
 __all__ = ["GridLayer", "SharingGrid", "mix"]
@@ -23,8 +24,10 @@ def mix(weights: Tensor, outputs: Tensor) -> Tensor:
     Returns `[B, K, *F]`. The sum never touches `*F`, so one function serves tables and images.
     """
     flat = outputs.flatten(2)
-    shared = weights.shape[0] == 1
-    mixed = torch.matmul(weights[0], flat) if shared else torch.bmm(weights, flat)
+    if weights.shape[0] == 1:
+        mixed = torch.matmul(weights[0], flat)
+    else:
+        mixed = (fused.mixed if fused.pays(flat) else torch.bmm)(weights, flat)
     return mixed.view(len(outputs), weights.shape[1], *outputs.shape[2:])
 
 
@@ -50,6 +53,7 @@ class GridLayer(nn.Module):
         lane_width: features (channels) of an input lane; what a gate sees of a lane.
         input_width: features of all lanes of the grid's input.
         projection: maps lanes to what the layer's `passes` make of them.
+        is_first: its only lane is the grid's input.
     """
 
     def __init__(
@@ -60,9 +64,10 @@ class GridLayer(nn.Module):
         lane_width: int,
         input_width: int,
         projection: ConvolutionExperts | None = None,
+        is_first: bool = False,
     ) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.is_first = layer, is_first
         self.experts: Experts = experts
         self.projection = projection
         self.adds_to: list[int] | None = None
@@ -100,11 +105,17 @@ class GridLayer(nn.Module):
             return passed[:, self.skip_to]
         if decision is None and self.copies is not None:
             return some_lanes(self._outputs(lanes, passed), self.copies)
+        together = self._together(lanes, source) if decision is None else None
         undecided = decision is None
         decision = self._full() if decision is None else decision.to(lanes.device)
         run = self._running(lanes, decision.run) if self.skippable else None
-        outputs = self._applied(lanes, passed, keep=decision.keep, run=run)
-        weights = self.weights(lanes, source) if undecided else self.gate(lanes, source, decision)
+        if together is not None:
+            outputs, weights = together
+        else:
+            outputs = self._applied(lanes, passed, keep=decision.keep, run=run)
+            weights = (
+                self.weights(lanes, source) if undecided else self.gate(lanes, source, decision)
+            )
         mixed = self._mixed(weights, outputs, decision.keep)
         return mixed if run is None else self._skip(mixed, passed, run)
 
@@ -142,6 +153,15 @@ class GridLayer(nn.Module):
         if self.adds_to is None:
             return self.experts(lanes)
         return self.experts(lanes, some_lanes(passed, self.adds_to))
+
+    def _together(self, lanes: Tensor, source: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Outputs and weights, where gate and experts read the same lane and no other one."""
+        experts, gate = self.experts, self.gate
+        if not isinstance(experts, StackedExperts) or not isinstance(gate, SoftmaxGate):
+            return None
+        same = experts.reads[:1] == [0 if self.is_first and s == INPUT else s for s in gate.sources]
+        found = experts.beside(lanes, gate.linears[0]) if same and gate.is_plain else None
+        return None if found is None else (found[0], gate.settled(lanes, source, found[1]))
 
     def _applied(
         self, lanes: Tensor, passed: Tensor, *, keep: Tensor, run: Tensor | None
@@ -213,6 +233,7 @@ class SharingGrid(nn.Module):
                     lane_width=width,
                     input_width=input_width * layout.input_lanes,
                     projection=projection,
+                    is_first=not self.layers and layout.input_lanes == 1,
                 )
             )
         self.output_width, self.output_pixels = widths[-1], sizes[-1]

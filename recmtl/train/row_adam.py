@@ -11,6 +11,11 @@ from torch.nn import functional
 
 __all__ = ["RowAdam", "summed"]
 
+Arrays = tuple[Tensor, Tensor, Tensor]
+"""A table, and the two moments of its rows."""
+Numbers = tuple[float, float, float, float]
+"""Decay of the two moments, epsilon, the step's rate."""
+
 
 class RowAdam(torch.optim.Optimizer):
     """Lazy Adam, as `torch.optim.SparseAdam` and with its state, for a fraction of its time.
@@ -36,43 +41,57 @@ class RowAdam(torch.optim.Optimizer):
     ) -> None:
         super().__init__(tables, {"lr": lr, "betas": betas, "eps": eps})
 
+        self._places: dict[Tensor, Tensor] = {}
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move the rows of the gradients; a `closure` is not called."""
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None and table.grad._nnz():
-                    self._move(table, *summed(table.grad), group)
+                    self._move(table, table.grad, group)
 
-    def _move(self, table: Tensor, rows: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, table: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[table]
         if not state:
             state["step"] = 0
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(table), torch.zeros_like(table)
         state["step"] += 1
         first, second = group["betas"]
-        mean = state["exp_avg"].index_select(0, rows).lerp_(gradient, 1.0 - first)
-        _put(state["exp_avg"], rows, mean)
-        square = state["exp_avg_sq"].index_select(0, rows)
-        square.mul_(second).addcmul_(gradient, gradient, value=1.0 - second)
-        _put(state["exp_avg_sq"], rows, square)
         rate = (
             group["lr"] * math.sqrt(1.0 - second ** state["step"]) / (1.0 - first ** state["step"])
         )
-        direction = mean.div_(square.sqrt_().add_(group["eps"]))
-        # Adding to rows in place costs three times what copying them there and back does.
-        _put(table, rows, table.index_select(0, rows).sub_(direction, alpha=rate))
+        arrays = table, state["exp_avg"], state["exp_avg_sq"]
+        if table.device.type == "cpu":
+            self._move_here(arrays, gradient, (first, second, group["eps"], rate))
+        else:
+            _move_there(arrays, *summed(gradient), (first, second, group["eps"], rate))
+
+    def _move_here(self, arrays: Arrays, gradient: Tensor, numbers: Numbers) -> None:
+        """One compiled pass over the gradient's rows and one over the distinct ones."""
+        from recmtl.train.row_loop import move_rows
+
+        table, rows = arrays[0], gradient._indices()[0]
+        if table not in self._places:
+            self._places[table] = torch.full((len(table),), -1, dtype=torch.int32)
+        values = gradient._values().contiguous()
+        room = (torch.empty_like(rows), torch.empty_like(values), self._places[table])
+        first, second, epsilon, rate = numbers
+        told = torch.tensor([1.0 - first, second, 1.0 - second, epsilon, rate], dtype=table.dtype)
+        move_rows(*(a.detach().numpy() for a in (rows, values, *room, *arrays, told)))
 
 
-def _put(table: Tensor, rows: Tensor, values: Tensor) -> None:
-    """Write values `[R, D]` into distinct rows `[R]` of a table."""
-    if table.device.type != "cpu":
-        table.index_copy_(0, rows, values)
-        return
-    # A row as one item: NumPy then copies it at once, in half of the time.
-    row = np.dtype((np.void, table.shape[1] * table.element_size()))
-    whole, new = (t.detach().view(torch.uint8).numpy().view(row)[:, 0] for t in (table, values))
-    whole[rows.numpy()] = new
+def _move_there(arrays: Arrays, rows: Tensor, gradient: Tensor, numbers: Numbers) -> None:
+    """The same with torch: distinct rows `[R]`, their gradients `[R, D]`."""
+    (table, means, squares), (first, second, epsilon, rate) = arrays, numbers
+    mean = means.index_select(0, rows).lerp_(gradient, 1.0 - first)
+    means.index_copy_(0, rows, mean)
+    square = squares.index_select(0, rows)
+    square.mul_(second).addcmul_(gradient, gradient, value=1.0 - second)
+    squares.index_copy_(0, rows, square)
+    direction = mean.div_(square.sqrt_().add_(epsilon))
+    # Adding to rows in place costs three times what copying them there and back does.
+    table.index_copy_(0, rows, table.index_select(0, rows).sub_(direction, alpha=rate))
 
 
 def summed(gradient: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recmtl.train.row_adam import RowAdam, grouped_by_numpy, grouped_by_torch
+from recmtl.train.row_adam import (
+    Arrays,
+    Numbers,
+    RowAdam,
+    _move_there,
+    grouped_by_numpy,
+    grouped_by_torch,
+    summed,
+)
 
 ROWS, SIZE, STEPS = 50, 3, 12
 
@@ -94,3 +102,41 @@ def test_rows_of_a_part_of_a_wider_table_move() -> None:
     moved = torch.zeros(6, 8, dtype=torch.bool)
     moved[1, 2:5] = moved[4, 2:5] = True
     assert torch.equal(whole != 0, moved)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_move_on_other_devices_as_here(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for here in (True, False):
+        torch.manual_seed(0)
+        table = nn.Parameter(torch.randn(ROWS, SIZE, dtype=dtype))
+        optimizer = RowAdam([table], lr=0.1)
+        if not here:
+            monkeypatch.setattr(optimizer, "_move_here", elsewhere)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            ids = torch.randint(ROWS, (20,))
+            values = functional.embedding(ids, table, sparse=True)
+            (values * torch.randn_like(values)).sum().backward()
+            before = ids.clone()
+            optimizer.step()
+            assert torch.equal(ids, before)
+        found.append([table.detach(), *optimizer.state[table].values()])
+    rounding = 1e-12 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(found[0], found[1], rtol=rounding, atol=rounding)
+
+
+def elsewhere(arrays: Arrays, gradient: Tensor, numbers: Numbers) -> None:
+    _move_there(arrays, *summed(gradient), numbers)
+
+
+def test_the_state_is_that_of_adam_alone() -> None:
+    table = nn.Parameter(torch.zeros(4, 2))
+    optimizer = RowAdam([table], lr=0.1)
+    functional.embedding(torch.tensor([1, 1, 3]), table, sparse=True).sum().backward()
+    optimizer.step()
+    assert set(optimizer.state_dict()["state"][0]) == {"step", "exp_avg", "exp_avg_sq"}
+    (places,) = optimizer._places.values()
+    assert places.tolist() == [-1] * 4
