@@ -56,15 +56,12 @@ LEAST = {
 
 TRIED = (
     "`torch.compile`: 54 ms in place of 32. bfloat16: half as fast; float16: no faster.",
-    "One product for experts and gates, with the layer's gradient by hand: 1.1 to 1.9 ms less.",
     "oneDNN's product with bias and ReLU: 0.4 to 0.6 ms less, by an operator that is not public.",
-    "Adam of the table compiled by Numba: 0.5 ms less with 20 thousand ids, 1.2 with 1.3 million.",
-    "Stacked experts with a gradient by hand, micro-batches that fit the cache, huge pages, "
-    "weights and moments of the table side by side: no gain.",
-    "What gains, together, would leave 1.53 to 1.6 times the floor: the products of a step take "
-    "18.5 to 19.8 ms where they stand, and the rest is one pass after another over 4 MB.",
+    "One matrix for experts and gates: no faster than one product each that reads the same lane.",
+    "Huge pages: 0.6 ms less with 1.3 million ids, nothing with 20 thousand.",
+    "Micro-batches that fit the cache, weights and moments of the table side by side: no gain.",
 )
-"""One-off figures, of 32 to 36 ms; none was worth what it would add."""
+"""One-off figures; none was worth what it would add."""
 
 
 def page(found: Mapping[str, Any]) -> str:
