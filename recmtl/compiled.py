@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 from numba import njit
 
-__all__ = ["compiled"]
+__all__ = ["Array", "compiled"]
 
+Array = Any
+"""Of NumPy, in a loop; Numba derives its type from each call."""
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 EXACT = {"contract", "reassoc", "nsz", "arcp"}
 """What is allowed of `fastmath`: sums in any order; NaN and infinity stay what they are."""

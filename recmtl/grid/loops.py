@@ -3,16 +3,11 @@
 Arrays are float32 or float64 with contiguous rows. NaN stays NaN, as in torch.
 """
 
-from typing import Any
-
 import numpy as np
 
-from recmtl.compiled import compiled
+from recmtl.compiled import Array, compiled
 
 __all__ = ["add_and_relu", "mix_backward", "mix_forward", "relu_backward"]
-
-Array = Any
-"""Of NumPy; Numba derives its type from each call."""
 
 
 @compiled

@@ -40,7 +40,7 @@ class RowAdam(torch.optim.Optimizer):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(tables, {"lr": lr, "betas": betas, "eps": eps})
-
+        # Room for `move_rows`, an entry a row; no part of the state.
         self._places: dict[Tensor, Tensor] = {}
 
     @torch.no_grad()

@@ -1,15 +1,10 @@
 """The rows of a table that a batch touched, moved by Adam in one compiled pass."""
 
-from typing import Any
-
 import numpy as np
 
-from recmtl.compiled import compiled
+from recmtl.compiled import Array, compiled
 
 __all__ = ["move_rows"]
-
-Array = Any
-"""Of NumPy; Numba derives its type from each call."""
 
 
 @compiled
