@@ -132,7 +132,8 @@ class StackedExperts(nn.Module):
             return None
         own = linear.get_parameter("weight"), linear.get_parameter("bias")
         lane = one_lane(lanes, self.reads[0])
-        hidden, found = fused.wide(lane, self.weights[0], self.biases[0], own)
+        inner = self._is_inner(0)
+        hidden, found = fused.wide(lane, self.weights[0], self.biases[0], own, inner=inner)
         return self._rest(self._dropped(hidden), None).transpose(0, 1), found
 
     def some(self, lanes: Tensor, needed: Tensor, passed: Tensor | None = None) -> Tensor:
@@ -161,7 +162,7 @@ class StackedExperts(nn.Module):
         """Outputs `[B, A, width]` in the order of `self.order`, one product an expert."""
         experts, each, batch = len(self.reads) // self.lanes_each, self.lanes_each, len(lanes)
         rows = some_lanes(lanes, [self.reads[a] for a in self.order])
-        if each == 1 and not self.training:  # without copies, which training keeps for its bits
+        if each == 1:  # without copies
             return self._run(rows.transpose(0, 1), None).transpose(0, 1)
         rows = rows.reshape(batch, experts, each, -1).permute(1, 0, 2, 3).flatten(1, 2)
         found = self._run(rows, None).view(experts, batch, each, -1)
@@ -181,7 +182,7 @@ class StackedExperts(nn.Module):
         if self.order != self.back:
             weight, bias = weight[sorted(self.numbers)], bias[sorted(self.numbers)]
         if self._is_active(0) and fused.pays(lane):
-            return self._dropped(fused.wide(lane, weight, bias)[0])
+            return self._dropped(fused.wide(lane, weight, bias, inner=self._is_inner(0))[0])
         wide = weight.transpose(0, 1).reshape(weight.shape[1], -1)
         hidden = self._activated(torch.addmm(bias.reshape(-1), lane, wide), 0)
         return hidden.view(len(lane), len(self.reads), -1).transpose(0, 1)
@@ -218,7 +219,7 @@ class StackedExperts(nn.Module):
         bias: Tensor = self.biases[depth]
         if experts is not None:
             weight, bias = weight[experts], bias[experts]
-        return self._dropped(fused.dense(rows, weight, bias))
+        return self._dropped(fused.dense(rows, weight, bias, inner=self._is_inner(depth)))
 
     def _product(self, rows: Tensor, depth: int, experts: list[int] | int | None) -> Tensor:
         weight: Tensor = self.weights[depth]
@@ -229,9 +230,13 @@ class StackedExperts(nn.Module):
         product = torch.addmm if isinstance(experts, int) else torch.baddbmm
         return product(bias if experts is None else bias[experts], rows, weight)
 
+    def _is_inner(self, depth: int) -> bool:
+        """Whether another depth, and nothing else, reads what this one makes."""
+        return depth < len(self.weights) - 1
+
     def _is_active(self, depth: int) -> bool:
         """Whether ReLU follows the product of a depth: not a last one that ends without."""
-        return depth < len(self.weights) - 1 or self.last_activation
+        return self._is_inner(depth) or self.last_activation
 
     def _activated(self, product: Tensor, depth: int) -> Tensor:
         """ReLU and dropout of the product of a depth, if they follow."""

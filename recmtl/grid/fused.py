@@ -23,14 +23,23 @@ def pays(tensor: Tensor) -> bool:
     )
 
 
-def dense(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """`relu(rows @ weight + bias)`: rows `[G, N, D]`, weight `[G, D, H]`, bias `[G, 1, H]`."""
-    hidden: Tensor = _Dense.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+def dense(rows: Tensor, weight: Tensor, bias: Tensor, *, inner: bool = False) -> Tensor:
+    """`relu(rows @ weight + bias)`: rows `[G, N, D]`, weight `[G, D, H]`, bias `[G, 1, H]`.
+
+    `inner` says that one product and nothing else reads the result: its gradient is then made for
+    this alone, and is overwritten.
+    """
+    hidden: Tensor = _Dense.apply(rows, weight, bias, inner)  # type: ignore[no-untyped-call]
     return hidden
 
 
 def wide(
-    lane: Tensor, weight: Tensor, bias: Tensor, beside: tuple[Tensor, Tensor] | None = None
+    lane: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    beside: tuple[Tensor, Tensor] | None = None,
+    *,
+    inner: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """As `dense` where all groups read one lane `[N, D]`, and a linear map of the lane beside.
 
@@ -41,7 +50,7 @@ def wide(
         the lane; without them L is 0.
     """
     beside = beside or (lane.new_empty(0, lane.shape[1]), lane.new_empty(0))
-    hidden, also = _Wide.apply(lane, weight, bias, *beside)  # type: ignore[no-untyped-call]
+    hidden, also = _Wide.apply(lane, weight, bias, *beside, inner)  # type: ignore[no-untyped-call]
     return hidden, also
 
 
@@ -60,21 +69,26 @@ def _hidden(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return hidden
 
 
-def _masked(gradient: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def _masked(gradient: Tensor, hidden: Tensor, *, inner: bool) -> tuple[Tensor, Tensor]:
     """The gradient `[G, N, H]` where ReLU let something through, and that of the bias."""
-    from recmtl.grid.loops import relu_backward
+    from recmtl.grid.loops import relu_backward, relu_backward_in_place
 
-    masked, sums = torch.empty_like(hidden), hidden.new_zeros(len(hidden), 1, hidden.shape[2])
-    arrays = (array.numpy() for array in (gradient.contiguous(), hidden, masked, sums))
+    gradient, sums = gradient.contiguous(), hidden.new_zeros(len(hidden), 1, hidden.shape[2])
+    masked = gradient if inner else torch.empty_like(hidden)
+    arrays = (array.numpy() for array in (gradient, hidden, masked, sums[:, 0]))
     for given, seen, target, total in zip(*arrays, strict=True):
-        relu_backward(given, seen, target, total[0])
+        if inner:
+            relu_backward_in_place(given, seen, total)
+        else:
+            relu_backward(given, seen, target, total)
     return masked, sums
 
 
 class _Dense(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, inner: bool) -> Tensor:
         hidden = _hidden(rows, weight, bias)
+        ctx.inner = inner
         ctx.save_for_backward(rows, weight, hidden)
         return hidden
 
@@ -82,32 +96,40 @@ class _Dense(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, hidden = ctx.saved_tensors
-        masked, sums = _masked(gradient, hidden)
+        masked, sums = _masked(gradient, hidden, inner=ctx.inner)
         of_rows = torch.bmm(masked, weight.transpose(1, 2)) if ctx.needs_input_grad[0] else None
-        return of_rows, torch.bmm(rows.transpose(1, 2), masked), sums
+        return of_rows, torch.bmm(rows.transpose(1, 2), masked), sums, None
 
 
 class _Wide(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, lane: Tensor, weight: Tensor, bias: Tensor, beside: Tensor, also: Tensor
+        ctx: Any,
+        lane: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        beside: Tensor,
+        also: Tensor,
+        inner: bool,
     ) -> tuple[Tensor, Tensor]:
         hidden = _hidden(lane.expand(len(weight), *lane.shape), weight, bias)
+        ctx.inner = inner
         ctx.save_for_backward(lane, weight, hidden, beside)
-        return hidden, torch.addmm(also, lane, beside.t())
+        # A narrow product is faster where its matrix lies as it is read.
+        return hidden, torch.addmm(also, lane, beside.t().contiguous())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, of_linear: Tensor) -> tuple[Tensor | None, ...]:
         lane, weight, hidden, beside = ctx.saved_tensors
-        masked, sums = _masked(gradient, hidden)
+        masked, sums = _masked(gradient, hidden, inner=ctx.inner)
         of_lane = None
         if ctx.needs_input_grad[0]:
             of_lane = of_linear @ beside
             for group, own in zip(masked, weight, strict=True):
                 of_lane.addmm_(group, own.t())
         of_weight = torch.bmm(lane.t().expand(len(weight), *lane.t().shape), masked)
-        return of_lane, of_weight, sums, of_linear.t() @ lane, of_linear.sum(0)
+        return of_lane, of_weight, sums, of_linear.t() @ lane, of_linear.sum(0), None
 
 
 class _Mixed(torch.autograd.Function):

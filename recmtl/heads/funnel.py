@@ -11,6 +11,7 @@ from recmtl.heads.spec import HeadSpec
 
 __all__ = [
     "Funnel",
+    "cross_entropy",
     "doubly_robust",
     "excess",
     "inverse_propensity",
@@ -31,6 +32,15 @@ class Funnel:
         self.chain, self.means = chain, [spec.mean for spec in specs]
         self.parents = [None if s.parent is None else names.index(s.parent) for s in specs]
         self.children = [t for t, parent in enumerate(self.parents) if parent is not None]
+        # Tasks whose own logit says all that their label tells.
+        binary = [t for t, spec in enumerate(specs) if spec.kind == "binary"]
+        self.own = [t for t in binary if t not in self.children or chain.child == "joint"]
+
+    def labels(self, labels: Tensor) -> Tensor:
+        """Labels `[B, T]` on the entire space, where a child's is 0 if a parent's is."""
+        if not self.children:
+            return labels
+        return torch.stack([self.label(task, labels) for task in range(len(self.parents))], 1)
 
     def label(self, position: int, labels: Tensor) -> Tensor:
         """Whether all events down to this one happened `[B]`: not where a parent did not."""
@@ -41,10 +51,8 @@ class Funnel:
         return torch.where(above == 1, labels[:, position], above)
 
     def loss(self, position: int, logits: list[Tensor], label: Tensor) -> Tensor:
-        """Cross-entropy `[B]` of what `label` says, on the entire space for a child."""
-        if self.parents[position] is not None and self.chain.child == "conditional":
-            return joint_loss(self._log_joint(position, logits), label)
-        return _cross_entropy(logits[position][:, 0], label)
+        """Cross-entropy `[B]` of what `label` says of a conditional child, on the entire space."""
+        return joint_loss(self._log_joint(position, logits), label)
 
     def addition(self, position: int, logits: list[Tensor], labels: Tensor) -> Tensor | None:
         """What training adds to a child's loss `[B]`: the calibrator, a counterfactual loss."""
@@ -56,7 +64,7 @@ class Funnel:
         if chain.counterfactual == "none":
             return None
         happened = (self.label(parent, labels) == 1).to(logit.dtype)
-        error = _cross_entropy(logit, (happened * labels[:, position]).nan_to_num())
+        error = cross_entropy(logit, (happened * labels[:, position]).nan_to_num())
         # Without a gradient: the loss would otherwise fall by predicting more clicks.
         propensity = self._log_joint(parent, logits).detach().exp()
         propensity = propensity.clamp_min(chain.least_propensity)
@@ -150,5 +158,6 @@ def doubly_robust(error: Tensor, imputed: Tensor, happened: Tensor, propensity: 
     return imputed + happened * (gap + gap.square()) / propensity
 
 
-def _cross_entropy(logit: Tensor, label: Tensor) -> Tensor:
+def cross_entropy(logit: Tensor, label: Tensor) -> Tensor:
+    """Of probabilities by their logits, element by element."""
     return functional.binary_cross_entropy_with_logits(logit, label, reduction="none")

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recmtl.grid.cost import Cost
-from recmtl.grid.experts import StackedExperts
+from recmtl.grid.experts import StackedExperts, some_lanes
 from recmtl.heads.chain import ESMM, Chain
-from recmtl.heads.funnel import Funnel
+from recmtl.heads.funnel import Funnel, cross_entropy
 from recmtl.heads.spec import HeadSpec, output_columns
 from recmtl.heads.transfer import Transfer
 
@@ -80,16 +80,11 @@ class Heads(nn.Module):
         event did not happen where its parent did not, whether its own label is known there or not.
         In training its loss includes what the chain adds, a mean over the same rows.
         """
-        losses = []
-        for position in range(len(self.specs)):
-            label = self.funnel.label(position, labels)
-            defined = ~torch.isnan(label)
-            loss = self._loss(position, logits, torch.where(defined, label, 0.0))
-            added = self.funnel.addition(position, logits, labels) if self.training else None
-            loss = loss if added is None else loss + added
-            share = torch.where(defined, weight, 0.0)
-            losses.append((loss * share).sum() / share.sum().clamp_min(1e-12))
-        return torch.stack(losses)
+        happened = self.funnel.labels(labels)
+        defined = ~torch.isnan(happened)
+        losses = self._losses(logits, torch.where(defined, happened, 0.0), labels)
+        share = torch.where(defined, weight.unsqueeze(1), 0.0)
+        return (losses * share).sum(0) / share.sum(0).clamp_min(1e-12)
 
     def loss_scale(self, balance: float) -> Tensor:
         """Factor `[T]` of each task's loss: `weight / constant_loss ** balance`."""
@@ -114,6 +109,21 @@ class Heads(nn.Module):
         )
         transfer = self.transfer.multiply_adds if self.transfer is not None else 0
         return Cost(parameters, weights + transfer)
+
+    def _losses(self, logits: list[Tensor], known: Tensor, labels: Tensor) -> Tensor:
+        """The loss `[B, T]` of each row by its `known` label, of many tasks in one operation."""
+        losses, own = dict[int, Tensor](), self.funnel.own
+        if own:
+            said = torch.cat([logits[position] for position in own], 1)
+            found = cross_entropy(said, some_lanes(known, own)).unbind(1)
+            losses = dict(zip(own, found, strict=True))
+        for position in range(len(self.specs)):
+            if position not in losses:
+                losses[position] = self._loss(position, logits, known[:, position])
+            added = self.funnel.addition(position, logits, labels) if self.training else None
+            if added is not None:
+                losses[position] = losses[position] + added
+        return torch.stack([losses[position] for position in range(len(self.specs))], 1)
 
     def _loss(self, position: int, logits: list[Tensor], label: Tensor) -> Tensor:
         spec, logit = self.specs[position], logits[position]

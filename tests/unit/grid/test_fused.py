@@ -1,6 +1,7 @@
 """Fused passes are the plain expressions, gradients included, and stand aside where they must."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -97,6 +98,29 @@ def test_rows_that_are_one_lane_expanded_get_their_sum() -> None:
     torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("of", [fused.dense, fused.wide])
+def test_an_inner_depth_has_the_gradients_of_the_plain_expression(of: Callable[..., Any]) -> None:
+    arguments = [draw(*shape) for shape in [(N, D), (G, D, H), (G, 1, H), (G, H, K), (G, 1, K)]]
+
+    def chain(x: Tensor, *w: Tensor, one: Callable[..., Any], **inner: bool) -> Tensor:
+        hidden = one(x if one is fused.wide else x.expand(G, N, D), *w[:2], **inner)
+        last: Tensor = fused.dense(hidden[0] if one is fused.wide else hidden, *w[2:])
+        return last
+
+    towards = [draw(G, N, K)]
+    one = results(partial(chain, one=of, inner=True), arguments, towards)
+    other = results(partial(chain, one=plain_dense), arguments, towards)
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_only_the_gradient_of_an_inner_depth_is_overwritten(inner: bool) -> None:
+    arguments, towards = [draw(G, N, D), draw(G, D, H), draw(G, 1, H)], draw(G, N, H)
+    given = towards.clone()
+    results(partial(fused.dense, inner=inner), arguments, [towards])
+    assert torch.equal(towards, given) != inner
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_what_is_not_finite_stays_so(bad: float) -> None:
     rows, weight, bias = draw(G, N, D), draw(G, D, H), draw(G, 1, H)
@@ -150,9 +174,9 @@ def test_gates_beside_experts_are_computed_with_them(
     grid, asked = SharingGrid(small_layout(name), input_width=D).train(), list[Any]()
     real = fused.wide
 
-    def watched(*arguments: Any) -> tuple[Tensor, Tensor]:
+    def watched(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
         asked.append(arguments)
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(fused, "wide", watched)
     grid(draw(N, 1, D, dtype=torch.float32))
