@@ -15,11 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recmtl.model import Model
 from recmtl.serve.arguments import whole
+from recmtl.serve.recorded import recorded
 
 __all__ = ["CHUNK_ROWS", "FixedShapeModel", "Predictor"]
 
 CHUNK_ROWS = 512
+MANY_CHUNKS = 32
+"""With so many at once a job has begun: recording a pass takes as long as dozens of them."""
 MOST_ROWS, MOST_THREADS = 1 << 20, 1024
 
 
@@ -55,6 +59,7 @@ class FixedShapeModel:
         self.chunk_rows = whole("chunk_rows", chunk_rows, least=1, most=MOST_ROWS)
         self.threads = whole("threads", threads, least=1, most=MOST_THREADS)
         self._lock = threading.Lock()
+        self._recorded: Predictor | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._process = -1
 
@@ -66,12 +71,12 @@ class FixedShapeModel:
         out = np.empty((rows, len(self.model.columns)), dtype=np.float32)
 
         firsts = range(0, rows, self.chunk_rows)
-        chunks = iter(firsts)
+        chunks, model = iter(firsts), self._model(len(firsts))
 
         def score(_: int) -> None:
             for first in chunks:
                 last = min(first + self.chunk_rows, rows)
-                out[first:last] = self._chunk(ids[first:last], numeric[first:last])
+                out[first:last] = self._chunk(model, ids[first:last], numeric[first:last])
 
         # Each worker takes the next chunk itself: handing chunks out one by one costs more than a
         # small network's product.
@@ -79,8 +84,15 @@ class FixedShapeModel:
             pass
         return out
 
+    def _model(self, chunks: int) -> Predictor:
+        """What scores so many chunks; recorded once, and then for every number of them."""
+        with self._lock:
+            if self._recorded is None and chunks >= MANY_CHUNKS and isinstance(self.model, Model):
+                self._recorded = recorded(self.model, self.chunk_rows)
+            return self._recorded or self.model
+
     def _chunk(
-        self, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]
+        self, model: Predictor, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32]:
         # Fresh tensors, because the kernels' choice may depend on a buffer's alignment too.
         padded_ids = torch.zeros((self.chunk_rows, ids.shape[1]), dtype=torch.int32)
@@ -88,7 +100,7 @@ class FixedShapeModel:
         padded_ids.numpy()[: len(ids)] = ids
         padded_numeric.numpy()[: len(ids)] = numeric
         with torch.inference_mode():
-            scores: npt.NDArray[np.float32] = self.model.predict(padded_ids, padded_numeric).numpy()
+            scores: npt.NDArray[np.float32] = model.predict(padded_ids, padded_numeric).numpy()
         return scores[: len(ids)]
 
     def _workers(self) -> ThreadPoolExecutor:

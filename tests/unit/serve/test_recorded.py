@@ -1,0 +1,121 @@
+"""A recorded pass gives the network's own bits, and stands aside where it could not."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recmtl.data.encoder import Encoder
+from recmtl.grid import CATALOG, Layout
+from recmtl.heads import Chain
+from recmtl.heads.chain import AITM, ESCM2_DR, ESMM
+from recmtl.model import Model, Sizes
+from recmtl.serve import recorded as module
+from recmtl.serve.chunks import MANY_CHUNKS, FixedShapeModel
+from recmtl.serve.recorded import Recorded, recorded
+from tests.unit.serve.shop import HEADS, make_model
+
+ROWS = 32
+
+
+def build(encoder: Encoder, layout: Layout, chain: Chain = ESMM) -> Model:
+    torch.manual_seed(0)
+    sizes = Sizes(embedding=4, tower=(5,), chain=chain)
+    model = Model(encoder.encoding, HEADS, layout=layout, sizes=sizes).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+def some_rows(encoder: Encoder, seed: int, rows: int = ROWS) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids in every block, lists of every length, missing numbers."""
+    dice = np.random.default_rng(seed)
+    encoding = encoder.encoding
+    ids = dice.integers(0, encoding.table_rows, (rows, encoding.id_columns)).astype(np.int32)
+    first = encoding.lists[0].first
+    ids[:, first:][np.arange(4) >= dice.integers(0, 5, (rows, 1))] = 0
+    numeric = dice.normal(size=(rows, len(encoding.numeric))).astype(np.float32)
+    numeric[dice.random(numeric.shape) < 0.3] = np.nan
+    return torch.from_numpy(ids), torch.from_numpy(numeric)
+
+
+def assert_same_bits(encoder: Encoder, model: Model) -> None:
+    found = recorded(model, ROWS)
+    assert isinstance(found, Recorded) and found.columns == model.columns
+    given = [some_rows(encoder, seed) for seed in range(4)]
+    given.append((torch.zeros_like(given[0][0]), torch.full_like(given[0][1], torch.nan)))
+    for ids, numeric in given:
+        assert torch.equal(found.predict(ids, numeric), model.predict(ids, numeric))
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG))
+def test_every_published_layout_scores_the_same_bits(encoder: Encoder, name: str) -> None:
+    layout = CATALOG[name].layout(len(HEADS), cells=6, widths=(8, 4), depth=2)
+    model = build(encoder, layout)
+    if any(layer.rate < 1.0 for layer in layout.layers):
+        assert recorded(model, ROWS) is model
+    else:
+        assert_same_bits(encoder, model)
+
+
+@pytest.mark.parametrize("chain", [AITM, ESCM2_DR])
+def test_every_chain_of_heads_scores_the_same_bits(encoder: Encoder, chain: Chain) -> None:
+    layout = CATALOG["mmoe"].layout(len(HEADS), cells=4, widths=(8, 4), depth=1)
+    assert_same_bits(encoder, build(encoder, layout, chain))
+
+
+def test_many_chunks_score_the_bits_of_few(encoder: Encoder) -> None:
+    model = FixedShapeModel(make_model(encoder), chunk_rows=8, threads=3)
+    rows = 8 * MANY_CHUNKS + 3
+    ids, numeric = (tensor.numpy() for tensor in some_rows(encoder, 9, rows))
+    before = np.concatenate(
+        [model.scores(ids[i : i + 50], numeric[i : i + 50]) for i in range(0, rows, 50)]
+    )
+    assert model._recorded is None
+    many = model.scores(ids, numeric)
+    assert isinstance(model._recorded, Recorded)
+    np.testing.assert_array_equal(many, before)
+    np.testing.assert_array_equal(model.scores(ids[:1], numeric[:1]), many[:1])
+
+
+@pytest.mark.parametrize("fault", [AttributeError, RuntimeError])
+def test_a_torch_that_cannot_record_scores_as_before(
+    encoder: Encoder, fault: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise fault("no recorder")
+
+    model = make_model(encoder)
+    monkeypatch.setattr(torch.jit, "trace", refuse)
+    assert recorded(model, ROWS) is model
+
+
+def test_a_pass_with_other_bits_is_not_used(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, real = make_model(encoder), Recorded.predict
+
+    def other(self: Recorded, ids: torch.Tensor, numeric: torch.Tensor) -> torch.Tensor:
+        return real(self, ids, numeric).nextafter(torch.ones(1))
+
+    monkeypatch.setattr(Recorded, "predict", other)
+    assert recorded(model, ROWS) is model
+
+
+def test_long_passes_and_networks_in_training_are_left_alone(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(encoder)
+    monkeypatch.setattr(module, "MOST_ROWS", ROWS - 1)
+    assert recorded(model, ROWS) is model
+    monkeypatch.undo()
+    model.train()
+    assert recorded(model, ROWS) is model
+
+
+def test_recording_says_nothing(encoder: Encoder) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert isinstance(recorded(make_model(encoder), ROWS), Recorded)
