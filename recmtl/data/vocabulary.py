@@ -38,11 +38,11 @@ class KeyIndex:
         self._lowest = int(known.min()) if len(known) else 0
         span = int(known.max()) - self._lowest + 1 if len(known) else 0
         # A dense array answers in one read; worth its memory while it is not much longer than the
-        # vocabulary.
-        self._dense: npt.NDArray[np.int64] | None = None
+        # vocabulary. Its first and its last entry are read by what lies outside.
+        self._dense: npt.NDArray[np.int32] | None = None
         if span <= 8 * len(known) + 65_536:
-            self._dense = np.full(span + 1, -1, np.int64)
-            self._dense[known - self._lowest] = np.arange(len(known))
+            self._dense = np.full(span + 2, -1, np.int32)
+            self._dense[known - self._lowest + 1] = np.arange(len(known))
             return
         self._order = np.argsort(known, kind="stable")
         self._sorted = known[self._order]
@@ -52,19 +52,20 @@ class KeyIndex:
         """Whether looking a value up is one read of an array."""
         return self._texts is None and self._dense is not None
 
-    def find(self, values: AnyArray) -> npt.NDArray[np.int64]:
-        """int64 [values]: the position of each value of the index's type, -1 where unknown."""
+    def find(self, values: AnyArray) -> npt.NDArray[np.integer]:
+        """The position `[values]` of each value of the index's type, -1 where unknown.
+
+        Where `is_dense`, integers of any shorter type will do.
+        """
         if self._texts is not None:
             found = map(self._texts.get, values.to_pylist(), itertools.repeat(-1))
             return np.fromiter(found, np.int64, len(values))
         wanted = values.to_numpy(zero_copy_only=False)
         if self._dense is not None:
-            last = len(self._dense) - 1
-            # As uint64 what is below the lowest lies far above: with all else that is not inside
-            # it reads the last entry, which is always -1.
-            beyond = (wanted - np.int64(self._lowest)).view(np.uint64)
-            at: npt.NDArray[np.int64] = np.minimum(beyond, np.uint64(last)).view(np.int64)
-            return self._dense[at]
+            # Differences too large for int64 wrap round, and still end outside.
+            at = wanted - np.int64(self._lowest)
+            at += 1
+            return self._dense.take(at, mode="clip")
         at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
         return np.where(self._sorted[at] == wanted, self._order[at], -1)
 
@@ -74,8 +75,8 @@ class KeyIndex:
             return self._texts.get(str(value), -1)
         wanted = int(value)
         if self._dense is not None:
-            inside = 0 <= wanted - self._lowest < len(self._dense) - 1
-            return int(self._dense[wanted - self._lowest]) if inside else -1
+            inside = 0 < wanted - self._lowest + 1 < len(self._dense)
+            return int(self._dense[wanted - self._lowest + 1]) if inside else -1
         at = min(int(np.searchsorted(self._sorted, wanted)), len(self._sorted) - 1)
         return int(self._order[at]) if self._sorted[at] == wanted else -1
 
@@ -129,10 +130,10 @@ class Vocabulary:
         or long and not looked up in a dense array.
         """
         array = plain_array(column)
-        if self.type == "int64" and array.type in SHORTER:
+        if self.type == "int64" and array.type in SHORTER and not self._index.is_dense:
             array = array.cast(pa.int64())
-        same = pa.string() if self.type == "string" else pa.int64()
-        if self.buckets is not None or array.type != same:
+        same = (pa.string(),) if self.type == "string" else (pa.int64(), *SHORTER)
+        if self.buckets is not None or array.type not in same:
             return None
         if len(array) > FEW and not self._index.is_dense:
             return None
@@ -143,7 +144,7 @@ class Vocabulary:
         else:
             position = self._index.find(array)
         unknown = int(np.count_nonzero(position < 0)) - missing
-        return (position + (self.first + 1)).astype(np.int32), unknown
+        return (position + (self.first + 1)).astype(np.int32, copy=False), unknown
 
     def row_of(self, value: object) -> int | None:
         """The table row of a value of the fitted type; None for any other, see `rows_of`."""

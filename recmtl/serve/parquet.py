@@ -221,7 +221,8 @@ def _write_parts(
 ) -> None:
     refused = aside.refuse_range if aside else None
     for part, batches in by_part(log, todo, rows.columns, refused=refused):
-        written = _write_part(job.folder, part, schema, map(rows.scored, batches))
+        tables = map(rows.scored, batches)
+        written = _write_part(job.folder, part, tables, schema=schema, keep=rows.keep)
         job.finish(part, written, aside.of(part) if aside else [])
         if aside:
             aside.write(job)
@@ -229,11 +230,14 @@ def _write_parts(
         aside.write(job)  # once more: a kill may have come between the last part and its list
 
 
-def _write_part(output: Path, part: Part, schema: pa.Schema, tables: Iterable[pa.Table]) -> Path:
+def _write_part(
+    output: Path, part: Part, tables: Iterable[pa.Table], *, schema: pa.Schema, keep: list[str]
+) -> Path:
     """Write one part to a hidden file and return it; on an error it is gone."""
     partial = output / f".{part.name}.partial"
     try:
-        with pq.ParquetWriter(partial, schema) as writer:
+        # Scores hardly repeat: a dictionary of them costs time and space.
+        with pq.ParquetWriter(partial, schema, use_dictionary=keep) as writer:
             for table in tables:
                 writer.write_table(table)
         with partial.open("rb+") as file:

@@ -63,19 +63,22 @@ class RowScorer:
         schema: of the output: columns to carry along, then the scored ones.
         watch: sees every batch's ids.
         aside: takes rows that cannot be scored; without it they are an error.
+
+    Attributes:
+        keep: columns to carry along.
     """
 
     def __init__(
         self, scorer: Scorer, schema: pa.Schema, *, watch: Drift, aside: Quarantine | None
     ) -> None:
         self._scorer, self._schema, self._watch, self._aside = scorer, schema, watch, aside
-        self._keep = list(schema.names[: len(schema.names) - len(scorer.columns)])
+        self.keep = list(schema.names[: len(schema.names) - len(scorer.columns)])
         self._advance: Callable[[int], object] = int
 
     @property
     def columns(self) -> list[str]:
         """What it needs of the input."""
-        return [*self._scorer.input_columns, *self._keep]
+        return [*self._scorer.input_columns, *self.keep]
 
     def show(self, progress: Progress, rows: int) -> None:
         """Add a task of so many rows to a display."""
@@ -101,7 +104,7 @@ class RowScorer:
     def _table(self, batch: LogBatch) -> pa.Table:
         columns = pa.table(batch.columns)
         scores = self._scorer.scores(columns, place=batch.place, check=self._watch.check)
-        kept = [_cast(columns[name], self._schema.field(name), batch.place) for name in self._keep]
+        kept = [_cast(columns[name], self._schema.field(name), batch.place) for name in self.keep]
         scored: list[Any] = [pa.chunked_array([pa.array(column)]) for column in scores.T]
         return pa.table([*kept, *scored], schema=self._schema)
 

@@ -24,8 +24,11 @@ ENCODERS = {name: make_encoder(LOG, text) for name, text in
 VOCABULARIES = {
     **ENCODERS["plain"].vocabularies,
     "short": Vocabulary("short", "int64", 3, None, pa.array([5, -128, 4])),
+    "low": Vocabulary("low", "int64", 3, None, pa.array([-(2**63), 3 - 2**63])),
+    "high": Vocabulary("high", "int64", 3, None, pa.array([2**63 - 1, 2**63 - 2])),
     "far": Vocabulary("far", "int64", 3, None, pa.array([-(2**63), 0, 2**63 - 1])),
 }
+ENDS = [sign * 2**63 + off for sign, off in [(-1, 0), (-1, 1), (-1, 3), (1, -1), (1, -2), (0, 0)]]
 ITEMS = st.sampled_from(["item-1", "item-7", "item-39", "unseen", "", None])
 ROWS = st.fixed_dictionaries(
     {
@@ -120,7 +123,7 @@ def test_the_parts_of_an_encoder_are_the_columns_of_the_whole(columns: list[str]
         ("user_id", pa.array([None, None], pa.int64())),
         ("short", pa.array([5, None, 127, 0, 4, -128], pa.int8())),
         ("short", pa.array([5, 2**32 - 1, 4], pa.uint32())),
-        ("far", pa.array([-(2**63), 2**63 - 1, None, 0])),
+        *((name, pa.array([*ENDS, None])) for name in ("low", "high", "far", "short")),
     ],
 )
 def test_a_column_gets_the_rows_of_its_distinct_values(name: str, column: pa.Array) -> None:
