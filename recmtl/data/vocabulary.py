@@ -18,7 +18,7 @@ __all__ = ["KeyIndex", "Vocabulary", "VocabularyFit"]
 
 
 WHOLE = 2**63
-SHORTER = (pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint16(), pa.uint32())
+INTEGERS = pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32()
 FEW = 1000
 """Of a longer column the distinct values are found first, where looking one up is not a read."""
 PARTS = 64
@@ -53,9 +53,9 @@ class KeyIndex:
         return self._texts is None and self._dense is not None
 
     def find(self, values: AnyArray) -> npt.NDArray[np.integer]:
-        """The position `[values]` of each value of the index's type, -1 where unknown.
+        """The position `[values]` of each value, -1 where unknown.
 
-        Where `is_dense`, integers of any shorter type will do.
+        Of the index's type, or of a shorter one that holds integers.
         """
         if self._texts is not None:
             found = map(self._texts.get, values.to_pylist(), itertools.repeat(-1))
@@ -65,7 +65,8 @@ class KeyIndex:
             # Differences too large for int64 wrap round, and still end outside.
             at = wanted - np.int64(self._lowest)
             at += 1
-            return self._dense.take(at, mode="clip")
+            position: npt.NDArray[np.int32] = self._dense.take(at, mode="clip")
+            return position
         at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
         return np.where(self._sorted[at] == wanted, self._order[at], -1)
 
@@ -112,6 +113,7 @@ class Vocabulary:
     def rows_of(self, keys: Keys, column: str, place: Place) -> tuple[npt.NDArray[np.int32], int]:
         """Table rows int32 [rows] of a column, and how many values were not missing yet unknown."""
         values = as_type(keys.values, self.type, column, place)
+        position: npt.NDArray[np.integer]
         if self.buckets is not None:
             position = (stable_hash(values) % np.uint64(self.buckets)).astype(np.int64)
         else:
@@ -130,10 +132,8 @@ class Vocabulary:
         or long and not looked up in a dense array.
         """
         array = plain_array(column)
-        if self.type == "int64" and array.type in SHORTER and not self._index.is_dense:
-            array = array.cast(pa.int64())
-        same = (pa.string(),) if self.type == "string" else (pa.int64(), *SHORTER)
-        if self.buckets is not None or array.type not in same:
+        found_as = (pa.string(),) if self.type == "string" else INTEGERS
+        if self.buckets is not None or array.type not in found_as:
             return None
         if len(array) > FEW and not self._index.is_dense:
             return None
