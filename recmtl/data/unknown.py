@@ -30,9 +30,10 @@ class UnknownCounter:
 
     def counts(self, ids: npt.NDArray[np.int32]) -> Counts:
         """Int64 [2, features]: values without a known id, and values; `ids` is `[R, I]`."""
-        unknown = np.count_nonzero(ids == self._rows, axis=0)
+        # Sums of int32 take a third of the time of `np.count_nonzero` along an axis.
+        unknown = (ids == self._rows).sum(0, dtype=np.int32)
         # Row 0 pads lists; a single value that is missing has the unknown id.
-        values = np.count_nonzero(ids, axis=0)
+        values = (ids != 0).sum(0, dtype=np.int32)
         totals = [np.bincount(self._owner, c, len(self.names)) for c in (unknown, values)]
         return np.stack(totals).astype(np.int64)
 
