@@ -25,7 +25,8 @@ def recorded(model: Model, rows: int) -> "Model | Recorded":
 
     The model itself where there is nothing to gain or nothing that can be recorded: long passes,
     instance gates, whose rows decide what is computed, and a torch that records no longer. It
-    calls its recorder deprecated, and has no other that needs no compiler.
+    calls its recorder deprecated, and has no other that needs no compiler. Of every recording it
+    keeps three megabytes until the process ends, however large the weights, which it shares.
     """
     chosen_by_row = any(layer.rate < 1.0 for layer in model.grid.layout.layers)
     if rows > MOST_ROWS or chosen_by_row or model.training:
