@@ -22,8 +22,6 @@ from recmtl.serve.recorded import recorded
 __all__ = ["CHUNK_ROWS", "FixedShapeModel", "Predictor"]
 
 CHUNK_ROWS = 512
-MANY_CHUNKS = 32
-"""With so many at once a job has begun: recording a pass takes as long as dozens of them."""
 MOST_ROWS, MOST_THREADS = 1 << 20, 1024
 
 
@@ -46,20 +44,27 @@ class FixedShapeModel:
         chunk_rows: rows of every forward pass. Small chunks answer small requests sooner, large
             ones spend less on calls; two models agree bit for bit only with the same number.
         threads: chunks scored at the same time; torch's own number of threads by default.
+        record: whether a network's pass is recorded, see `recmtl.serve.recorded`.
 
     Raises:
         ConfigError: not at least one row and one thread, or absurdly many.
     """
 
     def __init__(
-        self, model: Predictor, *, chunk_rows: int = CHUNK_ROWS, threads: int | None = None
+        self,
+        model: Predictor,
+        *,
+        chunk_rows: int = CHUNK_ROWS,
+        threads: int | None = None,
+        record: bool = False,
     ) -> None:
         threads = torch.get_num_threads() if threads is None else threads
-        self.model = model
         self.chunk_rows = whole("chunk_rows", chunk_rows, least=1, most=MOST_ROWS)
         self.threads = whole("threads", threads, least=1, most=MOST_THREADS)
+        self.model = model
+        if record and isinstance(model, Model):
+            self.model = recorded(model, self.chunk_rows)
         self._lock = threading.Lock()
-        self._recorded: Predictor | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._process = -1
 
@@ -71,12 +76,12 @@ class FixedShapeModel:
         out = np.empty((rows, len(self.model.columns)), dtype=np.float32)
 
         firsts = range(0, rows, self.chunk_rows)
-        chunks, model = iter(firsts), self._model(len(firsts))
+        chunks = iter(firsts)
 
         def score(_: int) -> None:
             for first in chunks:
                 last = min(first + self.chunk_rows, rows)
-                out[first:last] = self._chunk(model, ids[first:last], numeric[first:last])
+                out[first:last] = self._chunk(ids[first:last], numeric[first:last])
 
         # Each worker takes the next chunk itself: handing chunks out one by one costs more than a
         # small network's product.
@@ -84,15 +89,8 @@ class FixedShapeModel:
             pass
         return out
 
-    def _model(self, chunks: int) -> Predictor:
-        """What scores so many chunks; recorded once, and then for every number of them."""
-        with self._lock:
-            if self._recorded is None and chunks >= MANY_CHUNKS and isinstance(self.model, Model):
-                self._recorded = recorded(self.model, self.chunk_rows)
-            return self._recorded or self.model
-
     def _chunk(
-        self, model: Predictor, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]
+        self, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32]:
         # Fresh tensors, because the kernels' choice may depend on a buffer's alignment too.
         padded_ids = torch.zeros((self.chunk_rows, ids.shape[1]), dtype=torch.int32)
@@ -100,7 +98,7 @@ class FixedShapeModel:
         padded_ids.numpy()[: len(ids)] = ids
         padded_numeric.numpy()[: len(ids)] = numeric
         with torch.inference_mode():
-            scores: npt.NDArray[np.float32] = model.predict(padded_ids, padded_numeric).numpy()
+            scores: npt.NDArray[np.float32] = self.model.predict(padded_ids, padded_numeric).numpy()
         return scores[: len(ids)]
 
     def _workers(self) -> ThreadPoolExecutor:

@@ -74,7 +74,8 @@ class Ranker:
         `engine` says what scores a request, see `Scorer`: `auto` takes ONNX Runtime where it is
         installed, in the bundle, and equal to float32 rounding.
         """
-        return cls(Scorer.load(path_or_uri, engine=engine), user=user)
+        # A service loads models for as long as it runs.
+        return cls(Scorer.load(path_or_uri, engine=engine, record=False), user=user)
 
     def rank(
         self,

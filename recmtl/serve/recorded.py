@@ -4,8 +4,11 @@ Python takes as long from one operation to the next as a small network's operati
 threads that score at the same time wait for one another there.
 """
 
+import gc
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -16,8 +19,8 @@ __all__ = ["Recorded", "recorded"]
 
 MOST_ROWS = 8192
 """In a longer pass Python's share is too small to be worth recording."""
-PASSES = 3
-"""A recorded call is optimised in its first two."""
+ONE_AT_A_TIME = threading.Lock()
+"""torch's recorder has one map of modules for all threads."""
 
 
 def recorded(model: Model, rows: int) -> "Model | Recorded":
@@ -26,16 +29,16 @@ def recorded(model: Model, rows: int) -> "Model | Recorded":
     The model itself where there is nothing to gain or nothing that can be recorded: long passes,
     instance gates, whose rows decide what is computed, and a torch that records no longer. It
     calls its recorder deprecated, and has no other that needs no compiler. Of every recording it
-    keeps three megabytes until the process ends, however large the weights, which it shares.
+    keeps three megabytes until the process ends; the weights, which it shares, are freed.
     """
     chosen_by_row = any(layer.rate < 1.0 for layer in model.grid.layout.layers)
     if rows > MOST_ROWS or chosen_by_row or model.training:
         return model
     given = _random_rows(model, rows)
-    expected = model.predict(*given)
     try:
-        found = Recorded(model, given)
-        same = all(torch.equal(found.predict(*given), expected) for _ in range(PASSES))
+        with ONE_AT_A_TIME:
+            found = Recorded(model, given)
+        same = torch.equal(found.predict(*given), model.predict(*given))
     except (AttributeError, RuntimeError):
         return model
     return found if same else model
@@ -46,15 +49,29 @@ class Recorded:
 
     def __init__(self, model: Model, given: tuple[Tensor, Tensor]) -> None:
         self.columns = model.columns
-        with warnings.catch_warnings(), torch.inference_mode():
+        with warnings.catch_warnings(), torch.inference_mode(), _no_garbage():
             warnings.simplefilter("ignore")  # of what has the same value in all passes
             call = torch.jit.trace(_Pass(model), given, check_trace=False)  # type: ignore[no-untyped-call]
-        self._call: Callable[..., Tensor] = call
+        self._call: Callable[..., Tensor] = call.forward  # which alone holds on to the weights
 
     def predict(self, ids: Tensor, numeric: Tensor) -> Tensor:
         """As `Model.predict`."""
-        with torch.inference_mode():
+        # What its optimiser takes, once, is more than it gains.
+        with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             return self._call(ids, numeric)
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Break the cycles that are made here: the recorder leaves one that holds on to all modules."""
+    enabled = gc.isenabled()
+    gc.disable()  # or they would grow old before they can be told from what lives
+    try:
+        yield
+    finally:
+        gc.collect(0)
+        if enabled:
+            gc.enable()
 
 
 class _Pass(torch.nn.Module):

@@ -52,6 +52,9 @@ class Scorer:
         engine: what scores: `torch`; `onnx`, which is faster, equal to float32 rounding but no
             longer bit for bit; or `auto`, which takes ONNX Runtime for batches of at most
             `chunk_rows` rows, see `recmtl.serve.onnx.small_batch_network`, and torch for larger.
+        record: whether torch records the network's pass first, which takes the time of a hundred
+            chunks and makes the others faster, most of all on several threads. Same bits; torch
+            keeps three megabytes of it until the process ends.
     """
 
     def __init__(
@@ -61,13 +64,15 @@ class Scorer:
         chunk_rows: int = CHUNK_ROWS,
         threads: int | None = None,
         engine: Engine = "torch",
+        record: bool = True,
     ) -> None:
         self.bundle, self.asked = of_kind("bundle", bundle, Bundle), engine
         self._onnx = small_batch_network(bundle, engine)
         model: Predictor = bundle.model
         if engine == "onnx" and self._onnx is not None:
             model = _OnnxPredictor(self._onnx)
-        self._model = FixedShapeModel(model, chunk_rows=chunk_rows, threads=threads)
+        record = of_kind("record", record, bool)
+        self._model = FixedShapeModel(model, chunk_rows=chunk_rows, threads=threads, record=record)
         self._unknown: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -79,10 +84,11 @@ class Scorer:
         chunk_rows: int = CHUNK_ROWS,
         threads: int | None = None,
         engine: Engine = "torch",
+        record: bool = True,
     ) -> "Scorer":
         """Load a bundle from a folder, `models:/name@alias` or `runs:/id/path`, and verify it."""
-        bundle = load_bundle(path_or_uri)
-        return cls(bundle, chunk_rows=chunk_rows, threads=threads, engine=engine)
+        how: dict[str, Any] = {"chunk_rows": chunk_rows, "threads": threads, "engine": engine}
+        return cls(load_bundle(path_or_uri), **how, record=record)
 
     @property
     def engine(self) -> str:

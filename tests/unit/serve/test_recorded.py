@@ -1,6 +1,10 @@
 """A recorded pass gives the network's own bits, and stands aside where it could not."""
 
+import gc
 import warnings
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +16,9 @@ from recmtl.grid import CATALOG, Layout
 from recmtl.heads import Chain
 from recmtl.heads.chain import AITM, ESCM2_DR, ESMM
 from recmtl.model import Model, Sizes
+from recmtl.serve import Ranker, Scorer
 from recmtl.serve import recorded as module
-from recmtl.serve.chunks import MANY_CHUNKS, FixedShapeModel
+from recmtl.serve.chunks import FixedShapeModel
 from recmtl.serve.recorded import Recorded, recorded
 from tests.unit.serve.shop import HEADS, make_model
 
@@ -66,18 +71,54 @@ def test_every_chain_of_heads_scores_the_same_bits(encoder: Encoder, chain: Chai
     assert_same_bits(encoder, build(encoder, layout, chain))
 
 
-def test_many_chunks_score_the_bits_of_few(encoder: Encoder) -> None:
-    model = FixedShapeModel(make_model(encoder), chunk_rows=8, threads=3)
-    rows = 8 * MANY_CHUNKS + 3
-    ids, numeric = (tensor.numpy() for tensor in some_rows(encoder, 9, rows))
-    before = np.concatenate(
-        [model.scores(ids[i : i + 50], numeric[i : i + 50]) for i in range(0, rows, 50)]
+def test_chunks_of_several_threads_score_the_bits_of_the_network(encoder: Encoder) -> None:
+    model, rows = make_model(encoder), 8 * 40 + 3
+    plain, fast = (
+        FixedShapeModel(model, chunk_rows=8, threads=3, record=record) for record in (False, True)
     )
-    assert model._recorded is None
-    many = model.scores(ids, numeric)
-    assert isinstance(model._recorded, Recorded)
-    np.testing.assert_array_equal(many, before)
-    np.testing.assert_array_equal(model.scores(ids[:1], numeric[:1]), many[:1])
+    assert plain.model is model and isinstance(fast.model, Recorded)
+    ids, numeric = (tensor.numpy() for tensor in some_rows(encoder, 9, rows))
+    whole = fast.scores(ids, numeric)
+    np.testing.assert_array_equal(whole, plain.scores(ids, numeric))
+    np.testing.assert_array_equal(fast.scores(ids[:1], numeric[:1]), whole[:1])
+
+
+def test_scorers_record_and_rankers_do_not(bundle: Path) -> None:
+    assert isinstance(Scorer.load(bundle)._model.model, Recorded)
+    assert not isinstance(Scorer.load(bundle, record=False)._model.model, Recorded)
+    assert not isinstance(Ranker.load(bundle).scorer._model.model, Recorded)
+
+
+def test_threads_may_record_at_the_same_time(encoder: Encoder) -> None:
+    models = [make_model(encoder, seed=seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda model: recorded(model, ROWS), models))
+    rows = some_rows(encoder, 3)
+    for one, model in zip(found, models, strict=True):
+        assert isinstance(one, Recorded)
+        assert torch.equal(one.predict(*rows), model.predict(*rows))
+
+
+def test_weights_are_freed_with_what_was_recorded(encoder: Encoder) -> None:
+    model = make_model(encoder)
+    weight, found = weakref.ref(model.encoder.table.weight), recorded(model, ROWS)
+    given = some_rows(encoder, 2)
+    expected = model.predict(*given)
+    gc.disable()
+    try:
+        del model
+        assert isinstance(found, Recorded) and torch.equal(found.predict(*given), expected)
+        del found
+        assert weight() is None
+    finally:
+        gc.enable()
+
+
+def test_other_recordings_keep_their_optimiser(encoder: Encoder) -> None:
+    fast = recorded(make_model(encoder), ROWS)
+    before = torch._C._get_graph_executor_optimize()
+    fast.predict(*some_rows(encoder, 1))
+    assert torch._C._get_graph_executor_optimize() == before
 
 
 @pytest.mark.parametrize("fault", [AttributeError, RuntimeError])
