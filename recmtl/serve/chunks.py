@@ -9,7 +9,7 @@ runs on one thread. The cores are used by scoring several chunks at the same tim
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -79,9 +79,13 @@ class FixedShapeModel:
         chunks = iter(firsts)
 
         def score(_: int) -> None:
+            held = torch.empty((self.chunk_rows, ids.shape[1]), dtype=torch.int32)
+            numbers = torch.empty((self.chunk_rows, numeric.shape[1]))
             for first in chunks:
                 last = min(first + self.chunk_rows, rows)
-                out[first:last] = self._chunk(ids[first:last], numeric[first:last])
+                _fill(held, ids[first:last], 0)
+                _fill(numbers, numeric[first:last], np.nan)
+                out[first:last] = self.model.predict(held, numbers).numpy()[: last - first]
 
         # Each worker takes the next chunk itself: handing chunks out one by one costs more than a
         # small network's product.
@@ -89,24 +93,22 @@ class FixedShapeModel:
             pass
         return out
 
-    def _chunk(
-        self, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
-        # Fresh tensors, because the kernels' choice may depend on a buffer's alignment too.
-        padded_ids = torch.zeros((self.chunk_rows, ids.shape[1]), dtype=torch.int32)
-        padded_numeric = torch.full((self.chunk_rows, numeric.shape[1]), torch.nan)
-        padded_ids.numpy()[: len(ids)] = ids
-        padded_numeric.numpy()[: len(ids)] = numeric
-        with torch.inference_mode():
-            scores: npt.NDArray[np.float32] = self.model.predict(padded_ids, padded_numeric).numpy()
-        return scores[: len(ids)]
-
     def _workers(self) -> ThreadPoolExecutor:
         # A forked process inherits the pool without its threads, hence the process id.
         with self._lock:
             if self._pool is None or self._process != os.getpid():
                 self._pool, self._process = _single_threaded_pool(self.threads), os.getpid()
             return self._pool
+
+
+def _fill(tensor: torch.Tensor, rows: npt.NDArray[Any], padding: float) -> None:
+    """Copy rows to where torch put a tensor: the kernels' choice may depend on that, too.
+
+    By NumPy, and to the same place for every chunk: with each operation of torch a thread lets
+    another one go first.
+    """
+    held = tensor.numpy()
+    held[: len(rows)], held[len(rows) :] = rows, padding
 
 
 def _single_threaded_pool(threads: int) -> ThreadPoolExecutor:
