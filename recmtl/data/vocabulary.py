@@ -76,8 +76,8 @@ class KeyIndex:
             return self._texts.get(str(value), -1)
         wanted = int(value)
         if self._dense is not None:
-            inside = 0 < wanted - self._lowest + 1 < len(self._dense)
-            return int(self._dense[wanted - self._lowest + 1]) if inside else -1
+            place = wanted - self._lowest + 1
+            return int(self._dense[place]) if 0 < place < len(self._dense) else -1
         at = min(int(np.searchsorted(self._sorted, wanted)), len(self._sorted) - 1)
         return int(self._order[at]) if self._sorted[at] == wanted else -1
 

@@ -71,17 +71,13 @@ def _hidden(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def _masked(gradient: Tensor, hidden: Tensor, *, inner: bool) -> tuple[Tensor, Tensor]:
     """The gradient `[G, N, H]` where ReLU let something through, and that of the bias."""
-    from recmtl.grid.loops import relu_backward, relu_backward_in_place
+    from recmtl.grid.loops import relu_backward
 
-    gradient, sums = gradient.contiguous(), hidden.new_zeros(len(hidden), 1, hidden.shape[2])
-    masked = gradient if inner else torch.empty_like(hidden)
-    arrays = (array.numpy() for array in (gradient, hidden, masked, sums[:, 0]))
-    for given, seen, target, total in zip(*arrays, strict=True):
-        if inner:
-            relu_backward_in_place(given, seen, total)
-        else:
-            relu_backward(given, seen, target, total)
-    return masked, sums
+    own = gradient.contiguous() if inner else gradient.clone(memory_format=torch.contiguous_format)
+    sums = hidden.new_zeros(len(hidden), 1, hidden.shape[2])
+    for given, seen, total in zip(own.numpy(), hidden.numpy(), sums.numpy(), strict=True):
+        relu_backward(given, seen, total[0])
+    return own, sums
 
 
 class _Dense(torch.autograd.Function):

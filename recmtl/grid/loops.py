@@ -7,7 +7,7 @@ import numpy as np
 
 from recmtl.compiled import Array, compiled
 
-__all__ = ["add_and_relu", "mix_backward", "mix_forward", "relu_backward", "relu_backward_in_place"]
+__all__ = ["add_and_relu", "mix_backward", "mix_forward", "relu_backward"]
 
 
 @compiled
@@ -22,20 +22,8 @@ def add_and_relu(products: Array, bias: Array) -> None:
 
 
 @compiled
-def relu_backward(gradient: Array, seen: Array, masked: Array, sums: Array) -> None:
-    """Where ReLU let something through: gradients `[N, H]` to `masked`, their sums to `[H]`."""
-    zero = np.zeros(1, seen.dtype)[0]
-    for n in range(len(gradient)):
-        given, row, target = gradient[n], seen[n], masked[n]
-        for h in range(len(sums)):
-            value = zero if row[h] <= zero else given[h]
-            target[h] = value
-            sums[h] += value
-
-
-@compiled
-def relu_backward_in_place(gradient: Array, seen: Array, sums: Array) -> None:
-    """As `relu_backward`, which cannot be given one array twice without losing its speed."""
+def relu_backward(gradient: Array, seen: Array, sums: Array) -> None:
+    """Gradients `[N, H]` to zero where ReLU let nothing through, in place; their sums to `[H]`."""
     zero = np.zeros(1, seen.dtype)[0]
     for n in range(len(gradient)):
         given, row = gradient[n], seen[n]

@@ -120,9 +120,10 @@ class Heads(nn.Module):
         for position in range(len(self.specs)):
             if position not in losses:
                 losses[position] = self._loss(position, logits, known[:, position])
-            added = self.funnel.addition(position, logits, labels) if self.training else None
+        for child in self.funnel.children if self.training else ():
+            added = self.funnel.addition(child, logits, labels)
             if added is not None:
-                losses[position] = losses[position] + added
+                losses[child] = losses[child] + added
         return torch.stack([losses[position] for position in range(len(self.specs))], 1)
 
     def _loss(self, position: int, logits: list[Tensor], label: Tensor) -> Tensor:

@@ -87,8 +87,8 @@ class Scorer:
         record: bool = True,
     ) -> "Scorer":
         """Load a bundle from a folder, `models:/name@alias` or `runs:/id/path`, and verify it."""
-        how: dict[str, Any] = {"chunk_rows": chunk_rows, "threads": threads, "engine": engine}
-        return cls(load_bundle(path_or_uri), **how, record=record)
+        bundle = load_bundle(path_or_uri)
+        return cls(bundle, chunk_rows=chunk_rows, threads=threads, engine=engine, record=record)
 
     @property
     def engine(self) -> str:
