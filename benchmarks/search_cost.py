@@ -21,15 +21,15 @@ import torch
 
 from benchmarks.worker import seconds
 from recmtl.data.prepare import prepare
-from recmtl.data.simulate import simulate
 from recmtl.grid import Layout
 from recmtl.job.command import load_config
-from recmtl.job.networks import fixed_layout, search_settings, search_space
+from recmtl.job.work_items import fixed_layout, search_settings, search_space
 from recmtl.schema import load_schema
+from recmtl.search.search import SearchResult, search
+from recmtl.simulate import simulate
 from recmtl.train.config import Config
 from recmtl.train.loop import train
-from recmtl.train.material import Material
-from recmtl.train.search import Found, search
+from recmtl.train.tabular_problem import TabularProblem
 
 T = TypeVar("T")
 Experts = Literal["mlp", "cross"]
@@ -86,7 +86,7 @@ def _table(found: dict[str, Any], experts: Experts) -> str:
     return "\n".join(lines)
 
 
-def measured(config: Config, material: Material) -> Seconds:
+def measured(config: Config, material: TabularProblem) -> Seconds:
     """CPU seconds of the process for every arm and repeat."""
     taken: Seconds = {kind: {arm: [] for arm in arms} for kind, arms in ARMS.items()}
     for seed in range(REPEATS):
@@ -98,7 +98,7 @@ def measured(config: Config, material: Material) -> Seconds:
 
 
 def _once(
-    config: Config, material: Material, seed: int, *, asked: Container[str]
+    config: Config, material: TabularProblem, seed: int, *, asked: Container[str]
 ) -> dict[str, float]:
     """CPU seconds of the arms that are asked for, with the experts of a configuration."""
     half = replace(config, evidence=replace(config.evidence, budget=0.5))
@@ -116,12 +116,12 @@ def _once(
     return {**spent, "race": spent["race"] - spent["found"]}
 
 
-def _search(config: Config, material: Material, seed: int) -> Found:
+def _search(config: Config, material: TabularProblem, seed: int) -> SearchResult:
     space = search_space("searched", config, material)
     return search(space, material, search_settings("searched", config), seed=seed)
 
 
-def _train(layout: Layout, config: Config, material: Material, seed: int) -> None:
+def _train(layout: Layout, config: Config, material: TabularProblem, seed: int) -> None:
     torch.manual_seed(seed)
     train(material.network(layout, config.sizes), material, config.training, seed=seed)
 
@@ -145,7 +145,7 @@ def main() -> int:
         log = Path(folder) / "log.parquet"
         simulate(log, ROWS, seed=1)
         schema = load_schema(ROOT / "datasets" / "simulated" / "schema.yaml")
-        material = Material.of(prepare(str(log), schema, Path(folder) / "encoded"))
+        material = TabularProblem.of(prepare(str(log), schema, Path(folder) / "encoded"))
         taken = measured(config, material)
     ratios = {
         kind: {

@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recmtl.data.images.examples import ImageTask
 from recmtl.grid import LayerRoutes, Layout, Routes, prune
-from recmtl.heads.images import ImageHead
 from recmtl.job.command import read_config
-from recmtl.model import Sizes
-from recmtl.model.images import ImageChannels, ImageModel
-from recmtl.train.image_config import VisionConfig
-from recmtl.train.images import ImageMaterial
+from recmtl.model import ModelSizes
 from recmtl.train.optimizer import Optimizer
+from recmtl.vision.config import VisionConfig
+from recmtl.vision.data.examples import ImageTask
+from recmtl.vision.heads import ImageHead
+from recmtl.vision.model import ImageChannels, ImageModel
+from recmtl.vision.problem import ImageProblem
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "pipelines" / "configs" / "nyuv2" / "adashare_3task.yaml"
@@ -63,7 +63,7 @@ def main() -> int:
         if options.only not in name:
             continue
         torch.manual_seed(0)
-        model = material.network(layout, Sizes()).to(device)
+        model = material.network(layout, ModelSizes()).to(device)
         rows.append({"network": name, **_measured(model, config, options, device)})
         sys.stdout.write(f"{json.dumps(rows[-1])}\n")
         sys.stdout.flush()
@@ -77,15 +77,15 @@ def main() -> int:
     return 0
 
 
-def _material(config: VisionConfig, size: int) -> ImageMaterial:
+def _material(config: VisionConfig, size: int) -> ImageProblem:
     """The problem without images: channels, tasks and network."""
     channels = ImageChannels((0.5,) * 3, (1 / 255,) * 3, (size, size))
     heads = [ImageHead(task, config.task_weights[task.name]) for task in TASKS]
     nothing: Any = argparse.Namespace(device=config.network.chosen_device())
-    return ImageMaterial(nothing, nothing, nothing, channels, tuple(heads), config.network)
+    return ImageProblem(nothing, nothing, nothing, channels, tuple(heads), config.network)
 
 
-def _layouts(material: ImageMaterial) -> dict[str, Layout]:
+def _layouts(material: ImageProblem) -> dict[str, Layout]:
     """Hard sharing, every block run by every task, and routes that run a share of the blocks."""
     space = material.layout("adashare")
     found = {"shared bottom": material.layout("shared_bottom"), "every block, by each task": space}

@@ -8,14 +8,14 @@ told: for choosing settings, which must be done without test figures.
 
 import sys
 
-from recmtl.evaluate import verdict_table
-from recmtl.job.benchmark import benchmark_page, validation_page
 from recmtl.job.command import run_step
-from recmtl.job.steps import Job
+from recmtl.job.pipeline import Pipeline
+from recmtl.report import verdict_table
+from recmtl.report.benchmark_page import benchmark_page, validation_page
 from recmtl.tracking import Run
 
 
-def benchmark(job: Job, run: Run) -> None:
+def benchmark(job: Pipeline, run: Run) -> None:
     """Evaluate, then write the table of all models to `benchmark.md`."""
     log = job.prepare(run)
     results = job.evaluate(log, run)
@@ -25,7 +25,7 @@ def benchmark(job: Job, run: Run) -> None:
     sys.stdout.write(f"{verdict_table(results)}\n\ntable    {page}\n")
 
 
-def validate(job: Job, run: Run) -> None:
+def validate(job: Pipeline, run: Run) -> None:
     """Write the table of all models on validation rows to `validation.md`."""
     log = job.prepare(run)
     results = job.validate(log, run)

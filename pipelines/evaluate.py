@@ -6,11 +6,11 @@ python pipelines/evaluate.py --data PARQUET --schema YAML --out FOLDER [--config
 import sys
 
 from recmtl.job.command import run_step
-from recmtl.job.steps import Job
+from recmtl.job.pipeline import Pipeline
 from recmtl.tracking import Run
 
 
-def evaluate(job: Job, run: Run) -> None:
+def evaluate(job: Pipeline, run: Run) -> None:
     """Run the step."""
     job.evaluate(job.prepare(run), run)
 

@@ -5,13 +5,13 @@ python pipelines/main.py [--data PARQUET --schema YAML] [--config YAML] [--out F
 
 import sys
 
-from recmtl.evaluate import model_table, verdict_table
 from recmtl.job.command import run_step
-from recmtl.job.steps import Job
+from recmtl.job.pipeline import Pipeline
+from recmtl.report import model_table, verdict_table
 from recmtl.tracking import Run
 
 
-def main(job: Job, run: Run) -> None:
+def main(job: Pipeline, run: Run) -> None:
     """Run every step, register the model, and print the verdict last."""
     log = job.prepare(run)
     results = job.evaluate(log, run)

@@ -64,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _here(options: argparse.Namespace, console: "Console") -> int:
-    from recmtl.serve.chunks import CHUNK_ROWS
-    from recmtl.serve.parquet import score_parquet
-    from recmtl.serve.progress import rows_progress
-    from recmtl.serve.scorer import Scorer
+    from recmtl.serve.batch.parquet import score_parquet
+    from recmtl.serve.batch.progress import rows_progress
+    from recmtl.serve.scoring.fixed_shape import CHUNK_ROWS
+    from recmtl.serve.scoring.scorer import Scorer
 
     chunk_rows = CHUNK_ROWS if options.chunk_rows is None else options.chunk_rows
     scorer = Scorer.load(options.bundle, engine=options.network, chunk_rows=chunk_rows)
@@ -101,8 +101,8 @@ def _here(options: argparse.Namespace, console: "Console") -> int:
 
 def _on_spark(options: argparse.Namespace, console: "Console") -> int:
     from recmtl.errors import ConfigError
-    from recmtl.serve.bundle import load_bundle
-    from recmtl.serve.spark import score_spark
+    from recmtl.serve.batch.spark import score_spark
+    from recmtl.serve.bundle.bundle import load_bundle
 
     if options.resume or options.quarantine:
         raise ConfigError("--resume and --quarantine are for --engine local; Spark retries itself")

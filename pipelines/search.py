@@ -6,11 +6,11 @@ python pipelines/search.py --data PARQUET --schema YAML --out FOLDER [--config Y
 import sys
 
 from recmtl.job.command import run_step
-from recmtl.job.steps import Job
+from recmtl.job.pipeline import Pipeline
 from recmtl.tracking import Run
 
 
-def search(job: Job, run: Run) -> None:
+def search(job: Pipeline, run: Run) -> None:
     """Run the step."""
     job.search(job.prepare(run))
 

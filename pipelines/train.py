@@ -6,11 +6,11 @@ python pipelines/train.py --data PARQUET --schema YAML --out FOLDER [--config YA
 import sys
 
 from recmtl.job.command import run_step
-from recmtl.job.steps import Job
+from recmtl.job.pipeline import Pipeline
 from recmtl.tracking import Run
 
 
-def train(job: Job, run: Run) -> None:
+def train(job: Pipeline, run: Run) -> None:
     """Run the step."""
     job.train(job.prepare(run), run)
 

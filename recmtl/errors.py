@@ -2,9 +2,23 @@
 
 Every class derives from `RecmtlError`, so that a caller can catch all of them, and from
 `ValueError`, so that code which knows nothing of recmtl treats them as bad input.
+
+Where in the input something is wrong: the one form of every data error.
+
+`file, row group 3: column 'price': holds text, not numbers; declare kind: categorical`.
 """
 
-__all__ = ["BundleError", "ConfigError", "DataError", "FormulaError", "RecmtlError", "SchemaError"]
+from dataclasses import dataclass
+
+__all__ = [
+    "BundleError",
+    "ConfigError",
+    "DataError",
+    "FormulaError",
+    "RecmtlError",
+    "SchemaError",
+    "SourceLocation",
+]
 
 
 class RecmtlError(Exception):
@@ -29,3 +43,18 @@ class BundleError(RecmtlError, ValueError):
 
 class FormulaError(RecmtlError, ValueError):
     """A ranking formula is not in the grammar or names an unknown column."""
+
+
+@dataclass(frozen=True)
+class SourceLocation:
+    """A part of the input: a file (or what stands in for one), and a row group of it."""
+
+    file: str = "input"
+    row_group: int | None = None
+
+    def error(self, fault: str, remedy: str, *, column: str | None = None) -> DataError:
+        """The error for `fault` at this place; `remedy` says what to do about it."""
+        where = self.file if self.row_group is None else f"{self.file}, row group {self.row_group}"
+        if column is not None:
+            where = f"{where}: column {column!r}"
+        return DataError(" ".join(f"{where}: {fault}; {remedy}".split()))

@@ -35,8 +35,8 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import AnyType, Array
 
 from recmtl.errors import BundleError, ConfigError
-from recmtl.serve.bundle import Bundle, load_bundle
-from recmtl.serve.manifest import MANIFEST
+from recmtl.serve.bundle.bundle import Bundle, load_bundle
+from recmtl.serve.bundle.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

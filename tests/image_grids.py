@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recmtl.grid import INPUT, Layer, Layout, SharingGrid
-from recmtl.grid.convolution import Convolution, Norm
+from recmtl.grid.layout import Convolution, Norm
 
 CHANNELS, PIXELS = 4, (7, 6)
 

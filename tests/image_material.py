@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recmtl.data.images.examples import Example, ImageSet, ImageTask
 from recmtl.train.config import Evidence, Search, Skips, Training
-from recmtl.train.image_config import ImageData, ImageNetwork, TrunkShape, VisionConfig
-from recmtl.train.images import ImageMaterial
+from recmtl.vision.config import ImageData, ImageNetwork, TrunkShape, VisionConfig
+from recmtl.vision.data.examples import Example, ImageSet, ImageTask
+from recmtl.vision.problem import ImageProblem
 
 SIZE = (16, 12)
 TASKS = (
@@ -78,6 +78,6 @@ def make_config(**changes: object) -> VisionConfig:
 
 def make_images(
     tasks: tuple[ImageTask, ...] = TASKS, *, train: int = 24, **changes: object
-) -> ImageMaterial:
+) -> ImageProblem:
     """The set as a problem."""
-    return ImageMaterial.of(make_set(tasks, train=train), make_config(**changes))
+    return ImageProblem.of(make_set(tasks, train=train), make_config(**changes))

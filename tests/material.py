@@ -2,20 +2,20 @@
 
 import numpy as np
 
+from recmtl.data.columns.labels import LabelStatistics
+from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding, ListField, NumericField
-from recmtl.data.labels import LabelStatistics
-from recmtl.data.log import Split
 from recmtl.grid import Layout, mmoe
-from recmtl.heads import HeadSpec, head_specs
-from recmtl.model import Model, Sizes
-from recmtl.schema import Condition, Task
-from recmtl.train.material import Material
+from recmtl.model import Model, ModelSizes
+from recmtl.model.heads import HeadSpec, head_specs
+from recmtl.schema import Condition, TaskSpec
+from recmtl.train.tabular_problem import TabularProblem
 
 TASKS = (
-    Task("click", "binary", Condition("click")),
-    Task("buy", "binary", Condition("buy"), parent="click", weight=2.0),
-    Task("watch", "regression", Condition("watch"), transform="log1p"),
-    Task("stars", "multiclass", Condition("stars"), missing="ignore"),
+    TaskSpec("click", "binary", Condition("click")),
+    TaskSpec("buy", "binary", Condition("buy"), parent="click", weight=2.0),
+    TaskSpec("watch", "regression", Condition("watch"), transform="log1p"),
+    TaskSpec("stars", "multiclass", Condition("stars"), missing="ignore"),
 )
 USERS, ITEMS, BINS = 30, 20, 4
 ENCODING = Encoding(
@@ -27,7 +27,7 @@ ENCODING = Encoding(
 NAN = np.float32(np.nan)
 
 
-def make_split(rows: int, seed: int) -> Split:
+def make_split(rows: int, seed: int) -> LogSplit:
     """Rows whose labels follow from user, item and price; `watch` is defined on clicks only."""
     random = np.random.default_rng(seed)
     user, item = random.integers(0, USERS, rows), random.integers(0, ITEMS, rows)
@@ -42,7 +42,7 @@ def make_split(rows: int, seed: int) -> Split:
     numeric = np.stack([random.normal(size=rows), price], 1)
     numeric[random.random((rows, 2)) < 0.1] = np.nan
     ids = np.concatenate([np.stack([1 + user, 1 + USERS + item], 1), history], 1)
-    return Split(
+    return LogSplit(
         ids=ids.astype(np.int32),
         numeric=numeric.astype(np.float32),
         labels=np.stack([click, buy, watch, stars], 1).astype(np.float32),
@@ -52,9 +52,9 @@ def make_split(rows: int, seed: int) -> Split:
     )
 
 
-def rows_of(split: Split, rows: slice | np.ndarray) -> Split:
+def rows_of(split: LogSplit, rows: slice | np.ndarray) -> LogSplit:
     """Some rows of a split."""
-    return Split(*(getattr(split, name)[rows] for name in Split.__annotations__))
+    return LogSplit(*(getattr(split, name)[rows] for name in LogSplit.__annotations__))
 
 
 def make_heads(labels: np.ndarray) -> tuple[HeadSpec, ...]:
@@ -70,17 +70,17 @@ def make_heads(labels: np.ndarray) -> tuple[HeadSpec, ...]:
     return head_specs(TASKS, statistics)
 
 
-def make_material(rows: int = 257, seed: int = 0) -> Material:
+def make_material(rows: int = 257, seed: int = 0) -> TabularProblem:
     """Train, validation and test rows of one small log."""
     train, validation, test = (make_split(n, 3 * seed + i) for i, n in enumerate((rows, 120, 90)))
-    return Material(train, validation, test, ENCODING, TASKS, make_heads(train.labels))
+    return TabularProblem(train, validation, test, ENCODING, TASKS, make_heads(train.labels))
 
 
 def make_model(
-    layout: Layout | None = None, *, material: Material | None = None, dropout: float = 0.0
+    layout: Layout | None = None, *, material: TabularProblem | None = None, dropout: float = 0.0
 ) -> Model:
     """A small network for the material's tasks, MMoE unless told."""
     found = material or make_material()
     layout = layout or mmoe(len(found.tasks), experts=3, widths=(8, 4))
-    sizes = Sizes(embedding=4, tower=(6,), dropout=dropout, field_dropout=dropout)
+    sizes = ModelSizes(embedding=4, tower=(6,), dropout=dropout, field_dropout=dropout)
     return Model(found.encoding, found.heads, layout=layout, sizes=sizes)

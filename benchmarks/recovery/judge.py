@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from recmtl.data.feed import batches
-from recmtl.data.log import Split
+from recmtl.data.batches import batches
+from recmtl.data.encoded_log import LogSplit
 from recmtl.grid import Layout
 from recmtl.model import Model
 from recmtl.train.config import Config
 from recmtl.train.loop import train
-from recmtl.train.material import Material
+from recmtl.train.tabular_problem import TabularProblem
 
 __all__ = ["LEAST_FOUND", "MARGIN", "Fit", "Trial", "Verdict", "fit", "normalised_loss"]
 
@@ -96,7 +96,12 @@ class Verdict:
 
 
 def fit(
-    layout: Layout, material: Material, config: Config, *, seed: int, kind: type[Model] = Model
+    layout: Layout,
+    material: TabularProblem,
+    config: Config,
+    *,
+    seed: int,
+    kind: type[Model] = Model,
 ) -> tuple[Model, Fit]:
     """Train a network of a layout from scratch; its best check on validation rows stays."""
     torch.manual_seed(seed)
@@ -107,7 +112,7 @@ def fit(
 
 
 @torch.no_grad()
-def normalised_loss(model: Model, split: Split) -> float:
+def normalised_loss(model: Model, split: LogSplit) -> float:
     """Mean over tasks of the loss on a split by that of the best constant of the train rows."""
     model.eval()
     batch = next(batches(split, batch_size=len(split), seed=None))

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recmtl.data.columns.labels import LabelStatistics
+from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding, NumericField
-from recmtl.data.labels import LabelStatistics
-from recmtl.data.log import Split
-from recmtl.heads import head_specs
-from recmtl.schema import Condition, Task
-from recmtl.train.material import Material
+from recmtl.model.heads import head_specs
+from recmtl.schema import Condition, TaskSpec
+from recmtl.train.tabular_problem import TabularProblem
 
 __all__ = ["HARD", "Plant", "difficulty", "mmoe_pair", "routes", "skips", "tree"]
 
@@ -35,7 +35,7 @@ HARD = 0
 class Plant:
     """A problem and its answer: `groups[t]` is the group of task t, tasks of a group are alike."""
 
-    material: Material
+    material: TabularProblem
     groups: tuple[int, ...]
 
 
@@ -176,7 +176,7 @@ def _material(
     noise: float,
     plain: bool = False,
     flags: int = 0,
-) -> Material:
+) -> TabularProblem:
     """Train, validation and test rows of a teacher.
 
     On validation rows at least half of the labels are known. The noise is in
@@ -191,13 +191,13 @@ def _material(
     clean = teacher(drawn(SCALE_ROWS))
     mean, std = clean.mean(0), clean.std(0)
 
-    def split(number: int, share: float) -> Split:
+    def split(number: int, share: float) -> LogSplit:
         x = drawn(number)
         truth = teacher(x)
         labels = truth + noise * (1.0 if plain else std) * random.normal(size=truth.shape)
         labels = (labels - mean) / std
         labels[random.random(labels.shape) >= share] = np.nan
-        return Split(
+        return LogSplit(
             np.zeros((number, 0), np.int32),
             x.astype(np.float32),
             labels.astype(np.float32),
@@ -209,11 +209,11 @@ def _material(
     train, validation = split(rows, known), split(VALIDATION_ROWS, max(known, 0.5))
     test = split(TEST_ROWS, 1.0)
     names = [f"task_{t}" for t in range(train.labels.shape[1])]
-    tasks = tuple(Task(n, "regression", Condition(n), missing="ignore") for n in names)
+    tasks = tuple(TaskSpec(n, "regression", Condition(n), missing="ignore") for n in names)
     statistics = {n: _facts(c) for n, c in zip(names, train.labels.T, strict=True)}
     fields = tuple(NumericField(f"x{n}", "standard", 1) for n in range(inputs))
     encoding = Encoding(table_rows=1, single=(), lists=(), numeric=fields)
-    return Material(train, validation, test, encoding, tasks, head_specs(tasks, statistics))
+    return TabularProblem(train, validation, test, encoding, tasks, head_specs(tasks, statistics))
 
 
 def _facts(labels: NDArray[np.float32]) -> LabelStatistics:

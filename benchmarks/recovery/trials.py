@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.recovery import plants
 from benchmarks.recovery.judge import Fit, Trial, fit
 from benchmarks.recovery.plants import Plant
-from recmtl.data.feed import batches
+from recmtl.data.batches import batches
 from recmtl.grid import (
     Decision,
     Layout,
@@ -24,10 +24,10 @@ from recmtl.grid import (
     shared_experts,
 )
 from recmtl.grid.catalog import adashare, branched, dynashare
-from recmtl.model import Model, Sizes
-from recmtl.train.branching import block_sizes, search_branches
+from recmtl.model import Model, ModelSizes
+from recmtl.search.search import SearchResult, search
+from recmtl.search.tree_search import block_sizes, search_branches
 from recmtl.train.config import Config, Grid, Search, Skips, Training
-from recmtl.train.search import Found, search
 
 __all__ = ["CORRELATIONS", "PLANTS", "SEARCHES", "PlantedTrial", "run_trial"]
 
@@ -36,7 +36,7 @@ RATE, RATE_ERROR, RUN_MARGIN = 0.5, 0.1, 0.3
 """Target rate of the instance gates, how far it may be missed, and by how much more often hard rows
 must run than easy ones."""
 
-SIZES = Sizes(embedding=2, tower=())
+SIZES = ModelSizes(embedding=2, tower=())
 """Linear heads: what a task needs of nonlinearity it must find in the grid."""
 
 
@@ -128,7 +128,7 @@ def _space(num_tasks: int, config: Config) -> Layout:
     return recmtl_grid(num_tasks, cells=cells, widths=grid.widths, depth=grid.depth)
 
 
-def search_routes(seed: int, config: Config = ROUTES) -> tuple[Plant, Found, float, float]:
+def search_routes(seed: int, config: Config = ROUTES) -> tuple[Plant, SearchResult, float, float]:
     """The planted routes, what was found, and the overlaps of related and other tasks."""
     plant = plants.routes(seed)
     found = search(_space(len(plant.groups), config), plant.material, config, seed=seed)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.scale.simulated import HELD_OUT, SIZES
-from recmtl.evaluate.tables import markdown_table
+from recmtl.report.tables import markdown_table
 
 STEPS = {"prepare": "Prepare", "train": "Train, one pass", "score": "Score, Parquet to Parquet"}
 HEAD = ("million rows", "peak MB", "thousand rows/s of CPU", "of wall", "minutes")

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks.scale.simulated import schema
-from recmtl.data.log import EncodedLog
+from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.grid import catalog
-from recmtl.model import Model, Sizes
+from recmtl.model import Model, ModelSizes
 from recmtl.serve import Scorer, save_bundle, score_parquet
 from recmtl.train.config import Training
 from recmtl.train.loop import train
-from recmtl.train.material import Material
+from recmtl.train.tabular_problem import TabularProblem
 
 SETTINGS = Training(batch_size=4096, epochs=1, checks=1)
 
@@ -28,15 +28,15 @@ def prepared(folder: Path) -> int:
     return sum(log.manifest["rows"].values())
 
 
-def network(material: Material) -> Model:
+def network(material: TabularProblem) -> Model:
     """A small MMoE, so that data and not products take the time."""
     layout = catalog.mmoe(len(material.tasks), experts=2, widths=(32, 16))
-    return material.network(layout, Sizes(8, tower=(8,)))
+    return material.network(layout, ModelSizes(8, tower=(8,)))
 
 
 def trained(folder: Path) -> int:
     """One pass over the train rows."""
-    material = Material.of(EncodedLog.open(folder / "encoded"))
+    material = TabularProblem.of(EncodedLog.open(folder / "encoded"))
     torch.manual_seed(0)
     train(network(material), material, SETTINGS, seed=0)
     return len(material.train)
@@ -45,7 +45,7 @@ def trained(folder: Path) -> int:
 def scored(folder: Path) -> int:
     """The whole log, Parquet to Parquet, by a network of random weights."""
     log = EncodedLog.open(folder / "encoded")
-    model = network(Material.of(log)).eval()
+    model = network(TabularProblem.of(log)).eval()
     rows = pq.ParquetFile(folder / "log" / "part-00000.parquet").read_row_group(0).slice(0, 64)
     bundle = folder / "bundle"
     save_bundle(bundle, model=model, encoder=log.encoder(), rows=rows, metrics={})

@@ -12,10 +12,10 @@ from recmtl.grid import CATALOG
 from recmtl.job.command import load_config
 from recmtl.model import Model
 from recmtl.schema import load_schema
-from recmtl.serve.calibration_fit import calibration_gain, fit_calibrators
+from recmtl.serve.calibration.fit import calibration_gain, fit_calibrators
 from recmtl.train.config import Calibration
 from recmtl.train.loop import train
-from recmtl.train.material import Material
+from recmtl.train.tabular_problem import TabularProblem
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("RECMTL_DATA") or ROOT.parent / "shared" / "data")
@@ -34,7 +34,7 @@ def measure(name: str, *, seed: int = 0) -> dict[str, Any]:
     grid = config.grid
     with tempfile.TemporaryDirectory() as folder:
         log = prepare(str(LOGS[name]), schema, Path(folder) / "log")
-        material, tasks = Material.of(log), len(schema.tasks)
+        material, tasks = TabularProblem.of(log), len(schema.tasks)
         layout = CATALOG["mmoe"].layout(
             tasks, cells=grid.cells or tasks + 2, widths=grid.widths, depth=grid.depth
         )

@@ -10,7 +10,7 @@ import torch
 from benchmarks.serving.shop import BY, ROWS, read
 from benchmarks.worker import nanoseconds, work
 from recmtl.serve import Ranker
-from recmtl.serve.onnx import FILE, OnnxNetwork
+from recmtl.serve.scoring.onnx import FILE, OnnxNetwork
 
 TOP = {"by": BY, "k": 20, "keep": ["item_id"]}
 

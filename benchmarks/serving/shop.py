@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from recmtl.data.encoder import Encoder
 from recmtl.data.prepare import prepare
-from recmtl.data.simulate import simulate
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.grid import catalog
-from recmtl.model import Model, Sizes
+from recmtl.model import Model, ModelSizes
 from recmtl.schema import load_schema
 from recmtl.serve import save_bundle
-from recmtl.train.material import Material
+from recmtl.simulate import simulate
+from recmtl.train.tabular_problem import TabularProblem
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "serving"
@@ -46,13 +46,13 @@ def make(folder: Path, sizes: Sequence[str]) -> None:
     simulate(log, 60_000, seed=1)
     schema = load_schema(ROOT / "datasets" / "simulated" / "schema.yaml")
     encoded = prepare(str(log), schema, folder / "log")
-    material, encoder = Material.of(encoded), encoded.encoder()
+    material, encoder = TabularProblem.of(encoded), encoded.encoder()
     rows = pq.read_table(log)
     for name in sizes:
         torch.manual_seed(0)
         size, tasks = SIZES[name], len(material.tasks)
         layout = catalog.mmoe(tasks, experts=EXPERTS, widths=size.widths)
-        shape = Sizes(embedding=size.embedding, tower=(TOWER,))
+        shape = ModelSizes(embedding=size.embedding, tower=(TOWER,))
         model = Model(material.encoding, material.heads, layout=layout, sizes=shape).eval()
         options: dict[str, Any] = {"metrics": {}, "user": USER, "onnx": True}
         save_bundle(folder / name, model=model, encoder=encoder, rows=rows.slice(0, 64), **options)
@@ -85,7 +85,7 @@ def read(folder: Path) -> list[tuple[dict[str, Any], pa.Table]]:
     return requests
 
 
-def _for_peer(folder: Path, encoder: Encoder, requests: pa.Table) -> None:
+def _for_peer(folder: Path, encoder: RowEncoder, requests: pa.Table) -> None:
     """Ids counted from 1 in each table, 0 for padding; numbers with 0 where one is missing."""
     encoding, columns, features = encoder.encoding, {}, []
     encoded = encoder.encode(requests)

@@ -13,11 +13,10 @@ from benchmarks.processes import processor
 from benchmarks.speed.material import make
 from benchmarks.speed.ours import SETTINGS, network, split_of
 from benchmarks.speed.shape import BATCH, FOLDER, multiply_adds
-from recmtl.data.feed import Batch, batches
+from recmtl.data.batches import Batch, batches
 from recmtl.memory import keep_freed_memory
 from recmtl.model import Model
-from recmtl.train.optimizer import Optimizer
-from recmtl.train.row_adam import summed
+from recmtl.train.optimizer import Optimizer, summed
 
 WARM_UP, STEPS, QUICK_STEPS = 30, 100, 5
 PEAK_SIZE = 1024
@@ -49,18 +48,18 @@ def measure(*, quick: bool, name: str = "large") -> dict[str, Any]:
     model = network(FOLDER / name, split.labels)
     optimizer = Optimizer(model, SETTINGS, total_steps=1)
     distinct: list[torch.Tensor] = []
-    steps, watch = WARM_UP + (QUICK_STEPS if quick else STEPS), Watch()
+    steps, stopwatch = WARM_UP + (QUICK_STEPS if quick else STEPS), Watch()
     feed = batches(split, batch_size=BATCH, seed=0, rows=np.arange(steps * BATCH))
     model.train()
     for _ in range(steps):
-        with watch.part("feed"):
+        with stopwatch.part("feed"):
             batch = next(feed)
-        _step(model, optimizer, batch, watch)
+        _step(model, optimizer, batch, stopwatch)
         distinct.append(summed(model.encoder.table.weight.grad)[0])
         # Rows of an earlier step: those of this one would be in the caches.
-        _bare_rows(optimizer, batch.ids, distinct[len(distinct) // 2], watch)
-    told, peak = watch.medians(), _peak()
-    told["feed"] = statistics.mean(watch.times["feed"])
+        _bare_rows(optimizer, batch.ids, distinct[len(distinct) // 2], stopwatch)
+    told, peak = stopwatch.medians(), _peak()
+    told["feed"] = statistics.mean(stopwatch.times["feed"])
     floor = {"products": 3 * 2 * multiply_adds() * BATCH / peak * 1e3}
     floor |= {name: told.pop(name) for name in ("gather", "update")}
     return {
@@ -69,33 +68,35 @@ def measure(*, quick: bool, name: str = "large") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _step(model: Model, optimizer: Optimizer, batch: Batch, watch: Watch) -> None:
+def _step(model: Model, optimizer: Optimizer, batch: Batch, stopwatch: Watch) -> None:
     """`take_step`, part by part."""
     assert optimizer.sparse is not None
-    with watch.part("lookup"):
+    with stopwatch.part("lookup"):
         lanes = model.encoder(*batch.inputs)
-    with watch.part("experts and gates"):
+    with stopwatch.part("experts and gates"):
         lanes = model.grid(lanes)
-    with watch.part("heads and losses"):
+    with stopwatch.part("heads and losses"):
         losses = model.heads.losses(model.heads(lanes), batch.labels, batch.weight).sum()
-    with watch.part("backward"):
+    with stopwatch.part("backward"):
         optimizer.sparse.zero_grad(set_to_none=True)
         optimizer.dense.zero_grad(set_to_none=True)
         torch.autograd.backward(losses)
-    with watch.part("optimiser of the table"):
+    with stopwatch.part("optimiser of the table"):
         optimizer.sparse.step()
-    with watch.part("optimiser of the rest"):
+    with stopwatch.part("optimiser of the rest"):
         optimizer.dense.step()
 
 
 @torch.no_grad()
-def _bare_rows(optimizer: Optimizer, ids: torch.Tensor, rows: torch.Tensor, watch: Watch) -> None:
+def _bare_rows(
+    optimizer: Optimizer, ids: torch.Tensor, rows: torch.Tensor, stopwatch: Watch
+) -> None:
     """The least that is done to rows: all looked up; three arrays' distinct ones read, written."""
     assert optimizer.sparse is not None
     ((table, state),) = optimizer.sparse.state.items()
-    with watch.part("gather"):
+    with stopwatch.part("gather"):
         table.index_select(0, ids.flatten())
-    with watch.part("update"):
+    with stopwatch.part("update"):
         for array in (table, state["exp_avg"], state["exp_avg_sq"]):
             array.index_copy_(0, rows, array.index_select(0, rows))
 

@@ -26,22 +26,22 @@ from benchmarks.speed.shape import (
     VOCABULARIES,
     Network,
 )
-from recmtl.data.encoder import Encoder
-from recmtl.data.feed import batches
-from recmtl.data.log import Split
-from recmtl.data.vocabulary import Vocabulary
+from recmtl.data.batches import batches
+from recmtl.data.columns.vocabulary import Vocabulary
+from recmtl.data.encoded_log import LogSplit
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.grid import LayerRoutes, Routes, catalog
-from recmtl.heads import HeadSpec
 from recmtl.memory import keep_freed_memory
-from recmtl.model import Model, Sizes, prune_model
+from recmtl.model import Model, ModelSizes, prune_model
+from recmtl.model.heads import HeadSpec
 from recmtl.schema import Schema, parse_schema
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
-from recmtl.serve.chunks import CHUNK_ROWS
-from recmtl.serve.onnx import FILE, OnnxNetwork
+from recmtl.serve.scoring.fixed_shape import CHUNK_ROWS
+from recmtl.serve.scoring.onnx import FILE, OnnxNetwork
 from recmtl.train.config import Training
 from recmtl.train.loop import take_step
 from recmtl.train.optimizer import Optimizer
-from recmtl.train.score import predict
+from recmtl.train.tabular_problem import predict
 
 SETTINGS = Training(
     batch_size=BATCH,
@@ -67,22 +67,22 @@ def _sizes(name: str) -> dict[str, int]:
     return {f"column_{number}": size for number, size in enumerate(VOCABULARIES[name])}
 
 
-def encoder_of(name: str) -> Encoder:
+def encoder_of(name: str) -> RowEncoder:
     """Vocabularies that know every value of the columns."""
     vocabularies, first = {}, 1
     for column, size in _sizes(name).items():
         values = pa.array(np.arange(size))
         vocabularies[column] = Vocabulary(column, "int64", first, buckets=None, values=values)
         first += vocabularies[column].rows
-    return Encoder(schema_of(name), vocabularies, scalers={})
+    return RowEncoder(schema_of(name), vocabularies, scalers={})
 
 
-def zeros_rows(encoder: Encoder) -> np.ndarray:
+def zeros_rows(encoder: RowEncoder) -> np.ndarray:
     """For each column the table row of its value 0: a block's first row is for unknown values."""
     return np.array([vocabulary.first + 1 for vocabulary in encoder.vocabularies.values()])
 
 
-def split_of(folder: Path) -> Split:
+def split_of(folder: Path) -> LogSplit:
     """All rows as `prepare` leaves them: rows of the one table, on disk and mapped."""
     path, (ids, labels) = folder / "table_rows.npy", log(folder)
     if not path.is_file() or path.stat().st_mtime < (folder / "ids.npy").stat().st_mtime:
@@ -90,11 +90,11 @@ def split_of(folder: Path) -> Split:
     return _split(np.load(path, mmap_mode="r"), labels)
 
 
-def _split(ids: np.ndarray, labels: np.ndarray) -> Split:
+def _split(ids: np.ndarray, labels: np.ndarray) -> LogSplit:
     rows = len(ids)
     nothing, ones = np.empty((rows, 0), np.float32), np.ones(rows, np.float32)
     numbers = np.zeros(rows, np.int64)
-    return Split(ids, nothing, labels, ones, numbers, numbers)
+    return LogSplit(ids, nothing, labels, ones, numbers, numbers)
 
 
 def network(folder: Path, labels: np.ndarray, shape: Network = NETWORKS["mmoe"]) -> Model:
@@ -109,7 +109,7 @@ def network(folder: Path, labels: np.ndarray, shape: Network = NETWORKS["mmoe"])
     if shape.levels:
         levels = (widths,) * shape.levels
         layout = catalog.ple(len(TASKS), own=1, shared=experts, levels=levels)
-    sizes = Sizes(EMBEDDING, tower=(TOWER,))
+    sizes = ModelSizes(EMBEDDING, tower=(TOWER,))
     return Model(encoder_of(folder.name).encoding, heads, layout=layout, sizes=sizes)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.speed.shape import EMBEDDING, NETWORKS, TASKS, TOWER, VOCABULARIES
-from recmtl.evaluate.tables import markdown_table
+from recmtl.report.tables import markdown_table
 
 ARMS = {
     "recmtl": "recmtl",

@@ -5,19 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from recmtl.baselines.one_a_task import BaselineResult, Examples, Fitted, one_a_task
+from recmtl.baselines.one_a_task import BaselineResult, Examples, FittedBaseline, one_a_task
+from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
-from recmtl.data.log import Split
-from recmtl.schema import Task
+from recmtl.schema import TaskSpec
 
 __all__ = ["fit_predict"]
 
 
 def fit_predict(
-    train: Split,
-    validation: Split,
-    test: Split,
-    tasks: Sequence[Task],
+    train: LogSplit,
+    validation: LogSplit,
+    test: LogSplit,
+    tasks: Sequence[TaskSpec],
     encoding: Encoding,
     *,
     classes: Mapping[str, Sequence[Any]] | None = None,
@@ -27,13 +27,15 @@ def fit_predict(
 
 
 class _Constant:
-    def matrix(self, rows: Split) -> np.ndarray:
+    def matrix(self, rows: LogSplit) -> np.ndarray:
         return np.empty((len(rows.labels), 0), dtype=np.float32)
 
-    def fit(self, task: Task, train: Examples, validation: Examples, classes: int) -> Fitted:
+    def fit(
+        self, task: TaskSpec, train: Examples, validation: Examples, classes: int
+    ) -> FittedBaseline:
         if task.kind == "multiclass":
             mass = np.bincount(train.label.astype(np.int64), train.weight, minlength=classes)
             shares = mass / mass.sum()
-            return Fitted(lambda x: np.tile(shares, (len(x), 1)), classes, 0)
+            return FittedBaseline(lambda x: np.tile(shares, (len(x), 1)), classes, 0)
         mean = float(np.average(train.label, weights=train.weight))
-        return Fitted(lambda x: np.full(len(x), mean), 1, 0)
+        return FittedBaseline(lambda x: np.full(len(x), mean), 1, 0)

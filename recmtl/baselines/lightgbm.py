@@ -15,19 +15,19 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from recmtl.baselines.one_a_task import BaselineResult, Examples, Fitted, one_a_task
+from recmtl.baselines.one_a_task import BaselineResult, Examples, FittedBaseline, one_a_task
+from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
-from recmtl.data.log import Split
-from recmtl.schema import Task
+from recmtl.schema import TaskSpec
 
-__all__ = ["Settings", "fit_predict"]
+__all__ = ["LightGBMSettings", "fit_predict"]
 
 OBJECTIVE = {"binary": "binary", "regression": "regression", "multiclass": "multiclass"}
 UNSEEN = -1
 
 
 @dataclass(frozen=True)
-class Settings:
+class LightGBMSettings:
     """LightGBM's own parameters, and the vocabulary size up to which ids are categories."""
 
     rounds: int = 500
@@ -40,16 +40,16 @@ class Settings:
 
 
 def fit_predict(
-    train: Split,
-    validation: Split,
-    test: Split,
-    tasks: Sequence[Task],
+    train: LogSplit,
+    validation: LogSplit,
+    test: LogSplit,
+    tasks: Sequence[TaskSpec],
     encoding: Encoding,
     *,
     classes: Mapping[str, Sequence[Any]] | None = None,
     threads: int | None = None,
     seed: int = 0,
-    settings: Settings | None = None,
+    settings: LightGBMSettings | None = None,
 ) -> BaselineResult:
     """Fit one LightGBM a task and score the test rows.
 
@@ -68,9 +68,11 @@ def fit_predict(
         Scores, and the cost: `parameters` counts leaves, `multiply_adds` is None (a tree compares).
     """
 
-    def prepare(rows: Split) -> _Trees:
+    def prepare(rows: LogSplit) -> _Trees:
         cores = threads or os.cpu_count() or 1
-        return _Trees(rows, encoding, settings=settings or Settings(), threads=cores, seed=seed)
+        return _Trees(
+            rows, encoding, settings=settings or LightGBMSettings(), threads=cores, seed=seed
+        )
 
     return one_a_task(prepare, (train, validation, test), tasks, classes or {})
 
@@ -99,7 +101,13 @@ class _Codes:
 
 class _Trees:
     def __init__(
-        self, train: Split, encoding: Encoding, *, settings: Settings, threads: int, seed: int
+        self,
+        train: LogSplit,
+        encoding: Encoding,
+        *,
+        settings: LightGBMSettings,
+        threads: int,
+        seed: int,
     ) -> None:
         self._lists = encoding.lists
         self._codes = [_Codes.fit(np.asarray(train.ids[:, i])) for i in range(len(encoding.single))]
@@ -119,7 +127,7 @@ class _Trees:
             "verbosity": -1,
         }
 
-    def matrix(self, rows: Split) -> NDArray[np.float32]:
+    def matrix(self, rows: LogSplit) -> NDArray[np.float32]:
         single, lists = len(self._codes), len(self._lists)
         x = np.empty((len(rows.labels), single + lists + rows.numeric.shape[1]), np.float32)
         for i, codes in enumerate(self._codes):
@@ -130,7 +138,9 @@ class _Trees:
         x[:, single + lists :] = rows.numeric
         return x
 
-    def fit(self, task: Task, train: Examples, validation: Examples, classes: int) -> Fitted:
+    def fit(
+        self, task: TaskSpec, train: Examples, validation: Examples, classes: int
+    ) -> FittedBaseline:
         parameters = self._parameters | {"objective": OBJECTIVE[task.kind]}
         if task.kind == "multiclass":
             parameters["num_class"] = classes
@@ -153,7 +163,7 @@ class _Trees:
             callbacks=stop,
         )
         trees = booster.dump_model(num_iteration=booster.best_iteration or None)["tree_info"]
-        return Fitted(
+        return FittedBaseline(
             lambda x: np.asarray(booster.predict(x)),
             sum(tree["num_leaves"] for tree in trees),
             None,

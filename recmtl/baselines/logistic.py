@@ -18,18 +18,18 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
 
-from recmtl.baselines.one_a_task import BaselineResult, Examples, Fitted, one_a_task
+from recmtl.baselines.one_a_task import BaselineResult, Examples, FittedBaseline, one_a_task
+from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
-from recmtl.data.log import Split
-from recmtl.schema import Task
+from recmtl.schema import TaskSpec
 
-__all__ = ["Settings", "fit_predict"]
+__all__ = ["LogisticSettings", "fit_predict"]
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Settings:
+class LogisticSettings:
     """`penalty` is L2 on the summed loss (scikit-learn's 1 / C); `patience` counts L-BFGS steps."""
 
     penalty: float = 1.0
@@ -38,14 +38,14 @@ class Settings:
 
 
 def fit_predict(
-    train: Split,
-    validation: Split,
-    test: Split,
-    tasks: Sequence[Task],
+    train: LogSplit,
+    validation: LogSplit,
+    test: LogSplit,
+    tasks: Sequence[TaskSpec],
     encoding: Encoding,
     *,
     classes: Mapping[str, Sequence[Any]] | None = None,
-    settings: Settings | None = None,
+    settings: LogisticSettings | None = None,
 ) -> BaselineResult:
     """Fit one linear model a task and score the test rows. Deterministic.
 
@@ -62,14 +62,14 @@ def fit_predict(
         Scores, and the cost: `multiply_adds` is the mean number of non-zero columns a row.
     """
 
-    def prepare(rows: Split) -> _Linear:
-        return _Linear(rows, encoding, settings=settings or Settings())
+    def prepare(rows: LogSplit) -> _Linear:
+        return _Linear(rows, encoding, settings=settings or LogisticSettings())
 
     return one_a_task(prepare, (train, validation, test), tasks, classes or {})
 
 
 class _Linear:
-    def __init__(self, train: Split, encoding: Encoding, *, settings: Settings) -> None:
+    def __init__(self, train: LogSplit, encoding: Encoding, *, settings: LogisticSettings) -> None:
         self._encoding = encoding
         self._settings = settings
         numeric = np.asarray(train.numeric, dtype=np.float64)
@@ -81,10 +81,10 @@ class _Linear:
         self._scale[self._scale == 0] = 1.0
         self._kept = np.flatnonzero(self._all_columns(train).getnnz(axis=0))
 
-    def matrix(self, rows: Split) -> sparse.csr_matrix:
+    def matrix(self, rows: LogSplit) -> sparse.csr_matrix:
         return self._all_columns(rows)[:, self._kept]
 
-    def _all_columns(self, rows: Split) -> sparse.csr_matrix:
+    def _all_columns(self, rows: LogSplit) -> sparse.csr_matrix:
         ids, width = np.asarray(rows.ids), self._encoding.table_rows
         count, single = len(ids), len(self._encoding.single)
         parts = [_bag(ids[:, :single], np.ones((count, single)), width)]
@@ -99,7 +99,9 @@ class _Linear:
         parts += [sparse.csr_matrix(scaled), sparse.csr_matrix(missing.astype(np.float64))]
         return sparse.csr_matrix(sparse.hstack(parts, format="csr"))
 
-    def fit(self, task: Task, train: Examples, validation: Examples, classes: int) -> Fitted:
+    def fit(
+        self, task: TaskSpec, train: Examples, validation: Examples, classes: int
+    ) -> FittedBaseline:
         outputs = classes if task.kind == "multiclass" else 1
         level, spread = 0.0, 1.0
         if task.kind == "regression":
@@ -107,7 +109,9 @@ class _Linear:
         loss = _Loss(task.kind, outputs, level, spread)
         weights = _fit(loss, train, validation, self._settings)
         touched = train.x.nnz / train.x.shape[0] * outputs
-        return Fitted(lambda x: loss.prediction(_margins(x, weights)), weights.size, round(touched))
+        return FittedBaseline(
+            lambda x: loss.prediction(_margins(x, weights)), weights.size, round(touched)
+        )
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,9 @@ class _Loss:
         return margins[:, 0] * self.spread + self.level
 
 
-def _fit(loss: _Loss, train: Examples, held_out: Examples, settings: Settings) -> FloatArray:
+def _fit(
+    loss: _Loss, train: Examples, held_out: Examples, settings: LogisticSettings
+) -> FloatArray:
     """Weights [F + 1, O], the last row the intercept (not penalised)."""
     shape = (train.x.shape[1] + 1, loss.outputs)
     transposed = train.x.T.tocsr()  # a product with it reads rows in order, twice as fast

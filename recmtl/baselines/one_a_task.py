@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recmtl.data.log import Split
-from recmtl.evaluate.population import joint_column, own_column, own_rows, task_position
-from recmtl.schema import Task
+from recmtl.data.encoded_log import LogSplit
+from recmtl.evaluate.label_space import joint_column, own_column, own_rows, task_position
+from recmtl.schema import TaskSpec
 
-__all__ = ["BaselineResult", "Examples", "Fitted", "Method", "one_a_task"]
+__all__ = ["BaselineResult", "Examples", "FittedBaseline", "Method", "one_a_task"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedBaseline:
     """One task's model: matrix [R, F] -> p or value [R], or [R, C] for multiclass; and its cost."""
 
     predict: Callable[[Any], np.ndarray]
@@ -41,10 +41,12 @@ class Fitted:
 class Method(Protocol):
     """A way to fit one label, after it has seen the train rows once to fix its columns."""
 
-    def matrix(self, rows: Split) -> Any:
+    def matrix(self, rows: LogSplit) -> Any:
         """The rows as a matrix [R, F], dense or sparse."""
 
-    def fit(self, task: Task, train: Examples, validation: Examples, classes: int) -> Fitted:
+    def fit(
+        self, task: TaskSpec, train: Examples, validation: Examples, classes: int
+    ) -> FittedBaseline:
         """Fit one task; labels are 0/1, class indices below `classes`, or transformed values."""
 
 
@@ -61,9 +63,9 @@ class BaselineResult:
 
 
 def one_a_task(
-    prepare: Callable[[Split], Method],
-    splits: tuple[Split, Split, Split],
-    tasks: Sequence[Task],
+    prepare: Callable[[LogSplit], Method],
+    splits: tuple[LogSplit, LogSplit, LogSplit],
+    tasks: Sequence[TaskSpec],
     classes: Mapping[str, Sequence[Any]],
 ) -> BaselineResult:
     """Fit every task on train rows (validation rows for early stopping), score the test rows.
@@ -104,7 +106,7 @@ def one_a_task(
     return BaselineResult(predictions, cost)
 
 
-def _examples(x: Any, split: Split, tasks: Sequence[Task], task: Task) -> Examples:
+def _examples(x: Any, split: LogSplit, tasks: Sequence[TaskSpec], task: TaskSpec) -> Examples:
     labels = np.asarray(split.labels)
     rows = own_rows(labels, tasks, task)
     label = labels[rows, task_position(tasks, task.name)].astype(np.float64)
@@ -114,17 +116,19 @@ def _examples(x: Any, split: Split, tasks: Sequence[Task], task: Task) -> Exampl
     return Examples(x if rows.all() else x[np.flatnonzero(rows)], label, weight)
 
 
-def _always(value: float) -> Fitted:
-    return Fitted(lambda x: np.full(x.shape[0], value), parameters=1, multiply_adds=0)
+def _always(value: float) -> FittedBaseline:
+    return FittedBaseline(lambda x: np.full(x.shape[0], value), parameters=1, multiply_adds=0)
 
 
 def _columns(
-    scores: Mapping[str, np.ndarray], tasks: Sequence[Task], classes: Mapping[str, Sequence[Any]]
+    scores: Mapping[str, np.ndarray],
+    tasks: Sequence[TaskSpec],
+    classes: Mapping[str, Sequence[Any]],
 ) -> dict[str, np.ndarray]:
     """Each task's scores under its column names, in task order."""
     by_name = {task.name: task for task in tasks}
 
-    def happened(task: Task) -> np.ndarray:
+    def happened(task: TaskSpec) -> np.ndarray:
         own = scores[task.name]
         return own if task.parent is None else own * happened(by_name[task.parent])
 

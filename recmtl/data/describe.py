@@ -1,4 +1,6 @@
-"""Drafts a schema from a Parquet path and says beside every line what it guessed and why.
+"""What a sample of a log says about each column: kind, distinct values, missing share.
+
+Drafts a schema from a Parquet path and says beside every line what it guessed and why.
 
 The rules are simple on purpose: names and value counts. The draft is to be read and corrected by
 someone who knows which columns are known before the outcome.
@@ -6,15 +8,116 @@ someone who knows which columns are known before the outcome.
 
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from recmtl.data.facts import Facts, column_facts
-from recmtl.data.reader import open_log
+from recmtl.data.reader import Log, open_log
 from recmtl.data.split import PARTS
-from recmtl.strict import plain_scalar
+from recmtl.schema.strict_yaml import plain_scalar
 
-__all__ = ["describe"]
+__all__ = ["ColumnProfile", "column_facts", "describe"]
+
+Shape = Literal["bool", "int", "float", "text", "time", "list", "other"]
+SAMPLE_ROWS = 200_000
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """What was seen of one column.
+
+    Attributes:
+        name: the column.
+        shape: what it holds.
+        rows: rows looked at.
+        missing: of those, null or NaN.
+        values: the distinct values of the column (of its elements, for a list), as an Arrow array.
+        event: of a column with exactly two values the one that means yes: 1 of 0 and 1, the rarer
+            of two texts; None for any other column.
+        positive: row numbers where that value stands.
+    """
+
+    name: str
+    shape: Shape
+    rows: int
+    missing: int
+    values: Any
+    event: int | str | None
+    positive: frozenset[int]
+
+    @property
+    def distinct(self) -> int:
+        """Number of distinct values, missing aside."""
+        return len(self.values)
+
+    @property
+    def unique(self) -> bool:
+        """Whether no value came twice."""
+        return self.missing == 0 and self.distinct == self.rows > 1
+
+
+def column_facts(log: Log) -> Iterator[ColumnProfile]:
+    """Facts about every column of the log, from its first rows (at most 200,000)."""
+    names = log.column_names()
+    batches, rows = [], 0
+    for batch in log.batches(names):
+        batches.append(batch.columns)
+        rows += batch.rows
+        if rows >= SAMPLE_ROWS:
+            break
+    for i, name in enumerate(names):
+        yield _facts(name, [_plain(batch.column(i)) for batch in batches])
+
+
+def _plain(array: Any) -> Any:
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _facts(name: str, parts: list[Any]) -> ColumnProfile:
+    column = pa.chunked_array([part.cast(parts[0].type) for part in parts])
+    shape = _shape(column.type)
+    missing = pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0
+    inner = pc.list_flatten(column) if shape == "list" else column
+    if pa.types.is_nested(inner.type):
+        return ColumnProfile(name, "other", len(column), missing, pa.nulls(0), None, frozenset())
+    values = pc.unique(inner).drop_null()
+    if pa.types.is_floating(values.type):
+        values = values.filter(pc.invert(pc.is_nan(values)))
+    event, positive = _event(column, shape, values) if len(values) == 2 else (None, frozenset())
+    return ColumnProfile(name, shape, len(column), missing, values, event, positive)
+
+
+def _event(column: Any, shape: Shape, values: Any) -> tuple[int | str | None, frozenset[int]]:
+    if shape == "text":
+        counts = [pc.sum(pc.equal(column, value)).as_py() for value in values]
+        event: int | str = values[counts.index(min(counts))].as_py()
+        hits = pc.equal(column, event)
+    elif shape in ("bool", "int", "float") and set(map(float, values.to_pylist())) == {0.0, 1.0}:
+        event = 1
+        hits = column.cast(pa.bool_())
+    else:
+        return None, frozenset()
+    rows = pc.indices_nonzero(hits.combine_chunks().fill_null(False))
+    return event, frozenset(rows.to_pylist())
+
+
+def _shape(kind: Any) -> Shape:
+    tests: list[tuple[Shape, Any]] = [
+        ("bool", pa.types.is_boolean),
+        ("int", pa.types.is_integer),
+        ("float", pa.types.is_floating),
+        ("float", pa.types.is_decimal),
+        ("text", pa.types.is_string),
+        ("text", pa.types.is_large_string),
+        ("time", pa.types.is_temporal),
+        ("list", pa.types.is_list),
+        ("list", pa.types.is_large_list),
+        ("list", pa.types.is_fixed_size_list),
+    ]
+    return next((shape for shape, test in tests if test(kind)), "other")
 
 
 def _words(text: str) -> frozenset[str]:
@@ -45,12 +148,12 @@ class _Draft:
 
     def __init__(self) -> None:
         self.features: dict[str, tuple[str, str]] = {}
-        self.tasks: dict[str, tuple[Facts, str]] = {}
+        self.tasks: dict[str, tuple[ColumnProfile, str]] = {}
         self.roles: dict[str, tuple[str, str]] = {}
         self.ignore: dict[str, str] = {}
         self.split: tuple[str, str] | None = None
-        self.lists: list[Facts] = []
-        self.categorical: list[Facts] = []
+        self.lists: list[ColumnProfile] = []
+        self.categorical: list[ColumnProfile] = []
 
 
 def describe(path: str) -> str:
@@ -74,7 +177,7 @@ def describe(path: str) -> str:
     return "\n".join([*head, *_lines(draft, _name(path))]) + "\n"
 
 
-def _place(column: Facts, draft: _Draft) -> None:
+def _place(column: ColumnProfile, draft: _Draft) -> None:
     """Put one column where its name and values say that it belongs."""
     words = _words(column.name)
     if column.shape == "other":
@@ -95,7 +198,7 @@ def _place(column: Facts, draft: _Draft) -> None:
         _place_feature(column, words, draft)
 
 
-def _place_role(column: Facts, words: frozenset[str], draft: _Draft) -> bool:
+def _place_role(column: ColumnProfile, words: frozenset[str], draft: _Draft) -> bool:
     """Whether the column has a role and is no feature."""
     if column.shape == "time" or (words & TIMES and column.distinct > FEW):
         if "time" not in draft.roles and column.missing == 0 and column.shape != "text":
@@ -118,7 +221,7 @@ def _place_role(column: Facts, words: frozenset[str], draft: _Draft) -> bool:
     return False
 
 
-def _place_feature(column: Facts, words: frozenset[str], draft: _Draft) -> None:
+def _place_feature(column: ColumnProfile, words: frozenset[str], draft: _Draft) -> None:
     name = column.name
     gaps = f", {column.missing / column.rows:.1%} missing" if column.missing else ""
     count = f"{column.distinct:,} distinct values{gaps}"
@@ -136,7 +239,7 @@ def _place_feature(column: Facts, words: frozenset[str], draft: _Draft) -> None:
             draft.roles.setdefault("group", (name, "named like a user; rows of one user compete"))
 
 
-def _place_list(column: Facts, draft: _Draft) -> None:
+def _place_list(column: ColumnProfile, draft: _Draft) -> None:
     """A list shares the vocabulary of the categorical column that has most of its values."""
     best, share = None, 0.5
     for other in draft.categorical:
@@ -153,7 +256,7 @@ def _place_list(column: Facts, draft: _Draft) -> None:
         draft.features[column.name] = (f"{{kind: list, table: {_text(best)}}}", why)
 
 
-def _comparable(one: Facts, other: Facts) -> bool:
+def _comparable(one: ColumnProfile, other: ColumnProfile) -> bool:
     kinds = (str(one.values.type), str(other.values.type))
     return ("int" in kinds[0] and "int" in kinds[1]) or all("string" in kind for kind in kinds)
 
@@ -204,14 +307,14 @@ def _task_lines(draft: _Draft) -> list[str]:
     return lines
 
 
-def _label(facts: Facts) -> str:
+def _label(facts: ColumnProfile) -> str:
     column = _text(facts.name)
     if facts.shape != "text":
         return column
     return f"{{column: {column}, equals: {_text(str(facts.event))}}}"
 
 
-def _parent(child: Facts, draft: _Draft) -> Facts | None:
+def _parent(child: ColumnProfile, draft: _Draft) -> ColumnProfile | None:
     """The click without which this outcome never happened, if there is one."""
     for column, _ in draft.tasks.values():
         is_click = _words(column.name) & {"click", "clicked"}

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recmtl.data.arrays import release
+from recmtl.data.encoded_log import LogSplit, release
 from recmtl.data.encoding import Encoding
-from recmtl.data.log import Split
-from recmtl.schema import Schema, Task
+from recmtl.schema import Schema, TaskSpec
 
 __all__ = ["leak_warnings"]
 
@@ -25,7 +24,7 @@ NEARLY = 0.999
 FEWEST = 20
 
 
-def leak_warnings(schema: Schema, encoding: Encoding, train: Split) -> Iterator[str]:
+def leak_warnings(schema: Schema, encoding: Encoding, train: LogSplit) -> Iterator[str]:
     """One line for every feature that is nearly a copy of a label."""
     blocks = _blocks(len(train))
     ids, numbers = _read(train.ids, blocks), _read(train.numeric, blocks)
@@ -61,7 +60,7 @@ def _read(column: npt.NDArray[Any], blocks: list[slice]) -> npt.NDArray[Any]:
     return np.concatenate(parts)
 
 
-def _text(schema: Schema, feature: str, task: Task) -> str:
+def _text(schema: Schema, feature: str, task: TaskSpec) -> str:
     column = schema.feature(feature).column
     return (
         f"feature {feature!r} (column {column!r}) nearly equals the label of task {task.name!r}; "
@@ -84,7 +83,7 @@ def _one_to_one(codes: npt.NDArray[np.int32], label: Floats) -> bool:
     return bool((agreeing[present] / seen[present]).min() > NEARLY)
 
 
-def _follows(task: Task, values: Floats, label: Floats) -> bool:
+def _follows(task: TaskSpec, values: Floats, label: Floats) -> bool:
     defined = ~np.isnan(label)
     values, label = values[defined], label[defined]
     if task.kind == "binary":

@@ -8,7 +8,6 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,24 +17,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recmtl.data.added import (
+from recmtl.atomic import new_folder, write_json
+from recmtl.data.columns.keys import category_keys, stable_hash
+from recmtl.data.columns.labels import LabelFit, Labels
+from recmtl.data.columns.numeric import numbers
+from recmtl.data.encoded_log import ArrayWriter, EncodedLog, LogSplit, row_bytes
+from recmtl.data.files import content_hash
+from recmtl.data.leaks import leak_warnings
+from recmtl.data.reader import Log, LogBatch, open_log
+from recmtl.data.row_encoder import EncoderFit, RowEncoder
+from recmtl.data.split import PARTS, Assign, plan_split
+from recmtl.data.vocabulary_drift import (
+    UnknownCounter,
     drift_warnings,
     refuse_another_schema,
     refuse_other_classes,
     vocabulary_drift,
 )
-from recmtl.data.arrays import ArrayWriter, row_bytes
-from recmtl.data.encoder import Encoder
-from recmtl.data.files import content_hash
-from recmtl.data.fit import EncoderFit
-from recmtl.data.keys import category_keys, stable_hash
-from recmtl.data.labels import LabelFit, Labels
-from recmtl.data.leaks import leak_warnings
-from recmtl.data.log import EncodedLog, Split
-from recmtl.data.numeric import numbers
-from recmtl.data.reader import Log, LogBatch, open_log
-from recmtl.data.split import PARTS, Assign, plan_split
-from recmtl.data.unknown import UnknownCounter
 from recmtl.errors import DataError
 from recmtl.schema import Schema, dump_schema, refuse_contradictions
 
@@ -61,7 +59,7 @@ def prepare(
         schema: what its columns mean.
         out: folder to write; if it holds the same data and schema already, it is reused.
         like: an earlier log of the same schema, whose encoder is used as it is: added days. The
-            manifest then has `drift`, see `recmtl.data.added.vocabulary_drift`.
+            manifest then has `drift`, see `recmtl.data.vocabulary_drift.vocabulary_drift`.
         progress: called with (stage, rows done, rows in all) after every batch.
 
     Raises:
@@ -77,16 +75,8 @@ def prepare(
     prints = _fingerprints(log, schema, like)
     if _holds(out, prints["fingerprint"]):
         return EncodedLog.open(out)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with _write_faults_as_data_error(partial):
-            partial.mkdir(parents=True)
-            _build(log, schema, partial, prints, like=like, progress=progress or _silent)
-            _move(partial, out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with _write_faults_as_data_error(out), new_folder(out) as partial:
+        _build(log, schema, partial, prints, like=like, progress=progress or _silent)
     return EncodedLog.open(out)
 
 
@@ -166,12 +156,12 @@ def _build(
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    write_json(folder / "manifest.json", manifest, allow_nan=True)
 
 
 def _fit(
     log: Log, schema: Schema, assign: Assign, like: EncodedLog | None, progress: Progress
-) -> tuple[Encoder, Labels, list[int]]:
+) -> tuple[RowEncoder, Labels, list[int]]:
     """Check and fit in one stream; returns the encoder, the labels and the rows of each part.
 
     Of added days only the labels are checked and counted; their encoder is the earlier one.
@@ -201,7 +191,7 @@ def _encode(
     log: Log,
     schema: Schema,
     assign: Assign,
-    encoder: Encoder,
+    encoder: RowEncoder,
     labels: Labels,
     writers: list[ArrayWriter],
     progress: Progress,
@@ -270,7 +260,7 @@ def _groups(schema: Schema, batch: LogBatch) -> npt.NDArray[np.int64]:
     return np.append(stable_hash(keys.values), np.uint64(0))[keys.codes].view(np.int64)
 
 
-def _train(folder: Path) -> Split:
+def _train(folder: Path) -> LogSplit:
     return EncodedLog.open(folder).split("train")
 
 
@@ -299,13 +289,3 @@ def _write_faults_as_data_error(folder: Path) -> Iterator[None]:
         if fault.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(f"{folder}: the disk is full; free some space, or {remedy}") from fault
         raise DataError(f"{folder}: cannot be written ({fault}); {remedy}") from fault
-
-
-def _move(partial: Path, out: Path) -> None:
-    """Put `partial` in the place of `out`; an older encoded log there goes only when it has."""
-    old = out.with_name(out.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        os.replace(out, old)
-    os.replace(partial, out)
-    shutil.rmtree(old, ignore_errors=True)

@@ -1,25 +1,126 @@
-"""A log as a stream of record batches: row group by row group, only the columns asked for.
+"""Side tables (user features, item features), left-joined to a batch of the log by key.
+
+A log as a stream of record batches: row group by row group, only the columns asked for.
 
 Memory holds one batch and the side tables, whatever the size of the log.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from recmtl.data.files import LogFile, Refused, base_folder, find_files, open_parquet
-from recmtl.data.places import Place
-from recmtl.data.sidetable import JoinedTable, side_path
-from recmtl.errors import DataError
+from recmtl.data.columns.keys import Keys, as_type, category_keys, plain_array
+from recmtl.data.columns.vocabulary import KeyIndex
+from recmtl.data.files import (
+    AnyPath,
+    LogFile,
+    Refused,
+    any_path,
+    base_folder,
+    find_files,
+    is_url,
+    open_parquet,
+)
+from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import SideTable
-from recmtl.strict import did_you_mean
+from recmtl.schema.strict_yaml import did_you_mean
 
-__all__ = ["Log", "LogBatch", "RefusedRows", "joined_columns", "open_log"]
+__all__ = [
+    "JoinedTable",
+    "Log",
+    "LogBatch",
+    "RefusedRows",
+    "joined_columns",
+    "open_log",
+    "side_path",
+]
+
+
+def side_path(table: SideTable, folder: AnyPath) -> AnyPath:
+    """Where a side table is: relative paths start at the log's folder."""
+    if is_url(table.path) or Path(table.path).is_absolute():
+        return any_path(table.path)
+    return folder / table.path
+
+
+class JoinedTable:
+    """One side table in memory (only the columns needed), with an index of its key."""
+
+    def __init__(self, table: SideTable, path: AnyPath) -> None:
+        """Open the table's footer; `load` reads it.
+
+        Raises:
+            DataError: the file is missing or damaged, or lacks the key.
+        """
+        self.key = table.key
+        self.path = path
+        self.place = SourceLocation(str(path))
+        self._columns: dict[str, Any] = {}
+        with open_parquet(path) as parquet:
+            self.names: tuple[str, ...] = tuple(parquet.schema_arrow.names)
+            self.schema = parquet.schema_arrow
+        if self.key not in self.names:
+            remedy = "correct `key` of this table in the schema"
+            raise self.place.error("is missing", remedy, column=self.key)
+
+    def load(self, columns: list[str]) -> None:
+        """Read `columns` and index the key, unless they are there already.
+
+        Raises:
+            DataError: the file is damaged, or a key stands in more than one row.
+        """
+        if set(columns) <= set(self._columns):
+            return
+        texts = [name for name in columns if _is_text(self.schema.field(name).type)]
+        try:
+            with open_parquet(self.path, dictionary=texts) as parquet:
+                table = parquet.read(columns=list(dict.fromkeys([self.key, *columns])))
+        except (pa.ArrowException, OSError) as broken:
+            raise self.place.error(f"is damaged ({broken})", "write it again") from broken
+        self._columns = {name: plain_array(table[name]) for name in columns}
+        self._index_key(category_keys(table[self.key], self.key, self.place))
+
+    def _index_key(self, keys: Keys) -> None:
+        rows = np.flatnonzero(keys.codes >= 0)
+        known = keys.codes[rows]
+        repeated = len(known) - len(np.unique(known))
+        if repeated:
+            fault = f"{repeated} rows repeat the key of an earlier row"
+            raise self.place.error(fault, "keep one row per key", column=self.key)
+        self._row = np.full(len(keys.values) + 1, -1)
+        self._row[known] = rows
+        self._type = keys.type
+        self._index = KeyIndex(keys.values)
+
+    def join(self, key: Any, place: SourceLocation) -> dict[str, Any]:
+        """The loaded columns for each row of the log, null where its key is not in the table.
+
+        Args:
+            key: the log's key column [rows].
+            place: where those rows come from.
+        """
+        keys = category_keys(key, self.key, place)
+        try:
+            values = as_type(keys.values, self._type, self.key, place)
+        except DataError as other:
+            fault = f"holds other values than the key of {self.path.name} ({self._type})"
+            raise place.error(fault, "store both as the same type", column=self.key) from other
+        # Position -1 (not in the table) and code -1 (missing) both read the appended -1.
+        at = np.append(self._row[self._index.find(values)], -1)[keys.codes]
+        take = pa.array(at, mask=at < 0)
+        return {name: column.take(take) for name, column in self._columns.items()}
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
 
 BATCH_ROWS = 65_536
-RefusedRows = Callable[[int, int, Place, DataError], None]
+RefusedRows = Callable[[int, int, SourceLocation, DataError], None]
 
 
 @dataclass(frozen=True)
@@ -34,7 +135,7 @@ class LogBatch:
 
     columns: Any
     first: int
-    place: Place
+    place: SourceLocation
 
     @property
     def rows(self) -> int:
@@ -76,13 +177,15 @@ class Log:
         sources = [table for table in self.tables if column in table.names and column != table.key]
         if len(sources) + own > 1:
             fault = f"stands in more than one table ({', '.join(t.path.name for t in sources)})"
-            raise Place(str(file.path)).error(fault, "rename it in one of them", column=column)
+            raise SourceLocation(str(file.path)).error(
+                fault, "rename it in one of them", column=column
+            )
         if own:
             return None
         if not sources:
             hint = did_you_mean(column, self.column_names())
             remedy = "add it, or correct the schema"
-            raise Place(str(file.path)).error(f"is missing{hint}", remedy, column=column)
+            raise SourceLocation(str(file.path)).error(f"is missing{hint}", remedy, column=column)
         return sources[0]
 
     def batches(
@@ -145,7 +248,7 @@ class Log:
 
 
 def joined_columns(
-    batch: Any, file: LogFile, tables: Sequence[JoinedTable], place: Place
+    batch: Any, file: LogFile, tables: Sequence[JoinedTable], place: SourceLocation
 ) -> dict[str, Any]:
     """The columns of a batch of a file, by name, with its partition's and those of the tables."""
     columns = {name: batch.column(name) for name in batch.schema.names}
@@ -158,28 +261,27 @@ def joined_columns(
 
 def _row_groups(
     file: LogFile, columns: set[str], rows: int
-) -> Iterator[tuple[Place, int, Iterator[Any]]]:
+) -> Iterator[tuple[SourceLocation, int, Iterator[Any]]]:
     """The place, the number of rows and the batches of each row group."""
     own = [column for column in file.schema.names if column in columns]
     texts = [column for column in own if _is_text(file.schema.field(column).type)]
     with open_parquet(file.path, dictionary=texts) as parquet:
         for group in range(parquet.num_row_groups):
-            place, count = Place(str(file.path), group), parquet.metadata.row_group(group).num_rows
+            place, count = (
+                SourceLocation(str(file.path), group),
+                parquet.metadata.row_group(group).num_rows,
+            )
             yield place, count, _row_group(parquet, group, own, rows, place)
 
 
 def _row_group(
-    parquet: Any, group: int, columns: list[str], rows: int, place: Place
+    parquet: Any, group: int, columns: list[str], rows: int, place: SourceLocation
 ) -> Iterator[Any]:
     try:
         yield from parquet.iter_batches(rows, row_groups=[group], columns=columns)
     except Exception as fault:  # Arrow's, the system's, or those of a remote driver
         first = (str(fault).splitlines() or [type(fault).__name__])[0]
         raise place.error(f"cannot be read ({first})", "write the file again") from fault
-
-
-def _is_text(kind: Any) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def open_log(data: str, tables: Sequence[SideTable] = (), *, refused: Refused | None = None) -> Log:
@@ -212,5 +314,5 @@ def _require_keys(file: LogFile, tables: Sequence[JoinedTable]) -> None:
         if table.key not in known:
             remedy = "add it, or correct the table's `key` in the schema"
             fault = f"is missing, by which {table.path.name} is joined"
-            raise Place(str(file.path)).error(fault, remedy, column=table.key)
+            raise SourceLocation(str(file.path)).error(fault, remedy, column=table.key)
         known.update(table.names)

@@ -2,6 +2,8 @@
 
 By time the boundaries are exact row quantiles, found in bounded memory; by group and at random a
 stable hash decides, so that the answer does not depend on the machine or on the order of files.
+
+The exact k-th smallest of a stream that does not fit in memory: counting in ever finer bins.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.data.keys import AnyArray, category_keys, missing_rows, plain_array, stable_hash
-from recmtl.data.places import Place
-from recmtl.data.quantile import kth_smallest
+from recmtl.data.columns.keys import AnyArray, category_keys, missing_rows, plain_array, stable_hash
 from recmtl.data.reader import Log, LogBatch
-from recmtl.schema import Schema, Split
+from recmtl.errors import SourceLocation
+from recmtl.schema import Schema, SplitRule
 
-__all__ = ["PARTS", "Assign", "plan_split"]
+__all__ = ["PARTS", "Assign", "kth_smallest", "plan_split"]
 
 PARTS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
@@ -43,7 +44,7 @@ def plan_split(schema: Schema, log: Log) -> Assign:
     return lambda batch: _by_share(split, _row_hash(split.seed, batch))
 
 
-def _by_share(split: Split, hashed: npt.NDArray[np.uint64]) -> Parts:
+def _by_share(split: SplitRule, hashed: npt.NDArray[np.uint64]) -> Parts:
     share = (hashed >> np.uint64(11)).astype(np.float64) / 2.0**53
     test = share >= 1 - split.test
     validation = ~test & (share >= 1 - split.test - split.validation)
@@ -74,7 +75,7 @@ def _by_column(column: str, batch: LogBatch) -> Parts:
     return np.array([PARTS.index(value) for value in values], np.uint8)[keys.codes]
 
 
-def _by_time(split: Split, column: str, log: Log) -> Assign:
+def _by_time(split: SplitRule, column: str, log: Log) -> Assign:
     def scan() -> Iterator[npt.NDArray[np.int64]]:
         for batch in log.batches([column]):
             yield ordered(batch.columns.column(column), column, batch.place)
@@ -101,7 +102,7 @@ def _by_time(split: Split, column: str, log: Log) -> Assign:
 def _boundary(value: int | float | str | None, kind: Any, column: str, log: Log) -> int | None:
     if value is None:
         return None
-    place = Place(log.data)
+    place = SourceLocation(log.data)
     try:
         scalar = pa.array([value]).cast(kind) if not pa.types.is_dictionary(kind) else None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -112,7 +113,7 @@ def _boundary(value: int | float | str | None, kind: Any, column: str, log: Log)
     return int(ordered(scalar, column, place)[0])
 
 
-def ordered(times: AnyArray, column: str, place: Place) -> npt.NDArray[np.int64]:
+def ordered(times: AnyArray, column: str, place: SourceLocation) -> npt.NDArray[np.int64]:
     """Times as int64 [rows] in the same order, whatever they are counted in.
 
     Raises:
@@ -140,3 +141,47 @@ def _whole(array: AnyArray) -> npt.NDArray[np.int64]:
         # One unit, because files of one log may differ in theirs.
         array = array.cast(pa.timestamp("us", array.type.tz), safe=False)
     return np.asarray(array.cast(pa.int64(), safe=False).to_numpy(zero_copy_only=False))
+
+
+Ints = npt.NDArray[np.int64]
+BIN_BITS = 20
+
+
+def kth_smallest(scan: Callable[[], Iterator[Ints]], k: int) -> int:
+    """The value at position `k` (from 0) of all int64 values of the stream in sorted order.
+
+    Args:
+        scan: starts the stream anew; it is read up to five times.
+        k: a position below the number of values.
+    """
+    low, high = _range(scan)
+    below = 0
+    while low < high:
+        # Bins of 2^shift values, at most 2^20 of them, over [low, high].
+        shift = max((high - low).bit_length() - BIN_BITS, 0)
+        counts = _counts(scan, low, high, shift)
+        position = np.cumsum(counts)
+        chosen = int(np.searchsorted(position, k - below, side="right"))
+        below += int(position[chosen - 1]) if chosen else 0
+        low = low + (chosen << shift)
+        high = min(high, low + (1 << shift) - 1)
+    return low
+
+
+def _range(scan: Callable[[], Iterator[Ints]]) -> tuple[int, int]:
+    low, high = 2**63 - 1, -(2**63)
+    for values in scan():
+        if len(values):
+            low, high = min(low, int(values.min())), max(high, int(values.max()))
+    return low, high
+
+
+def _counts(scan: Callable[[], Iterator[Ints]], low: int, high: int, shift: int) -> Ints:
+    counts = np.zeros(((high - low) >> shift) + 1, np.int64)
+    for values in scan():
+        inside = values[(values >= low) & (values <= high)]
+        # Differences of int64 fit in uint64, where the subtraction cannot overflow.
+        distance = inside.view(np.uint64) - np.uint64(low % 2**64)
+        bins = (distance >> np.uint64(shift)).astype(np.int64)
+        counts += np.bincount(bins, minlength=len(counts))
+    return counts

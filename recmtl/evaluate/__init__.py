@@ -1,30 +1,24 @@
 """How good is each task, did sharing help or hurt it, and a page that shows it.
 
-`evaluate` measures every task on its own population, `audit` compares the searched network with
-each task's own single-task model and with LightGBM, `assemble` puts all into results.json, and
+`evaluate` measures every task on its own population, `judge_transfer` compares the searched network
+with each task's own single-task model and with LightGBM,
+`assemble` puts all into results.json, and
 `write_report` makes one self-contained HTML file of it.
 """
 
-from recmtl.evaluate.audit import Audit, Gain, audit
-from recmtl.evaluate.reliability import ReliabilityCurve, reliability_curve
-from recmtl.evaluate.report import ExpertUse, ReportInput, write_report
+from recmtl.evaluate.metrics import ReliabilityCurve, reliability_curve
 from recmtl.evaluate.results import assemble
-from recmtl.evaluate.score import PRIMARY, PrimaryMetric, evaluate
-from recmtl.evaluate.tables import model_table, verdict_table
+from recmtl.evaluate.task_metrics import PRIMARY, PrimaryMetric, evaluate
+from recmtl.evaluate.transfer_test import Gain, TransferVerdict, judge_transfer
 
 __all__ = [
     "PRIMARY",
-    "Audit",
-    "ExpertUse",
     "Gain",
     "PrimaryMetric",
     "ReliabilityCurve",
-    "ReportInput",
+    "TransferVerdict",
     "assemble",
-    "audit",
     "evaluate",
-    "model_table",
+    "judge_transfer",
     "reliability_curve",
-    "verdict_table",
-    "write_report",
 ]

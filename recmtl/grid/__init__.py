@@ -33,28 +33,35 @@ from recmtl.grid.catalog import (
     snr_trans,
     stem,
 )
-from recmtl.grid.cost import Cost, expected_multiply_adds, full_multiply_adds, layout_cost
+from recmtl.grid.cost import (
+    Cost,
+    expected_multiply_adds,
+    full_multiply_adds,
+    layout_cost,
+    matched,
+    scaled,
+)
 from recmtl.grid.draw import draw_svg, draw_text
-from recmtl.grid.instance import InstancePolicy
-from recmtl.grid.layout import INPUT, Layer, Layout, lane_widths
-from recmtl.grid.network import SharingGrid
-from recmtl.grid.prune import Pruned, prune, prune_grid
-from recmtl.grid.resize import matched, scaled
-from recmtl.grid.routes import Decision, LayerRoutes, Routes, conjunction, full_decision
-from recmtl.grid.use import (
-    Use,
+from recmtl.grid.expert_usage import (
+    ExpertUsage,
     expert_names,
     expert_use,
     reachable_experts,
     row_use,
     shared_experts,
 )
+from recmtl.grid.gates import InstancePolicy
+from recmtl.grid.layout import INPUT, Layer, Layout, lane_widths
+from recmtl.grid.network import SharingGrid
+from recmtl.grid.prune import Pruned, prune, prune_grid
+from recmtl.grid.routes import Decision, LayerRoutes, Routes, conjunction, full_decision
 
 __all__ = [
     "CATALOG",
     "INPUT",
     "Cost",
     "Decision",
+    "ExpertUsage",
     "InstancePolicy",
     "Layer",
     "LayerRoutes",
@@ -62,7 +69,6 @@ __all__ = [
     "Pruned",
     "Routes",
     "SharingGrid",
-    "Use",
     "adashare",
     "adatt",
     "branched",

@@ -2,22 +2,24 @@
 
 One multiply and one add count as one; biases, activations, normalisation and the embedding
 lookup are not counted.
+
+The same wiring at another size: all widths times one factor, until the cost is as asked.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from recmtl.grid.convolution import Pixels
-from recmtl.grid.instance import HIDDEN
-from recmtl.grid.layout import INPUT, Layer, Layout, lane_pixels, lane_widths
+from recmtl.errors import ConfigError
+from recmtl.grid.gates import HIDDEN
+from recmtl.grid.layout import INPUT, Layer, Layout, Pixels, lane_pixels, lane_widths
 from recmtl.grid.routes import Decision, full_decision
 
-__all__ = ["Cost", "expected_multiply_adds", "layout_cost"]
+__all__ = ["Cost", "expected_multiply_adds", "layout_cost", "matched", "scaled"]
 
 
 @dataclass(frozen=True)
@@ -215,3 +217,47 @@ def full_multiply_adds(layout: Layout, *, input_width: int, pixels: Pixels = (1,
     """`expected_multiply_adds` of the full grid: the reference of a relative budget."""
     full = [full_decision(layer) for layer in layout.layers]
     return float(expected_multiply_adds(layout, full, input_width=input_width, pixels=pixels))
+
+
+SMALLEST, LARGEST = 1.0 / 16.0, 16.0
+
+
+def scaled(layout: Layout, factor: float) -> Layout:
+    """Every width and hidden width times `factor`, at least 1; equal widths stay equal."""
+
+    def sized(layer: Layer) -> Layer:
+        hidden = tuple(max(1, round(width * factor)) for width in layer.hidden)
+        width = 0 if layer.carries else max(1, round(layer.width * factor))
+        return replace(layer, hidden=hidden, width=width)
+
+    return replace(layout, layers=tuple(sized(layer) for layer in layout.layers))
+
+
+def matched(
+    layout: Layout, target: float, cost_of: Callable[[Layout], float], *, tolerance: float = 0.05
+) -> Layout:
+    """The scaled layout whose cost comes nearest to `target`.
+
+    Args:
+        layout: the wiring.
+        target: cost that the result should have.
+        cost_of: cost of a layout, growing with its widths: parameters, or multiply-adds.
+        tolerance: largest distance from the target, as a share of it.
+
+    Raises:
+        ConfigError: no size from 1/16 to 16 of the layout's comes within the tolerance.
+    """
+    low, high = SMALLEST, LARGEST
+    for _ in range(40):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if cost_of(scaled(layout, middle)) < target else (low, middle)
+    # Widths are whole numbers, so that the cost jumps: both sides of the jump are tried.
+    best = min(
+        (scaled(layout, low), scaled(layout, high)), key=lambda found: abs(cost_of(found) - target)
+    )
+    if abs(cost_of(best) - target) > tolerance * target:
+        raise ConfigError(
+            f"{layout.name}: the nearest cost to {target:,.0f} is {cost_of(best):,.0f}; "
+            "ask for more, or for narrower heads and embeddings"
+        )
+    return best

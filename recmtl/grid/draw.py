@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from html import escape
 
+from recmtl.grid.expert_usage import live_lanes
 from recmtl.grid.layout import Layer, Layout
-from recmtl.grid.use import live_lanes
 
 __all__ = ["draw_svg", "draw_text"]
 

@@ -1,4 +1,7 @@
-"""Experts with weights of their own, run together as batched products."""
+"""Experts with weights of their own, run together as batched products.
+
+Dropout whose random numbers cost an eighth of the library's: one byte an activation.
+"""
 
 import math
 from collections import Counter
@@ -10,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recmtl.grid import fused
-from recmtl.grid.dropout import dropout
 from recmtl.grid.layout import ExpertKind
 
-__all__ = ["Carry", "StackedExperts", "one_lane", "seen", "some_lanes"]
+__all__ = ["Carry", "StackedExperts", "dropout", "one_lane", "pooled_features", "some_lanes"]
 
 
 def some_lanes(lanes: Tensor, which: list[int]) -> Tensor:
@@ -31,7 +33,7 @@ def one_lane(lanes: Tensor, which: int) -> Tensor:
     return lanes.squeeze(1) if lanes.shape[1] == 1 else lanes[:, which]
 
 
-def seen(lanes: Tensor) -> Tensor:
+def pooled_features(lanes: Tensor) -> Tensor:
     """What gates see of lanes `[B, S, *F]`: features `[B, S, C]`, the pixels of images averaged."""
     return lanes.flatten(3).mean(-1) if lanes.dim() > 3 else lanes
 
@@ -128,7 +130,7 @@ class StackedExperts(nn.Module):
         None where that cannot be had together, or does not pay.
         """
         one = self.reads_one and self.kind == "mlp" and self.order == self.back
-        if not one or not self._is_active(0) or not fused.pays(lanes):
+        if not one or not self._is_active(0) or not fused.is_supported(lanes):
             return None
         own = linear.get_parameter("weight"), linear.get_parameter("bias")
         lane = one_lane(lanes, self.reads[0])
@@ -181,7 +183,7 @@ class StackedExperts(nn.Module):
         bias: Tensor = self.biases[0]
         if self.order != self.back:
             weight, bias = weight[sorted(self.numbers)], bias[sorted(self.numbers)]
-        if self._is_active(0) and fused.pays(lane):
+        if self._is_active(0) and fused.is_supported(lane):
             return self._dropped(fused.wide(lane, weight, bias, inner=self._is_inner(0))[0])
         wide = weight.transpose(0, 1).reshape(weight.shape[1], -1)
         hidden = self._activated(torch.addmm(bias.reshape(-1), lane, wide), 0)
@@ -213,7 +215,7 @@ class StackedExperts(nn.Module):
 
     def _hidden(self, rows: Tensor, depth: int, experts: list[int] | int | None) -> Tensor:
         """What a depth makes of rows: its product, ReLU and dropout."""
-        if isinstance(experts, int) or not self._is_active(depth) or not fused.pays(rows):
+        if isinstance(experts, int) or not self._is_active(depth) or not fused.is_supported(rows):
             return self._activated(self._product(rows, depth, experts), depth)
         weight: Tensor = self.weights[depth]
         bias: Tensor = self.biases[depth]
@@ -246,3 +248,17 @@ class StackedExperts(nn.Module):
 
     def _dropped(self, hidden: Tensor) -> Tensor:
         return dropout(hidden, self.dropout) if self.dropout and self.training else hidden
+
+
+def dropout(hidden: Tensor, share: float) -> Tensor:
+    """Set a random share of the activations to 0 and scale the others so that the mean stays.
+
+    The share is rounded to the nearest 1/256: a random byte decides each activation, where
+    `torch.nn.functional.dropout` draws a number of its own for each.
+    """
+    dropped = round(share * 256)
+    words = -(-hidden.numel() // 8)
+    drawn = torch.empty(words, dtype=torch.int64, device=hidden.device)
+    drawn.random_(torch.iinfo(torch.int64).min, None)
+    kept = (drawn.view(torch.uint8)[: hidden.numel()] >= dropped).view(hidden.shape)
+    return hidden * (kept.to(hidden.dtype) * (256.0 / (256 - dropped)))

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["dense", "mixed", "pays", "wide"]
+__all__ = ["dense", "is_supported", "mixed", "wide"]
 
 
-def pays(tensor: Tensor) -> bool:
+def is_supported(tensor: Tensor) -> bool:
     """Whether the functions below may take the place of torch's for a computation on it."""
     return (
         tensor.device.type == "cpu"

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from recmtl.grid import fused
-from recmtl.grid.convolution import Pixels
-from recmtl.grid.convolutions import ConvolutionExperts, convolution_experts, projections
-from recmtl.grid.experts import Carry, StackedExperts, seen, some_lanes
-from recmtl.grid.gates import SoftmaxGate, make_gate
-from recmtl.grid.instance import InstancePolicy
-from recmtl.grid.layout import INPUT, Layer, Layout, lane_pixels, lane_widths
+from recmtl.grid.convolution_experts import ConvolutionExperts, convolution_experts, projections
+from recmtl.grid.experts import Carry, StackedExperts, pooled_features, some_lanes
+from recmtl.grid.gates import InstancePolicy, SoftmaxGate, make_gate
+from recmtl.grid.layout import INPUT, Layer, Layout, Pixels, lane_pixels, lane_widths
 from recmtl.grid.routes import Decision, full_decision
 
 __all__ = ["GridLayer", "SharingGrid", "mix"]
@@ -27,7 +25,7 @@ def mix(weights: Tensor, outputs: Tensor) -> Tensor:
     if weights.shape[0] == 1:
         mixed = torch.matmul(weights[0], flat)
     else:
-        mixed = (fused.mixed if fused.pays(flat) else torch.bmm)(weights, flat)
+        mixed = (fused.mixed if fused.is_supported(flat) else torch.bmm)(weights, flat)
     return mixed.view(len(outputs), weights.shape[1], *outputs.shape[2:])
 
 
@@ -244,7 +242,7 @@ class SharingGrid(nn.Module):
 
     def forward(self, lanes: Tensor, decisions: Sequence[Decision] | None = None) -> Tensor:
         """Task lanes `[B, T, *F']`; without decisions every edge is kept and every lane runs."""
-        source = seen(lanes).flatten(1)
+        source = pooled_features(lanes).flatten(1)
         chosen = decisions if decisions is not None else [None] * len(self.layers)
         for layer, decision in zip(self.layers, chosen, strict=True):
             lanes = layer(lanes, source, decision)

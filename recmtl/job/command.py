@@ -12,16 +12,17 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from recmtl.data.simulate import simulate
+from recmtl.atomic import write_json
 from recmtl.errors import ConfigError, RecmtlError
-from recmtl.evaluate.images.page import vision_table
-from recmtl.job.console import watching
-from recmtl.job.steps import Job
-from recmtl.job.vision import VisionJob
-from recmtl.strict import load
+from recmtl.job.console import progress_display
+from recmtl.job.pipeline import Pipeline
+from recmtl.schema.strict_yaml import load
+from recmtl.simulate import simulate
 from recmtl.tracking import Run, Tracker
 from recmtl.train.config import Config
-from recmtl.train.image_config import VisionConfig
+from recmtl.vision.config import VisionConfig
+from recmtl.vision.job import VisionJob
+from recmtl.vision.report import vision_table
 
 __all__ = ["load_config", "read_config", "run_step", "run_vision"]
 
@@ -36,10 +37,10 @@ GIVEN = "job.json"
 
 def run_step(
     name: str,
-    step: Callable[[Job, Run], None],
+    step: Callable[[Pipeline, Run], None],
     arguments: Sequence[str] | None = None,
     *,
-    blind: Callable[[Job, Run], None] | None = None,
+    blind: Callable[[Pipeline, Run], None] | None = None,
 ) -> int:
     """Run one step with the common options; returns 0, or 2 after a one-line error.
 
@@ -87,8 +88,8 @@ def run_vision(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     try:
         config = _vision_config(options)
-        with watching(console) as watch:
-            job = VisionJob(config, _out(options.out), Tracker(), watch, console)
+        with progress_display(console) as on_progress:
+            job = VisionJob(config, _out(options.out), Tracker(), on_progress, console)
             with job.tracker.run("vision") as run:
                 run.log_params({"out": str(job.out), "config": asdict(config)})
                 run.log_environment()
@@ -130,7 +131,7 @@ def _parse(name: str, arguments: Sequence[str] | None, *, hides_test: bool) -> a
 
 
 @contextmanager
-def _open(options: argparse.Namespace, console: Console) -> Iterator[Job]:
+def _open(options: argparse.Namespace, console: Console) -> Iterator[Pipeline]:
     if bool(options.data) != bool(options.schema):
         raise ConfigError("give --data and --schema together, or neither for the simulated log")
     out = _out(options.out)
@@ -147,11 +148,11 @@ def _open(options: argparse.Namespace, console: Console) -> Iterator[Job]:
             simulate(log, SIMULATED_ROWS, seed=config.seed)
         given |= {"data": str(log), "schema": str(SIMULATED)}
     out.mkdir(parents=True, exist_ok=True)
-    (out / GIVEN).write_text(json.dumps(given, indent=1))
-    with watching(console) as watch:
+    write_json(out / GIVEN, given)
+    with progress_display(console) as on_progress:
         data, schema = given["data"], Path(given["schema"])
         like = Path(given["like"]) if given.get("like") else None
-        yield Job(data, schema, out, config, Tracker(), watch, console, like)
+        yield Pipeline(data, schema, out, config, Tracker(), on_progress, console, like)
 
 
 def _given(options: argparse.Namespace, out: Path) -> dict[str, str]:

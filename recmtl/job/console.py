@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import TaskID
 
-from recmtl.serve.progress import rows_progress
-from recmtl.train.loop import Check, Watch
+from recmtl.serve.batch.progress import rows_progress
+from recmtl.train.loop import OnProgress, ValidationCheck
 
-__all__ = ["watching"]
+__all__ = ["progress_display"]
 
 SHOWN = ("auc", "r2", "accuracy", "f1", "miou", "abs", "mean")
 """Of each task the first of these that it has."""
 
 
 @contextmanager
-def watching(console: Console) -> Iterator[Watch]:
+def progress_display(console: Console) -> Iterator[OnProgress]:
     """A watch that shows rows done, rows a second, time left and the newest metrics."""
     if not console.is_terminal:
         yield _Lines(console)
@@ -25,7 +25,7 @@ def watching(console: Console) -> Iterator[Watch]:
     with rows_progress(console) as progress:
         bars: dict[str, TaskID] = {}
 
-        def watch(what: str, done: int, total: int, check: Check | None) -> None:
+        def on_progress(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
             if what not in bars:
                 bars[what] = progress.add_task(what, total=total)
             bar = bars[what]
@@ -37,7 +37,7 @@ def watching(console: Console) -> Iterator[Watch]:
                 progress.update(bar, visible=False)
                 del bars[what]
 
-        yield watch
+        yield on_progress
 
 
 class _Lines:
@@ -48,7 +48,7 @@ class _Lines:
         self.began: dict[str, float] = {}
         self.told: dict[str, float] = {}
 
-    def __call__(self, what: str, done: int, total: int, check: Check | None) -> None:
+    def __call__(self, what: str, done: int, total: int, check: ValidationCheck | None) -> None:
         """Tell of progress, rarely enough to be read."""
         now = time.perf_counter()
         began = self.began.setdefault(what, now)
@@ -69,7 +69,7 @@ class _Lines:
             del self.began[what], self.told[what]
 
 
-def _told(what: str, check: Check) -> str:
+def _told(what: str, check: ValidationCheck) -> str:
     parts = [
         f"{task} {next(metrics[kind] for kind in SHOWN if kind in metrics):.3f}"
         for task, metrics in check.metrics.items()

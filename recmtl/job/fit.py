@@ -1,34 +1,87 @@
-"""Fit one model of a study: a network, one network a task, or a model of another kind."""
+"""One trained model of a study on disk: its scores of the test rows and what it cost.
 
+Fit one model of a study: a network, one network a task, or a model of another kind.
+"""
+
+import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file, save_file
 
-from recmtl.data.log import Split
+from recmtl.atomic import new_folder, write_json
+from recmtl.data.encoded_log import LogSplit
 from recmtl.errors import ConfigError
-from recmtl.evaluate.score import evaluate
+from recmtl.evaluate.task_metrics import evaluate
 from recmtl.grid import Layout
-from recmtl.job.trained import Trained, curve
-from recmtl.model import Network
+from recmtl.model import Network, save_model
 from recmtl.train.config import Config
-from recmtl.train.fitted import Fitted
-from recmtl.train.loop import Watch, train
-from recmtl.train.material import Material
-from recmtl.train.probe import health_record
+from recmtl.train.expert_monitor import health_record
+from recmtl.train.loop import OnProgress, train
 from recmtl.train.problem import Problem
+from recmtl.train.tabular_problem import TabularProblem
+from recmtl.train.training_state import Metrics, TrainingState, ValidationCheck
 
-__all__ = ["BASELINES", "Fit"]
+__all__ = ["BASELINES", "Fit", "ModelResult", "curve"]
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """What a study keeps of one model and seed.
+
+    Attributes:
+        predictions: scored columns `[R]` of the test rows.
+        cost: parameters, multiply_adds, train_s, score_rows_per_s; None where not counted.
+        validation_score: of the restored weights; None for models that have none.
+        validation: task -> metric -> value on the validation rows, of the restored weights.
+        curves: for each network that was trained, epoch, score and loss of every check.
+        health: of the experts at every check (`health_record`), if all tasks share a network.
+        test: task -> metric -> value on the test rows, where no predictions are kept.
+    """
+
+    predictions: dict[str, np.ndarray]
+    cost: dict[str, float | None]
+    validation_score: float | None = None
+    validation: Metrics = field(default_factory=dict)
+    curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    health: Mapping[str, Any] = field(default_factory=dict)
+    test: Metrics = field(default_factory=dict)
+
+    def save(self, folder: Path, model: Network | None = None) -> None:
+        """Write a folder atomically; with a model, the folder holds its weights too."""
+        columns = {name: np.ascontiguousarray(v) for name, v in self.predictions.items()}
+        facts = {name: value for name, value in asdict(self).items() if name != "predictions"}
+        with new_folder(folder) as partial:
+            save_file(columns, str(partial / "test.safetensors"))
+            write_json(partial / "trained.json", facts, allow_nan=True)
+            if model is not None:
+                save_model(model, partial)
+
+    @classmethod
+    def load(cls, folder: Path) -> "ModelResult | None":
+        """The model that was saved there, or None if there is none."""
+        if not (folder / "trained.json").is_file():
+            return None
+        facts = json.loads((folder / "trained.json").read_text())
+        return cls(load_file(str(folder / "test.safetensors")), **facts)
+
+
+def curve(checks: Sequence[ValidationCheck]) -> list[dict[str, float]]:
+    """What is kept of a training's checks."""
+    return [{"epoch": c.epoch, "score": c.score, "loss": c.loss} for c in checks]
+
 
 BASELINES = ("lightgbm", "logistic", "constant")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a model of a study is fitted with one seed; `watch` is told of progress.
+    """How a model of a study is fitted with one seed; `on_progress` is told of progress.
 
     `checkpoint` maps the name of a network to the file that its training goes on from.
     """
@@ -36,16 +89,16 @@ class Fit:
     material: Problem
     config: Config
     seed: int
-    watch: Watch
+    on_progress: OnProgress
     checkpoint: Callable[[str], Path]
 
-    def network(self, name: str, layout: Layout) -> tuple[Network, Trained]:
+    def network(self, name: str, layout: Layout) -> tuple[Network, ModelResult]:
         """One network for all tasks."""
         return self._network(name, layout, self.material)
 
-    def single_tasks(self, layout: Callable[[Problem], Layout]) -> Trained:
+    def single_tasks(self, layout: Callable[[Problem], Layout]) -> ModelResult:
         """One network a task with its own embeddings, rows and early stop."""
-        parts: dict[str, Trained] = {}
+        parts: dict[str, ModelResult] = {}
         for task in self.material.tasks:
             alone = self.material.only(task)
             parts[task.name] = self._network(f"single_task-{task.name}", layout(alone), alone)[1]
@@ -56,7 +109,7 @@ class Fit:
         }
         scores = [float(part.validation_score or 0.0) for part in parts.values()]
         predictions = {name: part.predictions for name, part in parts.items()}
-        return Trained(
+        return ModelResult(
             self.material.together(predictions),
             {**cost, "score_rows_per_s": 1.0 / sum(speeds)},
             float(np.mean(scores)),
@@ -65,20 +118,20 @@ class Fit:
             test={name: found for part in parts.values() for name, found in part.test.items()},
         )
 
-    def baseline(self, name: str) -> Trained:
+    def baseline(self, name: str) -> ModelResult:
         """A model of another kind for each task."""
         # Here, since they take as long to load as PyTorch does, and most processes fit none.
         from recmtl.baselines import constant, lightgbm, logistic
 
         material = self.material
-        if not isinstance(material, Material):
+        if not isinstance(material, TabularProblem):
             raise ConfigError(f"{name}: is fitted to tables only; leave it out")
         rows = material.validation
         classes = {head.name: head.classes for head in material.heads if head.classes}
         # Both parts are scored at once: what a baseline is worth on validation rows is kept too.
         scored = _joined(rows, material.test)
         arguments = (material.train, rows, scored, material.tasks, material.encoding)
-        self.watch(name, 0, 1, None)
+        self.on_progress(name, 0, 1, None)
         if name == "lightgbm":
             threads = self.config.threads or None
             result = lightgbm.fit_predict(
@@ -87,16 +140,16 @@ class Fit:
         else:
             fit_predict = {"logistic": logistic, "constant": constant}[name].fit_predict
             result = fit_predict(*arguments, classes=classes)
-        self.watch(name, 1, 1, None)
+        self.on_progress(name, 1, 1, None)
         columns = result.predictions.items()
         known = {column: values[: len(rows)] for column, values in columns}
-        return Trained(
+        return ModelResult(
             {column: values[len(rows) :] for column, values in columns},
             result.cost,
             validation=evaluate(known, np.asarray(rows.labels), material.tasks),
         )
 
-    def _network(self, name: str, layout: Layout, material: Problem) -> tuple[Network, Trained]:
+    def _network(self, name: str, layout: Layout, material: Problem) -> tuple[Network, ModelResult]:
         torch.manual_seed(self.seed)
         model = material.network(layout, self.config.sizes)
         fitted = train(
@@ -105,15 +158,15 @@ class Fit:
             self.config.training,
             seed=self.seed,
             name=name,
-            watch=self.watch,
+            on_progress=self.on_progress,
             checkpoint=self.checkpoint(name),
         )
         if fitted.rows < len(material.train) * self.config.training.epochs:
-            self.watch(name, fitted.rows, fitted.rows, None)  # stopped early, and over
+            self.on_progress(name, fitted.rows, fitted.rows, None)  # stopped early, and over
         return model, _scored(name, model, material, fitted)
 
 
-def _scored(name: str, model: Network, material: Problem, fitted: Fitted) -> Trained:
+def _scored(name: str, model: Network, material: Problem, fitted: TrainingState) -> ModelResult:
     began = time.perf_counter()
     predictions, test = material.scored(model)
     seconds = time.perf_counter() - began
@@ -126,9 +179,9 @@ def _scored(name: str, model: Network, material: Problem, fitted: Fitted) -> Tra
     }
     curves = {name: curve(fitted.checks)}
     health = health_record(fitted, model.grid.layout, [task.name for task in material.tasks])
-    return Trained(predictions, facts, best.score, best.metrics, curves, health, test)
+    return ModelResult(predictions, facts, best.score, best.metrics, curves, health, test)
 
 
-def _joined(first: Split, second: Split) -> Split:
-    both = {n: (getattr(first, n), getattr(second, n)) for n in Split.__annotations__}
-    return Split(**{name: np.concatenate(parts) for name, parts in both.items()})
+def _joined(first: LogSplit, second: LogSplit) -> LogSplit:
+    both = {n: (getattr(first, n), getattr(second, n)) for n in LogSplit.__annotations__}
+    return LogSplit(**{name: np.concatenate(parts) for name, parts in both.items()})

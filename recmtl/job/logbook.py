@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from recmtl.job.piece import Piece
+from recmtl.job.fit import ModelResult
 from recmtl.job.study import Study
-from recmtl.job.trained import Trained
+from recmtl.job.work_items import WorkItem
 from recmtl.tracking import Run, Tracker
-from recmtl.train.probe import health_curves
+from recmtl.train.expert_monitor import health_curves
 
 __all__ = ["Logbook"]
 
@@ -23,7 +23,7 @@ class Logbook:
     tracker: Tracker
     test: bool
 
-    def finished(self, piece: Piece) -> None:
+    def finished(self, piece: WorkItem) -> None:
         """Log what a piece has left in the study's folder."""
         with self.tracker.run(str(piece)) as run:
             run.log_params({"seed": piece.seed, "config": asdict(self.study.config)})
@@ -32,14 +32,14 @@ class Logbook:
             else:
                 self._trained(run, self.study.trained(piece.name, piece.seed))
 
-    def _found(self, run: Run, piece: Piece) -> None:
+    def _found(self, run: Run, piece: WorkItem) -> None:
         record = self.study.record(piece.name, piece.seed)
         for step, check in enumerate(record.get("history", ())):
             run.log_metrics({n: v for n, v in check.items() if isinstance(v, float)}, step=step)
         what = "routes" if "routes" in record else "tree"
         run.log_json(record[what], f"{what}.json")
 
-    def _trained(self, run: Run, trained: Trained) -> None:
+    def _trained(self, run: Run, trained: ModelResult) -> None:
         for network, checks in trained.curves.items():
             for check in checks:
                 values = {f"{network}.{name}": check[name] for name in ("score", "loss")}

@@ -1,27 +1,120 @@
-"""From trained models to results.json: metrics, verdicts, costs and what was shared."""
+"""What the searches found that tasks should share, and how far searches of other seeds agree.
 
+From trained models to results.json: metrics, verdicts, costs and what was shared.
+"""
+
+import json
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recmtl.evaluate import assemble, audit, evaluate, reliability_curve
-from recmtl.evaluate.population import own_rows, scores_of, task_position
-from recmtl.evaluate.reliability import ReliabilityCurve
+from recmtl.evaluate import assemble, evaluate, reliability_curve
+from recmtl.evaluate.label_space import own_rows, scores_of, task_position
+from recmtl.evaluate.metrics import ReliabilityCurve
 from recmtl.evaluate.results import nearest
-from recmtl.job.networks import FIXED
-from recmtl.job.piece import all_pieces
-from recmtl.job.sharing import sharing
+from recmtl.evaluate.transfer_test import judge_transfer
+from recmtl.grid import Layout, shared_experts
+from recmtl.job.fit import ModelResult
 from recmtl.job.study import Study
-from recmtl.job.trained import Trained
-from recmtl.train.fitted import Metrics
+from recmtl.job.work_items import FIXED, all_pieces
 from recmtl.train.loop import validation_score
-from recmtl.train.material import Material
+from recmtl.train.tabular_problem import TabularProblem
+from recmtl.train.training_state import Metrics
 
-__all__ = ["all_trained", "mean_costs", "outcome", "reliability", "validation"]
+__all__ = [
+    "agreement",
+    "all_trained",
+    "mean_costs",
+    "outcome",
+    "reliability",
+    "sharing",
+    "validation",
+]
 
-Models = dict[str, dict[int, Trained]]
+FloatArray = NDArray[np.float64]
+
+
+def sharing(study: Study[Any], truth: Path) -> dict[str, Any]:
+    """Mean overlap of the tasks' experts over the searches, and how far seeds agree.
+
+    `truth` is read if a simulated log left one there.
+    """
+    evidence, first = study.config.evidence, study.config.seed
+    names = [task.name for task in study.material.tasks]
+    overlaps = _overlaps(study, "searched", range(first, first + evidence.seeds))
+    facts: dict[str, Any] = {
+        "tasks": names,
+        "overlap": overlaps.mean(0).round(4).tolist(),
+        "std": overlaps.std(0).round(4).tolist(),
+        "seeds": len(overlaps),
+    }
+    if len(overlaps) > 1 and len(names) > 1:
+        facts["agreement"] = agreement(overlaps)
+        facts["differs"] = _differs(overlaps, names)
+    if "random_route" in evidence.controls and min(evidence.control_seeds, len(names)) > 1:
+        drawn = _overlaps(study, "random_route", range(first, first + evidence.control_seeds))
+        facts["agreement_of_random_routes"] = agreement(drawn)
+    if truth.is_file():
+        facts["planted"] = _planted(overlaps, names, truth)
+    return facts
+
+
+def agreement(overlaps: FloatArray) -> float:
+    """How alike the overlaps `[seeds, T, T]` are: mean over pairs of seeds of their Jaccard index.
+
+    That of two overlaps is the sum over pairs of tasks of the smaller value by that of the larger;
+    experts have no names that two searches could agree on, the pairs of tasks have. 1 where
+    neither shares anything.
+    """
+    pairs = _by_pair(overlaps)
+    both = [(np.minimum(a, b).sum(), np.maximum(a, b).sum()) for a, b in combinations(pairs, 2)]
+    return round(float(np.mean([low / high if high > 0 else 1.0 for low, high in both])), 4)
+
+
+def _differs(overlaps: FloatArray, names: list[str]) -> list[dict[str, Any]]:
+    """Pairs of tasks of which one search says another thing than the others, the worst first."""
+    found = [
+        {"tasks": pair, "lowest": low, "highest": high}
+        for pair, low, high in zip(
+            combinations(names, 2),
+            _by_pair(overlaps).min(0).round(4).tolist(),
+            _by_pair(overlaps).max(0).round(4).tolist(),
+            strict=True,
+        )
+        if high > low
+    ]
+    return sorted(found, key=lambda pair: pair["lowest"] - pair["highest"])
+
+
+def _planted(overlaps: FloatArray, names: list[str], truth: Path) -> dict[str, Any]:
+    """Mean overlap of the pairs that a simulated log relates, and of the others."""
+    related = {frozenset(pair) for pair in json.loads(truth.read_text())["related"]}
+    is_related = np.array([frozenset(pair) in related for pair in combinations(names, 2)])
+    values = _by_pair(overlaps)
+    gaps = values[:, is_related].mean(1) - values[:, ~is_related].mean(1)
+    return {
+        "related": float(values[:, is_related].mean()),
+        "unrelated": float(values[:, ~is_related].mean()),
+        "gap_by_seed": gaps.round(4).tolist(),
+    }
+
+
+def _by_pair(overlaps: FloatArray) -> FloatArray:
+    """The entries `[seeds, pairs]` above the diagonal, in the order of `combinations`."""
+    first, second = np.triu_indices(overlaps.shape[1], k=1)
+    return overlaps[:, first, second]
+
+
+def _overlaps(study: Study[Any], name: str, seeds: range) -> FloatArray:
+    layouts: list[Layout] = [study.wiring(name, seed) for seed in seeds]
+    return np.stack([shared_experts(layout).numpy() for layout in layouts]).astype(np.float64)
+
+
+Models = dict[str, dict[int, ModelResult]]
 SHOWN = ("searched", "single_task", "lightgbm")
 RIVALS = {"single_task", *FIXED} - {"full_grid"}
 """The fixed models at matched cost, which the searched network should not fall behind."""
@@ -35,7 +128,7 @@ def all_trained(study: Study[Any]) -> Models:
     return models
 
 
-def validation(study: Study[Material], models: Models, *, fingerprint: str) -> dict[str, Any]:
+def validation(study: Study[TabularProblem], models: Models, *, fingerprint: str) -> dict[str, Any]:
     """As results.json, of the validation rows alone, and without verdicts."""
     metrics = {name: {s: t.validation for s, t in seeds.items()} for name, seeds in models.items()}
     return assemble(
@@ -48,7 +141,7 @@ def validation(study: Study[Material], models: Models, *, fingerprint: str) -> d
 
 
 def outcome(
-    study: Study[Material], models: Models, *, fingerprint: str, truth: Path
+    study: Study[TabularProblem], models: Models, *, fingerprint: str, truth: Path
 ) -> dict[str, Any]:
     """The content of results.json; `truth` is read if a simulated log left one there."""
     rows, tasks = study.material.test, study.material.tasks
@@ -64,7 +157,7 @@ def outcome(
         }
         for name, seeds in predictions.items()
     }
-    found = audit(
+    found = judge_transfer(
         predictions,
         labels,
         tasks,
@@ -87,7 +180,9 @@ def outcome(
     )
 
 
-def reliability(study: Study[Material], models: Models) -> dict[str, dict[str, ReliabilityCurve]]:
+def reliability(
+    study: Study[TabularProblem], models: Models
+) -> dict[str, dict[str, ReliabilityCurve]]:
     """Reliability curves of the binary tasks, first seed of each model shown."""
     tasks, labels = study.material.tasks, np.asarray(study.material.test.labels)
     curves: dict[str, dict[str, ReliabilityCurve]] = {}
@@ -106,7 +201,7 @@ def reliability(study: Study[Material], models: Models) -> dict[str, dict[str, R
 
 
 def _scores(
-    study: Study[Material], metrics: Mapping[str, Mapping[int, Metrics]]
+    study: Study[TabularProblem], metrics: Mapping[str, Mapping[int, Metrics]]
 ) -> dict[str, dict[int, float]]:
     """One number a model and seed: the mean over the tasks, of AUC or R2."""
     tasks = study.material.tasks
@@ -121,7 +216,7 @@ def mean_costs(models: Models) -> dict[str, dict[str, float | None]]:
     return {name: _mean_cost(list(seeds.values())) for name, seeds in models.items()}
 
 
-def _mean_cost(models: list[Trained]) -> dict[str, float | None]:
+def _mean_cost(models: list[ModelResult]) -> dict[str, float | None]:
     mean: dict[str, float | None] = {}
     for name in models[0].cost:
         known = [value for value in (model.cost[name] for model in models) if value is not None]

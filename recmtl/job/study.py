@@ -1,4 +1,6 @@
-"""Train every model of a study once, keep what it scored, and never train it again.
+"""The output folder of a job: files that are whole or absent, and never of two studies.
+
+Train every model of a study once, keep what it scored, and never train it again.
 
 Each model and seed has a folder under `models/`, each searched route a file under `search/`. A
 study that was killed goes on: what is finished is read back, an unfinished training or search
@@ -6,46 +8,72 @@ continues from its checkpoint.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from recmtl.atomic import write_json
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, expected_multiply_adds, matched, prune
-from recmtl.job.fit import BASELINES, Fit
-from recmtl.job.networks import FIXED, SEARCHED, fixed_layout, search_settings, search_space
-from recmtl.job.piece import Piece
-from recmtl.job.trained import Trained
+from recmtl.job.fit import BASELINES, Fit, ModelResult
+from recmtl.job.work_items import (
+    FIXED,
+    SEARCHED,
+    WorkItem,
+    fixed_layout,
+    search_settings,
+    search_space,
+)
 from recmtl.policies import random_routes
-from recmtl.train.branching import Branches, search_branches
+from recmtl.search.search import SearchResult, search
+from recmtl.search.tree_search import Branches, search_branches
 from recmtl.train.config import Config
-from recmtl.train.loop import Check, Watch, silent
+from recmtl.train.loop import OnProgress, ValidationCheck, silent
 from recmtl.train.problem import Problem, network_cost
-from recmtl.train.search import Found, search
 
-__all__ = ["Study"]
+__all__ = ["Study", "refuse_another_study"]
+
+
+def refuse_another_study(out: Path, facts: Mapping[str, Any]) -> None:
+    """Models of other data or settings must not be taken for those of this job.
+
+    Raises:
+        ConfigError: the folder was begun with other facts.
+    """
+    asked = json.loads(json.dumps(facts))
+    path = out / "study.json"
+    if not path.is_file():
+        write_json(path, asked)
+    before = json.loads(path.read_text())
+    changed = [name for name in asked if before.get(name) != asked[name]]
+    if changed:
+        raise ConfigError(
+            f"{out}: holds models of another {', '.join(changed)}; "
+            "give another --out, or delete its models/, search/ and study.json"
+        )
+
 
 P = TypeVar("P", bound=Problem)
 
 
 @dataclass(frozen=True)
 class Study(Generic[P]):
-    """Where a study lives, what it is trained on and how; `watch` is told of progress."""
+    """Where a study lives, what it is trained on and how; `on_progress` is told of progress."""
 
     folder: Path
     material: P
     config: Config
-    watch: Watch = silent
+    on_progress: OnProgress = silent
 
-    def has(self, piece: Piece) -> bool:
+    def has(self, piece: WorkItem) -> bool:
         """Whether a piece is done."""
         done = self._found_file(piece.name, piece.seed)
         if not piece.search:
             done = self._model_folder(piece.name, piece.seed) / "trained.json"
         return done.is_file()
 
-    def check(self, pieces: Iterable[Piece]) -> None:
+    def check(self, pieces: Iterable[WorkItem]) -> None:
         """Refuse a budget that a network cannot meet, as far as that is known before any search.
 
         Raises:
@@ -64,41 +92,41 @@ class Study(Generic[P]):
             except ConfigError as error:
                 raise ConfigError(f"evidence.budget: {name}: {error}") from None
 
-    def do(self, piece: Piece) -> None:
+    def do(self, piece: WorkItem) -> None:
         """Do a piece of work unless it is done."""
         if piece.search:
             self.record(piece.name, piece.seed)
         else:
             self.trained(piece.name, piece.seed)
 
-    def found(self, name: str, seed: int) -> Found:
+    def found(self, name: str, seed: int) -> SearchResult:
         """The route of one search; searched if it is not there yet."""
         saved = self.record(name, seed)
-        return Found(**{**saved, "routes": Routes.from_json(saved["routes"])})
+        return SearchResult(**{**saved, "routes": Routes.from_json(saved["routes"])})
 
     def record(self, name: str, seed: int) -> dict[str, Any]:
-        """JSON of the `Found` of a search, or of the `Branches` of `branched`."""
+        """JSON of the `SearchResult` of a search, or of the `Branches` of `branched`."""
         path = self._found_file(name, seed)
         if path.is_file():
             saved: dict[str, Any] = json.loads(path.read_text())
             return saved
-        record = json.dumps(self._branches(seed) if name == "branched" else self._found(name, seed))
+        record = self._branches(seed) if name == "branched" else self._found(name, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(record)
-        partial.replace(path)
-        made: dict[str, Any] = json.loads(record)
+        write_json(path, record, allow_nan=True)
+        made: dict[str, Any] = json.loads(path.read_text())
         return made
 
-    def trained(self, name: str, seed: int) -> Trained:
+    def trained(self, name: str, seed: int) -> ModelResult:
         """One model: a searched one, `single_task`, `random_route`, a fixed one or a baseline."""
         folder = self._model_folder(name, seed)
-        saved = Trained.load(folder)
+        saved = ModelResult.load(folder)
         if saved is not None:
             return saved
         folder.parent.mkdir(parents=True, exist_ok=True)
-        watch = self._watch(Piece(name, seed))
-        fit = Fit(self.material, self.config, seed, watch, lambda n: self._checkpoint(n, seed))
+        on_progress = self._watch(WorkItem(name, seed))
+        fit = Fit(
+            self.material, self.config, seed, on_progress, lambda n: self._checkpoint(n, seed)
+        )
         model = None
         if name in BASELINES:
             trained = fit.baseline(name)
@@ -134,21 +162,26 @@ class Study(Generic[P]):
     def _found(self, name: str, seed: int) -> dict[str, Any]:
         space = search_space(name, self.config, self.material)
         settings = search_settings(name, self.config)
-        watch = self._watch(Piece(name, seed, search=True))
+        on_progress = self._watch(WorkItem(name, seed, search=True))
         checkpoint = self._checkpoint(name, seed)
         found = search(
-            space, self.material, settings, seed=seed, watch=watch, checkpoint=checkpoint
+            space,
+            self.material,
+            settings,
+            seed=seed,
+            on_progress=on_progress,
+            checkpoint=checkpoint,
         )
         return {**asdict(found), "routes": found.routes.to_json()}
 
     def _branches(self, seed: int) -> dict[str, Any]:
-        watch = self._watch(Piece("branched", seed, search=True))
+        on_progress = self._watch(WorkItem("branched", seed, search=True))
         settings = self.config.search
         found = search_branches(
             self.material,
             self.config,
             seed=seed,
-            watch=watch,
+            on_progress=on_progress,
             share=settings.branches,
             unit=settings.branches_of,
             checkpoint=self._checkpoint("branched", seed),
@@ -182,14 +215,14 @@ class Study(Generic[P]):
     def _multiply_adds(self, layout: Layout, material: Problem) -> float:
         return float(network_cost(material, layout, self.config.sizes).multiply_adds)
 
-    def _watch(self, piece: Piece) -> Watch:
+    def _watch(self, piece: WorkItem) -> OnProgress:
         """Tell of a piece under its own name; of a network among several, under that one's."""
 
-        def watch(what: str, done: int, total: int, check: Check | None) -> None:
+        def on_progress(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
             part = what.removeprefix(piece.name) if not piece.search else ""
-            self.watch(f"{piece}{part}", done, total, check)
+            self.on_progress(f"{piece}{part}", done, total, check)
 
-        return watch
+        return on_progress
 
     def _found_file(self, name: str, seed: int) -> Path:
         return self.folder / "search" / f"{name}-{seed}.json"

@@ -19,16 +19,16 @@ from typing import Any
 
 import torch
 
-from recmtl.data.log import EncodedLog
+from recmtl.data.encoded_log import EncodedLog
 from recmtl.errors import RecmtlError
-from recmtl.job.piece import Piece
 from recmtl.job.study import Study
+from recmtl.job.work_items import WorkItem
 from recmtl.train.config import Config
-from recmtl.train.fitted import Check
-from recmtl.train.image_config import VisionConfig
-from recmtl.train.images import ImageMaterial
-from recmtl.train.loop import Watch, silent
-from recmtl.train.material import Material
+from recmtl.train.loop import OnProgress, silent
+from recmtl.train.tabular_problem import TabularProblem
+from recmtl.train.training_state import ValidationCheck
+from recmtl.vision.config import VisionConfig
+from recmtl.vision.problem import ImageProblem
 
 __all__ = ["complete", "cores"]
 
@@ -36,7 +36,7 @@ __all__ = ["complete", "cores"]
 MOST_BY_DEFAULT = 8
 SECONDS_BETWEEN_TELLING = 0.2
 
-Told = tuple[str, int, int, Check | None]
+Told = tuple[str, int, int, ValidationCheck | None]
 
 
 def cores() -> int:
@@ -46,7 +46,9 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def complete(study: Study[Any], pieces: Sequence[Piece], finished: Callable[[Piece], None]) -> None:
+def complete(
+    study: Study[Any], pieces: Sequence[WorkItem], finished: Callable[[WorkItem], None]
+) -> None:
     """Do what is missing of the pieces, each after what it needs; `finished` is told of each.
 
     Raises:
@@ -59,8 +61,8 @@ def complete(study: Study[Any], pieces: Sequence[Piece], finished: Callable[[Pie
         _Crew(study, missing, finished=finished).work(min(processes, len(missing)))
         return
     for number, piece in enumerate(missing, start=1):
-        watch = _numbered(study.watch, f"{number}/{len(missing)}")
-        replace(study, watch=watch).do(piece)
+        on_progress = _numbered(study.on_progress, f"{number}/{len(missing)}")
+        replace(study, on_progress=on_progress).do(piece)
         finished(piece)
 
 
@@ -70,15 +72,19 @@ class _Worker:
 
     process: BaseProcess
     line: Connection
-    watch: Watch = silent
-    piece: Piece | None = None
+    on_progress: OnProgress = silent
+    piece: WorkItem | None = None
 
 
 class _Crew:
     """Processes that take one piece after another."""
 
     def __init__(
-        self, study: Study[Any], missing: Sequence[Piece], *, finished: Callable[[Piece], None]
+        self,
+        study: Study[Any],
+        missing: Sequence[WorkItem],
+        *,
+        finished: Callable[[WorkItem], None],
     ) -> None:
         self.study, self.missing, self.finished = study, list(missing), finished
         self.pieces = len(missing)
@@ -116,12 +122,12 @@ class _Crew:
                 worker.piece = ready[0]
                 self.missing.remove(worker.piece)
                 number = self.pieces - len(self.missing)
-                worker.watch = _numbered(self.study.watch, f"{number}/{self.pieces}")
+                worker.on_progress = _numbered(self.study.on_progress, f"{number}/{self.pieces}")
                 # Should the process be gone, its line tells so when it is heard.
                 with suppress(ConnectionError):
                     worker.line.send(worker.piece)
 
-    def _hear(self, worker: _Worker) -> Piece | None:
+    def _hear(self, worker: _Worker) -> WorkItem | None:
         """Take a message; returns the piece if it says that it is done."""
         piece = worker.piece
         try:
@@ -133,7 +139,7 @@ class _Crew:
                 "for want of memory; run again to go on, with fewer workers in the configuration"
             )
         if isinstance(message, tuple):
-            worker.watch(*message)
+            worker.on_progress(*message)
             return None
         worker.piece = None
         if message is None:
@@ -176,30 +182,30 @@ def _serve(line: Connection, folder: Path, config: Config) -> None:
         return
 
 
-def _open(folder: Path, config: Config, watch: Watch) -> Study[Any]:
+def _open(folder: Path, config: Config, on_progress: OnProgress) -> Study[Any]:
     if isinstance(config, VisionConfig):
-        return Study(folder, ImageMaterial.open(config)[0], config, watch)
-    return Study(folder, Material.of(EncodedLog.open(folder / "log")), config, watch)
+        return Study(folder, ImageProblem.open(config)[0], config, on_progress)
+    return Study(folder, TabularProblem.of(EncodedLog.open(folder / "log")), config, on_progress)
 
 
-def _numbered(watch: Watch, number: str) -> Watch:
+def _numbered(on_progress: OnProgress, number: str) -> OnProgress:
     """A watch that also tells which of how many pieces is meant."""
 
-    def numbered(what: str, done: int, total: int, check: Check | None) -> None:
-        watch(f"{number} {what}", done, total, check)
+    def numbered(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
+        on_progress(f"{number} {what}", done, total, check)
 
     return numbered
 
 
-def _telling(line: Connection) -> Watch:
+def _telling(line: Connection) -> OnProgress:
     """A watch that tells of checks and ends at once, and of other progress a few times a second."""
     told = 0.0
 
-    def watch(what: str, done: int, total: int, check: Check | None) -> None:
+    def on_progress(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
         nonlocal told
         now = time.perf_counter()
         if check is not None or done >= total or now - told > SECONDS_BETWEEN_TELLING:
             told = now
             line.send((what, done, total, check))
 
-    return watch
+    return on_progress

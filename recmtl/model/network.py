@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from recmtl.grid import Cost, Decision, SharingGrid, layout_cost
 
-__all__ = ["Encoder", "Network", "TaskHeads"]
+__all__ = ["InputEncoder", "Network", "TaskHeads"]
 
 
-class Encoder(Protocol):
+class InputEncoder(Protocol):
     """A module from the tensors of a batch to the grid's input lanes."""
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -48,10 +48,10 @@ class TaskHeads(Protocol):
 class Network(nn.Module):
     """The only meeting place: the tensors of a batch to each task's outputs."""
 
-    encoder: Encoder
+    encoder: InputEncoder
     heads: TaskHeads
 
-    def __init__(self, encoder: Encoder, *, grid: SharingGrid, heads: TaskHeads) -> None:
+    def __init__(self, encoder: InputEncoder, *, grid: SharingGrid, heads: TaskHeads) -> None:
         super().__init__()
         self.encoder, self.grid, self.heads = encoder, grid, heads
 

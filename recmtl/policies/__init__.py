@@ -4,19 +4,13 @@ A policy is a module that maps a temperature to one `Decision` a layer; its para
 architecture parameters. `route & skip` are both at once: keeps and runs multiply.
 """
 
-from recmtl.grid.instance import InstancePolicy
-from recmtl.policies.branch import (
-    Tree,
-    all_trees,
-    branch_tree,
-    rsa_affinity,
-    tree_cost,
-    tree_parameters,
-)
-from recmtl.policies.control import random_routes
+from recmtl.grid.gates import InstancePolicy
+from recmtl.policies.affinity import rsa_affinity
 from recmtl.policies.policy import Conjunction, Policy
+from recmtl.policies.random_routes import random_routes
 from recmtl.policies.route import Estimator, RoutePolicy
 from recmtl.policies.skip import SkipPolicy, SkipVariant
+from recmtl.policies.tree import Tree, all_trees, branch_tree, tree_cost, tree_parameters
 
 __all__ = [
     "Conjunction",

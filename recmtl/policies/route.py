@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from recmtl.grid.layout import Layer, Layout
 from recmtl.grid.routes import Decision
-from recmtl.policies.choice import Choice, Draw, Edges
-from recmtl.policies.policy import Policy
+from recmtl.policies.policy import Choice, Draw, Edges, Policy
 
 __all__ = ["Estimator", "RoutePolicy"]
 

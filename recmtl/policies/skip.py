@@ -9,8 +9,7 @@ from torch.nn import functional
 
 from recmtl.grid.layout import Layer, Layout
 from recmtl.grid.routes import Decision
-from recmtl.policies.choice import Choice
-from recmtl.policies.policy import Policy
+from recmtl.policies.policy import Choice, Policy
 
 __all__ = ["SkipPolicy", "SkipVariant"]
 

@@ -4,7 +4,6 @@ It names the features, the tasks and the rows on which each task is defined, the
 sample weight) and the split. It travels with every model.
 """
 
-from recmtl.schema.checks import refuse_contradictions
 from recmtl.schema.definition import (
     Categorical,
     Condition,
@@ -14,11 +13,11 @@ from recmtl.schema.definition import (
     Roles,
     Schema,
     SideTable,
-    Split,
-    Task,
+    SplitRule,
+    TaskSpec,
 )
-from recmtl.schema.dump import dump_schema
-from recmtl.schema.load import load_schema, parse_schema
+from recmtl.schema.rules import refuse_contradictions
+from recmtl.schema.yaml_form import dump_schema, load_schema, parse_schema
 
 __all__ = [
     "Categorical",
@@ -29,8 +28,8 @@ __all__ = [
     "Roles",
     "Schema",
     "SideTable",
-    "Split",
-    "Task",
+    "SplitRule",
+    "TaskSpec",
     "dump_schema",
     "load_schema",
     "parse_schema",

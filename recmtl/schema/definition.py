@@ -2,7 +2,7 @@
 
 Names are the keys of the YAML file, columns are those of the Parquet data; where `column` is left
 out it equals the name. Rules that concern one value stand here; rules between several parts are in
-`recmtl.schema.checks`.
+`recmtl.schema.rules`.
 """
 
 import re
@@ -19,8 +19,8 @@ __all__ = [
     "Roles",
     "Schema",
     "SideTable",
-    "Split",
-    "Task",
+    "SplitRule",
+    "TaskSpec",
 ]
 
 Value = str | int | float | bool
@@ -139,7 +139,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskSpec:
     """One thing to predict.
 
     Attributes:
@@ -198,7 +198,7 @@ class Roles:
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitRule:
     """How rows are divided into train, validation and test.
 
     Attributes:
@@ -253,8 +253,8 @@ class Schema:
 
     name: str
     features: tuple[Feature, ...]
-    tasks: tuple[Task, ...]
-    split: Split
+    tasks: tuple[TaskSpec, ...]
+    split: SplitRule
     roles: Roles = field(default_factory=Roles)
     tables: tuple[SideTable, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -263,7 +263,7 @@ class Schema:
         """The feature called `name`; raises `KeyError`."""
         return {feature.name: feature for feature in self.features}[name]
 
-    def task(self, name: str) -> Task:
+    def task(self, name: str) -> TaskSpec:
         """The task called `name`; raises `KeyError`."""
         return {task.name: task for task in self.tasks}[name]
 

@@ -5,11 +5,11 @@ into scored columns, `parquet` does so for files larger than memory, `ranker` or
 a `formula` over those columns, and `mlflow_model` is the same scorer behind MLflow's interface.
 """
 
-from recmtl.serve.bundle import Bundle, load_bundle, save_bundle
-from recmtl.serve.formula import Formula
-from recmtl.serve.parquet import score_parquet
-from recmtl.serve.ranker import Ranker
-from recmtl.serve.scorer import Scorer
+from recmtl.serve.batch.parquet import score_parquet
+from recmtl.serve.bundle.bundle import Bundle, load_bundle, save_bundle
+from recmtl.serve.ranking.formula import Formula
+from recmtl.serve.ranking.ranker import Ranker
+from recmtl.serve.scoring.scorer import Scorer
 
 __all__ = [
     "Bundle",

@@ -10,7 +10,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from recmtl.serve.scorer import Scorer
+from recmtl.serve.scoring.scorer import Scorer
 
 __all__ = ["BUNDLE", "ScorerModel"]
 

@@ -5,7 +5,6 @@ safetensors, with all that is no tensor as JSON in its metadata.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,11 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from recmtl.atomic import new_file
 from recmtl.errors import DataError
 from recmtl.model import Network
 from recmtl.train.config import Training
-from recmtl.train.fitted import Check, Fitted
 from recmtl.train.optimizer import Optimizer
+from recmtl.train.training_state import TrainingState, ValidationCheck
 
 __all__ = ["Checkpoint", "beside", "save_due", "saved_state", "write_state"]
 
@@ -33,7 +33,7 @@ class Checkpoint:
         self.path, self.model, self.optimizer = path, model, optimizer
         self.best: dict[str, Tensor] = {}
 
-    def keep_if_best(self, fitted: Fitted) -> None:
+    def keep_if_best(self, fitted: TrainingState) -> None:
         """Copy the weights if the newest check is the best so far."""
         if fitted.newest_is_best:
             fitted.best = len(fitted.checks) - 1
@@ -44,7 +44,7 @@ class Checkpoint:
         if self.best:
             self.model.load_state_dict(self.best)
 
-    def save(self, fitted: Fitted) -> None:
+    def save(self, fitted: TrainingState) -> None:
         """Write the state as it is between two steps."""
         if self.path is None:
             return
@@ -56,7 +56,7 @@ class Checkpoint:
         }
         write_state(self.path, state)
 
-    def load(self, fitted: Fitted) -> None:
+    def load(self, fitted: TrainingState) -> None:
         """Restore the state if the file exists.
 
         Raises:
@@ -71,7 +71,7 @@ class Checkpoint:
             self.best = state["best"]
             self.optimizer.load_state_dict(state["optimizer"])
             history = state["history"]
-            fitted.checks = [Check.from_json(check) for check in history["checks"]]
+            fitted.checks = [ValidationCheck.from_json(check) for check in history["checks"]]
             for name in ("best", "seconds", "rows", "loss", "steps"):
                 setattr(fitted, name, history[name])
 
@@ -97,13 +97,11 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     if torch.cuda.is_available():
         generators["cuda"] = torch.cuda.get_rng_state()
     packed = json.dumps(_pack({**state, "generators": generators}, "", tensors))
-    partial = path.with_suffix(".partial")
+    contiguous = {name: t.contiguous().clone() for name, t in tensors.items()}
     try:
-        contiguous = {name: t.contiguous().clone() for name, t in tensors.items()}
-        save_file(contiguous, str(partial), {"state": packed})
-        os.replace(partial, path)
+        with new_file(path) as partial:
+            save_file(contiguous, str(partial), {"state": packed})
     except OSError as error:
-        partial.unlink(missing_ok=True)
         fault = f"{path}: checkpoint not written: {error}; free disk space"
         raise DataError(fault) from error
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from recmtl.grid.catalog import CATALOG
-from recmtl.model import Sizes
+from recmtl.model import ModelSizes
 from recmtl.policies import Estimator, SkipVariant
-from recmtl.strict import did_you_mean
+from recmtl.schema.strict_yaml import did_you_mean
 
 __all__ = ["Budget", "Config", "Evidence", "Grid", "Search", "Skips", "Training"]
 
@@ -337,7 +337,7 @@ class Config:
         rank_by: formula of the sample ranking; the first probability if empty.
     """
 
-    sizes: Sizes = field(default_factory=lambda: Sizes(dropout=0.1))
+    sizes: ModelSizes = field(default_factory=lambda: ModelSizes(dropout=0.1))
     grid: Grid = field(default_factory=Grid)
     training: Training = field(default_factory=Training)
     search: Search = field(default_factory=Search)

@@ -8,24 +8,24 @@ from pathlib import Path
 
 import torch
 
-from recmtl.data.feed import Batch, Rows, batches
+from recmtl.data.batches import Batch, Rows, batches
 from recmtl.memory import keep_freed_memory
 from recmtl.model import Network
 from recmtl.train.checkpoint import Checkpoint, save_due
 from recmtl.train.config import Training
-from recmtl.train.fitted import Check, Fitted
+from recmtl.train.expert_monitor import probe
 from recmtl.train.optimizer import Optimizer
-from recmtl.train.probe import probe
 from recmtl.train.problem import Problem
-from recmtl.train.score import predict, validation_score
+from recmtl.train.tabular_problem import predict, validation_score
+from recmtl.train.training_state import TrainingState, ValidationCheck
 
-__all__ = ["Check", "Fitted", "Watch", "predict", "train", "validation_score"]
+__all__ = ["OnProgress", "TrainingState", "ValidationCheck", "predict", "train", "validation_score"]
 
-Watch = Callable[[str, int, int, Check | None], None]
+OnProgress = Callable[[str, int, int, ValidationCheck | None], None]
 """Told of progress: (what, rows done, rows in all, the newest check if there is a new one)."""
 
 
-def silent(what: str, done: int, total: int, check: Check | None) -> None:
+def silent(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
     """Watch nothing."""
 
 
@@ -36,9 +36,9 @@ def train(
     *,
     seed: int,
     name: str = "train",
-    watch: Watch = silent,
+    on_progress: OnProgress = silent,
     checkpoint: Path | None = None,
-) -> Fitted:
+) -> TrainingState:
     """Train a model in place on the train rows; it ends with the weights of its best check.
 
     A check is a pass over the validation rows; the best has the highest `validation_score`.
@@ -49,7 +49,7 @@ def train(
     keep_freed_memory()
     steps = _steps(material, settings)
     optimizer = Optimizer(model, settings, total_steps=steps * settings.epochs)
-    fitted, saved = Fitted(), Checkpoint(model, optimizer, path=checkpoint)
+    fitted, saved = TrainingState(), Checkpoint(model, optimizer, path=checkpoint)
     torch.manual_seed(seed)
     saved.load(fitted)
     began = time.perf_counter() - fitted.seconds
@@ -59,7 +59,7 @@ def train(
     for check in chain.from_iterable(passes):
         if check is not None:
             saved.keep_if_best(fitted)
-        watch(name, fitted.rows, total, check)
+        on_progress(name, fitted.rows, total, check)
         fitted.seconds = time.perf_counter() - began
         if fitted.stale >= settings.patience:
             break
@@ -70,8 +70,8 @@ def train(
 
 
 def _epoch(
-    model: Network, material: Problem, optimizer: Optimizer, fitted: Fitted, seed: int
-) -> Iterator[Check | None]:
+    model: Network, material: Problem, optimizer: Optimizer, fitted: TrainingState, seed: int
+) -> Iterator[ValidationCheck | None]:
     """The steps that are left of a pass; after each the check that was made, or None."""
     settings, rows = optimizer.settings, len(material.train)
     steps = _steps(material, settings)
@@ -131,9 +131,9 @@ def _loss(model: Network, batch: Batch, settings: Training) -> torch.Tensor:
     return loss if off_rate is None else loss + settings.rate_weight * off_rate
 
 
-def _check(model: Network, material: Problem, epoch: float, loss: float) -> Check:
+def _check(model: Network, material: Problem, epoch: float, loss: float) -> ValidationCheck:
     metrics = material.evaluate(model, material.validation)
-    return Check(epoch, material.score(metrics), loss, metrics)
+    return ValidationCheck(epoch, material.score(metrics), loss, metrics)
 
 
 def _check_steps(steps: int, checks: int) -> set[int]:

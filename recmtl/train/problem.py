@@ -6,20 +6,20 @@ from typing import Any, Protocol, Self
 import numpy as np
 import torch
 
-from recmtl.data.feed import Rows
+from recmtl.data.batches import Rows
 from recmtl.grid import Cost, Decision, Layout
-from recmtl.model import Network, Sizes
+from recmtl.model import ModelSizes, Network
 from recmtl.train.config import Grid
-from recmtl.train.fitted import Metrics
+from recmtl.train.training_state import Metrics
 
-__all__ = ["Area", "Predictions", "Problem", "Task", "network_cost"]
+__all__ = ["Area", "Predictions", "Problem", "TrainingTask", "network_cost"]
 
 Predictions = dict[str, np.ndarray]
 Area = dict[str, Any]
 """`input_width` and `pixels` of an input lane, as the grid's functions take them."""
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """A task, of which the training only needs the name."""
 
     @property
@@ -46,16 +46,16 @@ class Problem(Protocol):
         """Rows that are measured once."""
 
     @property
-    def tasks(self) -> Sequence[Task]:
+    def tasks(self) -> Sequence[TrainingTask]:
         """The tasks, in the order of a network's outputs."""
 
     def only(self, task: Any) -> Self:
         """One task alone."""
 
-    def network(self, layout: Layout, sizes: Sizes) -> Network:
+    def network(self, layout: Layout, sizes: ModelSizes) -> Network:
         """A fresh network of a layout, on the device on which batches arrive."""
 
-    def lane(self, sizes: Sizes) -> Area:
+    def lane(self, sizes: ModelSizes) -> Area:
         """Width and pixels of a network's input lane."""
 
     def layout(self, name: str, grid: Grid) -> Layout:
@@ -85,7 +85,7 @@ class Problem(Protocol):
         """Of each task the one metric on which it is judged."""
 
 
-def network_cost(problem: Problem, layout: Layout, sizes: Sizes) -> Cost:
+def network_cost(problem: Problem, layout: Layout, sizes: ModelSizes) -> Cost:
     """What `Network.cost` would be, with no network built."""
     with torch.device("meta"):  # shapes alone: no memory, no random numbers
         return problem.network(layout, sizes).cost()

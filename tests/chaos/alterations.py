@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recmtl.serve.manifest import MANIFEST, write_manifest
+from recmtl.serve.bundle.manifest import MANIFEST, write_manifest
 
 WEIGHTS = "model/weights.safetensors"
 

@@ -20,7 +20,7 @@ from tests.unit.serve.shop import make_bundle, make_log
 BAD_ROWS = (5, 333, 334, 900, 1199)
 STEPS = ("replace", "fsync", "mkdir")
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["recmtl.serve.parquet", "tests.chaos.killing"])
+PROCESSES.set_forkserver_preload(["recmtl.serve.batch.parquet", "tests.chaos.killing"])
 
 
 @dataclass(frozen=True)

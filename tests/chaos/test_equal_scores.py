@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recmtl.serve import Ranker, Scorer, save_bundle
-from recmtl.serve.onnx import equal_to_rounding
-from recmtl.serve.spark import score_spark
+from recmtl.serve.batch.spark import score_spark
+from recmtl.serve.scoring.onnx import equal_to_rounding
 from recmtl.tracking import Tracker
 from tests.chaos.local_spark import local_spark
 from tests.unit.serve.shop import make_encoder, make_log, make_model

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from recmtl.data.encoder import Encoder
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.grid.catalog import CATALOG
-from recmtl.model import Model, Sizes
-from recmtl.serve.onnx import OnnxNetwork, equal_to_rounding, write_network
+from recmtl.model import Model, ModelSizes
+from recmtl.serve.scoring.onnx import OnnxNetwork, equal_to_rounding, write_network
 from tests.unit.serve.shop import HEADS, SCHEMA, make_encoder, make_log
 
 pytestmark = pytest.mark.chaos
@@ -34,10 +34,10 @@ def log() -> pa.Table:
     return make_log(400)
 
 
-def assert_equal(encoder: Encoder, name: str, folder: Path) -> None:
+def assert_equal(encoder: RowEncoder, name: str, folder: Path) -> None:
     torch.manual_seed(3)
     layout = CATALOG[name].layout(len(HEADS), cells=6, widths=(16, 8), depth=2)
-    sizes = Sizes(embedding=8, tower=(8,))
+    sizes = ModelSizes(embedding=8, tower=(8,))
     model = Model(encoder.encoding, PLAIN_HEADS, layout=layout, sizes=sizes).eval()
     with torch.no_grad():
         for parameter in model.parameters():

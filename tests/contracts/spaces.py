@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recmtl.grid import INPUT, Decision, Layer, Layout, SharingGrid
-from recmtl.grid.experts import seen
+from recmtl.grid.experts import pooled_features
 from recmtl.grid.network import GridLayer
 from recmtl.policies import Policy, RoutePolicy, SkipPolicy
 
@@ -104,12 +104,12 @@ class Case:
 @torch.no_grad()
 def run_for_half(network: SharingGrid, lanes: Tensor) -> None:
     """Shift the instance gates so that about half of the examples run."""
-    source = seen(lanes).flatten(1)
+    source = pooled_features(lanes).flatten(1)
     for depth in range(len(network.layers)):
         layer, odds = network.layer(depth), list[Tensor]()
         if layer.instance is not None:
             hook = layer.instance.last.register_forward_hook(
-                lambda *seen, o=odds: o.append(seen[2])
+                lambda *pooled_features, o=odds: o.append(pooled_features[2])
             )
             layer.instance(lanes)
             hook.remove()

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from recmtl.grid import INPUT, Layer, Layout, Routes, full_decision, prune_grid
-from recmtl.grid.experts import seen
+from recmtl.grid.experts import pooled_features
 from recmtl.policies import Conjunction, Policy
-from recmtl.policies.choice import Choice, Edges
+from recmtl.policies.policy import Choice, Edges
 from tests.contracts.spaces import (
     CASES,
     ESTIMATORS,
@@ -58,7 +58,7 @@ def test_the_instance_gates_of_these_cases_decide_for_each_example(case: Case) -
             gate = network.layer(depth).instance
             assert (gate is not None) == (layer.rate < 1)
             assert gate is None or 0 < gate(lanes).mean() < 1
-            lanes = network.layer(depth)(lanes, seen(case.lanes()).flatten(1), None)
+            lanes = network.layer(depth)(lanes, pooled_features(case.lanes()).flatten(1), None)
 
 
 @every

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from recmtl.data.encoding import Encoding, ListField, NumericField
-from recmtl.encoders import TabularEncoder
-from recmtl.heads import Heads, HeadSpec
+from recmtl.model.encoder import TabularEncoder
+from recmtl.model.heads import Heads, HeadSpec
 
 SIZE, BINS = 3, 4
 ENCODING = Encoding(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recmtl.heads import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain, Heads, HeadSpec
+from recmtl.model.heads import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain, Heads, HeadSpec
 
 ROWS, WIDTH, TOWER = 14, 4, 3
 SPECS = (

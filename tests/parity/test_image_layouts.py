@@ -16,9 +16,9 @@ from recmtl.grid import (
     prune_grid,
 )
 from recmtl.grid.catalog import branched
-from recmtl.grid.catalog.images import IMAGES, Trunk, resnet, thin_vgg
-from recmtl.grid.convolutions import ConvolutionExperts, Normalisation
+from recmtl.grid.convolution_experts import ConvolutionExperts, Normalisation
 from recmtl.policies import Tree
+from recmtl.vision.trunks import IMAGES, Trunk, resnet, thin_vgg
 
 TASKS, STEM, PIXELS = 3, 6, (11, 9)
 DEPTHS, WIDTHS = (3, 4, 6, 3), (6, 8, 10, 12)

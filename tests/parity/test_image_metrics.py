@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recmtl.data.images.examples import ImageTask, Kind
-from recmtl.evaluate.images import higher_is_better, meter_of, primary
+from recmtl.vision.data.examples import ImageTask, Kind
+from recmtl.vision.metrics import higher_is_better, meter_of, primary
 
 SIZES = (4, 3, 1)  # unequal batches, so that the three ways of weighing differ
 H, W, CLASSES = 6, 5, 4

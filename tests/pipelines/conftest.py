@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.main import main
-from recmtl.data.simulate import simulate
 from recmtl.job.command import run_step
+from recmtl.simulate import simulate
 
 SCHEMA = Path(__file__).resolve().parents[2] / "datasets" / "simulated" / "schema.yaml"
 CONFIG = """

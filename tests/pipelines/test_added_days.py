@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pipelines.prepare import prepare
-from recmtl.data.log import EncodedLog
-from recmtl.data.simulate import simulate
+from recmtl.data.encoded_log import EncodedLog
 from recmtl.job.command import run_step
+from recmtl.simulate import simulate
 from tests.pipelines.conftest import SCHEMA
 
 

@@ -17,10 +17,10 @@ from pipelines.evaluate import evaluate
 from pipelines.main import main
 from pipelines.search import search
 from recmtl import Ranker, Scorer
-from recmtl.data.log import EncodedLog
+from recmtl.data.encoded_log import EncodedLog
 from recmtl.grid.catalog import CATALOG
 from recmtl.job.command import load_config, run_step
-from recmtl.job.trained import Trained
+from recmtl.job.fit import ModelResult
 from recmtl.model import load_model
 from recmtl.train.loop import predict
 from tests.pipelines.conftest import CONFIG, SCHEMA, Done
@@ -179,7 +179,7 @@ def test_settings_are_chosen_without_a_test_figure(
     assert "MMoE" in printed and "test" not in printed.replace(str(tmp_path), "")
     found = json.loads((tmp_path / "out" / "validation.json").read_text())
     for name in ("searched", "single_task", "mmoe", "logistic", "constant"):
-        trained = Trained.load(tmp_path / "out" / "models" / name / "0")
+        trained = ModelResult.load(tmp_path / "out" / "models" / name / "0")
         assert trained is not None
         for task in TASKS:
             told = {metric: cell["mean"] for metric, cell in found["tasks"][task][name].items()}

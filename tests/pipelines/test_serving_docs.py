@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from recmtl.data.prepare import prepare
-from recmtl.data.simulate import simulate
 from recmtl.grid import catalog
 from recmtl.job.command import load_config
-from recmtl.model import Model, Sizes
+from recmtl.model import Model, ModelSizes
 from recmtl.schema import load_schema
 from recmtl.serve import save_bundle
-from recmtl.train.material import Material
+from recmtl.simulate import simulate
+from recmtl.train.tabular_problem import TabularProblem
 from tests.pipelines.conftest import SCHEMA
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "serving.md"
@@ -34,10 +34,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("notebook")
     simulate(folder / "log.parquet", 3000, users=200, items=100)
     log = prepare(folder / "log.parquet", load_schema(SCHEMA), folder / "runs" / "mine" / "log")
-    material = Material.of(log)
+    material = TabularProblem.of(log)
     torch.manual_seed(0)
     layout = catalog.mmoe(len(material.tasks), experts=3, widths=(8,))
-    model = Model(material.encoding, material.heads, layout=layout, sizes=Sizes(embedding=4))
+    model = Model(material.encoding, material.heads, layout=layout, sizes=ModelSizes(embedding=4))
     import pyarrow.parquet as pq
 
     save_bundle(

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recmtl.data.images.options import READERS, _checked
 from recmtl.job.command import read_config, run_vision
-from recmtl.train.image_config import VisionConfig
+from recmtl.vision.config import VisionConfig
+from recmtl.vision.data.registry import READERS, _checked
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(

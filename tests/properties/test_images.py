@@ -20,11 +20,11 @@ from recmtl.grid import (
     prune_grid,
 )
 from recmtl.grid.catalog import branched
-from recmtl.grid.catalog.images import IMAGES, Trunk, plain_cnn, resnet
-from recmtl.grid.convolution import Convolution
-from recmtl.grid.convolutions import ConvolutionExperts, Normalisation
+from recmtl.grid.convolution_experts import ConvolutionExperts, Normalisation
+from recmtl.grid.layout import Convolution
 from recmtl.grid.routes import LayerRoutes
-from recmtl.train.branching import block_sizes
+from recmtl.search.tree_search import block_sizes
+from recmtl.vision.trunks import IMAGES, Trunk, plain_cnn, resnet
 from tests.grids import assert_pruned_is_masked, decided, random_routes
 from tests.image_grids import CHANNELS, PIXELS, random_image_layout, scrambled_images, some_images
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recmtl.data.feed import Batch, batches
+from recmtl.data.batches import Batch, batches
 from recmtl.grid import (
     Layout,
     Routes,
@@ -17,9 +17,9 @@ from recmtl.grid import (
     shared_bottom,
     single_task,
 )
-from recmtl.heads import Heads
-from recmtl.job.networks import FIXED, fixed_layout
+from recmtl.job.work_items import FIXED, fixed_layout
 from recmtl.model import Model, prune_model
+from recmtl.model.heads import Heads
 from recmtl.train.config import Config, Grid, Training
 from recmtl.train.loop import predict, train
 from tests.grids import random_routes, scrambled, some_lanes

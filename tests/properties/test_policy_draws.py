@@ -18,7 +18,7 @@ from recmtl.grid import (
     recmtl_grid,
 )
 from recmtl.policies import RoutePolicy, SkipPolicy
-from recmtl.policies.relaxation import choose
+from recmtl.policies.policy import choose
 from tests.grids import WIDTH, some_lanes
 
 DRAWS = 20_000

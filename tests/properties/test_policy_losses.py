@@ -10,9 +10,8 @@ from torch import Tensor
 from recmtl.errors import ConfigError
 from recmtl.grid import Decision, Layer, Layout, recmtl_grid
 from recmtl.policies import Policy, RoutePolicy, SkipPolicy
-from recmtl.policies.choice import Choice, Edges
-from recmtl.policies.relaxation import BETA, GAMMA, ZETA, open_probability, stretched
-from recmtl.train.baseline import Baseline
+from recmtl.policies.policy import BETA, GAMMA, ZETA, Choice, Edges, open_probability, stretched
+from recmtl.search.schedule import Baseline
 from tests.contracts.spaces import TASKS, cells, tree
 
 BLOCKS = 2

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from recmtl.job.benchmark import benchmark_page, validation_page
+from recmtl.report.benchmark_page import benchmark_page, validation_page
 
 
 def summary(mean: float, seeds: int = 3) -> dict[str, float]:

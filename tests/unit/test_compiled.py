@@ -11,12 +11,12 @@ from recmtl import compiled as module
 from recmtl.compiled import compiled
 
 SCORES = """
-import sys, recmtl, recmtl.train.score, recmtl.train.row_adam
+import sys, recmtl, recmtl.train.tabular_problem, recmtl.train.optimizer
 from recmtl.serve import Ranker, Scorer
 print('numba' in sys.modules)
 """
 TRAINS = """
-import numpy, recmtl.train.row_loop as of
+import numpy, recmtl.train.row_kernels as of
 single = numpy.float32
 rows, many, numbers = numpy.zeros(1, int), numpy.zeros((1, 2), single), numpy.ones(5, single)
 room = numpy.full(1, -1, numpy.int32)

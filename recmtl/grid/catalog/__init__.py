@@ -3,7 +3,7 @@
 Every function takes the number of tasks (`branched` the tree) and sizes, and returns a `Layout`
 whose `source` says "paper; reading". `widths` are an expert's layers from the first hidden width to
 its output, `levels` the widths of each level. `CATALOG` builds any of them by name from sizes that
-mean the same for all; `python -m recmtl.grid.catalog` writes the table of the documentation.
+mean the same for all; `python -m recmtl.report.catalog_page` writes the table of the documentation.
 
 >>> from recmtl.grid.catalog import CATALOG
 >>> CATALOG["ple"].layout(3, cells=8, widths=(64, 32), depth=2).layers[0].num_lanes
@@ -11,8 +11,7 @@ mean the same for all; `python -m recmtl.grid.catalog` writes the table of the d
 """
 
 from recmtl.grid.catalog.gated import adatt, cgc, ml_mmoe, mmoe, omoe, ple, stem
-from recmtl.grid.catalog.page import catalog_page
-from recmtl.grid.catalog.registry import CATALOG, Entry, Sizes
+from recmtl.grid.catalog.registry import CATALOG, CatalogSizes, Entry
 from recmtl.grid.catalog.searched import (
     adashare,
     dynashare,
@@ -25,12 +24,11 @@ from recmtl.grid.catalog.shared import branched, cross_stitch, shared_bottom, si
 
 __all__ = [
     "CATALOG",
+    "CatalogSizes",
     "Entry",
-    "Sizes",
     "adashare",
     "adatt",
     "branched",
-    "catalog_page",
     "cgc",
     "cross_stitch",
     "dynashare",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from recmtl.grid.catalog.levels import Level, mixed
+from recmtl.grid.catalog.shared import Level, mixed
 from recmtl.grid.layout import INPUT, Layer, Layout
 
 __all__ = ["adatt", "cgc", "ml_mmoe", "mmoe", "omoe", "ple", "stem"]

@@ -14,20 +14,14 @@ from recmtl.grid.catalog.searched import (
     snr_trans,
     upper_half_rates,
 )
-from recmtl.grid.catalog.shared import (
-    balanced,
-    branched,
-    cross_stitch,
-    shared_bottom,
-    single_task,
-)
+from recmtl.grid.catalog.shared import balanced, branched, cross_stitch, shared_bottom, single_task
 from recmtl.grid.layout import Layout
 
-__all__ = ["CATALOG", "Entry", "Sizes"]
+__all__ = ["CATALOG", "CatalogSizes", "Entry"]
 
 
 @dataclass(frozen=True)
-class Sizes:
+class CatalogSizes:
     """How large a network of the catalog is, whatever its kind.
 
     Attributes:
@@ -60,17 +54,17 @@ class Sizes:
 class Entry:
     """A named way to share."""
 
-    build: Callable[[int, Sizes], Layout]
+    build: Callable[[int, CatalogSizes], Layout]
 
     def layout(
         self, num_tasks: int, *, cells: int, widths: Sequence[int], depth: int = 2
     ) -> Layout:
-        """The layout for T tasks; `Sizes` tells what the sizes mean.
+        """The layout for T tasks; `CatalogSizes` tells what the sizes mean.
 
         Raises:
             ConfigError: no experts, widths or levels.
         """
-        return self.build(num_tasks, Sizes(cells, tuple(widths), depth))
+        return self.build(num_tasks, CatalogSizes(cells, tuple(widths), depth))
 
     @property
     def paper(self) -> str:

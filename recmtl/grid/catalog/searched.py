@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from recmtl.grid.catalog.levels import Level, apart, column, mixed, wired
+from recmtl.grid.catalog.shared import Level, apart, column, mixed, wired
 from recmtl.grid.layout import INPUT, Layer, Layout
 
 __all__ = [

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding, ListField, NumericField
-from recmtl.data.log import Split
-from recmtl.schema import Condition, Task
+from recmtl.schema import Condition, TaskSpec
 
 ITEMS = 30
 
@@ -26,7 +26,7 @@ def make_split(rows, seed):
     watch = np.expm1(np.clip(1 + 0.5 * margin + 0.2 * random.normal(size=rows), 0, None))
     rating = np.digitize(margin + random.normal(size=rows), [-0.7, 0.7])
     labels = np.stack([click, buy, np.where(click, watch, np.nan), rating], axis=1)
-    return Split(
+    return LogSplit(
         ids=np.column_stack([item, history]).astype(np.int32),
         numeric=numeric,
         labels=labels.astype(np.float32),
@@ -43,10 +43,10 @@ def small():
         validation=make_split(800, 1),
         test=make_split(1000, 2),
         tasks=(
-            Task("click", "binary", Condition("click")),
-            Task("buy", "binary", Condition("buy"), parent="click"),
-            Task("watch", "regression", Condition("watch"), transform="log1p"),
-            Task("rating", "multiclass", Condition("rating")),
+            TaskSpec("click", "binary", Condition("click")),
+            TaskSpec("buy", "binary", Condition("buy"), parent="click"),
+            TaskSpec("watch", "regression", Condition("watch"), transform="log1p"),
+            TaskSpec("rating", "multiclass", Condition("rating")),
         ),
         classes={"rating": (1, 2, 5)},
         encoding=Encoding(

@@ -9,7 +9,7 @@ import pytest
 
 from recmtl.baselines import constant, lightgbm, logistic
 from recmtl.evaluate import evaluate
-from recmtl.heads import HeadSpec, output_columns
+from recmtl.model.heads import HeadSpec, output_columns
 
 ALL = {
     "constant": constant.fit_predict,

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from recmtl.baselines import logistic
-from recmtl.evaluate.population import own_rows
+from recmtl.evaluate.label_space import own_rows
 
 
 def by_hand(split, train):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recmtl.data.log import EncodedLog
+from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.errors import DataError
 from recmtl.schema import Schema

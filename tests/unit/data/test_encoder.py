@@ -10,28 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recmtl.data.encoder import Encoded, Encoder
+from recmtl.data.columns.keys import category_keys, stable_hash
+from recmtl.data.columns.numeric import Moments, NumericFit
 from recmtl.data.encoding import Encoding
-from recmtl.data.fit import EncoderFit
-from recmtl.data.keys import category_keys, stable_hash
-from recmtl.data.numeric import Moments, NumericFit
-from recmtl.data.places import Place
 from recmtl.data.reader import open_log
-from recmtl.errors import DataError
-from recmtl.schema import Categorical, Feature, ListOf, Numeric, Schema, Split
+from recmtl.data.row_encoder import Encoded, EncoderFit, RowEncoder
+from recmtl.errors import DataError, SourceLocation
+from recmtl.schema import Categorical, Feature, ListOf, Numeric, Schema, SplitRule
 
-PLACE = Place("here")
+PLACE = SourceLocation("here")
 
 
-def fitted(features: tuple[Feature, ...], **columns: Any) -> Encoder:
-    schema = Schema("s", features, (), Split(by="random"))
+def fitted(features: tuple[Feature, ...], **columns: Any) -> RowEncoder:
+    schema = Schema("s", features, (), SplitRule(by="random"))
     batch = pa.record_batch(columns)
     fit = EncoderFit(schema)
     fit.add(batch, np.ones(batch.num_rows, bool), PLACE)
     return fit.finish()
 
 
-def encode(encoder: Encoder, **columns: Any) -> Encoded:
+def encode(encoder: RowEncoder, **columns: Any) -> Encoded:
     return encoder.encode(pa.table(columns))
 
 
@@ -40,7 +38,9 @@ def arrow(values: Any, kind: Any = None) -> Any:
 
 
 @pytest.fixture
-def shop(schema: Schema, columns: dict[str, Any], write: Callable[..., str]) -> tuple[Encoder, Any]:
+def shop(
+    schema: Schema, columns: dict[str, Any], write: Callable[..., str]
+) -> tuple[RowEncoder, Any]:
     log = open_log(write(columns), schema.tables)
     batches = [batch.columns for batch in log.batches(schema.feature_columns())]
     fit = EncoderFit(schema)
@@ -49,7 +49,7 @@ def shop(schema: Schema, columns: dict[str, Any], write: Callable[..., str]) -> 
     return fit.finish(), pa.Table.from_batches([b.cast(batches[0].schema) for b in batches])
 
 
-def test_batches_and_single_rows_give_the_same_bits(shop: tuple[Encoder, Any]) -> None:
+def test_batches_and_single_rows_give_the_same_bits(shop: tuple[RowEncoder, Any]) -> None:
     encoder, table = shop
     at_once = encoder.encode(table)
     for size in (1, 7):
@@ -60,17 +60,17 @@ def test_batches_and_single_rows_give_the_same_bits(shop: tuple[Encoder, Any]) -
             np.testing.assert_array_equal(part.numeric, at_once.numeric[rows])
 
 
-def test_plain_python_columns_and_stored_columns_encode_alike(shop: tuple[Encoder, Any]) -> None:
+def test_plain_python_columns_and_stored_columns_encode_alike(shop: tuple[RowEncoder, Any]) -> None:
     encoder, table = shop
     plain = pa.Table.from_pylist(table.to_pylist())
     assert plain.schema != table.schema
     np.testing.assert_array_equal(encoder.encode(plain).ids, encoder.encode(table).ids)
 
 
-def test_a_saved_encoder_encodes_the_same(shop: tuple[Encoder, Any], tmp_path: Path) -> None:
+def test_a_saved_encoder_encodes_the_same(shop: tuple[RowEncoder, Any], tmp_path: Path) -> None:
     encoder, table = shop
     encoder.save(tmp_path / "encoder")
-    loaded = Encoder.load(tmp_path / "encoder")
+    loaded = RowEncoder.load(tmp_path / "encoder")
     assert loaded.encoding == encoder.encoding
     assert loaded.schema == encoder.schema
     before, after = encoder.encode(table), loaded.encode(table)
@@ -80,15 +80,15 @@ def test_a_saved_encoder_encodes_the_same(shop: tuple[Encoder, Any], tmp_path: P
     assert not [p.name for p in (tmp_path / "encoder").iterdir() if p.suffix == ".pkl"]
 
 
-def test_an_incomplete_encoder_is_refused(shop: tuple[Encoder, Any], tmp_path: Path) -> None:
+def test_an_incomplete_encoder_is_refused(shop: tuple[RowEncoder, Any], tmp_path: Path) -> None:
     shop[0].save(tmp_path)
     whole = (tmp_path / "vocabularies.arrow").read_bytes()
     (tmp_path / "vocabularies.arrow").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="not a complete encoder"):
-        Encoder.load(tmp_path)
+        RowEncoder.load(tmp_path)
 
 
-def test_blocks_tile_the_table(shop: tuple[Encoder, Any]) -> None:
+def test_blocks_tile_the_table(shop: tuple[RowEncoder, Any]) -> None:
     encoder, table = shop
     blocks = sorted((v.first, v.first + v.rows) for v in encoder.vocabularies.values())
     assert [first for first, _ in blocks] == [1, *(last for _, last in blocks[:-1])]

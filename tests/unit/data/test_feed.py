@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from recmtl.data import feed
-from recmtl.data.feed import Batch, batches
-from recmtl.data.log import Split
+from recmtl.data import batches as feed
+from recmtl.data.batches import Batch, batches
+from recmtl.data.encoded_log import LogSplit
 
 
-def numbered(rows: int) -> Split:
+def numbered(rows: int) -> LogSplit:
     """A split whose every column says the row's number."""
     row = np.arange(rows)
     column = row[:, None].astype(np.float32)
     ids = row[:, None].astype(np.int32) * np.ones((1, 2), np.int32)
-    return Split(ids, column, column, row.astype(np.float32), row, row)
+    return LogSplit(ids, column, column, row.astype(np.float32), row, row)
 
 
-def order(split: Split, **options: object) -> np.ndarray:
+def order(split: LogSplit, **options: object) -> np.ndarray:
     got = list(batches(split, **options))  # type: ignore[arg-type] # options are checked by name
     return np.concatenate([batch.weight.numpy() for batch in got]).astype(int)
 
@@ -78,7 +78,7 @@ def test_a_pass_can_start_at_any_batch(seed: int | None, rows: np.ndarray | None
 def test_a_pass_does_not_read_the_buffers_that_it_skips(monkeypatch: pytest.MonkeyPatch) -> None:
     read, seen = feed._read, list[int]()
 
-    def counting(split: Split, parts: list[slice]) -> list[torch.Tensor]:
+    def counting(split: LogSplit, parts: list[slice]) -> list[torch.Tensor]:
         seen.append(sum(part.stop - part.start for part in parts))
         return read(split, parts)
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmtl.data.encoder import Encoder
-from recmtl.data.keys import category_keys
-from recmtl.data.one_row import encode_plain_row
-from recmtl.data.places import Place
-from recmtl.data.vocabulary import Vocabulary
+from recmtl.data.columns.keys import category_keys
+from recmtl.data.columns.vocabulary import Vocabulary
+from recmtl.data.row_encoder import RowEncoder
+from recmtl.errors import SourceLocation
+from recmtl.serve.ranking.request import encode_plain_row
 from tests.unit.serve.shop import SCHEMA, make_encoder, make_log
 
 LOG = make_log(300)
@@ -41,7 +41,7 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-def assert_as_a_table(encoder: Encoder, row: dict) -> None:
+def assert_as_a_table(encoder: RowEncoder, row: dict) -> None:
     found = encode_plain_row(encoder, row)
     assert found is not None
     history = pa.array([None if row["history"] is None else list(row["history"])])
@@ -128,7 +128,9 @@ def test_the_parts_of_an_encoder_are_the_columns_of_the_whole(columns: list[str]
 )
 def test_a_column_gets_the_rows_of_its_distinct_values(name: str, column: pa.Array) -> None:
     vocabulary = VOCABULARIES[name]
-    expected = vocabulary.rows_of(category_keys(column, name, Place()), name, Place())
+    expected = vocabulary.rows_of(
+        category_keys(column, name, SourceLocation()), name, SourceLocation()
+    )
     found = vocabulary.rows_at_once(column)
     assert found is not None and found[0].dtype == np.int32
     np.testing.assert_array_equal(found[0], expected[0])

@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from recmtl.data import prepare as prepare_module
-from recmtl.data.arrays import ArrayWriter
-from recmtl.data.log import EncodedLog
+from recmtl.data.encoded_log import ArrayWriter, EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.errors import DataError, SchemaError
-from recmtl.schema import Categorical, Condition, Numeric, Schema, Split, Task
+from recmtl.schema import Categorical, Condition, Numeric, Schema, SplitRule, TaskSpec
 
 Write = Callable[..., str]
 Columns = dict[str, Any]
@@ -279,7 +278,7 @@ def test_no_file_and_no_rows_are_refused(
 def test_an_empty_part_is_refused(
     schema: Schema, columns: Columns, write: Write, tmp_path: Path
 ) -> None:
-    late = replace(schema, split=Split(by="time", test_from=10**9))
+    late = replace(schema, split=SplitRule(by="time", test_from=10**9))
     with pytest.raises(DataError, match="no row falls into test; correct split"):
         prepare(write(columns), late, tmp_path / "out")
     assert left_over(tmp_path) == []
@@ -347,10 +346,10 @@ def test_a_rare_label_makes_no_false_warning(
 ) -> None:
     rare = np.zeros(4000, np.int64)
     rare[::100] = 1
-    tasks = (Task("rare", "binary", Condition("rare")),)
+    tasks = (TaskSpec("rare", "binary", Condition("rare")),)
     features = (Categorical("day", "day"), Numeric("x", "x"))
     data = {"rare": rare, "day": np.arange(4000) // 2000, "x": np.ones(4000)}
-    small = Schema("rare", features, tasks, Split(by="random"))
+    small = Schema("rare", features, tasks, SplitRule(by="random"))
     log = prepare(write(data), small, tmp_path / "out")
     assert log.manifest["warnings"] == []
 

@@ -10,12 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import r2_score, roc_auc_score
 
-from recmtl.data.simulate import RELATED, Truth, simulate, truth_path
-from recmtl.data.simulate.impressions import draw_blocks
-from recmtl.data.simulate.interests import Context, taste_terms
-from recmtl.data.simulate.world import calibrate, draw_world, expected_auc, sigmoid
 from recmtl.errors import DataError
 from recmtl.schema import load_schema
+from recmtl.simulate import RELATED, Truth, simulate, truth_path
+from recmtl.simulate.impressions import draw_blocks
+from recmtl.simulate.world import Context, calibrate, draw_world, expected_auc, sigmoid, taste_terms
 
 CARD = Path(__file__).resolve().parents[3] / "datasets" / "simulated"
 ROWS = 60_000

@@ -9,17 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recmtl.data.places import Place
-from recmtl.data.quantile import kth_smallest
 from recmtl.data.reader import open_log
-from recmtl.data.split import ordered, plan_split
-from recmtl.errors import DataError
-from recmtl.schema import Roles, Schema, Split
+from recmtl.data.split import kth_smallest, ordered, plan_split
+from recmtl.errors import DataError, SourceLocation
+from recmtl.schema import Roles, Schema, SplitRule
 
 Write = Callable[..., str]
 
 
-def parts_of(write: Write, split: Split, **columns: Any) -> np.ndarray:
+def parts_of(write: Write, split: SplitRule, **columns: Any) -> np.ndarray:
     log = open_log(write(columns))
     schema = Schema("s", (), (), split, Roles(time="ts", group="request"))
     assign = plan_split(schema, log)
@@ -46,19 +44,19 @@ def test_kth_smallest_equals_sorting(values: list[int], data: st.DataObject) -> 
 @settings(max_examples=50, deadline=None)
 def test_times_keep_their_order_as_integers(values: list[float]) -> None:
     x = np.array(values) + 0.0  # turns -0.0 into 0.0, which sorts beside it
-    keys = ordered(pa.array(x), "ts", Place())
+    keys = ordered(pa.array(x), "ts", SourceLocation())
     np.testing.assert_array_equal(np.argsort(x, kind="stable"), np.argsort(keys, kind="stable"))
 
 
 def test_ties_in_time_stay_together(write: Write) -> None:
     times = np.repeat(np.arange(10), 20)
-    parts = parts_of(write, Split("time", validation=0.15, test=0.15), ts=times)
+    parts = parts_of(write, SplitRule("time", validation=0.15, test=0.15), ts=times)
     assert all(len(np.unique(parts[times == t])) == 1 for t in range(10))
     assert np.bincount(parts).tolist() == [120, 40, 40]
 
 
 def test_explicit_boundaries_are_first_values(write: Write) -> None:
-    split = Split("time", validation_from=60, test_from=80)
+    split = SplitRule("time", validation_from=60, test_from=80)
     parts = parts_of(write, split, ts=np.arange(100))
     np.testing.assert_array_equal(parts, np.repeat([0, 1, 2], [60, 20, 20]))
 
@@ -66,7 +64,7 @@ def test_explicit_boundaries_are_first_values(write: Write) -> None:
 def test_dates_are_times_too(write: Write) -> None:
     days = np.arange("2024-01-01", "2024-04-10", dtype="datetime64[D]")
     for unit in ("D", "us"):
-        split = Split("time", validation=0.1, test_from="2024-04-01")
+        split = SplitRule("time", validation=0.1, test_from="2024-04-01")
         parts = parts_of(write, split, ts=pa.array(days.astype(f"datetime64[{unit}]")))
         np.testing.assert_array_equal(parts == 2, days >= np.datetime64("2024-04-01"))
         assert (parts == 1).sum() == 10
@@ -74,12 +72,12 @@ def test_dates_are_times_too(write: Write) -> None:
 
 def test_a_boundary_of_another_type_is_refused(write: Write) -> None:
     with pytest.raises(DataError, match="'ts': holds int64, which 'today' is not; write"):
-        parts_of(write, Split("time", test_from="today"), ts=np.arange(100))
+        parts_of(write, SplitRule("time", test_from="today"), ts=np.arange(100))
 
 
 def test_groups_stay_whole_and_shares_are_kept(write: Write) -> None:
     group = np.random.default_rng(0).integers(0, 2000, 4000)
-    parts = parts_of(write, Split("group", validation=0.2, test=0.3), request=group)
+    parts = parts_of(write, SplitRule("group", validation=0.2, test=0.3), request=group)
     of_group: dict[int, set[int]] = {}
     for g, part in zip(group.tolist(), parts.tolist(), strict=True):
         of_group.setdefault(g, set()).add(part)
@@ -91,15 +89,17 @@ def test_groups_stay_whole_and_shares_are_kept(write: Write) -> None:
 
 def test_groups_do_not_move_when_rows_are_added_or_the_type_changes(write: Write) -> None:
     group = np.arange(300)
-    before = parts_of(write, Split("group"), request=group)
-    after = parts_of(write, Split("group"), request=np.append(group, group + 1000).astype(float))
+    before = parts_of(write, SplitRule("group"), request=group)
+    after = parts_of(
+        write, SplitRule("group"), request=np.append(group, group + 1000).astype(float)
+    )
     np.testing.assert_array_equal(before, after[:300])
 
 
 def test_random_parts_change_with_the_seed_only(write: Write) -> None:
     column = np.arange(2000)
-    one, again = (parts_of(write, Split("random"), x=column) for _ in range(2))
-    other = parts_of(write, Split("random", seed=1), x=column)
+    one, again = (parts_of(write, SplitRule("random"), x=column) for _ in range(2))
+    other = parts_of(write, SplitRule("random", seed=1), x=column)
     np.testing.assert_array_equal(one, again)
     assert (one != other).mean() > 0.2
     assert np.bincount(one) / 2000 == pytest.approx([0.8, 0.1, 0.1], abs=0.04)
@@ -107,7 +107,7 @@ def test_random_parts_change_with_the_seed_only(write: Write) -> None:
 
 def test_a_column_can_say_it(write: Write) -> None:
     said = ["train", "test", "validation", "train"]
-    parts = parts_of(write, Split("column", column="fold"), fold=said)
+    parts = parts_of(write, SplitRule("column", column="fold"), fold=said)
     assert parts.tolist() == [0, 2, 1, 0]
     with pytest.raises(DataError, match="'fold': holds 'dev'; write one of train, validation"):
-        parts_of(write, Split("column", column="fold"), fold=[*said, "dev"])
+        parts_of(write, SplitRule("column", column="fold"), fold=[*said, "dev"])

@@ -5,15 +5,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from recmtl.evaluate import ExpertUse, ReportInput, assemble, audit, evaluate, reliability_curve
-from recmtl.schema import Condition, Task
+from recmtl.evaluate import assemble, evaluate, reliability_curve
+from recmtl.evaluate.transfer_test import judge_transfer
+from recmtl.report import ExpertUse, ReportInput
+from recmtl.schema import Condition, TaskSpec
 
 TASKS = (
-    Task("click", "binary", Condition("click")),
-    Task("purchase", "binary", Condition("purchase"), parent="click"),
-    Task("dislike", "binary", Condition("dislike")),
-    Task("watch_time", "regression", Condition("watch_s"), transform="log1p"),
-    Task("rating", "multiclass", Condition("rating")),
+    TaskSpec("click", "binary", Condition("click")),
+    TaskSpec("purchase", "binary", Condition("purchase"), parent="click"),
+    TaskSpec("dislike", "binary", Condition("dislike")),
+    TaskSpec("watch_time", "regression", Condition("watch_s"), transform="log1p"),
+    TaskSpec("rating", "multiclass", Condition("rating")),
 )
 SKILL = {
     "searched": 1.0,
@@ -133,7 +135,7 @@ def report_input():
     names = ("parameters", "multiply_adds", "train_s", "score_rows_per_s")
     results = assemble(
         metrics,
-        verdicts=audit(predictions, labels, TASKS, group=group).tasks,
+        verdicts=judge_transfer(predictions, labels, TASKS, group=group).tasks,
         cost={model: dict(zip(names, values, strict=True)) for model, values in COST.items()},
         fingerprint="5f1d7c" * 8,
     )

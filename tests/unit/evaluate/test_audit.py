@@ -8,15 +8,20 @@ from scipy.special import expit as sigmoid
 from scipy.stats import ttest_ind
 
 from recmtl.errors import DataError
-from recmtl.evaluate import assemble, audit, evaluate, metrics
-from recmtl.evaluate.audit import FEWEST_OF_A_CLASS, gain_of
-from recmtl.evaluate.bootstrap import paired_bootstrap, primary_measure
-from recmtl.evaluate.ranks import PairwiseOrder
+from recmtl.evaluate import assemble, evaluate, metrics
+from recmtl.evaluate.pairwise_order import PairwiseOrder
 from recmtl.evaluate.results import nearest
-from recmtl.schema import Condition, Task
+from recmtl.evaluate.transfer_test import (
+    FEWEST_OF_A_CLASS,
+    gain_of,
+    judge_transfer,
+    paired_bootstrap,
+    primary_measure,
+)
+from recmtl.schema import Condition, TaskSpec
 
-BINARY = (Task("click", "binary", Condition("click")),)
-VALUE = (Task("watch", "regression", Condition("watch")),)
+BINARY = (TaskSpec("click", "binary", Condition("click")),)
+VALUE = (TaskSpec("watch", "regression", Condition("watch")),)
 
 
 def log(rows=2000, seed=0):
@@ -75,12 +80,12 @@ def test_bootstrap_spread_is_the_spread_over_fresh_test_sets():
 def test_verdicts_where_the_truth_is_known():
     signal, labels, random = log()
     good, bad = model(signal, 0.0, random), model(signal, 2.0, random)
-    better = audit({"searched": good, "single_task": bad}, labels, BINARY).tasks["click"]
-    worse = audit({"searched": bad, "single_task": good}, labels, BINARY).tasks["click"]
+    better = judge_transfer({"searched": good, "single_task": bad}, labels, BINARY).tasks["click"]
+    worse = judge_transfer({"searched": bad, "single_task": good}, labels, BINARY).tasks["click"]
     assert (better["verdict"], worse["verdict"]) == ("helped", "hurt")
     assert better["single_task"]["gain"] == pytest.approx(-worse["single_task"]["gain"])
     assert better["single_task"]["low"] == pytest.approx(-worse["single_task"]["high"])
-    same = audit({"searched": good, "single_task": good}, labels, BINARY).tasks["click"]
+    same = judge_transfer({"searched": good, "single_task": good}, labels, BINARY).tasks["click"]
     assert same["verdict"] == "not proven"
     assert same["single_task"]["gain"] == same["single_task"]["high"] == 0
 
@@ -92,7 +97,7 @@ def test_gain_is_the_difference_of_the_evaluated_means():
         "searched": model(signal, 1, random, 3),
         "single_task": model(signal, 1, random, 2),
     }
-    verdict = audit(predictions, labels, BINARY, weight=weight).tasks["click"]
+    verdict = judge_transfer(predictions, labels, BINARY, weight=weight).tasks["click"]
     means = {
         name: np.mean(
             [evaluate(p, labels, BINARY, weight=weight)["click"]["auc"] for p in seeds.values()]
@@ -108,7 +113,7 @@ def test_lower_error_is_a_positive_gain():
     random = np.random.default_rng(0)
     y = random.normal(size=(1000, 1))
     close, far = ({0: {"value_watch": y[:, 0] + s * random.normal(size=1000)}} for s in (0.5, 1.0))
-    verdict = audit({"searched": close, "single_task": far}, y, VALUE).tasks["watch"]
+    verdict = judge_transfer({"searched": close, "single_task": far}, y, VALUE).tasks["watch"]
     assert verdict["verdict"] == "helped"
     assert verdict["single_task"]["gain"] == pytest.approx(0.5, abs=0.1)
     assert verdict["higher_is_better"] is False
@@ -120,7 +125,10 @@ def test_false_verdicts_are_as_rare_as_promised():
     for seed in range(200):
         signal, labels, random = log(400, seed)
         pair = {name: model(signal, 1.0, random) for name in ("searched", "single_task")}
-        wrong += audit(pair, labels, BINARY, resamples=60).tasks["click"]["verdict"] != "not proven"
+        wrong += (
+            judge_transfer(pair, labels, BINARY, resamples=60).tasks["click"]["verdict"]
+            != "not proven"
+        )
     assert 1 <= wrong <= 22  # binomial(200, .05) lies in 3..18 with 99 %; 60 draws blur it a little
 
 
@@ -134,8 +142,8 @@ def test_rows_of_one_group_count_as_one_piece_of_evidence():
         "searched": {0: {"p_click": sigmoid(signal)}},
         "single_task": {0: {"p_click": sigmoid(signal + noise)}},
     }
-    by_row = audit(predictions, labels, BINARY).tasks["click"]["single_task"]["error_rows"]
-    grouped = audit(predictions, labels, BINARY, group=group).tasks["click"]
+    by_row = judge_transfer(predictions, labels, BINARY).tasks["click"]["single_task"]["error_rows"]
+    grouped = judge_transfer(predictions, labels, BINARY, group=group).tasks["click"]
     assert grouped["single_task"]["error_rows"] == pytest.approx(by_row * copies**0.5, rel=0.2)
     assert (grouped["unit"], grouped["rows"]) == ("group", 4000)
 
@@ -165,14 +173,14 @@ def test_too_few_positives_prove_nothing():
             "searched": {0: {"p_click": 0.1 + 0.8 * labels[:, 0]}},
             "single_task": {0: {"p_click": random.random(1000)}},
         }
-        assert audit(pair, labels, BINARY).tasks["click"]["verdict"] == verdict
+        assert judge_transfer(pair, labels, BINARY).tasks["click"]["verdict"] == verdict
 
 
 def test_a_task_without_positives_is_not_proven_and_is_valid_json():
     signal, labels, random = log(100)
     labels[:] = 0
     pair = {name: model(signal, 1.0, random) for name in ("searched", "single_task")}
-    verdicts = audit(pair, labels, BINARY).tasks
+    verdicts = judge_transfer(pair, labels, BINARY).tasks
     assert verdicts["click"]["verdict"] == "not proven"
     scored = {n: {0: evaluate(p[0], labels, BINARY)} for n, p in pair.items()}
     results = assemble(scored, verdicts=verdicts, cost={}, fingerprint="f")
@@ -183,22 +191,26 @@ def test_a_task_without_positives_is_not_proven_and_is_valid_json():
 def test_without_the_single_task_model_nothing_is_proven_but_lightgbm_is_reported():
     signal, labels, random = log()
     pair = {"searched": model(signal, 0, random), "lightgbm": model(signal, 2, random)}
-    verdict = audit(pair, labels, BINARY).tasks["click"]
+    verdict = judge_transfer(pair, labels, BINARY).tasks["click"]
     assert verdict["verdict"] == "not proven"
     assert verdict["lightgbm"]["verdict"] == "helped"
     assert "single_task" not in verdict
     with pytest.raises(DataError, match="no predictions of 'searched'"):
-        audit({"lightgbm": pair["lightgbm"]}, labels, BINARY)
+        judge_transfer({"lightgbm": pair["lightgbm"]}, labels, BINARY)
 
 
 def test_the_same_seed_gives_the_same_interval():
     signal, labels, random = log(300)
     pair = {name: model(signal, 1.0, random) for name in ("searched", "single_task")}
-    assert audit(pair, labels, BINARY, seed=3) == audit(pair, labels, BINARY, seed=3)
-    assert audit(pair, labels, BINARY, seed=3) != audit(pair, labels, BINARY, seed=4)
+    assert judge_transfer(pair, labels, BINARY, seed=3) == judge_transfer(
+        pair, labels, BINARY, seed=3
+    )
+    assert judge_transfer(pair, labels, BINARY, seed=3) != judge_transfer(
+        pair, labels, BINARY, seed=4
+    )
 
 
-TWO = (*BINARY, Task("watch", "regression", Condition("watch")))
+TWO = (*BINARY, TaskSpec("watch", "regression", Condition("watch")))
 
 
 def two_tasks(rows=1500):
@@ -221,21 +233,23 @@ def two_tasks(rows=1500):
 
 def test_every_other_model_is_an_opponent_and_one_of_them_decides():
     labels, columns = two_tasks()
-    found = audit(
+    found = judge_transfer(
         {"mmoe": columns(2.0), "searched": columns(0.1), "ple": columns(0.1)}, labels, TWO
     )
     for entry in (*found.tasks.values(), found.mean):
         assert entry["verdict"] == "not proven", "no single task model"
         assert (entry["mmoe"]["verdict"], entry["ple"]["verdict"]) == ("helped", "not proven")
         assert "searched" not in entry
-    decided = audit({"searched": columns(0.1), "ple": columns(2.0)}, labels, TWO, decisive="ple")
+    decided = judge_transfer(
+        {"searched": columns(0.1), "ple": columns(2.0)}, labels, TWO, decisive="ple"
+    )
     assert [entry["verdict"] for entry in decided.tasks.values()] == ["helped", "helped"]
 
 
 def test_the_mean_is_over_the_auc_and_the_share_of_variance_explained():
     labels, columns = two_tasks()
     models = {"searched": columns(0.2), "mmoe": columns(1.0)}
-    found = audit(models, labels, TWO)
+    found = judge_transfer(models, labels, TWO)
 
     def score(seed):
         measured = evaluate(seed, labels, TWO)
@@ -254,15 +268,15 @@ def test_tasks_are_drawn_together_for_the_mean():
         name: {s: {**c, "p_again": c["p_click"]} for s, c in seeds.items()}
         for name, seeds in pair.items()
     }
-    tasks = (*BINARY, Task("again", "binary", Condition("again")))
-    found = audit(twice, np.repeat(labels, 2, axis=1), tasks)
+    tasks = (*BINARY, TaskSpec("again", "binary", Condition("again")))
+    found = judge_transfer(twice, np.repeat(labels, 2, axis=1), tasks)
     assert found.mean["mmoe"] == found.tasks["click"]["mmoe"]
 
 
 def test_a_rare_task_is_left_out_of_the_mean():
     labels, columns = two_tasks()
     labels[:, 0] = np.arange(len(labels)) < FEWEST_OF_A_CLASS - 1
-    found = audit({"searched": columns(0.2), "mmoe": columns(1.0)}, labels, TWO)
+    found = judge_transfer({"searched": columns(0.2), "mmoe": columns(1.0)}, labels, TWO)
     assert found.mean["tasks"] == ["watch"]
     json.dumps(assemble({}, verdicts=found.tasks, cost={}, fingerprint="f", more={"m": found.mean}))
 
@@ -270,7 +284,7 @@ def test_a_rare_task_is_left_out_of_the_mean():
 def test_the_strongest_opponent_is_the_one_against_which_least_is_gained():
     labels, columns = two_tasks()
     models = {name: columns(n) for name, n in (("searched", 0.2), ("mmoe", 1.0), ("ple", 0.5))}
-    entry = audit({**models, "lightgbm": columns(0.0)}, labels, TWO).tasks["click"]
+    entry = judge_transfer({**models, "lightgbm": columns(0.0)}, labels, TWO).tasks["click"]
     strongest = nearest(entry, {"mmoe", "ple", "omoe"})
     assert strongest == {"model": "ple", **entry["ple"]}
     assert nearest(entry, {"omoe"}) == {}

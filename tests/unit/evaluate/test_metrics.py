@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from recmtl.evaluate import metrics
-from recmtl.evaluate.reliability import reliability_curve
+from recmtl.evaluate.metrics import reliability_curve
 
 BINARY = {
     "auc": metrics.auc,

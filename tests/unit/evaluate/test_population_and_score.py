@@ -5,10 +5,10 @@ import pytest
 
 from recmtl.errors import DataError
 from recmtl.evaluate import PRIMARY, evaluate, metrics
-from recmtl.evaluate.population import joint_column, own_column, scores_of
-from recmtl.evaluate.ranking import ranking_metrics
-from recmtl.heads import HeadSpec
-from recmtl.schema import Condition, Task
+from recmtl.evaluate.label_space import joint_column, own_column, scores_of
+from recmtl.evaluate.ranking_metrics import ranking_metrics
+from recmtl.model.heads import HeadSpec
+from recmtl.schema import Condition, TaskSpec
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,8 @@ def test_one_class_or_no_row_gives_nan_not_a_crash(scored, tasks):
 
 def test_class_columns_go_to_the_task_with_the_longest_fitting_name():
     tasks = (
-        Task("rating", "multiclass", Condition("a")),
-        Task("rating_full", "multiclass", Condition("b")),
+        TaskSpec("rating", "multiclass", Condition("a")),
+        TaskSpec("rating_full", "multiclass", Condition("b")),
     )
     columns = {name: np.array([k / 10]) for k, name in enumerate(
         ["p_rating_1", "p_rating_2", "p_rating_full_1", "p_rating_full_2"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from recmtl.errors import DataError
-from recmtl.evaluate.ranking import GroupedRanking, ranking_metrics
+from recmtl.evaluate.ranking_metrics import GroupedRanking, ranking_metrics
 
 NAMES = ("ndcg", "map", "mrr", "hit_rate", "recall")
 

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from recmtl.evaluate import ReportInput, assemble, write_report
-from recmtl.evaluate.tables import words
+from recmtl.evaluate import assemble
+from recmtl.report import ReportInput, write_report
+from recmtl.report.tables import words
 
 CHROME = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),

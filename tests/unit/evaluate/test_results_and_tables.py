@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from recmtl.evaluate import assemble, model_table, verdict_table
+from recmtl.evaluate import assemble
+from recmtl.report import model_table, verdict_table
 
 
 def test_assemble_gives_mean_sample_deviation_and_number_of_seeds():

@@ -6,22 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from recmtl.grid.catalog import CATALOG, catalog_page
+from recmtl.grid.catalog import CATALOG
+from recmtl.report.catalog_page import catalog_page
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "catalog.md"
 
 
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == catalog_page(), (
-        "python -m recmtl.grid.catalog > docs/catalog.md"
+        "python -m recmtl.report.catalog_page > docs/catalog.md"
     )
 
 
 def test_the_command_writes_the_page(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "recmtl.grid.catalog.__main__", raising=False)
-    runpy.run_module("recmtl.grid.catalog", run_name="__main__")
+    monkeypatch.delitem(sys.modules, "recmtl.report.catalog_page", raising=False)
+    runpy.run_module("recmtl.report.catalog_page", run_name="__main__")
     assert capsys.readouterr().out == catalog_page()
 
 

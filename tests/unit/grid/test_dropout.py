@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recmtl.grid.dropout import dropout
+from recmtl.grid.experts import dropout
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])

@@ -138,13 +138,13 @@ def test_what_is_not_finite_stays_so(bad: float) -> None:
 
 
 def test_they_stand_aside_without_a_gradient_and_on_other_types() -> None:
-    assert fused.pays(torch.zeros(1))
-    assert not fused.pays(torch.zeros(1, dtype=torch.bfloat16))
-    assert not fused.pays(torch.zeros(1, device="meta"))
+    assert fused.is_supported(torch.zeros(1))
+    assert not fused.is_supported(torch.zeros(1, dtype=torch.bfloat16))
+    assert not fused.is_supported(torch.zeros(1, device="meta"))
     with torch.no_grad():
-        assert not fused.pays(torch.zeros(1))
+        assert not fused.is_supported(torch.zeros(1))
     with torch.inference_mode():
-        assert not fused.pays(torch.zeros(1))
+        assert not fused.is_supported(torch.zeros(1))
 
 
 @pytest.mark.parametrize("name", sorted(CATALOG))
@@ -156,8 +156,8 @@ def test_a_grid_trains_the_same_without_them(name: str, monkeypatch: pytest.Monk
         torch.nn.init.normal_(parameter, std=0.5)
     lanes = draw(N, layout.input_lanes, D).requires_grad_()
     found = []
-    for pays in (fused.pays, lambda _: False):
-        monkeypatch.setattr(fused, "pays", pays)
+    for pays in (fused.is_supported, lambda _: False):
+        monkeypatch.setattr(fused, "is_supported", pays)
         torch.manual_seed(2)  # instance gates draw
         task_lanes = grid(lanes)
         towards = torch.linspace(-1, 1, task_lanes.numel(), dtype=torch.float64)

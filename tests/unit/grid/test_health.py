@@ -8,19 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recmtl.grid import (
-    CATALOG,
-    Layer,
-    Layout,
-    SharingGrid,
-    dynashare,
-    ml_mmoe,
-    mmoe,
-    shared_bottom,
-)
-from recmtl.grid.health import Health, linear_cka, measure_health
-from recmtl.grid.symptoms import expert_warnings
-from recmtl.grid.use import expert_names
+from recmtl.grid import CATALOG, Layer, Layout, SharingGrid, dynashare, ml_mmoe, mmoe, shared_bottom
+from recmtl.grid.expert_health import ExpertHealth, expert_warnings, linear_cka, measure_health
+from recmtl.grid.expert_usage import expert_names
 from tests.grids import random_layout, scrambled, some_lanes
 
 TASKS = ("click", "buy", "watch")
@@ -65,7 +55,7 @@ def test_any_layout_can_be_measured(seed: int) -> None:
     assert health.drift == [0.0] * layout.num_tasks
     numbers = [*chain(*health.use), *health.dead, *(e for e in health.entropy if e is not None)]
     assert all(0.0 <= number <= 1.0 + 1e-6 for number in numbers)
-    assert Health(**json.loads(json.dumps(asdict(health)))) == health
+    assert ExpertHealth(**json.loads(json.dumps(asdict(health)))) == health
     expert_warnings(health, layout, [str(t) for t in range(layout.num_tasks)])
 
 

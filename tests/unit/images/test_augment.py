@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recmtl.data.images.augment import Augment, Crop, Flip, Scale, Zoom, nearest, resized
-from recmtl.data.images.examples import Example, ImageTask
+from recmtl.vision.data.augment import Augment, Crop, Flip, Scale, Zoom, nearest, resized
+from recmtl.vision.data.examples import Example, ImageTask
 
 TASKS = (
     ImageTask("segmentation", "segmentation", 13),

@@ -2,9 +2,9 @@
 
 import pytest
 
-from recmtl.data.images.examples import ImageTask
 from recmtl.errors import ConfigError
-from recmtl.evaluate.images import AUTO_LAMBDA, SURVEY, delta_by_task, delta_flat, gains, only
+from recmtl.vision.data.examples import ImageTask
+from recmtl.vision.metrics import AUTO_LAMBDA, SURVEY, delta_by_task, delta_flat, gains, only
 
 Rows = dict[str, dict[str, float]]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recmtl.data.images import READERS, open_images
 from recmtl.errors import DataError
+from recmtl.vision.data import READERS, open_images
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "vision_data.md").read_text()
 EXAMPLES = [yaml.safe_load(text)["data"] for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)]

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmtl.data.images.split import hold_out
 from recmtl.errors import ConfigError
+from recmtl.vision.data.source import hold_out
 
 
 @given(st.integers(2, 300), st.floats(0.01, 0.99), st.integers(0, 9), st.lists(st.integers(0, 20)))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from recmtl.data.feed import Batch, batches
+from recmtl.data.batches import Batch, batches
 from tests.image_material import make_images
 
 ROWS = make_images(train=23).train

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recmtl.data.images.examples import ImageTask
-from recmtl.heads.dense import Aspp
-from recmtl.heads.images import HeadStyle, ImageHead, ImageHeads, image_loss
-from recmtl.train.constants import constant_loss
+from recmtl.vision.data.examples import ImageTask
+from recmtl.vision.heads import Aspp, HeadStyle, ImageHead, ImageHeads, image_loss
+from recmtl.vision.problem import constant_loss
 from tests.image_material import SIZE, TASKS, make_images
 
 NAN = math.nan

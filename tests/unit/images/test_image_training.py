@@ -9,20 +9,20 @@ import torch
 
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, prune
-from recmtl.grid.catalog.images import IMAGES
-from recmtl.job.networks import search_settings, search_space
 from recmtl.job.study import Study
-from recmtl.model import Sizes, save_model
-from recmtl.model.images import ImageModel, load_image_model, prune_image_model
-from recmtl.train.branching import Branches, search_branches
-from recmtl.train.image_config import ImageNetwork, Steps, TrunkShape
+from recmtl.job.work_items import search_settings, search_space
+from recmtl.model import ModelSizes, save_model
+from recmtl.search.search import search
+from recmtl.search.tree_search import Branches, search_branches
 from recmtl.train.loop import train
 from recmtl.train.problem import network_cost
-from recmtl.train.search import search
+from recmtl.vision.config import ImageNetwork, Steps, TrunkShape
+from recmtl.vision.model import ImageModel, load_image_model, prune_image_model
+from recmtl.vision.trunks import IMAGES
 from tests.image_material import TASKS, make_config, make_images
 
 MATERIAL, CONFIG = make_images(), make_config()
-SIZES = Sizes()
+SIZES = ModelSizes()
 
 
 def fresh(layout: Layout | None = None, seed: int = 0) -> ImageModel:
@@ -55,7 +55,7 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path, save_every: 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(fresh(layout), MATERIAL, settings, seed=1, checkpoint=path, watch=stop)
+        train(fresh(layout), MATERIAL, settings, seed=1, checkpoint=path, on_progress=stop)
     resumed = fresh(layout, seed=9)
     train(resumed, MATERIAL, settings, seed=1, checkpoint=path)
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recmtl.data.images import open_images
 from recmtl.errors import DataError
+from recmtl.vision.data import open_images
 from tests.unit.images.archives import (
     ATTRIBUTES,
     save_array,

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recmtl.data.images import ImageSet, open_images
 from recmtl.errors import DataError
+from recmtl.vision.data import ImageSet, open_images
 from tests.unit.images.archives import glyphs, write_idx, write_mnist
 
 READERS = ("multi_mnist", "multi_fashion", "multi_fashion_mnist")

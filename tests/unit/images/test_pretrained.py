@@ -8,12 +8,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recmtl.encoders.images import Stem
 from recmtl.errors import DataError
-from recmtl.model import Sizes
-from recmtl.model.images import ImageModel
-from recmtl.model.pretrained import load_pretrained
-from recmtl.train.image_config import ImageNetwork, TrunkShape
+from recmtl.model import ModelSizes
+from recmtl.vision.config import ImageNetwork, TrunkShape
+from recmtl.vision.encoder import Stem
+from recmtl.vision.model import ImageModel, load_pretrained
 from tests.image_material import TASKS, make_images
 
 DEPTHS, WIDTHS = (1, 2), (6, 8)
@@ -66,7 +65,7 @@ def plain() -> PlainResNet:
 
 
 def model(name: str) -> ImageModel:
-    return MATERIAL.network(MATERIAL.layout(name), Sizes()).eval()
+    return MATERIAL.network(MATERIAL.layout(name), ModelSizes()).eval()
 
 
 @pytest.mark.parametrize("name", ["shared_bottom", "adashare", "separate"])
@@ -93,7 +92,7 @@ def test_the_network_is_built_with_them(plain: PlainResNet, tmp_path: Path) -> N
     save_file(plain.state_dict(), path)
     network = ImageNetwork(NETWORK.stem, SHAPE, device="cpu", pretrained=str(path))
     built = make_images(TASKS[:2], network=network)
-    ours = built.network(built.layout("mmoe"), Sizes())
+    ours = built.network(built.layout("mmoe"), ModelSizes())
     own = ours.encoder.convolution
     assert own is not None
     torch.testing.assert_close(own.weights[0][0], plain.conv1.weight)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recmtl.data.images import READERS, ImageSet, ImageTask, open_images
-from recmtl.data.images.examples import MAPS, Example
 from recmtl.errors import ConfigError, DataError
+from recmtl.vision.data import READERS, ImageSet, ImageTask, open_images
+from recmtl.vision.data.examples import MAPS, Example
 from tests.unit.images.archives import (
     write_adashare_cityscapes,
     write_adashare_nyu,

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from recmtl.data.images import ImageSet, open_images
 from recmtl.errors import ConfigError, DataError
+from recmtl.vision.data import ImageSet, open_images
 from tests.unit.images.archives import write_table
 
 SCENE = {"name": "scene", "kind": "classification", "columns": ["scene"], "classes": 3}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from recmtl.evaluate.images.page import best_table
+from recmtl.vision.report import best_table
 
 
 def results(seeds: int) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from typing import Any, cast
 import pytest
 
 from recmtl.job.logbook import Logbook
-from recmtl.job.piece import Piece
 from recmtl.job.study import Study
-from recmtl.model import Sizes
+from recmtl.job.work_items import WorkItem
+from recmtl.model import ModelSizes
 from recmtl.tracking import Tracker
 from recmtl.train.config import Config, Evidence, Grid, Training
 from tests.material import TASKS, make_material
 
 CONFIG = Config(
-    sizes=Sizes(embedding=4, tower=(6,)),
+    sizes=ModelSizes(embedding=4, tower=(6,)),
     grid=Grid(cells=3, depth=1, widths=(8, 4)),
     training=Training(batch_size=64, epochs=1, checks=2),
     evidence=Evidence(seeds=1, baselines=()),
@@ -64,7 +64,7 @@ def test_networks_of_single_tasks_have_no_experts_to_watch(study: Study) -> None
 @pytest.mark.parametrize("name", ["mmoe", "single_task"])
 def test_the_logbook_tells_of_it(study: Study, name: str) -> None:
     tracker = Remembering()
-    Logbook(study, cast(Tracker, tracker), False).finished(Piece(name, 0))
+    Logbook(study, cast(Tracker, tracker), False).finished(WorkItem(name, 0))
     steps = [step for step, _ in tracker.curves.get("use.click.1.0", [])]
     entropy = tracker.curves.get("entropy.watch", [])
     if name == "mmoe":

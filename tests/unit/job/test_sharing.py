@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recmtl.job.sharing import agreement
+from recmtl.job.outcome import agreement
 
 SAME = np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 1.0]])
 

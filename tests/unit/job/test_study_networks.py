@@ -10,23 +10,30 @@ import pytest
 from recmtl.baselines import logistic
 from recmtl.errors import ConfigError
 from recmtl.evaluate import evaluate
-from recmtl.evaluate.tables import MODEL_ORDER
 from recmtl.grid import mmoe
 from recmtl.grid.catalog import CATALOG
-from recmtl.job.fit import BASELINES
-from recmtl.job.networks import FIXED, SEARCHED, SETTINGS, search_settings, search_space
-from recmtl.job.piece import Piece, all_pieces, with_needed
+from recmtl.job.fit import BASELINES, ModelResult
 from recmtl.job.study import Study
-from recmtl.job.trained import Trained
-from recmtl.model import Sizes, load_model
-from recmtl.strict import load
+from recmtl.job.work_items import (
+    FIXED,
+    SEARCHED,
+    SETTINGS,
+    WorkItem,
+    all_pieces,
+    search_settings,
+    search_space,
+    with_needed,
+)
+from recmtl.model import ModelSizes, load_model
+from recmtl.report.tables import MODEL_ORDER
+from recmtl.schema.strict_yaml import load
 from recmtl.train.config import Budget, Config, Evidence, Grid, Search, Training
 from recmtl.train.loop import predict, validation_score
 from tests.material import TASKS, make_material
 
 CONTROLS = (*(name for name in CATALOG if name != "recmtl_grid"), "full_grid", "random_route")
 CONFIG = Config(
-    sizes=Sizes(embedding=4, tower=(6,)),
+    sizes=ModelSizes(embedding=4, tower=(6,)),
     grid=Grid(cells=6, depth=2, widths=(32, 16), max_edges=2),
     training=Training(batch_size=64, epochs=1, checks=1),
     search=Search(epochs=1, candidates=2),
@@ -40,7 +47,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return Study(tmp_path_factory.mktemp("study"), make_material(400), CONFIG)
 
 
-def trained(study: Study, name: str) -> Trained:
+def trained(study: Study, name: str) -> ModelResult:
     return study.trained(name, 0)
 
 
@@ -54,7 +61,7 @@ def test_every_model_of_the_catalog_has_its_place_in_tables() -> None:
 
 
 @pytest.mark.parametrize("piece", NETWORKS, ids=str)
-def test_a_budget_gives_every_network_the_same_cost(piece: Piece, study: Study) -> None:
+def test_a_budget_gives_every_network_the_same_cost(piece: WorkItem, study: Study) -> None:
     full = trained(study, "full_grid").cost["multiply_adds"]
     cost = trained(study, piece.name).cost["multiply_adds"]
     assert full is not None and cost is not None
@@ -64,7 +71,7 @@ def test_a_budget_gives_every_network_the_same_cost(piece: Piece, study: Study) 
 
 @pytest.mark.parametrize("piece", NETWORKS, ids=str)
 def test_what_is_told_of_validation_rows_is_what_the_kept_weights_score(
-    piece: Piece, study: Study
+    piece: WorkItem, study: Study
 ) -> None:
     found, rows = trained(study, piece.name), study.material.validation
     assert set(found.validation) == {task.name for task in TASKS}
@@ -141,9 +148,9 @@ def test_a_piece_comes_after_what_it_needs() -> None:
     for piece in pieces:
         if piece.needs is not None:
             assert pieces.index(piece.needs) < pieces.index(piece)
-    assert Piece("random_route", 0).needs == Piece("searched", 0, search=True)
-    assert Piece("branched", 0).needs == Piece("branched", 0, search=True)
-    assert Piece("mmoe", 0).needs is None
+    assert WorkItem("random_route", 0).needs == WorkItem("searched", 0, search=True)
+    assert WorkItem("branched", 0).needs == WorkItem("branched", 0, search=True)
+    assert WorkItem("mmoe", 0).needs is None
 
 
 @pytest.mark.parametrize(
@@ -166,6 +173,6 @@ def test_a_budget_that_no_width_meets_is_refused_before_any_training(
     tight = replace(CONFIG, evidence=replace(CONFIG.evidence, budget=0.01))
     small = replace(study, folder=tmp_path, config=tight)
     with pytest.raises(ConfigError, match=rf"evidence\.budget: {name}: .*: the nearest cost"):
-        small.check([Piece(name, 0)])
-    replace(small, config=CONFIG).check([Piece(name, 0)])
+        small.check([WorkItem(name, 0)])
+    replace(small, config=CONFIG).check([WorkItem(name, 0)])
     assert list(tmp_path.iterdir()) == []

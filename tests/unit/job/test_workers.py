@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 
-from recmtl.data.log import EncodedLog
+from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
-from recmtl.data.simulate import simulate
 from recmtl.errors import DataError, RecmtlError
-from recmtl.job.piece import Piece, all_pieces, with_needed
 from recmtl.job.study import Study
+from recmtl.job.work_items import WorkItem, all_pieces, with_needed
 from recmtl.job.workers import complete
-from recmtl.model import Sizes
+from recmtl.model import ModelSizes
 from recmtl.schema import load_schema
+from recmtl.simulate import simulate
 from recmtl.train.config import Config, Evidence, Grid, Search, Training
-from recmtl.train.fitted import Check
-from recmtl.train.loop import Watch, silent
-from recmtl.train.material import Material
+from recmtl.train.loop import OnProgress, silent
+from recmtl.train.tabular_problem import TabularProblem
+from recmtl.train.training_state import ValidationCheck
 
 SCHEMA = Path(__file__).resolve().parents[3] / "datasets" / "simulated" / "schema.yaml"
 CONFIG = Config(
-    sizes=Sizes(embedding=4, tower=(8,), dropout=0.1),
+    sizes=ModelSizes(embedding=4, tower=(8,), dropout=0.1),
     grid=Grid(cells=3, depth=2, widths=(8,), max_edges=2),
     training=Training(batch_size=256, epochs=1),
     search=Search(epochs=1, candidates=2),
@@ -52,10 +52,12 @@ def alone(encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     return study
 
 
-def open_study(encoded: Path, folder: Path, *, workers: int, watch: Watch = silent) -> Study:
+def open_study(
+    encoded: Path, folder: Path, *, workers: int, on_progress: OnProgress = silent
+) -> Study:
     shutil.copytree(encoded / "log", folder / "log")
     config = replace(CONFIG, workers=workers)
-    return Study(folder, Material.of(EncodedLog.open(folder / "log")), config, watch)
+    return Study(folder, TabularProblem.of(EncodedLog.open(folder / "log")), config, on_progress)
 
 
 def results(study: Study) -> dict[str, bytes | dict[str, Any]]:
@@ -77,17 +79,17 @@ def test_two_processes_leave_the_same_bits_as_one(
     alone: Study, encoded: Path, tmp_path: Path
 ) -> None:
     told: list[str] = []
-    finished: list[Piece] = []
+    finished: list[WorkItem] = []
 
-    def watch(what: str, done: int, total: int, check: Check | None) -> None:
+    def on_progress(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
         told.append(what)
 
-    study = open_study(encoded, tmp_path, workers=2, watch=watch)
+    study = open_study(encoded, tmp_path, workers=2, on_progress=on_progress)
     complete(study, PIECES, finished.append)
     assert results(study) == results(alone)
     assert sorted(map(str, finished)) == sorted(map(str, PIECES))
-    assert finished.index(Piece("searched", 0, search=True)) < finished.index(
-        Piece("random_route", 0)
+    assert finished.index(WorkItem("searched", 0, search=True)) < finished.index(
+        WorkItem("random_route", 0)
     )
     heard = {what.split(" ", 1)[1] for what in told}
     assert heard >= {str(piece) for piece in PIECES if piece.name != "single_task"}
@@ -98,7 +100,7 @@ def test_two_processes_leave_the_same_bits_as_one(
 def test_a_killed_process_is_named_and_the_study_goes_on(
     alone: Study, encoded: Path, tmp_path: Path
 ) -> None:
-    def finished(piece: Piece) -> None:
+    def finished(piece: WorkItem) -> None:
         if piece.search:
             for process in multiprocessing.active_children():
                 process.kill()
@@ -107,7 +109,7 @@ def test_a_killed_process_is_named_and_the_study_goes_on(
     with pytest.raises(RecmtlError, match=r"its process was ended \(exit code -9\).*run again"):
         complete(study, PIECES, finished)
     done = [piece for piece in PIECES if study.has(piece)]
-    assert Piece("searched", 0, search=True) in done and len(done) < len(PIECES)
+    assert WorkItem("searched", 0, search=True) in done and len(done) < len(PIECES)
     complete(replace(study, config=alone.config), PIECES, lambda piece: None)
     assert results(study) == results(alone)
 
@@ -116,17 +118,17 @@ def test_an_error_of_a_piece_is_raised_here(encoded: Path, tmp_path: Path) -> No
     study = open_study(encoded, tmp_path, workers=2)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "mmoe-0.safetensors").write_bytes(b"garbage")
-    finished: list[Piece] = []
+    finished: list[WorkItem] = []
     with pytest.raises(DataError, match=r"mmoe-0\.safetensors: not a checkpoint"):
-        complete(study, [Piece("mmoe", 0), Piece("logistic", 0)], finished.append)
-    assert finished == [Piece("logistic", 0)], "what was under way is finished"
+        complete(study, [WorkItem("mmoe", 0), WorkItem("logistic", 0)], finished.append)
+    assert finished == [WorkItem("logistic", 0)], "what was under way is finished"
 
 
 def test_an_interrupt_ends_all_processes(encoded: Path, tmp_path: Path) -> None:
-    def watch(what: str, done: int, total: int, check: Check | None) -> None:
+    def on_progress(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
         raise KeyboardInterrupt
 
-    study = open_study(encoded, tmp_path, workers=2, watch=watch)
+    study = open_study(encoded, tmp_path, workers=2, on_progress=on_progress)
     with pytest.raises(KeyboardInterrupt):
         complete(study, PIECES, lambda piece: None)
     assert multiprocessing.active_children() == []

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from recmtl.data.feed import batches
+from recmtl.data.batches import batches
 from recmtl.errors import ConfigError
 from recmtl.grid import mmoe
-from recmtl.heads import (
+from recmtl.model import Model, ModelSizes, load_model, save_model
+from recmtl.model.heads import (
     AITM,
     ESCM2_DR,
     ESCM2_IPS,
@@ -22,9 +23,8 @@ from recmtl.heads import (
     HeadSpec,
     output_columns,
 )
-from recmtl.heads.funnel import doubly_robust, inverse_propensity
-from recmtl.model import Model, Sizes, load_model, save_model
-from recmtl.strict import load
+from recmtl.model.heads.funnel import doubly_robust, inverse_propensity
+from recmtl.schema.strict_yaml import load
 from recmtl.train.config import Config, Training
 from recmtl.train.loop import train
 from tests.material import make_material
@@ -309,7 +309,7 @@ def test_transfer_is_paid_for_and_imputation_only_stored() -> None:
 def test_a_model_keeps_its_chain(chain: Chain, tmp_path: Path) -> None:
     """It trains, ends, is saved and scores the same bits again."""
     material = make_material(rows=100)
-    sizes = Sizes(embedding=4, tower=(6,), chain=chain)
+    sizes = ModelSizes(embedding=4, tower=(6,), chain=chain)
     layout = mmoe(len(material.tasks), experts=2, widths=(4,))
     model = Model(material.encoding, material.heads, layout=layout, sizes=sizes)
     fitted = train(model, material, Training(batch_size=50, epochs=1), seed=0)
@@ -325,7 +325,9 @@ def test_a_model_keeps_its_chain(chain: Chain, tmp_path: Path) -> None:
 def test_a_model_of_the_time_before_chains_is_esmm(tmp_path: Path) -> None:
     material = make_material(rows=50)
     layout = mmoe(len(material.tasks), experts=2, widths=(4,))
-    save_model(Model(material.encoding, material.heads, layout=layout, sizes=Sizes()), tmp_path)
+    save_model(
+        Model(material.encoding, material.heads, layout=layout, sizes=ModelSizes()), tmp_path
+    )
     network = json.loads((tmp_path / "network.json").read_text())
     del network["sizes"]["chain"]
     (tmp_path / "network.json").write_text(json.dumps(network))

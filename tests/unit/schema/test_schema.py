@@ -15,8 +15,8 @@ from recmtl.schema import (
     Roles,
     Schema,
     SideTable,
-    Split,
-    Task,
+    SplitRule,
+    TaskSpec,
     dump_schema,
     load_schema,
     parse_schema,
@@ -68,10 +68,10 @@ def test_every_key_reaches_its_place() -> None:
             Numeric("clicks", "n_clicks", encoding="quantile", bins=9),
         ),
         tasks=(
-            Task("click", "binary", Condition("is_click")),
-            Task("buy", "binary", Condition("bought"), parent="click"),
-            Task("college", "binary", Condition("education", one_of=("BA", 3, True))),
-            Task(
+            TaskSpec("click", "binary", Condition("is_click")),
+            TaskSpec("buy", "binary", Condition("bought"), parent="click"),
+            TaskSpec("college", "binary", Condition("education", one_of=("BA", 3, True))),
+            TaskSpec(
                 "watch",
                 "regression",
                 Condition("watch_s"),
@@ -79,10 +79,10 @@ def test_every_key_reaches_its_place() -> None:
                 weight=0.5,
                 transform="log1p",
             ),
-            Task("long", "binary", Condition("watch_s", at_least=18.0), missing="ignore"),
-            Task("stars", "multiclass", Condition("stars")),
+            TaskSpec("long", "binary", Condition("watch_s", at_least=18.0), missing="ignore"),
+            TaskSpec("stars", "multiclass", Condition("stars")),
         ),
-        split=Split("time", validation=0.2, test_from="2024-01-31"),
+        split=SplitRule("time", validation=0.2, test_from="2024-01-31"),
         roles=Roles("request", "ts", "id", "w"),
         tables=(SideTable("users.parquet", "user"),),
         ignore=("debug",),
@@ -101,9 +101,9 @@ values = st.one_of(st.text(), st.integers(), st.booleans(), st.floats(allow_nan=
 
 @given(values.filter(lambda v: not isinstance(v, float) or abs(v) < 1e300), st.text(min_size=1))
 def test_any_value_and_any_name_survive_dumping(value: str | int | float | bool, name: str) -> None:
-    task = Task("t", "binary", Condition("label", equals=value))
+    task = TaskSpec("t", "binary", Condition("label", equals=value))
     feature = Numeric(name, "x")
-    schema = Schema(name, (feature,), (task,), Split("random"))
+    schema = Schema(name, (feature,), (task,), SplitRule("random"))
     back = parse_schema(dump_schema(schema), source="dump")
     assert back == schema
     assert type(back.tasks[0].label.equals) is type(value)
@@ -111,8 +111,8 @@ def test_any_value_and_any_name_survive_dumping(value: str | int | float | bool,
 
 @pytest.mark.parametrize("word", ["no", "on", "1e3", "2024-01-31", "12:30", "null", "007", "~"])
 def test_texts_that_look_like_something_else_survive(word: str) -> None:
-    task = Task("t", "binary", Condition(word, equals=word))
-    schema = Schema("s", (Numeric(f"{word}_", "x"),), (task,), Split("random"))
+    task = TaskSpec("t", "binary", Condition(word, equals=word))
+    schema = Schema("s", (Numeric(f"{word}_", "x"),), (task,), SplitRule("random"))
     assert parse_schema(dump_schema(schema), source="dump") == schema
 
 
@@ -262,8 +262,8 @@ def test_only_the_real_mistake_is_told() -> None:
 
 
 def test_a_schema_built_in_python_is_checked_too() -> None:
-    task = Task("t", "binary", Condition("y"))
-    schema = Schema("s", (Numeric("y", "y"),), (task,), Split("time"))
+    task = TaskSpec("t", "binary", Condition("y"))
+    schema = Schema("s", (Numeric("y", "y"),), (task,), SplitRule("time"))
     with pytest.raises(SchemaError) as caught:
         refuse_contradictions(schema)
     assert len(str(caught.value).splitlines()) == 2

@@ -5,8 +5,8 @@ from typing import Literal
 
 import pytest
 
-from recmtl import strict
 from recmtl.errors import ConfigError
+from recmtl.schema import strict_yaml as strict
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recmtl.data.encoder import Encoder
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.serve import Scorer, save_bundle
-from recmtl.serve.calibration import Calibrators, ColumnCalibration
-from recmtl.serve.curves import Platt
+from recmtl.serve.calibration.calibration import Calibrators, ColumnCalibration, Platt
 from tests.unit.serve.shop import HEADS, ROWS, USER, make_bundle, make_log, make_model
 
 
@@ -43,9 +42,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def encoder(bundle: Path) -> Encoder:
+def encoder(bundle: Path) -> RowEncoder:
     """The preprocessing fitted on the log."""
-    return Encoder.load(bundle / "encoder")
+    return RowEncoder.load(bundle / "encoder")
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +54,7 @@ def scorer(bundle: Path) -> Scorer:
 
 
 @pytest.fixture(scope="session")
-def carrying(log: pa.Table, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def carrying(log: pa.Table, encoder: RowEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A calibrated bundle that carries its network as ONNX, and one for requests."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -7,12 +7,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from recmtl.data.encoder import Encoder
-from recmtl.data.fit import EncoderFit
-from recmtl.data.places import Place
+from recmtl.data.row_encoder import EncoderFit, RowEncoder
+from recmtl.errors import SourceLocation
 from recmtl.grid import catalog
-from recmtl.heads import HeadSpec
-from recmtl.model import Model, Sizes
+from recmtl.model import Model, ModelSizes
+from recmtl.model.heads import HeadSpec
 from recmtl.schema import parse_schema
 from recmtl.serve import save_bundle
 
@@ -77,12 +76,12 @@ def make_log(rows: int, seed: int = 0) -> pa.Table:
     )
 
 
-def make_model(encoder: Encoder, *, width: int = 16, seed: int = 0) -> Model:
+def make_model(encoder: RowEncoder, *, width: int = 16, seed: int = 0) -> Model:
     """An untrained network whose weights are large enough for scores to differ."""
     torch.manual_seed(seed)
     layout = catalog.mmoe(len(HEADS), experts=3, widths=(2 * width, width))
     model = Model(
-        encoder.encoding, HEADS, layout=layout, sizes=Sizes(embedding=width, tower=(width,))
+        encoder.encoding, HEADS, layout=layout, sizes=ModelSizes(embedding=width, tower=(width,))
     )
     with torch.no_grad():
         for parameter in model.parameters():
@@ -90,11 +89,11 @@ def make_model(encoder: Encoder, *, width: int = 16, seed: int = 0) -> Model:
     return model.eval()
 
 
-def make_encoder(log: pa.Table, schema: str = SCHEMA) -> Encoder:
+def make_encoder(log: pa.Table, schema: str = SCHEMA) -> RowEncoder:
     """The preprocessing fitted on all rows of a log."""
     fit = EncoderFit(parse_schema(schema, source="shop.yaml"))
     for batch in log.to_batches():
-        fit.add(batch, np.ones(batch.num_rows, dtype=bool), Place())
+        fit.add(batch, np.ones(batch.num_rows, dtype=bool), SourceLocation())
     return fit.finish()
 
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from recmtl.data.encoder import Encoder
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError
 from recmtl.serve import Scorer, load_bundle, save_bundle
-from recmtl.serve.manifest import write_manifest
-from recmtl.serve.onnx import equal_to_rounding
+from recmtl.serve.bundle.manifest import write_manifest
+from recmtl.serve.scoring.onnx import equal_to_rounding
 from tests.chaos.alterations import ACCIDENTS, Target, alter, reseal
 from tests.unit.serve.shop import make_log, make_model
 
@@ -42,7 +42,7 @@ def one_line(raised: pytest.ExceptionInfo[BundleError]) -> str:
 
 
 def test_loaded_model_scores_as_the_saved_one(
-    bundle: Path, encoder: Encoder, log: pa.Table
+    bundle: Path, encoder: RowEncoder, log: pa.Table
 ) -> None:
     encoded = encoder.encode(log.slice(0, 256))
     saved = make_model(encoder).predict(
@@ -53,7 +53,7 @@ def test_loaded_model_scores_as_the_saved_one(
 
 
 def test_saving_twice_gives_the_same_fingerprint(
-    bundle: Path, encoder: Encoder, log: pa.Table, tmp_path: Path
+    bundle: Path, encoder: RowEncoder, log: pa.Table, tmp_path: Path
 ) -> None:
     metrics = json.loads((bundle / "metrics.json").read_text())
     model = make_model(encoder)
@@ -67,7 +67,7 @@ def test_nothing_in_a_bundle_is_a_pickle(bundle: Path) -> None:
 
 
 def test_golden_rows_show_every_column_that_may_be_missing(
-    encoder: Encoder, tmp_path: Path
+    encoder: RowEncoder, tmp_path: Path
 ) -> None:
     rows = make_log(500)
     complete = rows.filter(pc.and_(rows["price"].is_valid(), rows["item"].is_valid()))
@@ -268,7 +268,7 @@ def test_resealed_rubbish_is_refused(copy: Path, name: str) -> None:
 
 
 def test_saving_over_a_bundle_replaces_it_and_leaves_no_rest(
-    copy: Path, encoder: Encoder, log: pa.Table
+    copy: Path, encoder: RowEncoder, log: pa.Table
 ) -> None:
     model = make_model(encoder, seed=1)
     before = load_bundle(copy).fingerprint
@@ -278,7 +278,7 @@ def test_saving_over_a_bundle_replaces_it_and_leaves_no_rest(
 
 
 def test_saving_over_something_else_is_refused(
-    encoder: Encoder, log: pa.Table, tmp_path: Path
+    encoder: RowEncoder, log: pa.Table, tmp_path: Path
 ) -> None:
     (tmp_path / "thesis.txt").write_text("dear")
     model = make_model(encoder)
@@ -288,7 +288,7 @@ def test_saving_over_something_else_is_refused(
     assert (tmp_path / "thesis.txt").read_text() == "dear"
 
 
-def test_failed_save_leaves_nothing(encoder: Encoder, log: pa.Table, tmp_path: Path) -> None:
+def test_failed_save_leaves_nothing(encoder: RowEncoder, log: pa.Table, tmp_path: Path) -> None:
     target = tmp_path / "b"
     with pytest.raises(ConfigError):
         save_bundle(

@@ -8,17 +8,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recmtl.data.encoder import Encoded, Encoder
-from recmtl.data.places import Place
-from recmtl.data.unknown import unknown_shares
-from recmtl.errors import ConfigError, DataError
+from recmtl.data.row_encoder import Encoded, RowEncoder
+from recmtl.data.vocabulary_drift import unknown_shares
+from recmtl.errors import ConfigError, DataError, SourceLocation
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
-from recmtl.serve.drift import Drift
+from recmtl.serve.scoring.drift import Drift
 from tests.unit.serve.shop import make_log, make_model
 
 
 @pytest.fixture(scope="module")
-def watching(log: pa.Table, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+def watching(
+    log: pa.Table, encoder: RowEncoder, tmp_path_factory: pytest.TempPathFactory
+) -> Scorer:
     """The scorer of a bundle that knows how many ids were unknown in training."""
     usual = unknown_shares(encoder, encoder.encode(log).ids)
     folder = tmp_path_factory.mktemp("drift") / "bundle"
@@ -41,7 +42,7 @@ def write(log: pa.Table, folder: Path, rows: int = 200) -> Path:
     return folder
 
 
-def test_shares_are_those_of_a_plain_count(encoder: Encoder) -> None:
+def test_shares_are_those_of_a_plain_count(encoder: RowEncoder) -> None:
     log = strange(make_log(900, seed=3), 100)
     lists = log["history"].to_pylist()
     lists[:30] = [["who", "item-1", "what"]] * 30
@@ -112,7 +113,7 @@ def test_with_a_quarantine_the_row_groups_are_set_aside(watching: Scorer, tmp_pa
 def test_a_handful_of_rows_proves_nothing(watching: Scorer) -> None:
     ids = watching.bundle.encoder.encode(strange(make_log(5), 2)).ids
     drift = Drift(watching.bundle, mode="error")
-    drift.check(Encoded(ids, np.empty((5, 0), np.float32), {}), Place())
+    drift.check(Encoded(ids, np.empty((5, 0), np.float32), {}), SourceLocation())
     assert drift.warnings() == []
 
 

@@ -8,16 +8,14 @@ import pytest
 import torch
 from scipy.special import logit
 
-from recmtl.data.encoder import Encoder
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError
 from recmtl.grid import Layout, catalog, reachable_experts
-from recmtl.heads import AITM, Chain
-from recmtl.model import Model, Sizes
+from recmtl.model import Model, ModelSizes
+from recmtl.model.heads import AITM, Chain
 from recmtl.serve import Ranker, Scorer, save_bundle
-from recmtl.serve.attribution import Attribution, integrated_gradients
-from recmtl.serve.calibration import Calibrators, ColumnCalibration
-from recmtl.serve.curves import Platt
-from recmtl.serve.explain import Explanation
+from recmtl.serve.calibration.calibration import Calibrators, ColumnCalibration, Platt
+from recmtl.serve.scoring.explain import Attribution, Explanation, integrated_gradients
 from tests.unit.serve.shop import HEADS
 
 T, E, W = len(HEADS), 3, (8, 4)
@@ -29,10 +27,10 @@ LAYOUTS = {
 }
 
 
-def scrambled(encoder: Encoder, layout: Layout, chain: Chain | None = None) -> Model:
+def scrambled(encoder: RowEncoder, layout: Layout, chain: Chain | None = None) -> Model:
     """A float64 network whose weights, gates and biases are all drawn."""
     torch.manual_seed(0)
-    sizes = Sizes(embedding=4, tower=(6,), chain=chain or Chain())
+    sizes = ModelSizes(embedding=4, tower=(6,), chain=chain or Chain())
     model = Model(encoder.encoding, HEADS, layout=layout, sizes=sizes).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -40,7 +38,7 @@ def scrambled(encoder: Encoder, layout: Layout, chain: Chain | None = None) -> M
     return model
 
 
-def explained(model: Model, encoder: Encoder, rows: pa.Table, steps: int) -> torch.Tensor:
+def explained(model: Model, encoder: RowEncoder, rows: pa.Table, steps: int) -> torch.Tensor:
     """The gap of completeness `[R, T]`."""
     unknown = encoder.unknown_rows()[1].copy()
     unknown[len(encoder.encoding.single) :] = 0
@@ -74,7 +72,7 @@ def test_a_product_is_shared_equally_and_a_third_power_in_the_limit() -> None:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_contributions_are_complete_in_the_limit(
-    encoder: Encoder, log: pa.Table, name: str
+    encoder: RowEncoder, log: pa.Table, name: str
 ) -> None:
     model, rows = scrambled(encoder, LAYOUTS[name]), log.slice(0, 15)
     gaps = [explained(model, encoder, rows, steps).abs().mean() for steps in (4, 32, 256)]
@@ -83,7 +81,7 @@ def test_contributions_are_complete_in_the_limit(
 
 
 def test_contributions_are_complete_where_a_head_reads_its_parent(
-    encoder: Encoder, log: pa.Table
+    encoder: RowEncoder, log: pa.Table
 ) -> None:
     model = scrambled(encoder, LAYOUTS["mmoe"], chain=AITM)
     assert explained(model, encoder, log.slice(0, 20), 256).abs().mean() < 1e-3

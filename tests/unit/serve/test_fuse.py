@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from recmtl.errors import DataError
-from recmtl.evaluate.ranking import ranking_metrics
+from recmtl.evaluate.ranking_metrics import ranking_metrics
 from recmtl.serve import Formula, Ranker, Scorer
-from recmtl.serve.fuse import Fusion, fuse, non_dominated
+from recmtl.serve.ranking.fusion import Fusion, fuse, non_dominated
 
 ROWS, GROUPS = 4000, 200
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 import torch
 
-from recmtl.data.encoder import Encoder
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError
 from recmtl.serve import Ranker, Scorer, load_bundle, save_bundle
-from recmtl.serve import onnx as serve_onnx
-from recmtl.serve.onnx import OnnxNetwork, equal_to_rounding, export
+from recmtl.serve.scoring import onnx as serve_onnx
+from recmtl.serve.scoring.onnx import OnnxNetwork, equal_to_rounding, export
 from tests.unit.serve.shop import make_log, make_model
 
 
@@ -116,7 +116,7 @@ def test_a_bundle_without_it_exports_when_asked_and_stays_torch_on_auto(
 
 
 def test_a_network_that_differs_is_refused_or_left_alone(
-    carrying: Path, bundle: Path, log: pa.Table, encoder: Encoder, tmp_path: Path
+    carrying: Path, bundle: Path, log: pa.Table, encoder: RowEncoder, tmp_path: Path
 ) -> None:
     """The same columns, another network: no name or number of columns gives it away."""
     model = make_model(encoder, seed=9)

@@ -19,8 +19,8 @@ from recmtl.data.reader import open_log
 from recmtl.errors import DataError
 from recmtl.schema import SideTable
 from recmtl.serve import Scorer, save_bundle, score_parquet
-from recmtl.serve.parts import Job, locked
-from recmtl.serve.progress import rows_progress
+from recmtl.serve.batch.batch_state import ScoringJob, locked
+from recmtl.serve.batch.progress import rows_progress
 from tests.unit.serve.shop import ROWS, SCHEMA, make_encoder, make_model
 
 
@@ -204,13 +204,13 @@ def test_a_job_killed_before_its_first_list_can_be_resumed_or_begun_anew(
 def test_the_manifest_says_when_all_is_done(
     scorer: Scorer, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    states, finish = [], Job.finish
+    states, finish = [], ScoringJob.finish
 
-    def watched(job: Job, *arguments: Any) -> None:
+    def watched(job: ScoringJob, *arguments: Any) -> None:
         finish(job, *arguments)
         states.append(json.loads((job.folder / "_manifest.json").read_text())["state"])
 
-    monkeypatch.setattr(Job, "finish", watched)
+    monkeypatch.setattr(ScoringJob, "finish", watched)
     score_parquet(scorer, source, tmp_path / "out", part_rows=500)
     assert states == ["running", "running"]
     assert json.loads((tmp_path / "out" / "_manifest.json").read_text())["state"] == "finished"

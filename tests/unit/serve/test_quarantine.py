@@ -8,13 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recmtl.data.encoder import Encoder
-from recmtl.data.places import Place
-from recmtl.errors import DataError
+from recmtl.data.row_encoder import RowEncoder
+from recmtl.errors import DataError, SourceLocation
 from recmtl.serve import Scorer, score_parquet
-from recmtl.serve import quarantine as serve_quarantine
-from recmtl.serve.parts import locked
-from recmtl.serve.quarantine import bad_rows
+from recmtl.serve.batch import rows as serve_quarantine
+from recmtl.serve.batch.batch_state import locked
+from recmtl.serve.batch.rows import bad_rows
 from tests.unit.serve.shop import ROWS, make_log
 
 
@@ -219,11 +218,11 @@ def test_a_quarantine_belongs_to_one_job_and_lies_apart(
 
 
 def test_the_search_for_bad_rows_gives_up_in_time(
-    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+    encoder: RowEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = poisoned(make_log(256), list(range(0, 256, 2)))
     rows = log.select(list(encoder.input_columns))
-    assert sorted(bad_rows(encoder, rows, Place())) == list(range(0, 256, 2))
+    assert sorted(bad_rows(encoder, rows, SourceLocation())) == list(range(0, 256, 2))
     monkeypatch.setattr(serve_quarantine, "MOST_TRIALS", 20)
-    found = set(bad_rows(encoder, rows, Place()))
+    found = set(bad_rows(encoder, rows, SourceLocation()))
     assert found > set(range(0, 256, 2))

@@ -11,30 +11,31 @@ import numpy as np
 import pytest
 import torch
 
-from recmtl.data.encoder import Encoder
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.grid import CATALOG, Layout
-from recmtl.heads import Chain
-from recmtl.heads.chain import AITM, ESCM2_DR, ESMM
-from recmtl.model import Model, Sizes
+from recmtl.model import Model, ModelSizes
+from recmtl.model.heads import Chain
+from recmtl.model.heads.funnel import AITM, ESCM2_DR, ESMM
 from recmtl.serve import Ranker, Scorer
-from recmtl.serve import recorded as module
-from recmtl.serve.chunks import FixedShapeModel
-from recmtl.serve.recorded import Recorded, recorded
+from recmtl.serve.scoring import fixed_shape as module
+from recmtl.serve.scoring.fixed_shape import FixedShapeModel, Recorded, recorded
 from tests.unit.serve.shop import HEADS, make_model
 
 ROWS = 32
 
 
-def build(encoder: Encoder, layout: Layout, chain: Chain = ESMM) -> Model:
+def build(encoder: RowEncoder, layout: Layout, chain: Chain = ESMM) -> Model:
     torch.manual_seed(0)
-    sizes = Sizes(embedding=4, tower=(5,), chain=chain)
+    sizes = ModelSizes(embedding=4, tower=(5,), chain=chain)
     model = Model(encoder.encoding, HEADS, layout=layout, sizes=sizes).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return model
 
 
-def some_rows(encoder: Encoder, seed: int, rows: int = ROWS) -> tuple[torch.Tensor, torch.Tensor]:
+def some_rows(
+    encoder: RowEncoder, seed: int, rows: int = ROWS
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids in every block, lists of every length, missing numbers."""
     dice = np.random.default_rng(seed)
     encoding = encoder.encoding
@@ -46,7 +47,7 @@ def some_rows(encoder: Encoder, seed: int, rows: int = ROWS) -> tuple[torch.Tens
     return torch.from_numpy(ids), torch.from_numpy(numeric)
 
 
-def assert_same_bits(encoder: Encoder, model: Model) -> None:
+def assert_same_bits(encoder: RowEncoder, model: Model) -> None:
     found = recorded(model, ROWS)
     assert isinstance(found, Recorded) and found.columns == model.columns
     given = [some_rows(encoder, seed) for seed in range(4)]
@@ -56,7 +57,7 @@ def assert_same_bits(encoder: Encoder, model: Model) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CATALOG))
-def test_every_published_layout_scores_the_same_bits(encoder: Encoder, name: str) -> None:
+def test_every_published_layout_scores_the_same_bits(encoder: RowEncoder, name: str) -> None:
     layout = CATALOG[name].layout(len(HEADS), cells=6, widths=(8, 4), depth=2)
     model = build(encoder, layout)
     if any(layer.rate < 1.0 for layer in layout.layers):
@@ -66,12 +67,12 @@ def test_every_published_layout_scores_the_same_bits(encoder: Encoder, name: str
 
 
 @pytest.mark.parametrize("chain", [AITM, ESCM2_DR])
-def test_every_chain_of_heads_scores_the_same_bits(encoder: Encoder, chain: Chain) -> None:
+def test_every_chain_of_heads_scores_the_same_bits(encoder: RowEncoder, chain: Chain) -> None:
     layout = CATALOG["mmoe"].layout(len(HEADS), cells=4, widths=(8, 4), depth=1)
     assert_same_bits(encoder, build(encoder, layout, chain))
 
 
-def test_chunks_of_several_threads_score_the_bits_of_the_network(encoder: Encoder) -> None:
+def test_chunks_of_several_threads_score_the_bits_of_the_network(encoder: RowEncoder) -> None:
     model, rows = make_model(encoder), 8 * 40 + 3
     plain, fast = (
         FixedShapeModel(model, chunk_rows=8, threads=3, record=record) for record in (False, True)
@@ -89,7 +90,7 @@ def test_scorers_record_and_rankers_do_not(bundle: Path) -> None:
     assert not isinstance(Ranker.load(bundle).scorer._model.model, Recorded)
 
 
-def test_threads_may_record_at_the_same_time(encoder: Encoder) -> None:
+def test_threads_may_record_at_the_same_time(encoder: RowEncoder) -> None:
     models = [make_model(encoder, seed=seed) for seed in range(8)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda model: recorded(model, ROWS), models))
@@ -99,7 +100,7 @@ def test_threads_may_record_at_the_same_time(encoder: Encoder) -> None:
         assert torch.equal(one.predict(*rows), model.predict(*rows))
 
 
-def test_weights_are_freed_with_what_was_recorded(encoder: Encoder) -> None:
+def test_weights_are_freed_with_what_was_recorded(encoder: RowEncoder) -> None:
     model = make_model(encoder)
     weight, found = weakref.ref(model.encoder.table.weight), recorded(model, ROWS)
     given = some_rows(encoder, 2)
@@ -114,7 +115,7 @@ def test_weights_are_freed_with_what_was_recorded(encoder: Encoder) -> None:
         gc.enable()
 
 
-def test_other_recordings_keep_their_optimiser(encoder: Encoder) -> None:
+def test_other_recordings_keep_their_optimiser(encoder: RowEncoder) -> None:
     fast = recorded(make_model(encoder), ROWS)
     before = torch._C._get_graph_executor_optimize()
     fast.predict(*some_rows(encoder, 1))
@@ -123,7 +124,7 @@ def test_other_recordings_keep_their_optimiser(encoder: Encoder) -> None:
 
 @pytest.mark.parametrize("fault", [AttributeError, RuntimeError])
 def test_a_torch_that_cannot_record_scores_as_before(
-    encoder: Encoder, fault: type[Exception], monkeypatch: pytest.MonkeyPatch
+    encoder: RowEncoder, fault: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise fault("no recorder")
@@ -134,7 +135,7 @@ def test_a_torch_that_cannot_record_scores_as_before(
 
 
 def test_a_pass_with_other_bits_is_not_used(
-    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+    encoder: RowEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, real = make_model(encoder), Recorded.predict
 
@@ -146,17 +147,17 @@ def test_a_pass_with_other_bits_is_not_used(
 
 
 def test_long_passes_and_networks_in_training_are_left_alone(
-    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+    encoder: RowEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_model(encoder)
-    monkeypatch.setattr(module, "MOST_ROWS", ROWS - 1)
+    monkeypatch.setattr(module, "MOST_TRACED_ROWS", ROWS - 1)
     assert recorded(model, ROWS) is model
     monkeypatch.undo()
     model.train()
     assert recorded(model, ROWS) is model
 
 
-def test_recording_says_nothing(encoder: Encoder) -> None:
+def test_recording_says_nothing(encoder: RowEncoder) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert isinstance(recorded(make_model(encoder), ROWS), Recorded)

@@ -7,14 +7,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from recmtl.data.encoder import Encoder
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError, DataError
 from recmtl.grid.catalog import CATALOG
-from recmtl.model import Model, Sizes
+from recmtl.model import Model, ModelSizes
 from recmtl.serve import Ranker, Scorer, load_bundle, save_bundle
-from recmtl.serve import onnx as serve_onnx
-from recmtl.serve.onnx import equal_to_rounding
-from recmtl.serve.request_network import RequestNetwork
+from recmtl.serve.ranking.request_network import RequestNetwork
+from recmtl.serve.scoring import onnx as serve_onnx
+from recmtl.serve.scoring.onnx import equal_to_rounding
 from tests.unit.serve.shop import HEADS, USER, make_log, make_model
 
 BY = "p_click * p_buy_given_click"
@@ -39,11 +39,11 @@ def matrix(ranked: pa.Table, columns: tuple[str, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_every_way_to_share_falls_apart_into_user_and_candidates(
-    encoder: Encoder, log: pa.Table, name: str
+    encoder: RowEncoder, log: pa.Table, name: str
 ) -> None:
     """In float64, so that a product left out of the two parts could not hide in rounding."""
     layout = CATALOG[name].layout(len(HEADS), cells=6, widths=(16, 8), depth=2)
-    sizes = Sizes(embedding=8, tower=(8,))
+    sizes = ModelSizes(embedding=8, tower=(8,))
     model = Model(encoder.encoding, HEADS, layout=layout, sizes=sizes).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -130,7 +130,7 @@ def test_values_that_are_not_plain_are_read_as_arrow_reads_them(carrying: Path) 
 
 
 def test_a_bundle_says_which_columns_are_the_users(
-    carrying: Path, bundle: Path, log: pa.Table, encoder: Encoder, tmp_path: Path
+    carrying: Path, bundle: Path, log: pa.Table, encoder: RowEncoder, tmp_path: Path
 ) -> None:
     assert load_bundle(carrying).user == ("user_id", "history", "age")
     assert load_bundle(bundle).user == ()

@@ -10,17 +10,17 @@ import pyarrow as pa
 import pytest
 import torch
 
-from recmtl.data.encoder import Encoder
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import ConfigError, DataError
 from recmtl.serve import Scorer
-from recmtl.serve.chunks import FixedShapeModel
-from recmtl.serve.frames import to_arrow
+from recmtl.serve.arguments import to_arrow
+from recmtl.serve.scoring.fixed_shape import FixedShapeModel
 from tests.unit.serve.shop import make_log, make_model
 
 
 @pytest.mark.parametrize("width", [3, 8, 16, 33])
 def test_row_by_row_batch_and_shuffled_agree_bit_for_bit(
-    encoder: Encoder, log: pa.Table, width: int
+    encoder: RowEncoder, log: pa.Table, width: int
 ) -> None:
     model = FixedShapeModel(make_model(encoder, width=width), chunk_rows=64, threads=2)
     encoded = encoder.encode(log)
@@ -59,7 +59,7 @@ def test_slices_of_a_large_table_join_up(
     scorer: Scorer, log: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = scorer.scores(log)
-    monkeypatch.setattr("recmtl.serve.scorer.SLICE_ROWS", 101)
+    monkeypatch.setattr("recmtl.serve.scoring.scorer.SLICE_ROWS", 101)
     np.testing.assert_array_equal(scorer.scores(log), whole)
 
 

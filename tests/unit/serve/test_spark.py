@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import score as command
-from recmtl.data.unknown import unknown_shares
+from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.errors import ConfigError, DataError
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
-from recmtl.serve import spark as serve_spark
-from recmtl.serve.spark import score_spark, scored_frame
+from recmtl.serve.batch import spark as serve_spark
+from recmtl.serve.batch.spark import score_spark, scored_frame
 from tests.chaos.local_spark import local_spark
 from tests.unit.serve.shop import SCHEMA, make_bundle, make_encoder, make_log, make_model
 

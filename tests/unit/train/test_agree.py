@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recmtl.data.feed import Rows
+from recmtl.data.batches import Rows
 from recmtl.grid import Routes, recmtl_grid
 from recmtl.grid.catalog import adashare
-from recmtl.train import agree
-from recmtl.train import search as searching
-from recmtl.train.agree import agreed, agreements
+from recmtl.search import search as searching
+from recmtl.search import task_merging as agree
+from recmtl.search.search import SearchResult, search
+from recmtl.search.supernet import Supernet
+from recmtl.search.task_merging import agreed, agreements
 from recmtl.train.config import Config, Search, Training
-from recmtl.train.search import Found, search
-from recmtl.train.supernet import Supernet
 from tests.grids import random_routes
 from tests.material import make_material
 
@@ -122,7 +122,7 @@ def test_what_is_not_searched_stays_as_it_was_found() -> None:
 
 
 def test_a_search_merges_what_agrees_and_else_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def searched(least: float) -> Found:
+    def searched(least: float) -> SearchResult:
         config = replace(CONFIG, search=replace(CONFIG.search, agree=least))
         return search(SPACE, MATERIAL, config, seed=2)
 

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
+from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding, NumericField
-from recmtl.data.log import Split
 from recmtl.errors import ConfigError
 from recmtl.grid import layout_cost
 from recmtl.grid.catalog import branched
-from recmtl.heads import HeadSpec
-from recmtl.model import Model, Sizes
+from recmtl.model import Model, ModelSizes
+from recmtl.model.heads import HeadSpec
 from recmtl.policies import Tree, all_trees, tree_cost, tree_parameters
-from recmtl.policies.branch.affinity import dissimilarity_ranks
-from recmtl.schema import Condition, Task
-from recmtl.train import branching
-from recmtl.train.branching import (
+from recmtl.policies.affinity import dissimilarity_ranks
+from recmtl.schema import Condition, TaskSpec
+from recmtl.search import tree_search as branching
+from recmtl.search.tree_search import (
     Agreement,
     Branches,
     block_sizes,
@@ -27,11 +27,11 @@ from recmtl.train.branching import (
 )
 from recmtl.train.config import Config, Grid, Training
 from recmtl.train.loop import Fitted, train
-from recmtl.train.material import Material
+from recmtl.train.tabular_problem import TabularProblem
 from tests.material import TASKS, make_material
 
 CONFIG = Config(
-    sizes=Sizes(embedding=3, tower=(4,)),
+    sizes=ModelSizes(embedding=3, tower=(4,)),
     grid=Grid(widths=(8, 6), depth=2),
     training=Training(batch_size=64, epochs=1, checks=1),
 )
@@ -39,12 +39,12 @@ LEVELS = ((8,), (6,), (6,))
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
+def material() -> TabularProblem:
     return make_material()
 
 
 @pytest.fixture(scope="module")
-def found(material: Material) -> Branches:
+def found(material: TabularProblem) -> Branches:
     return search_branches(material, CONFIG, seed=1)
 
 
@@ -57,7 +57,7 @@ def test_branches_times_blocks_are_the_cost_of_the_layout(unit: str) -> None:
         assert tree_parameters(tree, sizes) == getattr(cost, unit)
 
 
-def test_a_search_finds_a_tree_within_its_budget(found: Branches, material: Material) -> None:
+def test_a_search_finds_a_tree_within_its_budget(found: Branches, material: TabularProblem) -> None:
     assert found.levels == LEVELS
     assert found.affinity.shape == (len(LEVELS), len(TASKS), len(TASKS))
     width = material.encoding.num_fields * 3
@@ -69,7 +69,7 @@ def test_a_search_finds_a_tree_within_its_budget(found: Branches, material: Mate
     assert np.ptp(others) > 0.01
 
 
-def test_a_search_again_finds_the_same(found: Branches, material: Material) -> None:
+def test_a_search_again_finds_the_same(found: Branches, material: TabularProblem) -> None:
     again = search_branches(material, CONFIG, seed=1)
     assert again.tree == found.tree
     np.testing.assert_array_equal(again.affinity, found.affinity)
@@ -83,7 +83,7 @@ def test_json_goes_there_and_back(found: Branches) -> None:
 
 
 def test_features_are_what_each_depth_puts_out_for_the_same_rows(
-    material: Material, monkeypatch: pytest.MonkeyPatch
+    material: TabularProblem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Networks left untrained, and the layers applied by hand to the rows of the seed."""
     seen: list[np.ndarray] = []
@@ -112,36 +112,36 @@ def test_features_are_what_each_depth_puts_out_for_the_same_rows(
 
 
 @pytest.mark.parametrize(("share", "branches"), [(0.0, 1), (1.0, len(TASKS))])
-def test_the_ends_of_the_budget(material: Material, share: float, branches: int) -> None:
+def test_the_ends_of_the_budget(material: TabularProblem, share: float, branches: int) -> None:
     ends = search_branches(material, CONFIG, seed=0, share=share, levels=((5,), (4, 3)))
     assert ends.tree.counts == (branches, branches)
     assert [layer.hidden for layer in ends.layout.layers] == [(), (4,)]
 
 
-def test_what_has_no_tree_is_refused(material: Material) -> None:
+def test_what_has_no_tree_is_refused(material: TabularProblem) -> None:
     with pytest.raises(ConfigError, match="share between 0 and 1"):
         search_branches(material, CONFIG, seed=0, share=1.5)
     with pytest.raises(ConfigError, match="two tasks or more"):
         search_branches(material.only(TASKS[0]), CONFIG, seed=0)
 
 
-def related_tasks(seed: int) -> Material:
+def related_tasks(seed: int) -> TabularProblem:
     """Four tasks of eight numbers: 0 and 2 follow one half of them, 1 and 3 the other."""
     random = np.random.default_rng(seed)
 
-    def split(rows: int) -> Split:
+    def split(rows: int) -> LogSplit:
         numeric = random.normal(size=(rows, 8)).astype(np.float32)
         halves = numeric.reshape(rows, 2, 4).sum(2)
         labels = random.random((rows, 4)) < 1.0 / (1.0 + np.exp(-2.0 * np.tile(halves, 2)))
         whole = np.arange(rows, dtype=np.int64)
         ones, ids = np.ones(rows, np.float32), np.empty((rows, 0), np.int32)
-        return Split(ids, numeric, labels.astype(np.float32), ones, 0 * whole, whole)
+        return LogSplit(ids, numeric, labels.astype(np.float32), ones, 0 * whole, whole)
 
     names = [f"task_{number}" for number in range(4)]
     encoding = Encoding(1, (), (), tuple(NumericField(f"x{n}", "standard", 1) for n in range(8)))
-    tasks = tuple(Task(name, "binary", Condition(name)) for name in names)
+    tasks = tuple(TaskSpec(name, "binary", Condition(name)) for name in names)
     heads = tuple(HeadSpec(name, "binary", mean=0.5, std=0.5) for name in names)
-    return Material(split(2000), split(400), split(10), encoding, tasks, heads)
+    return TabularProblem(split(2000), split(400), split(10), encoding, tasks, heads)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -163,7 +163,7 @@ def test_agreement_by_hand() -> None:
         Agreement.of(costs[:2], scores[:2])
 
 
-def test_given_trees_are_trained_and_ranked(found: Branches, material: Material) -> None:
+def test_given_trees_are_trained_and_ranked(found: Branches, material: TabularProblem) -> None:
     numbers = ((0, 0, 0, 0), (0, 0, 1, 1), (0, 1, 2, 3))
     trees = [Tree.of([branches] * len(LEVELS)) for branches in numbers]
     agreement = criterion_agreement(trees, found, material, CONFIG, seed=2)

@@ -6,19 +6,18 @@ import pytest
 
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, prune, recmtl_grid, scaled
-from recmtl.model import Model, Sizes
-from recmtl.strict import load
+from recmtl.model import Model, ModelSizes
+from recmtl.schema.strict_yaml import load
+from recmtl.search.budget import MOST, BudgetTarget, CostMultiplier
+from recmtl.search.search import search
 from recmtl.train.config import Budget, Config, Grid, Search, Training
-from recmtl.train.price import MOST, Price
-from recmtl.train.search import search
-from recmtl.train.target import Target
 from tests.grids import random_routes
 from tests.material import make_material
 
 MATERIAL = make_material(rows=600)
 CELLS, WIDTHS = 4, (32, 16)
 SPACE = recmtl_grid(4, cells=CELLS, widths=WIDTHS, depth=2)
-SIZES = Sizes(embedding=8, tower=(4,))
+SIZES = ModelSizes(embedding=8, tower=(4,))
 
 
 def config(budget: Budget | None, **settings: Any) -> Config:
@@ -69,7 +68,7 @@ def test_the_network_of_a_budget_is_wired_as_the_route_says() -> None:
 
 @pytest.mark.parametrize("unit", ["multiply_adds", "parameters"])
 def test_excess_is_that_of_the_pruned_network_at_half_its_widths(unit: str) -> None:
-    target = Target(Budget(share=0.5, of=unit), SPACE, material=MATERIAL, config=config(None))
+    target = BudgetTarget(Budget(share=0.5, of=unit), SPACE, material=MATERIAL, config=config(None))
     for seed in range(5):
         routes = random_routes(SPACE, seed)
         network = cost(scaled(prune(SPACE, routes).layout, 0.5), unit)
@@ -84,7 +83,9 @@ def test_a_budget_below_the_cheapest_route_is_refused_at_once(budget: Budget) ->
 
 def test_a_route_that_cannot_be_sized_says_so() -> None:
     """Widths are multiplied by 16 at most."""
-    target = Target(Budget(multiply_adds=10**9), SPACE, material=MATERIAL, config=config(None))
+    target = BudgetTarget(
+        Budget(multiply_adds=10**9), SPACE, material=MATERIAL, config=config(None)
+    )
     layout, facts = target.fitted(Routes.full(SPACE))
     assert not facts["met"]
     assert "the nearest cost to 1,000,000,000" in facts["remedy"]
@@ -106,7 +107,7 @@ def test_a_tight_budget_raises_the_price_and_a_wide_one_leaves_it() -> None:
 
 
 def test_a_price_stays_within_bounds() -> None:
-    price = Price(0.06, steps=10)
+    price = CostMultiplier(0.06, steps=10)
     moved = []
     for excess in (0.1, 0.5, 5.0):
         before = price.value

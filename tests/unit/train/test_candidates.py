@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from recmtl.grid import CATALOG, Routes, layout_cost, prune
-from recmtl.train.candidates import Judge, choose_route
+from recmtl.search.budget import CostMultiplier
+from recmtl.search.selection import Judge, choose_route
+from recmtl.search.supernet import Supernet, make_policy
 from recmtl.train.config import Config, Search, Skips
-from recmtl.train.price import Price
-from recmtl.train.space import make_policy
-from recmtl.train.supernet import Supernet
 from tests.material import make_material
 
 MATERIAL = make_material(rows=200)
@@ -23,7 +22,7 @@ def pruned(routes: Routes) -> float:
 def judge() -> Judge:
     torch.manual_seed(0)
     supernet = Supernet(SPACE, material=MATERIAL, config=Config())
-    return Judge(supernet, price=Price(0.0, steps=1), target=None)
+    return Judge(supernet, price=CostMultiplier(0.0, steps=1), target=None)
 
 
 def test_lanes_that_coincide_cost_once() -> None:

@@ -10,11 +10,11 @@ from torch import Tensor
 from recmtl.grid import full_decision
 from recmtl.grid.catalog import adashare, dynashare
 from recmtl.model import Model
-from recmtl.train import material
-from recmtl.train import search as searching
+from recmtl.search import search as searching
+from recmtl.search.search import search
+from recmtl.train import tabular_problem as material
 from recmtl.train.config import Config, Search, Training
 from recmtl.train.loop import train
-from recmtl.train.search import search
 from tests.material import TASKS, make_material, make_model
 
 MATERIAL = make_material()
@@ -52,11 +52,11 @@ def test_gates_learn_after_the_warm_up_and_its_checks_are_never_best(
     model, seen = make_model(SPACE), []
     start = gates(model)
 
-    def watch(what: str, done: int, total: int, check: object) -> None:
+    def on_progress(what: str, done: int, total: int, check: object) -> None:
         if check is not None:
             seen.append(gates(model))
 
-    fitted = train(model, MATERIAL, SETTINGS, seed=0, watch=watch)
+    fitted = train(model, MATERIAL, SETTINGS, seed=0, on_progress=on_progress)
     assert [check.held for check in fitted.checks] == [True, True, False, False]
     assert fitted.best == 3
     moved = [[not torch.equal(a, b) for a, b in zip(start, now, strict=True)] for now in seen]

@@ -15,10 +15,10 @@ from torch import Tensor
 from recmtl.errors import DataError
 from recmtl.grid import shared_bottom
 from recmtl.model import Model
-from recmtl.train import material
+from recmtl.train import tabular_problem as material
 from recmtl.train.checkpoint import saved_state
 from recmtl.train.config import Training
-from recmtl.train.loop import Check, Fitted, predict, train, validation_score
+from recmtl.train.loop import Fitted, ValidationCheck, predict, train, validation_score
 from tests.material import TASKS, make_material, make_model, rows_of
 
 MATERIAL = make_material()
@@ -53,11 +53,11 @@ def test_the_weights_are_those_of_the_best_check(
     scripted.extend(script)
     model, seen = make_model(dropout=0.2), []
 
-    def watch(what: str, done: int, total: int, check: Check | None) -> None:
+    def on_progress(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
         if check is not None:
             seen.append(weights(model))
 
-    fitted = train(model, MATERIAL, SETTINGS, seed=0, watch=watch)
+    fitted = train(model, MATERIAL, SETTINGS, seed=0, on_progress=on_progress)
     assert (len(seen), fitted.best) == (6, best)
     assert_same_bits(weights(model), seen[best])
     assert not torch.equal(seen[best]["encoder.table.weight"], seen[-1]["encoder.table.weight"])
@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, rows_before: int)
     start = weights(whole)
     uninterrupted = train(whole, MATERIAL, SETTINGS, seed=5)
 
-    def kill(what: str, done: int, total: int, check: Check | None) -> None:
+    def kill(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
         if done >= rows_before:
             raise Killed
 
@@ -95,7 +95,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, rows_before: int)
     halted.load_state_dict(start)
     path = tmp_path / "run.safetensors"
     with pytest.raises(Killed):
-        train(halted, MATERIAL, SETTINGS, seed=5, watch=kill, checkpoint=path)
+        train(halted, MATERIAL, SETTINGS, seed=5, on_progress=kill, checkpoint=path)
     assert path.is_file()
     torch.manual_seed(99)
     revived = make_model(dropout=0.3)
@@ -117,12 +117,12 @@ def test_a_run_killed_within_a_pass_goes_on_within_it(
     plain = train(whole, MATERIAL, replace(settings, save_every=0), seed=5)
     done_by: dict[str, list[int]] = {"halted": [], "revived": []}
 
-    def watch(what: str, done: int, total: int, check: Check | None) -> None:
+    def on_progress(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
         done_by[what].append(done)
         if what == "halted" and done >= rows_before:
             raise Killed
 
-    told = {"watch": watch, "checkpoint": tmp_path / "run.safetensors"}
+    told = {"on_progress": on_progress, "checkpoint": tmp_path / "run.safetensors"}
     with pytest.raises(Killed):
         train(halted, MATERIAL, settings, seed=5, name="halted", **told)
     torch.manual_seed(99)

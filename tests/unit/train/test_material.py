@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from recmtl.data.log import EncodedLog
+from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
-from recmtl.data.simulate import simulate
-from recmtl.schema import Task, load_schema
+from recmtl.schema import TaskSpec, load_schema
+from recmtl.simulate import simulate
 from recmtl.train.config import Training
 from recmtl.train.loop import predict, train
-from recmtl.train.material import Material
+from recmtl.train.tabular_problem import TabularProblem
 from tests.material import TASKS, make_heads, make_material, make_model
 
 MATERIAL = make_material()
@@ -22,7 +22,7 @@ SCHEMA = Path(__file__).resolve().parents[3] / "datasets" / "simulated" / "schem
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_a_task_alone_has_the_rows_on_which_it_is_defined(task: Task) -> None:
+def test_a_task_alone_has_the_rows_on_which_it_is_defined(task: TaskSpec) -> None:
     alone = MATERIAL.only(task)
     position = TASKS.index(task)
     for whole, part in ((MATERIAL.train, alone.train), (MATERIAL.validation, alone.validation)):
@@ -53,7 +53,7 @@ def test_a_funnel_child_alone_is_a_plain_task_with_its_own_rate() -> None:
 
 
 @pytest.mark.parametrize("task", [WATCH, STARS], ids=lambda task: task.name)
-def test_statistics_alone_are_those_of_all_tasks(task: Task) -> None:
+def test_statistics_alone_are_those_of_all_tasks(task: TaskSpec) -> None:
     """These two are already defined on their own rows only."""
     (head,), whole = MATERIAL.only(task).heads, MATERIAL.heads[TASKS.index(task)]
     assert (head.mean, head.std) == pytest.approx((whole.mean, whole.std))
@@ -90,7 +90,7 @@ def test_an_encoded_log_becomes_material(tmp_path: Path) -> None:
     log: EncodedLog = prepare(
         str(tmp_path / "log.parquet"), load_schema(SCHEMA), tmp_path / "encoded"
     )
-    material = Material.of(log)
+    material = TabularProblem.of(log)
     assert [task.name for task in material.tasks] == ["click", "purchase", "watch_time", "dislike"]
     sizes = [len(part) for part in (material.train, material.validation, material.test)]
     assert sum(sizes) == 1500 and min(sizes) > 150

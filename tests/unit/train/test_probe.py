@@ -11,9 +11,9 @@ import torch
 from recmtl.grid import expert_use, mmoe
 from recmtl.model import Model
 from recmtl.train.config import Training
-from recmtl.train.fitted import Check, Fitted
+from recmtl.train.expert_monitor import health_curves, health_record, probe
 from recmtl.train.loop import train
-from recmtl.train.probe import health_curves, health_record, probe
+from recmtl.train.training_state import TrainingState, ValidationCheck
 from tests.material import TASKS, make_material, make_model, rows_of
 
 MATERIAL = make_material()
@@ -22,13 +22,13 @@ NAMES = [task.name for task in TASKS]
 
 
 @pytest.fixture(scope="module")
-def fitted() -> tuple[Model, Fitted]:
+def fitted() -> tuple[Model, TrainingState]:
     torch.manual_seed(0)
     model = make_model(mmoe(len(TASKS), experts=3, widths=(8, 4)), dropout=0.2)
     return model, train(model, MATERIAL, SETTINGS, seed=0)
 
 
-def test_every_check_knows_the_health_of_the_experts(fitted: tuple[Model, Fitted]) -> None:
+def test_every_check_knows_the_health_of_the_experts(fitted: tuple[Model, TrainingState]) -> None:
     model, found = fitted
     healths = [check.health for check in found.checks]
     assert len(healths) == 4 and None not in healths
@@ -71,20 +71,20 @@ def test_rows_are_spread_over_the_split(rows: int, taken: list[int]) -> None:
 def test_without_rows_nothing_is_measured() -> None:
     empty = rows_of(MATERIAL.validation, slice(0))
     assert probe(make_model(), empty, rows=100, before=None) is None
-    assert health_record(Fitted(), mmoe(2, experts=2, widths=(4,)), NAMES) == {}
+    assert health_record(TrainingState(), mmoe(2, experts=2, widths=(4,)), NAMES) == {}
     assert list(health_curves({})) == []
 
 
-def test_a_check_comes_back_from_json(fitted: tuple[Model, Fitted]) -> None:
+def test_a_check_comes_back_from_json(fitted: tuple[Model, TrainingState]) -> None:
     _, found = fitted
     for check in (*found.checks, replace(found.checks[0], health=None)):
-        assert Check.from_json(json.loads(json.dumps(asdict(check)))) == check
+        assert ValidationCheck.from_json(json.loads(json.dumps(asdict(check)))) == check
     old = asdict(found.checks[0])
     del old["health"]  # as version 0.1 wrote it
-    assert Check.from_json(old).health is None
+    assert ValidationCheck.from_json(old).health is None
 
 
-def test_a_record_is_told_as_curves(fitted: tuple[Model, Fitted]) -> None:
+def test_a_record_is_told_as_curves(fitted: tuple[Model, TrainingState]) -> None:
     model, found = fitted
     record = json.loads(json.dumps(health_record(found, model.grid.layout, NAMES)))
     curves = list(health_curves(record))
@@ -110,8 +110,9 @@ def test_a_record_warns_of_the_best_check() -> None:
     with torch.no_grad():
         model.grid.layer(0).experts.biases[0][1] = -1e4
     broken = probe(model, MATERIAL.validation, rows=100, before=healthy)
-    checks = [Check(e, 0.5, 0.1, {}, h) for e, h in ((1.0, healthy), (2.0, broken))]
+    checks = [ValidationCheck(e, 0.5, 0.1, {}, h) for e, h in ((1.0, healthy), (2.0, broken))]
     told = [
-        health_record(Fitted(checks, best), model.grid.layout, NAMES)["warnings"] for best in (0, 1)
+        health_record(TrainingState(checks, best), model.grid.layout, NAMES)["warnings"]
+        for best in (0, 1)
     ]
     assert told == [[], ["Expert 1.1 is dead: 100% of its units are zero on every row."]]

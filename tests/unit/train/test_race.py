@@ -12,12 +12,12 @@ from torch import Tensor
 
 from recmtl.grid import Layout, prune, recmtl_grid
 from recmtl.grid.catalog import mtnas
-from recmtl.train import search as searching
+from recmtl.search import search as searching
+from recmtl.search.refine import FOLDS
+from recmtl.search.search import SearchResult, search
+from recmtl.search.selection import beats, raced_losses, together
 from recmtl.train.config import Budget, Config, Search, Training
 from recmtl.train.loop import Fitted, train
-from recmtl.train.race import beats, raced_losses, together
-from recmtl.train.refine import FOLDS
-from recmtl.train.search import Found, search
 from tests.grids import random_routes
 from tests.material import make_material
 
@@ -119,5 +119,5 @@ def test_the_search_keeps_the_winner(
         assert found.budget["met"]
 
 
-def _searched(config: Config) -> Found:
+def _searched(config: Config) -> SearchResult:
     return search(SPACE, MATERIAL, config, seed=2)

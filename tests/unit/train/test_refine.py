@@ -7,17 +7,15 @@ from itertools import combinations
 import pytest
 import torch
 
-from recmtl.data.feed import Batch, batches
+from recmtl.data.batches import Batch, batches
 from recmtl.grid import CATALOG, Decision, Layout, Routes, recmtl_grid
 from recmtl.policies import RoutePolicy
-from recmtl.train import refine as refining
-from recmtl.train.candidates import Judge, drawn_route
+from recmtl.search import refine as refining
+from recmtl.search.budget import BudgetTarget, CostMultiplier
+from recmtl.search.refine import refine
+from recmtl.search.selection import Judge, drawn_route
+from recmtl.search.supernet import Supernet, make_policy
 from recmtl.train.config import Budget, Config, Search
-from recmtl.train.price import Price
-from recmtl.train.refine import refine
-from recmtl.train.space import make_policy
-from recmtl.train.supernet import Supernet
-from recmtl.train.target import Target
 from tests.grids import random_routes
 from tests.material import make_material, rows_of
 
@@ -83,7 +81,7 @@ def test_nothing_can_be_improved_after_refining(name: str, monkeypatch: pytest.M
     supernet, rows = make_supernet(SPACES[name]), all_rows()
     space, policy = supernet.layout, make_policy(SPACES[name], CONFIG)
     route = next(part for part in policy.modules() if isinstance(part, RoutePolicy))
-    judge = Judge(supernet, price=Price(0.02, steps=1), target=None)
+    judge = Judge(supernet, price=CostMultiplier(0.02, steps=1), target=None)
     start = Routes.of(space, policy(None))
 
     def worth(routes: Routes) -> float:
@@ -122,7 +120,7 @@ def test_a_race_on_fewer_rows_never_makes_it_worse(monkeypatch: pytest.MonkeyPat
     supernet, rows = make_supernet(SPACES["recmtl grid"]), all_rows()
     space, policy = supernet.layout, make_policy(SPACES["recmtl grid"], CONFIG)
     route = next(part for part in policy.modules() if isinstance(part, RoutePolicy))
-    judge = Judge(supernet, price=Price(0.02, steps=1), target=None)
+    judge = Judge(supernet, price=CostMultiplier(0.02, steps=1), target=None)
     start = Routes.of(space, policy(None))
     values = [start]
     for _ in range(3):
@@ -162,11 +160,11 @@ def test_a_race_finds_what_is_best_on_any_rows(monkeypatch: pytest.MonkeyPatch) 
 def test_a_budget_makes_dear_routes_worse() -> None:
     supernet = make_supernet(SPACES["recmtl grid"])
     space = supernet.layout
-    whole = Target(Budget(share=1.0), space, material=MATERIAL, config=CONFIG)
+    whole = BudgetTarget(Budget(share=1.0), space, material=MATERIAL, config=CONFIG)
     spread = sorted(whole.excess(random_routes(space, seed)) + 1 for seed in range(50))
     middle = Budget(share=(spread[0] + spread[-1]) / 2)
-    target = Target(middle, space, material=MATERIAL, config=CONFIG)
-    price = Price(0.0, steps=1)
+    target = BudgetTarget(middle, space, material=MATERIAL, config=CONFIG)
+    price = CostMultiplier(0.0, steps=1)
     losses = torch.ones(4)
     full = Routes.full(space).decisions(space)
     free, bound = (Judge(supernet, price=price, target=t) for t in (None, target))
@@ -186,7 +184,7 @@ def test_a_change_must_surely_gain(
     supernet = make_supernet(SPACES["mtnas"])
     space, policy = supernet.layout, make_policy(SPACES["mtnas"], CONFIG)
     route = next(part for part in policy.modules() if isinstance(part, RoutePolicy))
-    judge = Judge(supernet, price=Price(0.02, steps=1), target=None)
+    judge = Judge(supernet, price=CostMultiplier(0.02, steps=1), target=None)
     start = Routes.of(space, policy(None))
     found = refine(supernet, route, start, rows=all_rows(), value=judge, rounds=1)
     assert (found != start) is changes

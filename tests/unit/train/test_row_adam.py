@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recmtl.train.row_adam import (
+from recmtl.train.optimizer import (
     Arrays,
     Numbers,
     RowAdam,

@@ -23,14 +23,13 @@ from recmtl.grid import (
 )
 from recmtl.model import Model
 from recmtl.policies import random_routes
+from recmtl.search.schedule import Schedule, TwoSplit, two_split
+from recmtl.search.search import SearchResult, search
+from recmtl.search.supernet import make_policy
 from recmtl.train.config import Budget, Config, Grid, Search, Skips, Training
 from recmtl.train.loop import train
-from recmtl.train.material import Material
 from recmtl.train.optimizer import Optimizer
-from recmtl.train.schedule import Schedule
-from recmtl.train.search import Found, search
-from recmtl.train.space import make_policy
-from recmtl.train.two_split import TwoSplit, two_split
+from recmtl.train.tabular_problem import TabularProblem
 from tests.material import make_material, make_model
 
 MATERIAL = make_material(rows=400)
@@ -42,14 +41,14 @@ CONFIG = Config(
 SPACE = recmtl_grid(4, cells=3, widths=(8, 4), depth=2)
 
 
-def permuted(material: Material) -> Material:
+def permuted(material: TabularProblem) -> TabularProblem:
     """The same material with the test labels in another order."""
     order = np.random.default_rng(9).permutation(len(material.test))
     return replace(material, test=replace(material.test, labels=material.test.labels[order]))
 
 
 @pytest.fixture(scope="module")
-def found() -> Found:
+def found() -> SearchResult:
     return search(SPACE, MATERIAL, CONFIG, seed=0)
 
 
@@ -119,14 +118,14 @@ def test_weights_and_policy_never_see_the_same_row(steps: dict[str, set[bytes]])
     assert shares[0] > 0.6 and 0.2 < shares[1] < 0.4
 
 
-def test_the_same_seed_finds_the_same_route(found: Found) -> None:
+def test_the_same_seed_finds_the_same_route(found: SearchResult) -> None:
     again = search(SPACE, MATERIAL, CONFIG, seed=0)
     assert again.routes == found.routes
     assert again.candidates == found.candidates
     assert again.history == found.history
 
 
-def test_test_labels_choose_nothing(found: Found) -> None:
+def test_test_labels_choose_nothing(found: SearchResult) -> None:
     """Neither the route, nor the best check, nor a bit of the trained weights."""
     turned = permuted(MATERIAL)
     assert search(SPACE, turned, CONFIG, seed=0).routes == found.routes
@@ -141,7 +140,7 @@ def test_test_labels_choose_nothing(found: Found) -> None:
     assert all(torch.equal(tensor, fits[1][2][name]) for name, tensor in fits[0][2].items())
 
 
-def test_validation_labels_do_choose(found: Found) -> None:
+def test_validation_labels_do_choose(found: SearchResult) -> None:
     """The control of the test above: it would notice."""
     order = np.random.default_rng(9).permutation(len(MATERIAL.validation))
     labels = MATERIAL.validation.labels[order]
@@ -150,7 +149,7 @@ def test_validation_labels_do_choose(found: Found) -> None:
     assert again.candidates != found.candidates
 
 
-def test_the_chosen_candidate_is_the_best_on_validation_rows(found: Found) -> None:
+def test_the_chosen_candidate_is_the_best_on_validation_rows(found: SearchResult) -> None:
     values = [value for value, _ in found.candidates]
     best = found.candidates[int(np.argmin(values))]
     decisions = found.routes.decisions(SPACE)
@@ -160,7 +159,7 @@ def test_the_chosen_candidate_is_the_best_on_validation_rows(found: Found) -> No
     assert cost == pytest.approx(best[1], rel=1e-5)
 
 
-def test_what_was_found_is_json(found: Found) -> None:
+def test_what_was_found_is_json(found: SearchResult) -> None:
     text = json.dumps({**asdict(found), "routes": found.routes.to_json()}, allow_nan=False)
     assert Routes.from_json(json.loads(text)["routes"]) == found.routes
     assert Layout.from_json(json.loads(text)["layout"]) == prune(SPACE, found.routes).layout

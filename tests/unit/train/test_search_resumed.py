@@ -8,12 +8,11 @@ import pytest
 
 from recmtl.errors import DataError
 from recmtl.grid import recmtl_grid
-from recmtl.job.networks import search_settings, search_space
-from recmtl.train import search as searching
-from recmtl.train.branching import search_branches
+from recmtl.job.work_items import search_settings, search_space
+from recmtl.search import search as searching
+from recmtl.search.search import SearchResult, search
+from recmtl.search.tree_search import search_branches
 from recmtl.train.config import Budget, Config, Grid, Search, Training
-from recmtl.train.found import Found
-from recmtl.train.search import search
 from tests.image_material import make_config, make_images
 from tests.material import make_material
 
@@ -36,16 +35,16 @@ class Stopped(Exception):
 def stop_after(calls: int, name: str = "") -> Callable[..., None]:
     told = 0
 
-    def watch(what: object, *_: object, **__: object) -> None:
+    def on_progress(what: object, *_: object, **__: object) -> None:
         nonlocal told
         told += str(what).startswith(name)
         if told > calls:
             raise Stopped
 
-    return watch
+    return on_progress
 
 
-def same(one: Found, other: Found) -> bool:
+def same(one: SearchResult, other: SearchResult) -> bool:
     return replace(one, seconds=0.0) == replace(other, seconds=0.0)
 
 
@@ -59,10 +58,15 @@ def test_a_stopped_search_of_tables_goes_on(
     whole, path = search(SPACE, MATERIAL, config, seed=3), tmp_path / "searched-3.safetensors"
     for calls in stops:
         with pytest.raises(Stopped):
-            search(SPACE, MATERIAL, config, seed=3, checkpoint=path, watch=stop_after(calls))
+            search(SPACE, MATERIAL, config, seed=3, checkpoint=path, on_progress=stop_after(calls))
     told: list[int] = []
     again = search(
-        SPACE, MATERIAL, config, seed=3, checkpoint=path, watch=lambda *facts: told.append(facts[1])
+        SPACE,
+        MATERIAL,
+        config,
+        seed=3,
+        checkpoint=path,
+        on_progress=lambda *facts: told.append(facts[1]),
     )
     assert same(again, whole)
     assert told[0] == (goes_on_at + 1) * 32
@@ -74,7 +78,7 @@ def test_a_stopped_search_of_tables_goes_on(
 def test_what_single_draws_are_compared_with_goes_on(tmp_path: Path) -> None:
     whole, path = search(SPACE, MATERIAL, ONE_DRAW, seed=3), tmp_path / "searched-3.safetensors"
     with pytest.raises(Stopped):
-        search(SPACE, MATERIAL, ONE_DRAW, seed=3, checkpoint=path, watch=stop_after(15))
+        search(SPACE, MATERIAL, ONE_DRAW, seed=3, checkpoint=path, on_progress=stop_after(15))
     assert same(search(SPACE, MATERIAL, ONE_DRAW, seed=3, checkpoint=path), whole)
 
 
@@ -85,7 +89,7 @@ def test_a_stopped_search_of_images_goes_on(tmp_path: Path, name: str) -> None:
     space, settings = search_space(name, config, IMAGES), search_settings(name, config)
     whole, path = search(space, IMAGES, settings, seed=1), tmp_path / f"{name}-1.safetensors"
     with pytest.raises(Stopped):
-        search(space, IMAGES, settings, seed=1, checkpoint=path, watch=stop_after(5))
+        search(space, IMAGES, settings, seed=1, checkpoint=path, on_progress=stop_after(5))
     assert len(list(tmp_path.iterdir())) == 1
     assert same(search(space, IMAGES, settings, seed=1, checkpoint=path), whole)
     assert not list(tmp_path.iterdir())
@@ -103,7 +107,12 @@ def test_only_the_choice_is_left_of_a_search_that_was_stopped_there(
         search(space, IMAGES, settings, seed=1, checkpoint=path)
     told: list[str] = []
     again = search(
-        space, IMAGES, settings, seed=1, checkpoint=path, watch=lambda *facts: told.append(facts[0])
+        space,
+        IMAGES,
+        settings,
+        seed=1,
+        checkpoint=path,
+        on_progress=lambda *facts: told.append(facts[0]),
     )
     assert same(again, whole) and not told
 
@@ -112,9 +121,14 @@ def test_a_stopped_race_goes_on_and_leaves_the_winner_s_training(tmp_path: Path)
     whole, path = search(RACED, MATERIAL, RACE, seed=0), tmp_path / "searched-0.safetensors"
     stop, told = stop_after(30, "race"), list[str]()
     with pytest.raises(Stopped):
-        search(RACED, MATERIAL, RACE, seed=0, checkpoint=path, watch=stop)
+        search(RACED, MATERIAL, RACE, seed=0, checkpoint=path, on_progress=stop)
     again = search(
-        RACED, MATERIAL, RACE, seed=0, checkpoint=path, watch=lambda *facts: told.append(facts[0])
+        RACED,
+        MATERIAL,
+        RACE,
+        seed=0,
+        checkpoint=path,
+        on_progress=lambda *facts: told.append(facts[0]),
     )
     assert same(again, whole) and len(whole.race) == 2
     assert set(told) == {"race-0"}, "the search is over"
@@ -135,7 +149,7 @@ def test_races_of_a_lost_search_do_not_count(tmp_path: Path) -> None:
 def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "searched-0.safetensors"
     with pytest.raises(Stopped):
-        search(SPACE, MATERIAL, CONFIG, seed=0, checkpoint=path, watch=stop_after(15))
+        search(SPACE, MATERIAL, CONFIG, seed=0, checkpoint=path, on_progress=stop_after(15))
     other = recmtl_grid(4, cells=4, widths=(8, 4), depth=2)
     with pytest.raises(DataError, match=r"searched-0\.search\.safetensors: not a checkpoint"):
         search(other, MATERIAL, CONFIG, seed=0, checkpoint=path)
@@ -145,9 +159,9 @@ def test_a_stopped_search_of_a_tree_goes_on(tmp_path: Path) -> None:
     whole, told = search_branches(MATERIAL, CONFIG, seed=0), list[str]()
     path, stop = tmp_path / "branched-0.safetensors", stop_after(30, "branches-")
     with pytest.raises(Stopped):
-        search_branches(MATERIAL, CONFIG, seed=0, checkpoint=path, watch=stop)
+        search_branches(MATERIAL, CONFIG, seed=0, checkpoint=path, on_progress=stop)
     again = search_branches(
-        MATERIAL, CONFIG, seed=0, checkpoint=path, watch=lambda *facts: told.append(facts[0])
+        MATERIAL, CONFIG, seed=0, checkpoint=path, on_progress=lambda *facts: told.append(facts[0])
     )
     assert again.tree == whole.tree
     assert (again.affinity == whole.affinity).all()

@@ -8,18 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recmtl.data.feed import Batch, batches
+from recmtl.data.batches import Batch, batches
 from recmtl.model import Model
-from recmtl.train.clip import clip
 from recmtl.train.config import Training
-from recmtl.train.fitted import Fitted
 from recmtl.train.loop import take_step, train
-from recmtl.train.material import Material
-from recmtl.train.optimizer import Optimizer
+from recmtl.train.optimizer import Optimizer, clip
+from recmtl.train.tabular_problem import TabularProblem
+from recmtl.train.training_state import TrainingState
 from tests.material import make_heads, make_material, make_model
 
 
-def known_material() -> Material:
+def known_material() -> TabularProblem:
     """In double precision; each task's loss is a plain mean: labels defined, weights equal."""
     log = make_material()
     train, validation = (
@@ -35,11 +34,11 @@ KNOWN = known_material()
 SETTINGS = Training(batch_size=24, accumulate=3, epochs=3, health_rows=0, patience=10)
 
 
-def trained(settings: Training) -> tuple[Model, Fitted, int]:
+def trained(settings: Training) -> tuple[Model, TrainingState, int]:
     """In double precision; and the number of steps."""
     torch.manual_seed(1)
     model, seen = make_model(material=KNOWN).double(), []
-    fitted = train(model, KNOWN, settings, seed=2, watch=lambda *told: seen.append(told))
+    fitted = train(model, KNOWN, settings, seed=2, on_progress=lambda *told: seen.append(told))
     return model, fitted, len(seen)
 
 

@@ -1,0 +1,99 @@
+r"""Files and folders that are whole or absent: written beside their place, then moved there.
+
+What is under way is hidden (`.name.partial`), so that nothing which lists the folder takes it for
+a result. A process that is killed leaves it behind; the next writer of the same path removes it.
+
+>>> import tempfile
+>>> path = Path(tempfile.mkdtemp()) / "facts.json"
+>>> write_json(path, {"rows": 3})
+>>> path.read_text()
+'{\n "rows": 3\n}\n'
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["new_file", "new_folder", "partial_path", "write_json", "write_text"]
+
+
+def partial_path(path: Path) -> Path:
+    """Where `path` is written until it is whole."""
+    return path.with_name(f".{path.name}.partial")
+
+
+@contextmanager
+def new_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """A path to write in place of `path`, moved there when the block ends without an error.
+
+    Args:
+        path: the file to make or to replace; it keeps its old content until then.
+        durable: whether the file is on the disk, not only in its cache, before the block is left:
+            it then survives a loss of power.
+    """
+    partial = partial_path(path)
+    try:
+        yield partial
+        if durable:
+            _flush(partial)
+        os.replace(partial, path)
+        if durable:
+            _flush(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill in place of `path`, moved there when the block ends without an error.
+
+    A folder with content cannot be replaced in one step: an older `path` is moved aside first and
+    deleted last, so that a kill in between leaves both, whole.
+    """
+    partial, old = partial_path(path), path.with_name(f".{path.name}.old")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(partial, path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write a UTF-8 file; see `new_file`."""
+    with new_file(path, durable=durable) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any, *, allow_nan: bool = False, durable: bool = False) -> None:
+    """Write a JSON file, indented, with a newline at its end.
+
+    Args:
+        path: the file to make or to replace.
+        content: what `json.dumps` takes.
+        allow_nan: whether NaN and infinity are written, as Python alone reads them.
+        durable: see `new_file`.
+
+    Raises:
+        TypeError, ValueError: the content is not JSON; nothing is written.
+    """
+    text = json.dumps(content, indent=1, allow_nan=allow_nan)
+    write_text(path, text + "\n", durable=durable)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the system has written a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,291 @@
+"""A schema's `Condition` on a column: which rows satisfy it, and on which rows nothing is known.
+
+Labels: each task's column or rule -> float32, NaN on rows where the task is not defined.
+
+One pass over all rows checks and fits (classes, mean, positives); a second encodes. Every refusal
+names file, column and remedy.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recmtl.data.columns.keys import AnyArray, Keys, category_keys, missing_rows, plain_array
+from recmtl.data.columns.numeric import Moments, numbers
+from recmtl.data.columns.vocabulary import VocabularyFit
+from recmtl.errors import SourceLocation
+from recmtl.schema import Condition, Schema, TaskSpec
+
+__all__ = ["LabelFit", "LabelStatistics", "Labels", "satisfied"]
+
+Bools = npt.NDArray[np.bool_]
+
+
+def satisfied(condition: Condition, column: AnyArray, place: SourceLocation) -> tuple[Bools, Bools]:
+    """Where a rule holds and where the column is missing, both bool [rows].
+
+    Raises:
+        DataError: the rule compares numbers with text.
+    """
+    array = plain_array(column)
+    if condition.at_least is not None:
+        values = numbers(array, condition.column, place)
+        return values >= condition.at_least, np.isnan(values)
+    single = () if condition.equals is None else (condition.equals,)
+    options = condition.one_of or single
+    return _is_in(array, options, condition.column, place), missing_rows(array)
+
+
+def _is_in(array: AnyArray, options: tuple[Any, ...], name: str, place: SourceLocation) -> Bools:
+    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    if pa.types.is_null(kind):
+        return np.zeros(len(array), np.bool_)
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    for option in options:
+        if isinstance(option, str) != is_text:
+            fault = f"holds {kind}, and the rule compares it with {option!r}"
+            quotes = "in quotes" if is_text else "without quotes"
+            raise place.error(fault, f"write the value in the schema {quotes}", column=name)
+    if is_text:
+        return _text_in(array, kind, options)
+    if pa.types.is_integer(kind) and all(isinstance(option, int) for option in options):
+        # Exact, where a float64 would merge integers beyond 2^53.
+        plain = array.dictionary_decode() if kind is not array.type else array
+        whole = plain.fill_null(0).to_numpy(zero_copy_only=False)
+        return np.isin(whole, np.array(options)) & ~missing_rows(array)
+    return np.isin(numbers(array, name, place), np.array(options, np.float64))
+
+
+def _text_in(array: AnyArray, kind: Any, options: tuple[Any, ...]) -> Bools:
+    wanted = pa.array(options, kind)
+    if not pa.types.is_dictionary(array.type):
+        return np.asarray(pa.compute.is_in(array, value_set=wanted).to_numpy(zero_copy_only=False))
+    found = pa.compute.is_in(array.dictionary, value_set=wanted).to_numpy(zero_copy_only=False)
+    codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return np.asarray(np.append(found, False)[codes])
+
+
+Floats = npt.NDArray[np.float64]
+MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """What the train rows say of one task.
+
+    Attributes:
+        rows: train rows on which the label is defined.
+        positives: of those, how many are 1 (binary); 0 for other kinds.
+        mean: of the label after its transform (of the class index for multiclass).
+        std: of the same.
+        classes: values of a multiclass label, sorted; empty for other kinds.
+    """
+
+    rows: int
+    positives: int
+    mean: float
+    std: float
+    classes: tuple[int | str, ...] = ()
+
+    @staticmethod
+    def from_json(raw: dict[str, Any]) -> "LabelStatistics":
+        """Read one entry of a manifest."""
+        return LabelStatistics(**{**raw, "classes": tuple(raw["classes"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry for a manifest."""
+        return {**asdict(self), "classes": list(self.classes)}
+
+
+def read_label(task: TaskSpec, columns: Any, place: SourceLocation) -> tuple[Floats, Bools]:
+    """Binary or regression label float64 [rows] and where it is defined, bool [rows].
+
+    Raises:
+        DataError: the column has a wrong type, a binary label is not 0 or 1, or a label is missing
+            or infinite and the task does not say `missing: ignore`.
+    """
+    name = task.label.column
+    column = columns.column(name)
+    asked = _asked(task, columns, place)
+    if task.label.is_rule:
+        truth, missing = satisfied(task.label, column, place)
+        values = truth.astype(np.float64)
+    else:
+        values = numbers(column, name, place)
+        missing = ~np.isfinite(values)
+    defined = _defined(task, asked, missing, place)
+    if task.kind == "binary" and not task.label.is_rule:
+        wrong = values[defined & (values != 0) & (values != 1)]
+        if len(wrong):
+            remedy = "give label a rule: equals, one_of or at_least"
+            fault = f"holds {wrong[0]:g}, but the label of task {task.name!r} must be 0 or 1"
+            raise place.error(fault, remedy, column=name)
+    if task.transform == "log1p" and (values[defined] <= -1).any():
+        remedy = "correct them, or use transform: none"
+        raise place.error("holds labels <= -1, which log1p cannot take", remedy, column=name)
+    return np.where(defined, values, np.nan), defined
+
+
+def read_class(task: TaskSpec, columns: Any, place: SourceLocation) -> Keys:
+    """The class of each row, code -1 where the task is not defined; raises as `read_label`."""
+    name = task.label.column
+    keys = category_keys(columns.column(name), name, place)
+    asked = _asked(task, columns, place)
+    defined = _defined(task, asked, keys.codes < 0, place)
+    return Keys(np.where(defined, keys.codes, -1), keys.values)
+
+
+def _asked(task: TaskSpec, columns: Any, place: SourceLocation) -> Bools:
+    if task.rows is None:
+        return np.ones(columns.num_rows, np.bool_)
+    return satisfied(task.rows, columns.column(task.rows.column), place)[0]
+
+
+def _defined(task: TaskSpec, asked: Bools, missing: Bools, place: SourceLocation) -> Bools:
+    gaps = int(np.count_nonzero(asked & missing))
+    if gaps and task.missing == "refuse":
+        fault = f"{gaps} labels of task {task.name!r} are null, NaN or infinite"
+        remedy = "drop those rows, give the task a rows rule, or say missing: ignore"
+        raise place.error(fault, remedy, column=task.label.column)
+    return asked & ~missing
+
+
+class Labels:
+    """Encodes the labels of all tasks."""
+
+    def __init__(self, schema: Schema, statistics: dict[str, LabelStatistics]) -> None:
+        """Args: schema; statistics: by task, as fitted."""
+        self.schema = schema
+        self.statistics = statistics
+
+    def encode(self, columns: Any, place: SourceLocation) -> npt.NDArray[np.float32]:
+        """float32 [rows, T]: 0/1, class index or raw value; NaN where not defined."""
+        out = np.empty((columns.num_rows, len(self.schema.tasks)), np.float32)
+        for i, task in enumerate(self.schema.tasks):
+            if task.kind == "multiclass":
+                out[:, i] = self._classes(task, columns, place)
+            else:
+                out[:, i] = read_label(task, columns, place)[0]
+        return out
+
+    def _classes(self, task: TaskSpec, columns: Any, place: SourceLocation) -> Floats:
+        keys = read_class(task, columns, place)
+        index = {value: float(i) for i, value in enumerate(self.statistics[task.name].classes)}
+        # A class that no train row has cannot be predicted: such a row is not used.
+        known = [index.get(value, math.nan) for value in keys.values.to_pylist()]
+        return np.array([*known, math.nan])[keys.codes]
+
+
+class LabelFit:
+    """Checks every label and collects statistics of the train rows."""
+
+    def __init__(self, schema: Schema, source: str) -> None:
+        """Args: schema; source: what to call the whole data in messages."""
+        self.schema = schema
+        self.place = SourceLocation(source)
+        tasks = schema.tasks
+        self._moments = {task.name: Moments() for task in tasks}
+        self._within = {task.name: Moments() for task in tasks if task.parent is not None}
+        self._orphans = dict.fromkeys(self._within, 0)
+        self._orphan_place: dict[str, SourceLocation] = {}
+        self._classes = {
+            task.name: VocabularyFit(task.name, min_count=1, buckets=None)
+            for task in tasks
+            if task.kind == "multiclass"
+        }
+
+    def add(self, columns: Any, train: Bools, place: SourceLocation) -> None:
+        """Check one batch; count its train rows.
+
+        Args:
+            columns: a record batch with the columns of the labels.
+            train: bool [rows].
+            place: where the rows come from.
+        """
+        values: dict[str, Floats] = {}
+        for task in self.schema.tasks:
+            if task.kind == "multiclass":
+                keys = read_class(task, columns, place)
+                kept = Keys(np.where(train, keys.codes, -1), keys.values)
+                self._classes[task.name].add(kept, task.label.column, place)
+                continue
+            values[task.name], defined = read_label(task, columns, place)
+            label = values[task.name][train & defined]
+            log = task.transform == "log1p"
+            self._moments[task.name].add(np.log1p(label) if log else label)
+        for task in self.schema.tasks:
+            if task.parent is not None:
+                self._follow(task.name, values[task.name], values[task.parent], train, place)
+
+    def _follow(
+        self, name: str, child: Floats, parent: Floats, train: Bools, place: SourceLocation
+    ) -> None:
+        orphans = int(np.count_nonzero((child == 1) & (parent == 0)))
+        if orphans:
+            self._orphans[name] += orphans
+            self._orphan_place.setdefault(name, place)
+        self._within[name].add(child[train & (parent == 1) & ~np.isnan(child)])
+
+    def finish(self) -> Labels:
+        """The fitted labels.
+
+        Raises:
+            DataError: a label is constant on the train rows, has too many classes, or a funnel
+                child is 1 where its parent is 0.
+        """
+        statistics = {}
+        for task in self.schema.tasks:
+            if task.parent is not None:
+                self._refuse_orphans(task)
+            found = self._statistics(task)
+            self._refuse_constant(task, found)
+            statistics[task.name] = found
+        return Labels(self.schema, statistics)
+
+    def _statistics(self, task: TaskSpec) -> LabelStatistics:
+        if task.kind == "multiclass":
+            return self._class_statistics(task)
+        moments = self._moments[task.name]
+        positives = round(moments.mean * moments.count) if task.kind == "binary" else 0
+        return LabelStatistics(moments.count, positives, moments.mean, moments.std)
+
+    def _class_statistics(self, task: TaskSpec) -> LabelStatistics:
+        counted = self._classes[task.name].counts()
+        classes = tuple(sorted(counted))
+        if len(classes) > MOST_CLASSES:
+            fault = f"has {len(classes)} classes, more than {MOST_CLASSES}"
+            remedy = f"make task {task.name!r} a regression, or group the classes"
+            raise self.place.error(fault, remedy, column=task.label.column)
+        counts = np.array([counted[value] for value in classes])
+        index = np.repeat(np.arange(len(classes), dtype=np.float64), counts)
+        mean, std = (float(index.mean()), float(index.std())) if len(index) else (0.0, 0.0)
+        return LabelStatistics(len(index), 0, mean, std, classes)
+
+    def _refuse_constant(self, task: TaskSpec, found: LabelStatistics) -> None:
+        column = task.label.column
+        remedy = f"drop task {task.name!r}, or correct its label or the split"
+        if found.rows == 0:
+            raise self.place.error("has no label on any train row", remedy, column=column)
+        if found.std == 0 or len(found.classes) == 1:
+            value = found.classes[0] if found.classes else f"{found.mean:g}"
+            raise self.place.error(
+                f"the label of task {task.name!r} is {value} on every train row on which it is "
+                "defined",
+                remedy,
+                column=column,
+            )
+        if task.parent is not None and self._within[task.name].std == 0:
+            fault = f"is constant on the train rows where {task.parent!r} is 1"
+            raise self.place.error(fault, remedy, column=column)
+
+    def _refuse_orphans(self, task: TaskSpec) -> None:
+        count = self._orphans[task.name]
+        if count:
+            fault = f"{count} rows have {task.name} = 1 where its parent {task.parent} = 0"
+            remedy = "correct those rows, or drop `parent` from the task"
+            place = self._orphan_place[task.name]
+            raise place.error(fault, remedy, column=task.label.column)

@@ -1,0 +1,208 @@
+"""Numbers -> one float32 each: standardised, or their position among quantiles of the train rows.
+
+Memory is bounded: moments are merged batch by batch, quantiles come from a uniform sample.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recmtl.data.columns.keys import AnyArray, plain_array
+from recmtl.errors import SourceLocation
+from recmtl.schema import Numeric
+
+__all__ = ["Moments", "NumericFit", "Scaler", "numbers"]
+
+Floats = npt.NDArray[np.float64]
+SAMPLE = 200_000
+FARTHEST = 1e6
+
+
+def numbers(column: AnyArray, name: str, place: SourceLocation) -> Floats:
+    """A column as float64 [rows], NaN where null; `DataError` naming it if it holds no numbers."""
+    array = plain_array(column)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    kind = array.type
+    if pa.types.is_null(kind):
+        return np.full(len(array), np.nan)
+    if pa.types.is_boolean(kind):
+        array = array.cast(pa.uint8())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or _is_decimal(kind)):
+        remedy = "store numbers there, or use the column as categorical or in a rule (equals)"
+        raise place.error(f"holds {kind}, not numbers", remedy, column=name)
+    # Unsafe means only that integers beyond 2^53 are rounded, as any float64 must.
+    values = array if pa.types.is_float64(kind) else array.cast(pa.float64(), safe=False)
+    return np.asarray(values.to_numpy(zero_copy_only=False))
+
+
+def _is_decimal(kind: Any) -> bool:
+    return bool(pa.types.is_decimal(kind))
+
+
+class Moments:
+    """Count, mean and variance of a stream, merged without cancellation (Chan et al. 1983)."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.count = 0
+        self.mean = 0.0
+        self._squares = 0.0
+
+    def add(self, values: Floats) -> None:
+        """Merge one batch of finite values."""
+        if len(values) == 0:
+            return
+        mean = float(values.mean())
+        squares = float(np.square(values - mean).sum())
+        total = self.count + len(values)
+        step = mean - self.mean
+        self._squares += squares + step * step * (self.count / total) * len(values)
+        self.mean += step * (len(values) / total)
+        self.count = total
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation, 0 for an empty stream."""
+        return math.sqrt(self._squares / self.count) if self.count else 0.0
+
+
+class _Sample:
+    """A uniform sample of at most `size` values: those with the smallest random keys."""
+
+    def __init__(self, seed: int, size: int = SAMPLE) -> None:
+        self._random = np.random.default_rng(seed)
+        self._size = size
+        self._limit = math.inf
+        self._keys: list[Floats] = []
+        self._values: list[Floats] = []
+        self._held = 0
+
+    def add(self, values: Floats) -> None:
+        keys = self._random.random(len(values))
+        if self._limit < math.inf:
+            near = keys < self._limit
+            keys, values = keys[near], values[near]
+        self._keys.append(keys)
+        self._values.append(values)
+        self._held += len(values)
+        if self._held > 2 * self._size:
+            self.values()
+
+    def values(self) -> Floats:
+        if not self._values:
+            return np.zeros(0)
+        keys, values = np.concatenate(self._keys), np.concatenate(self._values)
+        if len(keys) > self._size:
+            kept = np.argpartition(keys, self._size)[: self._size]
+            keys, values = keys[kept], values[kept]
+            self._limit = float(keys.max())
+        self._keys, self._values, self._held = [keys], [values], len(keys)
+        return values
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """The fitted map of one numeric feature.
+
+    Attributes:
+        name: the feature.
+        encoding: `standard`, `quantile` or `piecewise`.
+        log: whether sign(x) * log(1 + |x|) is applied first.
+        mean: of the (logged) train values.
+        std: of the same, never 0.
+        edges: at least two increasing quantiles of the same; empty for `standard`.
+    """
+
+    name: str
+    encoding: str
+    log: bool
+    mean: float
+    std: float
+    edges: tuple[float, ...]
+
+    @property
+    def bins(self) -> int:
+        """Number of intervals between edges; 1 for `standard`."""
+        return max(len(self.edges) - 1, 1)
+
+    @cached_property
+    def _corners(self) -> tuple[Floats, Floats]:
+        return np.array(self.edges), np.arange(len(self.edges), dtype=np.float64)
+
+    def transform(self, values: Floats) -> npt.NDArray[np.float32]:
+        """float32 [rows] of float64 [rows]; NaN stays NaN.
+
+        A standardised value ends at a million: products of much larger ones leave float32.
+        """
+        if self.log:
+            values = signed_log(values)
+        if self.encoding == "standard":
+            with np.errstate(over="ignore"):
+                scaled = (values - self.mean) / self.std
+            return np.clip(scaled, -FARTHEST, FARTHEST).astype(np.float32)
+        at = np.interp(values, *self._corners)
+        return (at / self.bins if self.encoding == "quantile" else at).astype(np.float32)
+
+
+def signed_log(values: Floats) -> Floats:
+    """sign(x) * log(1 + |x|): logarithmic far from 0, the identity near it."""
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+class NumericFit:
+    """Collects moments and a sample of one numeric feature's train values."""
+
+    def __init__(self, feature: Numeric, *, seed: int = 0) -> None:
+        """Args: feature: its schema entry; seed: of the sample."""
+        self.feature = feature
+        self.moments = Moments()
+        self._sample = _Sample(seed)
+
+    def add(self, values: Floats) -> None:
+        """Merge float64 train values of one batch; NaN is left out."""
+        values = values[~np.isnan(values)]
+        if self.feature.log:
+            values = signed_log(values)
+        self.moments.add(values)
+        if self.feature.encoding != "standard":
+            self._sample.add(values)
+
+    def finish(self) -> Scaler:
+        """The scaler fitted on what was added."""
+        edges: tuple[float, ...] = ()
+        if self.feature.encoding != "standard":
+            edges = self._edges()
+        feature, moments = self.feature, self.moments
+        std = moments.std or 1.0
+        return Scaler(feature.name, feature.encoding, feature.log, moments.mean, std, edges)
+
+    def _edges(self) -> tuple[float, ...]:
+        values = self._sample.values()
+        if len(values) == 0:
+            return (0.0, 1.0)
+        edges = _spread(values, self.feature.bins)
+        if len(edges) == 1:
+            # A constant column: values above it still move, towards one unit away.
+            return (float(edges[0]), float(np.nextafter(edges[0] + 1.0, math.inf)))
+        return tuple(float(edge) for edge in edges)
+
+
+def _spread(values: Floats, bins: int) -> Floats:
+    """At most `bins` + 1 edges: every value that fills a bin alone, and quantiles of the rest.
+
+    Quantiles of all values would spend nearly all edges on a value that most rows share (no
+    capital gains, no fans) and leave none to tell the others apart.
+    """
+    found, counts = np.unique(values, return_counts=True)
+    heavy = found[counts * bins > len(values)]
+    rest = values[~np.isin(values, heavy)]
+    if len(rest) == 0:
+        return heavy
+    shares = np.linspace(0.0, 1.0, max(bins + 1 - len(heavy), 2))
+    return np.unique(np.concatenate([heavy, np.quantile(rest, shares)]))

@@ -1,0 +1,219 @@
+"""Categories -> rows of the embedding table: by a fitted vocabulary or by hashing.
+
+A vocabulary owns rows `first .. first + rows`: the first is for unknown and missing values, known
+values follow by descending count, ties by value.
+"""
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recmtl.data.columns.keys import AnyArray, Keys, KeyType, as_type, plain_array, stable_hash
+from recmtl.errors import SourceLocation
+
+__all__ = ["KeyIndex", "Vocabulary", "VocabularyFit"]
+
+WHOLE = 2**63
+INTEGERS = pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32()
+FEW = 1000
+"""Of a longer column the distinct values are found first, where looking one up is not a read."""
+PARTS = 64
+"""Counts of so many batches wait to be added up, even of a few values: each takes kilobytes."""
+
+
+class KeyIndex:
+    """Positions of known values: a dense array or a sorted one for int64, a dict for text."""
+
+    def __init__(self, values: AnyArray) -> None:
+        """Args: values: distinct canonical values; value i has position i."""
+        self._texts: dict[str, int] | None = None
+        if not pa.types.is_int64(values.type):
+            self._texts = {text: i for i, text in enumerate(values.to_pylist())}
+            return
+        known = values.to_numpy(zero_copy_only=False)
+        self._lowest = int(known.min()) if len(known) else 0
+        span = int(known.max()) - self._lowest + 1 if len(known) else 0
+        # A dense array answers in one read; worth its memory while it is not much longer than the
+        # vocabulary. Its first and its last entry are read by what lies outside.
+        self._dense: npt.NDArray[np.int32] | None = None
+        if span <= 8 * len(known) + 65_536:
+            self._dense = np.full(span + 2, -1, np.int32)
+            self._dense[known - self._lowest + 1] = np.arange(len(known))
+            return
+        self._order = np.argsort(known, kind="stable")
+        self._sorted = known[self._order]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether looking a value up is one read of an array."""
+        return self._texts is None and self._dense is not None
+
+    def find(self, values: AnyArray) -> npt.NDArray[np.integer]:
+        """The position `[values]` of each value, -1 where unknown.
+
+        Of the index's type, or of a shorter one that holds integers.
+        """
+        if self._texts is not None:
+            found = map(self._texts.get, values.to_pylist(), itertools.repeat(-1))
+            return np.fromiter(found, np.int64, len(values))
+        wanted = values.to_numpy(zero_copy_only=False)
+        if self._dense is not None:
+            # Differences too large for int64 wrap round, and still end outside.
+            at = wanted - np.int64(self._lowest)
+            at += 1
+            position: npt.NDArray[np.int32] = self._dense.take(at, mode="clip")
+            return position
+        at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
+        return np.where(self._sorted[at] == wanted, self._order[at], -1)
+
+    def find_one(self, value: int | str) -> int:
+        """The position of one value of the index's type, -1 where unknown."""
+        if self._texts is not None:
+            return self._texts.get(str(value), -1)
+        wanted = int(value)
+        if self._dense is not None:
+            place = wanted - self._lowest + 1
+            return int(self._dense[place]) if 0 < place < len(self._dense) else -1
+        at = min(int(np.searchsorted(self._sorted, wanted)), len(self._sorted) - 1)
+        return int(self._order[at]) if self._sorted[at] == wanted else -1
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The block of table rows of one categorical feature.
+
+    Attributes:
+        name: the feature that owns it.
+        type: of the values on which it was fitted.
+        first: its first row in the table, which is the unknown row.
+        buckets: number of hash buckets, or None for a fitted vocabulary.
+        values: the known values in the order of their rows (empty when hashing).
+    """
+
+    name: str
+    type: KeyType
+    first: int
+    buckets: int | None
+    values: AnyArray
+    _index: KeyIndex = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Build the look-up."""
+        object.__setattr__(self, "_index", KeyIndex(self.values))
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table that it owns, with the unknown row."""
+        return 1 + (len(self.values) if self.buckets is None else self.buckets)
+
+    def rows_of(
+        self, keys: Keys, column: str, place: SourceLocation
+    ) -> tuple[npt.NDArray[np.int32], int]:
+        """Table rows int32 [rows] of a column, and how many values were not missing yet unknown."""
+        values = as_type(keys.values, self.type, column, place)
+        position: npt.NDArray[np.integer]
+        if self.buckets is not None:
+            position = (stable_hash(values) % np.uint64(self.buckets)).astype(np.int64)
+        else:
+            position = self._index.find(values)
+        # Unknown is position -1, hence row `first`; the appended entry is read by code -1, missing.
+        table = np.append(position + (self.first + 1), self.first).astype(np.int32)
+        unknown = 0
+        if len(position) and position.min() < 0:
+            unknown = int(np.count_nonzero(np.append(position < 0, False)[keys.codes]))
+        return table[keys.codes], unknown
+
+    def rows_at_once(self, column: AnyArray) -> tuple[npt.NDArray[np.int32], int] | None:
+        """What `rows_of` gives, without finding the column's distinct values.
+
+        None where those pay or are needed: hashed, of a type that must be made canonical first,
+        or long and not looked up in a dense array.
+        """
+        array = plain_array(column)
+        found_as = (pa.string(),) if self.type == "string" else INTEGERS
+        if self.buckets is not None or array.type not in found_as:
+            return None
+        if len(array) > FEW and not self._index.is_dense:
+            return None
+        missing = array.null_count
+        if missing and self.type == "int64":
+            known = array.is_valid().to_numpy(zero_copy_only=False)
+            position = np.where(known, self._index.find(array.fill_null(0)), -1)
+        else:
+            position = self._index.find(array)
+        unknown = int(np.count_nonzero(position < 0)) - missing
+        return (position + (self.first + 1)).astype(np.int32, copy=False), unknown
+
+    def row_of(self, value: object) -> int | None:
+        """The table row of a value of the fitted type; None for any other, see `rows_of`."""
+        if type(value) is str and self.type == "string":
+            key: int | str = value
+        elif type(value) is int and self.type == "int64" and -WHOLE <= value < WHOLE:
+            key = value
+        else:
+            return None
+        if self.buckets is None:
+            return self.first + 1 + self._index.find_one(key)
+        return self.first + 1 + int(stable_hash(pa.array([key]))[0] % np.uint64(self.buckets))
+
+
+class VocabularyFit:
+    """Counts the values of a column as it streams by; memory grows with distinct values only."""
+
+    def __init__(self, name: str, *, min_count: int, buckets: int | None) -> None:
+        """Args: as in the schema's `Categorical`."""
+        self.name = name
+        self.min_count = min_count
+        self.buckets = buckets
+        self.type: KeyType | None = None
+        self._counted: list[pa.Table] = []
+        self._pending = 0
+
+    def add(self, keys: Keys, column: str, place: SourceLocation) -> None:
+        """Count one batch."""
+        if self.type is None and len(keys.values):
+            self.type = keys.type
+        if self.type is None:
+            return
+        values = as_type(keys.values, self.type, column, place)
+        if self.buckets is not None:
+            return
+        if pa.types.is_string(values.type):
+            values = values.cast(pa.large_string())
+        counts = np.bincount(keys.codes + 1, minlength=len(values) + 1)[1:]
+        seen = np.flatnonzero(counts)
+        if len(seen) < len(values):
+            values, counts = values.take(pa.array(seen)), counts[seen]
+        self._counted.append(pa.table({"value": values, "count": counts}))
+        self._pending += len(seen)
+        too_many = self._pending > max(250_000, 2 * self._counted[0].num_rows)
+        if too_many or len(self._counted) > PARTS:
+            self._merge()
+
+    def _merge(self) -> pa.Table:
+        merged = pa.concat_tables(self._counted)
+        merged = merged.group_by("value").aggregate([("count", "sum")])
+        merged = merged.rename_columns(["value", "count"])
+        self._counted, self._pending = [merged], 0
+        return merged
+
+    def counts(self) -> dict[int | str, int]:
+        """How often each value was seen."""
+        if not self._counted:
+            return {}
+        table = self._merge()
+        return dict(zip(table["value"].to_pylist(), table["count"].to_pylist(), strict=True))
+
+    def finish(self, first: int) -> Vocabulary:
+        """The vocabulary of what was counted, with its block of rows at `first`."""
+        kind: KeyType = self.type or "int64"
+        values = pa.array([], pa.int64() if kind == "int64" else pa.large_string())
+        if self._counted:
+            table = self._merge()
+            table = table.filter(pa.compute.greater_equal(table["count"], self.min_count))
+            table = table.sort_by([("count", "descending"), ("value", "ascending")])
+            values = table["value"].combine_chunks()
+        return Vocabulary(self.name, kind, first, self.buckets, values)

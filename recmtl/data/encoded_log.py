@@ -1,0 +1,189 @@
+"""The encoded log: a folder of memory-mapped columns with the encoder that made them.
+
+Writes the arrays of one split as .npy files whose number of rows is known beforehand.
+
+Plain appending writes, not memory maps: pages do not pile up in the process, and a full disk is an
+error instead of a crash. To be read they are mapped; who has read a part gives it back.
+"""
+
+import json
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from recmtl.data.columns.labels import LabelStatistics
+from recmtl.data.encoding import Encoding
+from recmtl.data.row_encoder import RowEncoder
+from recmtl.errors import DataError
+from recmtl.schema import Schema, load_schema
+
+__all__ = ["ARRAYS", "ArrayWriter", "EncodedLog", "LogSplit", "release", "row_bytes"]
+
+
+@dataclass(frozen=True)
+class LogSplit:
+    """The rows of one part, read from disk as they are touched.
+
+    Attributes:
+        ids: int32 [R, I] rows of the embedding table.
+        numeric: float32 [R, N], NaN where missing.
+        labels: float32 [R, T], NaN where a task is not defined.
+        weight: float32 [R].
+        group: int64 [R], equal for rows of one group; all 0 without a group role.
+        row: int64 [R], number of the row in the input.
+    """
+
+    ids: npt.NDArray[np.int32]
+    numeric: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32]
+    group: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of rows R."""
+        return len(self.weight)
+
+    @property
+    def at_once(self) -> int:
+        """Rows of a batch without gradients that memory is sure to hold."""
+        return 8192
+
+    def some(self, rows: npt.NDArray[np.int64]) -> "LogSplit":
+        """A copy of the rows of these numbers."""
+        taken = {name: np.asarray(getattr(self, name))[rows] for name in LogSplit.__annotations__}
+        return LogSplit(**taken)
+
+
+class EncodedLog:
+    """A folder that `prepare` wrote."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        """Use `EncodedLog.open`."""
+        self.folder = folder
+        self.manifest = manifest
+
+    @staticmethod
+    def open(folder: str | Path) -> "EncodedLog":
+        """Open a prepared folder; raises `DataError` if it is none."""
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as fault:
+            raise DataError(f"{folder}: not an encoded log; run prepare to make one") from fault
+        return EncodedLog(folder, manifest)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The schema it was prepared with."""
+        return load_schema(self.folder / "schema.yaml")
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """What a model must know about the columns."""
+        return Encoding.from_json((self.folder / "encoding.json").read_text(encoding="utf-8"))
+
+    def encoder(self) -> RowEncoder:
+        """The fitted encoder."""
+        return RowEncoder.load(self.folder / "encoder")
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the bytes of the data and of the schema, in hex."""
+        return str(self.manifest["fingerprint"])
+
+    @cached_property
+    def label_statistics(self) -> dict[str, LabelStatistics]:
+        """What the train rows say of each task."""
+        tasks = self.manifest["tasks"]
+        return {name: LabelStatistics.from_json(raw) for name, raw in tasks.items()}
+
+    def split(self, part: str) -> LogSplit:
+        """The rows of `train`, `validation` or `test`."""
+        if part not in self.manifest["rows"]:
+            known = ", ".join(self.manifest["rows"])
+            raise DataError(f"{self.folder}: there is no part {part!r}; ask for one of {known}")
+        read = {name: _map(self.folder / part / f"{name}.npy") for name in LogSplit.__annotations__}
+        return LogSplit(**read)
+
+
+def _map(path: Path) -> npt.NDArray[Any]:
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as fault:
+        with path.open("rb") as stream:
+            np.lib.format.read_magic(stream)
+            shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+        if 0 in shape:
+            # A map cannot be empty.
+            return np.empty(shape, kind)
+        raise DataError(f"{path}: damaged ({fault}); run prepare again") from fault
+    return array
+
+
+ARRAYS: dict[str, Any] = {
+    "ids": np.int32,
+    "numeric": np.float32,
+    "labels": np.float32,
+    "weight": np.float32,
+    "group": np.int64,
+    "row": np.int64,
+}
+
+
+def row_bytes(widths: Mapping[str, int]) -> int:
+    """Bytes that one row takes on disk; `widths` as for `ArrayWriter`."""
+    return sum(np.dtype(kind).itemsize * widths.get(name, 1) for name, kind in ARRAYS.items())
+
+
+class ArrayWriter:
+    """Appends batches of rows to `<folder>/<name>.npy` for each of `ARRAYS`."""
+
+    def __init__(self, folder: Path, rows: int, *, widths: Mapping[str, int]) -> None:
+        """Open the files.
+
+        Args:
+            folder: is made.
+            rows: rows that will be written in all.
+            widths: columns of the two-dimensional arrays.
+        """
+        folder.mkdir(parents=True)
+        self._files: dict[str, BinaryIO] = {}
+        for name, kind in ARRAYS.items():
+            shape = (rows, widths[name]) if name in widths else (rows,)
+            stream = (folder / f"{name}.npy").open("wb")
+            self._files[name] = stream
+            header = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+
+    def append(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Write one batch: an array of `ARRAYS`' type for each name, rows first."""
+        for name, kind in ARRAYS.items():
+            self._files[name].write(np.ascontiguousarray(arrays[name], dtype=kind).data)
+
+    def __enter__(self) -> "ArrayWriter":
+        """Nothing more to open."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files, whatever happened."""
+        for stream in self._files.values():
+            stream.close()
+
+
+def release(column: npt.NDArray[Any]) -> None:
+    """Give a map's pages back: they stay in the system's cache, the process does not grow."""
+    if isinstance(column.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        column.base.madvise(mmap.MADV_DONTNEED)

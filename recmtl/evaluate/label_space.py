@@ -1,0 +1,89 @@
+"""A task is judged on its own rows: those where its label exists and its funnel parent happened.
+
+Everything that evaluates or fits one task alone asks here which rows, which labels and which
+scored columns are the task's, so that no metric is ever taken over rows where the question has no
+answer (a conversion rate over impressions that nobody clicked).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recmtl.errors import DataError
+from recmtl.schema import TaskSpec
+
+__all__ = ["joint_column", "joint_labels", "own_column", "own_rows", "scores_of", "task_position"]
+
+
+def task_position(tasks: Sequence[TaskSpec], name: str) -> int:
+    """The column of `labels` that belongs to the task called `name`."""
+    return [task.name for task in tasks].index(name)
+
+
+def own_rows(labels: np.ndarray, tasks: Sequence[TaskSpec], task: TaskSpec) -> NDArray[np.bool_]:
+    """Rows [R] on which `task` is defined: label not NaN and, in a funnel, parent label 1."""
+    defined: NDArray[np.bool_] = ~np.isnan(labels[:, task_position(tasks, task.name)])
+    if task.parent is not None:
+        defined &= labels[:, task_position(tasks, task.parent)] == 1
+    return defined
+
+
+def joint_labels(
+    labels: np.ndarray, tasks: Sequence[TaskSpec], task: TaskSpec
+) -> NDArray[np.float64]:
+    """Label [R] of "parent and child happened": 0 where the parent did not, NaN where unknown."""
+    child = np.asarray(labels[:, task_position(tasks, task.name)], dtype=np.float64)
+    parent = labels[:, task_position(tasks, str(task.parent))]
+    return np.where(parent == 0, 0.0, np.where(np.isnan(parent), np.nan, child))
+
+
+def own_column(task: TaskSpec) -> str:
+    """The scored column of a binary or regression task on its own rows."""
+    if task.kind == "regression":
+        return f"value_{task.name}"
+    return f"p_{task.name}" if task.parent is None else f"p_{task.name}_given_{task.parent}"
+
+
+def joint_column(task: TaskSpec) -> str:
+    """The scored column of "parent and child happened", defined on all rows."""
+    return f"p_{task.parent}_and_{task.name}"
+
+
+def scores_of(
+    predictions: Mapping[str, np.ndarray], tasks: Sequence[TaskSpec], task: TaskSpec
+) -> np.ndarray:
+    """The scores that belong to `task`: shape [R], or [R, C] for multiclass in class order.
+
+    Raises:
+        DataError: the predictions lack the task's column.
+    """
+    if task.kind == "multiclass":
+        columns = _class_columns(predictions, tasks, task)
+        if len(columns) < 2:
+            raise DataError(
+                f"predictions: task {task.name!r} needs columns p_{task.name}_<class>, "
+                f"found {columns}; score with a model that has this task"
+            )
+        return np.stack([predictions[column] for column in columns], axis=1)
+    column = own_column(task)
+    if column not in predictions:
+        raise DataError(
+            f"predictions: column {column!r} of task {task.name!r} is missing; "
+            f"found {', '.join(predictions)}"
+        )
+    return predictions[column]
+
+
+def _class_columns(
+    predictions: Mapping[str, np.ndarray], tasks: Sequence[TaskSpec], task: TaskSpec
+) -> list[str]:
+    # p_rating_full_3 may be class "full_3" of `rating` or class "3" of `rating_full`: the longest
+    # task name that fits owns the column.
+    names = [other.name for other in tasks if other.name.startswith(task.name)]
+
+    def owner(column: str) -> str | None:
+        fitting = [n for n in names if column == f"p_{n}" or column.startswith(f"p_{n}_")]
+        return max(fitting, key=len, default=None)
+
+    return [column for column in predictions if owner(column) == task.name]

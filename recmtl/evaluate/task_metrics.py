@@ -1,0 +1,160 @@
+"""Every metric of every task, each task on its own population."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recmtl.errors import DataError
+from recmtl.evaluate.label_space import (
+    joint_column,
+    joint_labels,
+    own_rows,
+    scores_of,
+    task_position,
+)
+from recmtl.evaluate.metrics import (
+    accuracy,
+    auc,
+    calibration_ratio,
+    ece,
+    gauc,
+    log_loss,
+    mae,
+    multiclass_auc,
+    multiclass_log_loss,
+    normalized_entropy,
+    pr_auc,
+    r2,
+    rmse,
+    spearman,
+)
+from recmtl.evaluate.ranking_metrics import ranking_metrics
+from recmtl.schema import TaskSpec
+
+__all__ = ["PRIMARY", "PrimaryMetric", "evaluate"]
+
+
+@dataclass(frozen=True)
+class PrimaryMetric:
+    """The one metric on which a task is judged, and which way is up."""
+
+    name: str
+    higher_is_better: bool
+
+
+PRIMARY: dict[str, PrimaryMetric] = {
+    "binary": PrimaryMetric("auc", True),
+    "regression": PrimaryMetric("rmse", False),
+    "multiclass": PrimaryMetric("log_loss", False),
+}
+
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
+
+METRICS: dict[str, dict[str, Metric]] = {
+    "binary": {
+        "auc": auc,
+        "log_loss": log_loss,
+        "normalized_entropy": normalized_entropy,
+        "calibration_ratio": calibration_ratio,
+        "ece": ece,
+        "pr_auc": pr_auc,
+    },
+    "regression": {"rmse": rmse, "mae": mae, "r2": r2, "spearman": spearman},
+    "multiclass": {
+        "log_loss": multiclass_log_loss,
+        "accuracy": accuracy,
+        "auc": multiclass_auc,
+    },
+}
+RANKED = ("ndcg", "map", "mrr", "hit_rate", "recall")
+SHOWN_RANKS = 10
+
+
+def evaluate(
+    predictions: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    tasks: Sequence[TaskSpec],
+    group: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+) -> dict[str, dict[str, float]]:
+    """All metrics, task by task.
+
+    Args:
+        predictions: scored columns by name, each of shape [R]: `p_<task>`, `value_<task>`,
+            `p_<task>_<class>`, `p_<child>_given_<parent>` and `p_<parent>_and_<child>`.
+        labels: shape [R, T] in the order of `tasks`; NaN = the task is not defined on this row.
+        tasks: the schema's tasks.
+        group: integer codes [R] for the grouped AUC and the ranking metrics at 10 (`ndcg_at_10`,
+            see `recmtl.evaluate.ranking_metrics`; every group counts once); None leaves both out.
+        weight: row weights [R]; None counts every row once.
+
+    Returns:
+        task -> metric -> value. A funnel child is judged on the rows whose parent label is 1; the
+        joint probability is judged on all rows, its metrics prefixed `joint_`. A metric that is
+        not defined on the rows at hand (one class only, no row) is NaN.
+
+    Raises:
+        DataError: a column is missing, of another length, not finite or no probability.
+    """
+    result = {}
+    for task in tasks:
+        label = labels[:, task_position(tasks, task.name)]
+        rows = own_rows(labels, tasks, task)
+        scores = scores_of(predictions, tasks, task)
+        check_scores(task.name, task.kind, scores, rows)
+        found = _metrics(task.kind, label[rows], scores[rows], _at(group, rows), _at(weight, rows))
+        joint = joint_column(task)
+        if task.parent is not None and joint in predictions:
+            label = joint_labels(labels, tasks, task)
+            rows = ~np.isnan(label)
+            check_scores(task.name, "binary", predictions[joint], rows)
+            for name, value in _metrics(
+                "binary", label[rows], predictions[joint][rows], _at(group, rows), _at(weight, rows)
+            ).items():
+                found[f"joint_{name}"] = value
+        result[task.name] = found
+    return result
+
+
+def check_scores(task: str, kind: str, scores: np.ndarray, rows: np.ndarray) -> None:
+    """Refuse scores that cannot be judged on `rows` (bool [R]); the error names the task.
+
+    Raises:
+        DataError: another number of rows, a value that is not finite, a probability outside 0..1.
+    """
+    if len(scores) != len(rows):
+        raise DataError(
+            f"predictions of task {task!r} have {len(scores)} rows, the labels {len(rows)}; "
+            "score the same split"
+        )
+    used = scores[rows]
+    if not np.isfinite(used).all():
+        raise DataError(
+            f"predictions of task {task!r} hold {np.count_nonzero(~np.isfinite(used))} values "
+            "that are not finite; the training diverged, lower the learning rate"
+        )
+    if kind != "regression" and len(used) and not (used.min() >= 0 and used.max() <= 1 + 1e-6):
+        raise DataError(
+            f"predictions of task {task!r} range from {used.min():g} to {used.max():g}; "
+            "give probabilities, not logits"
+        )
+
+
+def _metrics(
+    kind: str,
+    label: np.ndarray,
+    scores: np.ndarray,
+    group: np.ndarray | None,
+    weight: np.ndarray | None,
+) -> dict[str, float]:
+    found = {name: function(label, scores, weight) for name, function in METRICS[kind].items()}
+    if kind == "binary" and group is not None:
+        found["gauc"] = gauc(label, scores, group, weight)
+        ranked = ranking_metrics(label, scores, group, k=SHOWN_RANKS)
+        found |= {f"{name}_at_{SHOWN_RANKS}": ranked[name] for name in RANKED}
+    return found
+
+
+def _at(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if values is None else values[rows]

@@ -1,0 +1,17 @@
+"""Task heads: binary, regression, multiclass, and the click -> conversion funnel."""
+
+from recmtl.model.heads.funnel import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain
+from recmtl.model.heads.heads import Heads
+from recmtl.model.heads.spec import HeadSpec, head_specs, output_columns
+
+__all__ = [
+    "AITM",
+    "ESCM2_DR",
+    "ESCM2_IPS",
+    "ESMM",
+    "Chain",
+    "HeadSpec",
+    "Heads",
+    "head_specs",
+    "output_columns",
+]

@@ -1,0 +1,212 @@
+"""One head a task on top of the grid's task lanes: logits, losses and scored columns.
+
+What one event's head learned, handed on to the head of the next: AITM's transfer.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recmtl.grid.cost import Cost
+from recmtl.grid.experts import StackedExperts, some_lanes
+from recmtl.model.heads.funnel import ESMM, Chain, Funnel, cross_entropy
+from recmtl.model.heads.spec import HeadSpec, output_columns
+
+__all__ = ["Heads", "Transfer"]
+
+
+class Heads(nn.Module):
+    """Task lanes `[B, T, D]` to one logit tensor `[B, size]` a task.
+
+    All tasks' towers run as one batched product; heads of equal size share the last one.
+
+    Args:
+        specs: the tasks.
+        width: features D of a task lane.
+        tower: hidden widths between the lane and the logits.
+        chain: what the children of a funnel take from their parents.
+    """
+
+    def __init__(
+        self, specs: Sequence[HeadSpec], *, width: int, tower: Sequence[int], chain: Chain = ESMM
+    ) -> None:
+        super().__init__()
+        self.specs, self.chain = tuple(specs), chain
+        self.funnel = Funnel(self.specs, chain)
+        own = [(t, t) for t in range(len(self.specs))]
+        self.tower = StackedExperts((width, *tower), own) if tower else None
+        self.width, self.hidden = width, tuple(tower)
+        last = tower[-1] if tower else width
+        sizes = sorted({spec.size for spec in self.specs})
+        self.groups = [[t for t, s in enumerate(self.specs) if s.size == size] for size in sizes]
+        self.logits = nn.ModuleList(
+            StackedExperts((last, size), list(enumerate(group)), last_activation=False)
+            for size, group in zip(sizes, self.groups, strict=True)
+        )
+        self._start_at_base_rates()
+        self.columns = output_columns(self.specs)
+        self.transfer = self.imputation = None
+        children = self.funnel.children
+        if chain.transfer and children:
+            self.transfer = Transfer(self.funnel.parents, width=last)
+        if chain.counterfactual == "dr" and children:
+            widths, reads = (width, *tower, 1), list(enumerate(children))
+            self.imputation = StackedExperts(widths, reads, last_activation=False)
+        self._scales: dict[tuple[float, torch.device], Tensor] = {}
+
+    def forward(self, lanes: Tensor) -> list[Tensor]:
+        """The logits `[B, size]` of each task.
+
+        In training, the imputed error `[B, 1]` of each child of a funnel follows if the chain has
+        such (ESCM2-DR): a tower of its own on the child's lane, and softplus.
+        """
+        hidden = self.tower(lanes) if self.tower is not None else lanes
+        if self.transfer is not None:
+            hidden = self.transfer(hidden)
+        logits: list[Tensor] = [hidden] * len(self.specs)
+        for group, product in zip(self.groups, self.logits, strict=True):
+            for position, outputs in zip(group, product(hidden).unbind(1), strict=True):
+                logits[position] = outputs
+        if self.imputation is not None and self.training:
+            logits += functional.softplus(self.imputation(lanes)).unbind(1)
+        return logits
+
+    def losses(self, logits: list[Tensor], labels: Tensor, weight: Tensor) -> Tensor:
+        """Mean loss `[T]` of each task over the rows on which its label is defined.
+
+        Labels are `[B, T]` with NaN where a task is not defined, weights `[B]`. A batch without
+        any such row gives 0 and no gradient. A funnel child is trained on the entire space: its
+        event did not happen where its parent did not, whether its own label is known there or not.
+        In training its loss includes what the chain adds, a mean over the same rows.
+        """
+        happened = self.funnel.labels(labels)
+        defined = ~torch.isnan(happened)
+        losses = self._losses(logits, torch.where(defined, happened, 0.0), labels)
+        share = torch.where(defined, weight.unsqueeze(1), 0.0)
+        return (losses * share).sum(0) / share.sum(0).clamp_min(1e-12)
+
+    def loss_scale(self, balance: float) -> Tensor:
+        """Factor `[T]` of each task's loss: `weight / constant_loss ** balance`."""
+        key = (balance, next(self.parameters()).device)
+        if key not in self._scales:
+            factors = [spec.weight / spec.constant_loss**balance for spec in self.specs]
+            self._scales[key] = torch.tensor(factors, device=key[1])
+        return self._scales[key]
+
+    def scores(self, logits: list[Tensor]) -> Tensor:
+        """The scored columns `[B, len(columns)]`: probabilities, and regression values."""
+        scores = [self._score(position, logits) for position in range(len(self.specs))]
+        return torch.stack([column for columns in scores for column in columns], 1)
+
+    def cost(self) -> Cost:
+        """Parameters, and multiply-adds of scoring an example: imputation is for training."""
+        parameters = sum(p.numel() for p in self.parameters())
+        weights = sum(
+            p.numel()
+            for name, p in self.named_parameters()
+            if "weights" in name and not name.startswith("imputation")
+        )
+        transfer = self.transfer.multiply_adds if self.transfer is not None else 0
+        return Cost(parameters, weights + transfer)
+
+    def _losses(self, logits: list[Tensor], known: Tensor, labels: Tensor) -> Tensor:
+        """The loss `[B, T]` of each row by its `known` label, of many tasks in one operation."""
+        losses, own = dict[int, Tensor](), self.funnel.own
+        if own:
+            said = torch.cat([logits[position] for position in own], 1)
+            found = cross_entropy(said, some_lanes(known, own)).unbind(1)
+            losses = dict(zip(own, found, strict=True))
+        for position in range(len(self.specs)):
+            if position not in losses:
+                losses[position] = self._loss(position, logits, known[:, position])
+        for child in self.funnel.children if self.training else ():
+            added = self.funnel.addition(child, logits, labels)
+            if added is not None:
+                losses[child] = losses[child] + added
+        return torch.stack([losses[position] for position in range(len(self.specs))], 1)
+
+    def _loss(self, position: int, logits: list[Tensor], label: Tensor) -> Tensor:
+        spec, logit = self.specs[position], logits[position]
+        if spec.kind == "multiclass":
+            return functional.cross_entropy(logit, label.long(), reduction="none")
+        if spec.kind == "regression":
+            raw = torch.log1p(label) if spec.transform == "log1p" else label
+            return (logit[:, 0] - (raw - spec.mean) / spec.std).square()
+        return self.funnel.loss(position, logits, label)
+
+    def _score(self, position: int, logits: list[Tensor]) -> list[Tensor]:
+        spec, logit = self.specs[position], logits[position]
+        if spec.kind == "multiclass":
+            return list(logit.softmax(-1).unbind(1))
+        if spec.kind == "regression":
+            value = logit[:, 0] * spec.std + spec.mean
+            return [torch.expm1(value) if spec.transform == "log1p" else value]
+        return self.funnel.scores(position, logits)
+
+    @torch.no_grad()
+    def _start_at_base_rates(self) -> None:
+        for group, product in zip(self.groups, self.logits, strict=True):
+            for number, position in enumerate(group):
+                if self.specs[position].kind == "binary":
+                    # On the CPU whatever the default device: its value is needed here.
+                    rate = torch.tensor(self.funnel.base_rate(position), device="cpu")
+                    product.get_parameter("biases.0")[number].fill_(torch.logit(rate).item())
+
+
+class Transfer(nn.Module):
+    """Features of each task `[B, T, k]` to features that know those of the task's parent.
+
+    AITM (KDD 2021), with one module for each child t of the chain, its parent called t - 1:
+
+        z_1 = q_1,  p_{t-1} = g(z_{t-1}),  z_t = sum_{u in {p_{t-1}, q_t}} w_u h1(u),
+        w_u = softmax_u(<h2(u), h3(u)> / sqrt(k))
+
+    As in the authors' code g is a product with ReLU, and h1, h2, h3 are products without bias. Our
+    readings: no dropout in g, and no module is shared between steps of a longer chain. A task
+    without a parent keeps its features.
+
+    Args:
+        parents: for each task the position of its parent, or None.
+        width: features k of a task.
+    """
+
+    def __init__(self, parents: Sequence[int | None], *, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.parents = {child: p for child, p in enumerate(parents) if p is not None}
+        self.order = sorted(self.parents, key=self._depth)  # a parent is ready before its child
+        self.steps = nn.ModuleDict({str(child): _Step(width) for child in self.order})
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features `[B, T, k]` after the transfer down the chain."""
+        found = list(features.unbind(1))
+        for child in self.order:
+            found[child] = self.steps[str(child)](found[self.parents[child]], found[child])
+        return torch.stack(found, 1)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of an example: g once, h1 to h3 on two inputs, two dot products and the sum."""
+        return len(self.order) * (7 * self.width**2 + 4 * self.width)
+
+    def _depth(self, task: int) -> int:
+        return 1 + self._depth(self.parents[task]) if task in self.parents else 0
+
+
+class _Step(nn.Module):
+    """One parent and one child: `[B, k]` and `[B, k]` to `[B, k]`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.g = nn.Linear(width, width)
+        nn.init.zeros_(self.g.bias)
+        self.h1, self.h2, self.h3 = (nn.Linear(width, width, bias=False) for _ in range(3))
+
+    def forward(self, parent: Tensor, own: Tensor) -> Tensor:
+        heard = torch.stack([torch.relu(self.g(parent)), own], 1)
+        agreement = (self.h2(heard) * self.h3(heard)).sum(-1) / math.sqrt(own.shape[-1])
+        found: Tensor = (agreement.softmax(1).unsqueeze(-1) * self.h1(heard)).sum(1)
+        return found

@@ -1,0 +1,95 @@
+"""What a head must know of its task, independent of the table that the labels came from."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from recmtl.data.columns.labels import LabelStatistics
+from recmtl.schema import TaskSpec
+
+__all__ = ["HeadSpec", "head_specs", "output_columns"]
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """One task as a head sees it.
+
+    Attributes:
+        name: the task's name, part of its columns' names.
+        kind: binary, regression or multiclass.
+        parent: the task whose event comes before this one's in a funnel, or None.
+        weight: factor of the task's loss.
+        transform: of a regression label before it is standardised, none or log1p.
+        mean: of the transformed label on train rows; of a binary label its rate, of a funnel child
+            that of the joint event on the rows of its parent.
+        std: of the transformed label on train rows.
+        classes: of a multiclass label, in the order of its class indices.
+    """
+
+    name: str
+    kind: Literal["binary", "regression", "multiclass"]
+    parent: str | None = None
+    weight: float = 1.0
+    transform: str = "none"
+    mean: float = 0.0
+    std: float = 1.0
+    classes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Logits of the head."""
+        return len(self.classes) if self.kind == "multiclass" else 1
+
+    @property
+    def constant_loss(self) -> float:
+        """Loss of the best constant prediction; 1 for a standardised regression label."""
+        if self.kind == "regression":
+            return 1.0
+        if self.kind == "multiclass":
+            return math.log(len(self.classes))
+        rate = min(max(self.mean, 1e-6), 1.0 - 1e-6)
+        return -rate * math.log(rate) - (1.0 - rate) * math.log(1.0 - rate)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the task's scored columns."""
+        if self.kind == "regression":
+            return (f"value_{self.name}",)
+        if self.kind == "multiclass":
+            return tuple(f"p_{self.name}_{label}" for label in self.classes)
+        if self.parent is None:
+            return (f"p_{self.name}",)
+        return (f"p_{self.name}_given_{self.parent}", f"p_{self.parent}_and_{self.name}")
+
+
+def head_specs(
+    tasks: Sequence[TaskSpec], statistics: Mapping[str, LabelStatistics]
+) -> tuple[HeadSpec, ...]:
+    """The heads of a schema's tasks, with the label statistics of the train rows."""
+    return tuple(
+        HeadSpec(
+            task.name,
+            task.kind,
+            parent=task.parent,
+            weight=task.weight,
+            transform=task.transform,
+            mean=_mean(task, statistics),
+            std=statistics[task.name].std or 1.0,
+            classes=tuple(str(label) for label in statistics[task.name].classes),
+        )
+        for task in tasks
+    )
+
+
+def _mean(task: TaskSpec, statistics: Mapping[str, LabelStatistics]) -> float:
+    own = statistics[task.name]
+    if task.parent is None or own.rows == statistics[task.parent].rows:
+        return own.mean
+    # Known only where the parent happened: elsewhere the joint event did not happen either.
+    return own.positives / statistics[task.parent].rows
+
+
+def output_columns(specs: Sequence[HeadSpec]) -> tuple[str, ...]:
+    """The scored columns of all tasks, in task order."""
+    return tuple(column for spec in specs for column in spec.columns)

@@ -1,0 +1,140 @@
+"""The network of tables: encoded columns to scored columns."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from recmtl.data.encoding import Encoding
+from recmtl.errors import BundleError
+from recmtl.grid import Decision, Layout, Routes, SharingGrid, prune, prune_grid
+from recmtl.model.encoder import TabularEncoder
+from recmtl.model.heads import Chain, Heads, HeadSpec
+from recmtl.model.network import Network
+
+__all__ = ["Model", "ModelSizes", "load_model", "prune_model", "save_model"]
+
+UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """Widths, dropouts and head chain: what a layout does not say.
+
+    Attributes:
+        embedding: features of one field's embedding.
+        tower: hidden widths of a head.
+        dropout: share of an expert's activations dropped in training.
+        field_dropout: share of whole input fields dropped in training.
+        chain: what the heads of a funnel's children take from their parents.
+    """
+
+    embedding: int = 8
+    tower: tuple[int, ...] = (32,)
+    dropout: float = 0.0
+    field_dropout: float = 0.0
+    chain: Chain = field(default_factory=Chain)
+
+
+class Model(Network):
+    """Ids `[B, I]` and numbers `[B, N]` to each task's logits `[B, size]`, and to scored columns.
+
+    Args:
+        encoding: the encoded columns.
+        heads: the tasks.
+        layout: how they share.
+        sizes: widths and dropouts.
+    """
+
+    encoder: TabularEncoder
+    heads: Heads
+
+    def __init__(
+        self, encoding: Encoding, heads: Sequence[HeadSpec], *, layout: Layout, sizes: ModelSizes
+    ) -> None:
+        encoder = TabularEncoder(
+            encoding,
+            size=sizes.embedding,
+            lanes=layout.input_lanes,
+            dropout=sizes.field_dropout,
+        )
+        grid = SharingGrid(layout, input_width=encoder.width, dropout=sizes.dropout)
+        tower, chain = sizes.tower, sizes.chain
+        own_heads = Heads(heads, width=grid.output_width, tower=tower, chain=chain)
+        super().__init__(encoder, grid=grid, heads=own_heads)
+        self.sizes, self.columns = sizes, own_heads.columns
+
+    @torch.inference_mode()
+    def predict(
+        self, ids: Tensor, numeric: Tensor, decisions: Sequence[Decision] | None = None
+    ) -> Tensor:
+        """Scored columns `[B, len(columns)]`, in evaluation mode."""
+        if not self.training:
+            return self.heads.scores(self(ids, numeric, decisions=decisions))
+        self.eval()
+        scores = self.heads.scores(self(ids, numeric, decisions=decisions))
+        self.train()
+        return scores
+
+    def sparse_parameters(self) -> list[Tensor]:
+        """The embedding table."""
+        return [self.encoder.table.weight]
+
+    def described(self) -> dict[str, Any]:
+        """Encoding, heads, layout and sizes."""
+        return {
+            "encoding": json.loads(self.encoder.encoding.to_json()),
+            "heads": [asdict(spec) for spec in self.heads.specs],
+            "layout": self.grid.layout.to_json(),
+            "sizes": asdict(self.sizes),
+        }
+
+
+def prune_model(model: Model, routes: Routes) -> Model:
+    """The smaller model of a frozen route, with the weights of `model` and equal outputs."""
+    grid = prune_grid(model.grid, routes)
+    small = Model(model.encoder.encoding, model.heads.specs, layout=grid.layout, sizes=model.sizes)
+    small.encoder = model.encoder.only(prune(model.grid.layout, routes).inputs)
+    small.heads.load_state_dict(model.heads.state_dict())
+    small.grid.load_state_dict(grid.state_dict())
+    return small.train(model.training)
+
+
+def save_model(model: Network, folder: Path) -> None:
+    """Write `network.json` and `weights.safetensors` into an existing folder."""
+    (folder / "network.json").write_text(json.dumps(model.described(), indent=1))
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, str(folder / "weights.safetensors"))
+
+
+def load_model(folder: Path) -> Model:
+    """Rebuild the model of `save_model`, in evaluation mode.
+
+    Raises:
+        BundleError: a file is missing or does not describe a model.
+    """
+    try:
+        network = json.loads((folder / "network.json").read_text())
+        heads = [
+            HeadSpec(**{**spec, "classes": tuple(spec["classes"])}) for spec in network["heads"]
+        ]
+        read = network["sizes"]
+        chain = Chain(**read.get("chain", {}))  # version 0.1 had none
+        sizes = ModelSizes(**{**read, "tower": tuple(read["tower"]), "chain": chain})
+        model = Model(
+            Encoding.from_json(json.dumps(network["encoding"])),
+            heads,
+            layout=Layout.from_json(network["layout"]),
+            sizes=sizes,
+        )
+        model.load_state_dict(load_file(str(folder / "weights.safetensors")))
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0]
+        raise BundleError(f"{folder}: not a saved model: {reason}; save it again") from error
+    return model.eval()

@@ -1,0 +1,130 @@
+"""The report's section on the experts of the searched network: do they live, differ, get used?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recmtl.report import plots
+from recmtl.report.page import Html, figure, join, paragraph, section, text
+
+__all__ = ["health"]
+
+SHOWN_EXPERTS = 8
+"""Experts of a layer drawn at most, the least used first: names must fit beside the curves."""
+
+Curves = dict[str, list[float | None]]
+
+
+def health(record: Mapping[str, Any]) -> Html | None:
+    """Warnings in plain words, and use, entropy, similarity, dead units and drift by epoch.
+
+    Args:
+        record: `tasks`, `experts` (named layer.number), `warnings`, `limits` and `checks`, each an
+            epoch with use [T, E], entropy [T], similarity [L, n, n], dead [E] and drift [T]; empty
+            if nothing was measured.
+    """
+    if not record:
+        return None
+    epochs = [check["epoch"] for check in record["checks"]]
+    pictures = [
+        figure(
+            plots.search_plot(epochs, curves, label=label, axis="epoch of training"),
+            alt=f"{title}, {_last(curves)}",
+            title=title,
+        )
+        for title, label, curves in _panels(record)
+        if curves
+    ]
+    return section(
+        "Health of the experts",
+        _warnings(record["warnings"]),
+        paragraph(_meaning(record["limits"]), "quiet"),
+        Html(f'<div class="figures">{join(pictures).markup}</div>'),
+    )
+
+
+def _warnings(found: Sequence[str]) -> Html:
+    if not found:
+        return paragraph("No expert is collapsed, starved, dead or a copy of another.")
+    items = "".join(f"<li>{text(sentence)}</li>" for sentence in found)
+    return Html(f"<ul>{items}</ul>")
+
+
+def _meaning(limits: Mapping[str, float]) -> str:
+    return (
+        "Measured on a sample of validation rows at every check of the searched network's "
+        "training; the warnings are of its best check. A task has collapsed where one of several "
+        f"experts has more than {limits['collapsed']:.0%} of what it hears in a layer; an expert "
+        f"is starved where every task gives it less than {limits['starved']:.0%} of an equal "
+        f"share, dead where more than {limits['dead']:.0%} of its units are zero on every row. "
+        f"Experts are identical above a similarity of {limits['identical']:g} (linear CKA, 1 = "
+        "the same up to a rotation). Entropy 1 is a gate that weighs all equally, 0 one that hears "
+        "a single expert. Drift is how much a task's shares changed since the check before."
+    )
+
+
+def _panels(record: Mapping[str, Any]) -> list[tuple[str, str, Curves]]:
+    """Title, label of the axis and curves of each picture."""
+    checks, experts = record["checks"], record["experts"]
+    layers = list(dict.fromkeys(name.partition(".")[0] for name in experts))
+    members = {
+        layer: [e for e, name in enumerate(experts) if name.startswith(f"{layer}.")]
+        for layer in layers
+    }
+    use = [
+        (
+            f"Use of the experts of layer {layer}{_fewer(own)}",
+            "largest share of a task",
+            _least_used({experts[e]: [_most(check["use"], e) for check in checks] for e in own}),
+        )
+        for layer, own in members.items()
+        if len(own) > 1
+    ]
+    alike: Curves = {
+        f"layer {layer}": [_most_alike(check["similarity"][number]) for check in checks]
+        for number, layer in enumerate(layers)
+        if len(members[layer]) > 1
+    }
+    dead: Curves = {
+        f"layer {layer}": [max(check["dead"][e] for e in own) for check in checks]
+        for layer, own in members.items()
+    }
+    return [
+        *use,
+        ("Entropy of the gates", "entropy, 1 = undecided", _by_task(record, "entropy")),
+        ("Similarity of the two experts most alike", "linear CKA", alike),
+        ("Dead units of the worst expert", "share of its units", dead),
+        ("Drift of the gates", "mean change of a share", _by_task(record, "drift")),
+    ]
+
+
+def _by_task(record: Mapping[str, Any], name: str) -> Curves:
+    tasks, checks = record["tasks"], record["checks"]
+    curves: Curves = {
+        task: [None if check[name] is None else check[name][t] for check in checks]
+        for t, task in enumerate(tasks)
+    }
+    return {task: values for task, values in curves.items() if set(values) != {None}}
+
+
+def _most(use: Sequence[Sequence[float]], expert: int) -> float:
+    return max(shares[expert] for shares in use)
+
+
+def _fewer(own: Sequence[int]) -> str:
+    return f", the {SHOWN_EXPERTS} least used" if len(own) > SHOWN_EXPERTS else ""
+
+
+def _least_used(curves: Mapping[str, list[float]]) -> Curves:
+    shown = sorted(curves, key=lambda name: curves[name][-1])[:SHOWN_EXPERTS]
+    return {name: list(values) for name, values in curves.items() if name in shown}
+
+
+def _most_alike(matrix: Sequence[Sequence[float]]) -> float:
+    return max(value for i, row in enumerate(matrix) for value in row[:i])
+
+
+def _last(curves: Curves) -> str:
+    values = ", ".join(
+        f"{name} {line[-1]:.2f}" for name, line in curves.items() if line[-1] is not None
+    )
+    return f"at the last check: {values}"

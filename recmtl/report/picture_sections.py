@@ -1,0 +1,219 @@
+"""The report's sections with pictures: each maps results to HTML, or to None where there is none.
+
+Every picture says in its alternative text the numbers that it shows.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from recmtl.evaluate.metrics import ReliabilityCurve
+from recmtl.report import plots
+from recmtl.report.page import Content, Html, figure, join, paragraph, section, table
+from recmtl.report.tables import (
+    LOWER_IS_BETTER,
+    better_worse,
+    format_gain,
+    model_names,
+    primary_of,
+    words,
+)
+
+__all__ = ["calibration", "expert_use", "gains", "quality_against_cost", "routes", "search"]
+
+Results = Mapping[str, Any]
+# So far below the networks that their dots would press all others together.
+FLOORS = ("constant", "logistic")
+OPPONENTS = ("single_task", "lightgbm")
+CALIBRATED = ("log_loss", "brier", "ece")
+
+
+def gains(results: Results) -> Html | None:
+    """Gain and interval by task against each opponent, one picture a metric."""
+    pictures, rows, kinds = [], [], []
+    verdicts = results.get("verdicts", {})
+    for opponent in OPPONENTS:
+        against = {
+            task: entry[opponent]
+            for task, entry in verdicts.items()
+            if entry.get(opponent) and entry[opponent].get("low") is not None
+        }
+        for metric in dict.fromkeys(str(verdicts[task]["metric"]) for task in against):
+            shown = {t: gain for t, gain in against.items() if verdicts[t]["metric"] == metric}
+            told = "; ".join(f"{task} {format_gain(gain)}" for task, gain in shown.items())
+            pictures.append(
+                figure(
+                    plots.gain_plot(shown, metric=words(metric)),
+                    alt=f"Gain in {words(metric)} against {words(opponent)}: {told}",
+                    title=f"Against {words(opponent)}, {words(metric)}",
+                )
+            )
+    for task, entry in verdicts.items():
+        for opponent in (name for name in OPPONENTS if entry.get(name)):
+            gain = entry[opponent]
+            rows.append([task, words(opponent), format_gain(gain), better_worse(gain)])
+            kinds.append(
+                ["", "text", "", {"not proven": "text"}.get(gain["verdict"], gain["verdict"])]
+            )
+    if not pictures:
+        return None
+    return section(
+        "Gains and losses by task",
+        paragraph(
+            "Dot: the searched network's gain; bar: its interval. Green lies wholly on the better "
+            "side, red wholly on the worse side, grey holds zero: not proven."
+        ),
+        _figures(pictures),
+        table(["task", "against", "gain (interval)", "searched is"], rows, kinds=kinds),
+    )
+
+
+def quality_against_cost(results: Results) -> Html | None:
+    """Primary metric against multiply-adds, one panel a task."""
+    pictures = []
+    spent = {model: entry.get("multiply_adds") for model, entry in results.get("cost", {}).items()}
+    for task, entry in results["tasks"].items():
+        metric = primary_of(results, task)
+        means = {
+            model: entry[model][metric]["mean"]
+            for model in model_names(results)
+            if entry.get(model, {}).get(metric, {}).get("mean") is not None and model not in FLOORS
+        }
+        points = {model: (float(spent[model]), m) for model, m in means.items() if spent.get(model)}
+        if len(points) < 2:
+            continue
+        levels = {model: m for model, m in means.items() if model == "lightgbm"}
+        told = "; ".join(f"{words(m)} {q:.4g} at {c:,.0f}" for m, (c, q) in points.items())
+        better = metric not in LOWER_IS_BETTER
+        pictures.append(
+            figure(
+                plots.quality_cost_plot(
+                    points, levels, metric=words(metric), higher_is_better=better
+                ),
+                alt=f"{task}: {words(metric)} against multiply-adds: {told}",
+                title=task,
+            )
+        )
+    if not pictures:
+        return None
+    return section(
+        "Quality against cost",
+        paragraph(
+            "Up is better, left is cheaper; the diamond is the searched network. LightGBM "
+            "multiplies nothing, so it is a dashed line. Logistic regression is in the table above."
+        ),
+        _figures(pictures),
+    )
+
+
+def routes(svg: str | None) -> Html | None:
+    """The picture of the routes."""
+    if svg is None:
+        return None
+    return section(
+        "The routes that the search found",
+        paragraph("Which experts each task's lane listens to, layer by layer, and what it skips."),
+        figure(svg, alt="Diagram of the experts each task uses in every layer", kind="wide"),
+    )
+
+
+def expert_use(use: np.ndarray, tasks: Sequence[str], experts: Sequence[str]) -> Html:
+    """The heat map of experts by task."""
+    told = "; ".join(
+        f"{task} mostly {experts[int(np.argmax(row))]}"
+        for task, row in zip(tasks, use, strict=True)
+    )
+    return section(
+        "Expert use by task",
+        paragraph("Darker = more of the task's gate. Equal rows share the same experts."),
+        _figures([figure(plots.expert_use_plot(use, tasks, experts), alt=f"Expert use: {told}")]),
+    )
+
+
+def search(history: Sequence[Mapping[str, Any]], results: Results) -> Html | None:
+    """How entropy, cost, temperature and validation quality moved."""
+    if not history:
+        return None
+    epochs = [entry.get("epoch", index) for index, entry in enumerate(history)]
+    curves: dict[str, dict[str, list[float | None]]] = {}
+    for key, label in (
+        ("entropy", "entropy of the policy"),
+        ("multiply_adds", "multiply-adds an example"),
+        ("temperature", "temperature"),
+    ):
+        if any(entry.get(key) is not None for entry in history):
+            curves[label] = {label: [entry.get(key) for entry in history]}
+    for task in dict.fromkeys(t for entry in history for t in entry.get("validation", {})):
+        metric = primary_of(results, task) if task in results["tasks"] else "metric"
+        values = [entry.get("validation", {}).get(task) for entry in history]
+        curves.setdefault(f"validation {words(metric)}", {})[task] = values
+    pictures = [
+        figure(
+            plots.search_plot(epochs, lines, label=label),
+            alt=f"{label} over {len(epochs)} epochs of the search, for {', '.join(lines)}",
+            title=label[0].upper() + label[1:],
+        )
+        for label, lines in curves.items()
+    ]
+    if not pictures:
+        return None
+    return section(
+        "How the search moved",
+        paragraph("Falling entropy means that the policy settles on fewer routes."),
+        _figures(pictures),
+    )
+
+
+def calibration(
+    curves: Mapping[str, Mapping[str, ReliabilityCurve]], results: Results
+) -> Html | None:
+    """Reliability curves, one panel a binary task, and what calibrating the bundle changed."""
+    pictures = []
+    for task, models in curves.items():
+        shown = {model: curve for model, curve in models.items() if len(curve.predicted)}
+        if shown:
+            pictures.append(
+                figure(
+                    plots.reliability_plot(shown),
+                    alt=f"{task}: share that happened against predicted probability, for "
+                    + ", ".join(words(model) for model in shown),
+                    title=task,
+                )
+            )
+    gains = _calibration_gains(results)
+    if not pictures:
+        return section("Calibration", *gains) if gains else None
+    return section(
+        "Calibration",
+        paragraph(
+            "Each dot is a bin of equally many rows. On the dashed line, what is promised "
+            "in one row of ten happens in one of ten; below it, the model promises too much."
+        ),
+        _figures(pictures),
+        *gains,
+    )
+
+
+def _calibration_gains(results: Results) -> list[Html]:
+    """Every probability column of the bundle before and after calibration."""
+    found = results.get("calibration")
+    if not found or not found["columns"]:
+        return []
+    measured = [(name, when) for name in CALIBRATED for when in ("before", "after")]
+    rows: list[list[Content]] = [
+        [column, *(f"{gain[when][name]:.5f}" for name, when in measured)]
+        for column, gain in found["columns"].items()
+    ]
+    by = f", by {found['segment']}" if found["segment"] else ""
+    told = (
+        f"The bundle's probabilities are calibrated ({found['method']}{by}), fitted on validation "
+        "rows and measured here on test rows. All other figures of this page are of the networks "
+        "as they were trained."
+    )
+    header = ["column", *(f"{words(name)} {when}" for name, when in measured)]
+    return [paragraph(told), table(header, rows)]
+
+
+def _figures(pictures: Sequence[Html]) -> Html:
+    return Html(f'<div class="figures">{join(pictures).markup}</div>')

@@ -1,0 +1,231 @@
+"""The report's pictures: each function maps numbers to one small SVG text.
+
+Matplotlib is imported when the first picture is drawn, and never its global `pyplot`. Letters
+become outlines, so a picture looks the same where its font is missing. One picture shows one
+task, since a page of small pictures reads on a phone and one wide picture does not.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from recmtl.evaluate.metrics import ReliabilityCurve
+from recmtl.report.tables import words
+
+__all__ = ["expert_use_plot", "gain_plot", "quality_cost_plot", "reliability_plot", "search_plot"]
+
+INK, MUTED, GRID = "#1f2933", "#52606d", "#e4e7eb"
+VERDICT_COLOURS = {"helped": "#0b7a53", "hurt": "#b3261e"}
+MODEL_COLOURS = {"searched": "#1d4ed8", "single_task": "#b45309", "lightgbm": "#0f766e"}
+WIDTH = 4.2  # inches: about 400 pixels, a phone's width
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+Axes = Any  # matplotlib's own classes are known only once it is imported
+
+
+def gain_plot(gains: Mapping[str, Mapping[str, Any]], *, metric: str) -> str:
+    """Dot and interval of the gain, one row a task; all tasks have the same metric.
+
+    Args:
+        gains: task -> {gain, low, high, verdict}, all numbers known.
+        metric: what the gain is measured in.
+    """
+
+    def draw(axes: Axes) -> None:
+        for row, gain in enumerate(gains.values()):
+            colour = VERDICT_COLOURS.get(gain["verdict"], MUTED)
+            axes.plot([gain["low"], gain["high"]], [row, row], color=colour, linewidth=2.4)
+            axes.plot([gain["gain"]], [row], marker="o", color=colour, markersize=7)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.set_yticks(range(len(gains)), list(gains))
+        axes.set_ylim(len(gains) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        reach = 1.15 * max(max(abs(g["low"]), abs(g["high"])) for g in gains.values()) or 1.0
+        axes.set_xlim(-reach, reach)
+        axes.locator_params(axis="x", nbins=6)
+        axes.set_xlabel(f"worse  ←  gain in {metric}  →  better")
+
+    return _picture(draw, height=0.85 + 0.36 * len(gains))
+
+
+def quality_cost_plot(
+    points: Mapping[str, tuple[float, float]],
+    levels: Mapping[str, float],
+    *,
+    metric: str,
+    higher_is_better: bool,
+) -> str:
+    """Quality against multiply-adds an example (log axis), one named dot a model.
+
+    Args:
+        points: model -> (multiply_adds, quality).
+        levels: models without multiply-adds -> quality, drawn as a dashed line.
+        metric: the name of the quality.
+        higher_is_better: if not, the axis is turned, so that up is always better.
+    """
+
+    def draw(axes: Axes) -> None:
+        for model, (cost, quality) in points.items():
+            marker = "D" if model == "searched" else "o"
+            axes.plot([cost], [quality], marker=marker, color=_colour(model), markersize=7)
+        for model, quality in levels.items():
+            axes.axhline(quality, color=_colour(model), linewidth=1.2, linestyle=(0, (4, 3)))
+        if points:
+            axes.set_xscale("log", subs=[2, 5])
+            for ticks in ("major", "minor"):
+                getattr(axes.xaxis, f"set_{ticks}_formatter")(_short)
+        axes.margins(x=0.1, y=0.12)
+        if not higher_is_better:
+            axes.invert_yaxis()
+        axes.set_xlabel("multiply-adds an example")
+        axes.set_ylabel(metric if higher_is_better else f"{metric} (lower is better)")
+        right = axes.get_xlim()[1]
+        ends = {**points, **{model: (right, quality) for model, quality in levels.items()}}
+        _names_beside(axes, ends)
+
+    return _picture(draw, height=3.0)
+
+
+def search_plot(
+    epochs: Sequence[float],
+    curves: Mapping[str, Sequence[float | None]],
+    *,
+    label: str,
+    axis: str = "epoch of the search",
+) -> str:
+    """Curves over epochs, named beside their ends; None leaves a gap."""
+
+    def draw(axes: Axes) -> None:
+        ends = {}
+        for index, (name, values) in enumerate(curves.items()):
+            known = [np.nan if value is None else float(value) for value in values]
+            colour = _sequence_colour(index, len(curves))
+            axes.plot(epochs, known, color=colour, linewidth=1.8, marker=MARKERS[index % 6],
+                      markersize=3.5)  # fmt: skip
+            shown = np.flatnonzero(np.isfinite(known))
+            if len(shown):
+                ends[name] = (epochs[shown[-1]], known[shown[-1]])
+        axes.margins(x=0.02, y=0.1)
+        axes.locator_params(axis="x", nbins=6, integer=True)
+        axes.set_xlabel(axis)
+        axes.set_ylabel(label)
+        if axes.get_ylim()[1] >= 10_000:
+            axes.yaxis.set_major_formatter(_short)
+        if len(curves) > 1:
+            _names_beside(axes, ends)
+
+    return _picture(draw, height=2.6)
+
+
+def reliability_plot(curves: Mapping[str, ReliabilityCurve]) -> str:
+    """Observed share against predicted share, one curve a model; bars are 95 % intervals."""
+
+    def draw(axes: Axes) -> None:
+        top = max(float(max(c.predicted.max(), c.observed.max())) for c in curves.values())
+        bottom = min(float(c.predicted.min()) for c in curves.values())
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        for index, (model, curve) in enumerate(curves.items()):
+            axes.errorbar(
+                curve.predicted,
+                curve.observed,
+                yerr=[curve.observed - curve.low, curve.high - curve.observed],
+                color=_colour(model),
+                marker=MARKERS[index % len(MARKERS)],
+                markersize=4,
+                linewidth=1.4,
+                elinewidth=0.8,
+                label=words(model),
+            )
+        axes.set_xlim(min(0.0, bottom), top * 1.06)
+        axes.set_ylim(min(0.0, bottom), top * 1.12)
+        axes.locator_params(nbins=5)
+        axes.set_xlabel("predicted probability")
+        axes.set_ylabel("share that happened")
+        axes.legend(frameon=False, fontsize=8.5, loc="upper left", labelcolor=INK)
+
+    return _picture(draw, height=3.2)
+
+
+def expert_use_plot(use: np.ndarray, tasks: Sequence[str], experts: Sequence[str]) -> str:
+    """Heat map of how much each task (row) uses each expert (column); `use` has shape [T, E]."""
+
+    def draw(axes: Axes) -> None:
+        top = float(np.max(use)) or 1.0
+        axes.imshow(use, cmap="Blues", vmin=0, vmax=top, aspect="auto")
+        axes.set_yticks(range(len(tasks)), list(tasks))
+        axes.set_xticks(range(len(experts)), list(experts), rotation=60, ha="right", fontsize=8)
+        axes.grid(visible=False)
+        if len(experts) <= 10:
+            for (row, column), value in np.ndenumerate(use):
+                ink = "white" if value > 0.6 * top else INK
+                axes.text(column, row, f"{value:.2f}".replace("0.", "."), ha="center", va="center",
+                          fontsize=8, color=ink)  # fmt: skip
+
+    return _picture(draw, height=1.3 + 0.34 * len(tasks))
+
+
+def _names_beside(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
+    """Names to the right of the axes, pushed apart, each with a thin line to its point."""
+    low, high = axes.get_ylim()
+    order = sorted(ends, key=lambda name: (ends[name][1] - low) / (high - low))
+    wanted = [(ends[name][1] - low) / (high - low) for name in order]
+    step = min(0.085, 1 / max(len(order) - 1, 1))
+    places: list[float] = []
+    for place in wanted:
+        places.append(max(place, places[-1] + step) if places else max(place, 0.0))
+    for i in range(len(places) - 1, -1, -1):  # what was pushed above the top comes down again
+        places[i] = min(places[i], 1.0 - step * (len(places) - 1 - i))
+    for name, place in zip(order, places, strict=True):
+        axes.annotate(
+            words(name),
+            xy=ends[name],
+            xytext=(1.05, place),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8.5,
+            color=_colour(name) if name in MODEL_COLOURS else INK,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#b8c0c9", "linewidth": 0.6, "shrinkB": 3},
+        )
+
+
+def _picture(draw: Callable[[Axes], None], *, height: float) -> str:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    # Fixed salt and no date: the same numbers give the same bytes.
+    with rc_context({"svg.hashsalt": "recmtl", "svg.fonttype": "path", "font.size": 9.5}):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.add_subplot()
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_color("#9aa5b1")
+        axes.tick_params(colors=MUTED, labelcolor=INK, length=3)
+        axes.grid(color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        draw(axes)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
+def _colour(model: str) -> str:
+    return MODEL_COLOURS.get(model, MUTED)
+
+
+def _sequence_colour(index: int, count: int) -> str:
+    if count == 1:
+        return MODEL_COLOURS["searched"]
+    colours = ("#1d4ed8", "#b45309", "#0f766e", "#9d174d", "#5b21b6", "#4d7c0f", "#0e7490")
+    return colours[index % len(colours)]
+
+
+def _short(value: float, _: int | None = None) -> str:
+    """12000 -> 12k, 3400000 -> 3.4M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"

@@ -1,0 +1,262 @@
+"""The sections of the report: each maps a part of the results to HTML, or to None without it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from recmtl.report.page import Content, Html, join, paragraph, section, table, text
+from recmtl.report.tables import (
+    LOWER_IS_BETTER,
+    MISSING,
+    better_worse,
+    format_gain,
+    format_metric,
+    model_names,
+    primary_of,
+    words,
+)
+
+__all__ = ["cost", "data", "headline", "how_to_read", "quality", "sharing"]
+
+Results = Mapping[str, Any]
+OPPONENTS = {"single_task": "a network trained for this task alone", "lightgbm": "LightGBM"}
+
+
+def headline(title: str, results: Results) -> Html:
+    """The verdict of each task in plain words."""
+    tasks = results["tasks"]
+    parts = []
+    for verdict, verb in (
+        ("helped", "helped"),
+        ("hurt", "hurt"),
+        ("not proven", "proved nothing for"),
+    ):
+        named = [task for task, entry in tasks.items() if entry.get("verdict") == verdict]
+        if named:
+            parts.append(f"{verb} {', '.join(named)}")
+    summary = (
+        f"Judged on test rows against a network trained for each task alone, sharing "
+        f"{'; '.join(parts)}."
+        if parts
+        else "There is no single-task network to compare with, hence no verdict."
+    )
+    cards = "\n".join(_card(task, results) for task in tasks)
+    return join(
+        [
+            Html(f"<h1>{text(title)}</h1>"),
+            paragraph(summary),
+            Html(f'<div class="cards">\n{cards}\n</div>'),
+        ]
+    )
+
+
+def _card(task: str, results: Results) -> str:
+    entry, verdict = results["tasks"][task], results.get("verdicts", {}).get(task, {})
+    decision = entry.get("verdict") or "no verdict"
+    metric = primary_of(results, task)
+    lines = []
+    value = format_metric(entry.get("searched", {}).get(metric))
+    if value != MISSING:
+        lines.append(
+            paragraph(f"{_capital(words(metric))} of the searched network: {_tidy(value)}")
+        )
+    for opponent, meaning in OPPONENTS.items():
+        gain = verdict.get(opponent)
+        if gain and gain.get("gain") is not None:
+            comparison = _capital(better_worse(gain))
+            link = "from" if comparison.startswith("No ") else "than"
+            lines.append(paragraph(f"{comparison} {link} {meaning}: {_tidy(format_gain(gain))}"))
+    kind = decision if decision in ("helped", "hurt") else "open"
+    return (
+        f'<div class="card {kind}"><h3>{text(task)} <span class="mark">{text(decision)}</span>'
+        f"</h3>{join(lines).markup}</div>"
+    )
+
+
+def quality(results: Results) -> Html:
+    """All models x tasks on the primary metric, the best marked; all metrics folded below."""
+    tasks, models = results["tasks"], model_names(results)
+    best = {task: _best(results, task) for task in tasks}
+    rows: list[list[Content]] = []
+    kinds = []
+    for model in models:
+        cells = [
+            format_metric(tasks[task].get(model, {}).get(primary_of(results, task)))
+            for task in tasks
+        ]
+        rows.append([words(model), *cells])
+        kinds.append(["", *("best" if best[task] == model else "" for task in tasks)])
+    header = ["model", *(f"{task} ({words(primary_of(results, task))})" for task in tasks)]
+    return section(
+        "All models",
+        paragraph(
+            "Test rows of each task's own population; mean ± standard deviation over seeds where "
+            "there are several. A star marks the best mean of the column, proven or not."
+        ),
+        table(header, rows, kinds=kinds),
+        *(_all_metrics(task, results) for task in tasks),
+    )
+
+
+def _all_metrics(task: str, results: Results) -> Html:
+    entry = results["tasks"][task]
+    models = [model for model in model_names(results) if model in entry]
+    metrics = list(dict.fromkeys(metric for model in models for metric in entry[model]))
+    joint = [metric for metric in metrics if metric.startswith("joint_")]
+    tables = []
+    for columns in ([metric for metric in metrics if metric not in joint], joint):
+        rows: list[list[Content]] = [
+            [words(model), *(format_metric(entry[model].get(metric)) for metric in columns)]
+            for model in models
+        ]
+        if columns:
+            tables.append(table(["model", *(words(metric) for metric in columns)], rows))
+    shown = join(tables).markup
+    return Html(f"<details><summary>{text(task)}: all metrics</summary>{shown}</details>")
+
+
+def _best(results: Results, task: str) -> str | None:
+    metric = primary_of(results, task)
+    means = {
+        model: summary["mean"]
+        for model in model_names(results)
+        if (summary := results["tasks"][task].get(model, {}).get(metric))
+        and summary["mean"] is not None
+    }
+    choose = min if metric in LOWER_IS_BETTER else max
+    return choose(means, key=lambda model: means[model]) if means else None
+
+
+def cost(results: Results) -> Html | None:
+    """What each model costs."""
+    entries = results.get("cost", {})
+    if not entries:
+        return None
+    known = [model for model in model_names(results) if model in entries]
+    rows: list[list[Content]] = [
+        [
+            words(model),
+            *(
+                _count(entries[model].get(key))
+                for key in ("parameters", "multiply_adds", "train_s", "score_rows_per_s")
+            ),
+        ]
+        for model in known + [model for model in entries if model not in known]
+    ]
+    header = ["model", "parameters", "multiply-adds", "training, s", "scored rows/s"]
+    return section(
+        "Cost",
+        paragraph(
+            "Parameters and multiply-adds are for all tasks together, the latter an example. "
+            "LightGBM's parameters are its leaves. Times are of this machine in this run."
+        ),
+        table(header, rows),
+    )
+
+
+def sharing(results: Results) -> Html | None:
+    """How many of their experts each two tasks share, over all searches."""
+    found = results.get("sharing")
+    if not found:
+        return None
+    names = list(found["tasks"])
+    rows: list[list[Content]] = []
+    for i, name in enumerate(names):
+        pairs = zip(found["overlap"][i], found["std"][i], strict=True)
+        cells = [f"{mean:.2f} ± {std:.2f}" for mean, std in pairs]
+        rows.append([name, *(cell if j != i else MISSING for j, cell in enumerate(cells))])
+    parts = [
+        paragraph(
+            "Experts that both tasks use, as a share of the experts that either uses: 1 is one "
+            f"network for both, 0 is nothing in common. Mean ± deviation of {found['seeds']} "
+            "searches; a small deviation means that the searches agree."
+        ),
+        table(["", *names], rows),
+    ]
+    planted = found.get("planted")
+    if planted:
+        parts.append(
+            paragraph(
+                "This log is simulated and its answer is known: related tasks share "
+                f"{planted['related']:.2f} of their experts, unrelated tasks "
+                f"{planted['unrelated']:.2f}."
+            )
+        )
+    return section("Who shares with whom", *parts)
+
+
+def data(manifest: Mapping[str, Any], results: Results) -> Html:
+    """Rows, labels, fingerprint and warnings."""
+    parts = []
+    if manifest.get("rows"):
+        shown: list[list[Content]] = [[s, _count(n)] for s, n in manifest["rows"].items()]
+        parts.append(table(["split", "rows"], shown))
+    labels: list[list[Content]] = []
+    for task, found in manifest.get("tasks", {}).items():
+        rows, positives = found.get("rows"), found.get("positives")
+        # The manifest counts positives of binary labels only and refuses a label without any.
+        share = f"{positives / rows:.2%}" if rows and positives else MISSING
+        labels.append([task, _count(rows), _count(positives or None), share])
+    if labels:
+        parts.append(table(["task", "train rows with a label", "positives", "share"], labels))
+    fingerprint = manifest.get("fingerprint") or results.get("fingerprint") or "not recorded"
+    parts.append(
+        paragraph(Html(f"Fingerprint of data and schema: <code>{text(str(fingerprint))}</code>"))
+    )
+    warnings = manifest.get("warnings") or []
+    items = "".join(f"<li>{text(str(warning))}</li>" for warning in warnings)
+    parts.append(
+        Html(f"<h3>Warnings</h3><ul>{items}</ul>") if items else paragraph("No data warnings.")
+    )
+    return section("Data", *parts)
+
+
+def how_to_read(results: Results) -> Html:
+    """The terms and the statistics, in plain words."""
+    verdicts = list(results.get("verdicts", {}).values())
+    first = verdicts[0] if verdicts else {}
+    unit = "whole groups (users, requests)" if first.get("unit") == "group" else "rows"
+    seeds = [gain["seeds"] for v in verdicts for gain in v.values() if isinstance(gain, dict)]
+    single = seeds and all(max(pair) == 1 for pair in seeds)
+    terms = {
+        "helped, hurt, not proven": "The searched network against a network of its own for the "
+        "task, on the task's primary metric. Helped: the whole interval of the gain is above 0. "
+        "Hurt: wholly below. Not proven: it holds 0, so chance is enough to explain the gain.",
+        "gain and interval": f"Difference of the means over seeds, positive = better. The interval "
+        f"({first.get('confidence', 0.95):.0%}) adds the luck of the test rows "
+        f"({first.get('resamples', 200)} draws of {unit} with replacement, the same for both "
+        "models) and the luck of the training seeds. Each task has its own interval: of many "
+        "tasks, a few may be called by chance.",
+        "own population": "A task is measured only where it is defined: a conversion rate on "
+        "clicked rows. Metrics that start with “joint” are of click and conversion "
+        "together, on all rows.",
+        "AUC": "How often a positive row gets a higher score than a negative one; 0.5 is chance.",
+        "NDCG, MAP, MRR, hit rate, recall at 10": "Where the positive rows of a group stand among "
+        "its ten with the highest scores; 1 is best. Groups without a positive are left out.",
+        "normalized entropy": "Log loss over that of always predicting the base rate; below 1 is "
+        "better than that.",
+        "calibration ratio": "Mean prediction over what happened; 1 is right on average.",
+        "multiply-adds": "Counted from the network's shape, for one example, forward only.",
+    }
+    if single:
+        terms["one seed"] = (
+            "Every model was trained once here, so the intervals do not know the luck of "
+            "training. Several seeds make a verdict firmer."
+        )
+    items = "".join(f"<dt>{text(t)}</dt><dd>{text(meaning)}</dd>" for t, meaning in terms.items())
+    return section("How to read this page", Html(f"<dl>{items}</dl>"))
+
+
+def _count(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return f"{value:,.1f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}"
+
+
+def _tidy(numbers: str) -> str:
+    """True minus signs, and no line break inside a number or an interval."""
+    value, bracket, rest = numbers.replace("-", "\u2212").partition(" (")
+    return value.replace(" ", "\u00a0") + bracket + rest.replace(" ", "\u00a0")
+
+
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]

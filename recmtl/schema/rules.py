@@ -1,0 +1,124 @@
+"""Contradictions between the parts of a schema: what each part alone cannot see."""
+
+from collections.abc import Iterator
+
+from recmtl.errors import SchemaError
+from recmtl.schema.definition import Categorical, ListOf, Schema, TaskSpec
+from recmtl.schema.strict_yaml import did_you_mean
+
+__all__ = ["contradictions", "refuse_contradictions"]
+
+Found = Iterator[tuple[tuple[str, ...], str]]
+
+
+def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> Found:
+    """Every contradiction as (path of keys, message).
+
+    Args:
+        schema: the schema, possibly without the parts that could not be read.
+        broken: names of features and tasks that could not be read; no reference to them is judged.
+    """
+    if not schema.features and not broken:
+        yield ("features",), "needs at least one feature"
+    if not schema.tasks and not broken:
+        yield ("tasks",), "needs at least one task"
+    yield from _outcomes_among_features(schema)
+    yield from _ignored_features(schema)
+    yield from _shared_tables(schema, broken)
+    yield from _funnels(schema, broken)
+    yield from _split_roles(schema)
+    yield from _side_tables(schema)
+
+
+def refuse_contradictions(schema: Schema) -> None:
+    """Raise one `SchemaError` with every contradiction of a schema that was built in Python."""
+    found = [f"{schema.name}: {'.'.join(path)}: {text}" for path, text in contradictions(schema)]
+    if found:
+        raise SchemaError("\n".join(found))
+
+
+def _outcomes_among_features(schema: Schema) -> Found:
+    outcomes: dict[str, str] = {}
+    for task in schema.tasks:
+        outcomes.setdefault(task.label.column, f"the label of task {task.name!r}")
+        if task.rows is not None:
+            outcomes.setdefault(task.rows.column, f"the rows rule of task {task.name!r}")
+    if schema.split.by == "column" and schema.split.column is not None:
+        outcomes.setdefault(schema.split.column, "the split")
+    for feature in schema.features:
+        if feature.column in outcomes:
+            yield (
+                ("features", feature.name),
+                f"column {feature.column!r} is {outcomes[feature.column]} and would give the "
+                "answer away; drop this feature",
+            )
+
+
+def _ignored_features(schema: Schema) -> Found:
+    for feature in schema.features:
+        if feature.column in schema.ignore:
+            yield (
+                ("features", feature.name),
+                f"column {feature.column!r} is also under ignore; drop one of the two",
+            )
+
+
+def _shared_tables(schema: Schema, broken: frozenset[str]) -> Found:
+    kinds = {feature.name: feature for feature in schema.features}
+    categorical = [name for name, feature in kinds.items() if isinstance(feature, Categorical)]
+    for feature in schema.features:
+        if not isinstance(feature, ListOf) or feature.table is None or feature.table in broken:
+            continue
+        if feature.table not in kinds:
+            hint = did_you_mean(feature.table, categorical)
+            yield (
+                ("features", feature.name, "table"),
+                f"there is no feature {feature.table!r}{hint}",
+            )
+        elif feature.table not in categorical:
+            yield (
+                ("features", feature.name, "table"),
+                f"{feature.table!r} is not categorical, so it has no vocabulary to share",
+            )
+
+
+def _funnels(schema: Schema, broken: frozenset[str]) -> Found:
+    tasks = {task.name: task for task in schema.tasks}
+    for task in schema.tasks:
+        if task.parent is None or task.parent in broken:
+            continue
+        place = ("tasks", task.name, "parent")
+        if task.parent not in tasks:
+            yield place, f"there is no task {task.parent!r}{did_you_mean(task.parent, tasks)}"
+        elif tasks[task.parent].kind != "binary":
+            yield place, f"{task.parent!r} is not binary, so nothing can follow from it"
+        elif _in_cycle(task, tasks):
+            yield place, f"{task.name!r} is its own ancestor"
+
+
+def _in_cycle(task: TaskSpec, tasks: dict[str, TaskSpec]) -> bool:
+    seen: set[str] = set()
+    parent = task.parent
+    while parent in tasks and parent not in seen:
+        seen.add(parent)
+        parent = tasks[parent].parent
+    return task.name in seen
+
+
+def _split_roles(schema: Schema) -> Found:
+    split = schema.split
+    if split.by == "time" and schema.roles.time is None:
+        yield ("split", "by"), "by: time needs roles.time, the column to go by"
+    if split.by == "group" and split.column is None and schema.roles.group is None:
+        yield ("split", "by"), "by: group needs roles.group or split.column"
+    both = (split.validation_from, split.test_from)
+    if type(both[0]) is type(both[1]) and both[0] is not None and not both[0] < both[1]:  # type: ignore[operator] # same type, checked on this line
+        yield ("split", "validation_from"), "must be before test_from"
+
+
+def _side_tables(schema: Schema) -> Found:
+    seen: set[tuple[str, str]] = set()
+    for index, table in enumerate(schema.tables):
+        if (table.path, table.key) in seen:
+            yield ("tables", str(index)), f"{table.path!r} is joined twice by {table.key!r}"
+        seen.add((table.path, table.key))

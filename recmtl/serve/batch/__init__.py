@@ -1,0 +1,1 @@
+"""Batch scoring: Parquet to Parquet, here or on Spark, resumable after a kill."""

@@ -1,0 +1,284 @@
+"""Batch scoring on Spark: the same bundle and the same code, in Spark's Python workers.
+
+Scores are those of `Scorer`, bit for bit on equal processors, since a row's scores depend on that
+row alone. What Spark does not keep is the order of the rows: carry a key along. It repeats failed
+tasks by itself, and a job that fails leaves no `_SUCCESS`.
+
+pyspark is optional (`pip install 'recmtl[spark]'`); recmtl must be installed on the workers.
+"""
+
+import atexit
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import tempfile
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from recmtl import errors
+from recmtl.data.files import AnyPath, LogFile, base_folder, is_url
+from recmtl.data.reader import JoinedTable, Log, joined_columns, open_log, side_path
+from recmtl.errors import ConfigError, DataError, RecmtlError, SourceLocation
+from recmtl.serve.bundle.bundle import Bundle
+from recmtl.serve.scoring.drift import LIMIT, Drift, DriftMode
+from recmtl.serve.scoring.scorer import Scorer
+
+__all__ = ["score_spark", "scored_frame"]
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+Batches = Iterator[pa.RecordBatch]
+HERE = SourceLocation()
+PARTITION_TYPES = "spark.sql.sources.partitionColumnTypeInference.enabled"
+OWN_ERROR = re.compile(r"recmtl\.errors\.(\w+): (.*)")
+TIMES = ("timestamp", "timestamp_ntz")
+
+
+def score_spark(
+    bundle: Bundle,
+    source: str,
+    output: str,
+    *,
+    keep: Sequence[str] = (),
+    drift: DriftMode = "warn",
+    drift_limit: float = LIMIT,
+    session: "SparkSession | None" = None,
+) -> tuple[int, list[str]]:
+    """Score a Parquet log into a new folder of Parquet files; returns its rows, and warnings.
+
+    Args:
+        bundle: scores.
+        source: a file, a folder or a glob of this machine, or a URL that Spark can read.
+        output: a folder or URL that Spark can write.
+        keep: input columns to carry along, before the scored ones.
+        drift: as in `recmtl.serve.batch.parquet.score_parquet`.
+        drift_limit: how much larger the share of unknown ids may be.
+        session: an existing session; the active one or that of the environment unless given.
+
+    Raises:
+        ConfigError: pyspark is not installed.
+        DataError: a column is missing or wrong, or the output exists.
+    """
+    session = session or _session()
+    drift_watch = Drift(bundle, mode=drift, limit=drift_limit)
+    totals = session.sparkContext.accumulator(drift_watch.totals, _Sum())
+    with _own_errors(output):
+        frame, tables = _read(session, bundle, source, keep)
+        options = {"mode": drift, "limit": drift_limit, "totals": totals}
+        scored = scored_frame(frame, bundle, keep=keep, tables=tables, drift=options)
+        scored.write.parquet(output)
+        rows = session.read.parquet(output).count()
+    drift_watch.totals = totals.value
+    return int(rows), drift_watch.warnings()
+
+
+def scored_frame(
+    frame: "DataFrame",
+    bundle: Bundle,
+    *,
+    keep: Sequence[str] = (),
+    tables: Sequence[AnyPath] = (),
+    drift: Mapping[str, Any] | None = None,
+) -> "DataFrame":
+    """The columns `keep` of any frame and the scored columns, computed when Spark asks for them.
+
+    Args:
+        frame: has the bundle's input columns, or the keys of its side tables.
+        bundle: scores.
+        keep: columns to carry along, of the frame or of a side table.
+        tables: the files of the side tables that the bundle's schema names, in its order.
+        drift: mode and limit of `recmtl.serve.scoring.drift.Drift`, and an accumulator of its
+            totals.
+
+    Raises:
+        DataError: a column is missing, stands twice, or has a type that Spark changes.
+    """
+    from pyspark.sql import functions
+    from pyspark.sql.types import FloatType, StructField, StructType
+
+    columns = list(dict.fromkeys([*bundle.encoder.input_columns, *keep]))
+    joined = _joined(bundle, tables)
+    log = _log(frame.columns, joined)
+    log.require(columns)
+    _refuse_changes(frame, bundle, keep)
+    needed = log.joins(columns)[0]
+    quoted = [
+        functions.col("`" + name.replace("`", "``") + "`")
+        for name in frame.columns
+        if name in needed
+    ]
+    kept = [_field(frame, joined, name) for name in keep]
+    scored = [StructField(name, FloatType(), False) for name in bundle.model.columns]
+    folder = _shipped(frame.sparkSession, bundle, tables)
+    score = _scoring(folder, columns=columns, keep=list(keep), drift=dict(drift or {"mode": "off"}))
+    return frame.select(*quoted).mapInArrow(score, StructType([*kept, *scored]))
+
+
+def _scoring(
+    folder: str, *, columns: list[str], keep: list[str], drift: dict[str, Any]
+) -> Callable[[Batches], Batches]:
+    """What each worker does with its share of the rows."""
+    totals = drift.pop("totals", None)
+
+    def score(batches: Batches) -> Batches:
+        scorer, joined = _worker(folder)
+        drift_watch = Drift(scorer.bundle, **drift)
+        for batch in batches:
+            log = _log(batch.schema.names, joined)
+            rows = joined_columns(batch, log.files[0], log.joins(columns)[1], HERE)
+            table = pa.table([rows[name] for name in columns], names=columns)
+            scores = scorer.scores(table, check=drift_watch.check)
+            kept = [_plain(rows[name]) for name in keep]
+            scored = [pa.array(column) for column in scores.T]
+            yield pa.record_batch([*kept, *scored], names=[*keep, *scorer.columns])
+        if totals is not None:
+            totals.add(drift_watch.totals)
+
+    return score
+
+
+@lru_cache(maxsize=2)
+def _worker(name: str) -> tuple[Scorer, list[JoinedTable]]:
+    """The scorer and the side tables of a worker process, which Spark uses for many tasks."""
+    from pyspark import SparkFiles
+
+    folder = Path(SparkFiles.get(name))
+    # Spark runs one such process for every core.
+    scorer = Scorer.load(folder / "bundle", threads=1)
+    count = len(scorer.bundle.encoder.schema.tables)
+    return scorer, _joined(scorer.bundle, [folder / f"{n}.parquet" for n in range(count)])
+
+
+def _joined(bundle: Bundle, paths: Sequence[AnyPath]) -> list[JoinedTable]:
+    tables = bundle.encoder.schema.tables
+    if len(paths) != len(tables):
+        raise ConfigError(f"the bundle joins {len(tables)} side tables, {len(paths)} are given")
+    return [JoinedTable(table, path) for table, path in zip(tables, paths, strict=True)]
+
+
+def _log(columns: Sequence[str], tables: list[JoinedTable]) -> Log:
+    """A log of one file that has these columns, to plan the joins."""
+    schema = pa.schema([(name, pa.null()) for name in columns])
+    return Log("", [LogFile(Path("input"), 0, 0, schema, {})], tables=tables)
+
+
+def _plain(column: Any) -> Any:
+    text = pa.types.is_dictionary(column.type)
+    return column.cast(column.type.value_type) if text else column
+
+
+def _field(frame: "DataFrame", tables: list[JoinedTable], name: str) -> Any:
+    from pyspark.sql.pandas.types import from_arrow_type
+    from pyspark.sql.types import StructField
+
+    if name in frame.columns:
+        return frame.schema[name]
+    table = next(table for table in tables if name in table.names)
+    return StructField(name, from_arrow_type(table.schema.field(name).type))
+
+
+def _refuse_changes(frame: "DataFrame", bundle: Bundle, keep: Sequence[str]) -> None:
+    for name in keep:
+        if name in bundle.model.columns or keep.count(name) > 1:
+            fault = "is to be kept twice, or has the name of a scored column"
+            raise HERE.error(fault, "rename it, or leave it out of keep", column=name)
+    for name in bundle.encoder.input_columns:
+        if name in frame.columns and frame.schema[name].dataType.typeName() in TIMES:
+            fault = "holds times, which Spark counts in another unit than the file"
+            raise HERE.error(fault, "store it as int64, or use --engine local", column=name)
+
+
+def _shipped(session: "SparkSession", bundle: Bundle, tables: Sequence[AnyPath]) -> str:
+    """Send bundle and side tables to all workers; returns the name under which they find them."""
+    name = f"recmtl-{uuid.uuid4().hex}"
+    folder = Path(tempfile.mkdtemp(prefix="recmtl-"))
+    # Workers fetch it from here as long as the session lives.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+        for file in (path for path in bundle.folder.rglob("*") if path.is_file()):
+            archive.write(file, f"bundle/{file.relative_to(bundle.folder)}")
+        for number, path in enumerate(tables):
+            inside = archive.open(f"{number}.parquet", "w", force_zip64=True)
+            with inside as copy, path.open("rb") as source:
+                shutil.copyfileobj(source, copy)
+    session.sparkContext.addArchive(f"{folder / name}.zip#{name}")
+    return name
+
+
+def _read(
+    session: "SparkSession", bundle: Bundle, source: str, keep: Sequence[str]
+) -> tuple["DataFrame", list[AnyPath]]:
+    """The input as a frame, and the files of its side tables."""
+    tables = bundle.encoder.schema.tables
+    if is_url(source) and not source.startswith("file:"):
+        paths = [side_path(table, base_folder(source)) for table in tables]
+        return session.read.parquet(source), paths
+    log = open_log(source, tables)
+    log.require([*bundle.encoder.input_columns, *keep])
+    base, inferred = base_folder(source), session.conf.get(PARTITION_TYPES)
+    try:
+        # Spark would read days as dates; here they are text, as in training.
+        session.conf.set(PARTITION_TYPES, "false")
+        reader = session.read.option("basePath", f"file://{base.resolve()}")
+        frame = reader.parquet(*(f"file://{file.path.resolve()}" for file in log.files))
+    finally:
+        session.conf.set(PARTITION_TYPES, inferred)
+    for name, value in log.files[0].partition.items():
+        if isinstance(value, int):
+            frame = frame.withColumn(name, frame[name].cast("bigint"))
+    return frame, [table.path for table in log.tables]
+
+
+def _session() -> "SparkSession":
+    if importlib.util.find_spec("pyspark") is None:
+        raise ConfigError("pyspark is not installed: pip install 'recmtl[spark]'")
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    if active is None:
+        # The workers of a session that begins here need the packages of this Python.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        active = SparkSession.builder.appName("recmtl").getOrCreate()
+    return active
+
+
+class _Sum:
+    """Adds arrays up task by task: pyspark's `AccumulatorParam`, without its import."""
+
+    def zero(self, value: Any) -> Any:
+        return value * 0
+
+    def addInPlace(self, value: Any, more: Any) -> Any:
+        return value + more
+
+
+@contextmanager
+def _own_errors(output: str) -> Iterator[None]:
+    """Errors of workers and of Spark as one line of our own."""
+    try:
+        yield
+    except RecmtlError:
+        raise
+    except Exception as error:
+        own = OWN_ERROR.search(str(error))
+        if own and hasattr(errors, own[1]):
+            raise getattr(errors, own[1])(own[2]) from None
+        if not type(error).__module__.startswith(("pyspark", "py4j")):
+            raise
+        # What Java threw says more than that it was called.
+        text = str(getattr(error, "java_exception", error))
+        first = (text.splitlines() or [type(error).__name__])[0]
+        if "PATH_ALREADY_EXISTS" in first:
+            raise DataError(f"{output}: exists already; choose a new folder") from None
+        raise DataError(f"Spark failed: {first}") from error

@@ -1,0 +1,1 @@
+"""Calibration: increasing maps that make a head's probabilities mean what they say."""

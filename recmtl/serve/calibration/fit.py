@@ -1,0 +1,235 @@
+"""Finds calibration maps on validation rows, and says what they change on rows never fitted to.
+
+What is kept of a fit are numbers (see `recmtl.serve.calibration.calibration`). A funnel child is
+fitted where its parent happened, as its conditional column means it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq, minimize
+from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
+
+from recmtl.data.encoded_log import LogSplit
+from recmtl.data.row_encoder import RowEncoder
+from recmtl.errors import ConfigError
+from recmtl.evaluate.label_space import joint_labels, own_rows, task_position
+from recmtl.evaluate.metrics import brier, ece, log_loss
+from recmtl.model import Model
+from recmtl.model.heads import HeadSpec
+from recmtl.serve.calibration.calibration import (
+    Calibrators,
+    ColumnCalibration,
+    Curve,
+    Isotonic,
+    Platt,
+    log_odds,
+    own_columns,
+)
+from recmtl.serve.scoring.fixed_shape import FixedShapeModel
+from recmtl.train.config import Calibration
+
+__all__ = ["calibration_gain", "check_calibration", "fit_calibrators", "isotonic", "platt"]
+
+Floats = npt.NDArray[np.float64]
+LEAST_OF_A_CLASS = 10
+
+
+def check_calibration(
+    settings: Calibration, heads: Sequence[HeadSpec], *, encoder: RowEncoder
+) -> None:
+    """Raise a ConfigError if the settings name a segment or a task that is not there."""
+    single = encoder.encoding.single
+    if settings.segment and settings.segment not in single:
+        raise ConfigError(
+            f"calibration.segment is {settings.segment!r}, which is no categorical feature; "
+            f"there are {', '.join(single) or 'none'}"
+        )
+    binary = [head.name for head in heads if head.kind == "binary"]
+    for name in settings.kept_negatives:
+        if name not in binary:
+            raise ConfigError(
+                f"calibration.kept_negatives names {name!r}, which is no binary task; "
+                f"there are {', '.join(binary) or 'none'}"
+            )
+
+
+def fit_calibrators(
+    model: Model, encoder: RowEncoder, *, rows: LogSplit, settings: Calibration
+) -> Calibrators:
+    """Fit the maps of every binary and multiclass head.
+
+    A column with fewer than `min_rows` rows, or fewer than ten of either class, keeps its scores.
+
+    Args:
+        model: whose scores are calibrated.
+        encoder: of the rows; its schema names the tasks.
+        rows: validation rows, encoded.
+        settings: which maps, for which segments.
+
+    Raises:
+        ConfigError: the settings name a segment or a task that is not there.
+    """
+    heads, segment = model.heads.specs, settings.segment
+    check_calibration(settings, heads, encoder=encoder)
+    scores = FixedShapeModel(model).scores(rows.ids, rows.numeric)
+    values, unknown = None, -1
+    if segment:
+        values = np.asarray(rows.ids)[:, encoder.encoding.single.index(segment)]
+        unknown = encoder.vocabularies[segment].first
+    kept = {head.columns[0]: settings.kept_negatives.get(head.name, 1.0) for head in heads}
+    columns = {}
+    for sample in _samples(model, encoder, rows, scores):
+        if sample.joint:
+            continue
+        curve = _curve(sample, settings)
+        by_value = {} if values is None else _by_value(sample, values, settings)
+        # Rows of values that training had not seen are whatever came in their place.
+        by_value.pop(unknown, None)
+        share = kept.get(sample.column, 1.0)
+        if curve is not None or by_value or share < 1.0:
+            columns[sample.column] = ColumnCalibration(curve, by_value, share)
+    return Calibrators(columns, heads=heads, encoding=encoder.encoding, segment=segment)
+
+
+def calibration_gain(
+    model: Model, encoder: RowEncoder, *, calibrators: Calibrators, rows: LogSplit
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Log loss, Brier score and expected calibration error of every probability column.
+
+    Args:
+        model: whose scores are calibrated.
+        encoder: of the rows.
+        calibrators: fitted on other rows.
+        rows: encoded rows on which both are judged. They carry the label shares of the log, so a
+            correction for kept negatives is left out of what is measured.
+
+    Returns:
+        column -> `before` and `after` -> metric. A funnel child's own column is judged where its
+        parent happened, its joint column on all rows. Columns without a labelled row are left out;
+        all are where there is no map.
+    """
+    calibrators = calibrators.uncorrected()
+    if all(one.curve is None and not one.segments for one in calibrators.columns.values()):
+        return {}
+    scores = FixedShapeModel(model).scores(rows.ids, rows.numeric)
+    calibrated = calibrators.apply(scores, np.asarray(rows.ids))
+    before, after = (_samples(model, encoder, rows, s) for s in (scores, calibrated))
+    return {
+        old.column: {"before": old.metrics(), "after": new.metrics()}
+        for old, new in zip(before, after, strict=True)
+        if len(old.label)
+    }
+
+
+def platt(p: Floats, label: Floats, weight: Floats) -> Platt:
+    """Fit `sigmoid(slope * log odds + intercept)` by weighted maximum likelihood.
+
+    As Platt (1999) has it, a positive counts as (n+ + 1) / (n+ + 2) and a negative as
+    1 / (n- + 2), so that even labels that the score separates give finite numbers. Where the
+    best slope would turn the order of the scores round, only the intercept is fitted.
+
+    Args:
+        p: scores in 0..1, shape [R].
+        label: 0 or 1, shape [R].
+        weight: of the rows, shape [R].
+    """
+    odds = log_odds(p)
+    positive, negative = float((weight * label).sum()), float((weight * (1 - label)).sum())
+    target = np.where(label == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    share = weight / weight.sum()
+
+    def loss(line: Floats) -> tuple[float, Floats]:
+        z = line[0] * odds + line[1]
+        slope = share * (expit(z) - target)
+        value = float((share * (np.logaddexp(0.0, z) - target * z)).sum())
+        return value, np.array([(slope * odds).sum(), slope.sum()])
+
+    slope, intercept = minimize(loss, (1.0, 0.0), jac=True, method="BFGS", tol=1e-9).x
+    if odds.min() < odds.max() and slope > 1e-6:
+        return Platt(float(slope), float(intercept))
+
+    def excess(intercept: float) -> float:
+        return float((share * (expit(odds + intercept) - target)).sum())
+
+    return Platt(1.0, float(brentq(excess, -200.0, 200.0)))
+
+
+def isotonic(p: Floats, label: Floats, weight: Floats) -> Isotonic:
+    """Fit the increasing map of least weighted squared error (pool adjacent violators).
+
+    Its values stay 1 / (R + 2) away from 0 and 1: so many rows cannot prove more.
+    """
+    least = 1.0 / (len(p) + 2)
+    fit = IsotonicRegression(y_min=least, y_max=1.0 - least, out_of_bounds="clip")
+    fit.fit(p, label, sample_weight=weight)
+    return Isotonic(tuple(fit.X_thresholds_.tolist()), tuple(fit.y_thresholds_.tolist()))
+
+
+FITS: dict[str, Callable[[Floats, Floats, Floats], Curve]] = {"platt": platt, "isotonic": isotonic}
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One column where it is defined: numbers of the rows, scores, labels and weights [n]."""
+
+    column: str
+    joint: bool
+    rows: npt.NDArray[np.int64]
+    p: Floats
+    label: Floats
+    weight: Floats
+
+    def metrics(self) -> dict[str, float]:
+        found = {"log_loss": log_loss, "brier": brier, "ece": ece}
+        return {name: of(self.label, self.p, self.weight) for name, of in found.items()}
+
+
+def _samples(
+    model: Model, encoder: RowEncoder, rows: LogSplit, scores: npt.NDArray[np.float32]
+) -> Iterator[_Sample]:
+    """Every probability column on its own population, joint columns on all rows."""
+    tasks, weight = encoder.schema.tasks, np.asarray(rows.weight, dtype=np.float64)
+    labels = np.asarray(rows.labels, dtype=np.float64)
+
+    def sample(column: str, label: Floats, defined: npt.NDArray[np.bool_]) -> _Sample:
+        at = np.flatnonzero(defined)
+        p = scores[at, model.columns.index(column)].astype(np.float64)
+        return _Sample(column, column not in own, at, p, label[at], weight[at])
+
+    for head in model.heads.specs:
+        position, own = task_position(tasks, head.name), own_columns(head)
+        defined = own_rows(labels, tasks, tasks[position])
+        for number, column in enumerate(own):
+            happened = number if head.kind == "multiclass" else 1
+            yield sample(column, (labels[:, position] == happened).astype(np.float64), defined)
+        if head.parent is not None:
+            both = joint_labels(labels, tasks, tasks[position])
+            yield sample(head.columns[1], both, ~np.isnan(both))
+
+
+def _curve(sample: _Sample, settings: Calibration) -> Curve | None:
+    positives, rows = int(sample.label.sum()), len(sample.label)
+    few = rows < settings.min_rows or min(positives, rows - positives) < LEAST_OF_A_CLASS
+    if settings.method == "none" or few:
+        return None
+    return FITS[settings.method](sample.p, sample.label, sample.weight)
+
+
+def _by_value(
+    sample: _Sample, values: npt.NDArray[np.int32], settings: Calibration
+) -> dict[int, Curve]:
+    """Maps of the values (embedding rows [R] of all rows) that have rows enough."""
+    own = values[sample.rows]
+    order = np.argsort(own, kind="stable")
+    bounds = np.flatnonzero(np.diff(own[order])) + 1
+    curves = {}
+    for at in np.split(order, bounds) if len(order) else ():
+        numbers = {name: getattr(sample, name)[at] for name in ("rows", "p", "label", "weight")}
+        curve = _curve(replace(sample, **numbers), settings)
+        if curve is not None:
+            curves[int(own[at[0]])] = curve
+    return curves

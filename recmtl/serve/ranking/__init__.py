@@ -1,0 +1,1 @@
+"""Scores to an order: formulas, the ranker, and one request with many candidates."""

@@ -1,0 +1,247 @@
+"""A ranking formula: arithmetic over named columns, read by its own parser, never run as code.
+
+Grammar, binding ever tighter (`**` binds to the right and tighter than the minus before it):
+
+    sum     := product (('+' | '-') product)*
+    product := sign (('*' | '/') sign)*
+    sign    := ('-' | '+') sign | power
+    power   := atom ('**' sign)?
+    atom    := number | name | `any name` | function '(' sum (',' sum)* ')' | '(' sum ')'
+
+The parser writes a postfix program, which runs over a stack of float64 columns.
+
+    >>> formula = Formula("log(price) * p_click ** 0.5")
+    >>> formula.names
+    ('price', 'p_click')
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from recmtl.errors import FormulaError
+from recmtl.schema.strict_yaml import did_you_mean
+from recmtl.serve.arguments import told
+
+__all__ = ["FUNCTIONS", "Formula"]
+
+Column = npt.NDArray[np.float64]
+
+MAX_LENGTH = 1000
+MAX_DEPTH = 50
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], int | None]] = {
+    "log": (np.log, 1),
+    "exp": (np.exp, 1),
+    "sqrt": (np.sqrt, 1),
+    "min": (np.minimum, None),
+    "max": (np.maximum, None),
+}
+OPERATORS: dict[str, tuple[int, Callable[..., Any]]] = {
+    "+": (1, np.add),
+    "-": (1, np.subtract),
+    "*": (2, np.multiply),
+    "/": (2, np.divide),
+    "**": (4, np.power),
+}
+SIGN = 3
+
+TOKEN = re.compile(
+    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)"
+    r"|`(?P<quoted>[^`]+)`|(?P<mark>\*\*|[-+*/(),])|(?P<end>\Z))",
+    re.ASCII,
+)
+
+
+class Formula:
+    """A parsed formula: columns by name in, one float64 number a row out.
+
+    Raises:
+        FormulaError: not in the grammar, longer than 1000 characters, or nested deeper than 50.
+    """
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            raise FormulaError(f"formula is {told(text)}; give a text")
+        if len(text) > MAX_LENGTH:
+            raise FormulaError(f"formula is longer than {MAX_LENGTH} characters: {text[:60]!r}...")
+        self.text = text
+        self._program = _Parser(text).program()
+        names = (str(step.value) for step in self._program if step.kind == "name")
+        self.names: tuple[str, ...] = tuple(dict.fromkeys(names))
+
+    def evaluate(self, columns: Mapping[str, npt.NDArray[Any]], *, rows: int) -> Column:
+        """Map columns (numbers, `[rows]` each) to the formula's value on every row.
+
+        Raises:
+            FormulaError: an unknown name, a column that is no number, a value that is not finite.
+        """
+        stack: list[Any] = []
+        with np.errstate(all="ignore"):
+            for step in self._program:
+                if step.kind == "number":
+                    stack.append(step.value)
+                elif step.kind == "name":
+                    stack.append(self._column(str(step.value), columns, rows))
+                else:
+                    operands = stack[len(stack) - step.operands :]
+                    del stack[len(stack) - step.operands :]
+                    stack.append(_apply(step, operands))
+        values = np.broadcast_to(np.asarray(stack[0], dtype=np.float64), (rows,))
+        bad = rows - int(np.isfinite(values).sum())
+        if bad:
+            raise FormulaError(
+                f"formula {self.text!r} is not finite on {bad} of {rows} rows; guard it, for "
+                "instance with max(x, 1e-9) inside log and below /, and fill missing values"
+            )
+        return values
+
+    def check_names(self, known: Collection[str]) -> None:
+        """Raise a FormulaError for the first name of the formula that is not known."""
+        for name in self.names:
+            if name not in known:
+                hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+                raise FormulaError(f"formula {self.text!r}: no column {name!r}{hint}")
+
+    def _column(self, name: str, columns: Mapping[str, npt.NDArray[Any]], rows: int) -> Column:
+        self.check_names(columns.keys())
+        values = columns[name]
+        if values.shape != (rows,):
+            raise FormulaError(
+                f"formula {self.text!r}: column {name!r} has shape {values.shape}, not ({rows},)"
+            )
+        if values.dtype.kind not in "fiub":
+            raise FormulaError(
+                f"formula {self.text!r}: column {name!r} holds {values.dtype}, not numbers"
+            )
+        return values.astype(np.float64)
+
+
+class _Step(NamedTuple):
+    """One step of a postfix program: push a number, push a column, or apply a function."""
+
+    kind: str
+    value: float | str
+    operands: int = 0
+
+
+def _apply(step: _Step, operands: list[Any]) -> Any:
+    name = str(step.value)
+    if step.kind == "operator":
+        return OPERATORS[name][1](*operands)
+    if step.kind == "sign":
+        return np.negative(operands[0])
+    return (
+        FUNCTIONS[name][0](operands[0])
+        if FUNCTIONS[name][1]
+        else reduce(FUNCTIONS[name][0], operands)
+    )
+
+
+class _Parser:
+    """Precedence climbing over the tokens, emitting postfix steps."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = self._split()
+        self._next = 0
+        self._depth = 0
+        self._steps: list[_Step] = []
+
+    def program(self) -> tuple[_Step, ...]:
+        self._expression(1)
+        if self._peek()[0] != "end":
+            raise self._unexpected()
+        return tuple(self._steps)
+
+    def _split(self) -> list[tuple[str, str, int]]:
+        tokens, place = [], 0
+        while True:
+            match = TOKEN.match(self._text, place)
+            if match is None:
+                raise self._error("a character that is not in the grammar", self._skip(place))
+            kind = str(match.lastgroup)
+            tokens.append((kind, match[kind], match.start(kind)))
+            place = match.end()
+            if kind == "end":
+                return tokens
+
+    def _expression(self, lowest: int) -> None:
+        """Read a term, then operators that bind at least as tightly as `lowest`."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise FormulaError(f"formula is nested deeper than {MAX_DEPTH}: {self._text[:60]!r}...")
+        self._signed()
+        while (mark := self._mark()) in OPERATORS and OPERATORS[mark][0] >= lowest:
+            self._next += 1
+            # `**` binds to the right, and its exponent may carry a sign of its own.
+            self._expression(SIGN if mark == "**" else OPERATORS[mark][0] + 1)
+            self._steps.append(_Step("operator", mark, 2))
+        self._depth -= 1
+
+    def _signed(self) -> None:
+        mark = self._mark()
+        if mark not in ("-", "+"):
+            self._atom()
+            return
+        self._next += 1
+        self._expression(SIGN)
+        if mark == "-":
+            self._steps.append(_Step("sign", "-", 1))
+
+    def _atom(self) -> None:
+        kind, value, _ = self._peek()
+        if kind == "end" or (kind == "mark" and value != "("):
+            raise self._unexpected()
+        self._next += 1
+        if kind == "number":
+            self._steps.append(_Step("number", float(value)))
+        elif kind == "name" and self._mark() == "(":
+            self._call(value)
+        elif kind in ("name", "quoted"):
+            self._steps.append(_Step("name", value))
+        else:
+            self._expression(1)
+            self._close()
+
+    def _call(self, name: str) -> None:
+        if name not in FUNCTIONS:
+            hint = did_you_mean(name, FUNCTIONS) or f"; there are {', '.join(FUNCTIONS)}"
+            raise FormulaError(f"formula {self._text!r}: no function {name!r}{hint}")
+        operands, mark = 0, ","
+        while mark == ",":
+            self._next += 1
+            self._expression(1)
+            operands, mark = operands + 1, self._mark()
+        self._close()
+        wanted = FUNCTIONS[name][1]
+        if operands != wanted and (wanted or operands < 2):
+            wants = "one operand" if wanted else "two operands or more"
+            raise FormulaError(f"formula {self._text!r}: {name} takes {wants}, not {operands}")
+        self._steps.append(_Step("call", name, operands))
+
+    def _close(self) -> None:
+        if self._mark() != ")":
+            raise self._unexpected()
+        self._next += 1
+
+    def _peek(self) -> tuple[str, str, int]:
+        return self._tokens[self._next]
+
+    def _mark(self) -> str:
+        kind, value, _ = self._peek()
+        return value if kind == "mark" else ""
+
+    def _skip(self, place: int) -> int:
+        return place + len(self._text[place:]) - len(self._text[place:].lstrip())
+
+    def _unexpected(self) -> FormulaError:
+        kind, value, place = self._peek()
+        return self._error("it ends too early" if kind == "end" else f"unexpected {value!r}", place)
+
+    def _error(self, what: str, place: int) -> FormulaError:
+        return FormulaError(f"formula {self._text!r}: {what} at character {place + 1}")

@@ -1,0 +1,1 @@
+"""Raw rows to scored columns, and the reasons of a score."""

@@ -1,0 +1,373 @@
+"""Integrated gradients: how much of a prediction each embedded field accounts for.
+
+Sundararajan, Taly and Yan, ICML 2017, "Axiomatic attribution for deep networks", equation 1:
+`IG_i = (x_i - x'_i) * integral over a in 0..1 of dF/dx_i at x' + a (x - x')`. The contributions of
+all fields sum to `F(x) - F(x')` (completeness); the integral is a midpoint sum, so they do so but
+for a gap that falls with the number of steps.
+
+Why a row got its scores: the route each task took, and what each feature added.
+
+A feature's contribution is measured from a row about which nothing is known: unknown ids, empty
+lists, missing numbers. It is the change of the network's own prediction (log odds of a
+probability, or a regression's value), before calibration, see `recmtl.serve.scoring.explain`.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from recmtl.data.row_encoder import RowEncoder
+from recmtl.errors import DataError
+from recmtl.grid import SharingGrid, expert_names, row_use
+from recmtl.model import Model
+from recmtl.model.heads import HeadSpec
+from recmtl.schema.strict_yaml import did_you_mean
+from recmtl.serve.arguments import told, whole
+from recmtl.serve.scoring.scorer import Scorer
+
+__all__ = ["Attributed", "Attribution", "Explanation", "explain", "integrated_gradients"]
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """Some rows of a model, explained for T of its tasks.
+
+    Attributes:
+        chosen: `[B, T]`, number of the scored column of its task that is explained.
+        predicted: `[B, T]`, see `Attribution.predictions`.
+        base: `[B, T]`, the same where nothing is known.
+        contributions: `[B, T, F]`, in the order of the encoding's fields.
+        shares: `[B, T, E]`, of experts.
+        skipped: `[B, T, L]`, of skipped layers.
+    """
+
+    chosen: Tensor
+    predicted: Tensor
+    base: Tensor
+    contributions: Tensor
+    shares: Tensor
+    skipped: Tensor
+
+
+class Attribution:
+    """Explains a model's predictions for some of its tasks, from a row that knows nothing.
+
+    Args:
+        model: in evaluation mode.
+        tasks: positions of the tasks, T of them.
+        unknown: encoded ids `[1, I]` of the row that knows nothing; its numbers are missing.
+    """
+
+    def __init__(self, model: Model, tasks: Sequence[int], *, unknown: Tensor) -> None:
+        self.model, self.tasks = model, list(tasks)
+        self.grid = _differentiable(model.grid)
+        ramps = model.encoder.ramps
+        missing = torch.full((1, len(ramps)), torch.nan, dtype=ramps.dtype)
+        with torch.no_grad():
+            self.base = model.encoder(unknown, missing)
+
+    def explained(self, ids: Tensor, numeric: Tensor, *, steps: int) -> Attributed:
+        """Explain rows of encoded ids `[B, I]` and numbers `[B, N]` by `steps` midpoints."""
+        with torch.no_grad():
+            lanes = self.model.encoder(ids, numeric)
+            base = self.base.expand_as(lanes)
+            chosen = self._chosen(self._logits(lanes))
+            predicted, known_nothing = (
+                self.predictions(self._logits(end), chosen) for end in (lanes, base)
+            )
+            use = row_use(self.model.grid, lanes)
+
+        def function(at: Tensor) -> Tensor:
+            return self.predictions(self._logits(at), chosen)
+
+        added = integrated_gradients(function, lanes, base, steps=steps)
+        fields = (*added.shape[:3], -1, self.model.encoder.lane_size)
+        added = added.view(fields).sum((2, 4))
+        shares, skipped = use.experts[:, self.tasks], use.skipped[:, self.tasks]
+        return Attributed(chosen, predicted, known_nothing, added, shares, skipped)
+
+    def predictions(self, logits: Sequence[Tensor], chosen: Tensor) -> Tensor:
+        """What is explained of each task `[B, T]`, unbounded so that contributions can add up.
+
+        Binary: the log odds of its event (given its parent's, in a funnel of conditionals).
+        Multiclass: the log odds of the chosen class against all others. Regression: the value on
+        the scale on which it was trained (log1p where the schema says so).
+        """
+        values = []
+        for task, logit, column in zip(self.tasks, logits, chosen.T, strict=True):
+            head = self.model.heads.specs[task]
+            if head.kind == "multiclass":
+                own = column.unsqueeze(1)
+                others = logit.scatter(1, own, -torch.inf).logsumexp(1)
+                values.append(logit.gather(1, own)[:, 0] - others)
+            else:
+                value = logit[:, 0]
+                values.append(value * head.std + head.mean if head.kind == "regression" else value)
+        return torch.stack(values, 1)
+
+    def _logits(self, lanes: Tensor) -> list[Tensor]:
+        logits = self.model.heads(self.grid(lanes))
+        return [logits[task] for task in self.tasks]
+
+    def _chosen(self, logits: Sequence[Tensor]) -> Tensor:
+        """The most probable class; of a funnel child the column that its logit says."""
+        joint = self.model.heads.chain.child == "joint"
+        columns = []
+        for task, logit in zip(self.tasks, logits, strict=True):
+            says_joint = joint and self.model.heads.specs[task].parent is not None
+            columns.append(logit.argmax(1) + int(says_joint))
+        return torch.stack(columns, 1)
+
+
+def integrated_gradients(
+    function: Callable[[Tensor], Tensor], inputs: Tensor, base: Tensor, *, steps: int
+) -> Tensor:
+    """Contributions `[B, T, *F]` of inputs `[B, *F]` to the values `[B, T]` of a function.
+
+    Args:
+        function: maps `[B, *F]` to `[B, T]`, each row by itself.
+        inputs: the rows.
+        base: where the path to every row begins, `[1, *F]` or `[B, *F]`.
+        steps: midpoints on the path, at least 1.
+    """
+    total = inputs.new_zeros(())
+    for step in range(steps):
+        share = (step + 0.5) / steps
+        point = (base + share * (inputs - base)).detach().requires_grad_()
+        values = function(point).sum(0)
+        slopes = [torch.autograd.grad(v, point, retain_graph=True)[0] for v in values]
+        total = total + torch.stack(slopes, 1)
+    return total / steps * (inputs - base).unsqueeze(1)
+
+
+def _differentiable(grid: SharingGrid) -> SharingGrid:
+    """The grid, or a copy that lets gradients through where training stops them (STEM)."""
+    layers = [grid.layer(depth) for depth in range(len(grid.layers))]
+    if not any(layer.stops for layer in layers):
+        return grid
+    free = copy.deepcopy(grid)
+    for depth in range(len(layers)):
+        free.layer(depth).stops = False
+    return free
+
+
+Floats = npt.NDArray[np.float64]
+ROWS_AT_ONCE = 256
+MOST_STEPS = 10_000
+SHORTEST, LONGEST = 18, 40
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The reasons of R rows' scores for T tasks; `print` it, or take its tables.
+
+    Attributes:
+        tasks: names of the tasks.
+        columns: for each row and task the scored column that is explained, `[R][T]`: of a
+            multiclass task that of the most probable class.
+        scores: what the scorer says in those columns (calibrated, if the bundle is) `[R, T]`.
+        predicted: the network's prediction, on the scale in which contributions add up `[R, T]`.
+        base: the same where nothing is known `[R, T]`.
+        contributions: what each feature adds `[R, T, F]`.
+        features: their names.
+        values: their raw values, a column a feature.
+        shares: of each expert in a task's route `[R, T, E]`.
+        skipped: of what a task carries past each layer unchanged `[R, T, L]`.
+        experts: (layer, number) of each expert, counting layers from 1.
+    """
+
+    tasks: tuple[str, ...]
+    columns: tuple[tuple[str, ...], ...]
+    scores: Floats
+    predicted: Floats
+    base: Floats
+    contributions: Floats
+    features: tuple[str, ...]
+    values: pa.Table
+    shares: Floats
+    skipped: Floats
+    experts: tuple[tuple[int, int], ...]
+
+    @property
+    def gap(self) -> Floats:
+        """What contributions fail to add up to `[R, T]`: it falls as `steps` rise."""
+        gap: Floats = self.predicted - self.base - self.contributions.sum(2)
+        return gap
+
+    def table(self, k: int | None = None) -> pa.Table:
+        """The k largest contributions of every row and task, largest size first; all without k.
+
+        Columns: row, task, column, score, rank, feature, value (as text), contribution.
+
+        Raises:
+            ConfigError: k is no whole number of at least 1.
+        """
+        if k is not None:
+            k = whole("k", k, least=1, most=2**62)
+        order = np.argsort(-np.abs(self.contributions), axis=2, kind="stable")[:, :, :k]
+        row, task, rank = (index.reshape(-1) for index in np.indices(order.shape))
+        feature = order.reshape(-1)
+        return pa.table(
+            {
+                "row": row,
+                "task": [self.tasks[t] for t in task],
+                "column": [self.columns[int(r)][t] for r, t in zip(row, task, strict=True)],
+                "score": self.scores[row, task],
+                "rank": rank + 1,
+                "feature": [self.features[f] for f in feature],
+                "value": [self._value(int(r), int(f)) for r, f in zip(row, feature, strict=True)],
+                "contribution": self.contributions[row, task, feature],
+            }
+        )
+
+    def routes(self) -> pa.Table:
+        """Every expert and skip on the route of every row and task, and its share.
+
+        Columns: row, task, layer (from 1), expert (null: the layer is skipped), share.
+        """
+        skips = [(layer + 1, None) for layer in range(self.skipped.shape[2])]
+        steps: list[tuple[int, int | None]] = [*self.experts, *skips]
+        upward = sorted(range(len(steps)), key=lambda step: steps[step][0])
+        steps = [steps[step] for step in upward]
+        shares = np.concatenate([self.shares, self.skipped], axis=2)[:, :, upward]
+        row, task, step = np.nonzero(shares)
+        return pa.table(
+            {
+                "row": row,
+                "task": [self.tasks[t] for t in task],
+                "layer": [steps[s][0] for s in step],
+                "expert": pa.array([steps[s][1] for s in step], pa.int64()),
+                "share": shares[row, task, step],
+            }
+        )
+
+    def text(self, row: int = 0, *, k: int = 5) -> str:
+        """One row's reasons as lines for people: routes, then the k largest contributions.
+
+        Raises:
+            ConfigError: there is no such row, or k is no whole number of at least 1.
+        """
+        row = whole("row", row, least=0, most=len(self.scores) - 1)
+        k = whole("k", k, least=1, most=2**62)
+        return "\n".join(line for t in range(len(self.tasks)) for line in self._lines(row, t, k))
+
+    def __str__(self) -> str:
+        """The first rows as text."""
+        shown = range(min(3, len(self.scores)))
+        rest = len(self.scores) - len(shown)
+        parts = [f"row {row}\n{self.text(row)}" for row in shown]
+        return "\n\n".join([*parts, f"and {rest} more rows"] if rest else parts)
+
+    def _lines(self, row: int, task: int, k: int) -> Iterator[str]:
+        column, added = self.columns[row][task], self.contributions[row, task]
+        yield f"{self.tasks[task]}: {column} = {self.scores[row, task]:.4g}"
+        for layer, route in self._route(row, task):
+            yield f"  layer {layer}: {route}"
+        scale = "log odds" if column.startswith("p_") else "value as trained"
+        yield (
+            f"  {scale} {self.predicted[row, task]:+.3f} = {self.base[row, task]:+.3f} where "
+            f"nothing is known {added.sum():+.3f} by its features"
+        )
+        order = np.argsort(-np.abs(added), kind="stable")
+        width = max(SHORTEST, *(len(self._told(row, f)) for f in order[:k]))
+        for feature in order[:k]:
+            yield f"    {self._told(row, feature):<{width}} {added[feature]:+.3f}"
+        if len(order) > k:
+            others = f"{len(order) - k} other features"
+            yield f"    {others:<{width}} {added[order[k:]].sum():+.3f}"
+
+    def _route(self, row: int, task: int) -> Iterator[tuple[int, str]]:
+        for layer in range(self.skipped.shape[2]):
+            heard = [
+                f"expert {number} ({share:.0%})"
+                for (depth, number), share in zip(self.experts, self.shares[row, task], strict=True)
+                if depth == layer + 1 and share
+            ]
+            passed = self.skipped[row, task, layer]
+            if passed:
+                heard.append("skipped" if not heard else f"skipped ({passed:.0%})")
+            if heard:
+                yield layer + 1, ", ".join(heard)
+
+    def _told(self, row: int, feature: int) -> str:
+        told = f"{self.features[feature]} = {self._value(row, feature)}"
+        return told if len(told) <= LONGEST else f"{told[: LONGEST - 3]}..."
+
+    def _value(self, row: int, feature: int) -> str:
+        value = self.values[self.features[feature]][row].as_py()
+        return "missing" if value is None else str(value)
+
+
+def explain(
+    scorer: Scorer, table: pa.Table, *, tasks: Sequence[str] = (), steps: int = 64
+) -> Explanation:
+    """Explain rows of an Arrow table that has the scorer's input columns.
+
+    Args:
+        scorer: whose scores are explained.
+        table: the rows.
+        tasks: which tasks; all if empty.
+        steps: of the integral behind the contributions; the work is steps x tasks passes.
+
+    Raises:
+        DataError: a task is not there, no row, no step, or the rows cannot be encoded.
+    """
+    if not isinstance(steps, Integral) or not 1 <= steps <= MOST_STEPS or table.num_rows == 0:
+        wanted = f"give at least one of each, and at most {MOST_STEPS} steps"
+        raise DataError(f"{table.num_rows} rows, {told(steps)} steps: {wanted}")
+    encoder, model = scorer.bundle.encoder, scorer.bundle.model
+    positions = _positions(model.heads.specs, tasks)
+    heads = [model.heads.specs[position] for position in positions]
+    attribution = Attribution(model, positions, unknown=_unknown(encoder))
+    encoded = encoder.encode(table)
+    ids, numeric = torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numeric)
+    parts = [
+        attribution.explained(ids[first:last], numeric[first:last], steps=steps)
+        for first in range(0, len(ids), ROWS_AT_ONCE)
+        for last in [first + ROWS_AT_ONCE]
+    ]
+    whole = {
+        name: torch.cat([getattr(part, name) for part in parts]).double().numpy()
+        for name in ("predicted", "base", "contributions", "shares", "skipped")
+    }
+    chosen = torch.cat([part.chosen for part in parts])
+    columns = tuple(
+        tuple(head.columns[int(n)] for head, n in zip(heads, row, strict=True)) for row in chosen
+    )
+    at = {name: position for position, name in enumerate(scorer.columns)}
+    where = np.array([[at[name] for name in row] for row in columns], np.int64)
+    scores = scorer.scores(table).astype(np.float64)
+    features = encoder.encoding.fields
+    experts = (name.split(".") for name in expert_names(model.grid.layout))
+    return Explanation(
+        tasks=tuple(head.name for head in heads),
+        columns=columns,
+        scores=np.take_along_axis(scores, where.reshape(len(scores), len(heads)), axis=1),
+        features=features,
+        values=pa.table({name: table[encoder.schema.feature(name).column] for name in features}),
+        experts=tuple((int(layer), int(number)) for layer, number in experts),
+        **whole,
+    )
+
+
+def _positions(heads: Sequence[HeadSpec], tasks: Sequence[str]) -> list[int]:
+    names = [head.name for head in heads]
+    for name in tasks:
+        if name not in names:
+            hint = did_you_mean(str(name), names) or f"; there are {', '.join(names)}"
+            raise DataError(f"there is no task {name!r}{hint}")
+    return [names.index(name) for name in tasks or names]
+
+
+def _unknown(encoder: RowEncoder) -> Tensor:
+    """The encoded ids `[1, I]` of a row about which nothing is known: lists are empty."""
+    rows = encoder.unknown_rows()[1].copy()
+    rows[len(encoder.encoding.single) :] = 0
+    return torch.from_numpy(rows).unsqueeze(0)

@@ -1,0 +1,1 @@
+"""Everything about images: data, networks, metrics, and the study on them."""

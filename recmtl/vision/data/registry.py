@@ -1,0 +1,80 @@
+"""A reader by its name, its options checked against its own signature before a file is opened."""
+
+from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from recmtl.errors import ConfigError
+from recmtl.schema.strict_yaml import Located, Problems, convert, did_you_mean
+from recmtl.vision.data.adashare import cityscapes_adashare, nyuv2_adashare
+from recmtl.vision.data.celeba import celeba
+from recmtl.vision.data.examples import ImageSet
+from recmtl.vision.data.mtan import cityscapes_mtan, nyuv2_mtan
+from recmtl.vision.data.overlay import multi_fashion, multi_fashion_mnist, multi_mnist
+from recmtl.vision.data.table import image_table
+from recmtl.vision.data.taskonomy import taskonomy_adashare
+
+__all__ = ["READERS", "Reader", "open_images"]
+
+Reader = Callable[..., ImageSet]
+
+READERS: dict[str, Reader] = {
+    "celeba": celeba,
+    "cityscapes_adashare": cityscapes_adashare,
+    "cityscapes_mtan": cityscapes_mtan,
+    "image_table": image_table,
+    "multi_fashion": multi_fashion,
+    "multi_fashion_mnist": multi_fashion_mnist,
+    "multi_mnist": multi_mnist,
+    "nyuv2_adashare": nyuv2_adashare,
+    "nyuv2_mtan": nyuv2_mtan,
+    "taskonomy_adashare": taskonomy_adashare,
+}
+
+
+def open_images(
+    reader: str, folder: str | Path, options: Mapping[str, object] | None = None
+) -> ImageSet:
+    """The data set in `folder`.
+
+    Args:
+        reader: a key of `READERS`.
+        folder: as that reader wants it.
+        options: keyword arguments of the reader, as YAML or JSON gives them (lists, mappings).
+
+    Raises:
+        ConfigError: no such reader, or an option is unknown, missing or of a wrong type.
+        DataError: what is wrong in the folder.
+    """
+    if reader not in READERS:
+        hint = did_you_mean(reader, READERS)
+        raise ConfigError(f"reader: there is no {reader!r}{hint}; there are {', '.join(READERS)}")
+    return READERS[reader](folder, **_checked(reader, dict(options or {})))
+
+
+def _checked(reader: str, options: Mapping[str, object]) -> dict[str, Any]:
+    known = signature(READERS[reader]).parameters
+    allowed = {k: p for k, p in known.items() if p.kind is Parameter.KEYWORD_ONLY}
+    problems, hints = Problems(f"options of {reader}"), get_type_hints(READERS[reader])
+    for name in options:
+        if name not in allowed:
+            problems.add(1, name, f"there is no such option{did_you_mean(name, allowed)}")
+    for name, parameter in allowed.items():
+        if name not in options and parameter.default is Parameter.empty:
+            problems.add(1, name, "is missing")
+    values: dict[str, Any] = {}
+    for name in options:
+        if name in allowed:
+            located = _located(options[name])
+            values[name] = convert(hints[name], located, name, problems, default=None)
+    problems.raise_as(ConfigError)
+    return values
+
+
+def _located(value: object) -> Located:
+    if isinstance(value, Mapping):
+        return Located({str(key): _located(item) for key, item in value.items()}, 1)
+    if isinstance(value, list | tuple):
+        return Located([_located(item) for item in value], 1)
+    return Located(value, 1)  # type: ignore[arg-type] # anything else is refused by `convert`

@@ -1,0 +1,320 @@
+"""The columns of a table of labels: which task reads which, and every value checked once.
+
+A folder of images with a table of labels: one row an image, one or several columns a task.
+
+The general reader, for data sets of one's own. Classes may be numbers or words; maps are files
+that a column names, `.npy` or pictures.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from PIL import Image
+
+from recmtl.data.files import content_hash
+from recmtl.errors import ConfigError, SourceLocation
+from recmtl.schema.strict_yaml import did_you_mean
+from recmtl.vision.data.augment import Augment, Crop, Flip, Scale, nearest
+from recmtl.vision.data.decode import (
+    checked_size,
+    decode_depth,
+    decode_image,
+    decode_map,
+    decode_normal_codes,
+    decode_normals,
+    decode_segmentation,
+    open_picture,
+    read_array,
+    read_picture,
+)
+from recmtl.vision.data.examples import IGNORED, MAPS, Example, ImageSet, ImageTask, Kind, Target
+from recmtl.vision.data.source import Source, hold_out
+
+__all__ = ["Columns", "TableTask", "image_table"]
+
+
+@dataclass(frozen=True)
+class TableTask:
+    """A task and the columns that hold its targets.
+
+    Attributes:
+        name: unique.
+        kind: as of `ImageTask`.
+        columns: one; for multilabel one a label, each 0, 1 or empty. Classification takes whole
+            numbers from 0, or words; maps take file names relative to the folder. Empty is "not
+            known" everywhere.
+        classes: classes (classification with numbers, segmentation) or channels (regression_map).
+        words: the classes in order, where a classification column holds words.
+        ignored: the stored number that is no class, in segmentation.
+        scale: what stored depth and regression maps are multiplied by, such as 0.001 for
+            millimetres.
+    """
+
+    name: str
+    kind: Kind
+    columns: tuple[str, ...]
+    classes: int = 1
+    words: tuple[str, ...] = ()
+    ignored: int = 255
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together.
+
+        Raises:
+            ConfigError: the columns or words do not fit the kind.
+        """
+        if not self.columns or (len(self.columns) > 1 and self.kind != "multilabel"):
+            raise ConfigError(f"task {self.name!r}: {self.kind} takes one column")
+        if self.words and self.kind != "classification":
+            raise ConfigError(f"task {self.name!r}: words are for classification")
+
+    def task(self) -> ImageTask:
+        """The task without its columns."""
+        fixed = {"multilabel": len(self.columns), "normals": 3, "depth": 1}
+        classes = fixed.get(self.kind, len(self.words) or self.classes)
+        return ImageTask(self.name, self.kind, classes)
+
+
+class Columns:
+    """The table, read once; it has a row an image, so that it fits into memory."""
+
+    def __init__(self, path: Path) -> None:
+        """Read `path`, `.parquet` or `.csv`.
+
+        Raises:
+            DataError: it is missing, damaged, or has no rows.
+        """
+        self.place = SourceLocation(str(path))
+        try:
+            self._table = (pa_csv.read_csv if path.suffix == ".csv" else pq.read_table)(path)
+        except FileNotFoundError as fault:
+            raise self.place.error("is missing", "name the table with `table`") from fault
+        except (pa.ArrowException, OSError) as fault:
+            first = (str(fault).splitlines() or ["unreadable"])[0]
+            remedy = "write it again as .parquet or .csv"
+            raise self.place.error(f"is damaged or no table ({first})", remedy) from fault
+        if self._table.num_rows == 0:
+            raise self.place.error("holds no rows", "write a row an image")
+
+    def values(self, name: str) -> list[Any]:
+        """The values of a column, None where empty.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        have = self._table.column_names
+        if name not in have:
+            raise self.place.error(
+                "is missing", f"there are {have}{did_you_mean(name, have)}", column=name
+            )
+        return [None if _empty(value) else value for value in self._table[name].to_pylist()]
+
+    def names(self, name: str) -> list[str]:
+        """The file names of a column, none of them empty or there twice.
+
+        Raises:
+            DataError: a name is empty, no text, or there twice.
+        """
+        values, seen = self.values(name), set()
+        for row, value in enumerate(values):
+            if not isinstance(value, str) or value in seen:
+                fault = f"has no file name, or one twice, in row {row}: {value!r}"
+                raise self.place.error(fault, "name every image once", column=name)
+            seen.add(value)
+        return values
+
+    def words(self, name: str, words: Sequence[str]) -> list[int]:
+        """Each value's place among `words`.
+
+        Raises:
+            DataError: a value is none of them, or empty.
+        """
+        return [self._index(name, row, v, words) for row, v in enumerate(self.values(name))]
+
+    def targets(self, task: TableTask) -> list[Any]:
+        """The target of every row: a class, the labels, or the file of a map (None: not known).
+
+        Raises:
+            DataError: a value is not what the kind of the task allows.
+        """
+        name = task.columns[0]
+        if task.kind == "multilabel":
+            labels = ([self._label(c, *v) for v in enumerate(self.values(c))] for c in task.columns)
+            return list(zip(*labels, strict=True))
+        values = self.values(name)
+        if task.kind == "classification":
+            words = task.words or range(task.classes)
+            known = ((row, v) for row, v in enumerate(values))
+            return [IGNORED if v is None else self._index(name, row, v, words) for row, v in known]
+        wrong = [value for value in values if not isinstance(value, str | None)]
+        if wrong:
+            raise self.place.error(f"holds {wrong[0]!r}", "name the maps' files", column=name)
+        return values
+
+    def _index(self, name: str, row: int, value: Any, words: Sequence[Any]) -> int:
+        if isinstance(value, bool) or value not in words:
+            shown = f"0 to {len(words) - 1}" if isinstance(words, range) else ", ".join(words)
+            fault = f"holds {value!r} in row {row}"
+            raise self.place.error(fault, f"allowed are {shown}", column=name)
+        return words.index(value)
+
+    def _label(self, name: str, row: int, value: Any) -> float:
+        if value is None:
+            return math.nan
+        if value not in (0, 1):
+            raise self.place.error(
+                f"holds {value!r} in row {row}", "write 0, 1 or nothing", column=name
+            )
+        return float(value)
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+PARTS = ("train", "validation", "test")
+Row = tuple[str, tuple[Any, ...]]
+Steps = Literal["none", "flip", "scale_flip_crop"]
+
+
+def image_table(
+    folder: str | Path,
+    *,
+    tasks: tuple[TableTask, ...],
+    size: tuple[int, ...],
+    table: str = "labels.parquet",
+    file: str = "file",
+    split: str | None = None,
+    group: str | None = None,
+    validation: float = 0.1,
+    test: float = 0.1,
+    seed: int = 0,
+    augment: Steps = "none",
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+    std: tuple[float, ...] = (1.0, 1.0, 1.0),
+) -> ImageSet:
+    """Images of any size and their labels, as `table` lists them.
+
+    Args:
+        folder: holds the table and, below it, the images and maps.
+        tasks: what to learn, and from which columns.
+        size: H, W to which images (smoothed) and maps (nearest pixel) are resized.
+        table: `.parquet` or `.csv`.
+        file: column with the image's file name, relative to the folder.
+        split: column that says train, validation or test; else shares are drawn at random.
+        group: column whose values are kept in one split each, such as a person or a scene.
+        validation: share of all images, where no column says it.
+        test: share of all images, where no column says it.
+        seed: of that draw.
+        augment: of the train images: none, a flip, or AdaShare's scale, flip and crop.
+        mean: of the red, green and blue of the images, in 0..1.
+        std: of the same.
+
+    Raises:
+        ConfigError: an option does not fit the others.
+        DataError: a file or a column is missing, damaged, or holds what a task does not allow.
+    """
+    root = Path(folder)
+    if len(size) != 2 or min(size) < 1 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ConfigError("size takes H and W, mean and std three numbers each, std above 0")
+    if len({task.name for task in tasks}) != len(tasks) or not tasks:
+        raise ConfigError("tasks: give at least one, and each name once")
+    columns = Columns(root / table)
+    images, labels = columns.names(file), [columns.targets(task) for task in tasks]
+    rows = list(zip(images, zip(*labels, strict=True), strict=True))
+    if split is None:
+        groups = None if group is None else columns.values(group)
+        places = _drawn(len(rows), validation, test, seed, groups)
+    else:
+        part_of = columns.words(split, PARTS)
+        places = [np.flatnonzero(np.equal(part_of, k)).tolist() for k in range(len(PARTS))]
+    read = TableFiles(root, tuple(task.task() for task in tasks), tasks, (size[0], size[1]))
+    facts = {"table": content_hash(root / table), "columns": repr(tasks), "size": list(size)}
+    source = Source("image_table", read, read.files, _steps(augment, size), mean, std, facts)
+    parts = [[rows[i] for i in place] for place in places]
+    for name, part in zip(PARTS, parts, strict=True):
+        if not part:
+            raise columns.place.error(f"gives no image to {name}", "each split needs some")
+    return source.image_set(*parts)
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """Entry (file of the image, target or file of each task) -> example of size H, W."""
+
+    folder: Path
+    tasks: tuple[ImageTask, ...]
+    columns: tuple[TableTask, ...]
+    size: tuple[int, int]
+
+    def files(self, entry: Row) -> list[str]:
+        """The image and the maps that are known."""
+        maps = zip(self.tasks, entry[1], strict=True)
+        return [entry[0], *(value for task, value in maps if task.kind in MAPS and value)]
+
+    def __call__(self, entry: Row) -> Example:
+        """The example of one row.
+
+        Raises:
+            DataError: a file is missing, damaged, or holds what its task does not allow.
+        """
+        path = self.folder / entry[0]
+        picture = open_picture(path, "RGB")
+        found = zip(self.tasks, self.columns, entry[1], strict=True)
+        targets = tuple(self._target(*task, picture.size[::-1]) for task in found)
+        smooth = picture.resize(self.size[::-1], Image.Resampling.BILINEAR)
+        return Example(decode_image(np.asarray(smooth), path), targets)
+
+    def _target(
+        self, task: ImageTask, column: TableTask, value: Any, size: tuple[int, int]
+    ) -> Target:
+        if task.kind not in MAPS:
+            return np.array(value, np.int64 if task.kind == "classification" else np.float32)
+        if value is None:
+            return _unknown_map(task, self.size)
+        path = self.folder / value
+        return nearest(checked_size(_decoded(path, task, column), size, path), self.size)
+
+
+def _decoded(path: Path, task: ImageTask, column: TableTask) -> Target:
+    stored = path.suffix.lower() == ".npy"
+    raw = read_array(path) if stored else read_picture(path)
+    if task.kind == "segmentation":
+        return decode_segmentation(raw, path, classes=task.classes, ignored=column.ignored)
+    if task.kind == "normals":
+        return (decode_normals if stored else decode_normal_codes)(raw, path)
+    if task.kind == "depth":
+        return decode_depth(raw * column.scale, path)
+    return decode_map(raw * column.scale, path, channels=task.classes)
+
+
+def _unknown_map(task: ImageTask, size: tuple[int, int]) -> Target:
+    if task.kind == "segmentation":
+        return np.full(size, IGNORED, np.int64)
+    return np.full((task.classes, *size), np.nan, np.float32)
+
+
+def _drawn(
+    count: int, validation: float, test: float, seed: int, groups: list[Any] | None
+) -> list[Sequence[int]]:
+    kept, tested = hold_out(count, test, seed, groups=groups)
+    of_kept = None if groups is None else [groups[i] for i in kept]
+    share = validation / (1 - test)
+    train, held = hold_out(len(kept), share, seed, groups=of_kept)
+    return [kept[train].tolist(), kept[held].tolist(), tested.tolist()]
+
+
+def _steps(augment: Steps, size: Sequence[int]) -> tuple[Augment, ...]:
+    if augment == "none":
+        return ()
+    if augment == "flip":
+        return (Flip(),)
+    return Scale(), Flip(), Crop(size[0], size[1])

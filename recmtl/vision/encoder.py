@@ -1,0 +1,90 @@
+"""From images to the grid's input lane: normalised channels, and a stem before the experts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recmtl.errors import ConfigError
+from recmtl.grid import Cost
+from recmtl.grid.convolution_experts import ConvolutionExperts
+from recmtl.grid.layout import Convolution, Norm, Pixels
+
+__all__ = ["ImageEncoder", "Stem"]
+
+
+@dataclass(frozen=True)
+class Stem:
+    """What comes before the experts, shared by all tasks.
+
+    Attributes:
+        kind: `none`; `small`, 3x3 convolution, normalisation, ReLU; `resnet`, 7x7 with stride 2,
+            normalisation, ReLU and 3x3 maximum pooling with stride 2: a quarter of the image.
+        width: channels, where there is a convolution.
+        norm: as of experts.
+    """
+
+    kind: Literal["none", "small", "resnet"] = "small"
+    width: int = 16
+    norm: Norm = "batch"
+
+
+class ImageEncoder(nn.Module):
+    """Images `[B, C, H, W]` in 0..1 to one lane `[B, 1, C', H', W']`.
+
+    Mean and standard deviation of the channels are part of the network, so that whoever has the
+    network needs to know nothing of how it was trained.
+
+    Args:
+        mean: of each channel.
+        std: of each channel.
+        stem: what follows.
+        pixels: height and width of an image in training.
+    """
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], *, stem: Stem, pixels: Pixels
+    ) -> None:
+        super().__init__()
+        if len(mean) != len(std) or min(std) <= 0.0:
+            raise ConfigError("images: mean and std need one number a channel, std above 0")
+        self.stem, self.image_pixels = stem, pixels
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+        self.width, self.pixels = len(mean), pixels
+        self.convolution: ConvolutionExperts | None = None
+        if stem.kind != "none":
+            large = stem.kind == "resnet"
+            shape = Convolution(7 if large else 3, stride=2 if large else 1, norm=stem.norm)
+            self.convolution = ConvolutionExperts(
+                (len(mean), stem.width), ((0, 0),), kind="project", convolution=shape, pixels=pixels
+            )
+            height, width = self.inner = shape.inner(pixels)
+            self.width = stem.width
+            self.pixels = (height // 2 + 1, width // 2 + 1) if large else (height, width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images `[B, C, H, W]` to a lane `[B, 1, C', H', W']`."""
+        lanes = ((images - self.get_buffer("mean")) / self.get_buffer("std")).unsqueeze(1)
+        if self.convolution is None:
+            return lanes
+        found = functional.relu(self.convolution(lanes))
+        if self.stem.kind == "small":
+            return found
+        pooled = functional.max_pool2d(found.squeeze(1), 3, 2, padding=1, ceil_mode=True)
+        return pooled.unsqueeze(1)
+
+    def only(self, lanes: Sequence[int]) -> "ImageEncoder":
+        """Itself: there is one lane."""
+        return self
+
+    def cost(self) -> Cost:
+        """Parameters and multiply-adds of an image of the size of training."""
+        if self.convolution is None:
+            return Cost(0, 0)
+        weights = self.convolution.weights[0].numel()
+        parameters = sum(p.numel() for p in self.parameters())
+        return Cost(parameters, weights * self.inner[0] * self.inner[1])

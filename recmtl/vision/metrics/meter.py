@@ -1,0 +1,159 @@
+"""The meter that belongs to a task, and the metric by which a task is selected.
+
+Relative gain over single-task models, in the four conventions in use: always say which.
+
+They can differ in sign: on NYUv2 linear scalarisation is 5.6 % worse by the mean over all nine
+metrics and 0.9 % better by the mean over tasks, because five of the nine are about normals.
+
+Results are task -> metric -> value, of the method and of the single-task models alike.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from recmtl.errors import ConfigError
+from recmtl.vision.data.examples import ImageTask, Kind
+from recmtl.vision.metrics.classes import ClassificationMeter, MultilabelMeter, SegmentationMeter
+from recmtl.vision.metrics.maps import DepthMeter, NormalsMeter, RegressionMeter
+
+__all__ = [
+    "AUTO_LAMBDA",
+    "PRIMARY",
+    "REPORTED",
+    "SURVEY",
+    "Meter",
+    "TaskMetrics",
+    "delta_by_task",
+    "delta_flat",
+    "gains",
+    "higher_is_better",
+    "meter_of",
+    "only",
+    "primary",
+]
+
+PRIMARY: dict[Kind, str] = {
+    "classification": "accuracy",
+    "multilabel": "f1",
+    "segmentation": "miou",
+    "depth": "abs",
+    "normals": "mean",
+    "regression_map": "abs",
+}
+LOWER = frozenset({"error", "cross_entropy", "abs", "rel", "sq_rel", "rmse", "mean", "median"})
+SOURCES = ("adashare", "astmt", "libmtl", "mtan", "survey")
+
+
+class Meter(Protocol):
+    """Collects predictions batch by batch; its result is of all of them together."""
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch: what the task's head gives, and its stacked targets."""
+
+    def result(self) -> dict[str, float]:
+        """Metric -> value; NaN where nothing was known."""
+
+
+def meter_of(task: ImageTask) -> Meter:
+    """A fresh meter for the task; targets of another H, W than the prediction are an error."""
+    if task.kind == "classification":
+        return ClassificationMeter()
+    if task.kind == "multilabel":
+        return MultilabelMeter(task.classes)
+    if task.kind == "segmentation":
+        return SegmentationMeter(task.classes, task.class_weights)
+    if task.kind == "depth":
+        return DepthMeter()
+    return NormalsMeter() if task.kind == "normals" else RegressionMeter()
+
+
+def primary(task: ImageTask) -> tuple[str, bool]:
+    """The metric that selects on validation, and whether more of it is better."""
+    metric = PRIMARY[task.kind]
+    return metric, higher_is_better(metric)
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of a metric is better; `legacy_...` goes with the true metric of that name."""
+    name = metric
+    for source in SOURCES:
+        name = name.removeprefix(f"legacy_{source}_")
+    return name not in LOWER
+
+
+TaskMetrics = Mapping[str, Mapping[str, float]]
+
+# The metrics in the tables of MTAN, LibMTL, CAGrad, Nash-MTL and FAMO.
+REPORTED: dict[Kind, tuple[str, ...]] = {
+    "classification": ("accuracy",),
+    "multilabel": ("f1",),
+    "segmentation": ("miou", "pixel_accuracy"),
+    "depth": ("abs", "rel"),
+    "normals": ("mean", "median", "within_11.25", "within_22.5", "within_30"),
+    "regression_map": ("abs",),
+}
+# One metric a task: the survey of Vandenhende et al. 2021 (there with odsF for boundaries), and
+# auto-lambda (Liu et al. 2022).
+SURVEY = REPORTED | {"segmentation": ("miou",), "depth": ("rmse",), "normals": ("mean",)}
+AUTO_LAMBDA = SURVEY | {"depth": ("abs",)}
+
+
+def only(
+    results: TaskMetrics, tasks: Iterable[ImageTask], metrics: Mapping[Kind, tuple[str, ...]]
+) -> dict[str, dict[str, float]]:
+    """Of the results, these tasks with the metrics of their kind: `REPORTED`, `SURVEY`, ..."""
+    return {task.name: {m: results[task.name][m] for m in metrics[task.kind]} for task in tasks}
+
+
+def gains(method: TaskMetrics, single: TaskMetrics) -> dict[str, dict[str, float]]:
+    """Gain of every metric over the single-task value, in percent; positive is better.
+
+    Args:
+        method: results of the method.
+        single: results of one model a task, with the same tasks and metrics.
+
+    Returns:
+        `100 (M - B) / B`, with the opposite sign where less is better; NaN where B is 0.
+
+    Raises:
+        ConfigError: the two do not have the same tasks and metrics.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for task in [*method, *(task for task in single if task not in method)]:
+        metrics, base = method.get(task, {}), single.get(task, {})
+        if not metrics or set(metrics) != set(base):
+            odd = sorted(set(metrics) ^ set(base)) or ["any metric"]
+            message = f"task {task!r}: method and single-task model do not both have {odd[0]}"
+            raise ConfigError(f"{message}; compare the same metrics of the same tasks")
+        found[task] = {name: _gain(name, metrics[name], base[name]) for name in metrics}
+    return found
+
+
+def delta_flat(method: TaskMetrics, single: TaskMetrics) -> float:
+    """Convention (a), percent: mean over all metrics of all tasks; **negative is better**.
+
+    `Delta_m = (100 / S) sum_i (-1)^{d_i} (M_i - B_i) / B_i`, d = 1 where more is better: CAGrad,
+    Nash-MTL, FAMO and what compares with them.
+    """
+    every = [gain for task in gains(method, single).values() for gain in task.values()]
+    return -float(np.mean(every))
+
+
+def delta_by_task(method: TaskMetrics, single: TaskMetrics) -> float:
+    """Convention (b), percent: mean over tasks of the mean over its metrics; positive is better.
+
+    `Delta_p` of LibMTL. With one metric a task it is (c), the survey's Delta_MTL (choose
+    `SURVEY`), or (d), auto-lambda's (choose `AUTO_LAMBDA`).
+    """
+    tasks = gains(method, single).values()
+    return float(np.mean([np.mean(list(task.values())) for task in tasks]))
+
+
+def _gain(metric: str, value: float, base: float) -> float:
+    if base == 0:
+        return float("nan")
+    change = 100 * (value - base) / base
+    return change if higher_is_better(metric) else -change
