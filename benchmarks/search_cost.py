@@ -86,19 +86,19 @@ def _table(found: dict[str, Any], experts: Experts) -> str:
     return "\n".join(lines)
 
 
-def measured(config: Config, material: TabularProblem) -> Seconds:
+def measured(config: Config, problem: TabularProblem) -> Seconds:
     """CPU seconds of the process for every arm and repeat."""
     taken: Seconds = {kind: {arm: [] for arm in arms} for kind, arms in ARMS.items()}
     for seed in range(REPEATS):
         for kind, arms in taken.items():
             experts = replace(config, grid=replace(config.grid, experts=kind))
-            for arm, spent in _once(experts, material, seed, asked=arms).items():
+            for arm, spent in _once(experts, problem, seed, asked=arms).items():
                 arms[arm].append(spent)
     return taken
 
 
 def _once(
-    config: Config, material: TabularProblem, seed: int, *, asked: Container[str]
+    config: Config, problem: TabularProblem, seed: int, *, asked: Container[str]
 ) -> dict[str, float]:
     """CPU seconds of the arms that are asked for, with the experts of a configuration."""
     half = replace(config, evidence=replace(config.evidence, budget=0.5))
@@ -106,24 +106,24 @@ def _once(
     spent, layouts = dict[str, float](), dict[str, Layout]()
     for arm, one in {"search": config, "budget": half, "race": race}.items():
         if arm in asked:
-            spent[arm], found = _cpu(partial(_search, one, material, seed))
+            spent[arm], found = _cpu(partial(_search, one, problem, seed))
             layouts["found"] = Layout.from_json(found.layout)
     for arm, name in {"full": "full_grid", "mmoe": "mmoe"}.items():
         if arm in asked:
-            layouts[arm] = fixed_layout(name, config, material)
+            layouts[arm] = fixed_layout(name, config, problem)
     for arm, layout in layouts.items():
-        spent[arm], _ = _cpu(partial(_train, layout, config, material, seed))
+        spent[arm], _ = _cpu(partial(_train, layout, config, problem, seed))
     return {**spent, "race": spent["race"] - spent["found"]}
 
 
-def _search(config: Config, material: TabularProblem, seed: int) -> SearchResult:
-    space = search_space("searched", config, material)
-    return search(space, material, search_settings("searched", config), seed=seed)
+def _search(config: Config, problem: TabularProblem, seed: int) -> SearchResult:
+    space = search_space("searched", config, problem)
+    return search(space, problem, search_settings("searched", config), seed=seed)
 
 
-def _train(layout: Layout, config: Config, material: TabularProblem, seed: int) -> None:
+def _train(layout: Layout, config: Config, problem: TabularProblem, seed: int) -> None:
     torch.manual_seed(seed)
-    train(material.network(layout, config.sizes), material, config.training, seed=seed)
+    train(problem.network(layout, config.sizes), problem, config.training, seed=seed)
 
 
 def _cpu(of: Callable[[], T]) -> tuple[float, T]:
@@ -145,8 +145,8 @@ def main() -> int:
         log = Path(folder) / "log.parquet"
         simulate(log, ROWS, seed=1)
         schema = load_schema(ROOT / "datasets" / "simulated" / "schema.yaml")
-        material = TabularProblem.of(prepare(str(log), schema, Path(folder) / "encoded"))
-        taken = measured(config, material)
+        problem = TabularProblem.of(prepare(str(log), schema, Path(folder) / "encoded"))
+        taken = measured(config, problem)
     ratios = {
         kind: {
             arm: sorted(one / other for one, other in zip(own, arms["full"], strict=True))

@@ -57,13 +57,13 @@ def main() -> int:
     config = replace(config, network=network)
     device = network.chosen_device()
     torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
-    material = _material(config, options.size)
+    problem = _problem(config, options.size)
     rows = []
-    for name, layout in _layouts(material).items():
+    for name, layout in _layouts(problem).items():
         if options.only not in name:
             continue
         torch.manual_seed(0)
-        model = material.network(layout, ModelSizes()).to(device)
+        model = problem.network(layout, ModelSizes()).to(device)
         rows.append({"network": name, **_measured(model, config, options, device)})
         sys.stdout.write(f"{json.dumps(rows[-1])}\n")
         sys.stdout.flush()
@@ -77,7 +77,7 @@ def main() -> int:
     return 0
 
 
-def _material(config: VisionConfig, size: int) -> ImageProblem:
+def _problem(config: VisionConfig, size: int) -> ImageProblem:
     """The problem without images: channels, tasks and network."""
     channels = ImageChannels((0.5,) * 3, (1 / 255,) * 3, (size, size))
     heads = [ImageHead(task, config.task_weights[task.name]) for task in TASKS]
@@ -85,10 +85,10 @@ def _material(config: VisionConfig, size: int) -> ImageProblem:
     return ImageProblem(nothing, nothing, nothing, channels, tuple(heads), config.network)
 
 
-def _layouts(material: ImageProblem) -> dict[str, Layout]:
+def _layouts(problem: ImageProblem) -> dict[str, Layout]:
     """Hard sharing, every block run by every task, and routes that run a share of the blocks."""
-    space = material.layout("adashare")
-    found = {"shared bottom": material.layout("shared_bottom"), "every block, by each task": space}
+    space = problem.layout("adashare")
+    found = {"shared bottom": problem.layout("shared_bottom"), "every block, by each task": space}
     for share in SHARES:
         random = np.random.default_rng(0)
         layers = tuple(

@@ -97,7 +97,7 @@ class Verdict:
 
 def fit(
     layout: Layout,
-    material: TabularProblem,
+    problem: TabularProblem,
     config: Config,
     *,
     seed: int,
@@ -105,9 +105,9 @@ def fit(
 ) -> tuple[Model, Fit]:
     """Train a network of a layout from scratch; its best check on validation rows stays."""
     torch.manual_seed(seed)
-    model = kind(material.encoding, material.heads, layout=layout, sizes=config.sizes)
-    train(model, material, config.training, seed=seed)
-    validation, test = (normalised_loss(model, s) for s in (material.validation, material.test))
+    model = kind(problem.encoding, problem.heads, layout=layout, sizes=config.sizes)
+    train(model, problem, config.training, seed=seed)
+    validation, test = (normalised_loss(model, s) for s in (problem.validation, problem.test))
     return model, Fit(validation, test, float(model.cost().multiply_adds))
 
 

@@ -35,7 +35,7 @@ HARD = 0
 class Plant:
     """A problem and its answer: `groups[t]` is the group of task t, tasks of a group are alike."""
 
-    material: TabularProblem
+    problem: TabularProblem
     groups: tuple[int, ...]
 
 
@@ -60,8 +60,8 @@ def routes(seed: int, *, rows: int = 6000) -> Plant:
         return np.stack([found[0], found[0], found[1], found[1], found[2]], 1)
 
     inputs = wide + wide // 2
-    material = _material(random, teacher, inputs=inputs, rows=rows, known=0.1, noise=0.3)
-    return Plant(material, (0, 0, 1, 1, 2))
+    problem = _problem(random, teacher, inputs=inputs, rows=rows, known=0.1, noise=0.3)
+    return Plant(problem, (0, 0, 1, 1, 2))
 
 
 def mmoe_pair(seed: int, correlation: float, *, rows: int = 6000) -> Plant:
@@ -82,8 +82,8 @@ def mmoe_pair(seed: int, correlation: float, *, rows: int = 6000) -> Plant:
         labels: Floats = ridge[:, :, 0] + np.sin(alpha * ridge + beta).sum(-1)
         return labels
 
-    material = _material(random, teacher, inputs=24, rows=rows, known=0.1, noise=0.1, plain=True)
-    return Plant(material, (0, 0) if correlation == 1.0 else (0, 1))
+    problem = _problem(random, teacher, inputs=24, rows=rows, known=0.1, noise=0.1, plain=True)
+    return Plant(problem, (0, 0) if correlation == 1.0 else (0, 1))
 
 
 def skips(seed: int, *, rows: int = 16_000) -> Plant:
@@ -102,8 +102,8 @@ def skips(seed: int, *, rows: int = 16_000) -> Plant:
         deep = _products(x, u, v) @ mix
         return np.concatenate([x @ linear, deep], 1)
 
-    material = _material(random, teacher, inputs=inputs, rows=rows, known=1.0, noise=0.2)
-    return Plant(material, (0, 0, 1, 1))
+    problem = _problem(random, teacher, inputs=inputs, rows=rows, known=1.0, noise=0.2)
+    return Plant(problem, (0, 0, 1, 1))
 
 
 def tree(seed: int, *, rows: int = 6000) -> Plant:
@@ -124,8 +124,8 @@ def tree(seed: int, *, rows: int = 6000) -> Plant:
         pairs = zip(own, mixes, strict=True)
         return np.concatenate([np.tanh(2.0 * (g @ v)) @ mix for v, mix in pairs], 1)
 
-    material = _material(random, teacher, inputs=inputs, rows=rows, known=1.0, noise=0.2)
-    return Plant(material, (0, 0, 1, 1))
+    problem = _problem(random, teacher, inputs=inputs, rows=rows, known=1.0, noise=0.2)
+    return Plant(problem, (0, 0, 1, 1))
 
 
 def difficulty(seed: int, *, rows: int = 16_000) -> Plant:
@@ -147,7 +147,7 @@ def difficulty(seed: int, *, rows: int = 16_000) -> Plant:
         return labels
 
     sizes = {"inputs": inputs + 1, "rows": rows, "flags": 1}
-    return Plant(_material(random, teacher, **sizes, known=1.0, noise=0.2), (0, 0))
+    return Plant(_problem(random, teacher, **sizes, known=1.0, noise=0.2), (0, 0))
 
 
 def _directions(random: np.random.Generator, inputs: int, number: int) -> Floats:
@@ -166,7 +166,7 @@ def _alike(random: np.random.Generator, number: int, correlation: float) -> Floa
     return np.stack([first, correlation * first + np.sqrt(1.0 - correlation**2) * second], 1)
 
 
-def _material(
+def _problem(
     random: np.random.Generator,
     teacher: Teacher,
     *,

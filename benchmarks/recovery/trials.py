@@ -131,7 +131,7 @@ def _space(num_tasks: int, config: Config) -> Layout:
 def search_routes(seed: int, config: Config = ROUTES) -> tuple[Plant, SearchResult, float, float]:
     """The planted routes, what was found, and the overlaps of related and other tasks."""
     plant = plants.routes(seed)
-    found = search(_space(len(plant.groups), config), plant.material, config, seed=seed)
+    found = search(_space(len(plant.groups), config), plant.problem, config, seed=seed)
     related, others = _overlaps(Layout.from_json(found.layout), plant.groups)
     return plant, found, related, others
 
@@ -155,7 +155,7 @@ def pair(seed: int) -> Trial:
     seconds = 0.0
     for correlation in CORRELATIONS:
         plant = plants.mmoe_pair(seed, correlation)
-        found = search(_space(2, PAIR), plant.material, PAIR, seed=seed)
+        found = search(_space(2, PAIR), plant.problem, PAIR, seed=seed)
         layout = Layout.from_json(found.layout)
         overlap[str(correlation)] = float(shared_experts(layout)[0, 1])
         seconds += found.seconds
@@ -176,7 +176,7 @@ def skips(seed: int) -> Trial:
     """Every deep task must run more blocks than every shallow one."""
     plant = plants.skips(seed)
     space = adashare(4, widths=SKIPS.grid.widths, blocks=2, hidden=(64,))
-    found = search(space, plant.material, SKIPS, seed=seed)
+    found = search(space, plant.problem, SKIPS, seed=seed)
     blocks = np.sum([layer.run for layer in found.routes.layers[1:]], 0).tolist()
     deep = [count for count, group in zip(blocks, plant.groups, strict=True) if group]
     shallow = [count for count, group in zip(blocks, plant.groups, strict=True) if not group]
@@ -200,11 +200,11 @@ def tree(seed: int) -> Trial:
     """With the planted tree's size as budget, the pairs must part where they were planted."""
     plant = plants.tree(seed)
     planted = ((0, 0, 0, 0), plant.groups, (0, 1, 2, 3))
-    width = SIZES.embedding * plant.material.encoding.num_fields
+    width = SIZES.embedding * plant.problem.encoding.num_fields
     sizes = block_sizes(TREE_LEVELS, input_width=width)
     size = sum(n * (max(part) + 1) for n, part in zip(sizes, planted, strict=True))
     share = (size / sum(sizes) - 1) / 3 + 1e-6
-    found = search_branches(plant.material, TREE, seed=seed, levels=TREE_LEVELS, share=share)
+    found = search_branches(plant.problem, TREE, seed=seed, levels=TREE_LEVELS, share=share)
     parts = found.tree.partitions()
     crossed = (planted[0], (0, 1, 0, 1), planted[2])
     layouts = {
@@ -221,14 +221,14 @@ def difficulty(seed: int) -> Trial:
     plant = plants.difficulty(seed)
     hidden = (64,)
     space = dynashare(2, widths=DIFFICULTY.grid.widths, rates=(RATE,), hidden=hidden)
-    found = search(space, plant.material, DIFFICULTY, seed=seed)
+    found = search(space, plant.problem, DIFFICULTY, seed=seed)
     layout = Layout.from_json(found.layout)
-    model, result = fit(layout, plant.material, DIFFICULTY, seed=seed)
+    model, result = fit(layout, plant.problem, DIFFICULTY, seed=seed)
     hard, easy = _runs(model, plant)
     fits = {"found": result}
     blocks = adashare(2, widths=DIFFICULTY.grid.widths, blocks=1, hidden=hidden)
     for name, kind in (("oracle", _Told), ("wrong", _ToldWrong)):
-        fits[name] = fit(blocks, plant.material, DIFFICULTY, seed=seed, kind=kind)[1]
+        fits[name] = fit(blocks, plant.problem, DIFFICULTY, seed=seed, kind=kind)[1]
     # Rows of either kind are equally many.
     met = abs((hard + easy) / 2 - RATE) <= RATE_ERROR
     what = {"hard": hard, "easy": easy, "rate": (hard + easy) / 2}
@@ -238,7 +238,7 @@ def difficulty(seed: int) -> Trial:
 @torch.no_grad()
 def _runs(model: Model, plant: Plant) -> tuple[float, float]:
     """Share of hard and of easy test rows that run, mean over tasks; 0 without a block."""
-    test = plant.material.test
+    test = plant.problem.test
     batch = next(batches(test, batch_size=len(test), seed=None))
     gated = [depth for depth, layer in enumerate(model.grid.layout.layers) if layer.rate < 1.0]
     if not gated:
@@ -270,7 +270,7 @@ class _ToldWrong(_Told):
 
 def _fits(layouts: Mapping[str, Layout], plant: Plant, config: Config, seed: int) -> dict[str, Fit]:
     return {
-        name: fit(layout, plant.material, config, seed=seed)[1] for name, layout in layouts.items()
+        name: fit(layout, plant.problem, config, seed=seed)[1] for name, layout in layouts.items()
     }
 
 

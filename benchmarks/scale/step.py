@@ -28,18 +28,18 @@ def prepared(folder: Path) -> int:
     return sum(log.manifest["rows"].values())
 
 
-def network(material: TabularProblem) -> Model:
+def network(problem: TabularProblem) -> Model:
     """A small MMoE, so that data and not products take the time."""
-    layout = catalog.mmoe(len(material.tasks), experts=2, widths=(32, 16))
-    return material.network(layout, ModelSizes(8, tower=(8,)))
+    layout = catalog.mmoe(len(problem.tasks), experts=2, widths=(32, 16))
+    return problem.network(layout, ModelSizes(8, tower=(8,)))
 
 
 def trained(folder: Path) -> int:
     """One pass over the train rows."""
-    material = TabularProblem.of(EncodedLog.open(folder / "encoded"))
+    problem = TabularProblem.of(EncodedLog.open(folder / "encoded"))
     torch.manual_seed(0)
-    train(network(material), material, SETTINGS, seed=0)
-    return len(material.train)
+    train(network(problem), problem, SETTINGS, seed=0)
+    return len(problem.train)
 
 
 def scored(folder: Path) -> int:

@@ -34,13 +34,13 @@ def measure(name: str, *, seed: int = 0) -> dict[str, Any]:
     grid = config.grid
     with tempfile.TemporaryDirectory() as folder:
         log = prepare(str(LOGS[name]), schema, Path(folder) / "log")
-        material, tasks = TabularProblem.of(log), len(schema.tasks)
+        problem, tasks = TabularProblem.of(log), len(schema.tasks)
         layout = CATALOG["mmoe"].layout(
             tasks, cells=grid.cells or tasks + 2, widths=grid.widths, depth=grid.depth
         )
         torch.manual_seed(seed)
-        model = Model(material.encoding, material.heads, layout=layout, sizes=config.sizes)
-        train(model, material, config.training, seed=seed)
+        model = Model(problem.encoding, problem.heads, layout=layout, sizes=config.sizes)
+        train(model, problem, config.training, seed=seed)
         gains = {}
         for method in ("platt", "isotonic"):
             rows, encoder = log.split("validation"), log.encoder()

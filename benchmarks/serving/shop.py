@@ -46,14 +46,14 @@ def make(folder: Path, sizes: Sequence[str]) -> None:
     simulate(log, 60_000, seed=1)
     schema = load_schema(ROOT / "datasets" / "simulated" / "schema.yaml")
     encoded = prepare(str(log), schema, folder / "log")
-    material, encoder = TabularProblem.of(encoded), encoded.encoder()
+    problem, encoder = TabularProblem.of(encoded), encoded.encoder()
     rows = pq.read_table(log)
     for name in sizes:
         torch.manual_seed(0)
-        size, tasks = SIZES[name], len(material.tasks)
+        size, tasks = SIZES[name], len(problem.tasks)
         layout = catalog.mmoe(tasks, experts=EXPERTS, widths=size.widths)
         shape = ModelSizes(embedding=size.embedding, tower=(TOWER,))
-        model = Model(material.encoding, material.heads, layout=layout, sizes=shape).eval()
+        model = Model(problem.encoding, problem.heads, layout=layout, sizes=shape).eval()
         options: dict[str, Any] = {"metrics": {}, "user": USER, "onnx": True}
         save_bundle(folder / name, model=model, encoder=encoder, rows=rows.slice(0, 64), **options)
     requests = _requests(rows.drop_columns([task.label.column for task in schema.tasks]))

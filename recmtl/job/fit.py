@@ -86,7 +86,7 @@ class Fit:
     `checkpoint` maps the name of a network to the file that its training goes on from.
     """
 
-    material: Problem
+    problem: Problem
     config: Config
     seed: int
     on_progress: OnProgress
@@ -94,13 +94,13 @@ class Fit:
 
     def network(self, name: str, layout: Layout) -> tuple[Network, ModelResult]:
         """One network for all tasks."""
-        return self._network(name, layout, self.material)
+        return self._network(name, layout, self.problem)
 
     def single_tasks(self, layout: Callable[[Problem], Layout]) -> ModelResult:
         """One network a task with its own embeddings, rows and early stop."""
         parts: dict[str, ModelResult] = {}
-        for task in self.material.tasks:
-            alone = self.material.only(task)
+        for task in self.problem.tasks:
+            alone = self.problem.only(task)
             parts[task.name] = self._network(f"single_task-{task.name}", layout(alone), alone)[1]
         speeds = [1.0 / float(part.cost["score_rows_per_s"] or 1.0) for part in parts.values()]
         cost: dict[str, float | None] = {
@@ -110,7 +110,7 @@ class Fit:
         scores = [float(part.validation_score or 0.0) for part in parts.values()]
         predictions = {name: part.predictions for name, part in parts.items()}
         return ModelResult(
-            self.material.together(predictions),
+            self.problem.together(predictions),
             {**cost, "score_rows_per_s": 1.0 / sum(speeds)},
             float(np.mean(scores)),
             {name: part.validation[name] for name, part in parts.items()},
@@ -123,14 +123,14 @@ class Fit:
         # Here, since they take as long to load as PyTorch does, and most processes fit none.
         from recmtl.baselines import constant, lightgbm, logistic
 
-        material = self.material
-        if not isinstance(material, TabularProblem):
+        problem = self.problem
+        if not isinstance(problem, TabularProblem):
             raise ConfigError(f"{name}: is fitted to tables only; leave it out")
-        rows = material.validation
-        classes = {head.name: head.classes for head in material.heads if head.classes}
+        rows = problem.validation
+        classes = {head.name: head.classes for head in problem.heads if head.classes}
         # Both parts are scored at once: what a baseline is worth on validation rows is kept too.
-        scored = _joined(rows, material.test)
-        arguments = (material.train, rows, scored, material.tasks, material.encoding)
+        scored = _joined(rows, problem.test)
+        arguments = (problem.train, rows, scored, problem.tasks, problem.encoding)
         self.on_progress(name, 0, 1, None)
         if name == "lightgbm":
             threads = self.config.threads or None
@@ -146,39 +146,39 @@ class Fit:
         return ModelResult(
             {column: values[len(rows) :] for column, values in columns},
             result.cost,
-            validation=evaluate(known, np.asarray(rows.labels), material.tasks),
+            validation=evaluate(known, np.asarray(rows.labels), problem.tasks),
         )
 
-    def _network(self, name: str, layout: Layout, material: Problem) -> tuple[Network, ModelResult]:
+    def _network(self, name: str, layout: Layout, problem: Problem) -> tuple[Network, ModelResult]:
         torch.manual_seed(self.seed)
-        model = material.network(layout, self.config.sizes)
+        model = problem.network(layout, self.config.sizes)
         fitted = train(
             model,
-            material,
+            problem,
             self.config.training,
             seed=self.seed,
             name=name,
             on_progress=self.on_progress,
             checkpoint=self.checkpoint(name),
         )
-        if fitted.rows < len(material.train) * self.config.training.epochs:
+        if fitted.rows < len(problem.train) * self.config.training.epochs:
             self.on_progress(name, fitted.rows, fitted.rows, None)  # stopped early, and over
-        return model, _scored(name, model, material, fitted)
+        return model, _scored(name, model, problem, fitted)
 
 
-def _scored(name: str, model: Network, material: Problem, fitted: TrainingState) -> ModelResult:
+def _scored(name: str, model: Network, problem: Problem, fitted: TrainingState) -> ModelResult:
     began = time.perf_counter()
-    predictions, test = material.scored(model)
+    predictions, test = problem.scored(model)
     seconds = time.perf_counter() - began
     cost, best = model.cost(), fitted.checks[fitted.best]
     facts: dict[str, float | None] = {
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
         "train_s": fitted.seconds,
-        "score_rows_per_s": len(material.test) / max(seconds, 1e-9),
+        "score_rows_per_s": len(problem.test) / max(seconds, 1e-9),
     }
     curves = {name: curve(fitted.checks)}
-    health = health_record(fitted, model.grid.layout, [task.name for task in material.tasks])
+    health = health_record(fitted, model.grid.layout, [task.name for task in problem.tasks])
     return ModelResult(predictions, facts, best.score, best.metrics, curves, health, test)
 
 

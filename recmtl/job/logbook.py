@@ -52,7 +52,7 @@ class Logbook:
         run.log_metrics({k: v for k, v in trained.cost.items() if v is not None})
         run.log_metrics(_flat("validation", trained.validation))
         if self.test:
-            found = trained.test or self.study.material.judged(trained.predictions)
+            found = trained.test or self.study.problem.judged(trained.predictions)
             run.log_metrics(_flat("test", found))
 
 

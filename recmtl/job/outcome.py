@@ -44,7 +44,7 @@ def sharing(study: Study[Any], truth: Path) -> dict[str, Any]:
     `truth` is read if a simulated log left one there.
     """
     evidence, first = study.config.evidence, study.config.seed
-    names = [task.name for task in study.material.tasks]
+    names = [task.name for task in study.problem.tasks]
     overlaps = _overlaps(study, "searched", range(first, first + evidence.seeds))
     facts: dict[str, Any] = {
         "tasks": names,
@@ -144,7 +144,7 @@ def outcome(
     study: Study[TabularProblem], models: Models, *, fingerprint: str, truth: Path
 ) -> dict[str, Any]:
     """The content of results.json; `truth` is read if a simulated log left one there."""
-    rows, tasks = study.material.test, study.material.tasks
+    rows, tasks = study.problem.test, study.problem.tasks
     labels, group = np.asarray(rows.labels), _group(rows.group)
     predictions = {
         name: {seed: trained.predictions for seed, trained in seeds.items()}
@@ -184,7 +184,7 @@ def reliability(
     study: Study[TabularProblem], models: Models
 ) -> dict[str, dict[str, ReliabilityCurve]]:
     """Reliability curves of the binary tasks, first seed of each model shown."""
-    tasks, labels = study.material.tasks, np.asarray(study.material.test.labels)
+    tasks, labels = study.problem.tasks, np.asarray(study.problem.test.labels)
     curves: dict[str, dict[str, ReliabilityCurve]] = {}
     for task in tasks:
         own = own_rows(labels, tasks, task)
@@ -204,7 +204,7 @@ def _scores(
     study: Study[TabularProblem], metrics: Mapping[str, Mapping[int, Metrics]]
 ) -> dict[str, dict[int, float]]:
     """One number a model and seed: the mean over the tasks, of AUC or R2."""
-    tasks = study.material.tasks
+    tasks = study.problem.tasks
     return {
         name: {seed: validation_score(found, tasks) for seed, found in seeds.items()}
         for name, seeds in metrics.items()

@@ -150,7 +150,7 @@ class Pipeline:
         """Write the route of the bundled network as data, picture and text."""
         seed = self._best_seed(study)
         layout = self._model(seed).grid.layout
-        tasks = tuple(task.name for task in study.material.tasks)
+        tasks = tuple(task.name for task in study.problem.tasks)
         routes = study.found("searched", seed).routes
         write_json(self.out / "routes.json", routes.to_json())
         write_text(self.out / "routes.svg", draw_svg(layout, tasks))
@@ -160,15 +160,15 @@ class Pipeline:
 
     def _study(self, log: EncodedLog) -> Study[TabularProblem]:
         torch.set_num_threads(self.config.threads or cores())
-        material = TabularProblem.of(log)
+        problem = TabularProblem.of(log)
         if self.config.rank_by:
-            roles, names = log.schema.roles, output_columns(material.heads)
+            roles, names = log.schema.roles, output_columns(problem.heads)
             asked = [name for name in (roles.group, roles.time, roles.row_id) if name is not None]
             Formula(self.config.rank_by).check_names({*names, *asked, *log.encoder().input_columns})
-        check_calibration(self.config.calibration, material.heads, encoder=log.encoder())
+        check_calibration(self.config.calibration, problem.heads, encoder=log.encoder())
         check_serving(log.encoder(), **asdict(self.config.serving))
         self._refuse_another_study(log.fingerprint)
-        return Study(self.out, material, self.config, self.on_progress)
+        return Study(self.out, problem, self.config, self.on_progress)
 
     def _refuse_another_study(self, fingerprint: str) -> None:
         settings = asdict(self.config)
@@ -189,7 +189,7 @@ class Pipeline:
     ) -> Calibrators:
         """Calibrate the bundled network on validation rows; test rows tell what it gains."""
         model, encoder = self._model(self._best_seed(study)), log.encoder()
-        settings, rows = self.config.calibration, study.material
+        settings, rows = self.config.calibration, study.problem
         found = fit_calibrators(model, encoder, rows=rows.validation, settings=settings)
         if found.columns:
             gain = calibration_gain(model, encoder, calibrators=found, rows=rows.test)
@@ -225,8 +225,8 @@ class Pipeline:
     ) -> None:
         seed = self._best_seed(study)
         model = self._model(seed)
-        tasks = [task.name for task in study.material.tasks]
-        batch = next(batches(study.material.validation, batch_size=4096, seed=None))
+        tasks = [task.name for task in study.problem.tasks]
+        batch = next(batches(study.problem.validation, batch_size=4096, seed=None))
         use = expert_use(model.grid, model.encoder(*batch.inputs))
         content = ReportInput(
             results=results,

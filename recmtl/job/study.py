@@ -62,7 +62,7 @@ class Study(Generic[P]):
     """Where a study lives, what it is trained on and how; `on_progress` is told of progress."""
 
     folder: Path
-    material: P
+    problem: P
     config: Config
     on_progress: OnProgress = silent
 
@@ -85,8 +85,8 @@ class Study(Generic[P]):
         for name in sorted(names & {*FIXED, "single_task"}):
             try:
                 if name == "single_task":
-                    for task in self.material.tasks:
-                        self._layout_alone(self.material.only(task))
+                    for task in self.problem.tasks:
+                        self._layout_alone(self.problem.only(task))
                 else:
                     self.layout(name, self.config.seed)
             except ConfigError as error:
@@ -124,9 +124,7 @@ class Study(Generic[P]):
             return saved
         folder.parent.mkdir(parents=True, exist_ok=True)
         on_progress = self._watch(WorkItem(name, seed))
-        fit = Fit(
-            self.material, self.config, seed, on_progress, lambda n: self._checkpoint(n, seed)
-        )
+        fit = Fit(self.problem, self.config, seed, on_progress, lambda n: self._checkpoint(n, seed))
         model = None
         if name in BASELINES:
             trained = fit.baseline(name)
@@ -153,20 +151,20 @@ class Study(Generic[P]):
         elif name == "random_route":
             layout = self._random_layout(seed)
         else:
-            layout = fixed_layout(name, self.config, self.material)
+            layout = fixed_layout(name, self.config, self.problem)
         # A search meets the budget by itself, and the full grid is what shares are counted of.
         if name in ("searched", "full_grid") or not self.config.evidence.budget:
             return layout
-        return self._at_cost(layout, self.material, self._budget())
+        return self._at_cost(layout, self.problem, self._budget())
 
     def _found(self, name: str, seed: int) -> dict[str, Any]:
-        space = search_space(name, self.config, self.material)
+        space = search_space(name, self.config, self.problem)
         settings = search_settings(name, self.config)
         on_progress = self._watch(WorkItem(name, seed, search=True))
         checkpoint = self._checkpoint(name, seed)
         found = search(
             space,
-            self.material,
+            self.problem,
             settings,
             seed=seed,
             on_progress=on_progress,
@@ -178,7 +176,7 @@ class Study(Generic[P]):
         on_progress = self._watch(WorkItem("branched", seed, search=True))
         settings = self.config.search
         found = search_branches(
-            self.material,
+            self.problem,
             self.config,
             seed=seed,
             on_progress=on_progress,
@@ -189,31 +187,31 @@ class Study(Generic[P]):
         return found.to_json()
 
     def _random_layout(self, seed: int) -> Layout:
-        space = search_space("searched", self.config, self.material)
-        area = self.material.lane(self.config.sizes)
+        space = search_space("searched", self.config, self.problem)
+        area = self.problem.lane(self.config.sizes)
         decisions = self.found("searched", seed).routes.decisions(space)
         cost = float(expected_multiply_adds(space, decisions, **area))
         edges = self.config.grid.max_edges
         drawn = random_routes(space, max_edges=edges, multiply_adds=cost, seed=seed + 7919, **area)
         return prune(space, drawn).layout
 
-    def _layout_alone(self, material: Problem) -> Layout:
+    def _layout_alone(self, problem: Problem) -> Layout:
         """The network of a task on its own; with a budget, all of them share it equally."""
-        layout = fixed_layout("shared_bottom", self.config, material)
+        layout = fixed_layout("shared_bottom", self.config, problem)
         if not self.config.evidence.budget:
             return layout
-        return self._at_cost(layout, material, self._budget() / len(self.material.tasks))
+        return self._at_cost(layout, problem, self._budget() / len(self.problem.tasks))
 
     def _budget(self) -> float:
         """Multiply-adds of a network at matched cost, embeddings and heads included."""
-        full = fixed_layout("full_grid", self.config, self.material)
-        return self.config.evidence.budget * self._multiply_adds(full, self.material)
+        full = fixed_layout("full_grid", self.config, self.problem)
+        return self.config.evidence.budget * self._multiply_adds(full, self.problem)
 
-    def _at_cost(self, layout: Layout, material: Problem, target: float) -> Layout:
-        return matched(layout, target, lambda sized: self._multiply_adds(sized, material))
+    def _at_cost(self, layout: Layout, problem: Problem, target: float) -> Layout:
+        return matched(layout, target, lambda sized: self._multiply_adds(sized, problem))
 
-    def _multiply_adds(self, layout: Layout, material: Problem) -> float:
-        return float(network_cost(material, layout, self.config.sizes).multiply_adds)
+    def _multiply_adds(self, layout: Layout, problem: Problem) -> float:
+        return float(network_cost(problem, layout, self.config.sizes).multiply_adds)
 
     def _watch(self, piece: WorkItem) -> OnProgress:
         """Tell of a piece under its own name; of a network among several, under that one's."""

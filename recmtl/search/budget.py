@@ -56,7 +56,7 @@ class BudgetTarget:
     Args:
         budget: what the user asked for.
         space: the search space.
-        material: what the network is trained on; its fields and tasks cost something too.
+        problem: what the network is trained on; its fields and tasks cost something too.
         config: its sizes do as well.
 
     Attributes:
@@ -67,8 +67,8 @@ class BudgetTarget:
         ConfigError: the cheapest route at half its widths costs more.
     """
 
-    def __init__(self, budget: Budget, space: Layout, *, material: Problem, config: Config) -> None:
-        self.space, self.material, self.config = space, material, config
+    def __init__(self, budget: Budget, space: Layout, *, problem: Problem, config: Config) -> None:
+        self.space, self.problem, self.config = space, problem, config
         self._around: dict[int, float] = {}
         self.unit = "multiply_adds" if budget.multiply_adds is not None else "parameters"
         self.amount = float(budget.multiply_adds or budget.parameters or 0)
@@ -87,8 +87,8 @@ class BudgetTarget:
 
     def cost(self, layout: Layout) -> float:
         """What the network of a layout costs: encoder, grid and heads."""
-        material, sizes = self.material, self.config.sizes
-        cost = network_cost(material, layout, sizes)
+        problem, sizes = self.problem, self.config.sizes
+        cost = network_cost(problem, layout, sizes)
         return float(getattr(cost, self.unit))
 
     def excess(self, routes: Routes) -> float:
@@ -114,7 +114,7 @@ class BudgetTarget:
         return layout, {**facts, "cost": self.cost(layout), "met": "remedy" not in facts}
 
     def _grid(self, layout: Layout) -> float:
-        cost = layout_cost(layout, **self.material.lane(self.config.sizes))
+        cost = layout_cost(layout, **self.problem.lane(self.config.sizes))
         return float(getattr(cost, self.unit))
 
 

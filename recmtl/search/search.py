@@ -74,7 +74,7 @@ Sized = tuple[Layout, dict[str, Any] | None]
 
 def search(
     layout: Layout,
-    material: Problem,
+    problem: Problem,
     config: Config,
     *,
     seed: int,
@@ -94,7 +94,7 @@ def search(
     """
     keep_freed_memory()
     torch.manual_seed(seed)
-    run = _Run(layout, material, config=config, seed=seed, checkpoint=checkpoint)
+    run = _Run(layout, problem, config=config, seed=seed, checkpoint=checkpoint)
     run.resume()
     plan, size = run.plan, config.training.batch_size
     for step, (batch, policy_batch) in enumerate(run.pairs(), run.done):
@@ -121,23 +121,23 @@ class _Run:
     def __init__(
         self,
         layout: Layout,
-        material: Problem,
+        problem: Problem,
         *,
         config: Config,
         seed: int,
         checkpoint: Path | None,
     ) -> None:
         self.began, self.done, self.history = time.perf_counter(), 0, list[dict[str, object]]()
-        self.layout, self.material, self.config, self.seed = layout, material, config, seed
+        self.layout, self.problem, self.config, self.seed = layout, problem, config, seed
         self.checkpoint = checkpoint
         self.state_file = None if checkpoint is None else beside(checkpoint, "search")
         settings, training = config.search, config.training
         self.target = None
         if settings.budget is not None:
-            self.target = BudgetTarget(settings.budget, layout, material=material, config=config)
-        self.supernet = Supernet(layout, material=material, config=config)
+            self.target = BudgetTarget(settings.budget, layout, problem=problem, config=config)
+        self.supernet = Supernet(layout, problem=problem, config=config)
         self.policy = make_policy(layout, config)
-        self.rows = two_split(len(material.train), settings.policy_rows, seed=seed)
+        self.rows = two_split(len(problem.train), settings.policy_rows, seed=seed)
         self.plan = Schedule(layout, self.rows, config=config)
         self.optimizer = Optimizer(self.supernet.model, training, total_steps=self.plan.total)
         self.weight_scale = self.supernet.model.heads.loss_scale(training.balance)
@@ -219,15 +219,15 @@ class _Run:
             decisions = self.policy(None)
             cost = float(self.supernet.multiply_adds(decisions))
             entropy = float(self.policy.entropy())
-        validation = self.material.validation
-        metrics = self.material.evaluate(self.supernet.model, validation, decisions)
+        validation = self.problem.validation
+        metrics = self.problem.evaluate(self.supernet.model, validation, decisions)
         return {
             "epoch": (step + 1) / self.plan.steps_an_epoch,
             "temperature": self.plan.temperature(step),
             "price": self.price.value,
             "entropy": entropy,
             "multiply_adds": cost,
-            "validation": self.material.primary(metrics),
+            "validation": self.problem.primary(metrics),
         }
 
     def found(self, on_progress: OnProgress) -> SearchResult:
@@ -236,12 +236,12 @@ class _Run:
         routes, candidates = choose_route(
             judge,
             self.policy,
-            self.material.validation,
+            self.problem.validation,
             settings=self.config.search,
             seed=self.seed,
         )
         if self.config.search.agree:
-            split, count = self.material.validation, self.config.search.judged_rows
+            split, count = self.problem.validation, self.config.search.judged_rows
             rows, least = sampled(split, count, self.seed), self.config.search.agree
             routes = agreed(routes, self.supernet, rows, least=least)
         rivals = [together(routes, self.layout)] if self.config.search.race else []
@@ -265,7 +265,7 @@ class _Run:
                 left[routes] = beside(self.checkpoint, str(number))
             losses[routes] = raced_losses(
                 layout,
-                material=self.material,
+                problem=self.problem,
                 config=self.config,
                 seed=self.seed,
                 checkpoint=left.get(routes),
@@ -299,4 +299,4 @@ class _Run:
 
     def _batches(self, rows: np.ndarray, number: int, start: int) -> Iterator[Batch]:
         size, seed = self.config.training.batch_size, self.seed * 1009 + 500 + number
-        return batches(self.material.train, batch_size=size, seed=seed, rows=rows, start=start)
+        return batches(self.problem.train, batch_size=size, seed=seed, rows=rows, start=start)

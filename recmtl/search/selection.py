@@ -152,7 +152,7 @@ def together(found: Routes, space: Layout) -> Routes:
 def raced_losses(
     layout: Layout,
     *,
-    material: Problem,
+    problem: Problem,
     config: Config,
     seed: int,
     checkpoint: Path | None = None,
@@ -165,25 +165,25 @@ def raced_losses(
 
     Args:
         layout: the network, as large as it will be.
-        material: what it is trained on.
+        problem: what it is trained on.
         config: how.
         seed: of weights and batches.
         checkpoint: where the training's state is left.
         on_progress: told of progress.
     """
     torch.manual_seed(seed)
-    model = material.network(layout, config.sizes)
+    model = problem.network(layout, config.sizes)
     train(
         model,
-        material,
+        problem,
         config.training,
         seed=seed,
         name=f"race-{seed}",
         on_progress=on_progress,
         checkpoint=checkpoint,
     )
-    rows = range(len(material.validation))
-    parts = [_losses(model.eval(), material.validation, rows[n::FOLDS]) for n in range(FOLDS)]
+    rows = range(len(problem.validation))
+    parts = [_losses(model.eval(), problem.validation, rows[n::FOLDS]) for n in range(FOLDS)]
     return torch.stack(parts) * model.heads.loss_scale(1.0).cpu()
 
 

@@ -35,16 +35,16 @@ class Supernet:
 
     Args:
         layout: the search space.
-        material: what it is trained on.
+        problem: what it is trained on.
         config: sizes and task balance.
 
     Attributes:
         full: multiply-adds of the grid if everything is kept and runs, each lane for itself.
     """
 
-    def __init__(self, layout: Layout, *, material: Problem, config: Config) -> None:
+    def __init__(self, layout: Layout, *, problem: Problem, config: Config) -> None:
         self.layout = layout
-        self.model = material.network(layout, config.sizes)
+        self.model = problem.network(layout, config.sizes)
         self._scale = self.model.heads.loss_scale(config.search.balance)
         grid = self.model.grid
         self._area: dict[str, Any] = {"input_width": grid.input_width, "pixels": grid.pixels}

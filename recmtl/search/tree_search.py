@@ -86,7 +86,7 @@ def _level(read: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def search_branches(
-    material: Problem,
+    problem: Problem,
     config: Config,
     *,
     seed: int,
@@ -105,7 +105,7 @@ def search_branches(
     the training early.
 
     Args:
-        material: what to train on.
+        problem: what to train on.
         config: widths, training and sizes.
         seed: of weights, batches and the choice of rows.
         on_progress: told of progress.
@@ -121,14 +121,14 @@ def search_branches(
         ConfigError: a share outside 0..1, or less than two tasks.
         DataError: a network's features are not finite.
     """
-    if not 0.0 <= share <= 1.0 or len(material.tasks) < 2:
+    if not 0.0 <= share <= 1.0 or len(problem.tasks) < 2:
         raise ConfigError("branches: they need two tasks or more and a share between 0 and 1")
     began = time.perf_counter()
-    depths = tuple(map(tuple, material.levels(config.grid) if levels is None else levels))
-    chosen, ranks = _some_rows(material, rows, seed), []
-    left = {} if checkpoint is None else {t: beside(checkpoint, t.name) for t in material.tasks}
-    for task in material.tasks:
-        alone = material.only(task)
+    depths = tuple(map(tuple, problem.levels(config.grid) if levels is None else levels))
+    chosen, ranks = _some_rows(problem, rows, seed), []
+    left = {} if checkpoint is None else {t: beside(checkpoint, t.name) for t in problem.tasks}
+    for task in problem.tasks:
+        alone = problem.only(task)
         model = _network(branched(((0,),) * len(depths), levels=depths), alone, config, seed)
         name, path = f"branches-{task.name}", left.get(task)
         settings = config.training
@@ -138,8 +138,8 @@ def search_branches(
         features = _features(model, chosen, ends(depths))
         ranks.append([dissimilarity_ranks(rows) for rows in features])
     affinity = rank_affinity([list(depth) for depth in zip(*ranks, strict=True)])
-    sizes = block_sizes(depths, **material.lane(config.sizes), unit=unit)
-    budget = sum(sizes) * (1.0 + share * (len(material.tasks) - 1))
+    sizes = block_sizes(depths, **problem.lane(config.sizes), unit=unit)
+    budget = sum(sizes) * (1.0 + share * (len(problem.tasks) - 1))
     tree = branch_tree(affinity, sizes, budget=budget)
     for path in left.values():
         path.unlink(missing_ok=True)
@@ -202,7 +202,7 @@ class Agreement:
 def criterion_agreement(
     trees: Sequence[Tree],
     found: Branches,
-    material: Problem,
+    problem: Problem,
     config: Config,
     *,
     seed: int,
@@ -216,22 +216,22 @@ def criterion_agreement(
     scores = []
     for number, tree in enumerate(trees):
         layout = replace(found, tree=tree).layout
-        model = _network(layout, material, config, seed)
+        model = _network(layout, problem, config, seed)
         name = f"tree-{number}"
         fitted = train(
-            model, material, config.training, seed=seed, name=name, on_progress=on_progress
+            model, problem, config.training, seed=seed, name=name, on_progress=on_progress
         )
         scores.append(fitted.checks[fitted.best].score)
     return Agreement.of([tree_cost(tree, found.affinity) for tree in trees], scores)
 
 
-def _network(layout: Layout, material: Problem, config: Config, seed: int) -> Network:
+def _network(layout: Layout, problem: Problem, config: Config, seed: int) -> Network:
     torch.manual_seed(seed)
-    return material.network(layout, config.sizes)
+    return problem.network(layout, config.sizes)
 
 
-def _some_rows(material: Problem, number: int, seed: int) -> Rows:
-    split = material.validation
+def _some_rows(problem: Problem, number: int, seed: int) -> Rows:
+    split = problem.validation
     chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:number])
     return split.some(chosen)
 

@@ -31,7 +31,7 @@ def silent(what: str, done: int, total: int, check: ValidationCheck | None) -> N
 
 def train(
     model: Network,
-    material: Problem,
+    problem: Problem,
     settings: Training,
     *,
     seed: int,
@@ -47,15 +47,15 @@ def train(
     the same bits.
     """
     keep_freed_memory()
-    steps = _steps(material, settings)
+    steps = _steps(problem, settings)
     optimizer = Optimizer(model, settings, total_steps=steps * settings.epochs)
     fitted, saved = TrainingState(), Checkpoint(model, optimizer, path=checkpoint)
     torch.manual_seed(seed)
     saved.load(fitted)
     began = time.perf_counter() - fitted.seconds
-    total = len(material.train) * settings.epochs
+    total = len(problem.train) * settings.epochs
     epochs = range(optimizer.steps // steps, settings.epochs)
-    passes = (_epoch(model, material, optimizer, fitted, seed * 1009 + epoch) for epoch in epochs)
+    passes = (_epoch(model, problem, optimizer, fitted, seed * 1009 + epoch) for epoch in epochs)
     for check in chain.from_iterable(passes):
         if check is not None:
             saved.keep_if_best(fitted)
@@ -70,14 +70,14 @@ def train(
 
 
 def _epoch(
-    model: Network, material: Problem, optimizer: Optimizer, fitted: TrainingState, seed: int
+    model: Network, problem: Problem, optimizer: Optimizer, fitted: TrainingState, seed: int
 ) -> Iterator[ValidationCheck | None]:
     """The steps that are left of a pass; after each the check that was made, or None."""
-    settings, rows = optimizer.settings, len(material.train)
-    steps = _steps(material, settings)
+    settings, rows = optimizer.settings, len(problem.train)
+    steps = _steps(problem, settings)
     start, at = optimizer.steps % steps, _check_steps(steps, settings.checks)
     model.train()
-    for step, group in enumerate(_groups(material.train, settings, seed, start), start):
+    for step, group in enumerate(_groups(problem.train, settings, seed, start), start):
         held = model.grid.hold_open(optimizer.progress < settings.gate_warm_up)
         # A running sum: small tensors kept between large ones would leave holes in the memory.
         fitted.loss = fitted.loss + take_step(model, optimizer, *group).double()
@@ -86,17 +86,17 @@ def _epoch(
         if step not in at:
             yield None
             continue
-        check = _check(model, material, fitted.rows / rows, float(fitted.loss) / fitted.steps)
+        check = _check(model, problem, fitted.rows / rows, float(fitted.loss) / fitted.steps)
         before = fitted.checks[-1].health if fitted.checks else None
-        health = probe(model, material.validation, rows=settings.health_rows, before=before)
+        health = probe(model, problem.validation, rows=settings.health_rows, before=before)
         fitted.checks.append(replace(check, health=health, held=held))
         fitted.loss, fitted.steps = 0.0, 0
         yield fitted.checks[-1]
 
 
-def _steps(material: Problem, settings: Training) -> int:
+def _steps(problem: Problem, settings: Training) -> int:
     """Of one pass over the train rows."""
-    return max(1, -(-len(material.train) // (settings.batch_size * settings.accumulate)))
+    return max(1, -(-len(problem.train) // (settings.batch_size * settings.accumulate)))
 
 
 def _groups(split: Rows, settings: Training, seed: int, start: int) -> Iterator[list[Batch]]:
@@ -131,9 +131,9 @@ def _loss(model: Network, batch: Batch, settings: Training) -> torch.Tensor:
     return loss if off_rate is None else loss + settings.rate_weight * off_rate
 
 
-def _check(model: Network, material: Problem, epoch: float, loss: float) -> ValidationCheck:
-    metrics = material.evaluate(model, material.validation)
-    return ValidationCheck(epoch, material.score(metrics), loss, metrics)
+def _check(model: Network, problem: Problem, epoch: float, loss: float) -> ValidationCheck:
+    metrics = problem.evaluate(model, problem.validation)
+    return ValidationCheck(epoch, problem.score(metrics), loss, metrics)
 
 
 def _check_steps(steps: int, checks: int) -> set[int]:

@@ -28,7 +28,7 @@ class TrainingTask(Protocol):
 
 
 class Problem(Protocol):
-    """Train, validation and test rows and their tasks: tables (`Material`) or images.
+    """Train, validation and test rows and their tasks: tables (`TabularProblem`) or images.
 
     Test rows are scored and never used for a choice.
     """

@@ -47,10 +47,10 @@ class VisionJob:
         """Search, train and measure every model; write results, report and pictures."""
         self.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(self.config.threads or cores())
-        material, fingerprint = ImageProblem.open(self.config)
+        problem, fingerprint = ImageProblem.open(self.config)
         refuse_another_study(self.out, self._facts(fingerprint))
-        config = self.config.at(len(material.train))
-        study = Study(self.out, material, config, self.on_progress)
+        config = self.config.at(len(problem.train))
+        study = Study(self.out, problem, config, self.on_progress)
         pieces = with_needed(all_pieces(config))
         study.check(pieces)
         complete(study, pieces, Logbook(study, self.tracker, test=True).finished)
@@ -77,7 +77,7 @@ class VisionJob:
         """What each search left, drawn; the first seed of every other network with two lanes."""
         folder, pictures = self.out / "routes", dict[str, str]()
         folder.mkdir(exist_ok=True)
-        tasks = tuple(task.name for task in study.material.tasks)
+        tasks = tuple(task.name for task in study.problem.tasks)
         for name, seeds in models.items():
             for seed in seeds if name in SEARCHED else ():
                 layout = study.wiring(name, seed)
@@ -94,10 +94,10 @@ PLACES = ("folder", "threads", "evaluated_at_once")
 
 
 def _results(study: Study[ImageProblem], models: Models, fingerprint: str) -> dict[str, Any]:
-    material = study.material
+    problem = study.problem
     metrics = {name: {s: t.test for s, t in seeds.items()} for name, seeds in models.items()}
     scores = {
-        name: {seed: material.score(found) for seed, found in seeds.items()}
+        name: {seed: problem.score(found) for seed, found in seeds.items()}
         for name, seeds in metrics.items()
     }
     cost = mean_costs(models)
@@ -109,10 +109,10 @@ def _results(study: Study[ImageProblem], models: Models, fingerprint: str) -> di
         for name, seeds in models.items()
     }
     more = {
-        "primary": {task.name: primary(task)[0] for task in material.tasks},
+        "primary": {task.name: primary(task)[0] for task in problem.tasks},
         "share": {"of": whole, "multiply_adds": shares},
         "validation_score": validation,
-        "gains": _gains(material, metrics),
+        "gains": _gains(problem, metrics),
     }
     return assemble(
         metrics, verdicts={}, cost=cost, scores=scores, fingerprint=fingerprint, more=more
@@ -120,13 +120,13 @@ def _results(study: Study[ImageProblem], models: Models, fingerprint: str) -> di
 
 
 def _gains(
-    material: ImageProblem, metrics: Mapping[str, Mapping[int, Metrics]]
+    problem: ImageProblem, metrics: Mapping[str, Mapping[int, Metrics]]
 ) -> dict[str, dict[str, Any]]:
     """Of each model the gain over the single-task models' mean, by task and flat, over seeds."""
     if "single_task" not in metrics:
         return {}
     reported = {
-        name: [only(found, material.tasks, REPORTED) for found in seeds.values()]
+        name: [only(found, problem.tasks, REPORTED) for found in seeds.values()]
         for name, seeds in metrics.items()
     }
     base = {

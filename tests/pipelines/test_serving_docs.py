@@ -34,10 +34,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("notebook")
     simulate(folder / "log.parquet", 3000, users=200, items=100)
     log = prepare(folder / "log.parquet", load_schema(SCHEMA), folder / "runs" / "mine" / "log")
-    material = TabularProblem.of(log)
+    problem = TabularProblem.of(log)
     torch.manual_seed(0)
-    layout = catalog.mmoe(len(material.tasks), experts=3, widths=(8,))
-    model = Model(material.encoding, material.heads, layout=layout, sizes=ModelSizes(embedding=4))
+    layout = catalog.mmoe(len(problem.tasks), experts=3, widths=(8,))
+    model = Model(problem.encoding, problem.heads, layout=layout, sizes=ModelSizes(embedding=4))
     import pyarrow.parquet as pq
 
     save_bundle(

@@ -23,17 +23,17 @@ from recmtl.model.heads import Heads
 from recmtl.train.config import Config, Grid, Training
 from recmtl.train.loop import predict, train
 from tests.grids import random_routes, scrambled, some_lanes
-from tests.material import TASKS, make_material, make_model
+from tests.tabular_problems import TASKS, make_model, make_problem
 
 T = len(TASKS)
 CONFIG = Config(grid=Grid(cells=4, depth=2, widths=(8, 4)))
-MATERIAL = make_material()
-NETWORKS = {name: fixed_layout(name, CONFIG, MATERIAL) for name in FIXED}
+PROBLEM = make_problem()
+NETWORKS = {name: fixed_layout(name, CONFIG, PROBLEM) for name in FIXED}
 NETWORKS["single_task"] = single_task(T, widths=(8, 4))
 
 
 def batch_of(rows: int) -> Batch:
-    return next(batches(MATERIAL.train, batch_size=rows, seed=None))
+    return next(batches(PROBLEM.train, batch_size=rows, seed=None))
 
 
 def loss_of(model: Model, batch: Batch) -> torch.Tensor:
@@ -43,7 +43,7 @@ def loss_of(model: Model, batch: Batch) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_reach_every_parameter(name: str) -> None:
-    model = make_model(NETWORKS[name], material=MATERIAL)
+    model = make_model(NETWORKS[name], problem=PROBLEM)
     loss_of(model, batch_of(200)).backward()
     for parameter_name, parameter in model.named_parameters():
         gradient = parameter.grad
@@ -54,7 +54,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_cost_counts_every_parameter(name: str) -> None:
-    model = make_model(NETWORKS[name], material=MATERIAL)
+    model = make_model(NETWORKS[name], problem=PROBLEM)
     assert model.cost().parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -68,16 +68,16 @@ def assert_no_twins(model: Model) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_two_experts_or_units_are_ever_equal(name: str) -> None:
-    model = make_model(NETWORKS[name], material=MATERIAL)
+    model = make_model(NETWORKS[name], problem=PROBLEM)
     assert_no_twins(model)
-    train(model, MATERIAL, Training(batch_size=32, epochs=2), seed=0)
+    train(model, PROBLEM, Training(batch_size=32, epochs=2), seed=0)
     assert_no_twins(model)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_row_scores_the_same_alone_and_in_a_batch(name: str) -> None:
     """Evaluation draws nothing: twice the same bits, whatever the dropout."""
-    model = make_model(NETWORKS[name], material=MATERIAL, dropout=0.5).double()
+    model = make_model(NETWORKS[name], problem=PROBLEM, dropout=0.5).double()
     batch = batch_of(30)
     ids, numeric = batch.ids, batch.numeric.double()
     scores = model.predict(ids, numeric)
@@ -89,17 +89,17 @@ def test_a_row_scores_the_same_alone_and_in_a_batch(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_last_batch_of_one_row_trains(name: str) -> None:
-    material = make_material(rows=2 * 16 + 1)
-    model = make_model(NETWORKS[name], material=material)
-    fitted = train(model, material, Training(batch_size=16, epochs=1), seed=0)
+    problem = make_problem(rows=2 * 16 + 1)
+    model = make_model(NETWORKS[name], problem=problem)
+    fitted = train(model, problem, Training(batch_size=16, epochs=1), seed=0)
     assert fitted.rows == 33
-    scores = predict(model, material.test)
+    scores = predict(model, problem.test)
     assert all(np.isfinite(column).all() for column in scores.values())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_batch_without_any_label_changes_nothing(name: str) -> None:
-    model, batch = make_model(NETWORKS[name], material=MATERIAL), batch_of(20)
+    model, batch = make_model(NETWORKS[name], problem=PROBLEM), batch_of(20)
     loss = loss_of(model, replace(batch, labels=torch.full_like(batch.labels, torch.nan)))
     loss.backward()
     assert loss.item() == 0.0
@@ -111,7 +111,7 @@ def test_a_batch_without_any_label_changes_nothing(name: str) -> None:
 
 def test_a_weight_counts_a_row_as_often_as_it_says() -> None:
     """Weight 2 is the row twice; weight 0 is no row."""
-    model, batch = make_model(material=MATERIAL), batch_of(12)
+    model, batch = make_model(problem=PROBLEM), batch_of(12)
     weight = torch.tensor([2.0] * 4 + [1.0] * 4 + [0.0] * 4)
     rows = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7])
     copied = Batch((batch.ids[rows], batch.numeric[rows]), batch.labels[rows], torch.ones(12))
@@ -138,7 +138,7 @@ def relabelled(heads: Heads, order: list[int]) -> Heads:
 
 
 def test_relabelling_the_tasks_permutes_the_scores() -> None:
-    model, order = make_model(material=MATERIAL), [3, 1, 0, 2]
+    model, order = make_model(problem=PROBLEM), [3, 1, 0, 2]
     heads = model.heads.double()
     moved = relabelled(heads, order)
     lanes = torch.randn(9, T, heads.width, dtype=torch.float64)
@@ -146,7 +146,7 @@ def test_relabelling_the_tasks_permutes_the_scores() -> None:
     after = dict(zip(moved.columns, moved.scores(moved(lanes[:, order])).unbind(1), strict=True))
     assert set(before) == set(after)
     torch.testing.assert_close(after, before)
-    labels = torch.from_numpy(MATERIAL.train.labels[:9]).double()
+    labels = torch.from_numpy(PROBLEM.train.labels[:9]).double()
     weight = torch.ones(9, dtype=torch.float64)
     losses = moved.losses(moved(lanes[:, order]), labels[:, order], weight)
     torch.testing.assert_close(losses, heads.losses(heads(lanes), labels, weight)[order])
@@ -177,7 +177,7 @@ def test_reading_out_in_another_order_permutes_the_task_lanes(
 
 def test_the_full_route_changes_nothing() -> None:
     for name, layout in NETWORKS.items():
-        model = make_model(layout, material=MATERIAL)
+        model = make_model(layout, problem=PROBLEM)
         small, batch = prune_model(model, Routes.full(layout)), batch_of(10)
         before, after = (m.predict(batch.ids, batch.numeric) for m in (model, small))
         torch.testing.assert_close(after, before, rtol=0, atol=1e-6, msg=name)
@@ -185,7 +185,7 @@ def test_the_full_route_changes_nothing() -> None:
 
 def test_a_pruned_model_keeps_scores_and_mode() -> None:
     space = recmtl_grid(T, cells=3, widths=(8, 4), depth=2)
-    model = make_model(space, material=MATERIAL)
+    model = make_model(space, problem=PROBLEM)
     with torch.no_grad():
         for parameter in model.grid.parameters():
             parameter.normal_()

@@ -26,12 +26,12 @@ GOOD = Trial(
 
 def correlations(plant: Plant) -> np.ndarray:
     """Of the tasks' labels on test rows, `[T, T]`."""
-    return np.corrcoef(plant.material.test.labels.T)
+    return np.corrcoef(plant.problem.test.labels.T)
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_seed_fixes_a_plant_and_another_seed_changes_it(name: str) -> None:
-    once, again, other = (MAKERS[name](seed).material for seed in (7, 7, 8))
+    once, again, other = (MAKERS[name](seed).problem for seed in (7, 7, 8))
     for column in ("numeric", "labels"):
         values = getattr(once.train, column)
         np.testing.assert_array_equal(values, getattr(again.train, column))
@@ -41,12 +41,12 @@ def test_a_seed_fixes_a_plant_and_another_seed_changes_it(name: str) -> None:
 @pytest.mark.parametrize("name", MAKERS)
 def test_labels_are_standardised_and_all_known_on_test_rows_alone(name: str) -> None:
     plant = MAKERS[name](0)
-    labels = plant.material.test.labels
-    assert len(plant.groups) == labels.shape[1] == len(plant.material.tasks)
+    labels = plant.problem.test.labels
+    assert len(plant.groups) == labels.shape[1] == len(plant.problem.tasks)
     np.testing.assert_allclose(labels.mean(0), 0.0, atol=0.05)
     assert (labels.std(0) > 0.95).all() and (labels.std(0) < 1.1).all()
     scarce = name in ("routes", "mmoe")
-    assert np.isnan(plant.material.train.labels).any() == scarce
+    assert np.isnan(plant.problem.train.labels).any() == scarce
 
 
 def test_only_tasks_of_a_pair_agree() -> None:
@@ -73,13 +73,13 @@ def linear_share(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def test_shallow_tasks_are_linear_and_deep_ones_are_not() -> None:
-    test = plants.skips(0).material.test
+    test = plants.skips(0).problem.test
     share = linear_share(test.numeric, test.labels)
     assert share[:2].min() > 0.9 and share[2:].max() < 0.1
 
 
 def test_easy_rows_are_linear_and_hard_rows_are_not() -> None:
-    test = plants.difficulty(0).material.test
+    test = plants.difficulty(0).problem.test
     hard = test.numeric[:, plants.HARD] > 0
     assert 0.47 < hard.mean() < 0.53
     assert linear_share(test.numeric[~hard], test.labels[~hard]).min() > 0.9

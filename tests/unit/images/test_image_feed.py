@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recmtl.data.batches import Batch, batches
-from tests.image_material import make_images
+from tests.image_problems import make_images
 
 ROWS = make_images(train=23).train
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from recmtl.vision.data.examples import ImageTask
 from recmtl.vision.heads import Aspp, HeadStyle, ImageHead, ImageHeads, image_loss
 from recmtl.vision.problem import constant_loss
-from tests.image_material import SIZE, TASKS, make_images
+from tests.image_problems import SIZE, TASKS, make_images
 
 NAN = math.nan
 

@@ -19,15 +19,15 @@ from recmtl.train.problem import network_cost
 from recmtl.vision.config import ImageNetwork, Steps, TrunkShape
 from recmtl.vision.model import ImageModel, load_image_model, prune_image_model
 from recmtl.vision.trunks import IMAGES
-from tests.image_material import TASKS, make_config, make_images
+from tests.image_problems import TASKS, make_config, make_images
 
-MATERIAL, CONFIG = make_images(), make_config()
+PROBLEM, CONFIG = make_images(), make_config()
 SIZES = ModelSizes()
 
 
 def fresh(layout: Layout | None = None, seed: int = 0) -> ImageModel:
     torch.manual_seed(seed)
-    return MATERIAL.network(layout or MATERIAL.layout("shared_bottom"), SIZES)
+    return PROBLEM.network(layout or PROBLEM.layout("shared_bottom"), SIZES)
 
 
 def weights(model: ImageModel) -> list[torch.Tensor]:
@@ -45,32 +45,32 @@ def test_lengths_in_steps_count_the_batches_of_a_step() -> None:
 @pytest.mark.parametrize("save_every", [0, 2])
 def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path, save_every: int) -> None:
     settings = replace(CONFIG.training, save_every=save_every)
-    layout = MATERIAL.layout("adashare")
+    layout = PROBLEM.layout("adashare")
     whole = fresh(layout)
-    train(whole, MATERIAL, settings, seed=1)
+    train(whole, PROBLEM, settings, seed=1)
     path = tmp_path / "state.safetensors"
 
     def stop(what: str, done: int, total: int, check: object) -> None:
-        if done > len(MATERIAL.train) + 8:
+        if done > len(PROBLEM.train) + 8:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(fresh(layout), MATERIAL, settings, seed=1, checkpoint=path, on_progress=stop)
+        train(fresh(layout), PROBLEM, settings, seed=1, checkpoint=path, on_progress=stop)
     resumed = fresh(layout, seed=9)
-    train(resumed, MATERIAL, settings, seed=1, checkpoint=path)
+    train(resumed, PROBLEM, settings, seed=1, checkpoint=path)
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
 
 
 @pytest.mark.parametrize("name", ["adashare", "dynashare", "searched"])
 def test_routes_are_searched_and_the_network_found_is_trained(name: str) -> None:
-    space = search_space(name, CONFIG, MATERIAL)
-    found = search(space, MATERIAL, search_settings(name, CONFIG), seed=0)
+    space = search_space(name, CONFIG, PROBLEM)
+    found = search(space, PROBLEM, search_settings(name, CONFIG), seed=0)
     layout = Layout.from_json(found.layout)
     assert layout == prune(space, found.routes).layout
     assert set(found.history[-1]["validation"]) == {task.name for task in TASKS}
-    fitted = train(fresh(layout), MATERIAL, CONFIG.training, seed=0)
+    fitted = train(fresh(layout), PROBLEM, CONFIG.training, seed=0)
     assert np.isfinite(fitted.checks[-1].score)
-    assert search(space, MATERIAL, search_settings(name, CONFIG), seed=0).routes == found.routes
+    assert search(space, PROBLEM, search_settings(name, CONFIG), seed=0).routes == found.routes
 
 
 def test_a_tree_is_found_from_the_features_of_each_stage() -> None:
@@ -87,29 +87,29 @@ def test_a_tree_is_found_from_the_features_of_each_stage() -> None:
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_cost_is_counted_without_a_network(name: str) -> None:
-    layout = MATERIAL.layout(name)
+    layout = PROBLEM.layout(name)
     model = fresh(layout)
-    assert network_cost(MATERIAL, layout, SIZES) == model.cost()
+    assert network_cost(PROBLEM, layout, SIZES) == model.cost()
     assert model.cost().parameters == sum(p.numel() for p in model.parameters())
 
 
 def test_a_saved_model_is_the_same_model(tmp_path: Path) -> None:
-    model = fresh(MATERIAL.layout("dynashare"))
-    train(model, MATERIAL, CONFIG.training, seed=0)
+    model = fresh(PROBLEM.layout("dynashare"))
+    train(model, PROBLEM, CONFIG.training, seed=0)
     save_model(model, tmp_path)
     again = load_image_model(tmp_path)
-    assert MATERIAL.evaluate(again, MATERIAL.test) == MATERIAL.evaluate(model, MATERIAL.test)
+    assert PROBLEM.evaluate(again, PROBLEM.test) == PROBLEM.evaluate(model, PROBLEM.test)
 
 
 def test_a_pruned_model_scores_the_same() -> None:
-    space = MATERIAL.layout("adashare")
+    space = PROBLEM.layout("adashare")
     model = fresh(space)
     full = Routes.full(space)
     last = full.layers[-1]
     routes = Routes((*full.layers[:-1], type(last)(last.edges, last.queries, (False,) * 6)))
     small = prune_image_model(model, routes)
-    masked = MATERIAL.evaluate(model, MATERIAL.test, routes.decisions(space))
-    for name, metrics in MATERIAL.evaluate(small, MATERIAL.test).items():
+    masked = PROBLEM.evaluate(model, PROBLEM.test, routes.decisions(space))
+    for name, metrics in PROBLEM.evaluate(small, PROBLEM.test).items():
         assert metrics == pytest.approx(masked[name], rel=1e-4, nan_ok=True)
     assert small.cost().multiply_adds < model.cost().multiply_adds
 
@@ -119,7 +119,7 @@ def test_mixed_precision_trains_and_is_near_full_precision() -> None:
     half = make_images(network=network)
     torch.manual_seed(0)
     model = half.network(half.layout("adashare"), SIZES)
-    full = fresh(MATERIAL.layout("adashare"))
+    full = fresh(PROBLEM.layout("adashare"))
     images = torch.rand(3, 3, 16, 12)
     for one, other in zip(model.eval()(images), full.eval()(images), strict=True):
         torch.testing.assert_close(one.float(), other, rtol=0.1, atol=0.1)
@@ -131,28 +131,28 @@ def test_mixed_precision_trains_and_is_near_full_precision() -> None:
 
 
 def test_one_task_alone_has_its_own_targets() -> None:
-    alone = MATERIAL.only(TASKS[3])
+    alone = PROBLEM.only(TASKS[3])
     assert [task.name for task in alone.tasks] == ["depth"]
-    both = MATERIAL.train.example(0, None).targets[3], alone.train.example(0, None).targets[0]
+    both = PROBLEM.train.example(0, None).targets[3], alone.train.example(0, None).targets[0]
     assert np.array_equal(*both, equal_nan=True)
-    study = Study(Path(), MATERIAL, CONFIG)
+    study = Study(Path(), PROBLEM, CONFIG)
     assert study._layout_alone(alone).num_tasks == 1
 
 
 def test_the_score_grows_with_every_metric() -> None:
-    metrics = MATERIAL.evaluate(fresh(), MATERIAL.validation)
-    before = MATERIAL.score(metrics)
+    metrics = PROBLEM.evaluate(fresh(), PROBLEM.validation)
+    before = PROBLEM.score(metrics)
     chosen = ("accuracy", "f1", "miou", "abs", "mean", "abs")
     for task, metric in zip(TASKS, chosen, strict=True):
-        assert MATERIAL.primary(metrics)[task.name] == metrics[task.name][metric]
+        assert PROBLEM.primary(metrics)[task.name] == metrics[task.name][metric]
         step = 0.1 if metric in ("accuracy", "f1", "miou") else -0.1
         own = {**metrics[task.name], metric: metrics[task.name][metric] + step}
-        assert MATERIAL.score({**metrics, task.name: own}) > before
+        assert PROBLEM.score({**metrics, task.name: own}) > before
 
 
 def test_what_is_not_built_of_blocks_is_refused() -> None:
     with pytest.raises(ConfigError, match="ple: is not for images"):
-        MATERIAL.layout("ple")
+        PROBLEM.layout("ple")
     with pytest.raises(ConfigError, match="no task 'shap'"):
         make_images(task_weights={"shap": 2.0})
     shape = TrunkShape(depths=(1,), widths=(6,), strides=(1,), dilations=(1,), rates=(1.0, 0.5))

@@ -13,12 +13,12 @@ from recmtl.model import ModelSizes
 from recmtl.vision.config import ImageNetwork, TrunkShape
 from recmtl.vision.encoder import Stem
 from recmtl.vision.model import ImageModel, load_pretrained
-from tests.image_material import TASKS, make_images
+from tests.image_problems import TASKS, make_images
 
 DEPTHS, WIDTHS = (1, 2), (6, 8)
 SHAPE = TrunkShape(depths=DEPTHS, widths=WIDTHS, strides=(1, 2), dilations=(1, 1))
 NETWORK = ImageNetwork(stem=Stem("resnet", 6), trunk=SHAPE, device="cpu")
-MATERIAL = make_images(TASKS[:2], network=NETWORK)
+PROBLEM = make_images(TASKS[:2], network=NETWORK)
 
 
 class Block(nn.Module):
@@ -65,7 +65,7 @@ def plain() -> PlainResNet:
 
 
 def model(name: str) -> ImageModel:
-    return MATERIAL.network(MATERIAL.layout(name), ModelSizes()).eval()
+    return PROBLEM.network(PROBLEM.layout(name), ModelSizes()).eval()
 
 
 @pytest.mark.parametrize("name", ["shared_bottom", "adashare", "separate"])

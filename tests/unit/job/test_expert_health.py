@@ -12,7 +12,7 @@ from recmtl.job.work_items import WorkItem
 from recmtl.model import ModelSizes
 from recmtl.tracking import Tracker
 from recmtl.train.config import Config, Evidence, Grid, Training
-from tests.material import TASKS, make_material
+from tests.tabular_problems import TASKS, make_problem
 
 CONFIG = Config(
     sizes=ModelSizes(embedding=4, tower=(6,)),
@@ -46,7 +46,7 @@ class Remembering:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return Study(tmp_path_factory.mktemp("study"), make_material(), CONFIG)
+    return Study(tmp_path_factory.mktemp("study"), make_problem(), CONFIG)
 
 
 def test_the_health_of_a_network_is_kept(study: Study) -> None:

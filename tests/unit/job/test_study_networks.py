@@ -29,7 +29,7 @@ from recmtl.report.tables import MODEL_ORDER
 from recmtl.schema.strict_yaml import load
 from recmtl.train.config import Budget, Config, Evidence, Grid, Search, Training
 from recmtl.train.loop import predict, validation_score
-from tests.material import TASKS, make_material
+from tests.tabular_problems import TASKS, make_problem
 
 CONTROLS = (*(name for name in CATALOG if name != "recmtl_grid"), "full_grid", "random_route")
 CONFIG = Config(
@@ -44,7 +44,7 @@ NETWORKS = [p for p in all_pieces(CONFIG) if p.name not in BASELINES]
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return Study(tmp_path_factory.mktemp("study"), make_material(400), CONFIG)
+    return Study(tmp_path_factory.mktemp("study"), make_problem(400), CONFIG)
 
 
 def trained(study: Study, name: str) -> ModelResult:
@@ -73,7 +73,7 @@ def test_a_budget_gives_every_network_the_same_cost(piece: WorkItem, study: Stud
 def test_what_is_told_of_validation_rows_is_what_the_kept_weights_score(
     piece: WorkItem, study: Study
 ) -> None:
-    found, rows = trained(study, piece.name), study.material.validation
+    found, rows = trained(study, piece.name), study.problem.validation
     assert set(found.validation) == {task.name for task in TASKS}
     assert all(len(checks) == 1 for checks in found.curves.values())
     if piece.name != "single_task":
@@ -83,12 +83,12 @@ def test_what_is_told_of_validation_rows_is_what_the_kept_weights_score(
 
 
 def test_a_baseline_is_told_of_on_validation_rows_and_scores_test_rows(study: Study) -> None:
-    found, material = trained(study, "logistic"), study.material
-    assert {len(column) for column in found.predictions.values()} == {len(material.test)}
-    arguments = (material.train, material.validation, material.validation, TASKS)
+    found, problem = trained(study, "logistic"), study.problem
+    assert {len(column) for column in found.predictions.values()} == {len(problem.test)}
+    arguments = (problem.train, problem.validation, problem.validation, TASKS)
     classes = {"stars": ("1", "2", "3")}
-    alone = logistic.fit_predict(*arguments, material.encoding, classes=classes)
-    labels = np.asarray(material.validation.labels)
+    alone = logistic.fit_predict(*arguments, problem.encoding, classes=classes)
+    labels = np.asarray(problem.validation.labels)
     assert found.validation == evaluate(alone.predictions, labels, TASKS)
 
 
@@ -130,9 +130,9 @@ def test_a_space_is_searched_as_its_paper_does(name: str, estimator: str, run_od
 
 def test_the_table_of_settings_names_spaces_and_nothing_else() -> None:
     assert set(SETTINGS) <= set(SEARCHED)
-    material = make_material(50)
-    space = search_space("recmtl_grid", CONFIG, material)
-    assert search_space("searched", CONFIG, material) == space
+    problem = make_problem(50)
+    space = search_space("recmtl_grid", CONFIG, problem)
+    assert search_space("searched", CONFIG, problem) == space
 
 
 def test_a_search_keeps_its_own_budget_where_the_study_has_none() -> None:

@@ -27,7 +27,7 @@ from recmtl.model.heads.funnel import doubly_robust, inverse_propensity
 from recmtl.schema.strict_yaml import load
 from recmtl.train.config import Config, Training
 from recmtl.train.loop import train
-from tests.material import make_material
+from tests.tabular_problems import make_problem
 
 CLICK = HeadSpec("click", "binary", mean=0.3)
 BUY = HeadSpec("buy", "binary", parent="click", mean=0.06)
@@ -308,26 +308,24 @@ def test_transfer_is_paid_for_and_imputation_only_stored() -> None:
 @every_chain
 def test_a_model_keeps_its_chain(chain: Chain, tmp_path: Path) -> None:
     """It trains, ends, is saved and scores the same bits again."""
-    material = make_material(rows=100)
+    problem = make_problem(rows=100)
     sizes = ModelSizes(embedding=4, tower=(6,), chain=chain)
-    layout = mmoe(len(material.tasks), experts=2, widths=(4,))
-    model = Model(material.encoding, material.heads, layout=layout, sizes=sizes)
-    fitted = train(model, material, Training(batch_size=50, epochs=1), seed=0)
+    layout = mmoe(len(problem.tasks), experts=2, widths=(4,))
+    model = Model(problem.encoding, problem.heads, layout=layout, sizes=sizes)
+    fitted = train(model, problem, Training(batch_size=50, epochs=1), seed=0)
     assert all(math.isfinite(check.loss) for check in fitted.checks)
     save_model(model, tmp_path)
     again = load_model(tmp_path)
     assert again.sizes == sizes
-    batch = next(batches(material.test, batch_size=20, seed=None))
+    batch = next(batches(problem.test, batch_size=20, seed=None))
     scores = [m.predict(batch.ids, batch.numeric) for m in (model, again)]
     assert torch.equal(*scores)
 
 
 def test_a_model_of_the_time_before_chains_is_esmm(tmp_path: Path) -> None:
-    material = make_material(rows=50)
-    layout = mmoe(len(material.tasks), experts=2, widths=(4,))
-    save_model(
-        Model(material.encoding, material.heads, layout=layout, sizes=ModelSizes()), tmp_path
-    )
+    problem = make_problem(rows=50)
+    layout = mmoe(len(problem.tasks), experts=2, widths=(4,))
+    save_model(Model(problem.encoding, problem.heads, layout=layout, sizes=ModelSizes()), tmp_path)
     network = json.loads((tmp_path / "network.json").read_text())
     del network["sizes"]["chain"]
     (tmp_path / "network.json").write_text(json.dumps(network))

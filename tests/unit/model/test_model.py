@@ -11,16 +11,16 @@ from recmtl.errors import BundleError
 from recmtl.grid import Routes, recmtl_grid
 from recmtl.model import Model, load_model, prune_model, save_model
 from tests.grids import random_routes
-from tests.material import TASKS, make_material, make_model
+from tests.tabular_problems import TASKS, make_model, make_problem
 
-MATERIAL = make_material()
-IDS = torch.from_numpy(MATERIAL.test.ids.astype("int64"))
-NUMERIC = torch.from_numpy(MATERIAL.test.numeric)
+PROBLEM = make_problem()
+IDS = torch.from_numpy(PROBLEM.test.ids.astype("int64"))
+NUMERIC = torch.from_numpy(PROBLEM.test.numeric)
 
 
 def searched() -> Model:
     space = recmtl_grid(len(TASKS), cells=3, widths=(8, 4), depth=2)
-    return prune_model(make_model(space, material=MATERIAL), random_routes(space, 2))
+    return prune_model(make_model(space, problem=PROBLEM), random_routes(space, 2))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_prediction_leaves_the_mode_as_it_was() -> None:
 
 def test_decisions_change_the_scores() -> None:
     space = recmtl_grid(len(TASKS), cells=3, widths=(8, 4), depth=2)
-    model = make_model(space, material=MATERIAL)
+    model = make_model(space, problem=PROBLEM)
     full, some = (
         model.predict(IDS, NUMERIC, routes.decisions(space))
         for routes in (Routes.full(space), random_routes(space, 2))

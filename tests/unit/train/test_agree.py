@@ -17,10 +17,10 @@ from recmtl.search.supernet import Supernet
 from recmtl.search.task_merging import agreed, agreements
 from recmtl.train.config import Config, Search, Training
 from tests.grids import random_routes
-from tests.material import make_material
+from tests.tabular_problems import make_problem
 
 SPACE = recmtl_grid(4, cells=6, widths=(6, 4), depth=2)
-MATERIAL = make_material(rows=200)
+PROBLEM = make_problem(rows=200)
 CONFIG = Config(
     training=Training(batch_size=64, epochs=1), search=Search(epochs=1, refine=0, candidates=2)
 )
@@ -40,7 +40,7 @@ class Linear(nn.Module):
 @pytest.fixture
 def supernet() -> Supernet:
     torch.manual_seed(0)
-    return Supernet(SPACE, material=MATERIAL, config=CONFIG)
+    return Supernet(SPACE, problem=PROBLEM, config=CONFIG)
 
 
 def apart() -> Routes:
@@ -55,13 +55,13 @@ def test_agreement_is_that_of_least_squares(
 ) -> None:
     """Lanes that are linear maps of one another agree, independent ones hardly do."""
     random = np.random.default_rng(0)
-    lanes = torch.tensor(random.normal(size=(len(MATERIAL.validation), 4, 4)))
+    lanes = torch.tensor(random.normal(size=(len(PROBLEM.validation), 4, 4)))
     lanes[:, 1] = lanes[:, 0] @ torch.tensor(random.normal(size=(4, 4))) + 3.0
     lanes[:, 3] = 2.0
     says = torch.tensor(random.normal(size=(4, 4)))
     monkeypatch.setattr(supernet, "climb", lambda *_: lanes)
     monkeypatch.setattr(supernet.model, "heads", Linear(says))
-    found = agreements(apart(), supernet, MATERIAL.validation)
+    found = agreements(apart(), supernet, PROBLEM.validation)
     ones, table = np.ones((len(lanes), 1)), lanes.numpy()
     for i in range(4):
         for j in range(4):
@@ -100,7 +100,7 @@ def test_who_agrees_hears_the_same(
         table[one, other] = table[other, one] = value
     monkeypatch.setattr(agree, "agreements", lambda *_: table)
     start = apart()
-    found = agreed(start, supernet, MATERIAL.validation, least=0.75)
+    found = agreed(start, supernet, PROBLEM.validation, least=0.75)
     assert found.layers[:-1] == start.layers[:-1]
     old, new = start.layers[-1], found.layers[-1]
     assert new == replace(old, edges=tuple(old.edges[lane] for lane in first))
@@ -110,21 +110,21 @@ def test_who_agrees_hears_the_same(
 def test_tasks_that_hear_the_same_column_tell_all_of_each_other(supernet: Supernet) -> None:
     found = apart()
     top = replace(found.layers[-1], edges=((5,), (5,), (2,), (3,)))
-    table = agreements(Routes((*found.layers[:-1], top)), supernet, MATERIAL.validation)
+    table = agreements(Routes((*found.layers[:-1], top)), supernet, PROBLEM.validation)
     assert float(table[0, 1]) == pytest.approx(1.0)
     torch.testing.assert_close(table, table.t())
 
 
 def test_what_is_not_searched_stays_as_it_was_found() -> None:
     space = adashare(4, widths=(4,), blocks=1)
-    supernet, found = Supernet(space, material=MATERIAL, config=CONFIG), Routes.full(space)
-    assert agreed(found, supernet, MATERIAL.validation, least=0.0) == found
+    supernet, found = Supernet(space, problem=PROBLEM, config=CONFIG), Routes.full(space)
+    assert agreed(found, supernet, PROBLEM.validation, least=0.0) == found
 
 
 def test_a_search_merges_what_agrees_and_else_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def searched(least: float) -> SearchResult:
         config = replace(CONFIG, search=replace(CONFIG.search, agree=least))
-        return search(SPACE, MATERIAL, config, seed=2)
+        return search(SPACE, PROBLEM, config, seed=2)
 
     seen: list[Rows] = []
 
@@ -138,7 +138,7 @@ def test_a_search_merges_what_agrees_and_else_nothing(monkeypatch: pytest.Monkey
     as_found = searched(0.0)
     assert not seen
     assert searched(0.5).routes.layers[-1].edges == ((1,),) * 4
-    assert seen == [MATERIAL.validation] and as_found.routes.layers[-1].edges != ((1,),) * 4
+    assert seen == [PROBLEM.validation] and as_found.routes.layers[-1].edges != ((1,),) * 4
 
 
 def test_a_share_outside_is_refused() -> None:

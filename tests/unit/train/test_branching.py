@@ -28,7 +28,7 @@ from recmtl.search.tree_search import (
 from recmtl.train.config import Config, Grid, Training
 from recmtl.train.loop import Fitted, train
 from recmtl.train.tabular_problem import TabularProblem
-from tests.material import TASKS, make_material
+from tests.tabular_problems import TASKS, make_problem
 
 CONFIG = Config(
     sizes=ModelSizes(embedding=3, tower=(4,)),
@@ -39,13 +39,13 @@ LEVELS = ((8,), (6,), (6,))
 
 
 @pytest.fixture(scope="module")
-def material() -> TabularProblem:
-    return make_material()
+def problem() -> TabularProblem:
+    return make_problem()
 
 
 @pytest.fixture(scope="module")
-def found(material: TabularProblem) -> Branches:
-    return search_branches(material, CONFIG, seed=1)
+def found(problem: TabularProblem) -> Branches:
+    return search_branches(problem, CONFIG, seed=1)
 
 
 @pytest.mark.parametrize("unit", ["parameters", "multiply_adds"])
@@ -57,10 +57,10 @@ def test_branches_times_blocks_are_the_cost_of_the_layout(unit: str) -> None:
         assert tree_parameters(tree, sizes) == getattr(cost, unit)
 
 
-def test_a_search_finds_a_tree_within_its_budget(found: Branches, material: TabularProblem) -> None:
+def test_a_search_finds_a_tree_within_its_budget(found: Branches, problem: TabularProblem) -> None:
     assert found.levels == LEVELS
     assert found.affinity.shape == (len(LEVELS), len(TASKS), len(TASKS))
-    width = material.encoding.num_fields * 3
+    width = problem.encoding.num_fields * 3
     sizes = block_sizes(LEVELS, input_width=width)
     assert found.budget == sum(sizes) * (1 + 0.5 * (len(TASKS) - 1))
     assert tree_parameters(found.tree, sizes) <= found.budget
@@ -69,8 +69,8 @@ def test_a_search_finds_a_tree_within_its_budget(found: Branches, material: Tabu
     assert np.ptp(others) > 0.01
 
 
-def test_a_search_again_finds_the_same(found: Branches, material: TabularProblem) -> None:
-    again = search_branches(material, CONFIG, seed=1)
+def test_a_search_again_finds_the_same(found: Branches, problem: TabularProblem) -> None:
+    again = search_branches(problem, CONFIG, seed=1)
     assert again.tree == found.tree
     np.testing.assert_array_equal(again.affinity, found.affinity)
 
@@ -83,7 +83,7 @@ def test_json_goes_there_and_back(found: Branches) -> None:
 
 
 def test_features_are_what_each_depth_puts_out_for_the_same_rows(
-    material: TabularProblem, monkeypatch: pytest.MonkeyPatch
+    problem: TabularProblem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Networks left untrained, and the layers applied by hand to the rows of the seed."""
     seen: list[np.ndarray] = []
@@ -95,13 +95,13 @@ def test_features_are_what_each_depth_puts_out_for_the_same_rows(
     monkeypatch.setattr(branching, "train", lambda *_, **__: Fitted())
     monkeypatch.setattr(branching, "dissimilarity_ranks", ranks)
     dropping = replace(CONFIG, sizes=replace(CONFIG.sizes, dropout=0.5, field_dropout=0.5))
-    search_branches(material, dropping, seed=4, rows=40)
-    rows = np.sort(np.random.default_rng(4).permutation(len(material.validation))[:40])
+    search_branches(problem, dropping, seed=4, rows=40)
+    rows = np.sort(np.random.default_rng(4).permutation(len(problem.validation))[:40])
     torch.manual_seed(4)
     layout = branched(((0,), (0,), (0,)), levels=LEVELS)
-    model = Model(material.encoding, material.heads[:1], layout=layout, sizes=CONFIG.sizes)
+    model = Model(problem.encoding, problem.heads[:1], layout=layout, sizes=CONFIG.sizes)
     with torch.no_grad():
-        ids, numeric = material.validation.ids[rows], material.validation.numeric[rows]
+        ids, numeric = problem.validation.ids[rows], problem.validation.numeric[rows]
         lane = model.encoder(torch.from_numpy(ids).long(), torch.from_numpy(numeric))[:, 0]
         for depth in range(len(LEVELS)):
             stack = model.grid.layer(depth).experts
@@ -112,17 +112,17 @@ def test_features_are_what_each_depth_puts_out_for_the_same_rows(
 
 
 @pytest.mark.parametrize(("share", "branches"), [(0.0, 1), (1.0, len(TASKS))])
-def test_the_ends_of_the_budget(material: TabularProblem, share: float, branches: int) -> None:
-    ends = search_branches(material, CONFIG, seed=0, share=share, levels=((5,), (4, 3)))
+def test_the_ends_of_the_budget(problem: TabularProblem, share: float, branches: int) -> None:
+    ends = search_branches(problem, CONFIG, seed=0, share=share, levels=((5,), (4, 3)))
     assert ends.tree.counts == (branches, branches)
     assert [layer.hidden for layer in ends.layout.layers] == [(), (4,)]
 
 
-def test_what_has_no_tree_is_refused(material: TabularProblem) -> None:
+def test_what_has_no_tree_is_refused(problem: TabularProblem) -> None:
     with pytest.raises(ConfigError, match="share between 0 and 1"):
-        search_branches(material, CONFIG, seed=0, share=1.5)
+        search_branches(problem, CONFIG, seed=0, share=1.5)
     with pytest.raises(ConfigError, match="two tasks or more"):
-        search_branches(material.only(TASKS[0]), CONFIG, seed=0)
+        search_branches(problem.only(TASKS[0]), CONFIG, seed=0)
 
 
 def related_tasks(seed: int) -> TabularProblem:
@@ -163,14 +163,14 @@ def test_agreement_by_hand() -> None:
         Agreement.of(costs[:2], scores[:2])
 
 
-def test_given_trees_are_trained_and_ranked(found: Branches, material: TabularProblem) -> None:
+def test_given_trees_are_trained_and_ranked(found: Branches, problem: TabularProblem) -> None:
     numbers = ((0, 0, 0, 0), (0, 0, 1, 1), (0, 1, 2, 3))
     trees = [Tree.of([branches] * len(LEVELS)) for branches in numbers]
-    agreement = criterion_agreement(trees, found, material, CONFIG, seed=2)
+    agreement = criterion_agreement(trees, found, problem, CONFIG, seed=2)
     assert agreement.costs == tuple(tree_cost(tree, found.affinity) for tree in trees)
     torch.manual_seed(2)
     layout = branched(trees[1].partitions(), levels=LEVELS)
-    model = Model(material.encoding, material.heads, layout=layout, sizes=CONFIG.sizes)
-    fitted = train(model, material, CONFIG.training, seed=2)
+    model = Model(problem.encoding, problem.heads, layout=layout, sizes=CONFIG.sizes)
+    fitted = train(model, problem, CONFIG.training, seed=2)
     assert agreement.scores[1] == fitted.checks[fitted.best].score
     assert Agreement.of(agreement.costs, agreement.scores) == agreement

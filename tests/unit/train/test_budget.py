@@ -12,9 +12,9 @@ from recmtl.search.budget import MOST, BudgetTarget, CostMultiplier
 from recmtl.search.search import search
 from recmtl.train.config import Budget, Config, Grid, Search, Training
 from tests.grids import random_routes
-from tests.material import make_material
+from tests.tabular_problems import make_problem
 
-MATERIAL = make_material(rows=600)
+PROBLEM = make_problem(rows=600)
 CELLS, WIDTHS = 4, (32, 16)
 SPACE = recmtl_grid(4, cells=CELLS, widths=WIDTHS, depth=2)
 SIZES = ModelSizes(embedding=8, tower=(4,))
@@ -32,7 +32,7 @@ def config(budget: Budget | None, **settings: Any) -> Config:
 
 def cost(layout: Layout, unit: str) -> int:
     """Of a network that is really built."""
-    model = Model(MATERIAL.encoding, MATERIAL.heads, layout=layout, sizes=SIZES)
+    model = Model(PROBLEM.encoding, PROBLEM.heads, layout=layout, sizes=SIZES)
     if unit == "parameters":
         return sum(parameter.numel() for parameter in model.parameters())
     return model.cost().multiply_adds
@@ -50,7 +50,7 @@ BUDGETS = {
 @pytest.mark.parametrize("name", BUDGETS)
 def test_the_found_network_meets_the_budget(name: str) -> None:
     budget = BUDGETS[name]
-    found = search(SPACE, MATERIAL, config(budget), seed=0)
+    found = search(SPACE, PROBLEM, config(budget), seed=0)
     unit = "parameters" if "parameters" in name else "multiply_adds"
     wanted = budget.multiply_adds or budget.parameters or budget.share * cost(FULL, unit)
     network = cost(Layout.from_json(found.layout), unit)
@@ -59,7 +59,7 @@ def test_the_found_network_meets_the_budget(name: str) -> None:
 
 
 def test_the_network_of_a_budget_is_wired_as_the_route_says() -> None:
-    found = search(SPACE, MATERIAL, config(Budget(share=0.9)), seed=0)
+    found = search(SPACE, PROBLEM, config(Budget(share=0.9)), seed=0)
     layout, pruned = Layout.from_json(found.layout), prune(SPACE, found.routes).layout
     assert layout != pruned
     wiring = [(layer.applications, layer.edges, layer.queries) for layer in layout.layers]
@@ -68,7 +68,7 @@ def test_the_network_of_a_budget_is_wired_as_the_route_says() -> None:
 
 @pytest.mark.parametrize("unit", ["multiply_adds", "parameters"])
 def test_excess_is_that_of_the_pruned_network_at_half_its_widths(unit: str) -> None:
-    target = BudgetTarget(Budget(share=0.5, of=unit), SPACE, material=MATERIAL, config=config(None))
+    target = BudgetTarget(Budget(share=0.5, of=unit), SPACE, problem=PROBLEM, config=config(None))
     for seed in range(5):
         routes = random_routes(SPACE, seed)
         network = cost(scaled(prune(SPACE, routes).layout, 0.5), unit)
@@ -78,14 +78,12 @@ def test_excess_is_that_of_the_pruned_network_at_half_its_widths(unit: str) -> N
 @pytest.mark.parametrize("budget", [Budget(multiply_adds=50), Budget(share=0.01, of="parameters")])
 def test_a_budget_below_the_cheapest_route_is_refused_at_once(budget: Budget) -> None:
     with pytest.raises(ConfigError, match=r"search\.budget: .* cheapest route at half"):
-        search(SPACE, MATERIAL, config(budget), seed=0)
+        search(SPACE, PROBLEM, config(budget), seed=0)
 
 
 def test_a_route_that_cannot_be_sized_says_so() -> None:
     """Widths are multiplied by 16 at most."""
-    target = BudgetTarget(
-        Budget(multiply_adds=10**9), SPACE, material=MATERIAL, config=config(None)
-    )
+    target = BudgetTarget(Budget(multiply_adds=10**9), SPACE, problem=PROBLEM, config=config(None))
     layout, facts = target.fitted(Routes.full(SPACE))
     assert not facts["met"]
     assert "the nearest cost to 1,000,000,000" in facts["remedy"]
@@ -95,14 +93,14 @@ def test_a_route_that_cannot_be_sized_says_so() -> None:
 def test_a_tight_budget_raises_the_price_and_a_wide_one_leaves_it() -> None:
     def ends(share: float) -> list[dict[str, Any]]:
         settings = config(Budget(share=share), epochs=3, learning_rate=0.5)
-        return [search(SPACE, MATERIAL, settings, seed=seed).history[-1] for seed in range(3)]
+        return [search(SPACE, PROBLEM, settings, seed=seed).history[-1] for seed in range(3)]
 
     tight, wide = ends(0.2), ends(1.0)
     assert min(end["price"] for end in tight) > 5 * Search().cost_weight
     assert [end["price"] for end in wide] == pytest.approx([Search().cost_weight] * 3)
     costs = [sum(end["multiply_adds"] for end in found) for found in (tight, wide)]
     assert costs[0] < costs[1]
-    free = search(SPACE, MATERIAL, config(None), seed=0)
+    free = search(SPACE, PROBLEM, config(None), seed=0)
     assert {record["price"] for record in free.history} == {Search().cost_weight}
 
 

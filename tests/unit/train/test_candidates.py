@@ -8,26 +8,26 @@ from recmtl.search.budget import CostMultiplier
 from recmtl.search.selection import Judge, choose_route
 from recmtl.search.supernet import Supernet, make_policy
 from recmtl.train.config import Config, Search, Skips
-from tests.material import make_material
+from tests.tabular_problems import make_problem
 
-MATERIAL = make_material(rows=200)
+PROBLEM = make_problem(rows=200)
 SPACE = CATALOG["adashare"].layout(4, cells=3, widths=(8, 8), depth=4)
 
 
 def pruned(routes: Routes) -> float:
-    width = MATERIAL.network(SPACE, Config().sizes).grid.input_width
+    width = PROBLEM.network(SPACE, Config().sizes).grid.input_width
     return layout_cost(prune(SPACE, routes).layout, input_width=width).multiply_adds
 
 
 def judge() -> Judge:
     torch.manual_seed(0)
-    supernet = Supernet(SPACE, material=MATERIAL, config=Config())
+    supernet = Supernet(SPACE, problem=PROBLEM, config=Config())
     return Judge(supernet, price=CostMultiplier(0.0, steps=1), target=None)
 
 
 def test_lanes_that_coincide_cost_once() -> None:
     full = Routes.full(SPACE)
-    (_, cost), *_ = (found := judge()).values(MATERIAL.validation, [full])
+    (_, cost), *_ = (found := judge()).values(PROBLEM.validation, [full])
     assert cost == pruned(full) < found.supernet.full / 2
     assert found.share(full) == pruned(full) / found.supernet.full
 
@@ -37,7 +37,7 @@ def test_the_chosen_route_costs_at_most_what_it_may(most: float) -> None:
     settings = Search(candidates=40, skips=Skips(most=most))
     judged, policy = judge(), make_policy(SPACE, Config(search=Search(run_odds=0.0)))
     torch.manual_seed(1)
-    chosen, figures = choose_route(judged, policy, MATERIAL.validation, settings=settings, seed=0)
+    chosen, figures = choose_route(judged, policy, PROBLEM.validation, settings=settings, seed=0)
     costs = [cost for _, cost in figures]
     limit = most * judged.supernet.full
     assert (len(figures) == 1) == (most < 0.1)  # the cheapest, as none keeps to it

@@ -12,12 +12,12 @@ from recmtl.grid.catalog import adashare, dynashare
 from recmtl.model import Model
 from recmtl.search import search as searching
 from recmtl.search.search import search
-from recmtl.train import tabular_problem as material
+from recmtl.train import tabular_problem
 from recmtl.train.config import Config, Search, Training
 from recmtl.train.loop import train
-from tests.material import TASKS, make_material, make_model
+from tests.tabular_problems import TASKS, make_model, make_problem
 
-MATERIAL = make_material()
+PROBLEM = make_problem()
 TASK_COUNT = len(TASKS)
 SPACE = dynashare(TASK_COUNT, widths=(6,), rates=(0.5,), hidden=(5,))
 SETTINGS = Training(batch_size=32, epochs=4, checks=1, patience=1, gate_warm_up=0.5)
@@ -48,7 +48,7 @@ def test_gates_learn_after_the_warm_up_and_its_checks_are_never_best(
 ) -> None:
     """Scores that fall from check to check: only those with gates at work count."""
     scores = [0.9, 0.8, 0.1, 0.2]
-    monkeypatch.setattr(material, "validation_score", lambda *_: scores[len(seen)])
+    monkeypatch.setattr(tabular_problem, "validation_score", lambda *_: scores[len(seen)])
     model, seen = make_model(SPACE), []
     start = gates(model)
 
@@ -56,7 +56,7 @@ def test_gates_learn_after_the_warm_up_and_its_checks_are_never_best(
         if check is not None:
             seen.append(gates(model))
 
-    fitted = train(model, MATERIAL, SETTINGS, seed=0, on_progress=on_progress)
+    fitted = train(model, PROBLEM, SETTINGS, seed=0, on_progress=on_progress)
     assert [check.held for check in fitted.checks] == [True, True, False, False]
     assert fitted.best == 3
     moved = [[not torch.equal(a, b) for a, b in zip(start, now, strict=True)] for now in seen]
@@ -64,7 +64,7 @@ def test_gates_learn_after_the_warm_up_and_its_checks_are_never_best(
 
 
 def test_a_network_without_gates_has_no_warm_up() -> None:
-    fitted = train(make_model(), MATERIAL, SETTINGS, seed=0)
+    fitted = train(make_model(), PROBLEM, SETTINGS, seed=0)
     assert not any(check.held for check in fitted.checks)
 
 
@@ -79,7 +79,7 @@ def test_a_search_holds_gates_open_while_it_warms_up(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(searching._Run, "step_weights", remember)
     config = Config(training=SETTINGS, search=Search(epochs=2, warm_up=0.5, candidates=2))
-    search(SPACE, MATERIAL, config, seed=0)
+    search(SPACE, PROBLEM, config, seed=0)
     warm = len(told) // 2
     assert told == [True] * warm + [False] * (len(told) - warm)
 

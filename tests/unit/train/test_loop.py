@@ -15,13 +15,13 @@ from torch import Tensor
 from recmtl.errors import DataError
 from recmtl.grid import shared_bottom
 from recmtl.model import Model
-from recmtl.train import tabular_problem as material
+from recmtl.train import tabular_problem
 from recmtl.train.checkpoint import saved_state
 from recmtl.train.config import Training
 from recmtl.train.loop import Fitted, ValidationCheck, predict, train, validation_score
-from tests.material import TASKS, make_material, make_model, rows_of
+from tests.tabular_problems import TASKS, make_model, make_problem, rows_of
 
-MATERIAL = make_material()
+PROBLEM = make_problem()
 SETTINGS = Training(batch_size=32, epochs=3, checks=2, patience=10)
 
 
@@ -42,7 +42,7 @@ def timeless(fitted: Fitted) -> dict[str, object]:
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Scores that the next checks will have, in order."""
     scores: list[float] = []
-    monkeypatch.setattr(material, "validation_score", lambda *_: scores.pop(0))
+    monkeypatch.setattr(tabular_problem, "validation_score", lambda *_: scores.pop(0))
     yield scores
 
 
@@ -57,7 +57,7 @@ def test_the_weights_are_those_of_the_best_check(
         if check is not None:
             seen.append(weights(model))
 
-    fitted = train(model, MATERIAL, SETTINGS, seed=0, on_progress=on_progress)
+    fitted = train(model, PROBLEM, SETTINGS, seed=0, on_progress=on_progress)
     assert (len(seen), fitted.best) == (6, best)
     assert_same_bits(weights(model), seen[best])
     assert not torch.equal(seen[best]["encoder.table.weight"], seen[-1]["encoder.table.weight"])
@@ -66,14 +66,14 @@ def test_the_weights_are_those_of_the_best_check(
 def test_training_stops_after_so_many_checks_without_a_better_one(scripted: list[float]) -> None:
     scripted.extend([0.5, 0.9, *[0.1] * 10])
     settings = replace(SETTINGS, epochs=9, patience=3)
-    fitted = train(make_model(), MATERIAL, settings, seed=0)
+    fitted = train(make_model(), PROBLEM, settings, seed=0)
     assert len(fitted.checks) == 2 + 3
     assert fitted.best == 1
 
 
 def test_an_undefined_score_is_never_the_best(scripted: list[float]) -> None:
     scripted.extend([np.nan, 0.2, np.nan, 0.3, 0.1, 0.1])
-    assert train(make_model(), MATERIAL, SETTINGS, seed=0).best == 3
+    assert train(make_model(), PROBLEM, SETTINGS, seed=0).best == 3
 
 
 class Killed(Exception):
@@ -85,7 +85,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, rows_before: int)
     """Killed in the second epoch, in the third, and after the last: dropout and moments go on."""
     whole = make_model(dropout=0.3)
     start = weights(whole)
-    uninterrupted = train(whole, MATERIAL, SETTINGS, seed=5)
+    uninterrupted = train(whole, PROBLEM, SETTINGS, seed=5)
 
     def kill(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
         if done >= rows_before:
@@ -95,11 +95,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path, rows_before: int)
     halted.load_state_dict(start)
     path = tmp_path / "run.safetensors"
     with pytest.raises(Killed):
-        train(halted, MATERIAL, SETTINGS, seed=5, on_progress=kill, checkpoint=path)
+        train(halted, PROBLEM, SETTINGS, seed=5, on_progress=kill, checkpoint=path)
     assert path.is_file()
     torch.manual_seed(99)
     revived = make_model(dropout=0.3)
-    resumed = train(revived, MATERIAL, SETTINGS, seed=5, checkpoint=path)
+    resumed = train(revived, PROBLEM, SETTINGS, seed=5, checkpoint=path)
     assert timeless(resumed) == timeless(uninterrupted)
     assert_same_bits(weights(revived), weights(whole))
 
@@ -114,7 +114,7 @@ def test_a_run_killed_within_a_pass_goes_on_within_it(
     whole, revived = make_model(dropout=0.3), make_model(dropout=0.3)
     halted = make_model(dropout=0.3)
     halted.load_state_dict(whole.state_dict())
-    plain = train(whole, MATERIAL, replace(settings, save_every=0), seed=5)
+    plain = train(whole, PROBLEM, replace(settings, save_every=0), seed=5)
     done_by: dict[str, list[int]] = {"halted": [], "revived": []}
 
     def on_progress(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
@@ -124,9 +124,9 @@ def test_a_run_killed_within_a_pass_goes_on_within_it(
 
     told = {"on_progress": on_progress, "checkpoint": tmp_path / "run.safetensors"}
     with pytest.raises(Killed):
-        train(halted, MATERIAL, settings, seed=5, name="halted", **told)
+        train(halted, PROBLEM, settings, seed=5, name="halted", **told)
     torch.manual_seed(99)
-    resumed = train(revived, MATERIAL, settings, seed=5, name="revived", **told)
+    resumed = train(revived, PROBLEM, settings, seed=5, name="revived", **told)
     assert timeless(resumed) == timeless(plain)
     assert_same_bits(weights(revived), weights(whole))
     again = sorted(set(done_by["halted"]) & set(done_by["revived"]))
@@ -135,9 +135,9 @@ def test_a_run_killed_within_a_pass_goes_on_within_it(
 
 def test_a_finished_run_is_read_back(tmp_path: Path) -> None:
     path, model = tmp_path / "run.safetensors", make_model()
-    fitted = train(model, MATERIAL, SETTINGS, seed=0, checkpoint=path)
+    fitted = train(model, PROBLEM, SETTINGS, seed=0, checkpoint=path)
     again = make_model()
-    assert timeless(train(again, MATERIAL, SETTINGS, seed=0, checkpoint=path)) == timeless(fitted)
+    assert timeless(train(again, PROBLEM, SETTINGS, seed=0, checkpoint=path)) == timeless(fitted)
     assert_same_bits(weights(again), weights(model))
 
 
@@ -145,7 +145,7 @@ def test_a_checkpoint_is_whole_or_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "run.safetensors"
-    train(make_model(), MATERIAL, replace(SETTINGS, epochs=1), seed=0, checkpoint=path)
+    train(make_model(), PROBLEM, replace(SETTINGS, epochs=1), seed=0, checkpoint=path)
     before = path.read_bytes()
 
     def full(*_: object) -> None:
@@ -153,7 +153,7 @@ def test_a_checkpoint_is_whole_or_not_there(
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(DataError, match=r"run\.safetensors: checkpoint not written.*free disk"):
-        train(make_model(), MATERIAL, SETTINGS, seed=0, checkpoint=path)
+        train(make_model(), PROBLEM, SETTINGS, seed=0, checkpoint=path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]
 
@@ -161,33 +161,33 @@ def test_a_checkpoint_is_whole_or_not_there(
 @pytest.mark.parametrize("how", ["cut", "of another network"])
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, how: str) -> None:
     path, model = tmp_path / "run.safetensors", make_model()
-    train(model, MATERIAL, replace(SETTINGS, epochs=1), seed=0, checkpoint=path)
+    train(model, PROBLEM, replace(SETTINGS, epochs=1), seed=0, checkpoint=path)
     if how == "cut":
         path.write_bytes(path.read_bytes()[:-100])
     else:
         model = make_model(shared_bottom(len(TASKS), widths=(8, 4)))
     with pytest.raises(DataError, match=r"run\.safetensors: not a checkpoint of this .*delete it"):
-        train(model, MATERIAL, SETTINGS, seed=0, checkpoint=path)
+        train(model, PROBLEM, SETTINGS, seed=0, checkpoint=path)
 
 
 def test_a_checkpoint_holds_tensors_and_json_only(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
-    train(make_model(), MATERIAL, replace(SETTINGS, epochs=1), seed=0, checkpoint=path)
+    train(make_model(), PROBLEM, replace(SETTINGS, epochs=1), seed=0, checkpoint=path)
     raw = path.read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     json.loads(header.pop("__metadata__")["state"])
     with saved_state(path) as state:
         assert state is not None
         history = state["history"]
-    assert history["rows"] == len(MATERIAL.train) and len(history["checks"]) == 2
+    assert history["rows"] == len(PROBLEM.train) and len(history["checks"]) == 2
     assert {entry["dtype"] for entry in header.values()} <= {"F32", "I64", "U8"}
 
 
 def test_training_beats_the_constant() -> None:
-    material = make_material(rows=1500)
-    model = make_model(material=material)
+    problem = make_problem(rows=1500)
+    model = make_model(problem=problem)
     settings = Training(batch_size=64, epochs=4, table_learning_rate=0.03)
-    fitted = train(model, material, settings, seed=0)
+    fitted = train(model, problem, settings, seed=0)
     metrics = fitted.checks[fitted.best].metrics
     assert metrics["click"]["auc"] > 0.75
     assert metrics["watch"]["r2"] > 0.3
@@ -207,12 +207,12 @@ def test_a_score_of_no_task_is_undefined_and_says_so_quietly() -> None:
 
 def test_predictions_do_not_depend_on_the_batch_size() -> None:
     model = make_model()
-    one, two = (predict(model, MATERIAL.test, batch_size=size) for size in (90, 7))
+    one, two = (predict(model, PROBLEM.test, batch_size=size) for size in (90, 7))
     assert list(one) == list(model.columns)
     for name in one:
         np.testing.assert_allclose(one[name], two[name], atol=1e-6)
 
 
 def test_an_empty_split_has_empty_predictions() -> None:
-    scores = predict(make_model(), rows_of(MATERIAL.test, slice(0)))
+    scores = predict(make_model(), rows_of(PROBLEM.test, slice(0)))
     assert {len(column) for column in scores.values()} == {0}

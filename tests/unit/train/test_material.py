@@ -14,18 +14,18 @@ from recmtl.simulate import simulate
 from recmtl.train.config import Training
 from recmtl.train.loop import predict, train
 from recmtl.train.tabular_problem import TabularProblem
-from tests.material import TASKS, make_heads, make_material, make_model
+from tests.tabular_problems import TASKS, make_heads, make_model, make_problem
 
-MATERIAL = make_material()
+PROBLEM = make_problem()
 CLICK, BUY, WATCH, STARS = TASKS
 SCHEMA = Path(__file__).resolve().parents[3] / "datasets" / "simulated" / "schema.yaml"
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_a_task_alone_has_the_rows_on_which_it_is_defined(task: TaskSpec) -> None:
-    alone = MATERIAL.only(task)
+    alone = PROBLEM.only(task)
     position = TASKS.index(task)
-    for whole, part in ((MATERIAL.train, alone.train), (MATERIAL.validation, alone.validation)):
+    for whole, part in ((PROBLEM.train, alone.train), (PROBLEM.validation, alone.validation)):
         labels = whole.labels
         own = ~np.isnan(labels[:, position])
         if task is BUY:
@@ -38,15 +38,15 @@ def test_a_task_alone_has_the_rows_on_which_it_is_defined(task: TaskSpec) -> Non
 
 
 def test_the_material_has_rows_to_leave_out() -> None:
-    assert len(MATERIAL.only(CLICK).train) == len(MATERIAL.train)
-    assert all(len(MATERIAL.only(task).train) < len(MATERIAL.train) for task in TASKS[1:])
+    assert len(PROBLEM.only(CLICK).train) == len(PROBLEM.train)
+    assert all(len(PROBLEM.only(task).train) < len(PROBLEM.train) for task in TASKS[1:])
 
 
 def test_a_funnel_child_alone_is_a_plain_task_with_its_own_rate() -> None:
-    alone = MATERIAL.only(BUY)
+    alone = PROBLEM.only(BUY)
     (task,), (head,) = alone.tasks, alone.heads
     assert task.parent is None and head.parent is None
-    clicked = MATERIAL.train.labels[MATERIAL.train.labels[:, 0] == 1]
+    clicked = PROBLEM.train.labels[PROBLEM.train.labels[:, 0] == 1]
     assert head.mean == pytest.approx(clicked[:, 1].mean())
     assert head.weight == BUY.weight
     assert head.columns == ("p_buy",)
@@ -55,46 +55,46 @@ def test_a_funnel_child_alone_is_a_plain_task_with_its_own_rate() -> None:
 @pytest.mark.parametrize("task", [WATCH, STARS], ids=lambda task: task.name)
 def test_statistics_alone_are_those_of_all_tasks(task: TaskSpec) -> None:
     """These two are already defined on their own rows only."""
-    (head,), whole = MATERIAL.only(task).heads, MATERIAL.heads[TASKS.index(task)]
+    (head,), whole = PROBLEM.only(task).heads, PROBLEM.heads[TASKS.index(task)]
     assert (head.mean, head.std) == pytest.approx((whole.mean, whole.std))
     assert head.classes == whole.classes
 
 
 def test_every_test_row_is_scored_by_a_task_alone() -> None:
-    alone = MATERIAL.only(BUY)
-    model = make_model(material=alone)
+    alone = PROBLEM.only(BUY)
+    model = make_model(problem=alone)
     train(model, alone, Training(batch_size=32, epochs=1), seed=0)
-    assert len(predict(model, alone.test)["p_buy"]) == len(MATERIAL.test)
-    np.testing.assert_array_equal(alone.test.ids, MATERIAL.test.ids)
+    assert len(predict(model, alone.test)["p_buy"]) == len(PROBLEM.test)
+    np.testing.assert_array_equal(alone.test.ids, PROBLEM.test.ids)
 
 
 def test_a_child_unknown_without_its_parent_starts_and_trains_alike() -> None:
     """NaN instead of 0 where the parent did not happen says the same."""
-    labels = MATERIAL.train.labels.copy()
+    labels = PROBLEM.train.labels.copy()
     labels[labels[:, 0] == 0, 1] = np.nan
     heads = make_heads(labels)
-    assert [head.mean for head in heads] == pytest.approx([head.mean for head in MATERIAL.heads])
-    other = replace(MATERIAL, train=replace(MATERIAL.train, labels=labels), heads=heads)
+    assert [head.mean for head in heads] == pytest.approx([head.mean for head in PROBLEM.heads])
+    other = replace(PROBLEM, train=replace(PROBLEM.train, labels=labels), heads=heads)
     scores = []
-    for material in (MATERIAL, other):
+    for problem in (PROBLEM, other):
         torch.manual_seed(7)
-        model = make_model(material=MATERIAL)
-        train(model, material, Training(batch_size=32, epochs=1), seed=0)
-        scores.append(predict(model, material.test))
+        model = make_model(problem=PROBLEM)
+        train(model, problem, Training(batch_size=32, epochs=1), seed=0)
+        scores.append(predict(model, problem.test))
     for name, column in scores[0].items():
         np.testing.assert_array_equal(scores[1][name], column)
 
 
-def test_an_encoded_log_becomes_material(tmp_path: Path) -> None:
+def test_an_encoded_log_becomes_a_problem(tmp_path: Path) -> None:
     simulate(tmp_path / "log.parquet", 1500, users=60, items=40)
     log: EncodedLog = prepare(
         str(tmp_path / "log.parquet"), load_schema(SCHEMA), tmp_path / "encoded"
     )
-    material = TabularProblem.of(log)
-    assert [task.name for task in material.tasks] == ["click", "purchase", "watch_time", "dislike"]
-    sizes = [len(part) for part in (material.train, material.validation, material.test)]
+    problem = TabularProblem.of(log)
+    assert [task.name for task in problem.tasks] == ["click", "purchase", "watch_time", "dislike"]
+    sizes = [len(part) for part in (problem.train, problem.validation, problem.test)]
     assert sum(sizes) == 1500 and min(sizes) > 150
-    labels = material.train.labels
-    assert material.heads[0].mean == pytest.approx(float(labels[:, 0].mean()), rel=1e-5)
+    labels = problem.train.labels
+    assert problem.heads[0].mean == pytest.approx(float(labels[:, 0].mean()), rel=1e-5)
     known = labels[~np.isnan(labels[:, 2]), 2]
-    assert material.heads[2].mean == pytest.approx(float(np.log1p(known).mean()), rel=1e-5)
+    assert problem.heads[2].mean == pytest.approx(float(np.log1p(known).mean()), rel=1e-5)

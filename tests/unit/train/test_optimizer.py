@@ -6,7 +6,7 @@ import torch
 from recmtl.model import Model
 from recmtl.train.config import Training
 from recmtl.train.optimizer import Optimizer
-from tests.material import make_model
+from tests.tabular_problems import make_model
 
 IDS = torch.tensor([[1, 31, 40, 0, 0], [2, 31, 0, 0, 0]])
 NUMERIC = torch.tensor([[0.1, 2.0], [torch.nan, 1.0]])

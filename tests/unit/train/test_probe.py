@@ -14,9 +14,9 @@ from recmtl.train.config import Training
 from recmtl.train.expert_monitor import health_curves, health_record, probe
 from recmtl.train.loop import train
 from recmtl.train.training_state import TrainingState, ValidationCheck
-from tests.material import TASKS, make_material, make_model, rows_of
+from tests.tabular_problems import TASKS, make_model, make_problem, rows_of
 
-MATERIAL = make_material()
+PROBLEM = make_problem()
 SETTINGS = Training(batch_size=32, epochs=2, checks=2, patience=10, learning_rate=0.01)
 NAMES = [task.name for task in TASKS]
 
@@ -25,7 +25,7 @@ NAMES = [task.name for task in TASKS]
 def fitted() -> tuple[Model, TrainingState]:
     torch.manual_seed(0)
     model = make_model(mmoe(len(TASKS), experts=3, widths=(8, 4)), dropout=0.2)
-    return model, train(model, MATERIAL, SETTINGS, seed=0)
+    return model, train(model, PROBLEM, SETTINGS, seed=0)
 
 
 def test_every_check_knows_the_health_of_the_experts(fitted: tuple[Model, TrainingState]) -> None:
@@ -39,7 +39,7 @@ def test_every_check_knows_the_health_of_the_experts(fitted: tuple[Model, Traini
         assert after.drift == pytest.approx(change, abs=2e-6)
     # The model has the weights of the best check again.
     best = found.checks[found.best].health
-    again = probe(model, MATERIAL.validation, rows=SETTINGS.health_rows, before=None)
+    again = probe(model, PROBLEM.validation, rows=SETTINGS.health_rows, before=None)
     assert best is not None and again is not None
     assert replace(best, drift=None) == again
 
@@ -49,7 +49,7 @@ def test_watching_changes_no_bit_of_the_weights() -> None:
     for rows in (0, 50):
         torch.manual_seed(0)
         model = make_model(dropout=0.3)
-        found = train(model, MATERIAL, replace(SETTINGS, health_rows=rows), seed=1)
+        found = train(model, PROBLEM, replace(SETTINGS, health_rows=rows), seed=1)
         assert [check.health is None for check in found.checks] == [rows == 0] * 4
         ends.append(model.state_dict())
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
@@ -57,7 +57,7 @@ def test_watching_changes_no_bit_of_the_weights() -> None:
 
 @pytest.mark.parametrize(("rows", "taken"), [(3, [0, 60, 119]), (500, list(range(120)))])
 def test_rows_are_spread_over_the_split(rows: int, taken: list[int]) -> None:
-    model, split = make_model(dropout=0.5).train(), MATERIAL.validation
+    model, split = make_model(dropout=0.5).train(), PROBLEM.validation
     health = probe(model, split, rows=rows, before=None)
     assert model.training and model.encoder.training and model.grid.training
     model.eval()
@@ -69,7 +69,7 @@ def test_rows_are_spread_over_the_split(rows: int, taken: list[int]) -> None:
 
 
 def test_without_rows_nothing_is_measured() -> None:
-    empty = rows_of(MATERIAL.validation, slice(0))
+    empty = rows_of(PROBLEM.validation, slice(0))
     assert probe(make_model(), empty, rows=100, before=None) is None
     assert health_record(TrainingState(), mmoe(2, experts=2, widths=(4,)), NAMES) == {}
     assert list(health_curves({})) == []
@@ -106,10 +106,10 @@ def test_a_record_warns_of_the_best_check() -> None:
     """A broken expert is told of where the weights that stay are those of that check."""
     torch.manual_seed(0)
     model = make_model(mmoe(len(TASKS), experts=3, widths=(8, 4)))
-    healthy = probe(model, MATERIAL.validation, rows=100, before=None)
+    healthy = probe(model, PROBLEM.validation, rows=100, before=None)
     with torch.no_grad():
         model.grid.layer(0).experts.biases[0][1] = -1e4
-    broken = probe(model, MATERIAL.validation, rows=100, before=healthy)
+    broken = probe(model, PROBLEM.validation, rows=100, before=healthy)
     checks = [ValidationCheck(e, 0.5, 0.1, {}, h) for e, h in ((1.0, healthy), (2.0, broken))]
     told = [
         health_record(TrainingState(checks, best), model.grid.layout, NAMES)["warnings"]

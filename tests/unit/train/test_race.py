@@ -19,10 +19,10 @@ from recmtl.search.selection import beats, raced_losses, together
 from recmtl.train.config import Budget, Config, Search, Training
 from recmtl.train.loop import Fitted, train
 from tests.grids import random_routes
-from tests.material import make_material
+from tests.tabular_problems import make_problem
 
 SPACE = recmtl_grid(4, cells=6, widths=(6, 4), depth=2)
-MATERIAL = make_material(rows=200)
+PROBLEM = make_problem(rows=200)
 CONFIG = Config(
     training=Training(batch_size=64, epochs=3, health_rows=0),
     search=Search(epochs=1, refine=0, candidates=2, race=True),
@@ -74,7 +74,7 @@ def test_the_winner_goes_on_from_where_the_race_left_it(
     monkeypatch.setattr(searching, "beats", lambda *_, **__: better)
     path = tmp_path / "searched.safetensors"
     (tmp_path / "searched.0.safetensors").write_text("left by a search that was killed")
-    found = search(SPACE, MATERIAL, CONFIG, seed=2, checkpoint=path)
+    found = search(SPACE, PROBLEM, CONFIG, seed=2, checkpoint=path)
     assert list(tmp_path.iterdir()) == [path]
     layout = Layout.from_json(found.layout)
     raced, went_on = _trained(layout, checkpoint=path)
@@ -86,15 +86,15 @@ def test_the_winner_goes_on_from_where_the_race_left_it(
 
 def _trained(layout: Layout, checkpoint: Path | None = None) -> tuple[dict[str, Tensor], Fitted]:
     torch.manual_seed(2)
-    model = MATERIAL.network(layout, CONFIG.sizes)
-    fitted = train(model, MATERIAL, CONFIG.training, seed=2, checkpoint=checkpoint)
+    model = PROBLEM.network(layout, CONFIG.sizes)
+    fitted = train(model, PROBLEM, CONFIG.training, seed=2, checkpoint=checkpoint)
     return model.state_dict(), fitted
 
 
 def test_a_race_is_repeatable_with_a_checkpoint_and_without(tmp_path: Path) -> None:
     layout = prune(SPACE, random_routes(SPACE, 1)).layout
     losses = [
-        raced_losses(layout, material=MATERIAL, config=CONFIG, seed=5, checkpoint=checkpoint)
+        raced_losses(layout, problem=PROBLEM, config=CONFIG, seed=5, checkpoint=checkpoint)
         for checkpoint in (None, tmp_path / "one.safetensors")
     ]
     assert losses[0].shape == (FOLDS, 4) and losses[0].isfinite().all()
@@ -120,4 +120,4 @@ def test_the_search_keeps_the_winner(
 
 
 def _searched(config: Config) -> SearchResult:
-    return search(SPACE, MATERIAL, config, seed=2)
+    return search(SPACE, PROBLEM, config, seed=2)

@@ -17,9 +17,9 @@ from recmtl.search.selection import Judge, drawn_route
 from recmtl.search.supernet import Supernet, make_policy
 from recmtl.train.config import Budget, Config, Search
 from tests.grids import random_routes
-from tests.material import make_material, rows_of
+from tests.tabular_problems import make_problem, rows_of
 
-MATERIAL = make_material(rows=200)
+PROBLEM = make_problem(rows=200)
 CONFIG = Config(search=Search())
 SPACES = {
     "recmtl grid": recmtl_grid(4, cells=3, widths=(8, 4), depth=2),
@@ -35,7 +35,7 @@ def supernet(request: pytest.FixtureRequest) -> Supernet:
 
 def make_supernet(space: Layout) -> Supernet:
     torch.manual_seed(3)
-    net = Supernet(space, material=MATERIAL, config=CONFIG)
+    net = Supernet(space, problem=PROBLEM, config=CONFIG)
     with torch.no_grad():
         for parameter in net.model.grid.parameters():
             parameter.normal_(std=0.5)
@@ -43,19 +43,19 @@ def make_supernet(space: Layout) -> Supernet:
 
 
 def all_rows() -> Batch:
-    split = MATERIAL.validation
+    split = PROBLEM.validation
     return next(batches(split, batch_size=len(split), seed=None))
 
 
 def test_candidates_compared_together_are_as_each_alone(supernet: Supernet) -> None:
     space, rows = supernet.layout, all_rows()
     candidates = [random_routes(space, seed).decisions(space) for seed in range(4)]
-    found = supernet.compare(MATERIAL.validation, candidates)
+    found = supernet.compare(PROBLEM.validation, candidates)
     supernet.model.eval()
     with torch.no_grad():
         alone = torch.stack([supernet.losses(rows, decisions) for decisions in candidates])
     torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-6)
-    same = supernet.compare(MATERIAL.validation, candidates[:1] * 2)
+    same = supernet.compare(PROBLEM.validation, candidates[:1] * 2)
     assert torch.equal(same[0], same[1])
     torch.testing.assert_close(same[0], alone[0], rtol=1e-4, atol=1e-6)
 
@@ -63,8 +63,8 @@ def test_candidates_compared_together_are_as_each_alone(supernet: Supernet) -> N
 def test_a_split_of_several_batches_is_a_mean_over_its_rows() -> None:
     """Tasks whose label every row has: the others are means over the rows that have it."""
     supernet = make_supernet(SPACES["recmtl grid"])
-    rows = torch.arange(8300) % len(MATERIAL.validation)
-    split = rows_of(MATERIAL.validation, rows.numpy())
+    rows = torch.arange(8300) % len(PROBLEM.validation)
+    split = rows_of(PROBLEM.validation, rows.numpy())
     split = replace(split, weight=split.weight * 0 + 1)
     decisions = [Routes.full(supernet.layout).decisions(supernet.layout)]
     found = supernet.compare(split, decisions)[0]
@@ -160,10 +160,10 @@ def test_a_race_finds_what_is_best_on_any_rows(monkeypatch: pytest.MonkeyPatch) 
 def test_a_budget_makes_dear_routes_worse() -> None:
     supernet = make_supernet(SPACES["recmtl grid"])
     space = supernet.layout
-    whole = BudgetTarget(Budget(share=1.0), space, material=MATERIAL, config=CONFIG)
+    whole = BudgetTarget(Budget(share=1.0), space, problem=PROBLEM, config=CONFIG)
     spread = sorted(whole.excess(random_routes(space, seed)) + 1 for seed in range(50))
     middle = Budget(share=(spread[0] + spread[-1]) / 2)
-    target = BudgetTarget(middle, space, material=MATERIAL, config=CONFIG)
+    target = BudgetTarget(middle, space, problem=PROBLEM, config=CONFIG)
     price = CostMultiplier(0.0, steps=1)
     losses = torch.ones(4)
     full = Routes.full(space).decisions(space)

@@ -30,9 +30,9 @@ from recmtl.train.config import Budget, Config, Grid, Search, Skips, Training
 from recmtl.train.loop import train
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.tabular_problem import TabularProblem
-from tests.material import make_material, make_model
+from tests.tabular_problems import make_model, make_problem
 
-MATERIAL = make_material(rows=400)
+PROBLEM = make_problem(rows=400)
 CONFIG = Config(
     grid=Grid(cells=3, widths=(8, 4), max_edges=2),
     training=Training(batch_size=32, epochs=2),
@@ -41,15 +41,15 @@ CONFIG = Config(
 SPACE = recmtl_grid(4, cells=3, widths=(8, 4), depth=2)
 
 
-def permuted(material: TabularProblem) -> TabularProblem:
-    """The same material with the test labels in another order."""
-    order = np.random.default_rng(9).permutation(len(material.test))
-    return replace(material, test=replace(material.test, labels=material.test.labels[order]))
+def permuted(problem: TabularProblem) -> TabularProblem:
+    """The same problem with the test labels in another order."""
+    order = np.random.default_rng(9).permutation(len(problem.test))
+    return replace(problem, test=replace(problem.test, labels=problem.test.labels[order]))
 
 
 @pytest.fixture(scope="module")
 def found() -> SearchResult:
-    return search(SPACE, MATERIAL, CONFIG, seed=0)
+    return search(SPACE, PROBLEM, CONFIG, seed=0)
 
 
 def test_the_two_parts_are_disjoint_and_all_rows() -> None:
@@ -112,14 +112,14 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[bytes]]]:
 
 
 def test_weights_and_policy_never_see_the_same_row(steps: dict[str, set[bytes]]) -> None:
-    search(SPACE, MATERIAL, CONFIG, seed=0)
+    search(SPACE, PROBLEM, CONFIG, seed=0)
     assert steps["weights"] & steps["policy"] == set()
-    shares = [len(steps[what]) / len(MATERIAL.train) for what in ("weights", "policy")]
+    shares = [len(steps[what]) / len(PROBLEM.train) for what in ("weights", "policy")]
     assert shares[0] > 0.6 and 0.2 < shares[1] < 0.4
 
 
 def test_the_same_seed_finds_the_same_route(found: SearchResult) -> None:
-    again = search(SPACE, MATERIAL, CONFIG, seed=0)
+    again = search(SPACE, PROBLEM, CONFIG, seed=0)
     assert again.routes == found.routes
     assert again.candidates == found.candidates
     assert again.history == found.history
@@ -127,14 +127,14 @@ def test_the_same_seed_finds_the_same_route(found: SearchResult) -> None:
 
 def test_test_labels_choose_nothing(found: SearchResult) -> None:
     """Neither the route, nor the best check, nor a bit of the trained weights."""
-    turned = permuted(MATERIAL)
+    turned = permuted(PROBLEM)
     assert search(SPACE, turned, CONFIG, seed=0).routes == found.routes
     layout = prune(SPACE, found.routes).layout
     fits = []
-    for material in (MATERIAL, turned):
+    for problem in (PROBLEM, turned):
         torch.manual_seed(0)
-        model = make_model(layout, material=material)
-        fitted = train(model, material, CONFIG.training, seed=0)
+        model = make_model(layout, problem=problem)
+        fitted = train(model, problem, CONFIG.training, seed=0)
         fits.append((fitted.best, [check.score for check in fitted.checks], model.state_dict()))
     assert fits[0][:2] == fits[1][:2]
     assert all(torch.equal(tensor, fits[1][2][name]) for name, tensor in fits[0][2].items())
@@ -142,9 +142,9 @@ def test_test_labels_choose_nothing(found: SearchResult) -> None:
 
 def test_validation_labels_do_choose(found: SearchResult) -> None:
     """The control of the test above: it would notice."""
-    order = np.random.default_rng(9).permutation(len(MATERIAL.validation))
-    labels = MATERIAL.validation.labels[order]
-    turned = replace(MATERIAL, validation=replace(MATERIAL.validation, labels=labels))
+    order = np.random.default_rng(9).permutation(len(PROBLEM.validation))
+    labels = PROBLEM.validation.labels[order]
+    turned = replace(PROBLEM, validation=replace(PROBLEM.validation, labels=labels))
     again = search(SPACE, turned, CONFIG, seed=0)
     assert again.candidates != found.candidates
 
@@ -153,7 +153,7 @@ def test_the_chosen_candidate_is_the_best_on_validation_rows(found: SearchResult
     values = [value for value, _ in found.candidates]
     best = found.candidates[int(np.argmin(values))]
     decisions = found.routes.decisions(SPACE)
-    width = make_model(SPACE, material=MATERIAL).grid.input_width
+    width = make_model(SPACE, problem=PROBLEM).grid.input_width
     sizes = CONFIG.sizes.embedding / 4
     cost = expected_multiply_adds(SPACE, decisions, input_width=int(width * sizes)).item()
     assert cost == pytest.approx(best[1], rel=1e-5)
@@ -180,7 +180,7 @@ def test_what_was_found_is_json(found: SearchResult) -> None:
 )
 def test_every_kind_of_search_repeats_itself(settings: dict[str, Any]) -> None:
     config = replace(CONFIG, search=replace(CONFIG.search, epochs=1, **settings))
-    one, again, other = (search(SPACE, MATERIAL, config, seed=seed) for seed in (0, 0, 1))
+    one, again, other = (search(SPACE, PROBLEM, config, seed=seed) for seed in (0, 0, 1))
     assert (one.routes, one.candidates) == (again.routes, again.candidates)
     assert one.candidates != other.candidates
     prune(SPACE, one.routes)
@@ -190,13 +190,13 @@ def test_every_kind_of_search_repeats_itself(settings: dict[str, Any]) -> None:
 def test_every_searched_space_of_the_catalog_is_searched(name: str) -> None:
     space = CATALOG[name].layout(4, cells=4, widths=(8, 4), depth=2)
     config = replace(CONFIG, search=replace(CONFIG.search, epochs=1))
-    found = search(space, MATERIAL, config, seed=0)
+    found = search(space, PROBLEM, config, seed=0)
     assert Layout.from_json(found.layout) == prune(space, found.routes).layout
 
 
 def test_a_fixed_layout_is_refused() -> None:
     with pytest.raises(ConfigError, match="nothing to search"):
-        search(mmoe(4, experts=3, widths=(8, 4)), MATERIAL, CONFIG, seed=0)
+        search(mmoe(4, experts=3, widths=(8, 4)), PROBLEM, CONFIG, seed=0)
 
 
 def test_policies_are_read_off_the_layout() -> None:

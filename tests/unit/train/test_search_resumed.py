@@ -13,10 +13,10 @@ from recmtl.search import search as searching
 from recmtl.search.search import SearchResult, search
 from recmtl.search.tree_search import search_branches
 from recmtl.train.config import Budget, Config, Grid, Search, Training
-from tests.image_material import make_config, make_images
-from tests.material import make_material
+from tests.image_problems import make_config, make_images
+from tests.tabular_problems import make_problem
 
-MATERIAL, IMAGES = make_material(rows=400), make_images()
+PROBLEM, IMAGES = make_problem(rows=400), make_images()
 CONFIG = Config(
     grid=Grid(cells=3, widths=(8, 4), max_edges=2),
     training=Training(batch_size=32, epochs=2),
@@ -55,14 +55,14 @@ def test_a_stopped_search_of_tables_goes_on(
     tmp_path: Path, save_every: int, stops: tuple[int, ...], goes_on_at: int
 ) -> None:
     config = replace(CONFIG, training=replace(CONFIG.training, save_every=save_every))
-    whole, path = search(SPACE, MATERIAL, config, seed=3), tmp_path / "searched-3.safetensors"
+    whole, path = search(SPACE, PROBLEM, config, seed=3), tmp_path / "searched-3.safetensors"
     for calls in stops:
         with pytest.raises(Stopped):
-            search(SPACE, MATERIAL, config, seed=3, checkpoint=path, on_progress=stop_after(calls))
+            search(SPACE, PROBLEM, config, seed=3, checkpoint=path, on_progress=stop_after(calls))
     told: list[int] = []
     again = search(
         SPACE,
-        MATERIAL,
+        PROBLEM,
         config,
         seed=3,
         checkpoint=path,
@@ -76,10 +76,10 @@ def test_a_stopped_search_of_tables_goes_on(
 
 
 def test_what_single_draws_are_compared_with_goes_on(tmp_path: Path) -> None:
-    whole, path = search(SPACE, MATERIAL, ONE_DRAW, seed=3), tmp_path / "searched-3.safetensors"
+    whole, path = search(SPACE, PROBLEM, ONE_DRAW, seed=3), tmp_path / "searched-3.safetensors"
     with pytest.raises(Stopped):
-        search(SPACE, MATERIAL, ONE_DRAW, seed=3, checkpoint=path, on_progress=stop_after(15))
-    assert same(search(SPACE, MATERIAL, ONE_DRAW, seed=3, checkpoint=path), whole)
+        search(SPACE, PROBLEM, ONE_DRAW, seed=3, checkpoint=path, on_progress=stop_after(15))
+    assert same(search(SPACE, PROBLEM, ONE_DRAW, seed=3, checkpoint=path), whole)
 
 
 @pytest.mark.parametrize("name", ["adashare", "dynashare", "searched"])
@@ -118,13 +118,13 @@ def test_only_the_choice_is_left_of_a_search_that_was_stopped_there(
 
 
 def test_a_stopped_race_goes_on_and_leaves_the_winner_s_training(tmp_path: Path) -> None:
-    whole, path = search(RACED, MATERIAL, RACE, seed=0), tmp_path / "searched-0.safetensors"
+    whole, path = search(RACED, PROBLEM, RACE, seed=0), tmp_path / "searched-0.safetensors"
     stop, told = stop_after(30, "race"), list[str]()
     with pytest.raises(Stopped):
-        search(RACED, MATERIAL, RACE, seed=0, checkpoint=path, on_progress=stop)
+        search(RACED, PROBLEM, RACE, seed=0, checkpoint=path, on_progress=stop)
     again = search(
         RACED,
-        MATERIAL,
+        PROBLEM,
         RACE,
         seed=0,
         checkpoint=path,
@@ -141,29 +141,29 @@ def test_races_of_a_lost_search_do_not_count(tmp_path: Path) -> None:
     for number in range(2):
         path.with_suffix(f".{number}.safetensors").write_bytes(b"of another search")
     assert same(
-        search(RACED, MATERIAL, RACE, seed=0, checkpoint=path),
-        search(RACED, MATERIAL, RACE, seed=0),
+        search(RACED, PROBLEM, RACE, seed=0, checkpoint=path),
+        search(RACED, PROBLEM, RACE, seed=0),
     )
 
 
 def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "searched-0.safetensors"
     with pytest.raises(Stopped):
-        search(SPACE, MATERIAL, CONFIG, seed=0, checkpoint=path, on_progress=stop_after(15))
+        search(SPACE, PROBLEM, CONFIG, seed=0, checkpoint=path, on_progress=stop_after(15))
     other = recmtl_grid(4, cells=4, widths=(8, 4), depth=2)
     with pytest.raises(DataError, match=r"searched-0\.search\.safetensors: not a checkpoint"):
-        search(other, MATERIAL, CONFIG, seed=0, checkpoint=path)
+        search(other, PROBLEM, CONFIG, seed=0, checkpoint=path)
 
 
 def test_a_stopped_search_of_a_tree_goes_on(tmp_path: Path) -> None:
-    whole, told = search_branches(MATERIAL, CONFIG, seed=0), list[str]()
+    whole, told = search_branches(PROBLEM, CONFIG, seed=0), list[str]()
     path, stop = tmp_path / "branched-0.safetensors", stop_after(30, "branches-")
     with pytest.raises(Stopped):
-        search_branches(MATERIAL, CONFIG, seed=0, checkpoint=path, on_progress=stop)
+        search_branches(PROBLEM, CONFIG, seed=0, checkpoint=path, on_progress=stop)
     again = search_branches(
-        MATERIAL, CONFIG, seed=0, checkpoint=path, on_progress=lambda *facts: told.append(facts[0])
+        PROBLEM, CONFIG, seed=0, checkpoint=path, on_progress=lambda *facts: told.append(facts[0])
     )
     assert again.tree == whole.tree
     assert (again.affinity == whole.affinity).all()
-    assert {f"branches-{task.name}" for task in MATERIAL.tasks} - set(told) == {"branches-click"}
+    assert {f"branches-{task.name}" for task in PROBLEM.tasks} - set(told) == {"branches-click"}
     assert not list(tmp_path.iterdir())

@@ -15,12 +15,12 @@ from recmtl.train.loop import take_step, train
 from recmtl.train.optimizer import Optimizer, clip
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import TrainingState
-from tests.material import make_heads, make_material, make_model
+from tests.tabular_problems import make_heads, make_model, make_problem
 
 
-def known_material() -> TabularProblem:
+def known_problem() -> TabularProblem:
     """In double precision; each task's loss is a plain mean: labels defined, weights equal."""
-    log = make_material()
+    log = make_problem()
     train, validation = (
         replace(split, numeric=split.numeric.astype(np.float64))
         for split in (log.train, log.validation)
@@ -30,14 +30,14 @@ def known_material() -> TabularProblem:
     return replace(log, train=train, validation=validation, heads=make_heads(labels))
 
 
-KNOWN = known_material()
+KNOWN = known_problem()
 SETTINGS = Training(batch_size=24, accumulate=3, epochs=3, health_rows=0, patience=10)
 
 
 def trained(settings: Training) -> tuple[Model, TrainingState, int]:
     """In double precision; and the number of steps."""
     torch.manual_seed(1)
-    model, seen = make_model(material=KNOWN).double(), []
+    model, seen = make_model(problem=KNOWN).double(), []
     fitted = train(model, KNOWN, settings, seed=2, on_progress=lambda *told: seen.append(told))
     return model, fitted, len(seen)
 
@@ -74,7 +74,7 @@ def test_batches_make_one_step_as_if_they_were_one(optimizer: str) -> None:
 def test_the_loss_of_a_step_is_the_mean_over_the_rows_of_its_batches() -> None:
     def loss(*group: Batch) -> Tensor:
         torch.manual_seed(1)
-        model = make_model(material=KNOWN).double()
+        model = make_model(problem=KNOWN).double()
         return take_step(model, Optimizer(model, SETTINGS, total_steps=1), *group)
 
     parts = first_batches(1, size=9)[0], *first_batches(2, size=30)
@@ -88,7 +88,7 @@ def test_the_loss_of_a_step_is_the_mean_over_the_rows_of_its_batches() -> None:
 
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
 def test_a_clipped_gradient_has_the_norm_of_the_bound_and_its_direction(share: float) -> None:
-    model = make_model(material=KNOWN).double()
+    model = make_model(problem=KNOWN).double()
     add_gradients(model, first_batches(2))
     assert not model.encoder.table.weight.grad.is_coalesced(), "rows come several times"
     before = gradient(model)
@@ -106,7 +106,7 @@ def test_a_gradient_below_the_bound_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_no_step_follows_a_gradient_above_the_bound(count: int) -> None:
-    model = make_model(material=KNOWN).double()
+    model = make_model(problem=KNOWN).double()
     optimizer = Optimizer(model, replace(SETTINGS, clip=0.01), total_steps=5)
     norms: list[float] = []
     optimizer.sparse.register_step_pre_hook(lambda *_: norms.append(float(gradient(model).norm())))

@@ -70,17 +70,17 @@ def make_heads(labels: np.ndarray) -> tuple[HeadSpec, ...]:
     return head_specs(TASKS, statistics)
 
 
-def make_material(rows: int = 257, seed: int = 0) -> TabularProblem:
+def make_problem(rows: int = 257, seed: int = 0) -> TabularProblem:
     """Train, validation and test rows of one small log."""
     train, validation, test = (make_split(n, 3 * seed + i) for i, n in enumerate((rows, 120, 90)))
     return TabularProblem(train, validation, test, ENCODING, TASKS, make_heads(train.labels))
 
 
 def make_model(
-    layout: Layout | None = None, *, material: TabularProblem | None = None, dropout: float = 0.0
+    layout: Layout | None = None, *, problem: TabularProblem | None = None, dropout: float = 0.0
 ) -> Model:
-    """A small network for the material's tasks, MMoE unless told."""
-    found = material or make_material()
+    """A small network for the problem's tasks, MMoE unless told."""
+    found = problem or make_problem()
     layout = layout or mmoe(len(found.tasks), experts=3, widths=(8, 4))
     sizes = ModelSizes(embedding=4, tower=(6,), dropout=dropout, field_dropout=dropout)
     return Model(found.encoding, found.heads, layout=layout, sizes=sizes)
