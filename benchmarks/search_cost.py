@@ -71,7 +71,7 @@ training is its price.
 
 {_table(found, "mlp")}
 
-## Cross features, as in the tables of [results](../results.md), which have the race
+## Cross features, as in the tables of [results](../results/README.md), which have the race
 
 {_table(found, "cross")}
 """

@@ -156,8 +156,8 @@ def _trees(found: Mapping[str, Any]) -> Iterator[str]:
     yield from ["## Trees", ""]
     yield from _text(
         "LightGBM, one model a task of 500 rounds at most, stopped on a tenth of the train rows,",
-        "one thread, measured once: the baseline of [results](../results.md), which is no network",
-        "and shares nothing. Train rows by the processor seconds of both models.",
+        "one thread, measured once: the baseline of [results](../results/README.md), which is no",
+        "network and shares nothing. Train rows by the processor seconds of both models.",
     )
     head = ["ids", "leaves", "train, rows/s", "score, rows/s", "peak MB"]
     rows = [

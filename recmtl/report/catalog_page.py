@@ -31,10 +31,10 @@ Ways to share that the field publishes, each a point of one grid (`recmtl/grid/c
     lane'[b,k] = run[b,k] * sum_a gate[b,k,a] * expert_a(lane[b, read_a])
                + (1 - run[b,k]) * shortcut(lane[b,k])
 
-Written by `python -m recmtl.report.catalog_page > docs/catalog.md`, every cell from a layout, for
-{TASKS} tasks, `cells={CELLS}`, `widths={WIDTHS}`, `depth={DEPTH}` and {INPUT_WIDTH} features an
-input lane; heads and embeddings are not counted. An arrow leads from layer to layer; "then" parts
-the kinds of layers, each named once. Every entry exists a second time, plainly, in
+Written by `python -m recmtl.report.catalog_page > docs/reference/catalog.md`, every cell from a
+layout, for {TASKS} tasks, `cells={CELLS}`, `widths={WIDTHS}`, `depth={DEPTH}` and {INPUT_WIDTH}
+features an input lane; heads and embeddings are not counted. An arrow leads from layer to layer;
+"then" parts the kinds of layers, each named once. Every entry exists a second time, plainly, in
 `tests/parity/`: outputs and gradients are equal. To build one:
 
     from recmtl.grid import CATALOG

@@ -1,4 +1,4 @@
-"""The blocks of docs/serving.md run as written, one after the other, on a small simulated run."""
+"""The blocks of docs/guides/serving.md run as written, in their order, on a small simulated run."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ from recmtl.simulate import simulate
 from recmtl.train.tabular_problem import TabularProblem
 from tests.pipelines.conftest import SCHEMA
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "serving.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "serving.md"
 
 
 def blocks(language: str) -> list[str]:

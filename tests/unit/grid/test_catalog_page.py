@@ -9,12 +9,12 @@ import pytest
 from recmtl.grid.catalog import CATALOG
 from recmtl.report.catalog_page import catalog_page
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "catalog.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "catalog.md"
 
 
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == catalog_page(), (
-        "python -m recmtl.report.catalog_page > docs/catalog.md"
+        "python -m recmtl.report.catalog_page > docs/reference/catalog.md"
     )
 
 
