@@ -15,7 +15,7 @@ ALL = {
     "constant": constant.fit_predict,
     "logistic": logistic.fit_predict,
     "lightgbm": lambda *a, **k: lightgbm.fit_predict(
-        *a, threads=1, settings=lightgbm.Settings(rounds=30), **k
+        *a, threads=1, settings=lightgbm.LightGBMSettings(rounds=30), **k
     ),
 }
 

@@ -26,7 +26,7 @@ def by_hand(split, train):
 def converged(small):
     fields = [f.name for f in dataclasses.fields(small.train)]
     nothing = dataclasses.replace(small.train, **{f: getattr(small.train, f)[:0] for f in fields})
-    settings = logistic.Settings(steps=500)
+    settings = logistic.LogisticSettings(steps=500)
     return logistic.fit_predict(
         small.train, nothing, small.test, small.tasks, small.encoding,
         classes=small.classes, settings=settings,

@@ -365,9 +365,9 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(
 PEAK = """
 import resource, sys
 from recmtl.data.prepare import prepare
-from recmtl.schema import Categorical, Condition, Numeric, Schema, Split, Task
+from recmtl.schema import Categorical, Condition, Numeric, Schema, SplitRule, TaskSpec
 features = (*(Numeric(f"x{i}", f"x{i}") for i in range(8)), Categorical("a", "a"))
-schema = Schema("s", features, (Task("t", "binary", Condition("t")),), Split("random"))
+schema = Schema("s", features, (TaskSpec("t", "binary", Condition("t")),), SplitRule("random"))
 prepare(sys.argv[1], schema, sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
