@@ -1,9 +1,13 @@
-"""Memory that tensors gave back stays with the process, so that the next step finds it mapped."""
+"""What the process keeps of the system's memory: freed tensors stay, pages of files go."""
 
 import ctypes
+import mmap
 import sys
 
-__all__ = ["keep_freed_memory"]
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["keep_freed_memory", "release_pages"]
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Options of glibc's `mallopt`."""
@@ -16,11 +20,20 @@ KEPT = 1 << 30
 def keep_freed_memory() -> None:
     """Let the C library keep what is freed; where it is not glibc, nothing happens.
 
-    Activations of a step are blocks of megabytes. glibc gives them back to the system between two
-    steps, and every page is cleared and mapped again: a tenth of a step, more on a machine that is
-    short of memory.
+    The activations of a step are blocks of megabytes. By default, glibc returns them to the system
+    between two steps, and the system clears and maps every page again: a tenth of a step, more on
+    a machine that is short of memory.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(MMAP_THRESHOLD, LARGEST)
         mallopt(TRIM_THRESHOLD, KEPT)
+
+
+def release_pages(array: npt.NDArray[np.generic]) -> None:
+    """Unload the pages of a memory-mapped array: the system caches them, the process stays small.
+
+    Arrays in memory are left as they are.
+    """
+    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.base.madvise(mmap.MADV_DONTNEED)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from recmtl.data.batches import batches
 from recmtl.data.encoded_log import LogSplit
 from recmtl.grid import Layout
 from recmtl.model import Model
@@ -115,7 +114,7 @@ def fit(
 def normalised_loss(model: Model, split: LogSplit) -> float:
     """Mean over tasks of the loss on a split by that of the best constant of the train rows."""
     model.eval()
-    batch = next(batches(split, batch_size=len(split), seed=None))
+    batch = next(split.batches(batch_size=len(split), seed=None))
     losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
     return float((losses * model.heads.loss_scale(1.0)).mean())
 

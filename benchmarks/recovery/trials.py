@@ -12,7 +12,6 @@ from torch import Tensor
 from benchmarks.recovery import plants
 from benchmarks.recovery.judge import Fit, Trial, fit
 from benchmarks.recovery.plants import Plant
-from recmtl.data.batches import batches
 from recmtl.grid import (
     Decision,
     Layout,
@@ -239,7 +238,7 @@ def difficulty(seed: int) -> Trial:
 def _runs(model: Model, plant: Plant) -> tuple[float, float]:
     """Share of hard and of easy test rows that run, mean over tasks; 0 without a block."""
     test = plant.problem.test
-    batch = next(batches(test, batch_size=len(test), seed=None))
+    batch = next(test.batches(batch_size=len(test), seed=None))
     gated = [depth for depth, layer in enumerate(model.grid.layout.layers) if layer.rate < 1.0]
     if not gated:
         return 0.0, 0.0

@@ -13,7 +13,7 @@ from benchmarks.processes import processor
 from benchmarks.speed.material import make
 from benchmarks.speed.ours import SETTINGS, network, split_of
 from benchmarks.speed.shape import BATCH, FOLDER, multiply_adds
-from recmtl.data.batches import Batch, batches
+from recmtl.data.batches import TableBatch
 from recmtl.memory import keep_freed_memory
 from recmtl.model import Model
 from recmtl.train.optimizer import Optimizer, summed
@@ -49,7 +49,7 @@ def measure(*, quick: bool, name: str = "large") -> dict[str, Any]:
     optimizer = Optimizer(model, SETTINGS, total_steps=1)
     distinct: list[torch.Tensor] = []
     steps, stopwatch = WARM_UP + (QUICK_STEPS if quick else STEPS), Watch()
-    feed = batches(split, batch_size=BATCH, seed=0, rows=np.arange(steps * BATCH))
+    feed = split.batches(batch_size=BATCH, seed=0, rows=np.arange(steps * BATCH))
     model.train()
     for _ in range(steps):
         with stopwatch.part("feed"):
@@ -68,7 +68,7 @@ def measure(*, quick: bool, name: str = "large") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _step(model: Model, optimizer: Optimizer, batch: Batch, stopwatch: Watch) -> None:
+def _step(model: Model, optimizer: Optimizer, batch: TableBatch, stopwatch: Watch) -> None:
     """`take_step`, part by part."""
     assert optimizer.sparse is not None
     with stopwatch.part("lookup"):

@@ -26,7 +26,6 @@ from benchmarks.speed.shape import (
     VOCABULARIES,
     Network,
 )
-from recmtl.data.batches import batches
 from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.row_encoder import RowEncoder
@@ -165,7 +164,7 @@ def main(folder: Path, arm: str, shape: Network) -> None:
         def run() -> None:
             model.train()
             chosen = np.arange(rows.start, rows.stop)
-            for batch in batches(split, batch_size=BATCH, seed=rows.start, rows=chosen):
+            for batch in split.batches(batch_size=BATCH, seed=rows.start, rows=chosen):
                 take_step(model, optimizer, batch)
 
         return run

@@ -21,9 +21,9 @@ def fitted(folder: Path) -> dict[str, object]:
     rows = split_of(folder)
     first_test, first_validation = TRAIN_ROWS, TRAIN_ROWS - VALIDATION_ROWS
     parts = (
-        rows.some(np.arange(first_validation)),
-        rows.some(np.arange(first_validation, first_test)),
-        rows.some(np.arange(first_test, first_test + TEST_ROWS)),
+        rows.take(np.arange(first_validation)),
+        rows.take(np.arange(first_validation, first_test)),
+        rows.take(np.arange(first_test, first_test + TEST_ROWS)),
     )
     tasks, encoding = schema_of(folder.name).tasks, encoder_of(folder.name).encoding
     began = time.process_time()

@@ -1,75 +1,55 @@
-"""Training batches from an encoded split: contiguous blocks in random order, mixed in a buffer.
+"""Batches: what a network receives, the rows that hand them out, and how rows of a table are mixed.
 
-Every row comes once a pass. Work is done by whole blocks and batches, never by row.
+A pass over a table yields every row once. With a seed, contiguous blocks are read in random order
+and mixed in a buffer, so that nothing is done row by row and the disk is read in long stretches.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import singledispatch
-from typing import Any, Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from recmtl.data.encoded_log import LogSplit, release
+from recmtl.memory import release_pages
 
-__all__ = ["Batch", "Rows", "batches"]
+__all__ = ["Batch", "Labels", "Rows", "TableBatch", "table_batches"]
 
 Order = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.integer]
+Arrays = tuple[npt.NDArray[np.generic], ...]
 Columns = list[torch.Tensor]
 
+Labels = torch.Tensor | tuple[torch.Tensor, ...]
+"""Of a table float32 `[B, T]`, NaN where a task is not defined; of images a target for each task.
+"""
 
-@dataclass(frozen=True)
-class Batch:
-    """Rows, or images, as tensors.
 
-    Attributes:
-        inputs: what the encoder takes: of tables ids (int64 [B, I]) and numbers (float32 [B, N],
-            NaN where missing), else images.
-        labels: of tables float32 [B, T], NaN where a task is not defined; of images a target for
-            each task.
-        weight: float32 [B].
-    """
+class Batch(Protocol):
+    """B rows or images as tensors: `TableBatch`, or `recmtl.vision.data.batches.ImageBatch`."""
 
-    inputs: tuple[torch.Tensor, ...]
-    labels: Any
-    weight: torch.Tensor
+    @property
+    def inputs(self) -> tuple[torch.Tensor, ...]:
+        """The arguments of the network, rows first."""
+
+    @property
+    def labels(self) -> Labels:
+        """What the network's heads should have predicted."""
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """Weight of each row, float32 `[B]`."""
 
     def __len__(self) -> int:
         """Number of rows B."""
-        return len(self.weight)
 
-    def __getitem__(self, rows: slice) -> "Batch":
-        """Some of the rows."""
-        return self._each(lambda tensor: tensor[rows])
-
-    @property
-    def ids(self) -> torch.Tensor:
-        """Ids of a table, int64 [B, I]."""
-        return self.inputs[0]
-
-    @property
-    def numeric(self) -> torch.Tensor:
-        """Numbers of a table, float32 [B, N], NaN where missing."""
-        return self.inputs[1]
-
-    def to(self, device: torch.device | str) -> "Batch":
-        """The same rows on another device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pinned(self) -> "Batch":
-        """The same rows in memory from which a GPU copies while it computes."""
-        return self._each(torch.Tensor.pin_memory)
-
-    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        several = isinstance(self.labels, tuple)
-        labels = tuple(map(change, self.labels)) if several else change(self.labels)
-        return Batch(tuple(map(change, self.inputs)), labels, change(self.weight))
+    def __getitem__(self, rows: slice) -> Self:
+        """A part of the rows."""
 
 
 class Rows(Protocol):
-    """The examples of one part of the data, of tables or of images."""
+    """The examples of one part of the data, of tables (`LogSplit`) or of images (`ImageRows`)."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -78,59 +58,101 @@ class Rows(Protocol):
     def at_once(self) -> int:
         """Rows of a batch without gradients that memory is sure to hold."""
 
-    def some(self, rows: npt.NDArray[np.int64]) -> "Rows":
+    def take(self, rows: npt.NDArray[np.int64]) -> Self:
         """The rows of these numbers."""
 
+    def batches(
+        self,
+        *,
+        batch_size: int,
+        seed: int | None,
+        rows: RowNumbers | None = None,
+        start: int = 0,
+    ) -> Iterator[Batch]:
+        """One pass in which every row comes once; the last batch may be short.
 
-@singledispatch
-def batches(
-    split: Rows,
+        Args:
+            batch_size: rows in a batch.
+            seed: None for the stored order; a number for a random order that it fixes.
+            rows: sorted row numbers to which the pass is restricted; all if None.
+            start: batches of the pass to skip; rows that only they hold are not read.
+        """
+
+
+@dataclass(frozen=True)
+class TableBatch:
+    """Rows of an encoded log as tensors.
+
+    Attributes:
+        ids: rows of the embedding table, int64 `[B, I]`.
+        numeric: float32 `[B, N]`, NaN where missing.
+        labels: float32 `[B, T]`, NaN where a task is not defined.
+        weight: float32 `[B]`.
+    """
+
+    ids: torch.Tensor
+    numeric: torch.Tensor
+    labels: torch.Tensor
+    weight: torch.Tensor
+
+    @property
+    def inputs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The arguments of the network: `ids` and `numeric`."""
+        return self.ids, self.numeric
+
+    def __len__(self) -> int:
+        """Number of rows B."""
+        return len(self.weight)
+
+    def __getitem__(self, rows: slice) -> "TableBatch":
+        """A part of the rows."""
+        return self._map(lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device | str) -> "TableBatch":
+        """The same rows on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "TableBatch":
+        return TableBatch(
+            change(self.ids), change(self.numeric), change(self.labels), change(self.weight)
+        )
+
+
+def table_batches(
+    arrays: Arrays,
     *,
     batch_size: int,
     seed: int | None,
-    rows: npt.NDArray[np.integer] | None = None,
-    start: int = 0,
-    block: int = 4096,
-    buffer_blocks: int = 16,
-) -> Iterator[Batch]:
-    """One pass over `split`, every row once; the last batch may be short.
-
-    Every kind of rows registers its own way: tables here, images in `recmtl.vision.data.batches`.
+    rows: RowNumbers | None,
+    start: int,
+    block: int,
+    buffer_blocks: int,
+) -> Iterator[TableBatch]:
+    """`Rows.batches` of a table.
 
     Args:
-        split: the encoded rows.
-        batch_size: rows in a batch.
-        seed: None for the order of the file; a number for a random order fixed by it.
-        rows: sorted row numbers to which the pass is restricted; all if None.
-        start: batches of the pass to skip; what holds nothing but their rows is not read.
-        block: consecutive rows of a table read together when shuffling.
+        arrays: ids, numbers, labels and weights, rows first, mapped or in memory.
+        batch_size: see `Rows.batches`.
+        seed: see `Rows.batches`.
+        rows: see `Rows.batches`.
+        start: see `Rows.batches`.
+        block: consecutive rows that are read together when shuffling.
         buffer_blocks: blocks that are mixed with one another.
+
+    Raises:
+        ValueError: `batch_size` is below 1.
     """
-    raise TypeError(f"no way to make batches of {type(split).__name__}")
-
-
-@batches.register
-def _table_batches(
-    split: LogSplit,
-    *,
-    batch_size: int,
-    seed: int | None,
-    rows: npt.NDArray[np.integer] | None = None,
-    start: int = 0,
-    block: int = 4096,
-    buffer_blocks: int = 16,
-) -> Iterator[Batch]:
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    count = len(split) if rows is None else len(rows)
+    count = len(arrays[0]) if rows is None else len(rows)
     if seed is None:
         for first in range(start * batch_size, count, batch_size):
             chosen = slice(first, min(first + batch_size, count))
-            yield _batch(_read(split, [chosen if rows is None else rows[chosen]]))
+            yield _batch(_read(arrays, [chosen if rows is None else rows[chosen]]))
         return
     buffers = _buffers(count, np.random.default_rng(seed), block, buffer_blocks)
     buffers = _without_first(buffers, start * batch_size)
-    held = ((_read(split, _parts(rows, slices)), order) for slices, order in buffers)
+    held = ((_read(arrays, _parts(rows, slices)), order) for slices, order in buffers)
     yield from _mixed(held, batch_size)
 
 
@@ -155,15 +177,24 @@ def _without_first(
         rows = max(0, rows - len(order))
 
 
-def _parts(
-    rows: npt.NDArray[np.integer] | None, slices: list[slice]
-) -> list[slice | npt.NDArray[np.integer]]:
+def _parts(rows: RowNumbers | None, slices: list[slice]) -> list[slice | RowNumbers]:
     return [part if rows is None else rows[part] for part in slices]
 
 
-def _mixed(buffers: Iterator[tuple[Columns, Order]], batch_size: int) -> Iterator[Batch]:
+def _read(arrays: Arrays, parts: list[slice | RowNumbers]) -> Columns:
+    """Copy rows out of the memory maps; ids keep the four bytes that they have there.
+
+    No thread reads ahead: from a cold disk, reading takes a hundredth of the time of training.
+    """
+    columns = [torch.from_numpy(np.concatenate([a[part] for part in parts])) for a in arrays]
+    for array in arrays:
+        release_pages(array)
+    return columns
+
+
+def _mixed(buffers: Iterator[tuple[Columns, Order]], batch_size: int) -> Iterator[TableBatch]:
     """Draw batches from buffers in their order; what is left of one opens the next."""
-    left: Batch | None = None
+    left: TableBatch | None = None
     for columns, order in buffers:
         first = 0
         while first < len(order):
@@ -179,23 +210,11 @@ def _mixed(buffers: Iterator[tuple[Columns, Order]], batch_size: int) -> Iterato
         yield left
 
 
-def _batch(columns: Columns) -> Batch:
+def _batch(columns: Columns) -> TableBatch:
     ids, numeric, labels, weight = columns
-    return Batch((ids.long(), numeric), labels, weight)
+    return TableBatch(ids.long(), numeric, labels, weight)
 
 
-def _join(a: Batch, b: Batch) -> Batch:
+def _join(a: TableBatch, b: TableBatch) -> TableBatch:
     pairs = ((a.ids, b.ids), (a.numeric, b.numeric), (a.labels, b.labels), (a.weight, b.weight))
     return _batch([torch.cat(pair) for pair in pairs])
-
-
-def _read(split: LogSplit, parts: list[slice | npt.NDArray[np.integer]]) -> Columns:
-    """Copy rows out of the memory maps, ids in the four bytes that they have there.
-
-    No thread reads ahead: from a cold disk this takes a hundredth of the time of training.
-    """
-    columns = (split.ids, split.numeric, split.labels, split.weight)
-    found = [torch.from_numpy(np.concatenate([c[part] for part in parts])) for c in columns]
-    for column in columns:
-        release(column)
-    return found

@@ -7,13 +7,12 @@ error instead of a crash. To be read they are mapped; who has read a part gives 
 """
 
 import json
-import mmap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,10 @@ from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError
 from recmtl.schema import Schema, load_schema
 
-__all__ = ["ARRAYS", "ArrayWriter", "EncodedLog", "LogSplit", "release", "row_bytes"]
+if TYPE_CHECKING:
+    from recmtl.data.batches import TableBatch
+
+__all__ = ["ARRAYS", "ArrayWriter", "EncodedLog", "LogSplit", "row_bytes"]
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,34 @@ class LogSplit:
         """Rows of a batch without gradients that memory is sure to hold."""
         return 8192
 
-    def some(self, rows: npt.NDArray[np.int64]) -> "LogSplit":
+    def take(self, rows: npt.NDArray[np.int64]) -> "LogSplit":
         """A copy of the rows of these numbers."""
         taken = {name: np.asarray(getattr(self, name))[rows] for name in LogSplit.__annotations__}
         return LogSplit(**taken)
+
+    def batches(
+        self,
+        *,
+        batch_size: int,
+        seed: int | None,
+        rows: npt.NDArray[np.integer] | None = None,
+        start: int = 0,
+        block: int = 4096,
+        buffer_blocks: int = 16,
+    ) -> "Iterator[TableBatch]":
+        """One pass over the rows: see `recmtl.data.batches.Rows` and `table_batches`."""
+        # PyTorch is slow to import, and preparing and describing a log need none of it.
+        from recmtl.data.batches import table_batches
+
+        return table_batches(
+            (self.ids, self.numeric, self.labels, self.weight),
+            batch_size=batch_size,
+            seed=seed,
+            rows=rows,
+            start=start,
+            block=block,
+            buffer_blocks=buffer_blocks,
+        )
 
 
 class EncodedLog:
@@ -181,9 +207,3 @@ class ArrayWriter:
         """Close the files, whatever happened."""
         for stream in self._files.values():
             stream.close()
-
-
-def release(column: npt.NDArray[Any]) -> None:
-    """Give a map's pages back: they stay in the system's cache, the process does not grow."""
-    if isinstance(column.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        column.base.madvise(mmap.MADV_DONTNEED)

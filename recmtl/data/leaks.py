@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recmtl.data.encoded_log import LogSplit, release
+from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
+from recmtl.memory import release_pages
 from recmtl.schema import Schema, TaskSpec
 
 __all__ = ["leak_warnings"]
@@ -56,7 +57,7 @@ def _read(column: npt.NDArray[Any], blocks: list[slice]) -> npt.NDArray[Any]:
     parts = []
     for block in blocks:
         parts.append(np.array(column[block]))
-        release(column)  # the system maps far more around a block than was asked for
+        release_pages(column)  # the system maps far more around a block than was asked for
     return np.concatenate(parts)
 
 

@@ -20,7 +20,6 @@ import torch
 from rich.console import Console
 
 from recmtl.atomic import write_json, write_text
-from recmtl.data.batches import batches
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.data.reader import open_log
@@ -226,7 +225,7 @@ class Pipeline:
         seed = self._best_seed(study)
         model = self._model(seed)
         tasks = [task.name for task in study.problem.tasks]
-        batch = next(batches(study.problem.validation, batch_size=4096, seed=None))
+        batch = next(study.problem.validation.batches(batch_size=4096, seed=None))
         use = expert_use(model.grid, model.encoder(*batch.inputs))
         content = ReportInput(
             results=results,

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from recmtl.data.batches import Labels
 from recmtl.grid import Cost, Decision, SharingGrid, layout_cost
 
 __all__ = ["InputEncoder", "Network", "TaskHeads"]
@@ -32,7 +33,7 @@ class TaskHeads(Protocol):
     def __call__(self, lanes: Tensor) -> list[Tensor]:
         """Task lanes `[B, T, *F]` to what each task's loss and scores are made of."""
 
-    def losses(self, outputs: list[Tensor], labels: Any, weight: Tensor) -> Tensor:
+    def losses(self, outputs: list[Tensor], labels: Labels, weight: Tensor) -> Tensor:
         """Mean loss `[T]` of each task where its label is known; 0 where none is."""
 
     def loss_scale(self, balance: float) -> Tensor:

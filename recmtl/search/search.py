@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recmtl.data.batches import Batch, batches
+from recmtl.data.batches import Batch
 from recmtl.grid import Layout, Routes, prune
 from recmtl.memory import keep_freed_memory
 from recmtl.search.budget import BudgetTarget, CostMultiplier
@@ -299,4 +299,4 @@ class _Run:
 
     def _batches(self, rows: np.ndarray, number: int, start: int) -> Iterator[Batch]:
         size, seed = self.config.training.batch_size, self.seed * 1009 + 500 + number
-        return batches(self.problem.train, batch_size=size, seed=seed, rows=rows, start=start)
+        return self.problem.train.batches(batch_size=size, seed=seed, rows=rows, start=start)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recmtl.data.batches import Rows, batches
+from recmtl.data.batches import Rows
 from recmtl.grid import Decision, Layout, Routes
 from recmtl.model import Network
 from recmtl.policies import Policy, RoutePolicy
@@ -110,7 +110,7 @@ def choose_route(
     sample = sampled(split, settings.judged_rows, seed)
     route = next((part for part in policy.modules() if isinstance(part, RoutePolicy)), None)
     if settings.refine and route is not None:
-        rows, rounds = next(batches(sample, batch_size=len(sample), seed=None)), settings.refine
+        rows, rounds = next(sample.batches(batch_size=len(sample), seed=None)), settings.refine
         start = candidates[0]
         refined = refine(judge.supernet, route, start, rows=rows, value=judge, rounds=rounds)
         return refined, judge.values(sample, [start, refined])
@@ -127,7 +127,7 @@ def sampled(split: Rows, count: int, seed: int) -> Rows:
     """So many random rows of a split, or all of them if there are fewer."""
     if len(split) <= count:
         return split
-    return split.some(np.sort(np.random.default_rng(seed).permutation(len(split))[:count]))
+    return split.take(np.sort(np.random.default_rng(seed).permutation(len(split))[:count]))
 
 
 def _least(values: list[tuple[float, float]]) -> int:
@@ -202,7 +202,7 @@ def beats(challenger: Tensor, champion: Tensor, *, saved: float) -> bool:
 @torch.no_grad()
 def _losses(model: Network, split: Rows, rows: range) -> Tensor:
     total = torch.zeros(())
-    for batch in batches(split, batch_size=split.at_once, seed=None, rows=np.array(rows)):
+    for batch in split.batches(batch_size=split.at_once, seed=None, rows=np.array(rows)):
         losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
         total = total + losses.cpu() * (len(batch) / len(rows))
     return total

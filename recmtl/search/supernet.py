@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recmtl.data.batches import Batch, Rows, batches
+from recmtl.data.batches import Batch, Rows
 from recmtl.errors import ConfigError
 from recmtl.grid import (
     Decision,
@@ -79,7 +79,7 @@ class Supernet:
         """
         self.model.eval()
         common, total = _common_layers(candidates), torch.zeros(())
-        for batch in batches(split, batch_size=split.at_once, seed=None):
+        for batch in split.batches(batch_size=split.at_once, seed=None):
             encoded = self.model.encoder(*batch.inputs)
             lanes = self.climb(encoded, encoded, candidates[0][:common])
             logits = [self.logits_above(lanes, encoded, d[common:]) for d in candidates]

@@ -11,7 +11,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor
 
-from recmtl.data.batches import Rows, batches
+from recmtl.data.batches import Rows
 from recmtl.grid import Routes
 from recmtl.grid.experts import pooled_features
 from recmtl.search.supernet import Supernet
@@ -49,7 +49,7 @@ def agreements(found: Routes, supernet: Supernet, rows: Rows) -> Tensor:
     the features of the other's lane explains, in units of what one to its own explains; of both
     directions the lesser.
     """
-    batch = next(batches(rows, batch_size=len(rows), seed=None))
+    batch = next(rows.batches(batch_size=len(rows), seed=None))
     encoded = supernet.model.eval().encoder(*batch.inputs)
     lanes = supernet.climb(encoded, encoded, found.decisions(supernet.layout))
     lanes = lanes[:, list(supernet.layout.readout)]

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn import functional
 
-from recmtl.data.batches import Rows, batches
+from recmtl.data.batches import Rows
 from recmtl.errors import ConfigError
 from recmtl.grid import Layer, Layout, lane_widths, layout_cost
 from recmtl.grid.catalog import branched
@@ -233,7 +233,7 @@ def _network(layout: Layout, problem: Problem, config: Config, seed: int) -> Net
 def _some_rows(problem: Problem, number: int, seed: int) -> Rows:
     split = problem.validation
     chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:number])
-    return split.some(chosen)
+    return split.take(chosen)
 
 
 @torch.no_grad()
@@ -245,7 +245,7 @@ def _features(model: Network, rows: Rows, depths: Sequence[int]) -> list[NDArray
     """
     model.eval()
     outputs: dict[int, list[NDArray[np.float32]]] = {depth: [] for depth in depths}
-    for batch in batches(rows, batch_size=rows.at_once, seed=None):
+    for batch in rows.batches(batch_size=rows.at_once, seed=None):
         lanes = model.encoder(*batch.inputs)
         source = pooled_features(lanes).flatten(1)
         for depth in range(len(model.grid.layers)):

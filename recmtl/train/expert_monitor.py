@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recmtl.data.batches import Rows, batches
+from recmtl.data.batches import Rows
 from recmtl.grid.expert_health import (
     COLLAPSED,
     DEAD,
@@ -39,7 +39,7 @@ def probe(
     if count < 2:
         return None
     spread = np.linspace(0, len(split) - 1, count).round().astype(np.int64)
-    batch = next(batches(split, batch_size=count, seed=None, rows=spread))
+    batch = next(split.batches(batch_size=count, seed=None, rows=spread))
     training = model.training
     model.eval()
     lanes = model.encoder(*batch.inputs)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from recmtl.data.batches import Batch, Rows, batches
+from recmtl.data.batches import Batch, Rows
 from recmtl.memory import keep_freed_memory
 from recmtl.model import Network
 from recmtl.train.checkpoint import Checkpoint, save_due
@@ -102,7 +102,7 @@ def _steps(problem: Problem, settings: Training) -> int:
 def _groups(split: Rows, settings: Training, seed: int, start: int) -> Iterator[list[Batch]]:
     """The batches of each step of a pass, from a step on."""
     size, count = settings.batch_size, settings.accumulate
-    feed = batches(split, batch_size=size, seed=seed, start=start * count)
+    feed = split.batches(batch_size=size, seed=seed, start=start * count)
     while group := list(islice(feed, count)):
         yield group
 

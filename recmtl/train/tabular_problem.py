@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recmtl.data.batches import batches
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.encoding import Encoding
@@ -161,7 +160,7 @@ def predict(
     """Scored columns of a whole split, `[R]` each, in file order."""
     scores = [
         model.predict(batch.ids, batch.numeric, decisions).numpy()
-        for batch in batches(split, batch_size=batch_size, seed=None)
+        for batch in split.batches(batch_size=batch_size, seed=None)
     ]
     table = np.concatenate(scores) if scores else np.empty((0, len(model.columns)), np.float32)
     return {name: table[:, position] for position, name in enumerate(model.columns)}

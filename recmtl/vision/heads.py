@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recmtl.data.batches import Labels
 from recmtl.grid.cost import Cost
 from recmtl.grid.layout import Pixels
 from recmtl.vision.data.examples import IGNORED, MAPS, ImageTask
@@ -170,7 +171,7 @@ class ImageHeads(nn.Module):
         """The output of each task; maps are as large as a lane."""
         return [part(lane) for part, lane in zip(self.parts, lanes.unbind(1), strict=True)]
 
-    def losses(self, outputs: list[Tensor], labels: Sequence[Tensor], weight: Tensor) -> Tensor:
+    def losses(self, outputs: list[Tensor], labels: Labels, weight: Tensor) -> Tensor:
         """Mean loss `[T]` of each task over all that is known; every image counts alike."""
         losses = []
         for spec, output, target in zip(self.specs, outputs, labels, strict=True):

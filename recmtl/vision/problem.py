@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from recmtl.data.batches import batches
 from recmtl.errors import ConfigError
 from recmtl.grid import Decision, Layout
 from recmtl.model import ModelSizes
@@ -188,7 +187,7 @@ class ImageProblem:
         training = model.training
         model.eval()
         meters = [meter_of(task) for task in self.tasks]
-        for batch in batches(rows, batch_size=rows.at_once, seed=None):
+        for batch in rows.batches(batch_size=rows.at_once, seed=None):
             outputs = model(*batch.inputs, decisions=decisions)
             predictions = model.heads.predictions(outputs, batch.labels)
             for meter, prediction, target in zip(meters, predictions, batch.labels, strict=True):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recmtl.data.batches import Batch, batches
+from recmtl.data.batches import Batch, TableBatch
 from recmtl.grid import (
     Layout,
     Routes,
@@ -33,7 +33,7 @@ NETWORKS["single_task"] = single_task(T, widths=(8, 4))
 
 
 def batch_of(rows: int) -> Batch:
-    return next(batches(PROBLEM.train, batch_size=rows, seed=None))
+    return next(PROBLEM.train.batches(batch_size=rows, seed=None))
 
 
 def loss_of(model: Model, batch: Batch) -> torch.Tensor:
@@ -114,7 +114,7 @@ def test_a_weight_counts_a_row_as_often_as_it_says() -> None:
     model, batch = make_model(problem=PROBLEM), batch_of(12)
     weight = torch.tensor([2.0] * 4 + [1.0] * 4 + [0.0] * 4)
     rows = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7])
-    copied = Batch((batch.ids[rows], batch.numeric[rows]), batch.labels[rows], torch.ones(12))
+    copied = TableBatch(batch.ids[rows], batch.numeric[rows], batch.labels[rows], torch.ones(12))
     one = loss_of(model, replace(batch, weight=weight))
     torch.testing.assert_close(one, loss_of(model, copied), rtol=1e-6, atol=0)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recmtl.data.batches import Labels
 from recmtl.grid.cost import Cost
 from recmtl.grid.experts import StackedExperts, some_lanes
 from recmtl.model.heads.funnel import ESMM, Chain, Funnel, cross_entropy
@@ -74,7 +75,7 @@ class Heads(nn.Module):
             logits += functional.softplus(self.imputation(lanes)).unbind(1)
         return logits
 
-    def losses(self, logits: list[Tensor], labels: Tensor, weight: Tensor) -> Tensor:
+    def losses(self, logits: list[Tensor], labels: Labels, weight: Tensor) -> Tensor:
         """Mean loss `[T]` of each task over the rows on which its label is defined.
 
         Labels are `[B, T]` with NaN where a task is not defined, weights `[B]`. A batch without
@@ -82,6 +83,8 @@ class Heads(nn.Module):
         event did not happen where its parent did not, whether its own label is known there or not.
         In training its loss includes what the chain adds, a mean over the same rows.
         """
+        if not isinstance(labels, Tensor):
+            raise TypeError(f"labels of a table are one tensor, not {len(labels)} of them")
         happened = self.funnel.labels(labels)
         defined = ~torch.isnan(happened)
         losses = self._losses(logits, torch.where(defined, happened, 0.0), labels)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from recmtl.data import batches as feed
-from recmtl.data.batches import Batch, batches
+from recmtl.data import batches
+from recmtl.data.batches import TableBatch
 from recmtl.data.encoded_log import LogSplit
 
 
@@ -21,7 +21,7 @@ def numbered(rows: int) -> LogSplit:
 
 
 def order(split: LogSplit, **options: object) -> np.ndarray:
-    got = list(batches(split, **options))  # type: ignore[arg-type] # options are checked by name
+    got = list(split.batches(**options))  # type: ignore[arg-type] # options are checked by name
     return np.concatenate([batch.weight.numpy() for batch in got]).astype(int)
 
 
@@ -33,13 +33,13 @@ def test_every_row_comes_once(rows: int, seed: int | None) -> None:
 
 
 def test_without_a_seed_rows_come_in_order_and_only_the_last_batch_is_short() -> None:
-    got = list(batches(numbered(25), batch_size=10, seed=None))
+    got = list(numbered(25).batches(batch_size=10, seed=None))
     assert [len(batch) for batch in got] == [10, 10, 5]
     assert order(numbered(25), batch_size=10, seed=None).tolist() == list(range(25))
 
 
 def test_shuffled_batches_are_full_but_the_last() -> None:
-    got = list(batches(numbered(95), batch_size=10, seed=0, block=7, buffer_blocks=2))
+    got = list(numbered(95).batches(batch_size=10, seed=0, block=7, buffer_blocks=2))
     assert [len(batch) for batch in got] == [10] * 9 + [5]
 
 
@@ -69,36 +69,36 @@ def test_a_pass_can_be_restricted_to_rows(seed: int | None) -> None:
 @pytest.mark.parametrize("rows", [None, np.arange(0, 99, 2)])
 def test_a_pass_can_start_at_any_batch(seed: int | None, rows: np.ndarray | None) -> None:
     options = {"batch_size": 7, "seed": seed, "rows": rows, "block": 4, "buffer_blocks": 3}
-    whole = [batch.weight.tolist() for batch in batches(numbered(99), **options)]
+    whole = [batch.weight.tolist() for batch in numbered(99).batches(**options)]
     for start in range(len(whole) + 2):
-        rest = [batch.weight.tolist() for batch in batches(numbered(99), start=start, **options)]
+        rest = [batch.weight.tolist() for batch in numbered(99).batches(start=start, **options)]
         assert rest == whole[start:]
 
 
 def test_a_pass_does_not_read_the_buffers_that_it_skips(monkeypatch: pytest.MonkeyPatch) -> None:
-    read, seen = feed._read, list[int]()
+    read, seen = batches._read, list[int]()
 
-    def counting(split: LogSplit, parts: list[slice]) -> list[torch.Tensor]:
+    def counting(arrays: tuple[np.ndarray, ...], parts: list[slice]) -> list[torch.Tensor]:
         seen.append(sum(part.stop - part.start for part in parts))
-        return read(split, parts)
+        return read(arrays, parts)
 
-    monkeypatch.setattr(feed, "_read", counting)
+    monkeypatch.setattr(batches, "_read", counting)
     found = order(numbered(100), batch_size=5, seed=0, block=5, buffer_blocks=4, start=8)
     assert (seen, len(found)) == ([20, 20, 20], 60)
 
 
 def test_the_columns_of_a_row_stay_together() -> None:
-    for batch in batches(numbered(200), batch_size=30, seed=0, block=9):
+    for batch in numbered(200).batches(batch_size=30, seed=0, block=9):
         row = batch.weight
         for column in (batch.ids[:, 0], batch.ids[:, 1], batch.numeric[:, 0], batch.labels[:, 0]):
             torch.testing.assert_close(column.float(), row)
         assert batch.ids.dtype == torch.int64
-        assert isinstance(batch.to("cpu"), Batch)
+        assert isinstance(batch.to("cpu"), TableBatch)
 
 
 def test_a_batch_size_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size"):
-        next(batches(numbered(3), batch_size=0, seed=None))
+        next(numbered(3).batches(batch_size=0, seed=None))
 
 
 @pytest.mark.parametrize("seed", [None, 0])
@@ -114,6 +114,6 @@ def test_mapped_pages_do_not_stay_in_the_process(tmp_path: Path, seed: int | Non
         return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("RssFile"))
 
     before, most = resident_mb(), 0
-    for number, _ in enumerate(batches(split, batch_size=4096, seed=seed, buffer_blocks=4)):
+    for number, _ in enumerate(split.batches(batch_size=4096, seed=seed, buffer_blocks=4)):
         most = max(most, resident_mb()) if number % 8 == 0 else most
     assert most - before < 16

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from recmtl.data.batches import Batch, batches
+from recmtl.vision.data.batches import ImageBatch
 from tests.image_problems import make_images
 
 ROWS = make_images(train=23).train
 
 
-def read(threads: int = 0, seed: int | None = 3, size: int = 5) -> list[Batch]:
-    return list(batches(replace(ROWS, threads=threads), batch_size=size, seed=seed))
+def read(threads: int = 0, seed: int | None = 3, size: int = 5) -> list[ImageBatch]:
+    return list(replace(ROWS, threads=threads).batches(batch_size=size, seed=seed))
 
 
-def same(one: Batch, other: Batch) -> bool:
+def same(one: ImageBatch, other: ImageBatch) -> bool:
     pairs = zip((*one.inputs, *one.labels), (*other.inputs, *other.labels), strict=True)
     return all(torch.equal(a.nan_to_num(9), b.nan_to_num(9)) for a, b in pairs)
 
@@ -38,7 +38,7 @@ def test_every_image_comes_once_in_batches_of_nearly_equal_size() -> None:
 
 
 def test_an_image_is_augmented_by_seed_and_number_alone() -> None:
-    def by_depth(found: list[Batch]) -> dict[bytes, bytes]:
+    def by_depth(found: list[ImageBatch]) -> dict[bytes, bytes]:
         pairs = (zip(b.labels[3], b.inputs[0], strict=True) for b in found)
         return {t.numpy().tobytes(): i.numpy().tobytes() for pair in pairs for t, i in pair}
 
@@ -52,20 +52,20 @@ def test_an_image_is_augmented_by_seed_and_number_alone() -> None:
 
 
 def test_an_image_is_augmented_alike_among_fewer_images() -> None:
-    some = ROWS.some(np.array([4, 9]))
+    some = ROWS.take(np.array([4, 9]))
     assert np.array_equal(some.example(1, 3).image, ROWS.example(9, 3).image)
 
 
 def test_a_pass_can_be_restricted() -> None:
     rows = np.array([2, 3, 11])
-    some = ROWS.some(rows)
+    some = ROWS.take(rows)
     assert len(some) == 3
     one, two = (
-        next(batches(some, batch_size=9, seed=None)),
-        next(batches(ROWS, batch_size=9, seed=None, rows=rows)),
+        next(some.batches(batch_size=9, seed=None)),
+        next(ROWS.batches(batch_size=9, seed=None, rows=rows)),
     )
     assert same(one, two)
-    found = list(batches(ROWS, batch_size=4, seed=None))
+    found = list(ROWS.batches(batch_size=4, seed=None))
     assert [len(batch) for batch in found] == [4] * 5 + [3]
 
 
@@ -73,13 +73,13 @@ def test_a_pass_can_be_restricted() -> None:
 def test_a_pass_can_start_at_any_batch(seed: int | None) -> None:
     whole = read(seed=seed)
     for start in range(len(whole) + 2):
-        rest = list(batches(ROWS, batch_size=5, seed=seed, start=start))
+        rest = list(ROWS.batches(batch_size=5, seed=seed, start=start))
         assert len(rest) == len(whole[start:]) and all(map(same, rest, whole[start:]))
 
 
 def test_reading_ahead_ends_with_the_pass() -> None:
     before = threading.active_count()
-    feed = batches(replace(ROWS, threads=2), batch_size=2, seed=1)
+    feed = replace(ROWS, threads=2).batches(batch_size=2, seed=1)
     next(feed)
     assert threading.active_count() > before
     feed.close()

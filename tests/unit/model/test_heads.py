@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from recmtl.data.batches import batches
 from recmtl.errors import ConfigError
 from recmtl.grid import mmoe
 from recmtl.model import Model, ModelSizes, load_model, save_model
@@ -236,6 +235,12 @@ def test_a_batch_without_labels_teaches_nothing(chain: Chain) -> None:
     assert all((p.grad == 0.0).all() for p in heads.parameters() if p.grad is not None)
 
 
+def test_the_targets_of_images_are_refused() -> None:
+    heads = Heads((CLICK, BUY), width=4, tower=())
+    with pytest.raises(TypeError, match="one tensor, not 2 of them"):
+        heads.losses(heads(torch.randn(3, 2, 4)), (torch.ones(3), torch.ones(3)), torch.ones(3))
+
+
 @every_chain
 def test_evaluation_measures_the_tasks_alone(chain: Chain) -> None:
     """What a chain adds is for training: with it the children's losses are larger, or equal."""
@@ -317,7 +322,7 @@ def test_a_model_keeps_its_chain(chain: Chain, tmp_path: Path) -> None:
     save_model(model, tmp_path)
     again = load_model(tmp_path)
     assert again.sizes == sizes
-    batch = next(batches(problem.test, batch_size=20, seed=None))
+    batch = next(problem.test.batches(batch_size=20, seed=None))
     scores = [m.predict(batch.ids, batch.numeric) for m in (model, again)]
     assert torch.equal(*scores)
 

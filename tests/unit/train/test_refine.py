@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 import torch
 
-from recmtl.data.batches import Batch, batches
+from recmtl.data.batches import Batch
 from recmtl.grid import CATALOG, Decision, Layout, Routes, recmtl_grid
 from recmtl.policies import RoutePolicy
 from recmtl.search import refine as refining
@@ -44,7 +44,7 @@ def make_supernet(space: Layout) -> Supernet:
 
 def all_rows() -> Batch:
     split = PROBLEM.validation
-    return next(batches(split, batch_size=len(split), seed=None))
+    return next(split.batches(batch_size=len(split), seed=None))
 
 
 def test_candidates_compared_together_are_as_each_alone(supernet: Supernet) -> None:
@@ -69,7 +69,7 @@ def test_a_split_of_several_batches_is_a_mean_over_its_rows() -> None:
     decisions = [Routes.full(supernet.layout).decisions(supernet.layout)]
     found = supernet.compare(split, decisions)[0]
     with torch.no_grad():
-        whole = supernet.losses(next(batches(split, batch_size=9000, seed=None)), decisions[0])
+        whole = supernet.losses(next(split.batches(batch_size=9000, seed=None)), decisions[0])
     torch.testing.assert_close(found[:2], whole[:2], rtol=1e-5, atol=1e-6)
 
 

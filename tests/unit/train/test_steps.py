@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recmtl.data.batches import Batch, batches
+from recmtl.data.batches import Batch, TableBatch
 from recmtl.model import Model
 from recmtl.train.config import Training
 from recmtl.train.loop import take_step, train
@@ -43,7 +43,7 @@ def trained(settings: Training) -> tuple[Model, TrainingState, int]:
 
 
 def first_batches(count: int, size: int = 16) -> list[Batch]:
-    feed = batches(KNOWN.train, batch_size=size, seed=0)
+    feed = KNOWN.train.batches(batch_size=size, seed=0)
     return [next(feed) for _ in range(count)]
 
 
@@ -78,8 +78,8 @@ def test_the_loss_of_a_step_is_the_mean_over_the_rows_of_its_batches() -> None:
         return take_step(model, Optimizer(model, SETTINGS, total_steps=1), *group)
 
     parts = first_batches(1, size=9)[0], *first_batches(2, size=30)
-    whole = Batch(
-        tuple(torch.cat(column) for column in zip(*(part.inputs for part in parts), strict=True)),
+    whole = TableBatch(
+        *(torch.cat(column) for column in zip(*(part.inputs for part in parts), strict=True)),
         torch.cat([part.labels for part in parts]),
         torch.cat([part.weight for part in parts]),
     )
