@@ -28,8 +28,8 @@ from recmtl.model import ModelSizes
 from recmtl.train.optimizer import Optimizer
 from recmtl.vision.config import VisionConfig
 from recmtl.vision.data.examples import ImageTask
-from recmtl.vision.heads import ImageHead
-from recmtl.vision.model import ImageChannels, ImageModel
+from recmtl.vision.heads import ImageHeadSpec
+from recmtl.vision.model import ImageInput, ImageModel
 from recmtl.vision.problem import ImageProblem
 
 ROOT = Path(__file__).parents[1]
@@ -79,8 +79,8 @@ def main() -> int:
 
 def _problem(config: VisionConfig, size: int) -> ImageProblem:
     """The problem without images: channels, tasks and network."""
-    channels = ImageChannels((0.5,) * 3, (1 / 255,) * 3, (size, size))
-    heads = [ImageHead(task, config.task_weights[task.name]) for task in TASKS]
+    channels = ImageInput((0.5,) * 3, (1 / 255,) * 3, (size, size))
+    heads = [ImageHeadSpec(task, config.task_weights[task.name]) for task in TASKS]
     nothing: Any = argparse.Namespace(device=config.network.chosen_device())
     return ImageProblem(nothing, nothing, nothing, channels, tuple(heads), config.network)
 

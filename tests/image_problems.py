@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recmtl.train.config import Evidence, Search, Skips, Training
-from recmtl.vision.config import ImageData, ImageNetwork, TrunkShape, VisionConfig
+from recmtl.vision.config import ImageDataConfig, ImageNetworkConfig, TrunkShape, VisionConfig
 from recmtl.vision.data.examples import Example, ImageSet, ImageTask
 from recmtl.vision.problem import ImageProblem
 
@@ -66,8 +66,8 @@ def make_config(**changes: object) -> VisionConfig:
     """A study of networks small enough for a test."""
     shape = TrunkShape(depths=(1, 1), widths=(6, 8), strides=(2, 2), norm="group")
     settings: dict[str, object] = {
-        "data": ImageData(),
-        "network": ImageNetwork(trunk=shape, device="cpu"),
+        "data": ImageDataConfig(),
+        "network": ImageNetworkConfig(trunk=shape, device="cpu"),
         "training": Training(batch_size=8, epochs=2, checks=1, health_rows=6),
         "search": Search(epochs=2, candidates=3, refine=1, skips=Skips(curriculum=0.5)),
         "evidence": Evidence(seeds=1),

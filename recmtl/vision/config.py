@@ -11,15 +11,15 @@ from recmtl.schema.strict_yaml import did_you_mean
 from recmtl.train.config import Config
 from recmtl.vision.encoder import Stem
 from recmtl.vision.heads import HeadStyle
-from recmtl.vision.trunks import IMAGES, Trunk, plain_cnn, resnet, thin_vgg
+from recmtl.vision.trunks import IMAGE_CATALOG, Trunk, plain_cnn, resnet, thin_vgg
 
-__all__ = ["ImageData", "ImageNetwork", "Steps", "TrunkShape", "VisionConfig"]
+__all__ = ["ImageDataConfig", "ImageNetworkConfig", "StepLengths", "TrunkShape", "VisionConfig"]
 
-MODELS = ("searched", "single_task", "random_route", "full_grid", *IMAGES)
+MODELS = ("searched", "single_task", "random_route", "full_grid", *IMAGE_CATALOG)
 
 
 @dataclass(frozen=True)
-class ImageData:
+class ImageDataConfig:
     """Which images, and how many of them.
 
     Attributes:
@@ -95,7 +95,7 @@ class TrunkShape:
 
 
 @dataclass(frozen=True)
-class ImageNetwork:
+class ImageNetworkConfig:
     """Stem, trunk and heads, and where they are computed.
 
     Attributes:
@@ -127,7 +127,7 @@ class ImageNetwork:
 
 
 @dataclass(frozen=True)
-class Steps:
+class StepLengths:
     """Lengths in steps, as they are published, in place of passes; 0 leaves it to the passes.
 
     Attributes:
@@ -152,9 +152,9 @@ class VisionConfig(Config):
         workers: one process, unless more are asked for: they would share one GPU.
     """
 
-    data: ImageData = field(default_factory=ImageData)
-    network: ImageNetwork = field(default_factory=ImageNetwork)
-    steps: Steps = field(default_factory=Steps)
+    data: ImageDataConfig = field(default_factory=ImageDataConfig)
+    network: ImageNetworkConfig = field(default_factory=ImageNetworkConfig)
+    steps: StepLengths = field(default_factory=StepLengths)
     task_weights: dict[str, float] = field(default_factory=dict)
     compare: tuple[str, ...] = ("single_task", "shared_bottom", "adashare")
     workers: int = 1

@@ -17,12 +17,20 @@ from recmtl.grid.cost import Cost
 from recmtl.grid.layout import Pixels
 from recmtl.vision.data.examples import IGNORED, MAPS, ImageTask
 
-__all__ = ["Aspp", "HeadStyle", "ImageHead", "ImageHeads", "Linear", "Small", "image_loss"]
+__all__ = [
+    "AsppHead",
+    "HeadStyle",
+    "ImageHeadSpec",
+    "ImageHeads",
+    "LinearHead",
+    "SmallMapHead",
+    "image_loss",
+]
 
 DILATIONS = (6, 12, 18, 24)
 
 
-class Linear(nn.Module):
+class LinearHead(nn.Module):
     """A lane `[B, C, H, W]` to `[B, classes]`, with ReLU inside if hidden.
 
     Its pixels are averaged, or all read in their places (`area` of them): averages forget where
@@ -54,7 +62,7 @@ class Linear(nn.Module):
         return sum(part.weight.numel() for part in linears)
 
 
-class Small(nn.Module):
+class SmallMapHead(nn.Module):
     """A lane to a map `[B, classes, H, W]`: 3x3 convolution, ReLU, 1x1 convolution."""
 
     def __init__(self, width: int, classes: int, *, hidden: int, dropout: float) -> None:
@@ -74,7 +82,7 @@ class Small(nn.Module):
         return pixels[0] * pixels[1] * (self.first.weight.numel() + self.last.weight.numel())
 
 
-class Aspp(nn.Module):
+class AsppHead(nn.Module):
     """A lane to a map `[B, classes, H, W]`: the sum of four branches of dilation 6, 12, 18, 24.
 
     AdaShare's (Sun et al., NeurIPS 2020, its code): 3x3 convolution, ReLU, dropout, 1x1
@@ -108,7 +116,7 @@ class Aspp(nn.Module):
 
 
 @dataclass(frozen=True)
-class ImageHead:
+class ImageHeadSpec:
     """One task as a head sees it.
 
     Attributes:
@@ -161,7 +169,7 @@ class ImageHeads(nn.Module):
     """
 
     def __init__(
-        self, specs: Sequence[ImageHead], *, width: int, pixels: Pixels, style: HeadStyle
+        self, specs: Sequence[ImageHeadSpec], *, width: int, pixels: Pixels, style: HeadStyle
     ) -> None:
         super().__init__()
         self.specs, self.style, self.pixels = tuple(specs), style, pixels
@@ -195,7 +203,10 @@ class ImageHeads(nn.Module):
 
     def cost(self) -> Cost:
         """Parameters, and multiply-adds of an image of the size of training."""
-        products = [cast(Small | Aspp | Linear, part).products(self.pixels) for part in self.parts]
+        products = [
+            cast(SmallMapHead | AsppHead | LinearHead, part).products(self.pixels)
+            for part in self.parts
+        ]
         return Cost(sum(p.numel() for p in self.parameters()), sum(products))
 
     def _as_large(self, output: Tensor, target: Tensor) -> Tensor:
@@ -210,9 +221,9 @@ class ImageHeads(nn.Module):
 def _part(task: ImageTask, width: int, pixels: Pixels, style: HeadStyle) -> nn.Module:
     inside: dict[str, Any] = {"hidden": style.hidden, "dropout": style.dropout}
     if task.kind in MAPS:
-        return {"small": Small, "aspp": Aspp}[style.maps](width, task.classes, **inside)
+        return {"small": SmallMapHead, "aspp": AsppHead}[style.maps](width, task.classes, **inside)
     area = math.prod(pixels) if style.reads == "all" else 1
-    return Linear(width, task.classes, area=area, **inside)
+    return LinearHead(width, task.classes, area=area, **inside)
 
 
 def image_loss(task: ImageTask, output: Tensor, target: Tensor) -> Tensor:

@@ -26,7 +26,13 @@ from recmtl.tracking import Run, Tracker
 from recmtl.train.loop import OnProgress
 from recmtl.train.training_state import Metrics
 from recmtl.vision.config import VisionConfig
-from recmtl.vision.metrics import REPORTED, delta_by_task, delta_flat, only, primary
+from recmtl.vision.metrics import (
+    REPORTED,
+    delta_by_task,
+    delta_flat,
+    primary_metric,
+    select_metrics,
+)
 from recmtl.vision.problem import ImageProblem
 from recmtl.vision.report import VisionReport, vision_table, write_vision_report
 
@@ -109,7 +115,7 @@ def _results(study: Study[ImageProblem], models: Models, fingerprint: str) -> di
         for name, seeds in models.items()
     }
     more = {
-        "primary": {task.name: primary(task)[0] for task in problem.tasks},
+        "primary": {task.name: primary_metric(task)[0] for task in problem.tasks},
         "share": {"of": whole, "multiply_adds": shares},
         "validation_score": validation,
         "gains": _gains(problem, metrics),
@@ -126,7 +132,7 @@ def _gains(
     if "single_task" not in metrics:
         return {}
     reported = {
-        name: [only(found, problem.tasks, REPORTED) for found in seeds.values()]
+        name: [select_metrics(found, problem.tasks, REPORTED) for found in seeds.values()]
         for name, seeds in metrics.items()
     }
     base = {

@@ -20,12 +20,12 @@ from recmtl.model.network import Network
 from recmtl.model.tabular import UNREADABLE
 from recmtl.vision.data.examples import ImageTask
 from recmtl.vision.encoder import ImageEncoder, Stem
-from recmtl.vision.heads import HeadStyle, ImageHead, ImageHeads
+from recmtl.vision.heads import HeadStyle, ImageHeads, ImageHeadSpec
 
 __all__ = [
-    "ImageChannels",
+    "ImageInput",
     "ImageModel",
-    "ImageSizes",
+    "StemAndHeads",
     "load_image_model",
     "load_pretrained",
     "prune_image_model",
@@ -34,7 +34,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class ImageChannels:
+class ImageInput:
     """What a network must know of the images: mean and deviation of each channel, H and W."""
 
     mean: tuple[float, ...]
@@ -43,7 +43,7 @@ class ImageChannels:
 
 
 @dataclass(frozen=True)
-class ImageSizes:
+class StemAndHeads:
     """What a layout does not say: the stem before the experts and the heads after them."""
 
     stem: Stem = field(default_factory=Stem)
@@ -71,11 +71,11 @@ class ImageModel(Network):
 
     def __init__(
         self,
-        channels: ImageChannels,
-        heads: Sequence[ImageHead],
+        channels: ImageInput,
+        heads: Sequence[ImageHeadSpec],
         *,
         layout: Layout,
-        sizes: ImageSizes,
+        sizes: StemAndHeads,
     ) -> None:
         if layout.input_lanes != 1:
             raise ConfigError(f"{layout.name}: images are one input lane, not several")
@@ -126,10 +126,10 @@ def load_image_model(folder: Path) -> ImageModel:
         read = {name: tuple(values) for name, values in network["channels"].items()}
         sizes = network["sizes"]
         model = ImageModel(
-            ImageChannels(**read),
+            ImageInput(**read),
             heads,
             layout=Layout.from_json(network["layout"]),
-            sizes=ImageSizes(Stem(**sizes["stem"]), HeadStyle(**sizes["heads"])),
+            sizes=StemAndHeads(Stem(**sizes["stem"]), HeadStyle(**sizes["heads"])),
         )
         model.load_state_dict(load_file(str(folder / "weights.safetensors")))
     except UNREADABLE as error:
@@ -138,9 +138,9 @@ def load_image_model(folder: Path) -> ImageModel:
     return model.eval()
 
 
-def _head(spec: dict[str, Any]) -> ImageHead:
+def _head(spec: dict[str, Any]) -> ImageHeadSpec:
     weights = tuple(spec["task"].pop("class_weights"))
-    return ImageHead(**{**spec, "task": ImageTask(**spec["task"], class_weights=weights)})
+    return ImageHeadSpec(**{**spec, "task": ImageTask(**spec["task"], class_weights=weights)})
 
 
 Place = tuple[str, Tensor]

@@ -16,14 +16,14 @@ from recmtl.model import ModelSizes
 from recmtl.train.problem import Area, Predictions
 from recmtl.train.tabular_problem import known_mean
 from recmtl.train.training_state import Metrics
-from recmtl.vision.config import ImageNetwork, VisionConfig
+from recmtl.vision.config import ImageNetworkConfig, VisionConfig
 from recmtl.vision.data import open_images
 from recmtl.vision.data.batches import ImageRows
 from recmtl.vision.data.examples import ImageSet, ImageTask, Target
-from recmtl.vision.heads import ImageHead
-from recmtl.vision.metrics import meter_of, primary
-from recmtl.vision.model import ImageChannels, ImageModel, ImageSizes, load_pretrained
-from recmtl.vision.trunks import IMAGES, Trunk
+from recmtl.vision.heads import ImageHeadSpec
+from recmtl.vision.metrics import make_meter, primary_metric
+from recmtl.vision.model import ImageInput, ImageModel, StemAndHeads, load_pretrained
+from recmtl.vision.trunks import IMAGE_CATALOG, Trunk
 
 __all__ = ["ImageProblem", "constant_loss"]
 
@@ -83,9 +83,9 @@ class ImageProblem:
     train: ImageRows
     validation: ImageRows
     test: ImageRows
-    channels: ImageChannels
-    heads: tuple[ImageHead, ...]
-    built: ImageNetwork
+    channels: ImageInput
+    heads: tuple[ImageHeadSpec, ...]
+    built: ImageNetworkConfig
 
     @classmethod
     def open(cls, config: VisionConfig) -> tuple["ImageProblem", str]:
@@ -123,8 +123,8 @@ class ImageProblem:
         ]
         weights = [config.task_weights.get(name, 1.0) for name in names]
         constants = _constants(parts[0], images.tasks)
-        heads = tuple(map(ImageHead, images.tasks, weights, constants))
-        channels = ImageChannels(images.mean, images.std, images.size)
+        heads = tuple(map(ImageHeadSpec, images.tasks, weights, constants))
+        channels = ImageInput(images.mean, images.std, images.size)
         return cls(parts[0], parts[1], parts[2], channels, heads, config.network)
 
     @property
@@ -150,7 +150,7 @@ class ImageProblem:
     def network(self, layout: Layout, sizes: ModelSizes) -> ImageModel:
         """A fresh network of a layout; `sizes` are of tables and do not matter."""
         built = self.built
-        own = ImageSizes(built.stem, built.heads)
+        own = StemAndHeads(built.stem, built.heads)
         model = ImageModel(self.channels, self.heads, layout=layout, sizes=own)
         if next(model.parameters()).is_meta:
             return model
@@ -171,9 +171,9 @@ class ImageProblem:
         Raises:
             ConfigError: it is not built of blocks.
         """
-        if name not in IMAGES:
-            raise ConfigError(f"{name}: is not for images; there are {', '.join(IMAGES)}")
-        return IMAGES[name](len(self.heads), self._trunk())
+        if name not in IMAGE_CATALOG:
+            raise ConfigError(f"{name}: is not for images; there are {', '.join(IMAGE_CATALOG)}")
+        return IMAGE_CATALOG[name](len(self.heads), self._trunk())
 
     def levels(self, grid: Any = None) -> tuple[tuple[Any, ...], ...]:
         """The blocks of each stage."""
@@ -186,7 +186,7 @@ class ImageProblem:
         """Every metric of every task, pooled over the images, in evaluation mode."""
         training = model.training
         model.eval()
-        meters = [meter_of(task) for task in self.tasks]
+        meters = [make_meter(task) for task in self.tasks]
         for batch in rows.batches(batch_size=rows.at_once, seed=None):
             outputs = model(*batch.inputs, decisions=decisions)
             predictions = model.heads.predictions(outputs, batch.labels)
@@ -216,7 +216,7 @@ class ImageProblem:
         """
         values = []
         for head in self.heads:
-            name, more = primary(head.task)
+            name, more = primary_metric(head.task)
             value = metrics[head.name][name]
             worst = 90.0 if head.task.kind == "normals" else max(head.constant_loss, 1e-12)
             values.append(value if more else 1.0 - value / worst)
@@ -224,7 +224,7 @@ class ImageProblem:
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
         """Of each task the metric that selects on validation."""
-        return {task.name: metrics[task.name][primary(task)[0]] for task in self.tasks}
+        return {task.name: metrics[task.name][primary_metric(task)[0]] for task in self.tasks}
 
     def _trunk(self) -> Trunk:
         stem = self.built.stem

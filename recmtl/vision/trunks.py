@@ -10,7 +10,7 @@ from recmtl.grid.catalog.searched import adashare_of_blocks, recmtl_grid_of_bloc
 from recmtl.grid.catalog.shared import balanced, branched, cross_stitch, shared_bottom, single_task
 from recmtl.grid.layout import Convolution, Layer, Layout, Norm
 
-__all__ = ["IMAGES", "Trunk", "plain_cnn", "resnet", "thin_vgg"]
+__all__ = ["IMAGE_CATALOG", "Trunk", "plain_cnn", "resnet", "thin_vgg"]
 
 Stages = tuple[tuple[Layer, ...], ...]
 ALONE = ((0, 0),), ((0,),)
@@ -96,7 +96,7 @@ def _conv(width: int, shape: Convolution) -> Layer:
     return Layer(width, *ALONE, gate="one", experts="conv", convolution=shape)
 
 
-IMAGES: Mapping[str, Callable[[int, Trunk], Layout]] = {
+IMAGE_CATALOG: Mapping[str, Callable[[int, Trunk], Layout]] = {
     "separate": lambda tasks, t: single_task(tasks, widths=t.blocks),
     "shared_bottom": lambda tasks, t: shared_bottom(tasks, widths=t.blocks),
     "cross_stitch": lambda tasks, t: cross_stitch(tasks, levels=t.stages),

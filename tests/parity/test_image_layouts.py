@@ -18,7 +18,7 @@ from recmtl.grid import (
 from recmtl.grid.catalog import branched
 from recmtl.grid.convolution_experts import ConvolutionExperts, Normalisation
 from recmtl.policies import Tree
-from recmtl.vision.trunks import IMAGES, Trunk, resnet, thin_vgg
+from recmtl.vision.trunks import IMAGE_CATALOG, Trunk, resnet, thin_vgg
 
 TASKS, STEM, PIXELS = 3, 6, (11, 9)
 DEPTHS, WIDTHS = (3, 4, 6, 3), (6, 8, 10, 12)
@@ -91,7 +91,7 @@ def pair(name: str = "adashare", trunk: Trunk = RESNET34) -> tuple[SharingGrid, 
         for norm in batch_norms(plain):
             norm.weight.uniform_(0.5, 1.5)
             norm.bias.normal_(std=0.3)
-    grid = SharingGrid(IMAGES[name](TASKS, trunk), input_width=STEM, pixels=PIXELS).double()
+    grid = SharingGrid(IMAGE_CATALOG[name](TASKS, trunk), input_width=STEM, pixels=PIXELS).double()
     for depth, (block, down) in enumerate(zip(plain.blocks, plain.downs, strict=True)):
         layer = grid.layer(depth)
         assert isinstance(layer.experts, ConvolutionExperts)
@@ -202,7 +202,7 @@ class PlainVGG(nn.Sequential):
 def test_thin_vgg_is_the_network_written_by_hand() -> None:
     torch.manual_seed(2)
     plain = PlainVGG(4, 5, flat=2).double()
-    layout = IMAGES["shared_bottom"](2, Trunk(thin_vgg(4, hidden=5), cells=1))
+    layout = IMAGE_CATALOG["shared_bottom"](2, Trunk(thin_vgg(4, hidden=5), cells=1))
     grid = SharingGrid(layout, input_width=3, pixels=(64, 32)).double()
     parts = [p for p in plain if isinstance(p, nn.Conv2d | nn.Linear)]
     with torch.no_grad():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recmtl.vision.data.examples import ImageTask, Kind
-from recmtl.vision.metrics import higher_is_better, meter_of, primary
+from recmtl.vision.metrics import higher_is_better, make_meter, primary_metric
 
 SIZES = (4, 3, 1)  # unequal batches, so that the three ways of weighing differ
 H, W, CLASSES = 6, 5, 4
@@ -48,7 +48,7 @@ def unknown(target: Array, random: np.random.Generator, shape: tuple[int, ...]) 
 
 
 def metered(task: ImageTask, batches: Batches) -> dict[str, float]:
-    meter = meter_of(task)
+    meter = make_meter(task)
     for prediction, target in batches:
         meter.update(torch.from_numpy(prediction), torch.from_numpy(target))
     return meter.result()
@@ -212,7 +212,7 @@ def test_meters_agree_with_the_plain_formulas(kind: Kind, seed: int) -> None:
     assert {n: found[n] for n in medians} == pytest.approx(
         {n: plain[n] for n in medians}, abs=180 / 2**20
     )
-    assert primary(ImageTask("t", kind))[0] in found
+    assert primary_metric(ImageTask("t", kind))[0] in found
 
 
 @pytest.mark.parametrize("kind", PLAIN)
@@ -269,7 +269,7 @@ def test_without_a_known_target_every_metric_is_nan(kind: Kind) -> None:
     for _, target in batches:
         target[...] = -1 if target.dtype == np.int64 else np.nan
     found = metered(ImageTask("t", kind, CLASSES), batches)
-    fresh = meter_of(ImageTask("t", kind, CLASSES)).result()
+    fresh = make_meter(ImageTask("t", kind, CLASSES)).result()
     for result in (found, fresh):
         assert {name for name, value in result.items() if not np.isnan(value)} == set()
 
@@ -290,7 +290,7 @@ def test_directions_of_every_metric() -> None:
     better = {
         name.removeprefix("legacy_").split("_", 1)[-1] if name.startswith("legacy_") else name
         for kind in PLAIN
-        for name in meter_of(ImageTask("t", kind, CLASSES)).result()
+        for name in make_meter(ImageTask("t", kind, CLASSES)).result()
         if higher_is_better(name)
     }
     shares = {f"within_{limit}" for limit in ("11.25", "22.5", "30", "45")}
@@ -303,7 +303,7 @@ def test_directions_of_every_metric() -> None:
         "delta2",
         "delta3",
     }
-    assert {kind: primary(ImageTask("t", kind)) for kind in PLAIN} == {
+    assert {kind: primary_metric(ImageTask("t", kind)) for kind in PLAIN} == {
         "classification": ("accuracy", True),
         "multilabel": ("f1", True),
         "segmentation": ("miou", True),

@@ -10,7 +10,7 @@ import pytest
 
 from recmtl.job.command import read_config, run_vision
 from recmtl.vision.config import VisionConfig
-from recmtl.vision.data.registry import READERS, _checked
+from recmtl.vision.data.registry import READERS, check_options
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
@@ -107,7 +107,7 @@ def test_configurations_are_valid(path: Path) -> None:
     command = f"# python pipelines/vision.py --config {path.relative_to(ROOT)} --data FOLDER\n"
     assert path.read_text().startswith(command)
     assert config.data.reader in READERS
-    _checked(config.data.reader, config.data.options)
+    check_options(config.data.reader, config.data.options)
     network = config.network
     trunk = network.trunk.built(network.stem.width, cells=2)
     assert len(trunk.dynashare_rates()) == len(trunk.blocks)

@@ -18,18 +18,25 @@ from recmtl.vision.data.decode import read_json
 from recmtl.vision.data.examples import ImageSet, ImageTask
 from recmtl.vision.data.maps import (
     Decoder,
-    MapFiles,
+    MapExampleReader,
     array_depth,
     array_image,
     array_segmentation,
-    chosen,
     picture_image,
     picture_normals,
     picture_segmentation,
+    select_tasks,
 )
-from recmtl.vision.data.source import Source
+from recmtl.vision.data.source import FileLayout
 
-__all__ = ["MEAN", "STD", "Listing", "cityscapes_adashare", "nyuv2_adashare", "training_steps"]
+__all__ = [
+    "MEAN",
+    "STD",
+    "AdaShareListing",
+    "cityscapes_adashare",
+    "nyuv2_adashare",
+    "training_steps",
+]
 
 MEAN = (122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255)
 STD = (1 / 255, 1 / 255, 1 / 255)
@@ -70,10 +77,12 @@ def nyuv2_adashare(
         "depth": known_depth,
     }
     columns = {"segmentation": 1, "normals": 2, "depth": 3}
-    wanted = chosen(known, tasks)
+    wanted = select_tasks(known, tasks)
     targets = tuple(decoders[name] for name in tasks)
-    read = MapFiles(Path(folder), wanted, picture_image, targets)
-    listing = Listing(Path(folder) / "nyu_v2_3task.json", [0, *(columns[n] for n in tasks)], 4)
+    read = MapExampleReader(Path(folder), wanted, picture_image, targets)
+    listing = AdaShareListing(
+        Path(folder) / "nyu_v2_3task.json", [0, *(columns[n] for n in tasks)], 4
+    )
     steps = training_steps(crop) if augment else ()
     return _image_set("nyuv2_adashare", read, listing, steps, (validation, seed))
 
@@ -100,14 +109,14 @@ def cityscapes_adashare(
     Raises:
         DataError: a file is missing, damaged, or holds what the layout does not allow.
     """
-    read = MapFiles(
+    read = MapExampleReader(
         Path(folder),
         (ImageTask("segmentation", "segmentation", classes), ImageTask("depth", "depth", 1)),
         array_image,
         (array_segmentation(classes), known_depth),
     )
     labels = {2: 2, 7: 3, 19: 4}[classes]
-    listing = Listing(Path(folder) / "cityscape.json", [0, labels, 1], 5)
+    listing = AdaShareListing(Path(folder) / "cityscape.json", [0, labels, 1], 5)
     steps = training_steps(crop) if augment else ()
     return _image_set("cityscapes_adashare", read, listing, steps, (validation, seed))
 
@@ -119,7 +128,7 @@ def training_steps(crop: Sequence[int]) -> tuple[Augment, ...]:
 
 
 @dataclass(frozen=True)
-class Listing:
+class AdaShareListing:
     """A JSON file of AdaShare: split -> list of lists of file names.
 
     Attributes:
@@ -155,11 +164,11 @@ class Listing:
 
 def _image_set(
     name: str,
-    read: MapFiles,
-    listing: Listing,
+    read: MapExampleReader,
+    listing: AdaShareListing,
     steps: tuple[Augment, ...],
     held: tuple[float, int],
 ) -> ImageSet:
-    source = Source(name, read, tuple, steps, MEAN, STD)
+    source = FileLayout(name, read, tuple, steps, MEAN, STD)
     train, test = listing.entries("train"), listing.entries("test")
     return source.held_out(train, test, validation=held[0], seed=held[1])

@@ -17,7 +17,7 @@ from recmtl.errors import ConfigError, SourceLocation
 from recmtl.schema.strict_yaml import did_you_mean
 from recmtl.vision.data.decode import decode_image, open_picture, read_lines
 from recmtl.vision.data.examples import Example, ImageSet, ImageTask
-from recmtl.vision.data.source import Source
+from recmtl.vision.data.source import FileLayout
 
 __all__ = ["celeba"]
 
@@ -68,14 +68,14 @@ def celeba(
     for name, values in rows.items():
         chosen = bytes(values[k] for k in wanted)
         parts[partition[name]].append((str(images / name), chosen))
-    read = FaceFiles(root, tasks, (height, width))
+    read = FaceExampleReader(root, tasks, (height, width))
     facts = {"size": height, "lists": [content_hash(path) for path in (listed, divided)]}
-    source = Source("celeba", read, lambda face: (face[0],), (), mean, std, facts)
+    source = FileLayout("celeba", read, lambda face: (face[0],), (), mean, std, facts)
     return source.image_set(*(parts[part] for part in PARTS))
 
 
 @dataclass(frozen=True)
-class FaceFiles:
+class FaceExampleReader:
     """Entry (file name, 0 or 1 for every label) -> example of size H, W."""
 
     folder: Path

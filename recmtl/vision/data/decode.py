@@ -20,8 +20,6 @@ from recmtl.errors import SourceLocation
 from recmtl.vision.data.examples import IGNORED, MAPS, Example, ImageTask, Target
 
 __all__ = [
-    "checked",
-    "checked_size",
     "decode_depth",
     "decode_image",
     "decode_map",
@@ -35,6 +33,8 @@ __all__ = [
     "read_lines",
     "read_picture",
     "unit_vectors",
+    "with_checked_maps",
+    "with_checked_size",
 ]
 
 COPY_AGAIN = "copy or unpack it again"
@@ -255,7 +255,7 @@ def unit_vectors(vectors: Floats, *, shortest: float = SHORTEST_NORMAL) -> Float
     return np.asarray(vectors * scale, np.float32)
 
 
-def checked(example: Example, tasks: tuple[ImageTask, ...], path: Path) -> Example:
+def with_checked_maps(example: Example, tasks: tuple[ImageTask, ...], path: Path) -> Example:
     """The example, if every map has the image's height and width.
 
     Raises:
@@ -263,11 +263,13 @@ def checked(example: Example, tasks: tuple[ImageTask, ...], path: Path) -> Examp
     """
     for task, target in zip(tasks, example.targets, strict=True):
         if task.kind in MAPS:
-            checked_size(target, example.image.shape[1:], path, f"the map of {task.name}")
+            with_checked_size(target, example.image.shape[1:], path, f"the map of {task.name}")
     return example
 
 
-def checked_size(map_: Target, size: tuple[int, ...], path: Path, what: str = "the map") -> Target:
+def with_checked_size(
+    map_: Target, size: tuple[int, ...], path: Path, what: str = "the map"
+) -> Target:
     """The map, if it is H, W = `size`.
 
     Raises:

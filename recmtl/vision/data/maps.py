@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from recmtl.errors import ConfigError
 from recmtl.vision.data.decode import (
-    checked,
     decode_depth,
     decode_image,
     decode_normal_codes,
@@ -18,27 +17,28 @@ from recmtl.vision.data.decode import (
     decode_segmentation,
     read_array,
     read_picture,
+    with_checked_maps,
 )
 from recmtl.vision.data.examples import IGNORED, Example, ImageTask, Target
 
 __all__ = [
     "Decoder",
-    "MapFiles",
+    "MapExampleReader",
     "array_depth",
     "array_image",
     "array_normals",
     "array_segmentation",
-    "chosen",
     "picture_image",
     "picture_normals",
     "picture_segmentation",
+    "select_tasks",
 ]
 
 Decoder = Callable[[Path], Target]
 
 
 @dataclass(frozen=True)
-class MapFiles:
+class MapExampleReader:
     """Entry -> example, where an entry names the image's file and then one file a task.
 
     Attributes:
@@ -61,10 +61,10 @@ class MapFiles:
         """
         paths = [self.folder / name for name in entry]
         found = (decode(path) for decode, path in zip(self.targets, paths[1:], strict=True))
-        return checked(Example(self.image(paths[0]), tuple(found)), self.tasks, paths[0])
+        return with_checked_maps(Example(self.image(paths[0]), tuple(found)), self.tasks, paths[0])
 
 
-def chosen(known: Mapping[str, ImageTask], names: tuple[str, ...]) -> tuple[ImageTask, ...]:
+def select_tasks(known: Mapping[str, ImageTask], names: tuple[str, ...]) -> tuple[ImageTask, ...]:
     """The tasks of these names.
 
     Raises:

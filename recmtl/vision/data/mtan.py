@@ -13,14 +13,14 @@ from recmtl.vision.data.augment import Augment, Flip, Zoom
 from recmtl.vision.data.examples import ImageSet, ImageTask
 from recmtl.vision.data.maps import (
     Decoder,
-    MapFiles,
+    MapExampleReader,
     array_depth,
     array_image,
     array_normals,
     array_segmentation,
-    chosen,
+    select_tasks,
 )
-from recmtl.vision.data.source import Source
+from recmtl.vision.data.source import FileLayout
 
 __all__ = ["cityscapes_mtan", "nyuv2_mtan"]
 
@@ -58,9 +58,9 @@ def nyuv2_mtan(
         "depth": array_depth,
         "normals": array_normals,
     }
-    wanted = chosen(known, tasks)
+    wanted = select_tasks(known, tasks)
     targets = tuple(decoders[name] for name in tasks)
-    read = MapFiles(Path(folder), wanted, array_image, targets)
+    read = MapExampleReader(Path(folder), wanted, array_image, targets)
     steps: tuple[Augment, ...] = (Zoom(), Flip()) if augment else ()
     return _image_set("nyuv2_mtan", read, [folders[n] for n in tasks], steps, (validation, seed))
 
@@ -95,7 +95,7 @@ def cityscapes_mtan(
     if label_folder is None:
         usual = f"label_{classes}"
         label_folder = usual if (root / "train" / usual).is_dir() else "label"
-    read = MapFiles(
+    read = MapExampleReader(
         root,
         (
             ImageTask("segmentation", "segmentation", classes),
@@ -111,13 +111,13 @@ def cityscapes_mtan(
 
 def _image_set(
     name: str,
-    read: MapFiles,
+    read: MapExampleReader,
     map_folders: list[str],
     steps: tuple[Augment, ...],
     held: tuple[float, int],
 ) -> ImageSet:
     train, test = (_entries(read.folder, part, map_folders) for part in ("train", "val"))
-    source = Source(name, read, tuple, steps)
+    source = FileLayout(name, read, tuple, steps)
     return source.held_out(train, test, validation=held[0], seed=held[1])
 
 

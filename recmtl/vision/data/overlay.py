@@ -141,12 +141,12 @@ def _glyphs(images: NDArray[Any], classes: NDArray[Any], path: Path) -> Glyphs:
 
 CANVAS = 36
 MEASURED = 2000
-Protocol = Literal["sener", "pareto"]
+OverlayProtocol = Literal["sener", "pareto"]
 Sources = dict[str, Glyphs]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class OverlayRecipe:
     """How two glyphs become a picture.
 
     Attributes:
@@ -161,6 +161,11 @@ class Recipe:
     side: int
     times: int
 
+    def mark(self, name: str, seed: int) -> str:
+        """The text that goes into fingerprints; stored results hold it, so it never changes."""
+        sizes = f"offset={self.offset}, moves={self.moves}, side={self.side}, times={self.times}"
+        return f"({name!r}, Recipe({sizes}), {seed})"
+
     @cached_property
     def nearest(self) -> tuple[NDArray[np.int64], ...]:
         """Of the canvas the pixels nearest to those of the result, `[side, 1]` and `[1, side]`."""
@@ -168,9 +173,9 @@ class Recipe:
         return np.ix_(middles.astype(np.int64), middles.astype(np.int64))
 
 
-RECIPES: dict[Protocol, Recipe] = {
-    "sener": Recipe(offset=6, moves=0, side=28, times=1),
-    "pareto": Recipe(offset=8, moves=4, side=36, times=2),
+RECIPES: dict[OverlayProtocol, OverlayRecipe] = {
+    "sener": OverlayRecipe(offset=6, moves=0, side=28, times=1),
+    "pareto": OverlayRecipe(offset=8, moves=4, side=36, times=2),
 }
 TASKS = (
     ImageTask("top_left", "classification", CLASSES),
@@ -182,7 +187,7 @@ def multi_mnist(
     folder: str | Path,
     *,
     digits: str = "mnist",
-    protocol: Protocol = "sener",
+    protocol: OverlayProtocol = "sener",
     validation: float = 0.1,
     seed: int = 0,
 ) -> ImageSet:
@@ -207,7 +212,7 @@ def multi_fashion(
     folder: str | Path,
     *,
     fashion: str = "fashion_mnist",
-    protocol: Protocol = "sener",
+    protocol: OverlayProtocol = "sener",
     validation: float = 0.1,
     seed: int = 0,
 ) -> ImageSet:
@@ -221,7 +226,7 @@ def multi_fashion_mnist(
     *,
     fashion: str = "fashion_mnist",
     digits: str = "mnist",
-    protocol: Protocol = "sener",
+    protocol: OverlayProtocol = "sener",
     validation: float = 0.1,
     seed: int = 0,
 ) -> ImageSet:
@@ -249,7 +254,7 @@ class OverlaidSplit:
     second: Glyphs
     pairs: NDArray[np.int64]
     moves: NDArray[np.int64]
-    recipe: Recipe
+    recipe: OverlayRecipe
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -275,7 +280,7 @@ def _lay(canvas: NDArray[np.uint8], glyph: NDArray[np.uint8], corner: NDArray[np
 
 
 def _image_set(
-    name: str, folders: tuple[Path, Path], protocol: Protocol, validation: float, seed: int
+    name: str, folders: tuple[Path, Path], protocol: OverlayProtocol, validation: float, seed: int
 ) -> ImageSet:
     sources = [_divided(read_glyphs(folder), validation, seed) for folder in dict.fromkeys(folders)]
     recipe = RECIPES[protocol]
@@ -283,7 +288,7 @@ def _image_set(
         _overlaid(sources[0][part], sources[-1][part], recipe, seed=(seed, number))
         for number, part in enumerate(("train", "validation", "test"))
     ]
-    digest = hashlib.blake2b(repr((name, recipe, seed)).encode(), digest_size=16)
+    digest = hashlib.blake2b(recipe.mark(name, seed).encode(), digest_size=16)
     for split in splits:
         for glyphs in (split.first, split.second):
             digest.update(glyphs.images.tobytes() + glyphs.classes.tobytes())
@@ -315,7 +320,7 @@ def _divided(published: Sources, validation: float, seed: int) -> Sources:
 
 
 def _overlaid(
-    first: Glyphs, second: Glyphs, recipe: Recipe, *, seed: tuple[int, int]
+    first: Glyphs, second: Glyphs, recipe: OverlayRecipe, *, seed: tuple[int, int]
 ) -> OverlaidSplit:
     """Every glyph of the larger source `times` times, paired with the other source at random."""
     random = np.random.default_rng(seed)

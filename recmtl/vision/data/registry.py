@@ -50,10 +50,10 @@ def open_images(
     if reader not in READERS:
         hint = did_you_mean(reader, READERS)
         raise ConfigError(f"reader: there is no {reader!r}{hint}; there are {', '.join(READERS)}")
-    return READERS[reader](folder, **_checked(reader, dict(options or {})))
+    return READERS[reader](folder, **check_options(reader, dict(options or {})))
 
 
-def _checked(reader: str, options: Mapping[str, object]) -> dict[str, Any]:
+def check_options(reader: str, options: Mapping[str, object]) -> dict[str, Any]:
     known = signature(READERS[reader]).parameters
     allowed = {k: p for k, p in known.items() if p.kind is Parameter.KEYWORD_ONLY}
     problems, hints = Problems(f"options of {reader}"), get_type_hints(READERS[reader])

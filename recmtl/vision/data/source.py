@@ -16,11 +16,11 @@ from recmtl.vision.data.augment import Augment
 from recmtl.vision.data.decode import fingerprint
 from recmtl.vision.data.examples import Example, ImageSet, ImageTask
 
-__all__ = ["ListedSplit", "Reading", "Source", "hold_out"]
+__all__ = ["ExampleReader", "FileLayout", "FileSplit", "hold_out"]
 
 
 @dataclass(frozen=True)
-class ListedSplit:
+class FileSplit:
     """An `ImageSplit` of files.
 
     Attributes:
@@ -86,7 +86,7 @@ def hold_out(
 Entries = Sequence[Any]
 
 
-class Reading(Protocol):
+class ExampleReader(Protocol):
     """Entry -> example, picklable."""
 
     @property
@@ -102,7 +102,7 @@ class Reading(Protocol):
 
 
 @dataclass(frozen=True)
-class Source:
+class FileLayout:
     """A layout, opened.
 
     Attributes:
@@ -116,7 +116,7 @@ class Source:
     """
 
     name: str
-    read: Reading
+    read: ExampleReader
     files: Callable[[Any], Iterable[str]]
     steps: tuple[Augment, ...] = ()
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -168,14 +168,14 @@ class Source:
             **self.facts,
         }
         mark = fingerprint(self.read.folder, files, facts=facts)
-        trained = ListedSplit(train, self.read, tasks, self.steps)
+        trained = FileSplit(train, self.read, tasks, self.steps)
         height, width = trained.example(0, np.random.default_rng(0)).image.shape[1:]
         return ImageSet(
             name=self.name,
             tasks=tasks,
             train=trained,
-            validation=ListedSplit(validation, self.read, tasks),
-            test=ListedSplit(test, self.read, tasks),
+            validation=FileSplit(validation, self.read, tasks),
+            test=FileSplit(test, self.read, tasks),
             mean=self.mean,
             std=self.std,
             size=(height, width),

@@ -23,7 +23,6 @@ from recmtl.errors import ConfigError, SourceLocation
 from recmtl.schema.strict_yaml import did_you_mean
 from recmtl.vision.data.augment import Augment, Crop, Flip, Scale, nearest
 from recmtl.vision.data.decode import (
-    checked_size,
     decode_depth,
     decode_image,
     decode_map,
@@ -33,11 +32,12 @@ from recmtl.vision.data.decode import (
     open_picture,
     read_array,
     read_picture,
+    with_checked_size,
 )
 from recmtl.vision.data.examples import IGNORED, MAPS, Example, ImageSet, ImageTask, Kind, Target
-from recmtl.vision.data.source import Source, hold_out
+from recmtl.vision.data.source import FileLayout, hold_out
 
-__all__ = ["Columns", "TableTask", "image_table"]
+__all__ = ["LabelTable", "TableTask", "image_table"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class TableTask:
         return ImageTask(self.name, self.kind, classes)
 
 
-class Columns:
+class LabelTable:
     """The table, read once; it has a row an image, so that it fits into memory."""
 
     def __init__(self, path: Path) -> None:
@@ -182,7 +182,7 @@ def _empty(value: Any) -> bool:
 
 PARTS = ("train", "validation", "test")
 Row = tuple[str, tuple[Any, ...]]
-Steps = Literal["none", "flip", "scale_flip_crop"]
+Augmentation = Literal["none", "flip", "scale_flip_crop"]
 
 
 def image_table(
@@ -197,7 +197,7 @@ def image_table(
     validation: float = 0.1,
     test: float = 0.1,
     seed: int = 0,
-    augment: Steps = "none",
+    augment: Augmentation = "none",
     mean: tuple[float, ...] = (0.0, 0.0, 0.0),
     std: tuple[float, ...] = (1.0, 1.0, 1.0),
 ) -> ImageSet:
@@ -227,7 +227,7 @@ def image_table(
         raise ConfigError("size takes H and W, mean and std three numbers each, std above 0")
     if len({task.name for task in tasks}) != len(tasks) or not tasks:
         raise ConfigError("tasks: give at least one, and each name once")
-    columns = Columns(root / table)
+    columns = LabelTable(root / table)
     images, labels = columns.names(file), [columns.targets(task) for task in tasks]
     rows = list(zip(images, zip(*labels, strict=True), strict=True))
     if split is None:
@@ -236,9 +236,9 @@ def image_table(
     else:
         part_of = columns.words(split, PARTS)
         places = [np.flatnonzero(np.equal(part_of, k)).tolist() for k in range(len(PARTS))]
-    read = TableFiles(root, tuple(task.task() for task in tasks), tasks, (size[0], size[1]))
+    read = TableExampleReader(root, tuple(task.task() for task in tasks), tasks, (size[0], size[1]))
     facts = {"table": content_hash(root / table), "columns": repr(tasks), "size": list(size)}
-    source = Source("image_table", read, read.files, _steps(augment, size), mean, std, facts)
+    source = FileLayout("image_table", read, read.files, _steps(augment, size), mean, std, facts)
     parts = [[rows[i] for i in place] for place in places]
     for name, part in zip(PARTS, parts, strict=True):
         if not part:
@@ -247,7 +247,7 @@ def image_table(
 
 
 @dataclass(frozen=True)
-class TableFiles:
+class TableExampleReader:
     """Entry (file of the image, target or file of each task) -> example of size H, W."""
 
     folder: Path
@@ -281,7 +281,7 @@ class TableFiles:
         if value is None:
             return _unknown_map(task, self.size)
         path = self.folder / value
-        return nearest(checked_size(_decoded(path, task, column), size, path), self.size)
+        return nearest(with_checked_size(_decoded(path, task, column), size, path), self.size)
 
 
 def _decoded(path: Path, task: ImageTask, column: TableTask) -> Target:
@@ -312,7 +312,7 @@ def _drawn(
     return [kept[train].tolist(), kept[held].tolist(), tested.tolist()]
 
 
-def _steps(augment: Steps, size: Sequence[int]) -> tuple[Augment, ...]:
+def _steps(augment: Augmentation, size: Sequence[int]) -> tuple[Augment, ...]:
     if augment == "none":
         return ()
     if augment == "flip":

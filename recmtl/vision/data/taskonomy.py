@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recmtl.errors import SourceLocation
-from recmtl.vision.data.adashare import MEAN, STD, Listing, training_steps
+from recmtl.vision.data.adashare import MEAN, STD, AdaShareListing, training_steps
 from recmtl.vision.data.augment import nearest
 from recmtl.vision.data.decode import (
-    checked,
     decode_image,
     decode_normal_codes,
     decode_segmentation,
     read_array,
     read_picture,
+    with_checked_maps,
 )
 from recmtl.vision.data.examples import IGNORED, Example, ImageSet, ImageTask, Target
-from recmtl.vision.data.maps import chosen
-from recmtl.vision.data.source import Source
+from recmtl.vision.data.maps import select_tasks
+from recmtl.vision.data.source import FileLayout
 
 __all__ = ["taskonomy_adashare"]
 
@@ -70,10 +70,10 @@ def taskonomy_adashare(
         "keypoints": ImageTask("keypoints", "regression_map", 1),
         "edges": ImageTask("edges", "regression_map", 1),
     }
-    read = TaskonomyFiles(root, chosen(known, tasks))
-    listing = Listing(root / "taskonomy.json", range(6), 6)
+    read = TaskonomyExampleReader(root, select_tasks(known, tasks))
+    listing = AdaShareListing(root / "taskonomy.json", range(6), 6)
     steps = training_steps(crop) if augment else ()
-    source = Source("taskonomy_adashare", read, read.files, steps, MEAN, STD)
+    source = FileLayout("taskonomy_adashare", read, read.files, steps, MEAN, STD)
     return source.held_out(
         listing.entries("train"),
         listing.entries(test),
@@ -84,7 +84,7 @@ def taskonomy_adashare(
 
 
 @dataclass(frozen=True)
-class TaskonomyFiles:
+class TaskonomyExampleReader:
     """Entry (six file names: image, segmentation, normals, depth, keypoints, edges) -> example."""
 
     folder: Path
@@ -106,7 +106,7 @@ class TaskonomyFiles:
         paths = [self.folder / name for name in entry]
         image = decode_image(_small(read_picture(paths[0], "RGB")), paths[0])
         targets = tuple(_DECODE[task.name](paths) for task in self.tasks)
-        return checked(Example(image, targets), self.tasks, paths[0])
+        return with_checked_maps(Example(image, targets), self.tasks, paths[0])
 
 
 def _segmentation(paths: list[Path]) -> Target:

@@ -11,11 +11,11 @@ from recmtl.vision.metrics.meter import (
     Meter,
     delta_by_task,
     delta_flat,
-    gains,
     higher_is_better,
-    meter_of,
-    only,
-    primary,
+    make_meter,
+    primary_metric,
+    relative_gains,
+    select_metrics,
 )
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "Meter",
     "delta_by_task",
     "delta_flat",
-    "gains",
     "higher_is_better",
-    "meter_of",
-    "only",
-    "primary",
+    "make_meter",
+    "primary_metric",
+    "relative_gains",
+    "select_metrics",
 ]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from recmtl.vision.metrics.sums import Mean
+from recmtl.vision.metrics.sums import PooledMean
 
 __all__ = ["ClassificationMeter", "MultilabelMeter", "SegmentationMeter"]
 
@@ -14,7 +14,7 @@ class ClassificationMeter:
     """`accuracy`, `error` and `cross_entropy` (nats), over the images whose class is known."""
 
     def __init__(self) -> None:
-        self._right, self._loss = Mean(), Mean()
+        self._right, self._loss = PooledMean(), PooledMean()
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add logits [B, classes] and classes [B], -1 where unknown."""
@@ -87,8 +87,8 @@ class SegmentationMeter:
         self.classes = classes
         self._weights = torch.tensor(weights).double() if weights else None
         self._confusion = torch.zeros(classes, classes, dtype=torch.int64)
-        self._right, self._loss = Mean(), Mean()
-        self._image_iou, self._image_right = Mean(), Mean()
+        self._right, self._loss = PooledMean(), PooledMean()
+        self._image_iou, self._image_right = PooledMean(), PooledMean()
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add logits [B, classes, H, W] and classes [B, H, W], -1 where ignored."""

@@ -12,7 +12,7 @@ the code of a unit vector (18.9 against 22.3 degrees on the four published sampl
 import torch
 from torch import Tensor
 
-from recmtl.vision.metrics.sums import Mean, Median, pixels
+from recmtl.vision.metrics.sums import PooledMean, PooledMedian, valid_pixels
 
 __all__ = ["DepthMeter", "NormalsMeter", "RegressionMeter"]
 
@@ -36,10 +36,10 @@ class DepthMeter:
     """
 
     def __init__(self) -> None:
-        self._means = {name: Mean() for name in MEANS}
-        self._square, self._image_rmse = Mean(), Mean()
-        self._deltas = [Mean() for _ in POWERS]
-        self._legacy_deltas = [Mean() for _ in POWERS]
+        self._means = {name: PooledMean() for name in MEANS}
+        self._square, self._image_rmse = PooledMean(), PooledMean()
+        self._deltas = [PooledMean() for _ in POWERS]
+        self._legacy_deltas = [PooledMean() for _ in POWERS]
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add depths [B, 1, H, W] and their truth, NaN where unknown."""
@@ -79,7 +79,7 @@ class RegressionMeter:
     """
 
     def __init__(self) -> None:
-        self._error, self._square = Mean(), Mean()
+        self._error, self._square = PooledMean(), PooledMean()
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add maps [B, C, H, W] and their truth, NaN where unknown."""
@@ -115,12 +115,12 @@ class NormalsMeter:
 
     def __init__(self) -> None:
         self._true, self._codes = _Angles(), _Angles(inclusive=True)
-        self._batch_median = Mean()
+        self._batch_median = PooledMean()
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add normals [B, 3, H, W] of any length and true unit normals, NaN where unknown."""
         known = ~torch.isnan(target).any(1)
-        p, g = pixels(prediction, known), pixels(target, known)
+        p, g = valid_pixels(prediction, known), valid_pixels(target, known)
         p = torch.nn.functional.normalize(p, dim=1)
         angles = _degrees(p, g)
         self._true.add(angles, len(target))
@@ -148,8 +148,8 @@ class _Angles:
 
     def __init__(self, *, inclusive: bool = False) -> None:
         self._inclusive = inclusive
-        self.error, self._square, self._median = Mean(), Mean(), Median()
-        self.shares = {limit: Mean() for limit in LIMITS}
+        self.error, self._square, self._median = PooledMean(), PooledMean(), PooledMedian()
+        self.shares = {limit: PooledMean() for limit in LIMITS}
 
     def add(self, angles: Tensor, images: int) -> None:
         self.error.add(angles, images)

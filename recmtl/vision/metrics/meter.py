@@ -28,11 +28,11 @@ __all__ = [
     "TaskMetrics",
     "delta_by_task",
     "delta_flat",
-    "gains",
     "higher_is_better",
-    "meter_of",
-    "only",
-    "primary",
+    "make_meter",
+    "primary_metric",
+    "relative_gains",
+    "select_metrics",
 ]
 
 PRIMARY: dict[Kind, str] = {
@@ -57,7 +57,7 @@ class Meter(Protocol):
         """Metric -> value; NaN where nothing was known."""
 
 
-def meter_of(task: ImageTask) -> Meter:
+def make_meter(task: ImageTask) -> Meter:
     """A fresh meter for the task; targets of another H, W than the prediction are an error."""
     if task.kind == "classification":
         return ClassificationMeter()
@@ -70,7 +70,7 @@ def meter_of(task: ImageTask) -> Meter:
     return NormalsMeter() if task.kind == "normals" else RegressionMeter()
 
 
-def primary(task: ImageTask) -> tuple[str, bool]:
+def primary_metric(task: ImageTask) -> tuple[str, bool]:
     """The metric that selects on validation, and whether more of it is better."""
     metric = PRIMARY[task.kind]
     return metric, higher_is_better(metric)
@@ -101,14 +101,14 @@ SURVEY = REPORTED | {"segmentation": ("miou",), "depth": ("rmse",), "normals": (
 AUTO_LAMBDA = SURVEY | {"depth": ("abs",)}
 
 
-def only(
+def select_metrics(
     results: TaskMetrics, tasks: Iterable[ImageTask], metrics: Mapping[Kind, tuple[str, ...]]
 ) -> dict[str, dict[str, float]]:
     """Of the results, these tasks with the metrics of their kind: `REPORTED`, `SURVEY`, ..."""
     return {task.name: {m: results[task.name][m] for m in metrics[task.kind]} for task in tasks}
 
 
-def gains(method: TaskMetrics, single: TaskMetrics) -> dict[str, dict[str, float]]:
+def relative_gains(method: TaskMetrics, single: TaskMetrics) -> dict[str, dict[str, float]]:
     """Gain of every metric over the single-task value, in percent; positive is better.
 
     Args:
@@ -138,7 +138,7 @@ def delta_flat(method: TaskMetrics, single: TaskMetrics) -> float:
     `Delta_m = (100 / S) sum_i (-1)^{d_i} (M_i - B_i) / B_i`, d = 1 where more is better: CAGrad,
     Nash-MTL, FAMO and what compares with them.
     """
-    every = [gain for task in gains(method, single).values() for gain in task.values()]
+    every = [gain for task in relative_gains(method, single).values() for gain in task.values()]
     return -float(np.mean(every))
 
 
@@ -148,7 +148,7 @@ def delta_by_task(method: TaskMetrics, single: TaskMetrics) -> float:
     `Delta_p` of LibMTL. With one metric a task it is (c), the survey's Delta_MTL (choose
     `SURVEY`), or (d), auto-lambda's (choose `AUTO_LAMBDA`).
     """
-    tasks = gains(method, single).values()
+    tasks = relative_gains(method, single).values()
     return float(np.mean([np.mean(list(task.values())) for task in tasks]))
 
 

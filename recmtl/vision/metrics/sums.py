@@ -9,10 +9,10 @@ can be compared with nothing else.
 import torch
 from torch import Tensor
 
-__all__ = ["Mean", "Median", "pixels"]
+__all__ = ["PooledMean", "PooledMedian", "valid_pixels"]
 
 
-class Mean:
+class PooledMean:
     """The mean of a quantity, in the three published ways of weighing."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Mean:
         return _ratio(self._weighted_sum, self._images)
 
 
-class Median:
+class PooledMedian:
     """The median of angles in 0..180, in constant memory: exact to 180 / 2^20 = 0.0002 degrees.
 
     Of an even number of values it is the middle of the two middle ones, as in numpy.
@@ -76,7 +76,7 @@ class Median:
         return float((bins.double() + 0.5).mean()) * self.TOP / self.BINS
 
 
-def pixels(values: Tensor, valid: Tensor) -> Tensor:
+def valid_pixels(values: Tensor, valid: Tensor) -> Tensor:
     """The values `[B, C, H, W]` of the valid pixels `[B, H, W]`, as float64 `[valid, C]`."""
     return values.movedim(1, -1)[valid].double()
 

@@ -8,7 +8,7 @@ import pytest
 
 from recmtl.errors import DataError
 from recmtl.vision.data import ImageSet, open_images
-from tests.unit.images.archives import glyphs, write_idx, write_mnist
+from tests.unit.vision.data.archives import glyphs, write_idx, write_mnist
 
 READERS = ("multi_mnist", "multi_fashion", "multi_fashion_mnist")
 

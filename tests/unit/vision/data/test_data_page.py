@@ -9,7 +9,7 @@ import yaml
 from recmtl.errors import DataError
 from recmtl.vision.data import READERS, open_images
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "vision_data.md").read_text()
+PAGE = (Path(__file__).resolve().parents[4] / "docs" / "guides" / "vision_data.md").read_text()
 EXAMPLES = [yaml.safe_load(text)["data"] for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.S)]
 
 

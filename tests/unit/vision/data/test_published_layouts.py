@@ -10,7 +10,7 @@ from PIL import Image
 
 from recmtl.errors import DataError
 from recmtl.vision.data import open_images
-from tests.unit.images.archives import (
+from tests.unit.vision.data.archives import (
     ATTRIBUTES,
     save_array,
     write_adashare_cityscapes,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from recmtl.errors import ConfigError, DataError
 from recmtl.vision.data import ImageSet, open_images
-from tests.unit.images.archives import write_table
+from tests.unit.vision.data.archives import write_table
 
 SCENE = {"name": "scene", "kind": "classification", "columns": ["scene"], "classes": 3}
 SIGNS = {"name": "signs", "kind": "multilabel", "columns": ["indoor", "night"]}

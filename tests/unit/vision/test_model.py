@@ -10,14 +10,14 @@ from torch.nn import functional
 
 from recmtl.errors import DataError
 from recmtl.model import ModelSizes
-from recmtl.vision.config import ImageNetwork, TrunkShape
+from recmtl.vision.config import ImageNetworkConfig, TrunkShape
 from recmtl.vision.encoder import Stem
 from recmtl.vision.model import ImageModel, load_pretrained
 from tests.image_problems import TASKS, make_images
 
 DEPTHS, WIDTHS = (1, 2), (6, 8)
 SHAPE = TrunkShape(depths=DEPTHS, widths=WIDTHS, strides=(1, 2), dilations=(1, 1))
-NETWORK = ImageNetwork(stem=Stem("resnet", 6), trunk=SHAPE, device="cpu")
+NETWORK = ImageNetworkConfig(stem=Stem("resnet", 6), trunk=SHAPE, device="cpu")
 PROBLEM = make_images(TASKS[:2], network=NETWORK)
 
 
@@ -90,7 +90,7 @@ def test_every_expert_starts_from_the_file(
 def test_the_network_is_built_with_them(plain: PlainResNet, tmp_path: Path) -> None:
     path = tmp_path / "resnet.safetensors"
     save_file(plain.state_dict(), path)
-    network = ImageNetwork(NETWORK.stem, SHAPE, device="cpu", pretrained=str(path))
+    network = ImageNetworkConfig(NETWORK.stem, SHAPE, device="cpu", pretrained=str(path))
     built = make_images(TASKS[:2], network=network)
     ours = built.network(built.layout("mmoe"), ModelSizes())
     own = ours.encoder.convolution

@@ -4,7 +4,14 @@ import pytest
 
 from recmtl.errors import ConfigError
 from recmtl.vision.data.examples import ImageTask
-from recmtl.vision.metrics import AUTO_LAMBDA, SURVEY, delta_by_task, delta_flat, gains, only
+from recmtl.vision.metrics import (
+    AUTO_LAMBDA,
+    SURVEY,
+    delta_by_task,
+    delta_flat,
+    relative_gains,
+    select_metrics,
+)
 
 Rows = dict[str, dict[str, float]]
 
@@ -69,7 +76,7 @@ def test_nyu_by_task(method: str) -> None:
     ("method", "by_task"), [("NTKMTL", (3.1, 21.8, 2.6)), ("Nash-MTL", (4.1, 22.0, -3.2))]
 )
 def test_depth_dominates_by_task(method: str, by_task: tuple[float, ...]) -> None:
-    found = gains(row(NYU, NYU_ROWS[method]), NYU_SINGLE)
+    found = relative_gains(row(NYU, NYU_ROWS[method]), NYU_SINGLE)
     means = [sum(task.values()) / len(task) for task in found.values()]
     assert means == pytest.approx(by_task, abs=0.05)
 
@@ -160,7 +167,7 @@ def test_a_row_against_itself_gains_nothing() -> None:
 
 def test_directions() -> None:
     single = {"a": {"miou": 0.5, "abs": 2.0}}
-    assert gains({"a": {"miou": 0.55, "abs": 1.8}}, single)["a"] == pytest.approx(
+    assert relative_gains({"a": {"miou": 0.55, "abs": 1.8}}, single)["a"] == pytest.approx(
         {"miou": 10, "abs": 10}
     )
     nothing = delta_flat({"a": {"f1": 0.1}}, {"a": {"f1": 0.0}})
@@ -173,12 +180,12 @@ def test_only_takes_the_metrics_of_a_convention() -> None:
         "depth": {"abs": 3.0, "rmse": 4.0},
         "normals": {"mean": 5.0, "median": 6.0},
     }
-    assert only(found, TASKS, AUTO_LAMBDA) == {
+    assert select_metrics(found, TASKS, AUTO_LAMBDA) == {
         "segmentation": {"miou": 1.0},
         "depth": {"abs": 3.0},
         "normals": {"mean": 5.0},
     }
-    assert only(found, TASKS, SURVEY)["depth"] == {"rmse": 4.0}
+    assert select_metrics(found, TASKS, SURVEY)["depth"] == {"rmse": 4.0}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from recmtl.grid.convolution_experts import ConvolutionExperts, Normalisation
 from recmtl.grid.layout import Convolution
 from recmtl.grid.routes import LayerRoutes
 from recmtl.search.tree_search import block_sizes
-from recmtl.vision.trunks import IMAGES, Trunk, plain_cnn, resnet
+from recmtl.vision.trunks import IMAGE_CATALOG, Trunk, plain_cnn, resnet
 from tests.grids import assert_pruned_is_masked, decided, random_routes
 from tests.image_grids import CHANNELS, PIXELS, random_image_layout, scrambled_images, some_images
 
@@ -76,7 +76,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def test_multiply_adds_are_those_of_the_convolutions(
     name: str, counted: list[tuple[int, int]]
 ) -> None:
-    layout = IMAGES[name](3, TRUNK)
+    layout = IMAGE_CATALOG[name](3, TRUNK)
     grid = SharingGrid(layout, **AREA).eval()
     grid(torch.randn(2, 1, CHANNELS, *PIXELS))
     assert sum(products for _, products in counted) == 2 * layout_cost(layout, **AREA).multiply_adds
@@ -87,7 +87,7 @@ def test_multiply_adds_are_those_of_the_convolutions(
 @given(SEEDS)
 def test_expected_cost_of_a_hard_route_is_that_of_the_pruned_network(seed: int) -> None:
     """Only lanes that pruning merges make a difference: here no two tasks take the same path."""
-    layout = IMAGES["separate"](3, TRUNK)
+    layout = IMAGE_CATALOG["separate"](3, TRUNK)
     layers = tuple(replace(layer, shortcut=layer.reads) for layer in layout.layers)
     layout = replace(layout, layers=layers)
     routes = random_routes(layout, seed)
@@ -109,7 +109,7 @@ def test_stages_add_up_to_the_cost_of_a_tree(unit: str) -> None:
 def test_images_that_an_instance_gate_skips_are_not_computed(
     counted: list[tuple[int, int]],
 ) -> None:
-    layout = IMAGES["dynashare"](2, replace(TRUNK, rates=(1.0, 0.5, 0.5)))
+    layout = IMAGE_CATALOG["dynashare"](2, replace(TRUNK, rates=(1.0, 0.5, 0.5)))
     grid, lanes = scrambled_images(layout), some_images(layout, rows=40)
     whole = grid(lanes)
     runs = [grid.layer(2).running(grid.layer(1)(grid.layer(0)(lanes, None, None), None, None))]
@@ -121,7 +121,7 @@ def test_images_that_an_instance_gate_skips_are_not_computed(
 
 
 def test_equal_lanes_are_computed_once(counted: list[tuple[int, int]]) -> None:
-    layout = IMAGES["adashare"](3, TRUNK)
+    layout = IMAGE_CATALOG["adashare"](3, TRUNK)
     grid, lanes = scrambled_images(layout), some_images(layout)
     full = Routes.full(layout)
     last = replace(full.layers[-1], run=(True, False, True))
@@ -133,7 +133,7 @@ def test_equal_lanes_are_computed_once(counted: list[tuple[int, int]]) -> None:
 
 
 def test_a_layer_that_every_lane_skips_leaves_only_its_projection() -> None:
-    layout = IMAGES["adashare"](2, TRUNK)
+    layout = IMAGE_CATALOG["adashare"](2, TRUNK)
     full = Routes.full(layout)
     skipped = LayerRoutes(full.layers[1].edges, full.layers[1].queries, (False, False))
     small = prune(layout, Routes((full.layers[0], skipped, full.layers[2]))).layout
@@ -181,7 +181,7 @@ def test_statistics_of_one_lane_do_not_depend_on_the_others() -> None:
 
 
 def test_a_skipped_block_is_the_identity_and_a_skipped_stage_its_projection() -> None:
-    layout = IMAGES["adashare"](2, TRUNK)
+    layout = IMAGE_CATALOG["adashare"](2, TRUNK)
     grid, lanes = scrambled_images(layout), some_images(layout)
     decisions = [replace(d, run=d.run * 0) for d in decided(layout, Routes.full(layout))]
     projection = grid.layer(1).projection
@@ -193,7 +193,7 @@ def test_the_plain_network_halves_its_lanes_and_ends_in_one_pixel_where_asked() 
     stages = plain_cnn((4, 6))
     whole = Convolution(kernel=0)
     last = Layer(5, ((0, 0),), ((0,),), gate="one", experts="conv", convolution=whole)
-    layout = IMAGES["shared_bottom"](2, Trunk((*stages, (last,)), cells=1))
+    layout = IMAGE_CATALOG["shared_bottom"](2, Trunk((*stages, (last,)), cells=1))
     grid = SharingGrid(layout, input_width=CHANNELS, pixels=(12, 8))
     assert grid(torch.randn(2, 1, CHANNELS, 12, 8)).shape == (2, 2, 5, 1, 1)
     assert grid.output_pixels == (1, 1)

@@ -12,7 +12,7 @@ import pytest
 from recmtl.errors import ConfigError, DataError
 from recmtl.vision.data import READERS, ImageSet, ImageTask, open_images
 from recmtl.vision.data.examples import MAPS, Example
-from tests.unit.images.archives import (
+from tests.unit.vision.data.archives import (
     write_adashare_cityscapes,
     write_adashare_nyu,
     write_celeba,

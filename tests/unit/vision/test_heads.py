@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recmtl.vision.data.examples import ImageTask
-from recmtl.vision.heads import Aspp, HeadStyle, ImageHead, ImageHeads, image_loss
+from recmtl.vision.heads import AsppHead, HeadStyle, ImageHeads, ImageHeadSpec, image_loss
 from recmtl.vision.problem import constant_loss
 from tests.image_problems import SIZE, TASKS, make_images
 
@@ -91,7 +91,7 @@ def test_normals_do_not_notice_the_length_of_the_output() -> None:
 @pytest.mark.parametrize("maps", ["small", "aspp"])
 def test_maps_meet_targets_of_another_size(maps: str, resize: str) -> None:
     style = HeadStyle(maps=maps, hidden=4, resize=resize)
-    heads = ImageHeads([ImageHead(t) for t in TASKS], width=5, pixels=(4, 3), style=style)
+    heads = ImageHeads([ImageHeadSpec(t) for t in TASKS], width=5, pixels=(4, 3), style=style)
     outputs = heads(torch.randn(4, len(TASKS), 5, 4, 3))
     targets = [batch_of(task, rows=4)[1] for task in TASKS]
     found = heads.predictions(outputs, targets)
@@ -104,7 +104,7 @@ def test_maps_meet_targets_of_another_size(maps: str, resize: str) -> None:
 def test_nearest_brings_the_targets_to_the_map_as_adashare_does() -> None:
     task = ImageTask("parts", "segmentation", 3)
     style = HeadStyle(resize="nearest", hidden=4)
-    heads = ImageHeads([ImageHead(task)], width=5, pixels=(4, 3), style=style)
+    heads = ImageHeads([ImageHeadSpec(task)], width=5, pixels=(4, 3), style=style)
     output, (_, target) = torch.randn(12, 3, 4, 3), batch_of(task)
     small = functional.interpolate(target.unsqueeze(1).float(), (4, 3), mode="nearest")
     expected = functional.cross_entropy(output, small[:, 0].long(), ignore_index=-1)
@@ -115,7 +115,7 @@ def test_nearest_brings_the_targets_to_the_map_as_adashare_does() -> None:
 @pytest.mark.parametrize("maps", ["small", "aspp"])
 def test_cost_is_that_of_the_parts(maps: str, reads: str) -> None:
     style = HeadStyle(maps=maps, hidden=4, reads=reads)
-    heads = ImageHeads([ImageHead(t) for t in TASKS], width=5, pixels=(4, 3), style=style)
+    heads = ImageHeads([ImageHeadSpec(t) for t in TASKS], width=5, pixels=(4, 3), style=style)
     assert heads.cost().parameters == sum(p.numel() for p in heads.parameters())
     counted = []
     for part in heads.modules():
@@ -131,7 +131,7 @@ def test_cost_is_that_of_the_parts(maps: str, reads: str) -> None:
 def test_a_head_that_reads_all_pixels_knows_where_something_is(reads: str) -> None:
     style = HeadStyle(hidden=4, reads=reads)
     task = ImageTask("kind", "classification", 3)
-    heads = ImageHeads([ImageHead(task)], width=5, pixels=(4, 3), style=style)
+    heads = ImageHeads([ImageHeadSpec(task)], width=5, pixels=(4, 3), style=style)
     lanes = torch.randn(6, 1, 5, 4, 3)
     (before,), (after,) = heads(lanes), heads(lanes.flip(-1))
     assert torch.allclose(before, after, atol=1e-5) == (reads == "mean")
@@ -139,7 +139,7 @@ def test_a_head_that_reads_all_pixels_knows_where_something_is(reads: str) -> No
 
 def test_aspp_is_a_sum_of_four_dilated_branches() -> None:
     torch.manual_seed(0)
-    head, lane = Aspp(3, 2, hidden=4, dropout=0.5).eval(), torch.randn(2, 3, 30, 28)
+    head, lane = AsppHead(3, 2, hidden=4, dropout=0.5).eval(), torch.randn(2, 3, 30, 28)
     parts = []
     for branch, dilation in zip(head.branches, (6, 12, 18, 24), strict=True):
         first, second, third = (part for part in branch if isinstance(part, torch.nn.Conv2d))

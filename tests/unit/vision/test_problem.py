@@ -16,9 +16,9 @@ from recmtl.search.search import search
 from recmtl.search.tree_search import Branches, search_branches
 from recmtl.train.loop import train
 from recmtl.train.problem import network_cost
-from recmtl.vision.config import ImageNetwork, Steps, TrunkShape
+from recmtl.vision.config import ImageNetworkConfig, StepLengths, TrunkShape
 from recmtl.vision.model import ImageModel, load_image_model, prune_image_model
-from recmtl.vision.trunks import IMAGES
+from recmtl.vision.trunks import IMAGE_CATALOG
 from tests.image_problems import TASKS, make_config, make_images
 
 PROBLEM, CONFIG = make_images(), make_config()
@@ -36,7 +36,7 @@ def weights(model: ImageModel) -> list[torch.Tensor]:
 
 def test_lengths_in_steps_count_the_batches_of_a_step() -> None:
     settings = replace(CONFIG.training, batch_size=8, accumulate=3)
-    config = make_config(training=settings, steps=Steps(training=10, search=10))
+    config = make_config(training=settings, steps=StepLengths(training=10, search=10))
     found = config.at(48)
     assert found.training.epochs == 5, "of two steps each"
     assert found.search.epochs == round(10 / -(-round(48 * (1.0 - config.search.policy_rows)) // 8))
@@ -75,7 +75,7 @@ def test_routes_are_searched_and_the_network_found_is_trained(name: str) -> None
 
 def test_a_tree_is_found_from_the_features_of_each_stage() -> None:
     shape = TrunkShape(depths=(2, 1), widths=(6, 8), strides=(2, 2), norm="group")
-    few = make_images(TASKS[:3], network=ImageNetwork(trunk=shape, device="cpu"))
+    few = make_images(TASKS[:3], network=ImageNetworkConfig(trunk=shape, device="cpu"))
     found = search_branches(few, CONFIG, seed=0, rows=9)
     assert found.affinity.shape == (2, 3, 3)
     pieces = {name: replace(getattr(few, name), at_once=4) for name in ("train", "validation")}
@@ -85,7 +85,7 @@ def test_a_tree_is_found_from_the_features_of_each_stage() -> None:
     few.network(found.layout, SIZES)
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", IMAGE_CATALOG)
 def test_cost_is_counted_without_a_network(name: str) -> None:
     layout = PROBLEM.layout(name)
     model = fresh(layout)
@@ -115,7 +115,7 @@ def test_a_pruned_model_scores_the_same() -> None:
 
 
 def test_mixed_precision_trains_and_is_near_full_precision() -> None:
-    network = ImageNetwork(trunk=CONFIG.network.trunk, device="cpu", mixed=True)
+    network = ImageNetworkConfig(trunk=CONFIG.network.trunk, device="cpu", mixed=True)
     half = make_images(network=network)
     torch.manual_seed(0)
     model = half.network(half.layout("adashare"), SIZES)
@@ -157,4 +157,4 @@ def test_what_is_not_built_of_blocks_is_refused() -> None:
         make_images(task_weights={"shap": 2.0})
     shape = TrunkShape(depths=(1,), widths=(6,), strides=(1,), dilations=(1,), rates=(1.0, 0.5))
     with pytest.raises(ConfigError, match="2 are given for 1 blocks"):
-        make_images(network=ImageNetwork(trunk=shape)).layout("dynashare")
+        make_images(network=ImageNetworkConfig(trunk=shape)).layout("dynashare")
