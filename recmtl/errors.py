@@ -1,13 +1,13 @@
-"""The errors that recmtl raises on purpose: one line each, naming the place and the remedy.
+"""The errors that recmtl raises on purpose, and what their messages are made of.
 
 Every class derives from `RecmtlError`, so that a caller can catch all of them, and from
-`ValueError`, so that code which knows nothing of recmtl treats them as bad input.
-
-Where in the input something is wrong: the one form of every data error.
-
+`ValueError`, so that code which knows nothing of recmtl treats them as bad input. A message is one
+line that names the place, says what is wrong, and ends with a remedy:
 `file, row group 3: column 'price': holds text, not numbers; declare kind: categorical`.
 """
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "RecmtlError",
     "SchemaError",
     "SourceLocation",
+    "did_you_mean",
 ]
 
 
@@ -26,7 +27,7 @@ class RecmtlError(Exception):
 
 
 class SchemaError(RecmtlError, ValueError):
-    """A schema file is wrong: every mistake in it, one line each."""
+    """A schema file is wrong: the message lists every mistake, one line each."""
 
 
 class ConfigError(RecmtlError, ValueError):
@@ -53,8 +54,25 @@ class SourceLocation:
     row_group: int | None = None
 
     def error(self, fault: str, remedy: str, *, column: str | None = None) -> DataError:
-        """The error for `fault` at this place; `remedy` says what to do about it."""
+        """The error for `fault` at this place; `remedy` says what to do about it.
+
+        >>> place = SourceLocation("log.parquet", 3)
+        >>> print(place.error("holds text", "declare kind: categorical", column="price"))
+        log.parquet, row group 3: column 'price': holds text; declare kind: categorical
+        """
         where = self.file if self.row_group is None else f"{self.file}, row group {self.row_group}"
         if column is not None:
             where = f"{where}: column {column!r}"
         return DataError(" ".join(f"{where}: {fault}; {remedy}".split()))
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the option nearest to `word`, or an empty string.
+
+    >>> did_you_mean("clik", ["click", "like"])
+    "; did you mean 'click'?"
+    >>> did_you_mean("watch", ["click", "like"])
+    ''
+    """
+    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -25,9 +25,8 @@ from recmtl.data.files import (
     is_url,
     open_parquet,
 )
-from recmtl.errors import DataError, SourceLocation
+from recmtl.errors import DataError, SourceLocation, did_you_mean
 from recmtl.schema import SideTable
-from recmtl.schema.strict_yaml import did_you_mean
 
 __all__ = [
     "JoinedTable",

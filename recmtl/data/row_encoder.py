@@ -19,9 +19,8 @@ from recmtl.data.columns.keys import category_keys, kept_values
 from recmtl.data.columns.numeric import NumericFit, Scaler, numbers
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
 from recmtl.data.encoding import Encoding, ListField, NumericField
-from recmtl.errors import DataError, SourceLocation
+from recmtl.errors import DataError, SourceLocation, did_you_mean
 from recmtl.schema import Categorical, ListOf, Numeric, Schema, dump_schema, load_schema
-from recmtl.schema.strict_yaml import did_you_mean
 
 __all__ = ["Encoded", "EncoderFit", "RowEncoder"]
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from recmtl.errors import SchemaError
+from recmtl.errors import SchemaError, did_you_mean
 from recmtl.schema.definition import Categorical, ListOf, Schema, TaskSpec
-from recmtl.schema.strict_yaml import did_you_mean
 
 __all__ = ["contradictions", "refuse_contradictions"]
 

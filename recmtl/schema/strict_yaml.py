@@ -8,7 +8,6 @@ rules: `no`, `on` and `2024-01-31` are strings, `1e-3` is a number, and keys are
 """
 
 import dataclasses
-import difflib
 import math
 import re
 import types
@@ -17,14 +16,13 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from recmtl.errors import RecmtlError
+from recmtl.errors import RecmtlError, did_you_mean
 
 __all__ = [
     "Located",
     "Problems",
     "build",
     "convert",
-    "did_you_mean",
     "load",
     "parse",
     "plain_scalar",
@@ -322,12 +320,6 @@ def _convert_scalar(annotation: object, node: Located, path: str, problems: Prob
     hint = f"; write '{value}' in quotes" if annotation is str and _is_scalar(value) else ""
     problems.add(node.line, path, f"must be {wanted}, not {_describe(value)}{hint}")
     return _FAILED
-
-
-def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` for the nearest option, or an empty string."""
-    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _is_scalar(value: object) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from recmtl.errors import SchemaError
+from recmtl.errors import SchemaError, did_you_mean
 from recmtl.schema import strict_yaml as strict
 from recmtl.schema.definition import (
     Categorical,
@@ -93,7 +93,7 @@ def _top_level(root: Located, problems: Problems) -> dict[str, Located]:
         return {}
     for key, node in root.value.items():
         if key not in KEYS:
-            hint = strict.did_you_mean(key, KEYS)
+            hint = did_you_mean(key, KEYS)
             problems.add(node.line, "", f"unknown key {key!r}{hint}")
     for key in REQUIRED:
         if key not in root.value:
@@ -126,7 +126,7 @@ def _feature(name: str, node: Located, problems: Problems) -> Feature | None:
     kind = entries.pop("kind")
     cls = KINDS.get(str(kind.value))
     if cls is None:
-        hint = strict.did_you_mean(str(kind.value), KINDS)
+        hint = did_you_mean(str(kind.value), KINDS)
         message = f"must be one of {', '.join(KINDS)}, not {kind.value!r}{hint}"
         problems.add(kind.line, f"{path}.kind", message)
         return None

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.errors import ConfigError, DataError
-from recmtl.schema.strict_yaml import did_you_mean
+from recmtl.errors import ConfigError, DataError, did_you_mean
 
 __all__ = [
     "Frame",

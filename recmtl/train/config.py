@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from recmtl.errors import did_you_mean
 from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes
 from recmtl.policies import Estimator, SkipVariant
-from recmtl.schema.strict_yaml import did_you_mean
 
 __all__ = ["Budget", "Config", "Evidence", "Grid", "Search", "Skips", "Training"]
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import torch
 
+from recmtl.errors import did_you_mean
 from recmtl.grid.layout import Norm
-from recmtl.schema.strict_yaml import did_you_mean
 from recmtl.train.config import Config
 from recmtl.vision.encoder import Stem
 from recmtl.vision.heads import HeadStyle

@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recmtl.errors import FormulaError
-from recmtl.schema.strict_yaml import did_you_mean
+from recmtl.errors import FormulaError, did_you_mean
 from recmtl.serve.arguments import told
 
 __all__ = ["FUNCTIONS", "Formula"]

@@ -24,11 +24,10 @@ import torch
 from torch import Tensor
 
 from recmtl.data.row_encoder import RowEncoder
-from recmtl.errors import DataError
+from recmtl.errors import DataError, did_you_mean
 from recmtl.grid import SharingGrid, expert_names, row_use
 from recmtl.model import Model
 from recmtl.model.heads import HeadSpec
-from recmtl.schema.strict_yaml import did_you_mean
 from recmtl.serve.arguments import told, whole
 from recmtl.serve.scoring.scorer import Scorer
 

@@ -5,8 +5,8 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from recmtl.errors import ConfigError
-from recmtl.schema.strict_yaml import Located, Problems, convert, did_you_mean
+from recmtl.errors import ConfigError, did_you_mean
+from recmtl.schema.strict_yaml import Located, Problems, convert
 from recmtl.vision.data.adashare import cityscapes_adashare, nyuv2_adashare
 from recmtl.vision.data.celeba import celeba
 from recmtl.vision.data.examples import ImageSet

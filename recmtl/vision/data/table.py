@@ -19,8 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from recmtl.data.files import content_hash
-from recmtl.errors import ConfigError, SourceLocation
-from recmtl.schema.strict_yaml import did_you_mean
+from recmtl.errors import ConfigError, SourceLocation, did_you_mean
 from recmtl.vision.data.augment import Augment, Crop, Flip, Scale, nearest
 from recmtl.vision.data.decode import (
     decode_depth,
