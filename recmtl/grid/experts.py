@@ -108,6 +108,8 @@ class StackedExperts(nn.Module):
         counts = set(Counter(numbers).values())
         self.lanes_each = counts.pop() if len(counts) == 1 else 0  # 0: they differ
         self.reads_one = len(set(self.reads)) == 1 and self.lanes_each == 1
+        in_order = self.order == self.back
+        self.takes_linear_map = self.reads_one and kind == "mlp" and in_order and self._is_active(0)
 
     def forward(self, lanes: Tensor) -> Tensor:
         """Map lanes `[B, S, D]` to the applications' outputs `[B, A, width]`."""
@@ -124,19 +126,15 @@ class StackedExperts(nn.Module):
             outputs = self._run(rows, sorted(self.numbers)).transpose(0, 1)
         return outputs if self.back == sorted(self.back) else outputs[:, self.back]
 
-    def beside(self, lanes: Tensor, linear: nn.Module) -> tuple[Tensor, Tensor] | None:
+    def with_linear_map(self, lanes: Tensor, linear: nn.Module) -> tuple[Tensor, Tensor]:
         """As `forward`, and what a linear map makes of the one lane that is read, `[B, L]`.
 
-        None where that cannot be had together, or does not pay.
+        For experts that say `takes_linear_map`, and lanes that `fused.is_supported`.
         """
-        one = self.reads_one and self.kind == "mlp" and self.order == self.back
-        if not one or not self._is_active(0) or not fused.is_supported(lanes):
-            return None
-        own = linear.get_parameter("weight"), linear.get_parameter("bias")
-        lane = one_lane(lanes, self.reads[0])
-        inner = self._is_inner(0)
-        hidden, found = fused.wide(lane, self.weights[0], self.biases[0], own, inner=inner)
-        return self._rest(self._dropped(hidden), None).transpose(0, 1), found
+        linear_map = linear.get_parameter("weight"), linear.get_parameter("bias")
+        lane, inner = one_lane(lanes, self.reads[0]), self._is_inner(0)
+        hidden, mapped = fused.wide(lane, self.weights[0], self.biases[0], linear_map, inner=inner)
+        return self._rest(self._dropped(hidden), None).transpose(0, 1), mapped
 
     def some(self, lanes: Tensor, needed: Tensor, passed: Tensor | None = None) -> Tensor:
         """As `forward`, where `needed` `[B, A]` is true; elsewhere nothing is computed, and 0."""

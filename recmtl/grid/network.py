@@ -1,6 +1,6 @@
 """The one rule of the grid, as a module: lanes in, one lane for each task out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 import torch
@@ -42,6 +42,10 @@ class Experts(Protocol):
         """As a call, but only where `needed` `[B, A]` is true; for layers whose rows may skip."""
 
 
+Path = Callable[["GridLayer", Tensor, Tensor, Tensor], Tensor]
+DecidedPath = Callable[["GridLayer", Tensor, Tensor, Tensor, Decision], Tensor]
+
+
 class GridLayer(nn.Module):
     """`lane'[b,k] = run * sum_a gate * expert_a(lane[read_a]) + (1 - run) * shortcut(lane)`.
 
@@ -65,61 +69,76 @@ class GridLayer(nn.Module):
         is_first: bool = False,
     ) -> None:
         super().__init__()
-        self.layer, self.is_first = layer, is_first
-        self.experts: Experts = experts
-        self.projection = projection
-        self.adds_to: list[int] | None = None
-        if layer.experts == "basic":
-            passes = layer.passes
-            self.adds_to = [passes.index(a) if passes else a[1] for a in layer.applications]
+        self.layer, self.experts, self.projection = layer, experts, projection
         self.gate = make_gate(layer, lane_width=lane_width, input_width=input_width)
         self.skippable = [k for k, lane in enumerate(layer.shortcut) if lane is not None]
-        self.shortcut = [lane for lane in layer.shortcut if lane is not None]
-        self.skip_to = self.shortcut
-        if projection is not None:
-            pairs = [(layer.through[k], layer.shortcut[k]) for k in self.skippable]
-            self.skip_to = [layer.passes.index(pair) for pair in pairs]
+        skipped = [lane for lane in layer.shortcut if lane is not None]
+        self.instance = None
+        if layer.rate < 1.0 and skipped:
+            self.instance = InstancePolicy(lane_width, skipped, rate=layer.rate)
         full = full_decision(layer)
         self.register_buffer("keep", full.keep, persistent=False)
         self.register_buffer("query", full.query, persistent=False)
         self.register_buffer("run", full.run, persistent=False)
-        self.instance = None
-        if layer.rate < 1.0 and self.shortcut:
-            self.instance = InstancePolicy(lane_width, self.shortcut, rate=layer.rate)
         flows = torch.ones_like(full.keep)
         for lane, stopped in enumerate(layer.stopped):
             flows[lane, list(stopped)] = 0.0
         self.register_buffer("flows", flows, persistent=False)
         self.stops = any(layer.stopped)
-        # A lane that always copies one application needs no weighted sum.
+
+        # Where the projected lanes stand that skipped lanes and residual experts take.
+        self.skip_to, self.added_to = skipped, [lane for _, lane in layer.applications]
+        if projection is not None:
+            pairs = [(layer.through[k], layer.shortcut[k]) for k in self.skippable]
+            self.skip_to = [layer.passes.index(pair) for pair in pairs]
+            self.added_to = [layer.passes.index(pair) for pair in layer.applications]
+        self._choose_path(is_first=is_first)
+
+    def _choose_path(self, *, is_first: bool) -> None:
+        """Decide once what a forward pass computes; functions, since methods would refer back."""
+        layer, gate, experts = self.layer, self.gate, self.experts
+        self._adds = layer.experts == "basic"
+        self._decided: DecidedPath = GridLayer._mix_decided
+        self._undecided: Path = GridLayer._mix_every_edge
+        plain = not any(layer.again) and not self.stops and self.instance is None
         single = layer.gate != "scalar" and all(len(edges) == 1 for edges in layer.edges)
-        plain = single and not any(layer.again) and not self.stops and self.instance is None
-        self.copies = [edges[0] for edges in layer.edges] if plain else None
+        self.copied = [edges[0] for edges in layer.edges] if single and plain else []
+        if not layer.applications:
+            self._undecided, self._decided = GridLayer._skip_all, GridLayer._skip_all_decided
+        elif self.copied:
+            self._undecided = GridLayer._copy_outputs
+        elif (
+            isinstance(gate, SoftmaxGate) and gate.is_plain and isinstance(experts, StackedExperts)
+        ):
+            sources = [0 if is_first and source == INPUT else source for source in gate.sources]
+            if experts.takes_linear_map and sources == experts.reads[:1]:
+                self._undecided = GridLayer._mix_every_edge_fused
 
     def forward(self, lanes: Tensor, source: Tensor, decision: Decision | None) -> Tensor:
-        """Lanes `[B, S, *F]` and what gates see of the input `[B, D]` to lanes `[B, K, *F']`."""
-        passed = lanes if self.projection is None else self.projection(lanes)
-        if not self.layer.applications:
-            return passed[:, self.skip_to]
-        if decision is None and self.copies is not None:
-            return some_lanes(self._outputs(lanes, passed), self.copies)
-        together = self._together(lanes, source) if decision is None else None
-        undecided = decision is None
-        decision = self._full() if decision is None else decision.to(lanes.device)
+        """Lanes `[B, S, *F]` and what gates see of the input `[B, D]` to lanes `[B, K, *F']`.
+
+        Without a decision every edge is kept and every lane runs.
+        """
+        passed = self._passed(lanes)
+        if decision is None:
+            return self._undecided(self, lanes, passed, source)
+        return self._decided(self, lanes, passed, source, decision.to(lanes.device))
+
+    def mix_outputs(
+        self, outputs: Tensor, lanes: Tensor, source: Tensor, decision: Decision
+    ) -> Tensor:
+        """As `forward` where the experts' outputs `[B, A, *F']` on these lanes are known.
+
+        Trying several decisions on the same lanes computes the experts only once.
+        """
+        decision = decision.to(lanes.device)
         run = self._running(lanes, decision.run) if self.skippable else None
-        if together is not None:
-            outputs, weights = together
-        else:
-            outputs = self._applied(lanes, passed, keep=decision.keep, run=run)
-            weights = (
-                self.weights(lanes, source) if undecided else self.gate(lanes, source, decision)
-            )
-        mixed = self._mixed(weights, outputs, decision.keep)
-        return mixed if run is None else self._skip(mixed, passed, run)
+        weights = self.gate(lanes, source, decision)
+        return self._blended(weights, outputs, decision.keep, self._passed(lanes), run)
 
     def outputs(self, lanes: Tensor) -> Tensor:
         """What every application makes of lanes `[B, S, *F]`: `[B, A, *F']`."""
-        return self._outputs(lanes, lanes if self.projection is None else self.projection(lanes))
+        return self._outputs(lanes, self._passed(lanes))
 
     def weights(self, lanes: Tensor, source: Tensor) -> Tensor:
         """Gate weights `[B or 1, K, A]` with every edge kept."""
@@ -134,10 +153,51 @@ class GridLayer(nn.Module):
         full = self._full().run
         if not self.skippable:
             return torch.ones_like(full)
-        some = self._running(lanes, full)
-        return full.new_ones(len(some), full.shape[1]).index_copy(
-            1, torch.tensor(self.skippable, device=full.device), some.to(full.dtype)
+        run = self._running(lanes, full)
+        return full.new_ones(len(run), full.shape[1]).index_copy(
+            1, torch.tensor(self.skippable, device=full.device), run.to(full.dtype)
         )
+
+    def _passed(self, lanes: Tensor) -> Tensor:
+        """What shortcuts and residual experts take: the lanes, or their projections."""
+        return lanes if self.projection is None else self.projection(lanes)
+
+    def _skip_all(self, lanes: Tensor, passed: Tensor, source: Tensor) -> Tensor:
+        return passed[:, self.skip_to]
+
+    def _skip_all_decided(
+        self, lanes: Tensor, passed: Tensor, source: Tensor, decision: Decision
+    ) -> Tensor:
+        return passed[:, self.skip_to]
+
+    def _copy_outputs(self, lanes: Tensor, passed: Tensor, source: Tensor) -> Tensor:
+        """A lane that always copies one application needs no weighted sum."""
+        return some_lanes(self._outputs(lanes, passed), self.copied)
+
+    def _mix_every_edge(self, lanes: Tensor, passed: Tensor, source: Tensor) -> Tensor:
+        full = self._full()
+        run = self._running(lanes, full.run) if self.skippable else None
+        outputs = self._needed_outputs(lanes, passed, keep=full.keep, run=run)
+        return self._blended(self.weights(lanes, source), outputs, full.keep, passed, run)
+
+    def _mix_every_edge_fused(self, lanes: Tensor, passed: Tensor, source: Tensor) -> Tensor:
+        """Gate and experts read the same lane and no other: their first products are one."""
+        experts, gate = self.experts, self.gate
+        assert isinstance(experts, StackedExperts) and isinstance(gate, SoftmaxGate)
+        if not fused.is_supported(lanes):
+            return self._mix_every_edge(lanes, passed, source)
+        outputs, logits = experts.with_linear_map(lanes, gate.linears[0])
+        weights, full = gate.settled(lanes, source, logits), self._full()
+        run = self._running(lanes, full.run) if self.skippable else None
+        return self._blended(weights, outputs, full.keep, passed, run)
+
+    def _mix_decided(
+        self, lanes: Tensor, passed: Tensor, source: Tensor, decision: Decision
+    ) -> Tensor:
+        run = self._running(lanes, decision.run) if self.skippable else None
+        outputs = self._needed_outputs(lanes, passed, keep=decision.keep, run=run)
+        weights = self.gate(lanes, source, decision)
+        return self._blended(weights, outputs, decision.keep, passed, run)
 
     def _full(self) -> Decision:
         return Decision(*(self.get_buffer(name) for name in ("keep", "query", "run")))
@@ -148,20 +208,11 @@ class GridLayer(nn.Module):
         return decided if self.instance is None else decided * self.instance(lanes)
 
     def _outputs(self, lanes: Tensor, passed: Tensor) -> Tensor:
-        if self.adds_to is None:
+        if not self._adds:
             return self.experts(lanes)
-        return self.experts(lanes, some_lanes(passed, self.adds_to))
+        return self.experts(lanes, some_lanes(passed, self.added_to))
 
-    def _together(self, lanes: Tensor, source: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Outputs and weights, where gate and experts read the same lane and no other one."""
-        experts, gate = self.experts, self.gate
-        if not isinstance(experts, StackedExperts) or not isinstance(gate, SoftmaxGate):
-            return None
-        same = experts.reads[:1] == [0 if self.is_first and s == INPUT else s for s in gate.sources]
-        found = experts.beside(lanes, gate.linears[0]) if same and gate.is_plain else None
-        return None if found is None else (found[0], gate.settled(lanes, source, found[1]))
-
-    def _applied(
+    def _needed_outputs(
         self, lanes: Tensor, passed: Tensor, *, keep: Tensor, run: Tensor | None
     ) -> Tensor:
         """The applications' outputs; without a gradient rows that skip are not computed."""
@@ -170,9 +221,16 @@ class GridLayer(nn.Module):
         runs = torch.ones(len(lanes), len(keep), dtype=keep.dtype, device=keep.device)
         runs[:, self.skippable] = run.to(keep.dtype)
         needed = runs @ (keep > 0).to(keep.dtype) > 0
-        if self.adds_to is None:
+        if not self._adds:
             return self.experts.some(lanes, needed)
-        return self.experts.some(lanes, needed, some_lanes(passed, self.adds_to))
+        return self.experts.some(lanes, needed, some_lanes(passed, self.added_to))
+
+    def _blended(
+        self, weights: Tensor, outputs: Tensor, keep: Tensor, passed: Tensor, run: Tensor | None
+    ) -> Tensor:
+        """The weighted sums, and what a lane passes on in so far as it skips."""
+        mixed = self._mixed(weights, outputs, keep)
+        return mixed if run is None else self._skip(mixed, passed, run)
 
     def _mixed(self, weights: Tensor, outputs: Tensor, keep: Tensor) -> Tensor:
         """The weighted sums; a lane left with nothing that it trains trains what it hears."""

@@ -6,15 +6,15 @@ the best third on more, and only what surely beats the present choice replaces i
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recmtl.data.batches import Batch
 from recmtl.grid import Decision, Routes
+from recmtl.grid.experts import pooled_features
 from recmtl.policies import RoutePolicy
 from recmtl.search.supernet import Supernet
 
@@ -85,14 +85,22 @@ class _Bench:
         self, decisions: Sequence[Decision], value: Value, *, rows: slice, parts: int = 0
     ) -> Tensor:
         """Values `[1 + parts]` of decisions on some of the rows, and on each part of those."""
-        batch, above = self.rows[rows], decisions[self.depth :]
-        with _known(self.layer, None if self.outputs is None else self.outputs[rows]):
-            logits = self.supernet.logits_above(self.lanes[rows], self.encoded[rows], above)
+        batch, encoded = self.rows[rows], self.encoded[rows]
+        lanes = self._lanes_above(decisions[self.depth], rows=rows)
+        logits = self.supernet.logits_above(lanes, encoded, decisions[self.depth + 1 :])
         found = []
         for part in (slice(None), *(slice(first, None, parts) for first in range(parts))):
             some, said = batch[part], [one[part] for one in logits]
             found.append(value(self.heads.losses(said, some.labels, some.weight), decisions))
         return torch.tensor(found)
+
+    def _lanes_above(self, decision: Decision, *, rows: slice) -> Tensor:
+        """What the layer writes under a decision."""
+        lanes, source = self.lanes[rows], pooled_features(self.encoded[rows]).flatten(1)
+        if self.outputs is None:
+            lanes_above: Tensor = self.layer(lanes, source, decision)
+            return lanes_above
+        return self.layer.mix_outputs(self.outputs[rows], lanes, source, decision)
 
 
 def _improved(
@@ -153,26 +161,3 @@ def _winner(
 def surely(gains: Tensor) -> Tensor:
     """Whether the mean of gains `[FOLDS, ...]` is more than two standard errors above 0."""
     return gains.mean(0) > SURE * gains.std(0) / math.sqrt(len(gains))
-
-
-class _Known(nn.Module):
-    """Experts whose outputs are known."""
-
-    def __init__(self, outputs: Tensor) -> None:
-        super().__init__()
-        self.outputs = outputs
-
-    def forward(self, lanes: Tensor, passed: Tensor | None = None) -> Tensor:
-        return self.outputs
-
-
-@contextmanager
-def _known(layer: nn.Module, outputs: Tensor | None) -> Iterator[None]:
-    """Within, a layer's experts are not computed again if their outputs are given."""
-    experts = layer.get_submodule("experts")
-    if outputs is not None:
-        layer.experts = _Known(outputs)
-    try:
-        yield
-    finally:
-        layer.experts = experts
