@@ -188,11 +188,18 @@ class Study(Generic[P]):
 
     def _random_layout(self, seed: int) -> Layout:
         space = search_space("searched", self.config, self.problem)
-        area = self.problem.lane(self.config.sizes)
+        lane = self.problem.lane_shape(self.config.sizes)
+        width, pixels = lane.input_width, lane.pixels
         decisions = self.found("searched", seed).routes.decisions(space)
-        cost = float(expected_multiply_adds(space, decisions, **area))
-        edges = self.config.grid.max_edges
-        drawn = random_routes(space, max_edges=edges, multiply_adds=cost, seed=seed + 7919, **area)
+        cost = expected_multiply_adds(space, decisions, input_width=width, pixels=pixels)
+        drawn = random_routes(
+            space,
+            max_edges=self.config.grid.max_edges,
+            multiply_adds=float(cost),
+            seed=seed + 7919,
+            input_width=width,
+            pixels=pixels,
+        )
         return prune(space, drawn).layout
 
     def _layout_alone(self, problem: Problem) -> Layout:

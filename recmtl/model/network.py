@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from recmtl.data.batches import Labels
+from recmtl.data.batches import Batch, Labels
 from recmtl.grid import Cost, Decision, SharingGrid, layout_cost
 
 __all__ = ["InputEncoder", "Network", "TaskHeads"]
@@ -51,6 +51,8 @@ class Network(nn.Module):
 
     encoder: InputEncoder
     heads: TaskHeads
+    columns: tuple[str, ...]
+    """Names of the `predictions`."""
 
     def __init__(self, encoder: InputEncoder, *, grid: SharingGrid, heads: TaskHeads) -> None:
         super().__init__()
@@ -59,6 +61,12 @@ class Network(nn.Module):
     def forward(self, *inputs: Tensor, decisions: Sequence[Decision] | None = None) -> list[Tensor]:
         """A batch's inputs to what the heads put out, `[B, ...]` for each task."""
         return self.heads(self.grid(self.encoder(*inputs), decisions))
+
+    def predictions(
+        self, batch: Batch, decisions: Sequence[Decision] | None = None
+    ) -> Sequence[Tensor]:
+        """What is predicted for a batch, `[B, ...]` each in the order of `columns`."""
+        raise NotImplementedError
 
     def cost(self) -> Cost:
         """Parameters (embedding tables included) and multiply-adds an example."""

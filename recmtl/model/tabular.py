@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from recmtl.data.batches import Batch
 from recmtl.data.encoding import Encoding
 from recmtl.errors import BundleError
 from recmtl.grid import Decision, Layout, Routes, SharingGrid, prune, prune_grid
@@ -81,6 +82,13 @@ class Model(Network):
         scores = self.heads.scores(self(ids, numeric, decisions=decisions))
         self.train()
         return scores
+
+    def predictions(
+        self, batch: Batch, decisions: Sequence[Decision] | None = None
+    ) -> Sequence[Tensor]:
+        """The scored columns `[B]` of a batch, as of `predict`."""
+        ids, numeric = batch.inputs
+        return self.predict(ids, numeric, decisions).unbind(1)
 
     def sparse_parameters(self) -> list[Tensor]:
         """The embedding table."""

@@ -114,7 +114,8 @@ class BudgetTarget:
         return layout, {**facts, "cost": self.cost(layout), "met": "remedy" not in facts}
 
     def _grid(self, layout: Layout) -> float:
-        cost = layout_cost(layout, **self.problem.lane(self.config.sizes))
+        lane = self.problem.lane_shape(self.config.sizes)
+        cost = layout_cost(layout, input_width=lane.input_width, pixels=lane.pixels)
         return float(getattr(cost, self.unit))
 
 

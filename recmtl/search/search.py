@@ -219,8 +219,7 @@ class _Run:
             decisions = self.policy(None)
             cost = float(self.supernet.multiply_adds(decisions))
             entropy = float(self.policy.entropy())
-        validation = self.problem.validation
-        metrics = self.problem.evaluate(self.supernet.model, validation, decisions)
+        metrics = self.problem.evaluate(self.supernet.model, decisions=decisions)
         return {
             "epoch": (step + 1) / self.plan.steps_an_epoch,
             "temperature": self.plan.temperature(step),

@@ -6,7 +6,6 @@ The policies that a search space asks for, read off its layout.
 from collections.abc import Sequence
 from functools import reduce
 from operator import and_
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,8 +46,8 @@ class Supernet:
         self.model = problem.network(layout, config.sizes)
         self._scale = self.model.heads.loss_scale(config.search.balance)
         grid = self.model.grid
-        self._area: dict[str, Any] = {"input_width": grid.input_width, "pixels": grid.pixels}
-        self.full = full_multiply_adds(layout, **self._area)
+        self._width, self._pixels = grid.input_width, grid.pixels
+        self.full = full_multiply_adds(layout, input_width=grid.input_width, pixels=grid.pixels)
 
     def losses(self, batch: Batch, decisions: Sequence[Decision]) -> Tensor:
         """Mean loss `[T]` of each task over the rows of a batch."""
@@ -61,7 +60,9 @@ class Supernet:
 
     def multiply_adds(self, decisions: Sequence[Decision]) -> Tensor:
         """Expected multiply-adds of the grid, a scalar that carries gradients."""
-        return expected_multiply_adds(self.layout, decisions, **self._area)
+        return expected_multiply_adds(
+            self.layout, decisions, input_width=self._width, pixels=self._pixels
+        )
 
     def share(self, decisions: Sequence[Decision]) -> Tensor:
         """The same as a share of the full grid's."""
@@ -69,7 +70,9 @@ class Supernet:
 
     def pruned_multiply_adds(self, routes: Routes) -> float:
         """Multiply-adds of the grid that is left of a route; lanes that coincide count once."""
-        return float(layout_cost(prune(self.layout, routes).layout, **self._area).multiply_adds)
+        layout = prune(self.layout, routes).layout
+        cost = layout_cost(layout, input_width=self._width, pixels=self._pixels)
+        return float(cost.multiply_adds)
 
     @torch.no_grad()
     def compare(self, split: Rows, candidates: Sequence[Sequence[Decision]]) -> Tensor:

@@ -35,7 +35,7 @@ from recmtl.train.problem import Problem
 
 __all__ = ["Agreement", "Branches", "block_sizes", "criterion_agreement", "search_branches"]
 
-Levels = tuple[tuple[Any, ...], ...]
+Levels = tuple[Level, ...]
 COARSE = 16
 Unit = Literal["multiply_adds", "parameters"]
 
@@ -124,7 +124,7 @@ def search_branches(
     if not 0.0 <= share <= 1.0 or len(problem.tasks) < 2:
         raise ConfigError("branches: they need two tasks or more and a share between 0 and 1")
     began = time.perf_counter()
-    depths = tuple(map(tuple, problem.levels(config.grid) if levels is None else levels))
+    depths = tuple(problem.levels(config.grid) if levels is None else levels)
     chosen, ranks = _some_rows(problem, rows, seed), []
     left = {} if checkpoint is None else {t: beside(checkpoint, t.name) for t in problem.tasks}
     for task in problem.tasks:
@@ -138,7 +138,8 @@ def search_branches(
         features = _features(model, chosen, ends(depths))
         ranks.append([dissimilarity_ranks(rows) for rows in features])
     affinity = rank_affinity([list(depth) for depth in zip(*ranks, strict=True)])
-    sizes = block_sizes(depths, **problem.lane(config.sizes), unit=unit)
+    lane = problem.lane_shape(config.sizes)
+    sizes = block_sizes(depths, input_width=lane.input_width, pixels=lane.pixels, unit=unit)
     budget = sum(sizes) * (1.0 + share * (len(problem.tasks) - 1))
     tree = branch_tree(affinity, sizes, budget=budget)
     for path in left.values():

@@ -132,7 +132,7 @@ def _loss(model: Network, batch: Batch, settings: Training) -> torch.Tensor:
 
 
 def _check(model: Network, problem: Problem, epoch: float, loss: float) -> ValidationCheck:
-    metrics = problem.evaluate(model, problem.validation)
+    metrics = problem.evaluate(model)
     return ValidationCheck(epoch, problem.score(metrics), loss, metrics)
 
 

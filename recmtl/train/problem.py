@@ -1,26 +1,46 @@
-"""What a network is trained on, whatever its rows are: how to feed it, build it and judge it."""
+"""What the loop and the search need to know of a problem, whatever its rows are.
+
+`TabularProblem` and `recmtl.vision.problem.ImageProblem` implement `Problem`: they hold the rows,
+build networks for them, and measure what a network predicts.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import torch
 
 from recmtl.data.batches import Rows
 from recmtl.grid import Cost, Decision, Layout
+from recmtl.grid.catalog.shared import Level
+from recmtl.grid.layout import Pixels
 from recmtl.model import ModelSizes, Network
 from recmtl.train.config import Grid
 from recmtl.train.training_state import Metrics
 
-__all__ = ["Area", "Predictions", "Problem", "TrainingTask", "network_cost"]
+__all__ = ["LaneShape", "Part", "Predictions", "Problem", "TrainingTask", "network_cost"]
 
 Predictions = dict[str, np.ndarray]
-Area = dict[str, Any]
-"""`input_width` and `pixels` of an input lane, as the grid's functions take them."""
+"""Scored column -> values `[R]`."""
+Part = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class LaneShape:
+    """Shape of an input lane of the grid.
+
+    Attributes:
+        input_width: features of a table's lane, channels of an image's.
+        pixels: height and width; (1, 1) for tables.
+    """
+
+    input_width: int
+    pixels: Pixels = (1, 1)
 
 
 class TrainingTask(Protocol):
-    """A task, of which the training only needs the name."""
+    """A task as the training sees it: a name."""
 
     @property
     def name(self) -> str:
@@ -28,64 +48,68 @@ class TrainingTask(Protocol):
 
 
 class Problem(Protocol):
-    """Train, validation and test rows and their tasks: tables (`TabularProblem`) or images.
-
-    Test rows are scored and never used for a choice.
-    """
+    """Train, validation and test rows, their tasks, and the networks that fit them."""
 
     @property
     def train(self) -> Rows:
-        """Rows that weights and policies learn from."""
+        """Rows from which weights and policies learn."""
 
     @property
     def validation(self) -> Rows:
-        """Rows on which everything is chosen."""
+        """Rows on which every choice is made."""
 
     @property
     def test(self) -> Rows:
-        """Rows that are measured once."""
+        """Rows that are scored once and never used for a choice."""
 
     @property
     def tasks(self) -> Sequence[TrainingTask]:
         """The tasks, in the order of a network's outputs."""
 
-    def only(self, task: Any) -> Self:
-        """One task alone."""
+    def only(self, task: TrainingTask) -> Self:
+        """The problem of one task alone."""
 
     def network(self, layout: Layout, sizes: ModelSizes) -> Network:
-        """A fresh network of a layout, on the device on which batches arrive."""
+        """A new network of a layout, on the device on which batches arrive."""
 
-    def lane(self, sizes: ModelSizes) -> Area:
-        """Width and pixels of a network's input lane."""
+    def lane_shape(self, sizes: ModelSizes) -> LaneShape:
+        """Shape of a network's input lanes."""
 
     def layout(self, name: str, grid: Grid) -> Layout:
-        """A way to share of the catalog, by name, in the sizes of this problem's networks."""
+        """The catalog's layout of this name, in the sizes that suit this problem."""
 
-    def levels(self, grid: Grid) -> Sequence[Any]:
-        """Experts of each depth at which the tasks of a tree may part."""
+    def levels(self, grid: Grid) -> Sequence[Level]:
+        """The experts of each depth at which the tasks of a branched tree may part."""
 
     def evaluate(
-        self, model: Any, rows: Any, decisions: Sequence[Decision] | None = None
+        self,
+        model: Network,
+        part: Part = "validation",
+        decisions: Sequence[Decision] | None = None,
     ) -> Metrics:
-        """Every metric of every task on a part, in evaluation mode."""
+        """Every metric of every task on a part of the rows, in evaluation mode."""
 
-    def scored(self, model: Any) -> tuple[Predictions, Metrics]:
-        """Scored columns of the test rows; or nothing, where they would be large, and metrics."""
+    def scored(self, model: Network) -> tuple[Predictions, Metrics]:
+        """Predictions on the test rows and their metrics; either may be left empty.
+
+        Problems with large predictions keep the metrics alone; those with small ones keep the
+        predictions, from which `judged` makes the metrics.
+        """
 
     def together(self, parts: Mapping[str, Predictions]) -> Predictions:
-        """Columns of tasks trained alone, under the names that one network for all has."""
+        """Predictions of networks for one task each, under the columns of one network for all."""
 
     def judged(self, predictions: Predictions) -> Metrics:
-        """Metrics of scored columns of the test rows."""
+        """Metrics of predictions on the test rows."""
 
     def score(self, metrics: Metrics) -> float:
-        """What "best" means: one number, more is better, NaN where nothing is defined."""
+        """The number by which networks are chosen: more is better, NaN if nothing is defined."""
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
-        """Of each task the one metric on which it is judged."""
+        """The metric on which each task is judged, by task."""
 
 
 def network_cost(problem: Problem, layout: Layout, sizes: ModelSizes) -> Cost:
-    """What `Network.cost` would be, with no network built."""
+    """`Network.cost` of a layout's network, without the memory of building it."""
     with torch.device("meta"):  # shapes alone: no memory, no random numbers
         return problem.network(layout, sizes).cost()

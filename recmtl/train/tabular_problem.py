@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from recmtl.data.batches import Rows
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.encoding import Encoding
@@ -15,11 +16,11 @@ from recmtl.evaluate.label_space import joint_column, own_column, own_rows, task
 from recmtl.evaluate.task_metrics import PRIMARY, evaluate
 from recmtl.grid import Decision, Layout, recmtl_grid
 from recmtl.grid.catalog import CATALOG
-from recmtl.model import Model, ModelSizes
+from recmtl.model import Model, ModelSizes, Network
 from recmtl.model.heads import HeadSpec, head_specs
 from recmtl.schema import TaskSpec
 from recmtl.train.config import Grid
-from recmtl.train.problem import Area, Predictions
+from recmtl.train.problem import LaneShape, Part, Predictions, TrainingTask
 from recmtl.train.training_state import Metrics
 
 __all__ = ["TabularProblem", "known_mean", "predict", "validation_score"]
@@ -51,9 +52,9 @@ class TabularProblem:
         """A fresh network of a layout."""
         return Model(self.encoding, self.heads, layout=layout, sizes=sizes)
 
-    def lane(self, sizes: ModelSizes) -> Area:
-        """A lane is the embeddings of all fields."""
-        return {"input_width": self.encoding.num_fields * sizes.embedding, "pixels": (1, 1)}
+    def lane_shape(self, sizes: ModelSizes) -> LaneShape:
+        """A lane holds the embeddings of all fields."""
+        return LaneShape(self.encoding.num_fields * sizes.embedding)
 
     def layout(self, name: str, grid: Grid) -> Layout:
         """A way to share of the catalog."""
@@ -75,13 +76,17 @@ class TabularProblem:
         return tuple((width,) for width in (*grid.widths, *grid.widths[-1:] * (grid.depth - 1)))
 
     def evaluate(
-        self, model: Model, rows: LogSplit, decisions: Sequence[Decision] | None = None
+        self,
+        model: Network,
+        part: Part = "validation",
+        decisions: Sequence[Decision] | None = None,
     ) -> Metrics:
-        """Every metric of every task, each on its own population."""
+        """Every metric of every task, each on its own rows."""
+        rows = {"train": self.train, "validation": self.validation, "test": self.test}[part]
         scores = predict(model, rows, decisions=decisions)
         return evaluate(scores, np.asarray(rows.labels), self.tasks)
 
-    def scored(self, model: Model) -> tuple[Predictions, Metrics]:
+    def scored(self, model: Network) -> tuple[Predictions, Metrics]:
         """Scored columns of the test rows; their metrics are made where they are wanted."""
         return predict(model, self.test), {}
 
@@ -114,19 +119,21 @@ class TabularProblem:
         """Of each task the one metric on which it is judged."""
         return {task.name: metrics[task.name][PRIMARY[task.kind].name] for task in self.tasks}
 
-    def only(self, task: TaskSpec) -> "TabularProblem":
+    def only(self, task: TrainingTask) -> "TabularProblem":
         """One task alone, on its own population: train and validation rows where it is defined.
 
         A funnel child becomes a plain task on the rows where its parent happened. All test rows
         stay, so that scores line up with those of other models; their labels do not matter.
         """
-        alone = replace(task, parent=None)
+        position = task_position(self.tasks, task.name)
+        spec = self.tasks[position]
+        alone = replace(spec, parent=None)
         train, validation = (
-            _restrict(split, self.tasks, task) for split in (self.train, self.validation)
+            _restrict(split, self.tasks, spec) for split in (self.train, self.validation)
         )
-        column = [task_position(self.tasks, task.name)]
+        column = [position]
         test = replace(self.test, labels=np.asarray(self.test.labels)[:, column])
-        statistics = {task.name: _statistics(alone, train.labels[:, 0], self.heads)}
+        statistics = {spec.name: _statistics(alone, train.labels[:, 0], self.heads)}
         heads = head_specs((alone,), statistics)
         return TabularProblem(train, validation, test, self.encoding, (alone,), heads)
 
@@ -151,19 +158,22 @@ def _statistics(task: TaskSpec, labels: np.ndarray, heads: Sequence[HeadSpec]) -
 
 
 def predict(
-    model: Model,
-    split: LogSplit,
+    model: Network,
+    split: Rows,
     *,
     batch_size: int = 4096,
     decisions: Sequence[Decision] | None = None,
 ) -> dict[str, np.ndarray]:
     """Scored columns of a whole split, `[R]` each, in file order."""
     scores = [
-        model.predict(batch.ids, batch.numeric, decisions).numpy()
+        model.predictions(batch, decisions)
         for batch in split.batches(batch_size=batch_size, seed=None)
     ]
-    table = np.concatenate(scores) if scores else np.empty((0, len(model.columns)), np.float32)
-    return {name: table[:, position] for position, name in enumerate(model.columns)}
+    nothing = np.empty(0, np.float32)
+    return {
+        name: np.concatenate([columns[place].numpy() for columns in scores] or [nothing])
+        for place, name in enumerate(model.columns)
+    }
 
 
 def validation_score(metrics: Metrics, tasks: Sequence[TaskSpec]) -> float:

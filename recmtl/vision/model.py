@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from recmtl.data.batches import Batch
 from recmtl.errors import BundleError, ConfigError, DataError
 from recmtl.grid import Decision, Layout, Routes, SharingGrid, prune_grid
 from recmtl.grid.convolution_experts import ConvolutionExperts
@@ -86,11 +87,20 @@ class ImageModel(Network):
         )
         super().__init__(encoder, grid=grid, heads=own_heads)
         self.channels, self.sizes, self.mixed = channels, sizes, False
+        self.columns = tuple(spec.name for spec in own_heads.specs)
 
     def forward(self, *inputs: Tensor, decisions: Sequence[Decision] | None = None) -> list[Tensor]:
         """A batch's images to each task's output; products in bfloat16 if `mixed`."""
         with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=self.mixed):
             return super().forward(*inputs, decisions=decisions)
+
+    @torch.no_grad()
+    def predictions(
+        self, batch: Batch, decisions: Sequence[Decision] | None = None
+    ) -> Sequence[Tensor]:
+        """The outputs of each task, maps in the height and width of their targets."""
+        outputs = self(*batch.inputs, decisions=decisions)
+        return self.heads.predictions(outputs, tuple(batch.labels))
 
     def described(self) -> dict[str, Any]:
         """Channels, heads, layout and sizes."""

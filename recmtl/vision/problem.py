@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from recmtl.errors import ConfigError
-from recmtl.grid import Decision, Layout
-from recmtl.model import ModelSizes
-from recmtl.train.problem import Area, Predictions
+from recmtl.grid import Decision, Layer, Layout
+from recmtl.model import ModelSizes, Network
+from recmtl.train.config import Grid
+from recmtl.train.problem import LaneShape, Part, Predictions, TrainingTask
 from recmtl.train.tabular_problem import known_mean
 from recmtl.train.training_state import Metrics
 from recmtl.vision.config import ImageNetworkConfig, VisionConfig
@@ -137,9 +138,9 @@ class ImageProblem:
         """Where networks and batches are."""
         return self.train.device
 
-    def only(self, task: ImageTask) -> "ImageProblem":
+    def only(self, task: TrainingTask) -> "ImageProblem":
         """One task alone, on the same images."""
-        place = self.tasks.index(task)
+        place = [other.name for other in self.tasks].index(task.name)
         parts = {
             name: replace(rows, tasks=(rows.tasks[place],))
             for name in ("train", "validation", "test")
@@ -159,13 +160,13 @@ class ImageProblem:
         model.mixed = built.mixed
         return model.to(self.device)
 
-    def lane(self, sizes: ModelSizes) -> Area:
+    def lane_shape(self, sizes: ModelSizes) -> LaneShape:
         """The stem's channels and pixels."""
         with torch.device("meta"):
             encoder = self.network(self.layout("shared_bottom"), sizes).encoder
-        return {"input_width": encoder.width, "pixels": encoder.pixels}
+        return LaneShape(encoder.width, encoder.pixels)
 
-    def layout(self, name: str, grid: Any = None) -> Layout:
+    def layout(self, name: str, grid: Grid | None = None) -> Layout:
         """A way to share of the catalog, of the trunk's blocks.
 
         Raises:
@@ -175,30 +176,32 @@ class ImageProblem:
             raise ConfigError(f"{name}: is not for images; there are {', '.join(IMAGE_CATALOG)}")
         return IMAGE_CATALOG[name](len(self.heads), self._trunk())
 
-    def levels(self, grid: Any = None) -> tuple[tuple[Any, ...], ...]:
+    def levels(self, grid: Grid | None = None) -> tuple[tuple[Layer, ...], ...]:
         """The blocks of each stage."""
         return self._trunk().stages
 
-    @torch.no_grad()
     def evaluate(
-        self, model: ImageModel, rows: ImageRows, decisions: Sequence[Decision] | None = None
+        self,
+        model: Network,
+        part: Part = "validation",
+        decisions: Sequence[Decision] | None = None,
     ) -> Metrics:
         """Every metric of every task, pooled over the images, in evaluation mode."""
+        rows = {"train": self.train, "validation": self.validation, "test": self.test}[part]
         training = model.training
         model.eval()
         meters = [make_meter(task) for task in self.tasks]
         for batch in rows.batches(batch_size=rows.at_once, seed=None):
-            outputs = model(*batch.inputs, decisions=decisions)
-            predictions = model.heads.predictions(outputs, batch.labels)
+            predictions = model.predictions(batch, decisions)
             for meter, prediction, target in zip(meters, predictions, batch.labels, strict=True):
                 meter.update(prediction, target)
         model.train(training)
         found = zip(self.tasks, meters, strict=True)
         return {task.name: meter.result() for task, meter in found}
 
-    def scored(self, model: ImageModel) -> tuple[Predictions, Metrics]:
+    def scored(self, model: Network) -> tuple[Predictions, Metrics]:
         """Metrics of the test images; maps of all of them would fill the disk."""
-        return {}, self.evaluate(model, self.test)
+        return {}, self.evaluate(model, "test")
 
     def together(self, parts: Mapping[str, Predictions]) -> Predictions:
         """Nothing, as no predictions are kept."""

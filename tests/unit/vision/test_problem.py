@@ -98,7 +98,7 @@ def test_a_saved_model_is_the_same_model(tmp_path: Path) -> None:
     train(model, PROBLEM, CONFIG.training, seed=0)
     save_model(model, tmp_path)
     again = load_image_model(tmp_path)
-    assert PROBLEM.evaluate(again, PROBLEM.test) == PROBLEM.evaluate(model, PROBLEM.test)
+    assert PROBLEM.evaluate(again, "test") == PROBLEM.evaluate(model, PROBLEM.test)
 
 
 def test_a_pruned_model_scores_the_same() -> None:
@@ -108,8 +108,8 @@ def test_a_pruned_model_scores_the_same() -> None:
     last = full.layers[-1]
     routes = Routes((*full.layers[:-1], type(last)(last.edges, last.queries, (False,) * 6)))
     small = prune_image_model(model, routes)
-    masked = PROBLEM.evaluate(model, PROBLEM.test, routes.decisions(space))
-    for name, metrics in PROBLEM.evaluate(small, PROBLEM.test).items():
+    masked = PROBLEM.evaluate(model, "test", routes.decisions(space))
+    for name, metrics in PROBLEM.evaluate(small, "test").items():
         assert metrics == pytest.approx(masked[name], rel=1e-4, nan_ok=True)
     assert small.cost().multiply_adds < model.cost().multiply_adds
 
@@ -140,7 +140,7 @@ def test_one_task_alone_has_its_own_targets() -> None:
 
 
 def test_the_score_grows_with_every_metric() -> None:
-    metrics = PROBLEM.evaluate(fresh(), PROBLEM.validation)
+    metrics = PROBLEM.evaluate(fresh(), "validation")
     before = PROBLEM.score(metrics)
     chosen = ("accuracy", "f1", "miou", "abs", "mean", "abs")
     for task, metric in zip(TASKS, chosen, strict=True):
