@@ -26,7 +26,7 @@ from recmtl.search.tree_search import (
     search_branches,
 )
 from recmtl.train.config import Config, Grid, Training
-from recmtl.train.loop import Fitted, train
+from recmtl.train.loop import TrainingState, train
 from recmtl.train.tabular_problem import TabularProblem
 from tests.tabular_problems import TASKS, make_problem
 
@@ -92,7 +92,7 @@ def test_features_are_what_each_depth_puts_out_for_the_same_rows(
         seen.append(features)
         return dissimilarity_ranks(features)
 
-    monkeypatch.setattr(branching, "train", lambda *_, **__: Fitted())
+    monkeypatch.setattr(branching, "train", lambda *_, **__: TrainingState())
     monkeypatch.setattr(branching, "dissimilarity_ranks", ranks)
     dropping = replace(CONFIG, sizes=replace(CONFIG.sizes, dropout=0.5, field_dropout=0.5))
     search_branches(problem, dropping, seed=4, rows=40)
