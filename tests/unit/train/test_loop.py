@@ -18,7 +18,7 @@ from recmtl.model import Model
 from recmtl.train import tabular_problem
 from recmtl.train.checkpoint import saved_state
 from recmtl.train.config import Training
-from recmtl.train.loop import Fitted, ValidationCheck, predict, train, validation_score
+from recmtl.train.loop import TrainingState, ValidationCheck, predict, train, validation_score
 from tests.tabular_problems import TASKS, make_model, make_problem, rows_of
 
 PROBLEM = make_problem()
@@ -34,7 +34,7 @@ def assert_same_bits(one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
 
 
-def timeless(fitted: Fitted) -> dict[str, object]:
+def timeless(fitted: TrainingState) -> dict[str, object]:
     return {**asdict(fitted), "seconds": 0.0}
 
 

@@ -17,7 +17,7 @@ from recmtl.search.refine import FOLDS
 from recmtl.search.search import SearchResult, search
 from recmtl.search.selection import beats, raced_losses, together
 from recmtl.train.config import Budget, Config, Search, Training
-from recmtl.train.loop import Fitted, train
+from recmtl.train.loop import TrainingState, train
 from tests.grids import random_routes
 from tests.tabular_problems import make_problem
 
@@ -84,7 +84,9 @@ def test_the_winner_goes_on_from_where_the_race_left_it(
     assert [check.epoch for check in went_on.checks] == [check.epoch for check in whole.checks]
 
 
-def _trained(layout: Layout, checkpoint: Path | None = None) -> tuple[dict[str, Tensor], Fitted]:
+def _trained(
+    layout: Layout, checkpoint: Path | None = None
+) -> tuple[dict[str, Tensor], TrainingState]:
     torch.manual_seed(2)
     model = PROBLEM.network(layout, CONFIG.sizes)
     fitted = train(model, PROBLEM, CONFIG.training, seed=2, checkpoint=checkpoint)
