@@ -98,7 +98,7 @@ def test_a_saved_model_is_the_same_model(tmp_path: Path) -> None:
     train(model, PROBLEM, CONFIG.training, seed=0)
     save_model(model, tmp_path)
     again = load_image_model(tmp_path)
-    assert PROBLEM.evaluate(again, "test") == PROBLEM.evaluate(model, PROBLEM.test)
+    assert PROBLEM.evaluate(again, "test") == PROBLEM.evaluate(model, "test")
 
 
 def test_a_pruned_model_scores_the_same() -> None:
