@@ -25,7 +25,7 @@ from recmtl.grid import (
 from recmtl.grid.catalog import adashare, branched, dynashare
 from recmtl.model import Model, ModelSizes
 from recmtl.search.search import SearchResult, search
-from recmtl.search.tree_search import block_sizes, search_branches
+from recmtl.search.tree_search import block_sizes, search_tree
 from recmtl.train.config import Config, Grid, Search, Skips, Training
 
 __all__ = ["CORRELATIONS", "PLANTS", "SEARCHES", "PlantedTrial", "run_trial"]
@@ -203,7 +203,7 @@ def tree(seed: int) -> Trial:
     sizes = block_sizes(TREE_LEVELS, input_width=width)
     size = sum(n * (max(part) + 1) for n, part in zip(sizes, planted, strict=True))
     share = (size / sum(sizes) - 1) / 3 + 1e-6
-    found = search_branches(plant.problem, TREE, seed=seed, levels=TREE_LEVELS, share=share)
+    found = search_tree(plant.problem, TREE, seed=seed, levels=TREE_LEVELS, share=share)
     parts = found.tree.partitions()
     crossed = (planted[0], (0, 1, 0, 1), planted[2])
     layouts = {

@@ -27,7 +27,7 @@ from recmtl.job.work_items import (
 )
 from recmtl.policies import random_routes
 from recmtl.search.search import SearchResult, search
-from recmtl.search.tree_search import Branches, search_branches
+from recmtl.search.tree_search import TreeSearchResult, search_tree
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, ValidationCheck, silent
 from recmtl.train.problem import Problem, network_cost
@@ -105,7 +105,7 @@ class Study(Generic[P]):
         return SearchResult(**{**saved, "routes": Routes.from_json(saved["routes"])})
 
     def record(self, name: str, seed: int) -> dict[str, Any]:
-        """JSON of the `SearchResult` of a search, or of the `Branches` of `branched`."""
+        """JSON of the `SearchResult` of a search, or of the `TreeSearchResult` of `branched`."""
         path = self._found_file(name, seed)
         if path.is_file():
             saved: dict[str, Any] = json.loads(path.read_text())
@@ -145,7 +145,7 @@ class Study(Generic[P]):
     def layout(self, name: str, seed: int) -> Layout:
         """How the tasks share in a network, at the size that the study asks for."""
         if name == "branched":
-            layout = Branches.from_json(self.record(name, seed)).layout
+            layout = TreeSearchResult.from_json(self.record(name, seed)).layout
         elif name in SEARCHED:
             layout = Layout.from_json(self.record(name, seed)["layout"])
         elif name == "random_route":
@@ -175,7 +175,7 @@ class Study(Generic[P]):
     def _branches(self, seed: int) -> dict[str, Any]:
         on_progress = self._watch(WorkItem("branched", seed, search=True))
         settings = self.config.search
-        found = search_branches(
+        found = search_tree(
             self.problem,
             self.config,
             seed=seed,

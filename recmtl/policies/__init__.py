@@ -6,11 +6,12 @@ architecture parameters. `route & skip` are both at once: keeps and runs multipl
 
 from recmtl.grid.gates import InstancePolicy
 from recmtl.policies.affinity import rsa_affinity
+from recmtl.policies.best_tree import branch_tree
 from recmtl.policies.policy import Conjunction, Policy
 from recmtl.policies.random_routes import random_routes
 from recmtl.policies.route import Estimator, RoutePolicy
 from recmtl.policies.skip import SkipPolicy, SkipVariant
-from recmtl.policies.tree import Tree, all_trees, branch_tree, tree_cost, tree_parameters
+from recmtl.policies.tree import Tree, all_trees, tree_cost, tree_parameters
 
 __all__ = [
     "Conjunction",

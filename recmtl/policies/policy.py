@@ -24,11 +24,11 @@ __all__ = [
     "Choice",
     "Conjunction",
     "Draw",
-    "Edges",
+    "HardConcreteGates",
     "Policy",
     "choose",
     "open_probability",
-    "stretched",
+    "stretched_sigmoid",
 ]
 
 BETA, GAMMA, ZETA = 0.9, -0.1, 1.1
@@ -59,7 +59,7 @@ def choose(logits: Tensor, temperature: float | None, *, hard: bool = True) -> T
     return drawn + (soft - soft.detach())
 
 
-def stretched(log_odds: Tensor, temperature: float) -> Tensor:
+def stretched_sigmoid(log_odds: Tensor, temperature: float) -> Tensor:
     """`clip(sigmoid(log_odds / temperature) (zeta - gamma) + gamma, 0, 1)`, of any shape.
 
     With logistic noise in `log_odds` and `BETA` as temperature a draw of the hard concrete
@@ -124,7 +124,7 @@ class Choice(nn.Module):
         return entropy[count > 1] / count[count > 1].log()
 
 
-class Edges(nn.Module):
+class HardConcreteGates(nn.Module):
     """Each edge of a layer open or shut for itself: hard concrete gates (Louizos, ICLR 2018).
 
     As in SNR (AAAI 2019): `s = sigmoid((log u - log(1 - u) + log a) / beta)`, stretched to
@@ -152,7 +152,7 @@ class Edges(nn.Module):
             value = (odds > 0).to(odds.dtype)
         else:
             odds = odds + torch.rand_like(odds).clamp_(1e-7, 1.0 - 1e-7).logit()
-            value = stretched(odds, BETA * temperature)
+            value = stretched_sigmoid(odds, BETA * temperature)
         rank = odds.argsort(-1, descending=True).argsort(-1)
         value = torch.where(rank < self.most, value, 0.0)
         shut = value.sum(-1, keepdim=True) == 0
@@ -232,8 +232,10 @@ class Policy(nn.Module):
         """Both policies at once."""
         return Conjunction(self, other)
 
-    def _choices(self) -> Iterator[Choice | Edges]:
-        return (module for module in self.modules() if isinstance(module, Choice | Edges))
+    def _choices(self) -> Iterator[Choice | HardConcreteGates]:
+        return (
+            module for module in self.modules() if isinstance(module, Choice | HardConcreteGates)
+        )
 
 
 class Conjunction(Policy):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from recmtl.grid.layout import Layer, Layout
 from recmtl.grid.routes import Decision
-from recmtl.policies.policy import Choice, Draw, Edges, Policy
+from recmtl.policies.policy import Choice, Draw, HardConcreteGates, Policy
 
 __all__ = ["Estimator", "RoutePolicy"]
 
@@ -33,8 +33,8 @@ class RoutePolicy(Policy):
         anchor: initial logit of a lane's own edge alone, so that experts specialise before routes
             spread; all other logits start at 0. Hard concrete gates start with the probabilities
             that the subsets would give their edges.
-        price: of an edge: `penalty` is the expected share of kept edges times this. Only the
-            hard concrete estimator has it.
+        edge_price: `penalty` is the expected share of kept edges times this. Only the hard concrete
+            estimator has it.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class RoutePolicy(Policy):
         max_edges: int,
         estimator: Estimator = "straight_through",
         anchor: float = 0.0,
-        price: float = 1.0,
+        edge_price: float = 1.0,
     ) -> None:
         super().__init__(layout)
-        self.max_edges, self.price = max_edges, price
+        self.max_edges, self.edge_price = max_edges, edge_price
         self.keeps, self.queries = nn.ModuleDict(), nn.ModuleDict()
         draw: Draw = "reinforce" if estimator == "reinforce" else "straight_through"
         for depth, layer in enumerate(layout.layers):
@@ -56,7 +56,7 @@ class RoutePolicy(Policy):
             subsets = _Subsets(layer, max_edges, anchor=anchor, draw=draw)
             edges = estimator == "hard_concrete"
             start = subsets.probabilities().detach()
-            self.keeps[str(depth)] = Edges(start, most=max_edges) if edges else subsets
+            self.keeps[str(depth)] = HardConcreteGates(start, most=max_edges) if edges else subsets
             if max(map(len, layer.queries)) > 1:
                 self.queries[str(depth)] = _queries(layer, draw)
 
@@ -69,11 +69,11 @@ class RoutePolicy(Policy):
         return Decision(keep, query, full.run)
 
     def penalty(self) -> Tensor:
-        """Price times the expected share of kept edges; 0 where subsets are drawn."""
-        edges = [
-            gates.expected_share() for gates in self.keeps.values() if isinstance(gates, Edges)
-        ]
-        return self.price * torch.stack(edges).mean() if edges else super().penalty()
+        """`edge_price` times the expected share of kept edges; 0 where subsets are drawn."""
+        gates = [keep for keep in self.keeps.values() if isinstance(keep, HardConcreteGates)]
+        if not gates:
+            return super().penalty()
+        return self.edge_price * torch.stack([gate.expected_share() for gate in gates]).mean()
 
     def keep_probability(self, depth: int) -> Tensor:
         """Probability `[K, A]` that a lane of a searched layer keeps an edge."""
@@ -86,8 +86,8 @@ class RoutePolicy(Policy):
         apart = (subsets - keep).abs().sum(-1)
         return subsets[(subsets.sum(-1) > 0) & (apart > 0) & (apart <= step)]
 
-    def _keeps(self, depth: int) -> "_Subsets | Edges":
-        return cast(_Subsets | Edges, self.keeps[str(depth)])  # a ModuleDict forgets
+    def _keeps(self, depth: int) -> "_Subsets | HardConcreteGates":
+        return cast(_Subsets | HardConcreteGates, self.keeps[str(depth)])  # a ModuleDict forgets
 
 
 class _Subsets(nn.Module):

@@ -1,20 +1,19 @@
-"""A branched network as data: which tasks still share a branch at each depth, and what it costs.
+"""A branched network as data: which tasks share a branch at each depth, and what the tree costs.
 
-The tree of least cost within a budget: exact for few tasks, a beam for many.
+A tree has a cost (how unlike the tasks are that share, from the affinities of `affinity.py`) and a
+size (the blocks of its branches). `best_tree.py` finds the tree of least cost within a size.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recmtl.errors import ConfigError
-from recmtl.policies.tree_front import FloatArray, Front, Fronts, Merges, Partition, Trail
 
-__all__ = ["Tree", "all_trees", "branch_tree", "tree_cost", "tree_parameters"]
+__all__ = ["Tree", "all_trees", "tree_cost", "tree_parameters"]
 
 Clusters = tuple[tuple[int, ...], ...]
 
@@ -140,139 +139,3 @@ def _joins(chain: list[tuple[int, ...]]) -> Iterator[list[int]]:
         for branch in sorted(set(old)):
             member = old.index(branch)
             yield [level[member] for level in chain[: depth + 1]] + alone[depth + 1 :]
-
-
-EXACT_TASKS = 7
-BEAM = 25
-SHARES = np.linspace(0.0, 1.0, 16)
-
-
-def branch_tree(
-    affinity: NDArray[np.floating[Any]],
-    sizes: Sequence[float],
-    *,
-    budget: float,
-    beam: int | None = None,
-) -> Tree:
-    """The tree with the least `tree_cost` among those with `tree_parameters` within the budget.
-
-    Goes from the deepest layer to the first. At each depth every partition that can still be
-    reached is coarsened by merging two branches at a time, and keeps the best trade-offs between
-    size and cost of the trees over it; so the budget is spread over all depths at once. Without a
-    beam the tree is exact. A beam keeps, for each number of branches, the partitions that rank
-    first at any of 16 limits of what the deeper layers may spend (arXiv 1904.02920, section 3,
-    searches by beam as well, over groupings by spectral clustering; merging by the cost itself is
-    our choice).
-
-    Equal costs go to the tree whose pairs are more alike, then to the smaller one.
-
-    Args:
-        affinity: `[D, T, T]`, as `rsa_affinity` gives it.
-        sizes: `[D]`, what one block of each depth costs, in parameters or multiply-adds.
-        budget: the most that all blocks together may cost, in the same unit.
-        beam: partitions kept for each number of branches; None keeps all of them up to 7 tasks, and
-            25 beyond. With 25 five tasks are exact: none of their numbers of branches has more.
-
-    Raises:
-        ConfigError: the budget is below what one block a depth costs, or affinity and sizes do not
-            fit together.
-    """
-    unlike = 1.0 - _checked(affinity, sizes)
-    if budget < sum(sizes):
-        least = f"sharing everything costs {sum(sizes):,}; allow at least that"
-        raise ConfigError(f"branch_tree: no tree fits a budget of {budget:,}: {least}")
-    tasks = unlike.shape[1]
-    if beam is None and tasks > EXACT_TASKS:
-        beam = BEAM
-    budget *= 1.0 + 1e-12  # sums of sizes round
-    trail, fronts = Trail(), {tuple(range(tasks)): Front.start()}
-    for depth in reversed(range(len(sizes))):
-        layer = _Layer(unlike[depth], sizes, depth=depth, budget=budget, beam=beam)
-        fronts = {tree: trail.record(tree, front) for tree, front in layer.under(fronts)}
-    best = Fronts(fronts).over((0,) * tasks)
-    return Tree.of(trail.path(int(best.steps[-1])))
-
-
-class _Layer:
-    """One depth of the search.
-
-    Args:
-        unlike: dissimilarities `[T, T]`.
-        sizes: of a block, at all depths.
-        depth: this one.
-        budget: of the whole tree.
-        beam: partitions kept for each number of branches, or None.
-    """
-
-    def __init__(
-        self,
-        unlike: FloatArray,
-        sizes: Sequence[float],
-        *,
-        depth: int,
-        budget: float,
-        beam: int | None,
-    ) -> None:
-        self.unlike, self.budget, self.beam = unlike, budget, beam
-        self.size, self.tasks = sizes[depth], len(unlike)
-        self.shallower, self.deeper = sum(sizes[:depth]), sum(sizes[depth + 1 :])
-
-    def under(self, fronts: Mapping[Partition, Front]) -> Iterator[tuple[Partition, Front]]:
-        """Put this layer under the trees of the deeper ones: partitions and their fronts."""
-        deeper, merges = Fronts(fronts), cache(lambda partition: Merges(partition, self.unlike))
-        waiting = [_Candidates() for _ in range(self.tasks + 1)]
-        for partition, front in fronts.items():
-            branches = len({*partition})
-            waiting[branches].add(partition, merges(partition).cost + self._least(front, branches))
-        for branches in range(self.tasks, 0, -1):
-            for partition in waiting[branches].best(self.beam):
-                over = deeper.over(partition)
-                front = self._longer(over, branches, merges(partition).cost)
-                if len(front):
-                    yield partition, front
-                least = self._least(over, branches - 1)
-                for cost, merged in merges(partition).best(self.beam):
-                    waiting[branches - 1].add(merged, cost + least)
-
-    def _longer(self, over: Front, branches: int, cost: float) -> Front:
-        longer = Front(over.sizes + branches * self.size, over.costs + cost, over.steps)
-        unbound = self.budget - branches * self.shallower
-        return longer.within(self.budget - self.shallower, unbound=unbound)
-
-    def _least(self, over: Front, branches: int) -> FloatArray:
-        """Least costs `[16]` of the deeper layers within what they may spend, low to high."""
-        most = min(self.budget - self.shallower - self.size, self.tasks * self.deeper)
-        low = branches * self.deeper
-        return over.least(low + SHARES * (most - low))
-
-
-class _Candidates:
-    """Partitions with one number of branches, and the least costs that they attain."""
-
-    def __init__(self) -> None:
-        self.costs: dict[Partition, FloatArray] = {}
-
-    def add(self, partition: Partition, costs: FloatArray) -> None:
-        """One more way to a partition, with its cost at each limit."""
-        self.costs[partition] = np.minimum(costs, self.costs.get(partition, costs))
-
-    def best(self, number: int | None) -> list[Partition]:
-        """So many partitions (None: all): those that rank first at any limit."""
-        found = list(self.costs)
-        if number is None or len(found) <= number:
-            return found
-        costs = np.stack(list(self.costs.values()))
-        ranks = np.where(np.isinf(costs), np.inf, costs.argsort(0).argsort(0))
-        return [found[n] for n in np.lexsort((costs.min(1), ranks.min(1)))[:number]]
-
-
-def _checked(affinity: NDArray[np.floating[Any]], sizes: Sequence[float]) -> FloatArray:
-    values = np.asarray(affinity, np.float64)
-    depths = len(sizes)
-    if values.ndim != 3 or values.shape[1] != values.shape[2] or len(values) != depths:
-        shape = list(values.shape)
-        raise ConfigError(f"branch_tree: affinity {shape} is not [depths, tasks, tasks]: {depths}")
-    diagonal = values.diagonal(axis1=1, axis2=2)
-    if not (np.allclose(values, values.transpose(0, 2, 1)) and (diagonal == 1.0).all()):
-        raise ConfigError("branch_tree: affinity must be finite, symmetric and 1 on its diagonal")
-    return values

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout
-from recmtl.search.supernet import skip_layers
+from recmtl.search.policy_factory import skip_layers
 from recmtl.train.config import Config
 
-__all__ = ["Baseline", "Schedule", "TwoSplit", "two_split"]
+__all__ = ["BilevelRows", "ReinforceBaseline", "SearchSchedule", "bilevel_split"]
 
 
 @dataclass(frozen=True)
-class TwoSplit:
+class BilevelRows:
     """Row numbers for the weights and for the policy; sorted, and never the same row."""
 
     weights: np.ndarray
@@ -33,14 +33,14 @@ class TwoSplit:
             raise ConfigError("weights and policy share rows; the search would be biased")
 
 
-def two_split(num_rows: int, policy_share: float, *, seed: int) -> TwoSplit:
+def bilevel_split(num_rows: int, policy_share: float, *, seed: int) -> BilevelRows:
     """Draw `policy_share` of the rows `0..num_rows-1` for the policy, the rest for the weights."""
     generator = np.random.default_rng(seed)
     is_policy = generator.random(num_rows) < policy_share
-    return TwoSplit(np.flatnonzero(~is_policy), np.flatnonzero(is_policy))
+    return BilevelRows(np.flatnonzero(~is_policy), np.flatnonzero(is_policy))
 
 
-class Baseline:
+class ReinforceBaseline:
     """The other draws on the same rows, or, for a single draw, a moving average of earlier ones.
 
     Neither depends on the draw that it is subtracted from, so that gradients stay unbiased.
@@ -63,7 +63,7 @@ class Baseline:
         return values - before
 
 
-class Schedule:
+class SearchSchedule:
     """Numbers of steps, and what depends on the step.
 
     Attributes:
@@ -74,7 +74,7 @@ class Schedule:
         policy_steps: steps of the policy in all.
     """
 
-    def __init__(self, layout: Layout, rows: TwoSplit, *, config: Config) -> None:
+    def __init__(self, layout: Layout, rows: BilevelRows, *, config: Config) -> None:
         self.search, self.skip_layers = config.search, skip_layers(layout)
         self.steps_an_epoch = -(-len(rows.weights) // config.training.batch_size)
         self.total = self.steps_an_epoch * self.search.epochs

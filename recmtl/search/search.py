@@ -22,18 +22,19 @@ from recmtl.data.batches import Batch
 from recmtl.grid import Layout, Routes, prune
 from recmtl.memory import keep_freed_memory
 from recmtl.search.budget import BudgetTarget, CostMultiplier
-from recmtl.search.schedule import Baseline, Schedule, two_split
+from recmtl.search.policy_factory import make_policy
+from recmtl.search.schedule import ReinforceBaseline, SearchSchedule, bilevel_split
 from recmtl.search.selection import (
-    Judge,
-    beats,
+    RouteObjective,
     choose_route,
-    drawn_route,
-    raced_losses,
-    sampled,
-    together,
+    final_losses,
+    full_sharing,
+    sample_route,
+    sample_rows,
+    surely_better,
 )
-from recmtl.search.supernet import Supernet, make_policy
-from recmtl.search.task_merging import agreed
+from recmtl.search.supernet import Supernet
+from recmtl.search.task_merging import merge_agreeing_tasks
 from recmtl.train.checkpoint import beside, save_due, saved_state, write_state
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent
@@ -137,15 +138,15 @@ class _Run:
             self.target = BudgetTarget(settings.budget, layout, problem=problem, config=config)
         self.supernet = Supernet(layout, problem=problem, config=config)
         self.policy = make_policy(layout, config)
-        self.rows = two_split(len(problem.train), settings.policy_rows, seed=seed)
-        self.plan = Schedule(layout, self.rows, config=config)
+        self.rows = bilevel_split(len(problem.train), settings.policy_rows, seed=seed)
+        self.plan = SearchSchedule(layout, self.rows, config=config)
         self.optimizer = Optimizer(self.supernet.model, training, total_steps=self.plan.total)
         self.weight_scale = self.supernet.model.heads.loss_scale(training.balance)
         self.architecture = list(self.policy.parameters())
         rate = settings.learning_rate
         self.policy_optimizer = torch.optim.Adam(self.architecture, lr=rate, betas=(0.5, 0.999))
         self.price = CostMultiplier(settings.cost_weight, steps=self.plan.policy_steps)
-        self.baseline = Baseline(settings.baseline_decay)
+        self.baseline = ReinforceBaseline(settings.baseline_decay)
 
     def resume(self) -> None:
         """Go on from the state of a search that was stopped; without one, from the beginning."""
@@ -211,7 +212,7 @@ class _Run:
             parameter.grad = gradient
         self.policy_optimizer.step()
         if self.target is not None:
-            self.price.observe(self.target.excess(drawn_route(self.policy)))
+            self.price.observe(self.target.excess(sample_route(self.policy)))
 
     def record(self, step: int) -> dict[str, object]:
         """Where the search stands: the most probable route's cost and validation metrics."""
@@ -231,7 +232,7 @@ class _Run:
 
     def found(self, on_progress: OnProgress) -> SearchResult:
         """The chosen route and its network, at the size of the budget if there is one."""
-        judge = Judge(self.supernet, price=self.price, target=self.target)
+        judge = RouteObjective(self.supernet, price=self.price, target=self.target)
         routes, candidates = choose_route(
             judge,
             self.policy,
@@ -241,9 +242,9 @@ class _Run:
         )
         if self.config.search.agree:
             split, count = self.problem.validation, self.config.search.judged_rows
-            rows, least = sampled(split, count, self.seed), self.config.search.agree
-            routes = agreed(routes, self.supernet, rows, least=least)
-        rivals = [together(routes, self.layout)] if self.config.search.race else []
+            rows, least = sample_rows(split, count, self.seed), self.config.search.agree
+            routes = merge_agreeing_tasks(routes, self.supernet, rows, least=least)
+        rivals = [full_sharing(routes, self.layout)] if self.config.search.race else []
         networks = {entrant: self._network(entrant) for entrant in (routes, *rivals)}
         race = list[float]()
         if len(networks) > 1:
@@ -262,7 +263,7 @@ class _Run:
         for number, (routes, (layout, _)) in enumerate(networks.items()):
             if self.checkpoint is not None:
                 left[routes] = beside(self.checkpoint, str(number))
-            losses[routes] = raced_losses(
+            losses[routes] = final_losses(
                 layout,
                 problem=self.problem,
                 config=self.config,
@@ -272,7 +273,7 @@ class _Run:
             )
         found, rival = networks
         saved = self._price(found) - self._price(rival) if self.target is None else 0.0
-        winner = rival if beats(losses[rival], losses[found], saved=saved) else found
+        winner = rival if surely_better(losses[rival], losses[found], saved=saved) else found
         for routes, path in left.items():
             if routes == winner and self.checkpoint is not None and path.exists():
                 path.replace(self.checkpoint)

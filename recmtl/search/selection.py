@@ -26,7 +26,15 @@ from recmtl.train.config import Config, Search
 from recmtl.train.loop import OnProgress, silent, train
 from recmtl.train.problem import Problem
 
-__all__ = ["Judge", "beats", "choose_route", "drawn_route", "raced_losses", "sampled", "together"]
+__all__ = [
+    "RouteObjective",
+    "choose_route",
+    "final_losses",
+    "full_sharing",
+    "sample_route",
+    "sample_rows",
+    "surely_better",
+]
 
 COLD = 1e-3
 """A temperature at which draws that mix softly are hard."""
@@ -34,7 +42,7 @@ OVERRUN = 0.1
 """Normalised loss that doubling the budget must save."""
 
 
-class Judge:
+class RouteObjective:
     """The value of a frozen route: normalised loss, price of the cost, and of a budget overrun.
 
     Less is better; routes below the budget are only judged by loss and price. Costs are counted
@@ -90,14 +98,14 @@ class Judge:
 
 
 @torch.no_grad()
-def drawn_route(policy: Policy) -> Routes:
+def sample_route(policy: Policy) -> Routes:
     """One hard draw of the policy."""
     return Routes.of(policy.layout, policy(COLD))
 
 
 @torch.no_grad()
 def choose_route(
-    judge: Judge, policy: Policy, split: Rows, *, settings: Search, seed: int
+    judge: RouteObjective, policy: Policy, split: Rows, *, settings: Search, seed: int
 ) -> tuple[Routes, list[tuple[float, float]]]:
     """A frozen route, and the figures of all that were compared on a sample of `split`.
 
@@ -107,14 +115,14 @@ def choose_route(
     cost at most `settings.skips.most`, or the cheapest if none does.
     """
     candidates = [Routes.of(policy.layout, policy(None))]
-    sample = sampled(split, settings.judged_rows, seed)
+    sample = sample_rows(split, settings.judged_rows, seed)
     route = next((part for part in policy.modules() if isinstance(part, RoutePolicy)), None)
     if settings.refine and route is not None:
         rows, rounds = next(sample.batches(batch_size=len(sample), seed=None)), settings.refine
         start = candidates[0]
         refined = refine(judge.supernet, route, start, rows=rows, value=judge, rounds=rounds)
         return refined, judge.values(sample, [start, refined])
-    candidates += [drawn_route(policy) for _ in range(settings.candidates - 1)]
+    candidates += [sample_route(policy) for _ in range(settings.candidates - 1)]
     shares = {routes: judge.share(routes) for routes in dict.fromkeys(candidates)}
     candidates = sorted(shares, key=shares.__getitem__)
     cheap = [routes for routes in candidates if shares[routes] <= settings.skips.most]
@@ -123,7 +131,7 @@ def choose_route(
     return candidates[_least(values)], values
 
 
-def sampled(split: Rows, count: int, seed: int) -> Rows:
+def sample_rows(split: Rows, count: int, seed: int) -> Rows:
     """So many random rows of a split, or all of them if there are fewer."""
     if len(split) <= count:
         return split
@@ -134,7 +142,7 @@ def _least(values: list[tuple[float, float]]) -> int:
     return int(np.argmin([value for value, _ in values]))
 
 
-def together(found: Routes, space: Layout) -> Routes:
+def full_sharing(found: Routes, space: Layout) -> Routes:
     """The route on which all lanes of a searched layer hear one edge: the first that nobody owns.
 
     What nobody owns stops no lane's gradient. Layers in which every edge is somebody's, or in which
@@ -149,7 +157,7 @@ def together(found: Routes, space: Layout) -> Routes:
     return Routes(tuple(layers))
 
 
-def raced_losses(
+def final_losses(
     layout: Layout,
     *,
     problem: Problem,
@@ -187,7 +195,7 @@ def raced_losses(
     return torch.stack(parts) * model.heads.loss_scale(1.0).cpu()
 
 
-def beats(challenger: Tensor, champion: Tensor, *, saved: float) -> bool:
+def surely_better(challenger: Tensor, champion: Tensor, *, saved: float) -> bool:
     """Whether losses `[FOLDS, T]` surely gain on the mean, and surely hurt no task.
 
     Args:

@@ -4,14 +4,11 @@ The policies that a search space asks for, read off its layout.
 """
 
 from collections.abc import Sequence
-from functools import reduce
-from operator import and_
 
 import torch
 from torch import Tensor
 
 from recmtl.data.batches import Batch, Rows
-from recmtl.errors import ConfigError
 from recmtl.grid import (
     Decision,
     Layout,
@@ -22,11 +19,10 @@ from recmtl.grid import (
     prune,
 )
 from recmtl.grid.experts import pooled_features
-from recmtl.policies import Policy, RoutePolicy, SkipPolicy
 from recmtl.train.config import Config
 from recmtl.train.problem import Problem
 
-__all__ = ["Supernet", "make_policy", "skip_layers"]
+__all__ = ["Supernet"]
 
 
 class Supernet:
@@ -118,42 +114,3 @@ def _common_layers(candidates: Sequence[Sequence[Decision]]) -> int:
             if not all(torch.equal(one, other) for one, other in pairs):
                 return depth
     return len(candidates[0])
-
-
-def make_policy(layout: Layout, config: Config) -> Policy:
-    """A route policy where layers are searched, and a skip policy where lanes may be skipped.
-
-    Instance gates (layers with a rate below 1) are weights of the network and none of a policy.
-
-    Raises:
-        ConfigError: the layout leaves nothing to decide.
-    """
-    settings, parts = config.search, list[Policy]()
-    if any(layer.searched for layer in layout.layers):
-        route = RoutePolicy(
-            layout,
-            max_edges=config.grid.max_edges,
-            estimator=settings.estimator,
-            anchor=settings.anchor,
-            price=settings.edge_price,
-        )
-        parts.append(route)
-    if skip_layers(layout):
-        skips = settings.skips
-        skip = SkipPolicy(
-            layout,
-            start=settings.run_odds,
-            hard=skips.hard,
-            variant=skips.variant,
-            sparsity=skips.sparsity,
-            sharing=skips.sharing,
-        )
-        parts.append(skip)
-    if not parts:
-        raise ConfigError(f"{layout.name}: nothing to search; train it as it is")
-    return reduce(and_, parts)
-
-
-def skip_layers(layout: Layout) -> int:
-    """Number of layers in which some lane may be skipped."""
-    return sum(any(lane is not None for lane in layer.shortcut) for layer in layout.layers)

@@ -16,10 +16,10 @@ from recmtl.grid import Routes
 from recmtl.grid.experts import pooled_features
 from recmtl.search.supernet import Supernet
 
-__all__ = ["agreed", "agreements"]
+__all__ = ["merge_agreeing_tasks", "task_agreement"]
 
 
-def agreed(found: Routes, supernet: Supernet, rows: Rows, *, least: float) -> Routes:
+def merge_agreeing_tasks(found: Routes, supernet: Supernet, rows: Rows, *, least: float) -> Routes:
     """The route on which tasks that agree hear what the first of them does, by gates of their own.
 
     Groups are joined closest first, while all of a group's tasks agree with one another (complete
@@ -29,12 +29,12 @@ def agreed(found: Routes, supernet: Supernet, rows: Rows, *, least: float) -> Ro
         found: a frozen route.
         supernet: the trained weights.
         rows: on which agreement is measured.
-        least: `agreements` from which tasks agree.
+        least: `task_agreement` from which tasks agree.
     """
     layer, top = supernet.layout.layers[-1], found.layers[-1]
     if not layer.searched or layer.num_lanes < 2:
         return found
-    apart = 1.0 - agreements(found, supernet, rows)
+    apart = 1.0 - task_agreement(found, supernet, rows)
     tree = linkage(squareform(apart.numpy(), checks=False), "complete")
     groups = fcluster(tree, 1.0 - least, "distance").tolist()
     edges = tuple(top.edges[groups.index(group)] for group in groups)
@@ -42,7 +42,7 @@ def agreed(found: Routes, supernet: Supernet, rows: Rows, *, least: float) -> Ro
 
 
 @torch.no_grad()
-def agreements(found: Routes, supernet: Supernet, rows: Rows) -> Tensor:
+def task_agreement(found: Routes, supernet: Supernet, rows: Rows) -> Tensor:
     """How much `[T, T]`, 0 to 1, each of two tasks' lanes tells of what the other task says.
 
     That is the variance of a task's outputs, averaged over an image's pixels, that a linear fit to

@@ -33,7 +33,7 @@ from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent, train
 from recmtl.train.problem import Problem
 
-__all__ = ["Agreement", "Branches", "block_sizes", "criterion_agreement", "search_branches"]
+__all__ = ["CostRanking", "TreeSearchResult", "block_sizes", "check_cost_ranking", "search_tree"]
 
 Levels = tuple[Level, ...]
 COARSE = 16
@@ -41,7 +41,7 @@ Unit = Literal["multiply_adds", "parameters"]
 
 
 @dataclass(frozen=True)
-class Branches:
+class TreeSearchResult:
     """A tree and how it was found.
 
     Attributes:
@@ -74,7 +74,7 @@ class Branches:
         return {**found, "budget": self.budget, "seconds": self.seconds}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Branches":
+    def from_json(cls, data: dict[str, Any]) -> "TreeSearchResult":
         """Rebuild it from `to_json` data."""
         tree, levels = Tree.from_json(data["tree"]), tuple(map(_level, data["levels"]))
         affinity = np.array(data["affinity"], np.float64)
@@ -85,7 +85,7 @@ def _level(read: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(Layer.from_json(b) if isinstance(b, dict) else b for b in read)
 
 
-def search_branches(
+def search_tree(
     problem: Problem,
     config: Config,
     *,
@@ -96,7 +96,7 @@ def search_branches(
     unit: Unit = "multiply_adds",
     rows: int = 500,
     checkpoint: Path | None = None,
-) -> Branches:
+) -> TreeSearchResult:
     """Train one network a task, compare them on validation rows, choose the tree.
 
     Every network has embeddings of its own (the branched network shares them) and starts from the
@@ -144,7 +144,7 @@ def search_branches(
     tree = branch_tree(affinity, sizes, budget=budget)
     for path in left.values():
         path.unlink(missing_ok=True)
-    return Branches(tree, depths, affinity, budget, time.perf_counter() - began)
+    return TreeSearchResult(tree, depths, affinity, budget, time.perf_counter() - began)
 
 
 def block_sizes(
@@ -173,7 +173,7 @@ def ends(levels: Sequence[Level]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class CostRanking:
     """Whether trees of lower cost do score more on validation rows.
 
     Attributes:
@@ -190,7 +190,7 @@ class Agreement:
     p_value: float
 
     @classmethod
-    def of(cls, costs: Sequence[float], scores: Sequence[float]) -> "Agreement":
+    def of(cls, costs: Sequence[float], scores: Sequence[float]) -> "CostRanking":
         """Rank at least three trees by cost and by score."""
         if len(costs) < 3 or len(costs) != len(scores):
             raise ConfigError("agreement: it needs a cost and a score of three trees or more")
@@ -200,15 +200,15 @@ class Agreement:
         return cls(tuple(costs), tuple(scores), rho, p_value)
 
 
-def criterion_agreement(
+def check_cost_ranking(
     trees: Sequence[Tree],
-    found: Branches,
+    found: TreeSearchResult,
     problem: Problem,
     config: Config,
     *,
     seed: int,
     on_progress: OnProgress = silent,
-) -> Agreement:
+) -> CostRanking:
     """Train given trees and ask whether their costs rank them as their validation scores do.
 
     A larger tree costs less by construction: compare trees of about the same size. A public
@@ -223,7 +223,7 @@ def criterion_agreement(
             model, problem, config.training, seed=seed, name=name, on_progress=on_progress
         )
         scores.append(fitted.checks[fitted.best].score)
-    return Agreement.of([tree_cost(tree, found.affinity) for tree in trees], scores)
+    return CostRanking.of([tree_cost(tree, found.affinity) for tree in trees], scores)
 
 
 def _network(layout: Layout, problem: Problem, config: Config, seed: int) -> Network:

@@ -9,7 +9,7 @@ from torch import Tensor
 from recmtl.grid import INPUT, Layer, Layout, Routes, full_decision, prune_grid
 from recmtl.grid.experts import pooled_features
 from recmtl.policies import Conjunction, Policy
-from recmtl.policies.policy import Choice, Edges
+from recmtl.policies.policy import Choice, HardConcreteGates
 from tests.contracts.spaces import (
     CASES,
     ESTIMATORS,
@@ -129,7 +129,7 @@ def choices(policy: Policy) -> dict[str, Tensor]:
     for name, module in policy.named_modules():
         if isinstance(module, Choice):
             found[f"{name}.logits"] = several(module.get_buffer("allowed"))
-        if isinstance(module, Edges):
+        if isinstance(module, HardConcreteGates):
             found[f"{name}.log_alpha"] = several(module.get_buffer("exists"))
     return found
 

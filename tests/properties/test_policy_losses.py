@@ -10,8 +10,16 @@ from torch import Tensor
 from recmtl.errors import ConfigError
 from recmtl.grid import Decision, Layer, Layout, recmtl_grid
 from recmtl.policies import Policy, RoutePolicy, SkipPolicy
-from recmtl.policies.policy import BETA, GAMMA, ZETA, Choice, Edges, open_probability, stretched
-from recmtl.search.schedule import Baseline
+from recmtl.policies.policy import (
+    BETA,
+    GAMMA,
+    ZETA,
+    Choice,
+    HardConcreteGates,
+    open_probability,
+    stretched_sigmoid,
+)
+from recmtl.search.schedule import ReinforceBaseline
 from tests.contracts.spaces import TASKS, cells, tree
 
 BLOCKS = 2
@@ -125,14 +133,14 @@ def test_hard_concrete_is_louizos() -> None:
     noise = uniform.log() - (1 - uniform).log()
     s = torch.sigmoid((noise + log_alpha) / BETA)
     wanted = (s * (ZETA - GAMMA) + GAMMA).clamp_min(0).clamp_max(1)
-    torch.testing.assert_close(stretched(log_alpha + noise, BETA), wanted)
+    torch.testing.assert_close(stretched_sigmoid(log_alpha + noise, BETA), wanted)
     opened = torch.sigmoid(log_alpha - 0.9 * math.log(0.1 / 1.1))
     torch.testing.assert_close(open_probability(log_alpha), opened)
 
 
 def test_hard_concrete_gates_are_shut_and_open_as_often_as_they_say() -> None:
     draws, log_alpha = 40_000, torch.tensor([-1.0, 0.0, 1.5])
-    gates = Edges(torch.sigmoid(log_alpha).expand(draws, 3), most=3)
+    gates = HardConcreteGates(torch.sigmoid(log_alpha).expand(draws, 3), most=3)
     with torch.no_grad():
         z = gates(1.0)
     loose = 5 * math.sqrt(0.25 / draws)
@@ -147,8 +155,8 @@ def test_hard_concrete_gates_are_shut_and_open_as_often_as_they_say() -> None:
 
 
 def test_the_price_of_edges_is_their_expected_share() -> None:
-    policy = RoutePolicy(cells(), max_edges=3, estimator="hard_concrete", price=0.5).double()
-    gates = [module for module in policy.modules() if isinstance(module, Edges)]
+    policy = RoutePolicy(cells(), max_edges=3, estimator="hard_concrete", edge_price=0.5).double()
+    gates = [module for module in policy.modules() if isinstance(module, HardConcreteGates)]
     wanted = []
     for module in gates:
         with torch.no_grad():
@@ -174,7 +182,7 @@ def test_all_estimators_start_with_the_same_probabilities(anchor: float) -> None
 
 
 def test_frozen_hard_concrete_gates_are_those_above_a_half() -> None:
-    gates = Edges(torch.tensor([[0.9, 0.8, 0.7, 0.0], [0.3, 0.2, 0.4, 0.1]]), most=2)
+    gates = HardConcreteGates(torch.tensor([[0.9, 0.8, 0.7, 0.0], [0.3, 0.2, 0.4, 0.1]]), most=2)
     assert gates(None).tolist() == [[1, 1, 0, 0], [0, 0, 1, 0]], "at most two, at least the best"
 
 
@@ -194,7 +202,7 @@ def test_reinforce_has_the_gradient_of_the_expected_value(samples: int) -> None:
         p[0, i] * p[1, j] * worth[0, i] * worth[1, j] for i, j in product(range(3), range(2))
     )
     (wanted,) = torch.autograd.grad(expected, choice.logits)
-    baseline, found = Baseline(0.9), []
+    baseline, found = ReinforceBaseline(0.9), []
     for _ in range(1500):
         drawn = []
         for _ in range(samples):
@@ -251,8 +259,8 @@ def test_near_subsets_differ_in_one_step() -> None:
 
 
 def test_the_baseline_of_a_single_draw_is_a_moving_average_of_those_before() -> None:
-    baseline = Baseline(0.5)
+    baseline = ReinforceBaseline(0.5)
     found = [float(baseline.advantage(torch.tensor([value]))) for value in (3.0, 5.0, 4.0, 0.0)]
     assert found == [0.0, 2.0, 0.0, -4.0]
-    several = Baseline(0.5).advantage(torch.tensor([1.0, 2.0, 6.0]))
+    several = ReinforceBaseline(0.5).advantage(torch.tensor([1.0, 2.0, 6.0]))
     assert several.tolist() == [1.0 - 4.0, 2.0 - 3.5, 6.0 - 1.5]

@@ -13,7 +13,7 @@ from recmtl.job.study import Study
 from recmtl.job.work_items import search_settings, search_space
 from recmtl.model import ModelSizes, save_model
 from recmtl.search.search import search
-from recmtl.search.tree_search import Branches, search_branches
+from recmtl.search.tree_search import TreeSearchResult, search_tree
 from recmtl.train.loop import train
 from recmtl.train.problem import network_cost
 from recmtl.vision.config import ImageNetworkConfig, StepLengths, TrunkShape
@@ -76,12 +76,12 @@ def test_routes_are_searched_and_the_network_found_is_trained(name: str) -> None
 def test_a_tree_is_found_from_the_features_of_each_stage() -> None:
     shape = TrunkShape(depths=(2, 1), widths=(6, 8), strides=(2, 2), norm="group")
     few = make_images(TASKS[:3], network=ImageNetworkConfig(trunk=shape, device="cpu"))
-    found = search_branches(few, CONFIG, seed=0, rows=9)
+    found = search_tree(few, CONFIG, seed=0, rows=9)
     assert found.affinity.shape == (2, 3, 3)
     pieces = {name: replace(getattr(few, name), at_once=4) for name in ("train", "validation")}
-    again = search_branches(replace(few, **pieces), CONFIG, seed=0, rows=9)
+    again = search_tree(replace(few, **pieces), CONFIG, seed=0, rows=9)
     np.testing.assert_allclose(again.affinity, found.affinity, rtol=1e-3)
-    assert Branches.from_json(found.to_json()).layout == found.layout
+    assert TreeSearchResult.from_json(found.to_json()).layout == found.layout
     few.network(found.layout, SIZES)
 
 

@@ -17,13 +17,13 @@ from recmtl.model.heads import HeadSpec
 from recmtl.policies import Tree, all_trees, tree_cost, tree_parameters
 from recmtl.policies.affinity import dissimilarity_ranks
 from recmtl.schema import Condition, TaskSpec
-from recmtl.search import tree_search as branching
+from recmtl.search import tree_search
 from recmtl.search.tree_search import (
-    Agreement,
-    Branches,
+    CostRanking,
+    TreeSearchResult,
     block_sizes,
-    criterion_agreement,
-    search_branches,
+    check_cost_ranking,
+    search_tree,
 )
 from recmtl.train.config import Config, Grid, Training
 from recmtl.train.loop import TrainingState, train
@@ -44,8 +44,8 @@ def problem() -> TabularProblem:
 
 
 @pytest.fixture(scope="module")
-def found(problem: TabularProblem) -> Branches:
-    return search_branches(problem, CONFIG, seed=1)
+def found(problem: TabularProblem) -> TreeSearchResult:
+    return search_tree(problem, CONFIG, seed=1)
 
 
 @pytest.mark.parametrize("unit", ["parameters", "multiply_adds"])
@@ -57,7 +57,9 @@ def test_branches_times_blocks_are_the_cost_of_the_layout(unit: str) -> None:
         assert tree_parameters(tree, sizes) == getattr(cost, unit)
 
 
-def test_a_search_finds_a_tree_within_its_budget(found: Branches, problem: TabularProblem) -> None:
+def test_a_search_finds_a_tree_within_its_budget(
+    found: TreeSearchResult, problem: TabularProblem
+) -> None:
     assert found.levels == LEVELS
     assert found.affinity.shape == (len(LEVELS), len(TASKS), len(TASKS))
     width = problem.encoding.num_fields * 3
@@ -69,14 +71,14 @@ def test_a_search_finds_a_tree_within_its_budget(found: Branches, problem: Tabul
     assert np.ptp(others) > 0.01
 
 
-def test_a_search_again_finds_the_same(found: Branches, problem: TabularProblem) -> None:
-    again = search_branches(problem, CONFIG, seed=1)
+def test_a_search_again_finds_the_same(found: TreeSearchResult, problem: TabularProblem) -> None:
+    again = search_tree(problem, CONFIG, seed=1)
     assert again.tree == found.tree
     np.testing.assert_array_equal(again.affinity, found.affinity)
 
 
-def test_json_goes_there_and_back(found: Branches) -> None:
-    again = Branches.from_json(json.loads(json.dumps(found.to_json())))
+def test_json_goes_there_and_back(found: TreeSearchResult) -> None:
+    again = TreeSearchResult.from_json(json.loads(json.dumps(found.to_json())))
     np.testing.assert_array_equal(again.affinity, found.affinity)
     assert replace(again, affinity=found.affinity) == found
     assert again.layout == found.layout
@@ -92,10 +94,10 @@ def test_features_are_what_each_depth_puts_out_for_the_same_rows(
         seen.append(features)
         return dissimilarity_ranks(features)
 
-    monkeypatch.setattr(branching, "train", lambda *_, **__: TrainingState())
-    monkeypatch.setattr(branching, "dissimilarity_ranks", ranks)
+    monkeypatch.setattr(tree_search, "train", lambda *_, **__: TrainingState())
+    monkeypatch.setattr(tree_search, "dissimilarity_ranks", ranks)
     dropping = replace(CONFIG, sizes=replace(CONFIG.sizes, dropout=0.5, field_dropout=0.5))
-    search_branches(problem, dropping, seed=4, rows=40)
+    search_tree(problem, dropping, seed=4, rows=40)
     rows = np.sort(np.random.default_rng(4).permutation(len(problem.validation))[:40])
     torch.manual_seed(4)
     layout = branched(((0,), (0,), (0,)), levels=LEVELS)
@@ -113,16 +115,16 @@ def test_features_are_what_each_depth_puts_out_for_the_same_rows(
 
 @pytest.mark.parametrize(("share", "branches"), [(0.0, 1), (1.0, len(TASKS))])
 def test_the_ends_of_the_budget(problem: TabularProblem, share: float, branches: int) -> None:
-    ends = search_branches(problem, CONFIG, seed=0, share=share, levels=((5,), (4, 3)))
+    ends = search_tree(problem, CONFIG, seed=0, share=share, levels=((5,), (4, 3)))
     assert ends.tree.counts == (branches, branches)
     assert [layer.hidden for layer in ends.layout.layers] == [(), (4,)]
 
 
 def test_what_has_no_tree_is_refused(problem: TabularProblem) -> None:
     with pytest.raises(ConfigError, match="share between 0 and 1"):
-        search_branches(problem, CONFIG, seed=0, share=1.5)
+        search_tree(problem, CONFIG, seed=0, share=1.5)
     with pytest.raises(ConfigError, match="two tasks or more"):
-        search_branches(problem.only(TASKS[0]), CONFIG, seed=0)
+        search_tree(problem.only(TASKS[0]), CONFIG, seed=0)
 
 
 def related_tasks(seed: int) -> TabularProblem:
@@ -148,29 +150,31 @@ def related_tasks(seed: int) -> TabularProblem:
 def test_related_tasks_share_a_branch(seed: int) -> None:
     """The budget is for two branches and a bit."""
     config = replace(CONFIG, training=Training(batch_size=128, epochs=2))
-    found = search_branches(related_tasks(seed), config, seed=seed, levels=((16, 8),), share=0.4)
+    found = search_tree(related_tasks(seed), config, seed=seed, levels=((16, 8),), share=0.4)
     assert found.tree.clusters == (((0, 2), (1, 3)),)
 
 
 def test_agreement_by_hand() -> None:
     """Costs descend, scores ascend: rank correlation 1; one exchange of neighbours makes it .8."""
     costs, scores = [0.4, 0.3, 0.2, 0.1], [0.5, 0.6, 0.7, 0.8]
-    assert Agreement.of(costs, scores).correlation == pytest.approx(1.0)
-    assert Agreement.of(costs[::-1], scores).correlation == pytest.approx(-1.0)
-    assert Agreement.of(costs, [0.6, 0.5, 0.7, 0.8]).correlation == pytest.approx(0.8)
-    assert np.isnan(Agreement.of(costs, [0.5] * 4).correlation)
+    assert CostRanking.of(costs, scores).correlation == pytest.approx(1.0)
+    assert CostRanking.of(costs[::-1], scores).correlation == pytest.approx(-1.0)
+    assert CostRanking.of(costs, [0.6, 0.5, 0.7, 0.8]).correlation == pytest.approx(0.8)
+    assert np.isnan(CostRanking.of(costs, [0.5] * 4).correlation)
     with pytest.raises(ConfigError, match="three trees or more"):
-        Agreement.of(costs[:2], scores[:2])
+        CostRanking.of(costs[:2], scores[:2])
 
 
-def test_given_trees_are_trained_and_ranked(found: Branches, problem: TabularProblem) -> None:
+def test_given_trees_are_trained_and_ranked(
+    found: TreeSearchResult, problem: TabularProblem
+) -> None:
     numbers = ((0, 0, 0, 0), (0, 0, 1, 1), (0, 1, 2, 3))
     trees = [Tree.of([branches] * len(LEVELS)) for branches in numbers]
-    agreement = criterion_agreement(trees, found, problem, CONFIG, seed=2)
+    agreement = check_cost_ranking(trees, found, problem, CONFIG, seed=2)
     assert agreement.costs == tuple(tree_cost(tree, found.affinity) for tree in trees)
     torch.manual_seed(2)
     layout = branched(trees[1].partitions(), levels=LEVELS)
     model = Model(problem.encoding, problem.heads, layout=layout, sizes=CONFIG.sizes)
     fitted = train(model, problem, CONFIG.training, seed=2)
     assert agreement.scores[1] == fitted.checks[fitted.best].score
-    assert Agreement.of(agreement.costs, agreement.scores) == agreement
+    assert CostRanking.of(agreement.costs, agreement.scores) == agreement

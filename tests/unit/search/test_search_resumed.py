@@ -9,9 +9,9 @@ import pytest
 from recmtl.errors import DataError
 from recmtl.grid import recmtl_grid
 from recmtl.job.work_items import search_settings, search_space
-from recmtl.search import search as searching
+from recmtl.search import search as search_module
 from recmtl.search.search import SearchResult, search
-from recmtl.search.tree_search import search_branches
+from recmtl.search.tree_search import search_tree
 from recmtl.train.config import Budget, Config, Grid, Search, Training
 from tests.image_problems import make_config, make_images
 from tests.tabular_problems import make_problem
@@ -103,7 +103,7 @@ def test_only_the_choice_is_left_of_a_search_that_was_stopped_there(
     space, settings = search_space(name, config, IMAGES), search_settings(name, config)
     whole, path = search(space, IMAGES, settings, seed=1), tmp_path / f"{name}-1.safetensors"
     with monkeypatch.context() as patched, pytest.raises(Stopped):
-        patched.setattr(searching, "choose_route", stop_after(0))
+        patched.setattr(search_module, "choose_route", stop_after(0))
         search(space, IMAGES, settings, seed=1, checkpoint=path)
     told: list[str] = []
     again = search(
@@ -156,11 +156,11 @@ def test_the_state_of_another_search_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_stopped_search_of_a_tree_goes_on(tmp_path: Path) -> None:
-    whole, told = search_branches(PROBLEM, CONFIG, seed=0), list[str]()
+    whole, told = search_tree(PROBLEM, CONFIG, seed=0), list[str]()
     path, stop = tmp_path / "branched-0.safetensors", stop_after(30, "branches-")
     with pytest.raises(Stopped):
-        search_branches(PROBLEM, CONFIG, seed=0, checkpoint=path, on_progress=stop)
-    again = search_branches(
+        search_tree(PROBLEM, CONFIG, seed=0, checkpoint=path, on_progress=stop)
+    again = search_tree(
         PROBLEM, CONFIG, seed=0, checkpoint=path, on_progress=lambda *facts: told.append(facts[0])
     )
     assert again.tree == whole.tree

@@ -10,11 +10,12 @@ import torch
 from recmtl.data.batches import Batch
 from recmtl.grid import CATALOG, Decision, Layout, Routes, recmtl_grid
 from recmtl.policies import RoutePolicy
-from recmtl.search import refine as refining
+from recmtl.search import refine as refine_module
 from recmtl.search.budget import BudgetTarget, CostMultiplier
+from recmtl.search.policy_factory import make_policy
 from recmtl.search.refine import refine
-from recmtl.search.selection import Judge, drawn_route
-from recmtl.search.supernet import Supernet, make_policy
+from recmtl.search.selection import RouteObjective, sample_route
+from recmtl.search.supernet import Supernet
 from recmtl.train.config import Budget, Config, Search
 from tests.grids import random_routes
 from tests.tabular_problems import make_problem, rows_of
@@ -76,12 +77,12 @@ def test_a_split_of_several_batches_is_a_mean_over_its_rows() -> None:
 @pytest.mark.parametrize("name", ["recmtl grid", "mtnas"])
 def test_nothing_can_be_improved_after_refining(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No step of a lane's edges or query gains, computed from the whole model."""
-    monkeypatch.setattr(refining, "FEWEST_ROWS", 1000)
-    monkeypatch.setattr(refining, "SURE", 0.0)
+    monkeypatch.setattr(refine_module, "FEWEST_ROWS", 1000)
+    monkeypatch.setattr(refine_module, "SURE", 0.0)
     supernet, rows = make_supernet(SPACES[name]), all_rows()
     space, policy = supernet.layout, make_policy(SPACES[name], CONFIG)
     route = next(part for part in policy.modules() if isinstance(part, RoutePolicy))
-    judge = Judge(supernet, price=CostMultiplier(0.02, steps=1), target=None)
+    judge = RouteObjective(supernet, price=CostMultiplier(0.02, steps=1), target=None)
     start = Routes.of(space, policy(None))
 
     def worth(routes: Routes) -> float:
@@ -115,12 +116,12 @@ def changed(routes: Routes, depth: int, lane: int, **new: object) -> Routes:
 
 
 def test_a_race_on_fewer_rows_never_makes_it_worse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refining, "FEWEST_ROWS", 10)
-    monkeypatch.setattr(refining, "SURE", 0.0)
+    monkeypatch.setattr(refine_module, "FEWEST_ROWS", 10)
+    monkeypatch.setattr(refine_module, "SURE", 0.0)
     supernet, rows = make_supernet(SPACES["recmtl grid"]), all_rows()
     space, policy = supernet.layout, make_policy(SPACES["recmtl grid"], CONFIG)
     route = next(part for part in policy.modules() if isinstance(part, RoutePolicy))
-    judge = Judge(supernet, price=CostMultiplier(0.02, steps=1), target=None)
+    judge = RouteObjective(supernet, price=CostMultiplier(0.02, steps=1), target=None)
     start = Routes.of(space, policy(None))
     values = [start]
     for _ in range(3):
@@ -135,13 +136,13 @@ def test_a_race_on_fewer_rows_never_makes_it_worse(monkeypatch: pytest.MonkeyPat
 
 def test_a_race_finds_what_is_best_on_any_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The value is the distance to a route that was drawn: it must be arrived at."""
-    monkeypatch.setattr(refining, "FEWEST_ROWS", 10)
+    monkeypatch.setattr(refine_module, "FEWEST_ROWS", 10)
     supernet = make_supernet(SPACES["mtnas"])
     space, policy = supernet.layout, make_policy(SPACES["mtnas"], CONFIG)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.normal_()
-    start, goal = Routes.of(space, policy(None)), drawn_route(policy)
+    start, goal = Routes.of(space, policy(None)), sample_route(policy)
 
     def distance(losses: torch.Tensor, decisions: Sequence[Decision]) -> float:
         pairs = zip(decisions, goal.decisions(space), strict=True)
@@ -167,7 +168,7 @@ def test_a_budget_makes_dear_routes_worse() -> None:
     price = CostMultiplier(0.0, steps=1)
     losses = torch.ones(4)
     full = Routes.full(space).decisions(space)
-    free, bound = (Judge(supernet, price=price, target=t) for t in (None, target))
+    free, bound = (RouteObjective(supernet, price=price, target=t) for t in (None, target))
     excess = target.excess(Routes.full(space))
     assert bound(losses, full) - free(losses, full) == pytest.approx(0.1 * excess)
     cheap = next(
@@ -180,11 +181,11 @@ def test_a_budget_makes_dear_routes_worse() -> None:
 def test_a_change_must_surely_gain(
     sure: float, changes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refining, "SURE", sure)
+    monkeypatch.setattr(refine_module, "SURE", sure)
     supernet = make_supernet(SPACES["mtnas"])
     space, policy = supernet.layout, make_policy(SPACES["mtnas"], CONFIG)
     route = next(part for part in policy.modules() if isinstance(part, RoutePolicy))
-    judge = Judge(supernet, price=CostMultiplier(0.02, steps=1), target=None)
+    judge = RouteObjective(supernet, price=CostMultiplier(0.02, steps=1), target=None)
     start = Routes.of(space, policy(None))
     found = refine(supernet, route, start, rows=all_rows(), value=judge, rounds=1)
     assert (found != start) is changes

@@ -23,9 +23,9 @@ from recmtl.grid import (
 )
 from recmtl.model import Model
 from recmtl.policies import random_routes
-from recmtl.search.schedule import Schedule, TwoSplit, two_split
+from recmtl.search.policy_factory import make_policy
+from recmtl.search.schedule import BilevelRows, SearchSchedule, bilevel_split
 from recmtl.search.search import SearchResult, search
-from recmtl.search.supernet import make_policy
 from recmtl.train.config import Budget, Config, Grid, Search, Skips, Training
 from recmtl.train.loop import train
 from recmtl.train.optimizer import Optimizer
@@ -53,7 +53,7 @@ def found() -> SearchResult:
 
 
 def test_the_two_parts_are_disjoint_and_all_rows() -> None:
-    parts = two_split(1000, 0.3, seed=4)
+    parts = bilevel_split(1000, 0.3, seed=4)
     assert np.array_equal(np.union1d(parts.weights, parts.policy), np.arange(1000))
     assert len(np.intersect1d(parts.weights, parts.policy)) == 0
     assert 230 < len(parts.policy) < 370
@@ -62,20 +62,20 @@ def test_the_two_parts_are_disjoint_and_all_rows() -> None:
 
 
 def test_another_seed_divides_otherwise_the_same_seed_alike() -> None:
-    one, again, other = (two_split(500, 0.3, seed=seed).policy for seed in (1, 1, 2))
+    one, again, other = (bilevel_split(500, 0.3, seed=seed).policy for seed in (1, 1, 2))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
 
 
 def test_parts_that_overlap_are_refused() -> None:
     with pytest.raises(ConfigError, match="share rows"):
-        TwoSplit(np.arange(10), np.arange(9, 20))
+        BilevelRows(np.arange(10), np.arange(9, 20))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_part_without_rows_is_refused(share: float) -> None:
     with pytest.raises(ConfigError, match=r"search\.policy_rows"):
-        two_split(50, share, seed=0)
+        bilevel_split(50, share, seed=0)
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_the_schedule_of_a_search() -> None:
     search = Search(epochs=4, warm_up=0.5, temperature=(4.0, 1.0), skips=Skips(curriculum=0.5))
     config = Config(training=Training(batch_size=10), search=search)
     layout = recmtl_grid(2, cells=2, widths=(4,), depth=4)
-    plan = Schedule(layout, two_split(1000, 0.2, seed=0), config=config)
+    plan = SearchSchedule(layout, bilevel_split(1000, 0.2, seed=0), config=config)
     assert (plan.total, plan.warm_up) == (4 * plan.steps_an_epoch, 2 * plan.steps_an_epoch)
     assert plan.ratio == 4 and plan.policy_steps == plan.warm_up // 4
     middle = (plan.warm_up + plan.total) // 2
@@ -224,7 +224,9 @@ def test_the_schedule_of_a_search() -> None:
     assert opened[plan.warm_up :] == sorted(opened[plan.warm_up :])
     assert set(opened[plan.warm_up : middle]) == {1, 2, 3}
     assert set(opened[middle:]) == {3}
-    always = Schedule(layout, two_split(1000, 0.2, seed=0), config=replace(config, search=Search()))
+    always = SearchSchedule(
+        layout, bilevel_split(1000, 0.2, seed=0), config=replace(config, search=Search())
+    )
     assert always.opened(0) == 3
 
 

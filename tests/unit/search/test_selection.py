@@ -12,10 +12,10 @@ from torch import Tensor
 
 from recmtl.grid import Layout, prune, recmtl_grid
 from recmtl.grid.catalog import mtnas
-from recmtl.search import search as searching
+from recmtl.search import search as search_module
 from recmtl.search.refine import FOLDS
 from recmtl.search.search import SearchResult, search
-from recmtl.search.selection import beats, raced_losses, together
+from recmtl.search.selection import final_losses, full_sharing, surely_better
 from recmtl.train.config import Budget, Config, Search, Training
 from recmtl.train.loop import TrainingState, train
 from tests.grids import random_routes
@@ -50,11 +50,11 @@ def folds(*gains: float, spread: float = 0.01) -> Tensor:
 )
 def test_who_beats_whom(gains: tuple[float, ...], spread: float, saved: float, wins: bool) -> None:
     champion = folds(*gains, spread=spread)
-    assert beats(torch.zeros_like(champion), champion, saved=saved) is wins
+    assert surely_better(torch.zeros_like(champion), champion, saved=saved) is wins
 
 
 def test_together_all_tasks_train_one_column() -> None:
-    found = together(random_routes(SPACE, 3), SPACE)
+    found = full_sharing(random_routes(SPACE, 3), SPACE)
     layout = prune(SPACE, found).layout
     assert found.layers[-1].edges == ((4,),) * 4
     assert layout.layers[0].num_experts == 1 and not any(layout.layers[-1].stopped)
@@ -63,7 +63,7 @@ def test_together_all_tasks_train_one_column() -> None:
 def test_what_has_no_common_column_stays_as_found() -> None:
     for space in (recmtl_grid(3, cells=3, widths=(4,)), mtnas(3, cells=4, levels=[(4,), (4,)])):
         found = random_routes(space, 1)
-        assert together(found, space) == found
+        assert full_sharing(found, space) == found
 
 
 @pytest.mark.parametrize("better", [True, False])
@@ -71,7 +71,7 @@ def test_the_winner_goes_on_from_where_the_race_left_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, better: bool
 ) -> None:
     """Raced and then trained, a network is to the bit what it is when it is trained alone."""
-    monkeypatch.setattr(searching, "beats", lambda *_, **__: better)
+    monkeypatch.setattr(search_module, "surely_better", lambda *_, **__: better)
     path = tmp_path / "searched.safetensors"
     (tmp_path / "searched.0.safetensors").write_text("left by a search that was killed")
     found = search(SPACE, PROBLEM, CONFIG, seed=2, checkpoint=path)
@@ -96,7 +96,7 @@ def _trained(
 def test_a_race_is_repeatable_with_a_checkpoint_and_without(tmp_path: Path) -> None:
     layout = prune(SPACE, random_routes(SPACE, 1)).layout
     losses = [
-        raced_losses(layout, problem=PROBLEM, config=CONFIG, seed=5, checkpoint=checkpoint)
+        final_losses(layout, problem=PROBLEM, config=CONFIG, seed=5, checkpoint=checkpoint)
         for checkpoint in (None, tmp_path / "one.safetensors")
     ]
     assert losses[0].shape == (FOLDS, 4) and losses[0].isfinite().all()
@@ -110,10 +110,10 @@ def test_the_search_keeps_the_winner(
 ) -> None:
     """Whoever wins is what is found, at the size of the budget if there is one."""
     losses = iter((folds(0.5, 0.5, 0.5, 0.5), folds(*[0.2 if better else 0.8] * 4)))
-    monkeypatch.setattr(searching, "raced_losses", lambda *_, **__: next(losses))
+    monkeypatch.setattr(search_module, "final_losses", lambda *_, **__: next(losses))
     found = _searched(replace(CONFIG, search=replace(CONFIG.search, budget=budget)))
     alone = _searched(replace(CONFIG, search=replace(CONFIG.search, budget=budget, race=False)))
-    rival = together(alone.routes, SPACE)
+    rival = full_sharing(alone.routes, SPACE)
     assert found.routes == (rival if better else alone.routes) and len(found.race) == 2
     assert alone.race == [] and (found.budget is None) == (budget is None)
     assert Layout.from_json(found.layout).num_tasks == 4

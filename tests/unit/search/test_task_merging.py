@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from recmtl.data.batches import Rows
 from recmtl.grid import Routes, recmtl_grid
 from recmtl.grid.catalog import adashare
-from recmtl.search import search as searching
-from recmtl.search import task_merging as agree
+from recmtl.search import search as search_module
+from recmtl.search import task_merging
 from recmtl.search.search import SearchResult, search
 from recmtl.search.supernet import Supernet
-from recmtl.search.task_merging import agreed, agreements
+from recmtl.search.task_merging import merge_agreeing_tasks, task_agreement
 from recmtl.train.config import Config, Search, Training
 from tests.grids import random_routes
 from tests.tabular_problems import make_problem
@@ -61,7 +61,7 @@ def test_agreement_is_that_of_least_squares(
     says = torch.tensor(random.normal(size=(4, 4)))
     monkeypatch.setattr(supernet, "climb", lambda *_: lanes)
     monkeypatch.setattr(supernet.model, "heads", Linear(says))
-    found = agreements(apart(), supernet, PROBLEM.validation)
+    found = task_agreement(apart(), supernet, PROBLEM.validation)
     ones, table = np.ones((len(lanes), 1)), lanes.numpy()
     for i in range(4):
         for j in range(4):
@@ -98,9 +98,9 @@ def test_who_agrees_hears_the_same(
     table = torch.eye(4).double()
     for (one, other), value in pairs.items():
         table[one, other] = table[other, one] = value
-    monkeypatch.setattr(agree, "agreements", lambda *_: table)
+    monkeypatch.setattr(task_merging, "task_agreement", lambda *_: table)
     start = apart()
-    found = agreed(start, supernet, PROBLEM.validation, least=0.75)
+    found = merge_agreeing_tasks(start, supernet, PROBLEM.validation, least=0.75)
     assert found.layers[:-1] == start.layers[:-1]
     old, new = start.layers[-1], found.layers[-1]
     assert new == replace(old, edges=tuple(old.edges[lane] for lane in first))
@@ -110,7 +110,7 @@ def test_who_agrees_hears_the_same(
 def test_tasks_that_hear_the_same_column_tell_all_of_each_other(supernet: Supernet) -> None:
     found = apart()
     top = replace(found.layers[-1], edges=((5,), (5,), (2,), (3,)))
-    table = agreements(Routes((*found.layers[:-1], top)), supernet, PROBLEM.validation)
+    table = task_agreement(Routes((*found.layers[:-1], top)), supernet, PROBLEM.validation)
     assert float(table[0, 1]) == pytest.approx(1.0)
     torch.testing.assert_close(table, table.t())
 
@@ -118,7 +118,7 @@ def test_tasks_that_hear_the_same_column_tell_all_of_each_other(supernet: Supern
 def test_what_is_not_searched_stays_as_it_was_found() -> None:
     space = adashare(4, widths=(4,), blocks=1)
     supernet, found = Supernet(space, problem=PROBLEM, config=CONFIG), Routes.full(space)
-    assert agreed(found, supernet, PROBLEM.validation, least=0.0) == found
+    assert merge_agreeing_tasks(found, supernet, PROBLEM.validation, least=0.0) == found
 
 
 def test_a_search_merges_what_agrees_and_else_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_a_search_merges_what_agrees_and_else_nothing(monkeypatch: pytest.Monkey
         top = replace(found.layers[-1], edges=((1,),) * 4)
         return Routes((*found.layers[:-1], top))
 
-    monkeypatch.setattr(searching, "agreed", merged)
+    monkeypatch.setattr(search_module, "merge_agreeing_tasks", merged)
     as_found = searched(0.0)
     assert not seen
     assert searched(0.5).routes.layers[-1].edges == ((1,),) * 4

@@ -5,8 +5,9 @@ import torch
 
 from recmtl.grid import CATALOG, Routes, layout_cost, prune
 from recmtl.search.budget import CostMultiplier
-from recmtl.search.selection import Judge, choose_route
-from recmtl.search.supernet import Supernet, make_policy
+from recmtl.search.policy_factory import make_policy
+from recmtl.search.selection import RouteObjective, choose_route
+from recmtl.search.supernet import Supernet
 from recmtl.train.config import Config, Search, Skips
 from tests.tabular_problems import make_problem
 
@@ -19,10 +20,10 @@ def pruned(routes: Routes) -> float:
     return layout_cost(prune(SPACE, routes).layout, input_width=width).multiply_adds
 
 
-def judge() -> Judge:
+def judge() -> RouteObjective:
     torch.manual_seed(0)
     supernet = Supernet(SPACE, problem=PROBLEM, config=Config())
-    return Judge(supernet, price=CostMultiplier(0.0, steps=1), target=None)
+    return RouteObjective(supernet, price=CostMultiplier(0.0, steps=1), target=None)
 
 
 def test_lanes_that_coincide_cost_once() -> None:
