@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _here(options: argparse.Namespace, console: "Console") -> int:
     from recmtl.serve.batch.parquet import score_parquet
     from recmtl.serve.batch.progress import rows_progress
-    from recmtl.serve.scoring.fixed_shape import CHUNK_ROWS
+    from recmtl.serve.fixed_shape import CHUNK_ROWS
     from recmtl.serve.scoring.scorer import Scorer
 
     chunk_rows = CHUNK_ROWS if options.chunk_rows is None else options.chunk_rows

@@ -10,7 +10,8 @@ import torch
 from benchmarks.serving.shop import BY, ROWS, read
 from benchmarks.worker import nanoseconds, work
 from recmtl.serve import Ranker
-from recmtl.serve.scoring.onnx import FILE, OnnxNetwork
+from recmtl.serve.bundle.onnx_export import NETWORK_FILE
+from recmtl.serve.scoring.onnx import OnnxNetwork
 
 TOP = {"by": BY, "k": 20, "keep": ["item_id"]}
 
@@ -24,7 +25,7 @@ def main(folder: Path, size: str) -> None:
     fast, plain = (Ranker.load(folder / size, engine=engine) for engine in ("onnx", "torch"))
     bundle = plain.scorer.bundle
     encoded = [bundle.encoder.encode(one) for one in joined]
-    network = OnnxNetwork(bundle.folder / FILE, bundle.model.columns)
+    network = OnnxNetwork(bundle.folder / NETWORK_FILE, bundle.model.columns)
 
     def network_in_torch(number: int) -> object:
         ids, numeric = encoded[number].ids, encoded[number].numeric

@@ -35,8 +35,9 @@ from recmtl.model import Model, ModelSizes, prune_model
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import Schema, parse_schema
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
-from recmtl.serve.scoring.fixed_shape import CHUNK_ROWS
-from recmtl.serve.scoring.onnx import FILE, OnnxNetwork
+from recmtl.serve.bundle.onnx_export import NETWORK_FILE
+from recmtl.serve.fixed_shape import CHUNK_ROWS
+from recmtl.serve.scoring.onnx import OnnxNetwork
 from recmtl.train.config import Training
 from recmtl.train.loop import take_step
 from recmtl.train.optimizer import Optimizer
@@ -136,7 +137,7 @@ def bundle_of(model: Model, folder: Path, arm: str) -> Path:
 def in_onnx_runtime(bundle: Path, source: Path, target: Path) -> None:
     """Row group by row group: columns, offsets, the network, its scores."""
     told = load_bundle(bundle)
-    network = OnnxNetwork(bundle / FILE, told.model.columns)
+    network = OnnxNetwork(bundle / NETWORK_FILE, told.model.columns)
     zeros, file = zeros_rows(told.encoder), pq.ParquetFile(source)
     nothing = np.empty((BATCH, 0), np.float32)
     schema = pa.schema([(name, pa.float32()) for name in network.columns])

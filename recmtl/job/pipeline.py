@@ -36,8 +36,8 @@ from recmtl.report import ExpertUse, ReportInput, write_report
 from recmtl.schema import load_schema
 from recmtl.serve import Formula, Ranker, Scorer
 from recmtl.serve.batch.parquet import score_parquet
-from recmtl.serve.bundle.bundle import check_serving, save_bundle
-from recmtl.serve.calibration.calibration import Calibrators
+from recmtl.serve.bundle import check_serving, save_bundle
+from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.serve.calibration.fit import (
     calibration_gain,
     check_calibration,

@@ -1,7 +1,7 @@
-"""The scorer behind MLflow's interface: MLflow runs this file when it loads the model.
+"""The scorer behind MLflow's interface. MLflow runs this file when it loads the model.
 
-It is logged as "models from code", so no object is pickled; the bundle lies beside it as an
-artifact. recmtl must be installed where the model is loaded.
+`recmtl.tracking` logs it as a "model from code", so no object is pickled, and logs the bundle
+beside it as an artifact. recmtl must be installed where the model is loaded.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ BUNDLE = "bundle"
 
 
 class ScorerModel(PythonModel):
-    """Rows with the bundle's input columns in, its scored columns out, as `Scorer` does."""
+    """Maps rows with a bundle's input columns to its scored columns, as `Scorer.score` does."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load and verify the bundle."""
@@ -30,7 +30,7 @@ class ScorerModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Score rows; a column that the signature calls optional may be left out."""
+        """Score rows; an input column that is left out counts as missing in every row."""
         absent = [name for name in self.scorer.input_columns if name not in model_input.columns]
         frame = model_input.assign(**dict.fromkeys(absent)) if absent else model_input
         scores: pd.DataFrame = self.scorer.score(frame)

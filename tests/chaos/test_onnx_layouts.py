@@ -11,7 +11,8 @@ import torch
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.grid.catalog import CATALOG
 from recmtl.model import Model, ModelSizes
-from recmtl.serve.scoring.onnx import OnnxNetwork, equal_to_rounding, write_network
+from recmtl.serve.bundle.onnx_export import write_network
+from recmtl.serve.scoring.onnx import OnnxNetwork, equal_to_rounding
 from tests.unit.serve.shop import HEADS, SCHEMA, make_encoder, make_log
 
 pytestmark = pytest.mark.chaos

@@ -16,7 +16,7 @@ from recmtl.data.files import RemotePath, any_path
 from recmtl.data.reader import Log, open_log
 from recmtl.errors import DataError, SourceLocation
 from recmtl.memory import keep_freed_memory
-from recmtl.serve.arguments import names, of_kind, path_like, whole
+from recmtl.serve.arguments import as_column_list, as_instance, as_path, as_whole_number
 from recmtl.serve.batch.batch_state import Part, ScoringJob, locked
 from recmtl.serve.batch.rows import Quarantine, RowScorer, by_part
 from recmtl.serve.scoring.drift import LIMIT, Drift, DriftMode
@@ -90,13 +90,13 @@ def score_parquet(
             scored one, an output that is in use, not empty or of another job, a full disk.
     """
     keep_freed_memory()
-    started, before = time.monotonic(), of_kind("scorer", scorer, Scorer).unknown
-    output = _local(path_like("output", output))
-    aside = None if quarantine is None else Quarantine(_local(path_like("quarantine", quarantine)))
-    keep, resume = names("keep", keep), of_kind("resume", resume, bool)
-    part_rows = whole("part_rows", part_rows, least=1, most=2**40)
+    started, before = time.monotonic(), as_instance("scorer", scorer, Scorer).unknown
+    output = _local(as_path("output", output))
+    aside = None if quarantine is None else Quarantine(_local(as_path("quarantine", quarantine)))
+    keep, resume = as_column_list("keep", keep), as_instance("resume", resume, bool)
+    part_rows = as_whole_number("part_rows", part_rows, least=1, most=2**40)
     drift_watch = Drift(scorer.bundle, mode=drift, limit=drift_limit)
-    log = _open(scorer, str(path_like("source", source)), keep, aside)
+    log = _open(scorer, str(as_path("source", source)), keep, aside)
     schema = _output_schema(scorer, log, keep)
     _refuse_folders([output, *([aside.folder] if aside else [])], log)
     job = ScoringJob(output, _facts(scorer, log, keep, aside), rows=log.rows, part_rows=part_rows)

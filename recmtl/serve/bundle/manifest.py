@@ -2,8 +2,8 @@
 
 The inventory of a bundle: every file with its size and SHA-256, and the check of it.
 
-The check reads only what a walk through the folder has found, never a path that the manifest
-names. It proves that a bundle is what was saved; who saved it, it cannot know.
+The check opens only files that a walk through the folder has found, never a path that the manifest
+names. It proves that a bundle is what was saved, not who saved it.
 """
 
 import hashlib
@@ -11,12 +11,21 @@ import json
 import os
 import re
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recmtl.errors import BundleError
 
-__all__ = ["FORMAT", "MANIFEST", "VERSION", "local_folder", "verify_manifest", "write_manifest"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "VERSION",
+    "Manifest",
+    "local_folder",
+    "verify_manifest",
+    "write_manifest",
+]
 
 
 def local_folder(path_or_uri: str | Path) -> Path:
@@ -38,13 +47,33 @@ VERSION = 2
 READABLE = (1, 2)
 SEAL = "seal"
 FACTS = {"columns": list, "input_columns": list, "recmtl": str}
-KEYS_OF_FIRST = {"format", "version", "files", *FACTS}
+KEYS_OF_VERSION_1 = {"format", "version", "files", *FACTS}
 MOST_BYTES = 16 << 20
 HEX = frozenset("0123456789abcdef")
 
 
+@dataclass(frozen=True)
+class Manifest:
+    """What a verified manifest says about its bundle.
+
+    Attributes:
+        fingerprint: SHA-256 of the manifest itself, and with it of every file that it lists.
+        columns: names of the scored columns, in order.
+        input_columns: names of the raw columns that scoring needs, in order.
+    """
+
+    fingerprint: str
+    columns: list[str]
+    input_columns: list[str]
+
+
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
-    """Write `manifest.json` over the files that `folder` holds now; `facts` are carried along."""
+    """Write `manifest.json` about the files that `folder` holds now.
+
+    Args:
+        folder: the bundle.
+        facts: further keys: `recmtl` (its version), `columns` and `input_columns`.
+    """
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)}
         for name in _files(folder)
@@ -54,15 +83,13 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     (folder / MANIFEST).write_bytes(_canonical(manifest | {SEAL: _seal(manifest)}))
 
 
-def verify_manifest(folder: Path) -> tuple[dict[str, Any], str]:
+def verify_manifest(folder: Path) -> Manifest:
     """Check every file of a bundle against its manifest, and the manifest against its seal.
 
-    Returns:
-        The manifest and its own SHA-256, which is the bundle's fingerprint.
-
     Raises:
-        BundleError: no manifest, another format or a newer version, a manifest that was edited, a
-            file that is missing, unlisted or altered, a link, a listed path that is not plain.
+        BundleError: there is no manifest; it is of another format, of a newer version, or was
+            edited; it lists a path that is not plain; or a file is missing, unlisted, altered, or
+            a link.
     """
     try:
         raw = _read(folder)
@@ -72,23 +99,23 @@ def verify_manifest(folder: Path) -> tuple[dict[str, Any], str]:
         raise BundleError(f"{folder}: cannot be read: {error.strerror or error}") from None
     except RecursionError:
         raise BundleError(f"{folder / MANIFEST}: is nested too deep; save it again") from None
-    return manifest, hashlib.sha256(raw).hexdigest()
+    return Manifest(hashlib.sha256(raw).hexdigest(), manifest["columns"], manifest["input_columns"])
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """Names (POSIX, relative) of all files below `folder`, with their bytes."""
-    found = {}
+    """Names (POSIX, relative) of all files below `folder`, and their sizes in bytes."""
+    sizes = {}
     for parent, folders, names in os.walk(folder, onerror=_raise):
         for name in (*folders, *names):
             path = Path(parent) / name
             relative, status = path.relative_to(folder).as_posix(), path.lstat()
             if stat.S_ISREG(status.st_mode):
-                found[relative] = status.st_size
+                sizes[relative] = status.st_size
             elif not stat.S_ISDIR(status.st_mode):
                 raise BundleError(
                     f"{folder}: {relative!r} is a link or a device; copy the file itself in"
                 )
-    return found
+    return sizes
 
 
 def _raise(error: OSError) -> None:
@@ -98,85 +125,85 @@ def _raise(error: OSError) -> None:
 def _read(folder: Path) -> bytes:
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such folder; give the folder that holds {MANIFEST}")
-    place = folder / MANIFEST
-    # A pipe of that name would never end, and a link may lead anywhere.
-    if not os.path.lexists(place) or not stat.S_ISREG(place.lstat().st_mode):
+    path = folder / MANIFEST
+    # Reading a pipe would never end, and a link may lead anywhere.
+    if not os.path.lexists(path) or not stat.S_ISREG(path.lstat().st_mode):
         raise BundleError(f"{folder}: is not a bundle: it has no readable {MANIFEST}")
-    if place.stat().st_size > MOST_BYTES:
-        raise BundleError(f"{place}: is larger than any manifest; save the bundle again")
-    return place.read_bytes()
+    if path.stat().st_size > MOST_BYTES:
+        raise BundleError(f"{path}: is larger than any manifest; save the bundle again")
+    return path.read_bytes()
 
 
-def _parse(place: Path, raw: bytes) -> dict[str, Any]:
+def _parse(path: Path, raw: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(raw)
     except (ValueError, RecursionError):
-        raise BundleError(f"{place}: is not JSON; the bundle is damaged, save it again") from None
+        raise BundleError(f"{path}: is not JSON; the bundle is damaged, save it again") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise BundleError(f"{place}: is not the manifest of a recmtl bundle")
+        raise BundleError(f"{path}: is not the manifest of a recmtl bundle")
     version = manifest.get("version")
     if type(version) is not int or version not in READABLE:
         newer = type(version) is int and version > VERSION
         remedy = "use that one or a newer one" if newer else "save the bundle again"
         raise BundleError(
-            f"{place}: bundle version {_short(version)} is not one that this recmtl reads "
+            f"{path}: bundle version {_short(version)} is not one that this recmtl reads "
             f"({', '.join(map(str, READABLE))}); it was written by recmtl "
             f"{_short(manifest.get('recmtl'))}: {remedy}"
         )
-    _check_entries(place, manifest.get("files"))
-    _check_facts(place, manifest, raw)
+    _check_entries(path, manifest.get("files"))
+    _check_facts(path, manifest, raw)
     return manifest
 
 
-def _check_entries(place: Path, files: object) -> None:
+def _check_entries(path: Path, files: object) -> None:
     if not isinstance(files, dict) or not files:
-        raise BundleError(f"{place}: lists no files; the bundle is damaged, save it again")
+        raise BundleError(f"{path}: lists no files; the bundle is damaged, save it again")
     for name, facts in files.items():
         plain = name.isprintable() and "\\" not in name
         if not plain or any(part in ("", ".", "..") for part in name.split("/")):
             raise BundleError(
-                f"{place}: refused path {_short(name)}: it is not plain and inside the bundle"
+                f"{path}: refused path {_short(name)}: it is not plain and inside the bundle"
             )
         if not isinstance(facts, dict) or facts.keys() != {"bytes", "sha256"}:
-            raise BundleError(f"{place}: {_short(name)} has no size and SHA-256; save it again")
+            raise BundleError(f"{path}: {_short(name)} has no size and SHA-256; save it again")
         size, digest = facts["bytes"], facts["sha256"]
         if type(size) is not int or size < 0 or not _is_digest(digest):
             raise BundleError(
-                f"{place}: {_short(name)} has a size or SHA-256 that is none; save it again"
+                f"{path}: {_short(name)} has a size or SHA-256 that is none; save it again"
             )
 
 
-def _check_facts(place: Path, manifest: dict[str, Any], raw: bytes) -> None:
-    edited = BundleError(f"{place}: was edited after it was saved; save the bundle again")
+def _check_facts(path: Path, manifest: dict[str, Any], raw: bytes) -> None:
+    edited = BundleError(f"{path}: was edited after it was saved; save the bundle again")
     sealed = {key: value for key, value in manifest.items() if key != SEAL}
     if manifest["version"] == 1:
-        # The first version has no seal; nothing in it may be more or other than it wrote.
-        if manifest.keys() != KEYS_OF_FIRST:
+        # Version 1 has no seal, so its keys must be exactly those that it wrote.
+        if manifest.keys() != KEYS_OF_VERSION_1:
             raise edited
     elif manifest.get(SEAL) != _seal(sealed):
         raise edited
     if any(type(manifest.get(key)) is not kind for key, kind in FACTS.items()):
         raise edited
-    # Equal content in other bytes (a key given twice, 1e2 for 100) was not written by recmtl.
+    # Equal content in other bytes (a key twice, 1e2 for 100) was not written by recmtl.
     if raw != _canonical(manifest):
         raise edited
 
 
 def _check_files(folder: Path, files: dict[str, Any]) -> None:
-    found = _files(folder)
-    found.pop(MANIFEST, None)
-    unlisted = sorted(found.keys() - files.keys())
+    sizes = _files(folder)
+    sizes.pop(MANIFEST, None)
+    unlisted = sorted(sizes.keys() - files.keys())
     if unlisted:
         raise BundleError(
             f"{folder}: holds files that its manifest does not list: "
             f"{', '.join(map(_short, unlisted[:5]))}; remove them, or save the bundle again"
         )
     for name, facts in files.items():
-        if name not in found:
+        if name not in sizes:
             raise BundleError(f"{folder}: {name} is missing; copy the whole bundle again")
-        if found[name] != facts["bytes"]:
+        if sizes[name] != facts["bytes"]:
             raise BundleError(
-                f"{folder}: {name} has {found[name]} bytes, the manifest says "
+                f"{folder}: {name} has {sizes[name]} bytes, the manifest says "
                 f"{_short(facts['bytes'])}; copy the whole bundle again"
             )
     for name, facts in files.items():

@@ -1,6 +1,6 @@
 """Finds calibration maps on validation rows, and says what they change on rows never fitted to.
 
-What is kept of a fit are numbers (see `recmtl.serve.calibration.calibration`). A funnel child is
+What is kept of a fit are numbers (see `recmtl.serve.calibration.calibrators`). A funnel child is
 fitted where its parent happened, as its conditional column means it.
 """
 
@@ -20,7 +20,7 @@ from recmtl.evaluate.label_space import joint_labels, own_rows, task_position
 from recmtl.evaluate.metrics import brier, ece, log_loss
 from recmtl.model import Model
 from recmtl.model.heads import HeadSpec
-from recmtl.serve.calibration.calibration import (
+from recmtl.serve.calibration.calibrators import (
     Calibrators,
     ColumnCalibration,
     Curve,
@@ -29,7 +29,7 @@ from recmtl.serve.calibration.calibration import (
     log_odds,
     own_columns,
 )
-from recmtl.serve.scoring.fixed_shape import FixedShapeModel
+from recmtl.serve.fixed_shape import FixedShapeModel
 from recmtl.train.config import Calibration
 
 __all__ = ["calibration_gain", "check_calibration", "fit_calibrators", "isotonic", "platt"]

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recmtl.errors import FormulaError, did_you_mean
-from recmtl.serve.arguments import told
+from recmtl.serve.arguments import short_repr
 
 __all__ = ["FUNCTIONS", "Formula"]
 
@@ -65,7 +65,7 @@ class Formula:
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
-            raise FormulaError(f"formula is {told(text)}; give a text")
+            raise FormulaError(f"formula is {short_repr(text)}; give a text")
         if len(text) > MAX_LENGTH:
             raise FormulaError(f"formula is longer than {MAX_LENGTH} characters: {text[:60]!r}...")
         self.text = text

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from recmtl.errors import DataError
 from recmtl.evaluate.ranking_metrics import GroupedRanking
-from recmtl.serve.arguments import array, mapping, told, whole
+from recmtl.serve.arguments import as_array, as_mapping, as_whole_number, short_repr
 from recmtl.serve.ranking.formula import Formula
 
 __all__ = ["Fused", "Fusion", "fuse", "non_dominated"]
@@ -120,15 +120,15 @@ def fuse(
         ConfigError: a seed, k or number of tries that is none.
     """
     for name, value in {"columns": columns, "labels": labels, "target": target}.items():
-        mapping(name, value)
-    columns = {name: array(f"column {name!r}", values) for name, values in columns.items()}
-    labels = {name: array(f"label {name!r}", values) for name, values in labels.items()}
-    whole("seed", seed, least=0, most=2**63)
-    whole("tries", tries, least=0, most=1_000_000)
+        as_mapping(name, value)
+    columns = {name: as_array(f"column {name!r}", values) for name, values in columns.items()}
+    labels = {name: as_array(f"label {name!r}", values) for name, values in labels.items()}
+    as_whole_number("seed", seed, least=0, most=2**63)
+    as_whole_number("tries", tries, least=0, most=1_000_000)
     if k is not None:
-        whole("k", k, least=1, most=2**63)
+        as_whole_number("k", k, least=1, most=2**63)
     _check(columns, labels, target)
-    group = array("group", group)
+    group = as_array("group", group)
     if len(group) != len(next(iter(columns.values()))):
         raise DataError(f"there are {len(group)} groups for the rows of the columns; give a pair")
     search = _Search(columns, labels, target=target, group=group, k=k)
@@ -264,8 +264,8 @@ def _check(
     wrong = [name for name in target if name not in numbers]
     if wrong:
         raise DataError(
-            f"the weight of label {wrong[0]!r} is {told(target[wrong[0]])}, no number of 0 or "
-            "more: leave it out, and let the column that predicts it take a negative exponent"
+            f"the weight of label {wrong[0]!r} is {short_repr(target[wrong[0]])}, no number of 0 "
+            "or more: leave it out, and let the column that predicts it take a negative exponent"
         )
     if not columns or not any(numbers.values()):
         raise DataError("fuse needs at least one column and one label with a weight above 0")

@@ -12,20 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmtl.errors import DataError
-from recmtl.serve.arguments import (
+from recmtl.serve.arguments import as_column_list, as_instance, as_mapping, short_repr
+from recmtl.serve.bundle.bundle import user_features
+from recmtl.serve.frames import (
     Frame,
     Scores,
     column_names,
-    mapping,
-    names,
-    of_kind,
-    require,
+    require_columns,
     row_count,
-    taken,
+    take_rows,
     to_arrow,
-    told,
 )
-from recmtl.serve.bundle.bundle import user_features
 from recmtl.serve.ranking.formula import Formula
 from recmtl.serve.ranking.fusion import Fusion, fuse
 from recmtl.serve.ranking.request import RequestScorer, one_value
@@ -62,12 +59,14 @@ class Ranker:
     """
 
     def __init__(self, scorer: Scorer, *, user: Sequence[str] | None = None) -> None:
-        self.scorer = of_kind("scorer", scorer, Scorer)
+        self.scorer = as_instance("scorer", scorer, Scorer)
         self._requests: dict[frozenset[str], RequestScorer] = {}
         encoder, features = scorer.bundle.encoder, scorer.bundle.user
         if user is not None:
-            features = user_features(encoder, names("user", user))
-        network = request_network(scorer.bundle, scorer.asked, features) if features else None
+            features = user_features(encoder, as_column_list("user", user))
+        network = (
+            request_network(scorer.bundle, scorer.requested_engine, features) if features else None
+        )
         if network is not None:
             columns = frozenset(encoder.schema.feature(name).column for name in features)
             self._requests[columns] = RequestScorer(scorer, columns, network=network)
@@ -116,7 +115,7 @@ class Ranker:
             DataError: a column is missing, or is named like a column that ranking adds.
         """
         formula, present = _formula(by, k), column_names(frame)
-        kept = present if keep is None else names("keep", keep)
+        kept = present if keep is None else as_column_list("keep", keep)
         self._check(formula, present, kept, group)
         wanted = [*self._needed(formula, present), *([] if group is None else [group])]
         table = to_arrow(frame, list(dict.fromkeys(wanted)))
@@ -124,7 +123,7 @@ class Ranker:
         codes = None if group is None else _codes(table, group)
         scored = self.scorer.scores(table)
         best = self._best(scored, formula, numbers=numbers, codes=codes, k=k)
-        return taken(frame, best.rows, kept, best.added)
+        return take_rows(frame, best.rows, kept, best.added)
 
     def rank_request(
         self,
@@ -151,13 +150,13 @@ class Ranker:
             FormulaError: the formula is wrong, or not finite on some row.
             DataError: a column is missing, stands in both, or is named like one that ranking adds.
         """
-        mapping("user", user)
+        as_mapping("user", user)
         formula, present = _formula(by, k), column_names(candidates)
-        kept = present if keep is None else names("keep", keep)
+        kept = present if keep is None else as_column_list("keep", keep)
         for name in user:
             if name in present:
                 raise DataError(f"user: column {name!r} is one of the candidates too; give it once")
-        require(kept, present, source="candidates")
+        require_columns(kept, present, source="candidates")
         self._check(formula, [*present, *user], [*kept, *user], None)
         inputs = self.scorer.input_columns
         scorer = self._request(frozenset(name for name in inputs if name in user))
@@ -171,7 +170,7 @@ class Ranker:
                 numbers[name] = np.broadcast_to(value, (rows,))
         scored = scorer.scores(user, table, rows=rows)
         best = self._best(scored, formula, numbers=numbers, codes=None, k=k)
-        return taken(candidates, best.rows, kept, best.added)
+        return take_rows(candidates, best.rows, kept, best.added)
 
     def explain(
         self, frame: Frame, task: str | Sequence[str] | None = None, *, steps: int = 64
@@ -187,7 +186,8 @@ class Ranker:
         Raises:
             DataError: a task or column is not there, no row, no step.
         """
-        tasks = [task] if isinstance(task, str) else names("task", () if task is None else task)
+        several = () if task is None else task
+        tasks = [task] if isinstance(task, str) else as_column_list("task", several)
         table = to_arrow(frame, self.scorer.input_columns)
         return explain(self.scorer, table, tasks=tasks, steps=steps)
 
@@ -218,17 +218,17 @@ class Ranker:
                 anything good in it.
         """
         present = column_names(frame)
-        mapping("target", target)
-        names("group", [group])
+        as_mapping("target", target)
+        as_column_list("group", [group])
         heads = self.scorer.bundle.model.heads.specs
         own = [head.columns[0] for head in heads if head.kind == "binary"]
-        chosen = own if columns is None else names("columns", columns)
+        chosen = own if columns is None else as_column_list("columns", columns)
         from_frame = [name for name in chosen if name not in self.scorer.columns]
         wanted = [*self.scorer.input_columns, *from_frame, *target, group]
         table = to_arrow(frame, list(dict.fromkeys(wanted)))
         scored = self.scorer.scores(table)
         scores = {name: scored[:, i] for i, name in enumerate(self.scorer.columns)}
-        require(chosen, [*scores, *present], source="fuse")
+        require_columns(chosen, [*scores, *present], source="fuse")
         return fuse(
             {name: scores[name] if name in scores else _numbers(table[name]) for name in chosen},
             {name: _numbers(table[name]) for name in target},
@@ -268,8 +268,8 @@ class Ranker:
         self, formula: Formula, present: list[str], kept: list[str], group: str | None
     ) -> None:
         columns = self.scorer.columns
-        of_group = [] if group is None else names("group", [group])
-        require([*kept, *of_group], present, source="input")
+        of_group = [] if group is None else as_column_list("group", [group])
+        require_columns([*kept, *of_group], present, source="input")
         for name in (*columns, RANK_SCORE, RANK):
             if name in kept or (name in columns and name in formula.names and name in present):
                 raise DataError(
@@ -281,7 +281,7 @@ class Ranker:
 
 def _formula(by: str, k: int | None) -> Formula:
     if k is not None and (isinstance(k, bool) or not isinstance(k, Integral) or k < 1):
-        raise DataError(f"k is {told(k)}; keep at least one candidate a group")
+        raise DataError(f"k is {short_repr(k)}; keep at least one candidate a group")
     return _parsed(by) if isinstance(by, str) else Formula(by)
 
 

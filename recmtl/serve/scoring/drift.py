@@ -13,7 +13,7 @@ import numpy as np
 from recmtl.data.row_encoder import Encoded
 from recmtl.data.vocabulary_drift import Counts, UnknownCounter
 from recmtl.errors import ConfigError, SourceLocation
-from recmtl.serve.arguments import share, told
+from recmtl.serve.arguments import as_share, short_repr
 from recmtl.serve.bundle.bundle import Bundle
 
 __all__ = ["Drift", "DriftMode"]
@@ -39,9 +39,9 @@ class Drift:
     """
 
     def __init__(self, bundle: Bundle, *, mode: DriftMode = "warn", limit: float = LIMIT) -> None:
-        limit = share("drift_limit", limit)
+        limit = as_share("drift_limit", limit)
         if not isinstance(mode, str) or mode not in ("warn", "error", "off"):
-            raise ConfigError(f"drift is {told(mode)}; give warn, error or off")
+            raise ConfigError(f"drift is {short_repr(mode)}; give warn, error or off")
         if mode == "error" and bundle.unknown is None:
             raise ConfigError(
                 f"{bundle.folder}: does not say how many ids were unknown in training; save it "

@@ -28,7 +28,7 @@ from recmtl.errors import DataError, did_you_mean
 from recmtl.grid import SharingGrid, expert_names, row_use
 from recmtl.model import Model
 from recmtl.model.heads import HeadSpec
-from recmtl.serve.arguments import told, whole
+from recmtl.serve.arguments import as_whole_number, short_repr
 from recmtl.serve.scoring.scorer import Scorer
 
 __all__ = ["Attributed", "Attribution", "Explanation", "explain", "integrated_gradients"]
@@ -209,7 +209,7 @@ class Explanation:
             ConfigError: k is no whole number of at least 1.
         """
         if k is not None:
-            k = whole("k", k, least=1, most=2**62)
+            k = as_whole_number("k", k, least=1, most=2**62)
         order = np.argsort(-np.abs(self.contributions), axis=2, kind="stable")[:, :, :k]
         row, task, rank = (index.reshape(-1) for index in np.indices(order.shape))
         feature = order.reshape(-1)
@@ -253,8 +253,8 @@ class Explanation:
         Raises:
             ConfigError: there is no such row, or k is no whole number of at least 1.
         """
-        row = whole("row", row, least=0, most=len(self.scores) - 1)
-        k = whole("k", k, least=1, most=2**62)
+        row = as_whole_number("row", row, least=0, most=len(self.scores) - 1)
+        k = as_whole_number("k", k, least=1, most=2**62)
         return "\n".join(line for t in range(len(self.tasks)) for line in self._lines(row, t, k))
 
     def __str__(self) -> str:
@@ -296,8 +296,8 @@ class Explanation:
                 yield layer + 1, ", ".join(heard)
 
     def _told(self, row: int, feature: int) -> str:
-        told = f"{self.features[feature]} = {self._value(row, feature)}"
-        return told if len(told) <= LONGEST else f"{told[: LONGEST - 3]}..."
+        text = f"{self.features[feature]} = {self._value(row, feature)}"
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
     def _value(self, row: int, feature: int) -> str:
         value = self.values[self.features[feature]][row].as_py()
@@ -320,7 +320,7 @@ def explain(
     """
     if not isinstance(steps, Integral) or not 1 <= steps <= MOST_STEPS or table.num_rows == 0:
         wanted = f"give at least one of each, and at most {MOST_STEPS} steps"
-        raise DataError(f"{table.num_rows} rows, {told(steps)} steps: {wanted}")
+        raise DataError(f"{table.num_rows} rows, {short_repr(steps)} steps: {wanted}")
     encoder, model = scorer.bundle.encoder, scorer.bundle.model
     positions = _positions(model.heads.specs, tasks)
     heads = [model.heads.specs[position] for position in positions]
@@ -332,7 +332,7 @@ def explain(
         for first in range(0, len(ids), ROWS_AT_ONCE)
         for last in [first + ROWS_AT_ONCE]
     ]
-    whole = {
+    tensors = {
         name: torch.cat([getattr(part, name) for part in parts]).double().numpy()
         for name in ("predicted", "base", "contributions", "shares", "skipped")
     }
@@ -352,7 +352,7 @@ def explain(
         features=features,
         values=pa.table({name: table[encoder.schema.feature(name).column] for name in features}),
         experts=tuple((int(layer), int(number)) for layer, number in experts),
-        **whole,
+        **tensors,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.serve import Scorer, save_bundle
-from recmtl.serve.calibration.calibration import Calibrators, ColumnCalibration, Platt
+from recmtl.serve.calibration.calibrators import Calibrators, ColumnCalibration, Platt
 from tests.unit.serve.shop import HEADS, ROWS, USER, make_bundle, make_log, make_model
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from recmtl.errors import RecmtlError
 from recmtl.serve import Formula, Ranker, Scorer, load_bundle, save_bundle, score_parquet
+from recmtl.serve.bundle.onnx_export import export
 from recmtl.serve.ranking.fusion import fuse
-from recmtl.serve.scoring.onnx import export
 from tests.unit.serve.shop import USER, make_log
 
 ODD: list[Any] = [

@@ -21,7 +21,7 @@ from recmtl.model import Model
 from recmtl.serve import Ranker, Scorer, load_bundle, save_bundle
 from recmtl.serve.bundle.card import model_card
 from recmtl.serve.bundle.manifest import write_manifest
-from recmtl.serve.calibration.calibration import (
+from recmtl.serve.calibration.calibrators import (
     Calibrators,
     ColumnCalibration,
     Isotonic,

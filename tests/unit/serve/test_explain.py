@@ -14,7 +14,7 @@ from recmtl.grid import Layout, catalog, reachable_experts
 from recmtl.model import Model, ModelSizes
 from recmtl.model.heads import AITM, Chain
 from recmtl.serve import Ranker, Scorer, save_bundle
-from recmtl.serve.calibration.calibration import Calibrators, ColumnCalibration, Platt
+from recmtl.serve.calibration.calibrators import Calibrators, ColumnCalibration, Platt
 from recmtl.serve.scoring.explain import Attribution, Explanation, integrated_gradients
 from tests.unit.serve.shop import HEADS
 

@@ -14,8 +14,10 @@ import torch
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError
 from recmtl.serve import Ranker, Scorer, load_bundle, save_bundle
-from recmtl.serve.scoring import onnx as serve_onnx
-from recmtl.serve.scoring.onnx import OnnxNetwork, equal_to_rounding, export
+from recmtl.serve.bundle import onnx_export
+from recmtl.serve.bundle.onnx_export import export
+from recmtl.serve.scoring import onnx as onnx_engine
+from recmtl.serve.scoring.onnx import OnnxNetwork, equal_to_rounding
 from tests.unit.serve.shop import make_log, make_model
 
 
@@ -111,7 +113,7 @@ def test_a_bundle_without_it_exports_when_asked_and_stays_torch_on_auto(
 ) -> None:
     assert Scorer.load(bundle, engine="auto").engine == "torch"
     ready = carrying / "model" / "network.onnx"
-    monkeypatch.setattr(serve_onnx, "export", lambda _, path, user=(): shutil.copy(ready, path))
+    monkeypatch.setattr(onnx_engine, "export", lambda _, path, user=(): shutil.copy(ready, path))
     assert Scorer.load(bundle, engine="onnx").engine == "onnx"
 
 
@@ -124,7 +126,7 @@ def test_a_network_that_differs_is_refused_or_left_alone(
     shutil.copy(carrying / "model" / "network.onnx", tmp_path / "network.onnx")
     loaded = load_bundle(other)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serve_onnx, "FILE", Path("..") / "network.onnx")
+        patch.setattr(onnx_engine, "NETWORK_FILE", Path("..") / "network.onnx")
         assert Scorer(loaded, engine="auto").engine == "torch"
         with pytest.raises(BundleError, match=r"scores differ by .* use engine='torch'"):
             Scorer(loaded, engine="onnx")
@@ -141,7 +143,7 @@ def test_an_exported_file_names_its_bundle_and_columns(
         written.update(facts)
         return path
 
-    monkeypatch.setattr(serve_onnx, "write_network", write_network)
+    monkeypatch.setattr(onnx_export, "write_network", write_network)
     assert export(carrying, tmp_path / "n.onnx") == tmp_path / "n.onnx"
     assert written == {"recmtl.bundle": load_bundle(carrying).fingerprint}
     model = onnx.load(carrying / "model" / "network.onnx")

@@ -12,9 +12,8 @@ from recmtl.errors import BundleError, ConfigError, DataError
 from recmtl.grid.catalog import CATALOG
 from recmtl.model import Model, ModelSizes
 from recmtl.serve import Ranker, Scorer, load_bundle, save_bundle
-from recmtl.serve.ranking.request_network import RequestNetwork
-from recmtl.serve.scoring import onnx as serve_onnx
-from recmtl.serve.scoring.onnx import equal_to_rounding
+from recmtl.serve.bundle.request_network import RequestNetwork
+from recmtl.serve.scoring.onnx import equal_to_rounding, request_network
 from tests.unit.serve.shop import HEADS, USER, make_log, make_model
 
 BY = "p_click * p_buy_given_click"
@@ -163,4 +162,4 @@ def test_a_network_of_another_model_is_refused(carrying: Path) -> None:
         next(loaded.model.heads.parameters()).mul_(1.1)
     assert Ranker(Scorer(loaded, engine="auto"))._requests == {}
     with pytest.raises(BundleError, match=r"scores differ by .* use engine='torch'"):
-        serve_onnx.request_network(loaded, "onnx", loaded.user)
+        request_network(loaded, "onnx", loaded.user)

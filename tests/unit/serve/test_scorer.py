@@ -13,8 +13,8 @@ import torch
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import ConfigError, DataError
 from recmtl.serve import Scorer
-from recmtl.serve.arguments import to_arrow
-from recmtl.serve.scoring.fixed_shape import FixedShapeModel
+from recmtl.serve.fixed_shape import FixedShapeModel
+from recmtl.serve.frames import to_arrow
 from tests.unit.serve.shop import make_log, make_model
 
 

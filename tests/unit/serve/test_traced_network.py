@@ -16,9 +16,8 @@ from recmtl.grid import CATALOG, Layout
 from recmtl.model import Model, ModelSizes
 from recmtl.model.heads import Chain
 from recmtl.model.heads.funnel import AITM, ESCM2_DR, ESMM
-from recmtl.serve import Ranker, Scorer
-from recmtl.serve.scoring import fixed_shape as module
-from recmtl.serve.scoring.fixed_shape import FixedShapeModel, Recorded, recorded
+from recmtl.serve import Ranker, Scorer, fixed_shape
+from recmtl.serve.fixed_shape import FixedShapeModel, TracedNetwork, trace_network
 from tests.unit.serve.shop import HEADS, make_model
 
 ROWS = 32
@@ -48,8 +47,8 @@ def some_rows(
 
 
 def assert_same_bits(encoder: RowEncoder, model: Model) -> None:
-    found = recorded(model, ROWS)
-    assert isinstance(found, Recorded) and found.columns == model.columns
+    found = trace_network(model, ROWS)
+    assert isinstance(found, TracedNetwork) and found.columns == model.columns
     given = [some_rows(encoder, seed) for seed in range(4)]
     given.append((torch.zeros_like(given[0][0]), torch.full_like(given[0][1], torch.nan)))
     for ids, numeric in given:
@@ -61,7 +60,7 @@ def test_every_published_layout_scores_the_same_bits(encoder: RowEncoder, name: 
     layout = CATALOG[name].layout(len(HEADS), cells=6, widths=(8, 4), depth=2)
     model = build(encoder, layout)
     if any(layer.rate < 1.0 for layer in layout.layers):
-        assert recorded(model, ROWS) is model
+        assert trace_network(model, ROWS) is model
     else:
         assert_same_bits(encoder, model)
 
@@ -77,7 +76,7 @@ def test_chunks_of_several_threads_score_the_bits_of_the_network(encoder: RowEnc
     plain, fast = (
         FixedShapeModel(model, chunk_rows=8, threads=3, record=record) for record in (False, True)
     )
-    assert plain.model is model and isinstance(fast.model, Recorded)
+    assert plain.model is model and isinstance(fast.model, TracedNetwork)
     ids, numeric = (tensor.numpy() for tensor in some_rows(encoder, 9, rows))
     whole = fast.scores(ids, numeric)
     np.testing.assert_array_equal(whole, plain.scores(ids, numeric))
@@ -85,30 +84,30 @@ def test_chunks_of_several_threads_score_the_bits_of_the_network(encoder: RowEnc
 
 
 def test_scorers_record_and_rankers_do_not(bundle: Path) -> None:
-    assert isinstance(Scorer.load(bundle)._model.model, Recorded)
-    assert not isinstance(Scorer.load(bundle, record=False)._model.model, Recorded)
-    assert not isinstance(Ranker.load(bundle).scorer._model.model, Recorded)
+    assert isinstance(Scorer.load(bundle)._model.model, TracedNetwork)
+    assert not isinstance(Scorer.load(bundle, record=False)._model.model, TracedNetwork)
+    assert not isinstance(Ranker.load(bundle).scorer._model.model, TracedNetwork)
 
 
 def test_threads_may_record_at_the_same_time(encoder: RowEncoder) -> None:
     models = [make_model(encoder, seed=seed) for seed in range(8)]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda model: recorded(model, ROWS), models))
+        found = list(pool.map(lambda model: trace_network(model, ROWS), models))
     rows = some_rows(encoder, 3)
     for one, model in zip(found, models, strict=True):
-        assert isinstance(one, Recorded)
+        assert isinstance(one, TracedNetwork)
         assert torch.equal(one.predict(*rows), model.predict(*rows))
 
 
 def test_weights_are_freed_with_what_was_recorded(encoder: RowEncoder) -> None:
     model = make_model(encoder)
-    weight, found = weakref.ref(model.encoder.table.weight), recorded(model, ROWS)
+    weight, found = weakref.ref(model.encoder.table.weight), trace_network(model, ROWS)
     given = some_rows(encoder, 2)
     expected = model.predict(*given)
     gc.disable()
     try:
         del model
-        assert isinstance(found, Recorded) and torch.equal(found.predict(*given), expected)
+        assert isinstance(found, TracedNetwork) and torch.equal(found.predict(*given), expected)
         del found
         assert weight() is None
     finally:
@@ -116,7 +115,7 @@ def test_weights_are_freed_with_what_was_recorded(encoder: RowEncoder) -> None:
 
 
 def test_other_recordings_keep_their_optimiser(encoder: RowEncoder) -> None:
-    fast = recorded(make_model(encoder), ROWS)
+    fast = trace_network(make_model(encoder), ROWS)
     before = torch._C._get_graph_executor_optimize()
     fast.predict(*some_rows(encoder, 1))
     assert torch._C._get_graph_executor_optimize() == before
@@ -131,33 +130,33 @@ def test_a_torch_that_cannot_record_scores_as_before(
 
     model = make_model(encoder)
     monkeypatch.setattr(torch.jit, "trace", refuse)
-    assert recorded(model, ROWS) is model
+    assert trace_network(model, ROWS) is model
 
 
 def test_a_pass_with_other_bits_is_not_used(
     encoder: RowEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, real = make_model(encoder), Recorded.predict
+    model, real = make_model(encoder), TracedNetwork.predict
 
-    def other(self: Recorded, ids: torch.Tensor, numeric: torch.Tensor) -> torch.Tensor:
+    def other(self: TracedNetwork, ids: torch.Tensor, numeric: torch.Tensor) -> torch.Tensor:
         return real(self, ids, numeric).nextafter(torch.ones(1))
 
-    monkeypatch.setattr(Recorded, "predict", other)
-    assert recorded(model, ROWS) is model
+    monkeypatch.setattr(TracedNetwork, "predict", other)
+    assert trace_network(model, ROWS) is model
 
 
 def test_long_passes_and_networks_in_training_are_left_alone(
     encoder: RowEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_model(encoder)
-    monkeypatch.setattr(module, "MOST_TRACED_ROWS", ROWS - 1)
-    assert recorded(model, ROWS) is model
+    monkeypatch.setattr(fixed_shape, "MOST_TRACED_ROWS", ROWS - 1)
+    assert trace_network(model, ROWS) is model
     monkeypatch.undo()
     model.train()
-    assert recorded(model, ROWS) is model
+    assert trace_network(model, ROWS) is model
 
 
 def test_recording_says_nothing(encoder: RowEncoder) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert isinstance(recorded(make_model(encoder), ROWS), Recorded)
+        assert isinstance(trace_network(make_model(encoder), ROWS), TracedNetwork)

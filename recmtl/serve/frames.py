@@ -1,0 +1,168 @@
+"""Frames that callers hold: pandas, Arrow, or a dict of arrays. The same kind goes back.
+
+pandas is imported only once a caller has passed a pandas frame, so it is loaded already.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recmtl.errors import DataError, did_you_mean
+
+__all__ = [
+    "Frame",
+    "Scores",
+    "column_names",
+    "require_columns",
+    "row_count",
+    "scores_as_frame",
+    "take_rows",
+    "to_arrow",
+]
+
+Frame: TypeAlias = Any  # pandas.DataFrame | pa.Table | pa.RecordBatch | Mapping[str, array]
+Scores: TypeAlias = Mapping[str, npt.NDArray[Any]]
+
+
+def column_names(frame: Frame) -> list[str]:
+    """The names of a frame's columns.
+
+    Raises:
+        DataError: it is not a frame, or a column's name is not a string.
+    """
+    if isinstance(frame, pa.Table | pa.RecordBatch):
+        return list(frame.schema.names)
+    if isinstance(frame, Mapping) or _is_pandas(frame):
+        names = list(frame) if isinstance(frame, Mapping) else list(frame.columns)
+        wrong = next((name for name in names if not isinstance(name, str)), None)
+        if wrong is not None:
+            kind = type(wrong).__name__
+            raise DataError(f"input: column {wrong!r} has a {kind} for a name; rename it to text")
+        return names
+    raise DataError(
+        f"cannot read rows from a {type(frame).__name__}: give a pandas DataFrame, an Arrow table "
+        "or record batch, or a dict of arrays"
+    )
+
+
+def row_count(frame: Frame) -> int:
+    """The number of rows of a frame."""
+    if isinstance(frame, pa.Table | pa.RecordBatch):
+        return int(frame.num_rows)
+    if isinstance(frame, Mapping):
+        return len(next(iter(frame.values()), ()))
+    return len(frame)
+
+
+def require_columns(names: Iterable[str], present: Sequence[str], *, source: str) -> None:
+    """Check that each of `names` is in `present`, and only once.
+
+    Args:
+        names: the columns that are needed.
+        present: the columns that are there.
+        source: where they are, for the message.
+
+    Raises:
+        DataError: names the first column that is absent or stands twice.
+
+    >>> require_columns(["item"], ["item", "price"], source="input")
+    """
+    for name in names:
+        if present.count(name) > 1:
+            raise DataError(f"{source}: column {name!r} stands twice; rename one of the two")
+        if name not in present:
+            remedy = did_you_mean(str(name), present) or "; add it, or rename the one meant"
+            raise DataError(f"{source}: has no column {name!r}{remedy}")
+
+
+def to_arrow(frame: Frame, columns: Sequence[str], *, source: str = "input") -> pa.Table:
+    """Select columns of a frame as an Arrow table. NaN in pandas or NumPy becomes null.
+
+    Raises:
+        DataError: a column is absent, mixes types, or differs from the others in length.
+
+    >>> to_arrow({"price": [1.0, float("nan")], "item": ["a", "b"]}, ["price"]).to_pydict()
+    {'price': [1.0, None]}
+    """
+    require_columns(columns, column_names(frame), source=source)
+    if isinstance(frame, pa.RecordBatch):
+        frame = pa.Table.from_batches([frame])
+    if isinstance(frame, pa.Table):
+        return frame.select(list(columns))
+    arrays = [_arrow_column(frame, name, source) for name in columns]
+    try:
+        return pa.table(arrays, names=list(columns))
+    except pa.ArrowInvalid:
+        raise DataError(f"{source}: its columns differ in length; give one value a row") from None
+
+
+def scores_as_frame(frame: Frame, scores: Scores) -> Frame:
+    """The scores alone, as the kind of frame that came in; pandas keeps its index."""
+    if _is_pandas(frame):
+        import pandas  # the caller has loaded it
+
+        return pandas.DataFrame(dict(scores), index=frame.index)
+    return dict(scores) if isinstance(frame, Mapping) else pa.table(dict(scores))
+
+
+def take_rows(
+    frame: Frame, rows: npt.NDArray[np.int64], keep: Sequence[str], scores: Scores
+) -> Frame:
+    """Take rows of some of a frame's columns and of the scores beside them.
+
+    Args:
+        frame: what came in; the same kind is returned.
+        rows: positions of the rows, in the order of the output.
+        keep: columns of the frame to return.
+        scores: columns over all rows of the frame, to return after those.
+
+    Raises:
+        DataError: a kept column of a dict does not have one value per row.
+    """
+    if _is_pandas(frame):
+        chosen = frame[list(keep)].iloc[rows]
+        return chosen.assign(**{name: values[rows] for name, values in scores.items()})
+    if isinstance(frame, Mapping):
+        count = len(next(iter(scores.values())))
+        kept = {name: _numpy_column(frame, name, count)[rows] for name in keep}
+        return kept | {name: values[rows] for name, values in scores.items()}
+    table = frame if isinstance(frame, pa.Table) else pa.Table.from_batches([frame])
+    columns = [*table.select(list(keep)).take(pa.array(rows)).columns] if keep else []
+    columns += [pa.array(values[rows]) for values in scores.values()]
+    return pa.table(columns, names=[*keep, *scores])
+
+
+def _arrow_column(frame: Frame, name: str, source: str) -> Any:
+    values = frame[name]
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    if type(getattr(values, "dtype", None)).__name__ == "DatetimeTZDtype":
+        # Arrow drops the zone as well, but with a warning.
+        values = getattr(values, "dt", values).tz_convert(None)
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{source}: column {name!r} mixes types ({reason}); give all its values one type"
+        ) from None
+
+
+def _numpy_column(frame: Mapping[str, Any], name: str, rows: int) -> npt.NDArray[Any]:
+    values = frame[name]
+    try:
+        column = np.asarray(values)
+    except ValueError:  # lists of several lengths
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+    if column.shape[:1] != (rows,):
+        raise DataError(f"input: column {name!r} has not one value a row; leave it out with keep")
+    return column
+
+
+def _is_pandas(frame: Frame) -> bool:
+    kind = type(frame)
+    return kind.__module__.split(".")[0] == "pandas" and hasattr(frame, "columns")
