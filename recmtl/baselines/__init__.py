@@ -1,11 +1,11 @@
-"""Plain models to be measured against: one model a task, no sharing at all.
+"""Plain models to measure against: one model a task, no sharing at all.
 
 `recmtl.baselines.lightgbm`, `recmtl.baselines.logistic` and `recmtl.baselines.constant` each have
-one function, `fit_predict(train, validation, test, tasks, encoding, ...)`, which returns scored
-columns under the same names as a recmtl model's, and the cost. LightGBM itself is imported only
-by the module of that name.
+one function, `fit_predict(train, validation, test, tasks, encoding, ...)`. It returns the cost, and
+scored columns under the names that a recmtl model gives them. Only `recmtl.baselines.lightgbm`
+imports LightGBM.
 """
 
-from recmtl.baselines.one_a_task import BaselineResult
+from recmtl.baselines.per_task import BaselineResult
 
 __all__ = ["BaselineResult"]

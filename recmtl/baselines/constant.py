@@ -1,11 +1,17 @@
-"""The floor: always say the train rows' base rate (binary, multiclass) or mean (regression)."""
+"""The floor: always predict the train rows' base rate (binary, multiclass) or mean (regression)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from recmtl.baselines.one_a_task import BaselineResult, Examples, FittedBaseline, one_a_task
+from recmtl.baselines.per_task import (
+    BaselineResult,
+    Classes,
+    FittedBaseline,
+    Matrix,
+    TaskRows,
+    fit_per_task,
+)
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
 from recmtl.schema import TaskSpec
@@ -20,18 +26,18 @@ def fit_predict(
     tasks: Sequence[TaskSpec],
     encoding: Encoding,
     *,
-    classes: Mapping[str, Sequence[Any]] | None = None,
+    classes: Classes | None = None,
 ) -> BaselineResult:
-    """Score every test row with what the task's own train rows have on average."""
-    return one_a_task(lambda _: _Constant(), (train, validation, test), tasks, classes or {})
+    """Score every test row with the weighted mean label of the task's own train rows."""
+    return fit_per_task(lambda _: _Constant(), (train, validation, test), tasks, classes or {})
 
 
 class _Constant:
-    def matrix(self, rows: LogSplit) -> np.ndarray:
+    def matrix(self, rows: LogSplit) -> Matrix:
         return np.empty((len(rows.labels), 0), dtype=np.float32)
 
     def fit(
-        self, task: TaskSpec, train: Examples, validation: Examples, classes: int
+        self, task: TaskSpec, train: TaskRows, validation: TaskRows, classes: int
     ) -> FittedBaseline:
         if task.kind == "multiclass":
             mass = np.bincount(train.label.astype(np.int64), train.weight, minlength=classes)

@@ -1,13 +1,13 @@
-"""One LightGBM a task: the opponent that every table must show.
+"""One LightGBM model a task: the opponent that every table must show.
 
-Ids become codes by descending frequency on the train rows: small vocabularies are given to
-LightGBM as categories, large ones as ordered numbers (frequent ids first, so that a split
-separates head from tail). A list counts its values. Numeric features pass as they are encoded,
-which is monotone and therefore the same to a tree.
+Ids become codes by descending frequency on the train rows. LightGBM reads small vocabularies as
+categories and large ones as ordered numbers, frequent ids first, so that a split separates head
+from tail. A list is read as the number of its values. Numeric features stay as they are encoded:
+the encoding is monotone, so a tree sees no difference.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,13 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from recmtl.baselines.one_a_task import BaselineResult, Examples, FittedBaseline, one_a_task
+from recmtl.baselines.per_task import (
+    BaselineResult,
+    Classes,
+    FittedBaseline,
+    TaskRows,
+    fit_per_task,
+)
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
 from recmtl.schema import TaskSpec
@@ -28,7 +34,17 @@ UNSEEN = -1
 
 @dataclass(frozen=True)
 class LightGBMSettings:
-    """LightGBM's own parameters, and the vocabulary size up to which ids are categories."""
+    """The parameters of LightGBM that matter here, and how it reads ids.
+
+    Attributes:
+        rounds: trees at most.
+        patience: trees without a better validation loss after which growing stops.
+        learning_rate: factor of every tree.
+        leaves: leaves of a tree at most.
+        smallest_leaf: train rows in a leaf at least.
+        feature_share: share of the features that each tree may use.
+        largest_category: distinct ids up to which a feature is a category.
+    """
 
     rounds: int = 500
     patience: int = 30
@@ -46,12 +62,12 @@ def fit_predict(
     tasks: Sequence[TaskSpec],
     encoding: Encoding,
     *,
-    classes: Mapping[str, Sequence[Any]] | None = None,
+    classes: Classes | None = None,
     threads: int | None = None,
     seed: int = 0,
     settings: LightGBMSettings | None = None,
 ) -> BaselineResult:
-    """Fit one LightGBM a task and score the test rows.
+    """Fit one LightGBM model a task and score the test rows.
 
     Args:
         train: rows to fit on.
@@ -59,13 +75,13 @@ def fit_predict(
         test: rows to score.
         tasks: the schema's tasks.
         encoding: names of the id and numeric columns.
-        classes: multiclass task -> its classes in the order of the label's indices.
-        threads: of LightGBM; None = one a core. The same threads and seed give the same scores.
-        seed: of the feature samples.
+        classes: the classes of each multiclass task.
+        threads: threads of LightGBM, one a core if None. Equal threads and seed give equal scores.
+        seed: fixes the sample of features that each tree may use.
         settings: everything else.
 
     Returns:
-        Scores, and the cost: `parameters` counts leaves, `multiply_adds` is None (a tree compares).
+        Scores and cost; `parameters` counts leaves, `multiply_adds` is None, as a tree compares.
     """
 
     def prepare(rows: LogSplit) -> _Trees:
@@ -74,12 +90,17 @@ def fit_predict(
             rows, encoding, settings=settings or LightGBMSettings(), threads=cores, seed=seed
         )
 
-    return one_a_task(prepare, (train, validation, test), tasks, classes or {})
+    return fit_per_task(prepare, (train, validation, test), tasks, classes or {})
 
 
 @dataclass(frozen=True)
 class _Codes:
-    """Global ids of one column -> 0, 1, 2, ... by descending train frequency; -1 = unseen."""
+    """The code of each id of a column: 0, 1, 2, ... by descending train frequency; -1 = unseen.
+
+    Attributes:
+        first: the smallest id of the train rows.
+        code: the code of `first`, `first + 1`, ...
+    """
 
     first: int
     code: NDArray[np.int32]
@@ -87,16 +108,16 @@ class _Codes:
     @staticmethod
     def fit(ids: NDArray[np.int32]) -> "_Codes":
         first = int(ids.min()) if len(ids) else 0
-        times = np.bincount(ids - first) if len(ids) else np.zeros(1, np.int64)
-        code = np.empty(len(times), np.int32)
-        code[np.argsort(-times, kind="stable")] = np.arange(len(times))
-        code[times == 0] = UNSEEN
+        counts = np.bincount(ids - first) if len(ids) else np.zeros(1, np.int64)
+        code = np.empty(len(counts), np.int32)
+        code[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+        code[counts == 0] = UNSEEN
         return _Codes(first, code)
 
     def __call__(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
-        place = ids.astype(np.int64) - self.first
-        inside = (place >= 0) & (place < len(self.code))
-        return np.where(inside, self.code[np.clip(place, 0, len(self.code) - 1)], UNSEEN)
+        position = ids.astype(np.int64) - self.first
+        inside = (position >= 0) & (position < len(self.code))
+        return np.where(inside, self.code[np.clip(position, 0, len(self.code) - 1)], UNSEEN)
 
 
 class _Trees:
@@ -139,7 +160,7 @@ class _Trees:
         return x
 
     def fit(
-        self, task: TaskSpec, train: Examples, validation: Examples, classes: int
+        self, task: TaskSpec, train: TaskRows, validation: TaskRows, classes: int
     ) -> FittedBaseline:
         parameters = self._parameters | {"objective": OBJECTIVE[task.kind]}
         if task.kind == "multiclass":
@@ -151,16 +172,16 @@ class _Trees:
             categorical_feature=self._categories,
             params=parameters,
         )
-        stop: list[Callable[..., Any]] = []
+        callbacks: list[Callable[..., Any]] = []
         if len(validation.label):
-            stop = [lightgbm.early_stopping(self._settings.patience, verbose=False)]
+            callbacks = [lightgbm.early_stopping(self._settings.patience, verbose=False)]
         held_out = data.create_valid(validation.x, validation.label, weight=validation.weight)
         booster = lightgbm.train(
             parameters,
             data,
             num_boost_round=self._settings.rounds,
-            valid_sets=[held_out] if stop else None,
-            callbacks=stop,
+            valid_sets=[held_out] if callbacks else None,
+            callbacks=callbacks,
         )
         trees = booster.dump_model(num_iteration=booster.best_iteration or None)["tree_info"]
         return FittedBaseline(

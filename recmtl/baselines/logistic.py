@@ -1,15 +1,14 @@
 """One linear model a task on sparse columns: logistic, softmax or ridge regression.
 
-All three are one thing: the gradient of the loss in the margins is (prediction - label). Columns:
-one for each id of each categorical feature, each list's ids as a pooled bag, numeric features
-standardised with a "missing" indicator beside them. Ids that no train row has get no column.
-L-BFGS starts at the base rate; the step that was best on the validation rows is kept, be it the
-start, and the last one where there are no validation rows.
+All three share one solver, since the gradient of each loss in the margins is prediction - label.
+The columns are one for each id of a categorical feature, one for each id of a pooled list, and for
+each numeric feature its standardised value and a "missing" indicator. Ids that no train row has get
+no column. L-BFGS starts at the base rate. The step with the lowest validation loss is kept, which
+may be the start; without validation rows the last step is kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,13 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
 
-from recmtl.baselines.one_a_task import BaselineResult, Examples, FittedBaseline, one_a_task
+from recmtl.baselines.per_task import (
+    BaselineResult,
+    Classes,
+    FittedBaseline,
+    TaskRows,
+    fit_per_task,
+)
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
 from recmtl.schema import TaskSpec
@@ -30,7 +35,13 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LogisticSettings:
-    """`penalty` is L2 on the summed loss (scikit-learn's 1 / C); `patience` counts L-BFGS steps."""
+    """How a linear model is fitted.
+
+    Attributes:
+        penalty: weight of the squared weights beside the summed loss, scikit-learn's 1 / C.
+        steps: L-BFGS steps at most.
+        patience: steps without a better validation loss after which the fit stops.
+    """
 
     penalty: float = 1.0
     steps: int = 50
@@ -44,28 +55,29 @@ def fit_predict(
     tasks: Sequence[TaskSpec],
     encoding: Encoding,
     *,
-    classes: Mapping[str, Sequence[Any]] | None = None,
+    classes: Classes | None = None,
     settings: LogisticSettings | None = None,
 ) -> BaselineResult:
     """Fit one linear model a task and score the test rows. Deterministic.
 
     Args:
         train: rows to fit on.
-        validation: rows on which the step to keep is chosen.
+        validation: rows that choose the step to keep.
         test: rows to score.
         tasks: the schema's tasks.
-        encoding: names and places of the id and numeric columns.
-        classes: multiclass task -> its classes in the order of the label's indices.
+        encoding: names and positions of the id and numeric columns.
+        classes: the classes of each multiclass task.
         settings: penalty and number of steps.
 
     Returns:
-        Scores, and the cost: `multiply_adds` is the mean number of non-zero columns a row.
+        Scores and cost; `multiply_adds` sums over the tasks the mean number of non-zero columns of
+        a row, times the outputs of the task.
     """
 
     def prepare(rows: LogSplit) -> _Linear:
         return _Linear(rows, encoding, settings=settings or LogisticSettings())
 
-    return one_a_task(prepare, (train, validation, test), tasks, classes or {})
+    return fit_per_task(prepare, (train, validation, test), tasks, classes or {})
 
 
 class _Linear:
@@ -73,10 +85,10 @@ class _Linear:
         self._encoding = encoding
         self._settings = settings
         numeric = np.asarray(train.numeric, dtype=np.float64)
-        known = ~np.isnan(numeric)
-        count = np.maximum(known.sum(axis=0), 1)
-        self._mean = np.where(known, numeric, 0).sum(axis=0) / count
-        centred = np.where(known, numeric - self._mean, 0)
+        present = ~np.isnan(numeric)
+        count = np.maximum(present.sum(axis=0), 1)
+        self._mean = np.where(present, numeric, 0).sum(axis=0) / count
+        centred = np.where(present, numeric - self._mean, 0)
         self._scale = np.sqrt((centred**2).sum(axis=0) / count)
         self._scale[self._scale == 0] = 1.0
         self._kept = np.flatnonzero(self._all_columns(train).getnnz(axis=0))
@@ -100,7 +112,7 @@ class _Linear:
         return sparse.csr_matrix(sparse.hstack(parts, format="csr"))
 
     def fit(
-        self, task: TaskSpec, train: Examples, validation: Examples, classes: int
+        self, task: TaskSpec, train: TaskRows, validation: TaskRows, classes: int
     ) -> FittedBaseline:
         outputs = classes if task.kind == "multiclass" else 1
         level, spread = 0.0, 1.0
@@ -116,7 +128,14 @@ class _Linear:
 
 @dataclass(frozen=True)
 class _Loss:
-    """Margins [R, O] -> loss [R], residual [R, O] and prediction, for one kind of label."""
+    """The loss of one kind of label as a function of the margins.
+
+    Attributes:
+        kind: the task's kind.
+        outputs: margins of a row, one for each class of a multiclass task, else 1.
+        level: of a regression the margin 0 as a label.
+        spread: of a regression the step of the label for a step of 1 of the margin.
+    """
 
     kind: str
     outputs: int
@@ -124,6 +143,7 @@ class _Loss:
     spread: float
 
     def terms(self, margins: FloatArray, label: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Margins `[R, O]` to the loss `[R]` and its gradient in the margins `[R, O]`."""
         if self.kind == "binary":
             margin = margins[:, 0]
             return np.logaddexp(0, margin) - label * margin, (expit(margin) - label)[:, None]
@@ -135,7 +155,7 @@ class _Loss:
         return 0.5 * residual**2, residual[:, None]
 
     def base(self, label: FloatArray, weight: FloatArray) -> FloatArray:
-        """Margins [O] that predict the base rate, or the mean."""
+        """Margins `[O]` that predict the base rate, or the mean."""
         if self.kind == "multiclass":
             mass = np.bincount(label.astype(np.int64), weight, self.outputs) + 0.5
             return np.asarray(np.log(mass / mass.sum()))
@@ -145,6 +165,7 @@ class _Loss:
         return np.array([(mean - self.level) / self.spread])
 
     def prediction(self, margins: FloatArray) -> FloatArray:
+        """Margins `[R, O]` to probabilities `[R]` or `[R, O]`, or to values `[R]`."""
         if self.kind == "binary":
             return np.asarray(expit(margins[:, 0]))
         if self.kind == "multiclass":
@@ -153,15 +174,15 @@ class _Loss:
 
 
 def _fit(
-    loss: _Loss, train: Examples, held_out: Examples, settings: LogisticSettings
+    loss: _Loss, train: TaskRows, held_out: TaskRows, settings: LogisticSettings
 ) -> FloatArray:
-    """Weights [F + 1, O], the last row the intercept (not penalised)."""
+    """Weights `[F + 1, O]`; the last row is the intercept, which is not penalised."""
     shape = (train.x.shape[1] + 1, loss.outputs)
-    transposed = train.x.T.tocsr()  # a product with it reads rows in order, twice as fast
+    transposed = train.x.T.tocsr()  # its product reads rows in order: twice as fast
     mass = train.weight.sum()
     start = np.zeros(shape)
     start[-1] = loss.base(train.label, train.weight)
-    best: tuple[float, int, FloatArray] = (np.inf, 0, start)
+    best_loss, best_step, best_weights = np.inf, 0, start
     step = -1
 
     def objective(flat: FloatArray) -> tuple[float, FloatArray]:
@@ -174,18 +195,18 @@ def _fit(
         return float(value), gradient.ravel()
 
     def after_step(flat: FloatArray) -> None:
-        nonlocal best, step
+        nonlocal best_loss, best_step, best_weights, step
         step += 1
         weights = flat.reshape(shape)
         terms, _ = loss.terms(_margins(held_out.x, weights), held_out.label)
-        value = float(np.average(terms, weights=held_out.weight))
-        if value < best[0]:
-            best = (value, step, weights.copy())
-        elif step - best[1] >= settings.patience:
+        loss_now = float(np.average(terms, weights=held_out.weight))
+        if loss_now < best_loss:
+            best_loss, best_step, best_weights = loss_now, step, weights.copy()
+        elif step - best_step >= settings.patience:
             raise StopIteration
 
-    stopping = len(held_out.label) > 0
-    if stopping:
+    chooses = len(held_out.label) > 0
+    if chooses:
         after_step(start.ravel())
     # L-BFGS makes many short BLAS calls; more than one thread makes each of them slower.
     with threadpool_limits(1, user_api="blas"):
@@ -194,10 +215,10 @@ def _fit(
             start.ravel(),
             jac=True,
             method="L-BFGS-B",
-            callback=after_step if stopping else None,
+            callback=after_step if chooses else None,
             options={"maxiter": settings.steps},
         )
-    return best[2] if stopping else np.asarray(last.x).reshape(shape)
+    return best_weights if chooses else np.asarray(last.x).reshape(shape)
 
 
 def _margins(x: sparse.csr_matrix, weights: FloatArray) -> FloatArray:
@@ -205,7 +226,7 @@ def _margins(x: sparse.csr_matrix, weights: FloatArray) -> FloatArray:
 
 
 def _bag(ids: NDArray[np.int32], values: FloatArray, width: int) -> sparse.csr_matrix:
-    """Row r has `values[r, j]` in column `ids[r, j]`; zeros are left out, repeats add up."""
+    """Row r has `values[r, j]` in column `ids[r, j]`; zeros are left out, repeats are summed."""
     used = values != 0
     ends = np.concatenate(([0], np.cumsum(used.sum(axis=1))))
     bag = sparse.csr_matrix((values[used], ids[used], ends), shape=(len(ids), width))

@@ -1,0 +1,177 @@
+"""What all baselines share: a separate model for every task, fitted on the task's own rows.
+
+The model of a funnel child is fitted where its parent happened and predicts p(child | parent); the
+joint probability is the product down the funnel. Regression labels are transformed before fitting
+and predictions are transformed back. A method only turns rows into a matrix and fits one label.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recmtl.data.encoded_log import LogSplit
+from recmtl.evaluate.label_space import joint_column, own_column, own_rows, task_position
+from recmtl.schema import TaskSpec
+
+__all__ = [
+    "BaselineMethod",
+    "BaselineResult",
+    "Classes",
+    "FittedBaseline",
+    "Matrix",
+    "TaskRows",
+    "fit_per_task",
+]
+
+Matrix: TypeAlias = Any
+"""Rows of a method's own columns `[R, F]`: a NumPy array, or a SciPy sparse matrix."""
+Classes: TypeAlias = Mapping[str, Sequence[object]]
+"""Of each multiclass task, its classes in the order of the label's indices."""
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """The rows on which one task is defined.
+
+    Attributes:
+        x: their columns `[R, F]`.
+        label: `[R]`: 0 and 1, class indices, or transformed values.
+        weight: `[R]`.
+    """
+
+    x: Matrix
+    label: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FittedBaseline:
+    """One task's model and its cost.
+
+    Attributes:
+        predict: a matrix `[R, F]` to probabilities or values `[R]`, or `[R, C]` for C classes.
+        parameters: numbers that were fitted.
+        multiply_adds: products an example; None if the model is not made of products.
+    """
+
+    predict: Callable[[Matrix], np.ndarray]
+    parameters: int
+    multiply_adds: int | None
+
+
+class BaselineMethod(Protocol):
+    """Fits one label; its columns were fixed by the train rows."""
+
+    def matrix(self, rows: LogSplit) -> Matrix:
+        """The columns of the rows."""
+
+    def fit(
+        self, task: TaskSpec, train: TaskRows, validation: TaskRows, classes: int
+    ) -> FittedBaseline:
+        """Fit one task; the labels of a multiclass task are indices below `classes`."""
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """Scores of the test rows, and what they cost.
+
+    Attributes:
+        predictions: the scored columns `[R]` by name, as a recmtl model names them.
+        cost: the entry of results.json: `parameters`, `multiply_adds` an example (None where the
+            models are not made of products), `train_s`, and `score_rows_per_s`: rows a second with
+            all tasks scored, the making of the columns included.
+    """
+
+    predictions: dict[str, np.ndarray]
+    cost: dict[str, float | None]
+
+
+def fit_per_task(
+    prepare: Callable[[LogSplit], BaselineMethod],
+    splits: tuple[LogSplit, LogSplit, LogSplit],
+    tasks: Sequence[TaskSpec],
+    classes: Classes,
+) -> BaselineResult:
+    """Fit every task on the train rows and score the test rows.
+
+    A task whose train labels are all equal always predicts that label, or 0 if it has none.
+
+    Args:
+        prepare: makes the method from the train rows.
+        splits: train rows, validation rows (for early stopping), and test rows.
+        tasks: the schema's tasks, in the order of the label columns.
+        classes: the classes of each multiclass task.
+    """
+    train, validation, test = splits
+    started = time.perf_counter()
+    method = prepare(train)
+    train_x, validation_x = method.matrix(train), method.matrix(validation)
+    models = {}
+    for task in tasks:
+        train_rows = _task_rows(train_x, train, tasks, task)
+        validation_rows = _task_rows(validation_x, validation, tasks, task)
+        labels = np.unique(train_rows.label)
+        models[task.name] = (
+            method.fit(task, train_rows, validation_rows, len(classes.get(task.name, ())))
+            if len(labels) > 1
+            else _always(float(labels[0]) if len(labels) else 0.0)
+        )
+    trained = time.perf_counter()
+    test_x = method.matrix(test)
+    scores = {name: model.predict(test_x) for name, model in models.items()}
+    predictions = _scored_columns(scores, tasks, classes)
+    scored = time.perf_counter()
+    products = [model.multiply_adds for model in models.values()]
+    cost: dict[str, float | None] = {
+        "parameters": sum(model.parameters for model in models.values()),
+        "multiply_adds": None if None in products else sum(p for p in products if p is not None),
+        "train_s": trained - started,
+        "score_rows_per_s": len(test.labels) / max(scored - trained, 1e-9),
+    }
+    return BaselineResult(predictions, cost)
+
+
+def _task_rows(x: Matrix, split: LogSplit, tasks: Sequence[TaskSpec], task: TaskSpec) -> TaskRows:
+    labels = np.asarray(split.labels)
+    rows = own_rows(labels, tasks, task)
+    label = labels[rows, task_position(tasks, task.name)].astype(np.float64)
+    if task.transform == "log1p":
+        label = np.log1p(label)
+    weight = np.asarray(split.weight)[rows].astype(np.float64)
+    return TaskRows(x if rows.all() else x[np.flatnonzero(rows)], label, weight)
+
+
+def _always(value: float) -> FittedBaseline:
+    return FittedBaseline(lambda x: np.full(x.shape[0], value), parameters=1, multiply_adds=0)
+
+
+def _scored_columns(
+    scores: Mapping[str, np.ndarray], tasks: Sequence[TaskSpec], classes: Classes
+) -> dict[str, np.ndarray]:
+    """Each task's scores under its column names, in task order."""
+    by_name = {task.name: task for task in tasks}
+
+    def joint(task: TaskSpec) -> np.ndarray:
+        score = scores[task.name]
+        return score if task.parent is None else score * joint(by_name[task.parent])
+
+    columns = {}
+    for task in tasks:
+        score = scores[task.name]
+        if task.kind == "multiclass":
+            shares = (
+                score if score.ndim == 2 else np.eye(len(classes[task.name]))[score.astype(int)]
+            )
+            for index, name in enumerate(classes[task.name]):
+                columns[f"p_{task.name}_{name}"] = score[:, index]
+        elif task.kind == "regression":
+            columns[own_column(task)] = np.expm1(score) if task.transform == "log1p" else score
+        else:
+            columns[own_column(task)] = score
+            if task.parent is not None:
+                columns[joint_column(task)] = joint(task)
+    return {name: values.astype(np.float32) for name, values in columns.items()}
