@@ -163,9 +163,8 @@ def _scored_columns(
     for task in tasks:
         score = scores[task.name]
         if task.kind == "multiclass":
-            shares = (
-                score if score.ndim == 2 else np.eye(len(classes[task.name]))[score.astype(int)]
-            )
+            if score.ndim == 1:  # the train rows had one class alone
+                score = np.eye(len(classes[task.name]))[score.astype(int)]
             for index, name in enumerate(classes[task.name]):
                 columns[f"p_{task.name}_{name}"] = score[:, index]
         elif task.kind == "regression":

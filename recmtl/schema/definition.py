@@ -1,8 +1,7 @@
 """The schema as frozen dataclasses: features, tasks, roles, split, side tables.
 
-Names are the keys of the YAML file, columns are those of the Parquet data; where `column` is left
-out it equals the name. Rules that concern one value stand here; rules between several parts are in
-`recmtl.schema.rules`.
+Names are the keys of the YAML file; columns are those of the Parquet data. Each class checks its
+own values; `recmtl.schema.rules` checks the parts against one another.
 """
 
 import re
@@ -29,13 +28,13 @@ _TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Categorical:
-    """A single value among many.
+    """One value out of a vocabulary: an id, a city, a brand.
 
     Attributes:
         name: the feature.
-        column: where its values stand.
+        column: the column that holds its values.
         min_count: values seen in fewer train rows share the unknown row.
-        hash_buckets: if given, values are hashed into so many rows and no vocabulary is fitted.
+        hash_buckets: number of rows into which values are hashed; None fits a vocabulary.
     """
 
     name: str
@@ -54,9 +53,9 @@ class Numeric:
 
     Attributes:
         name: the feature.
-        column: where its values stand.
-        encoding: `standard`, `quantile` or `piecewise`, see `recmtl.data.encoding.NumericField`.
-        bins: how many quantile bins to ask for (fewer where values repeat).
+        column: the column that holds its values.
+        encoding: how the number is scaled, see `recmtl.data.encoding.NumericField`.
+        bins: quantile bins to fit; fewer where values repeat.
         log: apply sign(x) * log(1 + |x|) first.
     """
 
@@ -78,13 +77,14 @@ class ListOf:
 
     Attributes:
         name: the feature.
-        column: where the lists stand.
-        table: the categorical feature whose vocabulary and embedding rows are used; own if None.
-        max_length: values kept of each list.
+        column: the column that holds the lists.
+        table: the categorical feature whose vocabulary and embedding rows the list shares; with None
+            the list has its own.
+        max_length: values of a list that are kept.
         pooling: `mean` or `sum` over the kept values.
         keep: which end of a longer list is kept.
-        min_count: as in `Categorical`, for an own vocabulary.
-        hash_buckets: as in `Categorical`, for an own vocabulary.
+        min_count: as in `Categorical`, where `table` is None.
+        hash_buckets: as in `Categorical`, where `table` is None.
     """
 
     name: str
@@ -110,7 +110,7 @@ Feature = Categorical | Numeric | ListOf
 
 @dataclass(frozen=True)
 class Condition:
-    """A rule on one column; with no rule it means the column's own value.
+    """The value of a column, or a rule that turns it into true and false.
 
     Attributes:
         column: the column.
@@ -125,12 +125,12 @@ class Condition:
     at_least: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse two rules in one."""
+        """Refuse two rules, and a rule that nothing meets."""
         rules = (self.equals, self.one_of, self.at_least)
         if sum(rule is not None for rule in rules) > 1:
             raise ValueError("give only one of equals, one_of, at_least")
         if self.one_of is not None and not self.one_of:
-            raise ValueError("one_of must not be empty")
+            raise ValueError("one_of must not be empty; name at least one value")
 
     @property
     def is_rule(self) -> bool:
@@ -140,17 +140,17 @@ class Condition:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One thing to predict.
+    """A task: one label to predict.
 
     Attributes:
-        name: the task; it names the scored columns, so it must be an identifier.
+        name: the task; an identifier, since it names the scored columns.
         kind: `binary`, `regression` or `multiclass`.
-        label: where the label stands.
-        rows: the rows on which the label is defined; None for all.
-        parent: the funnel parent: this task's label can be 1 only where the parent's is 1.
+        label: the column that holds the label, or the rule that makes it.
+        rows: the rows on which the label is defined; all if None.
+        parent: the parent in a funnel: this label can be 1 only where the parent's is 1.
         weight: factor of this task's loss.
-        transform: of a regression label, before the loss: `none` or `log1p`.
-        missing: what a null, NaN or infinite label means: an error, or a row not used.
+        transform: how the label of a regression is transformed before the loss.
+        missing: what happens to a null, NaN or infinite label: an error, or the row is not used.
     """
 
     name: str
@@ -165,7 +165,9 @@ class TaskSpec:
     def __post_init__(self) -> None:
         """Check what concerns this task alone."""
         if not _TASK_NAME.fullmatch(self.name):
-            raise ValueError("a task name is letters, digits and _, and opens with no digit")
+            raise ValueError(
+                "a task name is letters, digits and _, and does not begin with a digit"
+            )
         if self.weight <= 0:
             raise ValueError(f"weight must be above 0, not {self.weight}")
         if self.kind != "binary" and self.label.is_rule:
@@ -173,7 +175,7 @@ class TaskSpec:
         if self.kind != "regression" and self.transform != "none":
             raise ValueError("transform is for kind: regression only")
         if self.kind != "binary" and self.parent is not None:
-            raise ValueError("only a binary task can have a parent")
+            raise ValueError("only a binary task can have a parent; drop parent")
         if self.parent is not None and self.rows is not None:
             raise ValueError("parent already says on which rows the task is defined; drop rows")
         if self.rows is not None and not self.rows.is_rule:
@@ -182,12 +184,12 @@ class TaskSpec:
 
 @dataclass(frozen=True)
 class Roles:
-    """Columns with a purpose besides features and labels; each is optional.
+    """Columns with a purpose of their own; each is optional.
 
     Attributes:
         group: user or request within which rows compete (ranking, GAUC, split by group).
         time: when the row happened.
-        row_id: passed through to the scored rows.
+        row_id: copied to the scored rows.
         sample_weight: weight of the row in losses and metrics.
     """
 
@@ -202,13 +204,14 @@ class SplitRule:
     """How rows are divided into train, validation and test.
 
     Attributes:
-        by: `time`, `group`, `random` or `column`.
-        validation: fraction of all rows (groups) used to choose.
-        test: fraction of all rows (groups) used to judge.
-        column: the grouping column (by group, default roles.group), or the one that says it.
-        seed: of the stable hash (by group, at random).
-        validation_from: first value of roles.time in validation, instead of the fraction.
-        test_from: first value of roles.time in test, instead of the fraction.
+        by: later rows, whole groups, single rows, or the word in a column decide.
+        validation: fraction of all rows (groups) on which choices are made.
+        test: fraction of all rows (groups) that are measured once.
+        column: by group the grouping column (roles.group if None); by column the one that holds
+            train, validation and test.
+        seed: fixes the hash that decides by group and at random.
+        validation_from: first value of roles.time in validation, in place of the fraction.
+        test_from: first value of roles.time in test, in place of the fraction.
     """
 
     by: Literal["time", "group", "random", "column"]
@@ -220,12 +223,14 @@ class SplitRule:
     test_from: int | float | str | None = None
 
     def __post_init__(self) -> None:
-        """Check the fractions and that no key belongs to another way of splitting."""
+        """Check the fractions, and refuse keys of another way of splitting."""
         for name, fraction in (("validation", self.validation), ("test", self.test)):
             if not 0 < fraction < 1:
                 raise ValueError(f"{name} must be between 0 and 1, not {fraction}")
         if self.validation + self.test >= 1:
-            raise ValueError("validation and test together leave no row to train on")
+            raise ValueError(
+                "validation and test together leave no row to train on; lower one of them"
+            )
         if self.by != "time" and (self.validation_from, self.test_from) != (None, None):
             raise ValueError("validation_from and test_from are for by: time only")
         if self.by == "column" and self.column is None:
@@ -239,8 +244,8 @@ class SideTable:
     """A table joined to the log by a key that both have.
 
     Attributes:
-        path: Parquet file, relative to the data's folder or absolute.
-        key: the column, one row a value in the side table.
+        path: a Parquet file, absolute or relative to the folder of the data.
+        key: the column in both; the side table has one row for each of its values.
     """
 
     path: str
@@ -249,7 +254,7 @@ class SideTable:
 
 @dataclass(frozen=True)
 class Schema:
-    """What the columns of a log mean. Order of features and tasks is the order of the file."""
+    """What the columns of a log mean; features and tasks keep the order of the file."""
 
     name: str
     features: tuple[Feature, ...]
@@ -272,7 +277,7 @@ class Schema:
         return tuple(dict.fromkeys(feature.column for feature in self.features))
 
     def columns(self) -> tuple[str, ...]:
-        """Every distinct column that this schema reads: features, labels, rules, roles, split."""
+        """Every distinct column that preparing a log reads: features, labels, rules, roles, split."""
         return tuple(dict.fromkeys([*self.feature_columns(), *self._other_columns()]))
 
     def _other_columns(self) -> Iterator[str]:
@@ -280,7 +285,7 @@ class Schema:
             yield task.label.column
             if task.rows is not None:
                 yield task.rows.column
-        # row_id is only passed through when scoring: preparing a log does not need it.
+        # row_id is not among them: only scoring copies it.
         for column in (self.roles.group, self.roles.time, self.roles.sample_weight):
             if column is not None:
                 yield column

@@ -1,4 +1,4 @@
-"""Contradictions between the parts of a schema: what each part alone cannot see."""
+"""Contradictions between the parts of a schema, which no part can see alone."""
 
 from collections.abc import Iterator
 
@@ -7,15 +7,16 @@ from recmtl.schema.definition import Categorical, ListOf, Schema, TaskSpec
 
 __all__ = ["contradictions", "refuse_contradictions"]
 
-Found = Iterator[tuple[tuple[str, ...], str]]
+Contradictions = Iterator[tuple[tuple[str, ...], str]]
+"""Of each contradiction the keys that lead to it in the file, and what is wrong."""
 
 
-def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> Found:
-    """Every contradiction as (path of keys, message).
+def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> Contradictions:
+    """Every contradiction of a schema.
 
     Args:
         schema: the schema, possibly without the parts that could not be read.
-        broken: names of features and tasks that could not be read; no reference to them is judged.
+        broken: features and tasks that could not be read; references to them are not judged.
     """
     if not schema.features and not broken:
         yield ("features",), "needs at least one feature"
@@ -31,12 +32,12 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> F
 
 def refuse_contradictions(schema: Schema) -> None:
     """Raise one `SchemaError` with every contradiction of a schema that was built in Python."""
-    found = [f"{schema.name}: {'.'.join(path)}: {text}" for path, text in contradictions(schema)]
-    if found:
-        raise SchemaError("\n".join(found))
+    lines = [f"{schema.name}: {'.'.join(path)}: {text}" for path, text in contradictions(schema)]
+    if lines:
+        raise SchemaError("\n".join(lines))
 
 
-def _outcomes_among_features(schema: Schema) -> Found:
+def _outcomes_among_features(schema: Schema) -> Contradictions:
     outcomes: dict[str, str] = {}
     for task in schema.tasks:
         outcomes.setdefault(task.label.column, f"the label of task {task.name!r}")
@@ -53,7 +54,7 @@ def _outcomes_among_features(schema: Schema) -> Found:
             )
 
 
-def _ignored_features(schema: Schema) -> Found:
+def _ignored_features(schema: Schema) -> Contradictions:
     for feature in schema.features:
         if feature.column in schema.ignore:
             yield (
@@ -62,7 +63,7 @@ def _ignored_features(schema: Schema) -> Found:
             )
 
 
-def _shared_tables(schema: Schema, broken: frozenset[str]) -> Found:
+def _shared_tables(schema: Schema, broken: frozenset[str]) -> Contradictions:
     kinds = {feature.name: feature for feature in schema.features}
     categorical = [name for name, feature in kinds.items() if isinstance(feature, Categorical)]
     for feature in schema.features:
@@ -81,7 +82,7 @@ def _shared_tables(schema: Schema, broken: frozenset[str]) -> Found:
             )
 
 
-def _funnels(schema: Schema, broken: frozenset[str]) -> Found:
+def _funnels(schema: Schema, broken: frozenset[str]) -> Contradictions:
     tasks = {task.name: task for task in schema.tasks}
     for task in schema.tasks:
         if task.parent is None or task.parent in broken:
@@ -104,7 +105,7 @@ def _in_cycle(task: TaskSpec, tasks: dict[str, TaskSpec]) -> bool:
     return task.name in seen
 
 
-def _split_roles(schema: Schema) -> Found:
+def _split_roles(schema: Schema) -> Contradictions:
     split = schema.split
     if split.by == "time" and schema.roles.time is None:
         yield ("split", "by"), "by: time needs roles.time, the column to go by"
@@ -115,7 +116,7 @@ def _split_roles(schema: Schema) -> Found:
         yield ("split", "validation_from"), "must be before test_from"
 
 
-def _side_tables(schema: Schema) -> Found:
+def _side_tables(schema: Schema) -> Contradictions:
     seen: set[tuple[str, str]] = set()
     for index, table in enumerate(schema.tables):
         if (table.path, table.key) in seen:

@@ -1,10 +1,13 @@
-"""Strict YAML -> frozen dataclass: every mistake at once, with its line and the nearest right word.
+"""Strict YAML to frozen dataclasses: all mistakes at once, each with its line and a suggestion.
 
-The annotations of the dataclass are the grammar. Understood are `str`, `int`, `float` (an int is
-accepted), `bool`, `Literal`, `X | None` and other unions of scalars, `tuple[X, ...]`,
-`dict[str, X]`, nested dataclasses, and `Any` for what is checked elsewhere. A `ValueError` from
-`__post_init__` becomes a mistake at the line of the mapping. Scalars follow the YAML 1.2 core
-rules: `no`, `on` and `2024-01-31` are strings, `1e-3` is a number, and keys are always strings.
+The annotations of the dataclass are the grammar: `str`, `int`, `float` (an int is accepted),
+`bool`, `Literal`, `X | None` and other unions of scalars, `tuple[X, ...]`, `dict[str, X]`, nested
+dataclasses, and `Any` for what is checked elsewhere. A `ValueError` from `__post_init__` becomes a
+mistake at the line of the mapping. Scalars follow the core rules of YAML 1.2: `no`, `on` and
+`2024-01-31` are strings, `1e-3` is a number, and keys are always strings.
+
+The file reads in the order of the work: `parse` turns text into values with their lines, `build`
+turns those into a dataclass, and `load` does both.
 """
 
 import dataclasses
@@ -34,6 +37,7 @@ T = TypeVar("T")
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 MOST_DIGITS = 400
+"""A longer whole number is read as a float, and so refused as infinite."""
 _CONSTANTS: dict[str, Scalar] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -46,10 +50,11 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 
 class _Failed:
-    """The type of the mark that stands for a value with a mistake already reported."""
+    """The type of `_FAILED`."""
 
 
 _FAILED = _Failed()
+"""Stands for a value whose mistake has been reported."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,29 +69,38 @@ class Problems:
     """Collects mistakes and raises them together, one line each, in the order of the file."""
 
     def __init__(self, source: str) -> None:
-        """Args: source: the name that opens each line, usually the file's."""
+        """Collect mistakes in `source`, the name that opens each line: usually the file's."""
         self.source = source
-        self._found: list[tuple[int, str]] = []
+        self._mistakes: list[tuple[int, str]] = []
 
     def add(self, line: int, path: str, message: str) -> None:
         """Record one mistake at `path` (dotted keys; empty for the top)."""
         entry = (line, f"{path}: {message}" if path else message)
-        if entry not in self._found:
-            self._found.append(entry)
+        if entry not in self._mistakes:
+            self._mistakes.append(entry)
 
     def __len__(self) -> int:
-        """How many mistakes were found so far."""
-        return len(self._found)
+        """Number of mistakes so far."""
+        return len(self._mistakes)
 
     def raise_as(self, error: type[RecmtlError]) -> None:
         """Raise `error` with all mistakes, or return if there is none."""
-        if self._found:
-            ordered = sorted(self._found, key=lambda entry: entry[0])
+        if self._mistakes:
+            ordered = sorted(self._mistakes, key=lambda entry: entry[0])
             raise error("\n".join(f"{self.source}:{line}: {text}" for line, text in ordered))
 
 
 def load(cls: type[T], text: str, *, source: str, error: type[RecmtlError]) -> T:
     """Read YAML `text` into the frozen dataclass `cls`.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Settings:
+    ...     rate: float = 0.1
+    >>> load(Settings, "rate: 1", source="s.yaml", error=RecmtlError)
+    Settings(rate=1.0)
+    >>> load(Settings, "raet: 1", source="s.yaml", error=RecmtlError)
+    Traceback (most recent call last):
+    recmtl.errors.RecmtlError: s.yaml:1: unknown key 'raet'; did you mean 'rate'?
 
     Args:
         cls: a dataclass whose annotations say what is allowed.
@@ -104,7 +118,7 @@ def load(cls: type[T], text: str, *, source: str, error: type[RecmtlError]) -> T
 
 
 def parse(text: str, problems: Problems) -> Located | None:
-    """Parse YAML text into located values; syntax errors and duplicate keys go to `problems`."""
+    """Parse YAML text into located values; None, and a mistake, if it is not YAML."""
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             problems.add(1, "", "aliases (*name) are not supported; write the value out")
@@ -112,7 +126,7 @@ def parse(text: str, problems: Problems) -> Located | None:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         return Located({}, 1) if node is None else _locate(node, "", problems)
     except RecursionError:
-        problems.add(1, "", "nested too deep to be read")
+        problems.add(1, "", "nested too deep; flatten it")
         return None
     except yaml.YAMLError as fault:
         mark = getattr(fault, "problem_mark", None)
@@ -157,18 +171,18 @@ def build(
     *,
     path: str,
     problems: Problems,
-    given: Mapping[str, object] | None = None,
+    fixed: Mapping[str, object] | None = None,
 ) -> T | None:
     """Build dataclass `cls` from a located mapping, or report every mistake and return None.
 
     Args:
         cls: the dataclass.
         node: the mapping with its lines.
-        path: dotted place of the mapping in the file.
+        path: dotted keys that lead to the mapping.
         problems: collects the mistakes.
-        given: fields that the caller sets; they may not stand in the file.
+        fixed: fields that the caller sets; the file may not.
     """
-    fixed = dict(given or {})
+    fixed = dict(fixed or {})
     if not isinstance(node.value, dict):
         problems.add(node.line, path, f"must be a mapping, not {_describe(node.value)}")
         return None
@@ -184,12 +198,13 @@ def build(
         return None
 
 
-def _unknown_keys(node: Located, known: Iterable[str], path: str, problems: Problems) -> bool:
+def _unknown_keys(node: Located, fields: Iterable[str], path: str, problems: Problems) -> bool:
+    """Report the keys that name no field; whether there are any."""
     entries = node.value if isinstance(node.value, dict) else {}
-    known = list(known)
-    unknown = [key for key in entries if key not in known]
+    names = list(fields)
+    unknown = [key for key in entries if key not in names]
     for key in unknown:
-        hint = did_you_mean(key, known)
+        hint = did_you_mean(key, names)
         problems.add(entries[key].line, path, f"unknown key {key!r}{hint}")
     return bool(unknown)
 
@@ -201,6 +216,7 @@ def _field_values(
     path: str,
     problems: Problems,
 ) -> dict[str, Any] | None:
+    """The values of the fields that the mapping gives; None after reporting a mistake."""
     entries = node.value if isinstance(node.value, dict) else {}
     values: dict[str, Any] = {}
     failed = False
@@ -225,7 +241,7 @@ def _convert(annotation: object, node: Located, path: str, problems: Problems) -
     """The value of `node` as `annotation` asks, or `_FAILED` after reporting why not."""
     origin = get_origin(annotation)
     if annotation is Any:
-        return _plain(node)
+        return _without_lines(node)
     if origin in (Union, types.UnionType):
         return _convert_union(annotation, node, path, problems)
     if origin is Literal:
@@ -240,12 +256,12 @@ def _convert(annotation: object, node: Located, path: str, problems: Problems) -
     return _convert_scalar(annotation, node, path, problems)
 
 
-def _plain(node: Located) -> object:
-    """The value as YAML says it, for those who check it themselves."""
+def _without_lines(node: Located) -> object:
+    """The bare value, for annotations that leave the check to others."""
     if isinstance(node.value, dict):
-        return {key: _plain(item) for key, item in node.value.items()}
+        return {key: _without_lines(item) for key, item in node.value.items()}
     if isinstance(node.value, list):
-        return [_plain(item) for item in node.value]
+        return [_without_lines(item) for item in node.value]
     return node.value
 
 
@@ -263,11 +279,11 @@ def _convert_union(annotation: object, node: Located, path: str, problems: Probl
         return float(node.value)
     for option in options:
         if option not in scalars:
-            quiet = Problems(problems.source)
-            value = _convert(option, node, path, quiet)
+            attempt = Problems(problems.source)
+            value = _convert(option, node, path, attempt)
             if value is not _FAILED:
                 return value
-    wanted = " or ".join(_WORDS.get(option, _name(option)) for option in options)
+    wanted = " or ".join(_WORDS.get(option, _type_name(option)) for option in options)
     problems.add(node.line, path, f"must be {wanted}, not {_describe(node.value)}")
     return _FAILED
 
@@ -316,13 +332,13 @@ def _convert_scalar(annotation: object, node: Located, path: str, problems: Prob
             problems.add(node.line, path, "must be a finite number")
             return _FAILED
         return value
-    wanted = _WORDS[annotation] if isinstance(annotation, type) else _name(annotation)
-    hint = f"; write '{value}' in quotes" if annotation is str and _is_scalar(value) else ""
+    wanted = _WORDS[annotation] if isinstance(annotation, type) else _type_name(annotation)
+    hint = f"; write '{value}' in quotes" if annotation is str and _is_number(value) else ""
     problems.add(node.line, path, f"must be {wanted}, not {_describe(value)}{hint}")
     return _FAILED
 
 
-def _is_scalar(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -338,7 +354,7 @@ def _describe(value: object) -> str:
     return repr(value)
 
 
-def _name(annotation: object) -> str:
+def _type_name(annotation: object) -> str:
     return getattr(annotation, "__name__", str(annotation))
 
 

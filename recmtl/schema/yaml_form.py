@@ -1,6 +1,8 @@
-"""Schema text -> `Schema`: short forms are written out, then the strict reader checks each part.
+"""A `Schema` as YAML text, read and written.
 
-`Schema` -> text: only what differs from the defaults, so that a dumped schema stays readable.
+Reading expands the short forms (a feature's column defaults to its name, `label: column`), then the
+strict reader checks each part. Writing leaves out what equals the default, so that a dumped schema
+stays readable.
 """
 
 import dataclasses
@@ -10,7 +12,6 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from recmtl.errors import SchemaError, did_you_mean
-from recmtl.schema import strict_yaml as strict
 from recmtl.schema.definition import (
     Categorical,
     Condition,
@@ -24,7 +25,7 @@ from recmtl.schema.definition import (
     TaskSpec,
 )
 from recmtl.schema.rules import contradictions
-from recmtl.schema.strict_yaml import Located, Problems, plain_scalar
+from recmtl.schema.strict_yaml import Located, Problems, build, convert, parse, plain_scalar
 
 __all__ = ["dump_schema", "load_schema", "parse_schema"]
 
@@ -35,13 +36,14 @@ KINDS: dict[str, type[Categorical] | type[Numeric] | type[ListOf]] = {
 }
 KEYS = ("version", "name", "tables", "features", "tasks", "roles", "split", "ignore")
 REQUIRED = ("version", "name", "features", "tasks", "split")
-P = TypeVar("P")
+Part = TypeVar("Part")
 
 
 def load_schema(path: str | Path) -> Schema:
     """Read a schema file.
 
-    Raises `SchemaError` with every mistake, one line each, as `file:line: place: what is wrong`.
+    Raises:
+        SchemaError: every mistake in the file, one line each: `file:line: place: what is wrong`.
     """
     path = Path(path)
     try:
@@ -49,41 +51,54 @@ def load_schema(path: str | Path) -> Schema:
     except FileNotFoundError as fault:
         raise SchemaError(f"{path}: no such schema file; check the path") from fault
     except (OSError, UnicodeDecodeError) as fault:
-        raise SchemaError(f"{path}: cannot be read as UTF-8 text: {fault}") from fault
+        raise SchemaError(
+            f"{path}: cannot be read as UTF-8 text ({fault}); save it as UTF-8"
+        ) from fault
     return parse_schema(text, source=str(path))
 
 
 def parse_schema(text: str, *, source: str) -> Schema:
-    """Read schema text; `source` names it in messages. Raises `SchemaError`."""
+    """Read schema text; `source` names it in messages. Raises `SchemaError`.
+
+    >>> text = '''
+    ... version: 1
+    ... name: shop
+    ... features: {price: {kind: numeric}}
+    ... tasks: {click: {kind: binary, label: is_click}}
+    ... split: {by: random}
+    ... '''
+    >>> parse_schema(text, source="shop.yaml").task("click").label.column
+    'is_click'
+    """
     problems = Problems(source)
-    root = strict.parse(text, problems)
-    schema = _build(root, problems) if root is not None else None
+    root = parse(text, problems)
+    schema = _build_schema(root, problems) if root is not None else None
     problems.raise_as(SchemaError)
     if schema is None:
         raise SchemaError(f"{source}:1: nothing could be read")
     return schema
 
 
-def _build(root: Located, problems: Problems) -> Schema | None:
+def _build_schema(root: Located, problems: Problems) -> Schema | None:
     entries = _top_level(root, problems)
     features, broken_features = _features(entries.get("features"), problems)
     tasks, broken_tasks = _tasks(entries.get("tasks"), problems)
-    split = _part(SplitRule, entries, "split", problems)
-    roles = _part(Roles, entries, "roles", problems)
+    split = _section(SplitRule, entries, "split", problems)
+    roles = _section(Roles, entries, "roles", problems)
     schema = Schema(
-        name=_value(str, entries, "name", problems, default=""),
+        name=_entry(str, entries, "name", problems, default=""),
         features=features,
         tasks=tasks,
         # A split that could not be read is replaced, so that the other parts are still checked.
         split=split or SplitRule(by="random"),
         roles=roles or Roles(),
-        tables=_value(tuple[SideTable, ...], entries, "tables", problems, default=()),
-        ignore=_value(tuple[str, ...], entries, "ignore", problems, default=()),
+        tables=_entry(tuple[SideTable, ...], entries, "tables", problems, default=()),
+        ignore=_entry(tuple[str, ...], entries, "ignore", problems, default=()),
     )
     for path, message in contradictions(schema, broken=frozenset(broken_features | broken_tasks)):
         # Without roles, a split that needs one would be blamed for a mistake made there.
         if not (path[0] == "split" and roles is None and "roles" in entries):
-            problems.add(_line(root, path), ".".join(path), message)
+            problems.add(_line_of(root, path), ".".join(path), message)
     return schema
 
 
@@ -98,14 +113,14 @@ def _top_level(root: Located, problems: Problems) -> dict[str, Located]:
     for key in REQUIRED:
         if key not in root.value:
             problems.add(root.line, "", f"missing key {key!r}")
-    _value(Literal[1], root.value, "version", problems, default=1)
+    _entry(Literal[1], root.value, "version", problems, default=1)
     return root.value
 
 
 def _features(node: Located | None, problems: Problems) -> tuple[tuple[Feature, ...], set[str]]:
     built: list[Feature] = []
     broken: set[str] = set()
-    for name, child in _entries(node, "features", problems).items():
+    for name, child in _named_entries(node, "features", problems).items():
         feature = _feature(name, child, problems)
         if feature is None:
             broken.add(name)
@@ -132,24 +147,15 @@ def _feature(name: str, node: Located, problems: Problems) -> Feature | None:
         return None
     entries.setdefault("column", Located(name, node.line))
     rest = Located(entries, node.line)
-    return strict.build(cls, rest, path=path, problems=problems, given={"name": name})
+    return build(cls, rest, path=path, problems=problems, fixed={"name": name})
 
 
 def _tasks(node: Located | None, problems: Problems) -> tuple[tuple[TaskSpec, ...], set[str]]:
     built: list[TaskSpec] = []
     broken: set[str] = set()
-    for name, child in _entries(node, "tasks", problems).items():
-        full = child
-        if isinstance(child.value, dict):
-            entries = dict(child.value)
-            for key in ("label", "rows"):
-                # The short form `label: column` stands for the column's own value.
-                if key in entries and isinstance(entries[key].value, str):
-                    line = entries[key].line
-                    entries[key] = Located({"column": entries[key]}, line)
-            full = Located(entries, child.line)
-        path = f"tasks.{name}"
-        task = strict.build(TaskSpec, full, path=path, problems=problems, given={"name": name})
+    for name, child in _named_entries(node, "tasks", problems).items():
+        path, expanded = f"tasks.{name}", _with_full_conditions(child)
+        task = build(TaskSpec, expanded, path=path, problems=problems, fixed={"name": name})
         if task is None:
             broken.add(name)
         else:
@@ -157,7 +163,18 @@ def _tasks(node: Located | None, problems: Problems) -> tuple[tuple[TaskSpec, ..
     return tuple(built), broken
 
 
-def _entries(node: Located | None, path: str, problems: Problems) -> dict[str, Located]:
+def _with_full_conditions(task: Located) -> Located:
+    """A task with the short form `label: y` written out as `label: {column: y}`."""
+    if not isinstance(task.value, dict):
+        return task
+    entries = dict(task.value)
+    for key in ("label", "rows"):
+        if key in entries and isinstance(entries[key].value, str):
+            entries[key] = Located({"column": entries[key]}, entries[key].line)
+    return Located(entries, task.line)
+
+
+def _named_entries(node: Located | None, path: str, problems: Problems) -> dict[str, Located]:
     if node is None:
         return {}
     if isinstance(node.value, dict):
@@ -166,26 +183,29 @@ def _entries(node: Located | None, path: str, problems: Problems) -> dict[str, L
     return {}
 
 
-def _part(cls: type[P], entries: dict[str, Located], key: str, problems: Problems) -> P | None:
+def _section(
+    cls: type[Part], entries: dict[str, Located], key: str, problems: Problems
+) -> Part | None:
     if key not in entries:
         return None
-    return strict.build(cls, entries[key], path=key, problems=problems)
+    return build(cls, entries[key], path=key, problems=problems)
 
 
-def _value(
+def _entry(
     annotation: object,
     entries: dict[str, Located],
     key: str,
     problems: Problems,
     *,
-    default: P,
-) -> P:
+    default: Part,
+) -> Part:
     if key not in entries:
         return default
-    return strict.convert(annotation, entries[key], key, problems, default=default)
+    return convert(annotation, entries[key], key, problems, default=default)
 
 
-def _line(root: Located, path: tuple[str, ...]) -> int:
+def _line_of(root: Located, path: tuple[str, ...]) -> int:
+    """The line of the deepest entry on a path that the file has."""
     node = root
     for key in path:
         if isinstance(node.value, dict) and key in node.value:
@@ -198,16 +218,16 @@ def _line(root: Located, path: tuple[str, ...]) -> int:
 
 
 def dump_schema(schema: Schema) -> str:
-    """The schema as YAML text; `parse_schema` of it gives an equal schema."""
+    """The schema as YAML text, from which `parse_schema` reads an equal schema."""
     document: dict[str, Any] = {"version": 1, "name": schema.name}
     if schema.tables:
         document["tables"] = [dataclasses.asdict(table) for table in schema.tables]
     document["features"] = {f.name: _feature_entry(f) for f in schema.features}
-    document["tasks"] = {t.name: _task(t) for t in schema.tasks}
-    roles = _changed(schema.roles)
+    document["tasks"] = {t.name: _task_entry(t) for t in schema.tasks}
+    roles = _changed_fields(schema.roles)
     if roles:
         document["roles"] = roles
-    document["split"] = _changed(schema.split)
+    document["split"] = _changed_fields(schema.split)
     if schema.ignore:
         document["ignore"] = list(schema.ignore)
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
@@ -215,36 +235,37 @@ def dump_schema(schema: Schema) -> str:
 
 def _feature_entry(feature: Feature) -> dict[str, Any]:
     kind = next(name for name, cls in KINDS.items() if isinstance(feature, cls))
-    entries = _changed(feature, without=("name",))
+    entries = _changed_fields(feature, without=("name",))
     if feature.column == feature.name:
         del entries["column"]
     return {"kind": kind, **entries}
 
 
-def _task(task: TaskSpec) -> dict[str, Any]:
-    entries = _changed(task, without=("name", "label", "rows"))
-    shown: dict[str, Any] = {"kind": entries.pop("kind"), "label": _condition(task.label)}
+def _task_entry(task: TaskSpec) -> dict[str, Any]:
+    entries = _changed_fields(task, without=("name", "label", "rows"))
+    shown: dict[str, Any] = {"kind": entries.pop("kind"), "label": _condition_entry(task.label)}
     if task.rows is not None:
-        shown["rows"] = _changed(task.rows)
+        shown["rows"] = _changed_fields(task.rows)
     return {**shown, **entries}
 
 
-def _condition(condition: Condition) -> str | dict[str, Any]:
-    return _changed(condition) if condition.is_rule else condition.column
+def _condition_entry(condition: Condition) -> str | dict[str, Any]:
+    return _changed_fields(condition) if condition.is_rule else condition.column
 
 
-def _changed(part: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+def _changed_fields(part: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The fields of a dataclass that differ from their defaults, tuples as lists."""
     shown: dict[str, Any] = {}
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
-        if field.name in without or _same(value, field.default):
+        if field.name in without or _is_default(value, field.default):
             continue
         shown[field.name] = list(value) if isinstance(value, tuple) else value
     return shown
 
 
-def _same(value: object, default: object) -> bool:
+def _is_default(value: object, default: object) -> bool:
+    # 1 equals True and 1.0, and YAML tells them apart.
     return type(value) is type(default) and value == default
 
 
