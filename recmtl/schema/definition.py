@@ -78,8 +78,8 @@ class ListOf:
     Attributes:
         name: the feature.
         column: the column that holds the lists.
-        table: the categorical feature whose vocabulary and embedding rows the list shares; with None
-            the list has its own.
+        table: the categorical feature whose vocabulary and embedding rows the list shares;
+            with None the list has its own.
         max_length: values of a list that are kept.
         pooling: `mean` or `sum` over the kept values.
         keep: which end of a longer list is kept.
@@ -277,7 +277,7 @@ class Schema:
         return tuple(dict.fromkeys(feature.column for feature in self.features))
 
     def columns(self) -> tuple[str, ...]:
-        """Every distinct column that preparing a log reads: features, labels, rules, roles, split."""
+        """Every distinct column that preparing a log reads, those of the features first."""
         return tuple(dict.fromkeys([*self.feature_columns(), *self._other_columns()]))
 
     def _other_columns(self) -> Iterator[str]:
