@@ -1,4 +1,4 @@
-"""Images and their targets as the owners of the data sets publish them, one reader a layout."""
+"""Images and their targets as the owners of the data sets publish them: one reader per layout."""
 
 from recmtl.vision.data.examples import Example, ImageSet, ImageSplit, ImageTask
 from recmtl.vision.data.registry import READERS, open_images

@@ -1,7 +1,7 @@
-"""Augmentations that move an image and its targets together, each a small picklable step.
+"""Augmentation steps that move an image and its targets together; each step is picklable.
 
-Where a step moves pixels in from outside, they are black in the image and "not known" in every
-map. Normals are vectors: a mirrored scene has the opposite x.
+Pixels that a step brings in from outside are black in the image and unknown in every map. Normals
+are vectors: mirroring a scene negates their x.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 from recmtl.vision.data.decode import unit_vectors
 from recmtl.vision.data.examples import IGNORED, MAPS, Example, ImageTask, Target
 
-__all__ = ["Augment", "Crop", "Flip", "Scale", "Zoom", "nearest", "resize_example", "resized"]
+__all__ = ["Augment", "Crop", "Flip", "Scale", "Zoom", "nearest", "resized"]
 
+# The fields and the names of the steps are part of a data set's fingerprint: keep both.
 Augment = Callable[[Example, tuple[ImageTask, ...], np.random.Generator], Example]
 Floats = NDArray[np.float32]
+NEGATE_X = np.array([-1, 1, 1], np.float32).reshape(3, 1, 1)
 
 
 @dataclass(frozen=True)
 class Flip:
     """Mirror left and right with probability `share`; the x of normals changes its sign.
 
-    AdaShare's code leaves the sign as it is on NYUv2; MTAN's and its Taskonomy code change it.
+    AdaShare's NYUv2 code leaves the sign unchanged; its Taskonomy code and MTAN's code change it.
     """
 
     share: float = 0.5
@@ -32,25 +34,22 @@ class Flip:
     def __call__(
         self, example: Example, tasks: tuple[ImageTask, ...], random: np.random.Generator
     ) -> Example:
-        """The example or its mirror image."""
+        """The example, or its mirror image."""
         if random.random() >= self.share:
             return example
-        flipped = _each_map(example, tasks, lambda _, target: target[..., ::-1])
-        turned = tuple(
-            target * _MIRROR if task.kind == "normals" else target
-            for task, target in zip(tasks, flipped.targets, strict=True)
-        )
-        return Example(flipped.image[..., ::-1], turned)
 
+        def mirrored(task: ImageTask, target: Target) -> Target:
+            return target[..., ::-1] * NEGATE_X if task.kind == "normals" else target[..., ::-1]
 
-_MIRROR = np.array([-1, 1, 1], np.float32).reshape(3, 1, 1)
+        return replace(_each_map(example, tasks, mirrored), image=example.image[..., ::-1])
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Make image and maps larger or smaller by one factor, uniform in `low`..`high` (AdaShare).
+    """Enlarge or shrink image and maps by one factor, uniform in `low`..`high` (AdaShare).
 
-    The image is interpolated, the maps take the nearest pixel; depth keeps its value, as there.
+    The image is interpolated, maps take the nearest pixel. Depth keeps its value, as in AdaShare's
+    code.
     """
 
     low: float = 0.5
@@ -62,12 +61,14 @@ class Scale:
         """The example at another size."""
         factor = random.uniform(self.low, self.high)
         height, width = example.image.shape[1:]
-        return resize_example(example, tasks, (int(height * factor), int(width * factor)))
+        size = (int(height * factor), int(width * factor))
+        maps = _each_map(example, tasks, lambda _, target: nearest(target, size))
+        return replace(maps, image=resized(example.image, size))
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Cut `height` x `width` at a random place, after centred padding where it is smaller."""
+    """Cut `height` x `width` out at a random place; a smaller example is padded on both sides."""
 
     height: int
     width: int
@@ -81,14 +82,12 @@ class Crop:
         left = random.integers(0, max(width - self.width, 0), endpoint=True)
 
         def cut(map_: Target, outside: float) -> Target:
-            piece = map_[..., top : top + self.height, left : left + self.width]
-            above, before = (
-                (want - have) // 2
-                for want, have in zip((self.height, self.width), piece.shape[-2:], strict=True)
-            )
-            whole = np.full((*map_.shape[:-2], self.height, self.width), outside, map_.dtype)
-            whole[..., above : above + piece.shape[-2], before : before + piece.shape[-1]] = piece
-            return whole
+            window = map_[..., top : top + self.height, left : left + self.width]
+            rows, columns = window.shape[-2:]
+            above, before = (self.height - rows) // 2, (self.width - columns) // 2
+            padded = np.full((*map_.shape[:-2], self.height, self.width), outside, map_.dtype)
+            padded[..., above : above + rows, before : before + columns] = window
+            return padded
 
         cropped = _each_map(example, tasks, lambda task, target: cut(target, _unknown(task)))
         return replace(cropped, image=cut(example.image, 0.0))
@@ -96,16 +95,17 @@ class Crop:
 
 @dataclass(frozen=True)
 class Zoom:
-    """Enlarge a random window to the size of the whole, by one of `scales` (MTAN).
+    """Enlarge a random window to the size of the whole example, by one of `scales` (MTAN).
 
-    Source: lorenmt/mtan, `RandomScaleCrop`. Image and normals are interpolated with aligned
-    corners (normals made unit again, unknown where a neighbour is), other maps take the nearest.
+    Source: lorenmt/mtan, `RandomScaleCrop`. The image and the normals are interpolated with aligned
+    corners; normals are made unit again, and are unknown where a neighbour is unknown. Other maps
+    take the nearest pixel.
 
     Attributes:
         scales: the factors, equally likely.
-        depth_power: depth is multiplied by `scale ** depth_power`: -1 for metres (a closer look
-            makes things nearer); +1 for inverse depth, which the published Cityscapes loaders
-            divide all the same.
+        depth_power: depth is multiplied by `scale ** depth_power`. -1 is right for metres, since
+            what is enlarged is nearer; +1 is right for inverse depth, although the published
+            Cityscapes loaders divide it, too.
     """
 
     scales: tuple[float, ...] = (1.0, 1.2, 1.5)
@@ -114,7 +114,7 @@ class Zoom:
     def __call__(
         self, example: Example, tasks: tuple[ImageTask, ...], random: np.random.Generator
     ) -> Example:
-        """The example, zoomed."""
+        """The enlarged window."""
         scale = self.scales[int(random.integers(len(self.scales)))]
         height, width = example.image.shape[1:]
         rows, columns = int(height / scale), int(width / scale)
@@ -125,41 +125,38 @@ class Zoom:
         def zoomed(task: ImageTask, target: Target) -> Target:
             if task.kind == "normals":
                 return unit_vectors(resized(target[window], (height, width), aligned=True))
-            near = nearest(target[window], (height, width))
+            enlarged = nearest(target[window], (height, width))
             factor = np.float32(scale**self.depth_power)
-            return near * factor if task.kind == "depth" else near
+            return enlarged * factor if task.kind == "depth" else enlarged
 
         image = resized(example.image[window], (height, width), aligned=True)
         return replace(_each_map(example, tasks, zoomed), image=image)
 
 
-def resize_example(
-    example: Example, tasks: tuple[ImageTask, ...], size: tuple[int, int]
-) -> Example:
-    """The example at another H, W: the image interpolated, every map by its nearest pixel."""
-    maps = _each_map(example, tasks, lambda _, target: nearest(target, size))
-    return replace(maps, image=resized(example.image, size))
-
-
 def resized(image: Floats, size: tuple[int, int], *, aligned: bool = False) -> Floats:
-    """`[C, H, W]` at another H, W, by bilinear interpolation without smoothing.
+    """An image `[C, H, W]` at another H, W, by bilinear interpolation without smoothing.
 
     Args:
         image: the pixels.
-        size: H, W wanted.
-        aligned: corners fall on corners (MTAN), instead of pixels being areas (AdaShare's OpenCV).
+        size: the new H, W.
+        aligned: whether the corner pixels stay corner pixels (MTAN). Otherwise pixels are areas, as
+            in OpenCV (AdaShare).
     """
     if image.shape[1:] == size:
         return image
     pixels = torch.from_numpy(np.ascontiguousarray(image))[None]
-    found = torch.nn.functional.interpolate(
+    scaled = torch.nn.functional.interpolate(
         pixels, size=size, mode="bilinear", align_corners=aligned
     )
-    return np.asarray(found[0].numpy(), np.float32)
+    return np.asarray(scaled[0].numpy(), np.float32)
 
 
 def nearest(map_: Target, size: tuple[int, int]) -> Target:
-    """`[..., H, W]` at another H, W: pixel `i` is pixel `floor(i * old / new)`, as in OpenCV."""
+    """A map `[..., H, W]` at another H, W: pixel i is pixel `floor(i * old / new)`, as in OpenCV.
+
+    >>> nearest(np.array([[0, 1, 2, 3]]), (1, 2)).tolist()
+    [[0, 2]]
+    """
     rows, columns = (
         np.arange(new) * old // new for new, old in zip(size, map_.shape[-2:], strict=True)
     )

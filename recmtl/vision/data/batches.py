@@ -1,7 +1,8 @@
-"""Batches of images: read ahead by threads, augmented the same way whenever they are read.
+"""Batches of images, read ahead by threads.
 
-The augmentation of an image depends on the seed of the pass and on its number alone, so that a
-training that was interrupted sees the same images as one that was not, whatever the threads do.
+The augmentation of an image depends only on its number and on the seed of the pass. A resumed
+training therefore sees the same images as one that was never interrupted, for any number of
+threads.
 """
 
 from collections import deque
@@ -18,7 +19,7 @@ from recmtl.vision.data.examples import Example, ImageSplit
 __all__ = ["ImageBatch", "ImageRows"]
 
 AHEAD = 3
-"""Batches that are read while one is used."""
+"""Number of batches that are read while one is in use."""
 Numbers = npt.NDArray[np.int64]
 
 
@@ -28,7 +29,7 @@ class ImageBatch:
 
     Attributes:
         images: `[B, C, H, W]`.
-        labels: a target `[B, ...]` for each task.
+        labels: the targets `[B, ...]` of each task.
         weight: float32 `[B]`.
     """
 
@@ -54,7 +55,7 @@ class ImageBatch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "ImageBatch":
-        """The same images in memory from which a GPU copies while it computes."""
+        """The same images in pinned memory, from which a GPU copies while it computes."""
         return self._map(torch.Tensor.pin_memory)
 
     def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "ImageBatch":
@@ -64,15 +65,15 @@ class ImageBatch:
 
 @dataclass(frozen=True)
 class ImageRows:
-    """The images of one part, as training takes them.
+    """The images of one part of the data, with the targets of some tasks.
 
     Attributes:
-        split: where they come from.
-        numbers: which of the split's examples.
-        tasks: positions of the tasks whose targets are wanted.
-        threads: that read; 0 reads when a batch is asked for.
-        device: to which a batch is moved, once.
-        at_once: images of a batch without gradients that memory is sure to hold.
+        split: the source of the images.
+        numbers: the images' indices in `split`.
+        tasks: positions of the tasks whose targets a batch holds.
+        threads: number of threads that read ahead; with 0 a batch is read when it is requested.
+        device: every batch is moved there.
+        at_once: size of a batch without gradients that is sure to fit into memory.
     """
 
     split: ImageSplit
@@ -87,15 +88,15 @@ class ImageRows:
         return len(self.numbers)
 
     def take(self, rows: Numbers) -> "ImageRows":
-        """The images of these numbers."""
+        """The images in these rows."""
         return replace(self, numbers=self.numbers[rows])
 
     def example(self, row: int, seed: int | None) -> Example:
-        """One image with the targets that are wanted, augmented if there is a seed."""
+        """The image in a row with the targets of `tasks`; a seed augments it."""
         number = int(self.numbers[row])
         random = None if seed is None else np.random.default_rng((seed, number))
-        found = self.split.example(number, random)
-        return Example(found.image, tuple(found.targets[task] for task in self.tasks))
+        example = self.split.example(number, random)
+        return Example(example.image, tuple(example.targets[task] for task in self.tasks))
 
     def batches(
         self,
@@ -105,9 +106,10 @@ class ImageRows:
         rows: npt.NDArray[np.integer] | None = None,
         start: int = 0,
     ) -> Iterator[ImageBatch]:
-        """One pass over the images; with a seed in random order, batches of nearly equal size.
+        """One pass over the images; see `recmtl.data.batches.Rows.batches`.
 
-        See `recmtl.data.batches.Rows.batches`.
+        With a seed the order is random and the batches have nearly equal sizes, so that no batch is
+        too small for its normalisation.
         """
         order = np.arange(len(self)) if rows is None else np.asarray(rows)
         if seed is None:

@@ -1,7 +1,8 @@
-"""An image with its targets: what is not known is marked inside the target, never by another mask.
+"""What an example is: an image with its targets, and the data set that its splits belong to.
 
-That one convention lets every augmentation move image and targets together, and lets losses and
-metrics find their valid pixels without asking the reader. Channels stand before rows everywhere.
+Unknown values are marked inside the target; there is no second mask. Augmentation therefore moves
+image and targets together, and losses and metrics find the valid pixels without asking the reader.
+Channels come before rows everywhere.
 """
 
 from dataclasses import dataclass
@@ -16,16 +17,18 @@ Kind = Literal["classification", "multilabel", "segmentation", "depth", "normals
 Target = NDArray[Any]
 
 IGNORED = -1
+"""The class of an image or a pixel whose class is unknown."""
 MAPS: frozenset[Kind] = frozenset({"segmentation", "depth", "normals", "regression_map"})
+"""The kinds with a value for every pixel."""
 
 
 @dataclass(frozen=True)
 class ImageTask:
     """One task on an image.
 
-    The kind settles the target of one example and how it says "not known":
+    The kind fixes the form of an example's target and the mark for an unknown value:
 
-    | kind | target | not known |
+    | kind | target | unknown |
     |---|---|---|
     | classification | int64 `[]` | -1 |
     | multilabel | float32 `[classes]`, 0 or 1 | NaN |
@@ -37,9 +40,9 @@ class ImageTask:
     Attributes:
         name: unique in its set.
         kind: see the table.
-        classes: classes (classification, segmentation), labels (multilabel) or channels (maps: 3
-            for normals, 1 for depth).
-        class_weights: weight of each class in the cross entropy where the set publishes one
+        classes: number of classes (classification, segmentation), of labels (multilabel) or of
+            channels (other maps: 3 for normals, 1 for depth).
+        class_weights: weight of each class in the cross entropy, if the owner publishes weights
             (Tiny-Taskonomy); empty for equal weights.
     """
 
@@ -54,8 +57,8 @@ class Example:
     """One image and its targets.
 
     Attributes:
-        image: float32 `[C, H, W]` in 0..1, not yet normalised by mean and deviation.
-        targets: in the order of the set's tasks, as `ImageTask` describes them.
+        image: float32 `[C, H, W]` in 0..1, not yet normalised by mean and standard deviation.
+        targets: in the order of the set's tasks, each as `ImageTask` describes it.
     """
 
     image: NDArray[np.float32]
@@ -63,20 +66,20 @@ class Example:
 
 
 class ImageSplit(Protocol):
-    """The examples of one split, read when asked for; picklable, so that workers can read them."""
+    """The examples of one split, read on demand; picklable, so that worker processes can read."""
 
     def __len__(self) -> int:
         """Number of examples."""
 
     def example(self, index: int, random: np.random.Generator | None) -> Example:
-        """The example of that index, augmented with `random` where the split augments.
+        """The example at `index`; the train split augments it with `random`.
 
         Args:
-            index: from 0 to the length.
-            random: draws the augmentation; None reads the example as it is stored.
+            index: from 0 to the length, exclusive.
+            random: source of the augmentation; None reads the example as it is stored.
 
         Raises:
-            DataError: a file is missing, damaged, or holds what the layout does not allow.
+            DataError: a file is missing or damaged, or holds what the layout forbids.
         """
 
 
@@ -85,15 +88,16 @@ class ImageSet:
     """A data set: its tasks and three splits that share no image.
 
     Attributes:
-        name: what results and checkpoints call it.
+        name: names the set in results and checkpoints.
         tasks: in the order of every example's targets.
-        train: augmented where the published protocol augments.
-        validation: selects; carved from the published train files where the owner has none.
+        train: augmented if the published protocol augments.
+        validation: for every choice; held out from the published train files if the owner
+            publishes no validation split.
         test: measured once, at the end.
-        mean: of each channel, for the normalisation of images in 0..1.
+        mean: of each channel; normalises images in 0..1.
         std: standard deviation of each channel.
         size: H, W of an example in training.
-        fingerprint: of files, options and split; goes into results and checkpoints.
+        fingerprint: of files, options and splits; written into results and checkpoints.
     """
 
     name: str

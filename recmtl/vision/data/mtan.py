@@ -1,8 +1,8 @@
-"""NYUv2 and Cityscapes in the `.npy` layout of MTAN, which LibMTL, CAGrad, Nash-MTL, FAMO share.
+"""NYUv2 and Cityscapes in MTAN's `.npy` layout, which LibMTL, CAGrad, Nash-MTL and FAMO share.
 
-`{train,val}/{image,label,depth,normal}/<number>.npy`. The published `val` is what all of them
-report, so it is the test split here, and validation is held out from the published `train`.
-Images are fed in 0..1 as they are.
+Files are `{train,val}/{image,label,depth,normal}/<number>.npy`. All of them report results on the
+published `val`, so that it is the test split here, and validation images are held out from the
+published `train`. Images are fed in 0..1, without normalisation.
 """
 
 from pathlib import Path
@@ -10,17 +10,15 @@ from typing import Literal
 
 from recmtl.errors import SourceLocation
 from recmtl.vision.data.augment import Augment, Flip, Zoom
-from recmtl.vision.data.examples import ImageSet, ImageTask
-from recmtl.vision.data.maps import (
+from recmtl.vision.data.decode import (
     Decoder,
-    MapExampleReader,
     array_depth,
     array_image,
     array_normals,
     array_segmentation,
-    select_tasks,
 )
-from recmtl.vision.data.source import FileLayout
+from recmtl.vision.data.examples import ImageSet, ImageTask
+from recmtl.vision.data.source import FileLayout, MapExampleReader, select_tasks
 
 __all__ = ["cityscapes_mtan", "nyuv2_mtan"]
 
@@ -40,14 +38,14 @@ def nyuv2_mtan(
     Args:
         folder: holds `train` and `val`.
         tasks: some of segmentation, depth, normals.
-        augment: zoom by 1, 1.2 or 1.5 and flip the train images.
-        validation: share of the published train images held out.
+        augment: whether train images are enlarged by 1, 1.2 or 1.5 and flipped.
+        validation: share of the published train images to hold out.
         seed: of that choice.
 
     Raises:
-        DataError: a file is missing, damaged, or holds what the layout does not allow.
+        DataError: a file is missing or damaged, or holds what the layout forbids.
     """
-    known = {
+    available = {
         "segmentation": ImageTask("segmentation", "segmentation", 13),
         "depth": ImageTask("depth", "depth", 1),
         "normals": ImageTask("normals", "normals", 3),
@@ -58,11 +56,13 @@ def nyuv2_mtan(
         "depth": array_depth,
         "normals": array_normals,
     }
-    wanted = select_tasks(known, tasks)
+    selected = select_tasks(available, tasks)
     targets = tuple(decoders[name] for name in tasks)
-    read = MapExampleReader(Path(folder), wanted, array_image, targets)
+    read = MapExampleReader(Path(folder), selected, array_image, targets)
     steps: tuple[Augment, ...] = (Zoom(), Flip()) if augment else ()
-    return _image_set("nyuv2_mtan", read, [folders[n] for n in tasks], steps, (validation, seed))
+    layout = FileLayout("nyuv2_mtan", read, tuple, steps)
+    map_folders = [folders[name] for name in tasks]
+    return _image_set(layout, map_folders, validation=validation, seed=seed)
 
 
 def cityscapes_mtan(
@@ -79,50 +79,44 @@ def cityscapes_mtan(
 
     Args:
         folder: holds `train` and `val`.
-        classes: of the segmentation.
-        label_folder: of the class numbers; by default `label_<classes>`, and `label` in LibMTL's
-            archive.
-        augment: zoom and flip the train images; the published results do not.
-        zoomed_depth: how a zoom by s changes inverse depth: times s, which is true, or divided
-            by s, as the published loaders do.
-        validation: share of the published train images held out.
+        classes: number of classes of the segmentation.
+        label_folder: folder of the class numbers; by default `label_<classes>` if it exists, else
+            `label`, as in LibMTL's archive.
+        augment: whether train images are enlarged and flipped; the published results do neither.
+        zoomed_depth: how a zoom by s changes inverse depth: `true` multiplies it by s, which is
+            correct; `published` divides it by s, as the published loaders do.
+        validation: share of the published train images to hold out.
         seed: of that choice.
 
     Raises:
-        DataError: a file is missing, damaged, or holds what the layout does not allow.
+        DataError: a file is missing or damaged, or holds what the layout forbids.
     """
     root = Path(folder)
     if label_folder is None:
-        usual = f"label_{classes}"
-        label_folder = usual if (root / "train" / usual).is_dir() else "label"
+        numbered = f"label_{classes}"
+        label_folder = numbered if (root / "train" / numbered).is_dir() else "label"
     read = MapExampleReader(
         root,
-        (
-            ImageTask("segmentation", "segmentation", classes),
-            ImageTask("depth", "depth", 1),
-        ),
+        (ImageTask("segmentation", "segmentation", classes), ImageTask("depth", "depth", 1)),
         array_image,
         (array_segmentation(classes), array_depth),
     )
     zoom = Zoom(depth_power=1 if zoomed_depth == "true" else -1)
     steps: tuple[Augment, ...] = (zoom, Flip()) if augment else ()
-    return _image_set("cityscapes_mtan", read, [label_folder, "depth"], steps, (validation, seed))
+    layout = FileLayout("cityscapes_mtan", read, tuple, steps)
+    return _image_set(layout, [label_folder, "depth"], validation=validation, seed=seed)
 
 
 def _image_set(
-    name: str,
-    read: MapExampleReader,
-    map_folders: list[str],
-    steps: tuple[Augment, ...],
-    held: tuple[float, int],
+    layout: FileLayout, map_folders: list[str], *, validation: float, seed: int
 ) -> ImageSet:
-    train, test = (_entries(read.folder, part, map_folders) for part in ("train", "val"))
-    source = FileLayout(name, read, tuple, steps)
-    return source.held_out(train, test, validation=held[0], seed=held[1])
+    folder = layout.read.folder
+    train, test = (_entries(folder, part, map_folders) for part in ("train", "val"))
+    return layout.held_out(train, test, validation=validation, seed=seed)
 
 
 def _entries(folder: Path, part: str, map_folders: list[str]) -> list[tuple[str, ...]]:
-    """File names of every example; a number that only some folders have is missing in the rest."""
+    """File names of every example: of every number that occurs in any of the folders."""
     kinds = ("image", *map_folders)
     files = [file for kind in kinds for file in (folder / part / kind).glob("*.npy")]
     numbers = sorted({int(file.stem) for file in files if file.stem.isdecimal()})

@@ -1,16 +1,15 @@
-"""The images and classes of MNIST and Fashion-MNIST, as `idx` files or as one `.npz`.
+"""MultiMNIST and its relatives: two glyphs overlaid in one picture, at top left and bottom right.
 
-MultiMNIST and its kin: two glyphs in one picture, one at the top left, one at the bottom right.
+Glyphs are the images of MNIST and Fashion-MNIST, read from `idx` files or one `.npz`. The first
+task is the class of the glyph at the top left, the second that of the glyph at the bottom right;
+where they overlap, the brighter pixel wins. The glyphs are divided into train, validation and test
+before they are paired, so that no glyph is in two splits.
 
-The first task names the glyph at the top left, the second the one at the bottom right; where they
-meet, the brighter pixel wins. The glyphs themselves are divided into train, validation and test
-before any two are put together, so that no glyph is in two splits.
-
-`sener` is the protocol of Sener & Koltun 2018: the second glyph 6 pixels down and right on 36 x 36,
-then resized to 28 x 28 by nearest pixels, each glyph once at the top left. `pareto` has the sizes
-of Pareto MTL (Lin et al. 2019): 36 x 36, each glyph twice at the top left. The generator of that
-paper is not published; here every glyph moves by up to 4 pixels from its corner, as Sabour et al.
-2017 let their digits move.
+`sener` is the protocol of Sener & Koltun 2018: the second glyph lies 6 pixels down and right on a
+canvas of 36 x 36, which is resized to 28 x 28 by nearest pixels; every glyph is at the top left
+once. `pareto` has the sizes of Pareto MTL (Lin et al. 2019): 36 x 36, every glyph twice at the top
+left. The generator of that paper is not published; here every glyph moves by up to 4 pixels from
+its corner, as the digits of Sabour et al. 2017 do.
 """
 
 import gzip
@@ -26,21 +25,116 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recmtl.errors import SourceLocation
+from recmtl.vision.data.decode import COPY_AGAIN
 from recmtl.vision.data.examples import Example, ImageSet, ImageTask
 from recmtl.vision.data.source import hold_out
 
 __all__ = ["Glyphs", "multi_fashion", "multi_fashion_mnist", "multi_mnist", "read_glyphs"]
 
 SIDE, CLASSES = 28, 10
+CANVAS = 36
+MEASURED = 2000
+"""Pictures from which mean and standard deviation are computed."""
 UNSIGNED_BYTE = 8
-COPY_AGAIN = "copy or unpack it again"
+"""The type code of bytes in an idx file."""
+IDX_NAMES = {"train": "train", "test": "t10k"}
 Codes = NDArray[np.uint8]
-NAMES = {"train": "train", "test": "t10k"}
+OverlayProtocol = Literal["sener", "pareto"]
+
+
+@dataclass(frozen=True)
+class OverlayRecipe:
+    """How two glyphs become a picture.
+
+    Attributes:
+        offset: pixels from the first glyph's corner to the second's, down and right, before moves.
+        moves: most pixels by which each glyph moves from its corner towards the middle.
+        side: height and width of the picture.
+        times: how often each glyph of the larger source is used in its place.
+    """
+
+    offset: int
+    moves: int
+    side: int
+    times: int
+
+    def fingerprint_text(self, name: str, seed: int) -> str:
+        """The recipe in a fingerprint. The text must never change: results store fingerprints."""
+        sizes = f"offset={self.offset}, moves={self.moves}, side={self.side}, times={self.times}"
+        return f"({name!r}, Recipe({sizes}), {seed})"
+
+    @cached_property
+    def nearest(self) -> tuple[NDArray[np.int64], ...]:
+        """Rows `[side, 1]` and columns `[1, side]` of the canvas pixels that the picture takes."""
+        middles = (np.arange(self.side) + 0.5) * CANVAS / self.side
+        return np.ix_(middles.astype(np.int64), middles.astype(np.int64))
+
+
+RECIPES: dict[OverlayProtocol, OverlayRecipe] = {
+    "sener": OverlayRecipe(offset=6, moves=0, side=28, times=1),
+    "pareto": OverlayRecipe(offset=8, moves=4, side=36, times=2),
+}
+TASKS = (
+    ImageTask("top_left", "classification", CLASSES),
+    ImageTask("bottom_right", "classification", CLASSES),
+)
+
+
+def multi_mnist(
+    folder: str | Path,
+    *,
+    digits: str = "mnist",
+    protocol: OverlayProtocol = "sener",
+    validation: float = 0.1,
+    seed: int = 0,
+) -> ImageSet:
+    """Pictures of two MNIST digits.
+
+    Args:
+        folder: holds the folder `digits`.
+        digits: name of the folder with MNIST; see `read_glyphs`.
+        protocol: see the module.
+        validation: share of the published train glyphs to hold out. If there is only a test file,
+            this share of all its glyphs is held out, and as many become the test split.
+        seed: of the division into splits, the pairs and the moves.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    glyph_folder = Path(folder) / digits
+    return _image_set("multi_mnist", (glyph_folder, glyph_folder), protocol, validation, seed)
+
+
+def multi_fashion(
+    folder: str | Path,
+    *,
+    fashion: str = "fashion_mnist",
+    protocol: OverlayProtocol = "sener",
+    validation: float = 0.1,
+    seed: int = 0,
+) -> ImageSet:
+    """Pictures of two Fashion-MNIST garments; for the arguments see `multi_mnist`."""
+    glyph_folder = Path(folder) / fashion
+    return _image_set("multi_fashion", (glyph_folder, glyph_folder), protocol, validation, seed)
+
+
+def multi_fashion_mnist(
+    folder: str | Path,
+    *,
+    fashion: str = "fashion_mnist",
+    digits: str = "mnist",
+    protocol: OverlayProtocol = "sener",
+    validation: float = 0.1,
+    seed: int = 0,
+) -> ImageSet:
+    """A garment at the top left, a digit at the bottom right; see `multi_mnist`."""
+    glyph_folders = (Path(folder) / fashion, Path(folder) / digits)
+    return _image_set("multi_fashion_mnist", glyph_folders, protocol, validation, seed)
 
 
 @dataclass(frozen=True)
 class Glyphs:
-    """Small grey pictures with their classes.
+    """Small grey pictures and their classes.
 
     Attributes:
         images: uint8 `[N, 28, 28]`.
@@ -51,7 +145,7 @@ class Glyphs:
     classes: Codes
 
     def take(self, rows: NDArray[np.int64]) -> "Glyphs":
-        """The glyphs of these rows, and only those, in memory of their own."""
+        """A copy of the glyphs in these rows."""
         return Glyphs(self.images[rows], self.classes[rows])
 
     def __len__(self) -> int:
@@ -59,15 +153,118 @@ class Glyphs:
         return len(self.classes)
 
 
+@dataclass(frozen=True)
+class OverlaidSplit:
+    """An `ImageSplit` that composes a picture when it is read.
+
+    The glyphs (784 bytes each) are in memory: these sets are smaller than the index of an archive
+    of photographs.
+
+    Attributes:
+        first: glyphs for the top left.
+        second: glyphs for the bottom right.
+        pairs: int64 `[N, 2]`, the rows of `first` and `second` in each picture.
+        moves: int64 `[N, 2, 2]`, pixels by which each glyph moves towards the middle: for the first
+            glyph down and right, for the second up and left.
+        recipe: how two glyphs become a picture.
+    """
+
+    first: Glyphs
+    second: Glyphs
+    pairs: NDArray[np.int64]
+    moves: NDArray[np.int64]
+    recipe: OverlayRecipe
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.pairs)
+
+    def example(self, index: int, random: np.random.Generator | None) -> Example:
+        """The picture at `index`, the same in every reading; see `ImageSplit`."""
+        (first, second), (down, up) = self.pairs[index], self.moves[index]
+        canvas = np.zeros((CANVAS, CANVAS), np.uint8)
+        _lay(canvas, self.first.images[first], down)
+        _lay(canvas, self.second.images[second], self.recipe.offset - up)
+        picture = canvas[self.recipe.nearest].astype(np.float32) / np.float32(255)
+        classes = (self.first.classes[first], self.second.classes[second])
+        targets = tuple(np.array(int(value), np.int64) for value in classes)
+        return Example(picture[None], targets)
+
+
+def _lay(canvas: NDArray[np.uint8], glyph: NDArray[np.uint8], corner: NDArray[np.int64]) -> None:
+    """Lay `glyph` on `canvas` with its top left pixel at `corner`; the brighter pixel wins."""
+    row, column = (int(value) for value in corner)
+    window = canvas[row : row + SIDE, column : column + SIDE]
+    np.maximum(window, glyph, out=window)
+
+
+def _image_set(
+    name: str, folders: tuple[Path, Path], protocol: OverlayProtocol, validation: float, seed: int
+) -> ImageSet:
+    sources = [_divided(read_glyphs(folder), validation, seed) for folder in dict.fromkeys(folders)]
+    recipe = RECIPES[protocol]
+    splits = [
+        _overlaid(sources[0][part], sources[-1][part], recipe, seed=(seed, number))
+        for number, part in enumerate(("train", "validation", "test"))
+    ]
+    digest = hashlib.blake2b(recipe.fingerprint_text(name, seed).encode(), digest_size=16)
+    for split in splits:
+        for glyphs in (split.first, split.second):
+            digest.update(glyphs.images.tobytes() + glyphs.classes.tobytes())
+    train = splits[0]
+    shown = np.stack([train.example(i, None).image for i in range(min(len(train), MEASURED))])
+    return ImageSet(
+        name=name,
+        tasks=TASKS,
+        train=train,
+        validation=splits[1],
+        test=splits[2],
+        mean=(float(shown.mean()),),
+        std=(float(shown.std()),),
+        size=(recipe.side, recipe.side),
+        fingerprint=digest.hexdigest(),
+    )
+
+
+def _divided(published: dict[str, Glyphs], validation: float, seed: int) -> dict[str, Glyphs]:
+    """The glyphs of each split; the splits share none."""
+    if "train" in published:
+        train, test = published["train"], published["test"]
+    else:
+        rest, test_rows = hold_out(len(published["test"]), validation, seed + 1)
+        train, test = published["test"].take(rest), published["test"].take(test_rows)
+    share = validation if "train" in published else validation / (1 - validation)
+    kept, held = hold_out(len(train), share, seed)
+    return {"train": train.take(kept), "validation": train.take(held), "test": test}
+
+
+def _overlaid(
+    first: Glyphs, second: Glyphs, recipe: OverlayRecipe, *, seed: tuple[int, int]
+) -> OverlaidSplit:
+    """Pairs every glyph of the larger source `times` times with random glyphs of the other."""
+    random = np.random.default_rng(seed)
+    count = max(len(first), len(second)) * recipe.times
+    pairs = np.stack([_rounds(len(glyphs), count, random) for glyphs in (first, second)], axis=1)
+    moves = random.integers(0, recipe.moves, size=(count, 2, 2), endpoint=True)
+    return OverlaidSplit(first, second, pairs, moves, recipe)
+
+
+def _rounds(glyphs: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """`count` numbers below `glyphs`, in random rounds of all of them; the last may be partial."""
+    rounds = -(-count // glyphs)
+    order = np.concatenate([random.permutation(glyphs) for _ in range(rounds)])
+    return order[:count].astype(np.int64)
+
+
 def read_glyphs(folder: Path) -> dict[str, Glyphs]:
     """The published parts in `folder`: `train` and `test`, or `test` alone.
 
-    Either `idx` files, packed or not (`train-images-idx3-ubyte.gz`, ..., `t10k-labels-idx1-ubyte`,
-    in the folder or in `raw` below it), or one `.npz` with `x_train`, `y_train`, `x_test`, `y_test`
-    (or `x`, `y` for one part that counts as `test`).
+    The folder holds either `idx` files, packed or not (`train-images-idx3-ubyte.gz`, ...,
+    `t10k-labels-idx1-ubyte`, directly or in `raw`), or one `.npz` with `x_train`, `y_train`,
+    `x_test` and `y_test`, or with `x` and `y`, which count as `test`.
 
     Raises:
-        DataError: nothing of that is there, or a file is damaged.
+        DataError: the folder holds neither, or a file is damaged.
     """
     archives = sorted(folder.glob("*.npz"))
     parts = _from_archive(archives[0]) if archives else _from_idx(folder)
@@ -94,7 +291,7 @@ def _from_archive(path: Path) -> dict[str, Glyphs]:
 
 def _from_idx(folder: Path) -> dict[str, Glyphs]:
     parts = {}
-    for part, name in NAMES.items():
+    for part, name in IDX_NAMES.items():
         names = (f"{name}-images-idx3-ubyte", f"{name}-labels-idx1-ubyte")
         images, classes = (_idx_file(folder, each) for each in names)
         if images is not None and classes is not None:
@@ -106,9 +303,11 @@ def _from_idx(folder: Path) -> dict[str, Glyphs]:
 
 
 def _idx_file(folder: Path, name: str) -> Path | None:
-    places = [place / name for place in (folder, folder / "raw")]
-    found = [p for place in places for p in (place, place.with_name(f"{name}.gz")) if p.is_file()]
-    return found[0] if found else None
+    for path in (folder / name, folder / "raw" / name):
+        for candidate in (path, path.with_name(f"{name}.gz")):
+            if candidate.is_file():
+                return candidate
+    return None
 
 
 def _read_idx(path: Path) -> Codes:
@@ -132,206 +331,8 @@ def _read_idx(path: Path) -> Codes:
 def _glyphs(images: NDArray[Any], classes: NDArray[Any], path: Path) -> Glyphs:
     place, shape = SourceLocation(str(path)), (len(classes), SIDE, SIDE)
     if images.dtype != np.uint8 or images.shape != shape or classes.ndim != 1:
-        found = f"holds {images.dtype} images of shape {images.shape}"
-        raise place.error(f"{found} for {len(classes)} classes", f"8-bit {shape} are due")
+        message = f"holds {images.dtype} images of shape {images.shape} for {len(classes)} classes"
+        raise place.error(message, f"8-bit {shape} are due")
     if not len(classes) or classes.min() < 0 or classes.max() >= CLASSES:
         raise place.error("holds classes other than 0 to 9", COPY_AGAIN)
     return Glyphs(images, classes.astype(np.uint8))
-
-
-CANVAS = 36
-MEASURED = 2000
-OverlayProtocol = Literal["sener", "pareto"]
-Sources = dict[str, Glyphs]
-
-
-@dataclass(frozen=True)
-class OverlayRecipe:
-    """How two glyphs become a picture.
-
-    Attributes:
-        offset: of the second glyph, down and right, before it moves.
-        moves: pixels by which each glyph may move from its corner towards the middle.
-        side: height and width of the result.
-        times: how often each glyph stands at the top left.
-    """
-
-    offset: int
-    moves: int
-    side: int
-    times: int
-
-    def mark(self, name: str, seed: int) -> str:
-        """The text that goes into fingerprints; stored results hold it, so it never changes."""
-        sizes = f"offset={self.offset}, moves={self.moves}, side={self.side}, times={self.times}"
-        return f"({name!r}, Recipe({sizes}), {seed})"
-
-    @cached_property
-    def nearest(self) -> tuple[NDArray[np.int64], ...]:
-        """Of the canvas the pixels nearest to those of the result, `[side, 1]` and `[1, side]`."""
-        middles = (np.arange(self.side) + 0.5) * CANVAS / self.side
-        return np.ix_(middles.astype(np.int64), middles.astype(np.int64))
-
-
-RECIPES: dict[OverlayProtocol, OverlayRecipe] = {
-    "sener": OverlayRecipe(offset=6, moves=0, side=28, times=1),
-    "pareto": OverlayRecipe(offset=8, moves=4, side=36, times=2),
-}
-TASKS = (
-    ImageTask("top_left", "classification", CLASSES),
-    ImageTask("bottom_right", "classification", CLASSES),
-)
-
-
-def multi_mnist(
-    folder: str | Path,
-    *,
-    digits: str = "mnist",
-    protocol: OverlayProtocol = "sener",
-    validation: float = 0.1,
-    seed: int = 0,
-) -> ImageSet:
-    """Two digits of MNIST a picture.
-
-    Args:
-        folder: holds the folder `digits`.
-        digits: name of the folder with MNIST, see `read_glyphs`.
-        protocol: see the module.
-        validation: share of the published train glyphs held out; where only a test file is there,
-            of all glyphs, and another such share becomes the test split.
-        seed: of the division into splits, the pairs and the moves.
-
-    Raises:
-        DataError: a file is missing or damaged.
-    """
-    source = Path(folder) / digits
-    return _image_set("multi_mnist", (source, source), protocol, validation, seed)
-
-
-def multi_fashion(
-    folder: str | Path,
-    *,
-    fashion: str = "fashion_mnist",
-    protocol: OverlayProtocol = "sener",
-    validation: float = 0.1,
-    seed: int = 0,
-) -> ImageSet:
-    """Two garments of Fashion-MNIST a picture; arguments as of `multi_mnist`."""
-    source = Path(folder) / fashion
-    return _image_set("multi_fashion", (source, source), protocol, validation, seed)
-
-
-def multi_fashion_mnist(
-    folder: str | Path,
-    *,
-    fashion: str = "fashion_mnist",
-    digits: str = "mnist",
-    protocol: OverlayProtocol = "sener",
-    validation: float = 0.1,
-    seed: int = 0,
-) -> ImageSet:
-    """A garment at the top left, a digit at the bottom right; arguments as of `multi_mnist`."""
-    sources = (Path(folder) / fashion, Path(folder) / digits)
-    return _image_set("multi_fashion_mnist", sources, protocol, validation, seed)
-
-
-@dataclass(frozen=True)
-class OverlaidSplit:
-    """An `ImageSplit` whose pictures are put together when asked for.
-
-    Holds its own glyphs (784 bytes each) in memory: these sets are smaller than one photograph
-    archive's index.
-
-    Attributes:
-        first: glyphs for the top left.
-        second: glyphs for the bottom right.
-        pairs: int64 `[N, 2]`, which of them.
-        moves: int64 `[N, 2, 2]`, by how many pixels each goes towards the middle, down and right.
-        recipe: of the picture.
-    """
-
-    first: Glyphs
-    second: Glyphs
-    pairs: NDArray[np.int64]
-    moves: NDArray[np.int64]
-    recipe: OverlayRecipe
-
-    def __len__(self) -> int:
-        """Number of pictures."""
-        return len(self.pairs)
-
-    def example(self, index: int, random: np.random.Generator | None) -> Example:
-        """The picture of that index, the same every time; see `ImageSplit`."""
-        (a, b), (down, up) = self.pairs[index], self.moves[index]
-        canvas = np.zeros((CANVAS, CANVAS), np.uint8)
-        _lay(canvas, self.first.images[a], down)
-        _lay(canvas, self.second.images[b], self.recipe.offset - up)
-        picture = canvas[self.recipe.nearest].astype(np.float32) / np.float32(255)
-        classes = (self.first.classes[a], self.second.classes[b])
-        targets = tuple(np.array(int(value), np.int64) for value in classes)
-        return Example(picture[None], targets)
-
-
-def _lay(canvas: NDArray[np.uint8], glyph: NDArray[np.uint8], corner: NDArray[np.int64]) -> None:
-    """Put `glyph` on `canvas` with its top left at `corner`; the brighter pixel wins."""
-    row, column = (int(value) for value in corner)
-    window = canvas[row : row + SIDE, column : column + SIDE]
-    np.maximum(window, glyph, out=window)
-
-
-def _image_set(
-    name: str, folders: tuple[Path, Path], protocol: OverlayProtocol, validation: float, seed: int
-) -> ImageSet:
-    sources = [_divided(read_glyphs(folder), validation, seed) for folder in dict.fromkeys(folders)]
-    recipe = RECIPES[protocol]
-    splits = [
-        _overlaid(sources[0][part], sources[-1][part], recipe, seed=(seed, number))
-        for number, part in enumerate(("train", "validation", "test"))
-    ]
-    digest = hashlib.blake2b(recipe.mark(name, seed).encode(), digest_size=16)
-    for split in splits:
-        for glyphs in (split.first, split.second):
-            digest.update(glyphs.images.tobytes() + glyphs.classes.tobytes())
-    train = splits[0]
-    shown = np.stack([train.example(i, None).image for i in range(min(len(train), MEASURED))])
-    return ImageSet(
-        name=name,
-        tasks=TASKS,
-        train=train,
-        validation=splits[1],
-        test=splits[2],
-        mean=(float(shown.mean()),),
-        std=(float(shown.std()),),
-        size=(recipe.side, recipe.side),
-        fingerprint=digest.hexdigest(),
-    )
-
-
-def _divided(published: Sources, validation: float, seed: int) -> Sources:
-    """Glyphs of each split, none in two of them."""
-    if "train" in published:
-        train, test = published["train"], published["test"]
-    else:
-        kept, out = hold_out(len(published["test"]), validation, seed + 1)
-        train, test = published["test"].take(kept), published["test"].take(out)
-    share = validation if "train" in published else validation / (1 - validation)
-    kept, held = hold_out(len(train), share, seed)
-    return {"train": train.take(kept), "validation": train.take(held), "test": test}
-
-
-def _overlaid(
-    first: Glyphs, second: Glyphs, recipe: OverlayRecipe, *, seed: tuple[int, int]
-) -> OverlaidSplit:
-    """Every glyph of the larger source `times` times, paired with the other source at random."""
-    random = np.random.default_rng(seed)
-    count = max(len(first), len(second)) * recipe.times
-    pairs = np.stack([_rounds(len(glyphs), count, random) for glyphs in (first, second)], axis=1)
-    moves = random.integers(0, recipe.moves, size=(count, 2, 2), endpoint=True)
-    return OverlaidSplit(first, second, pairs, moves, recipe)
-
-
-def _rounds(several: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """`count` numbers below `several`, all equally often but for the last, unfinished round."""
-    rounds = -(-count // several)
-    order = np.concatenate([random.permutation(several) for _ in range(rounds)])
-    return order[:count].astype(np.int64)

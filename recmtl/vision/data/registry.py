@@ -1,4 +1,8 @@
-"""A reader by its name, its options checked against its own signature before a file is opened."""
+"""The one place where the name of a reader becomes a function.
+
+A reader is a function `reader(folder, *, option=...)`. Its options are checked against its own
+signature before a file is opened. To add a reader, write such a function and enter it in `READERS`.
+"""
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
@@ -7,15 +11,18 @@ from typing import Any, get_type_hints
 
 from recmtl.errors import ConfigError, did_you_mean
 from recmtl.schema.strict_yaml import Located, Problems, convert
-from recmtl.vision.data.adashare import cityscapes_adashare, nyuv2_adashare
+from recmtl.vision.data.adashare import (
+    cityscapes_adashare,
+    nyuv2_adashare,
+    taskonomy_adashare,
+)
 from recmtl.vision.data.celeba import celeba
 from recmtl.vision.data.examples import ImageSet
 from recmtl.vision.data.mtan import cityscapes_mtan, nyuv2_mtan
 from recmtl.vision.data.overlay import multi_fashion, multi_fashion_mnist, multi_mnist
 from recmtl.vision.data.table import image_table
-from recmtl.vision.data.taskonomy import taskonomy_adashare
 
-__all__ = ["READERS", "Reader", "open_images"]
+__all__ = ["READERS", "Reader", "check_options", "open_images"]
 
 Reader = Callable[..., ImageSet]
 
@@ -40,12 +47,12 @@ def open_images(
 
     Args:
         reader: a key of `READERS`.
-        folder: as that reader wants it.
-        options: keyword arguments of the reader, as YAML or JSON gives them (lists, mappings).
+        folder: in the layout that this reader expects.
+        options: keyword arguments of the reader, in the types of YAML or JSON (lists, mappings).
 
     Raises:
-        ConfigError: no such reader, or an option is unknown, missing or of a wrong type.
-        DataError: what is wrong in the folder.
+        ConfigError: the reader does not exist, or an option is unknown, missing or of a wrong type.
+        DataError: a file in the folder is missing or damaged, or breaks the layout.
     """
     if reader not in READERS:
         hint = did_you_mean(reader, READERS)
@@ -54,8 +61,16 @@ def open_images(
 
 
 def check_options(reader: str, options: Mapping[str, object]) -> dict[str, Any]:
-    known = signature(READERS[reader]).parameters
-    allowed = {k: p for k, p in known.items() if p.kind is Parameter.KEYWORD_ONLY}
+    """The options of a reader in the types of its signature.
+
+    Raises:
+        ConfigError: an option is unknown, missing or of a wrong type; names all such options.
+
+    >>> check_options("nyuv2_mtan", {"tasks": ["depth"], "seed": 3})
+    {'tasks': ('depth',), 'seed': 3}
+    """
+    parameters = signature(READERS[reader]).parameters
+    allowed = {k: p for k, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
     problems, hints = Problems(f"options of {reader}"), get_type_hints(READERS[reader])
     for name in options:
         if name not in allowed:
@@ -77,4 +92,4 @@ def _located(value: object) -> Located:
         return Located({str(key): _located(item) for key, item in value.items()}, 1)
     if isinstance(value, list | tuple):
         return Located([_located(item) for item in value], 1)
-    return Located(value, 1)  # type: ignore[arg-type] # anything else is refused by `convert`
+    return Located(value, 1)  # type: ignore[arg-type] # `convert` refuses anything else
