@@ -2,49 +2,43 @@
 
 The store is a SQLite file with an artifact folder beside it, unless MLFLOW_TRACKING_URI names
 another. A run that `mlflow run` has opened (MLFLOW_RUN_ID) is joined, and steps nest in it. Models
-are logged as code and a bundle: nothing is pickled. This and `recmtl.serve.mlflow_model` are the
-only files that import mlflow.
+are logged as code and a bundle: nothing is pickled. Where the store lies is said by
+`recmtl.mlflow_store`.
 """
 
 import importlib.metadata
 import json
-import logging
 import os
 import platform
 import re
 import subprocess
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Offline this costs nothing, online it saves a request to MLflow's makers in every process.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+from recmtl.mlflow_store import DEFAULT_ROOT, quiet_mlflow, store_location, without_warnings
 
+# isort: split
+# After the store's module, which switches MLflow's telemetry off: MLflow reads that as it loads.
 import mlflow
 import pyarrow as pa
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import AnyType, Array
 
-from recmtl.errors import BundleError, ConfigError
+from recmtl.errors import ConfigError
 from recmtl.serve.bundle.bundle import Bundle, load_bundle
-from recmtl.serve.bundle.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DEFAULT_ROOT", "LoggedModel", "Run", "Tracker", "resolve"]
+__all__ = ["LoggedModel", "Run", "Tracker"]
 
-# Where MLflow itself keeps its store, so that `mlflow run`, scripts and services meet in one.
-DEFAULT_ROOT = Path()
 CHAMPION = "champion"
 VERDICTS = ("helped", "hurt", "not proven")
 REQUIREMENTS = ("torch", "numpy", "pandas", "pyarrow", "safetensors", "pyyaml", "rich", "mlflow")
@@ -56,8 +50,6 @@ METRICS_PER_CALL = 1000
 FLUSH_SECONDS = 5.0
 
 ANY = AnyType()  # type: ignore[no-untyped-call]  # MLflow leaves it untyped
-
-_own_stores: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -84,12 +76,12 @@ class Tracker:
     """
 
     def __init__(self, root: str | Path = DEFAULT_ROOT, *, experiment: str = "recmtl") -> None:
-        _quieten()
-        self.uri, artifacts = _store(Path(root))
+        quiet_mlflow()
+        self.uri, artifacts = store_location(Path(root))
         mlflow.set_tracking_uri(self.uri)
         # For subprocesses; MLflow sets it only where its own notion of the store changes.
         os.environ["MLFLOW_TRACKING_URI"] = self.uri
-        with _unwarned():
+        with without_warnings():
             self._client = MlflowClient(self.uri)
         chosen = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
         self._experiment: str | None = None
@@ -234,7 +226,7 @@ class Run:
         missing in one of them are declared as any type, since pandas holds such columns as floats.
         """
         loaded = load_bundle(bundle)
-        with _unwarned():
+        with without_warnings():
             info = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(Path(__file__).parent / "serve" / "mlflow_model.py"),
@@ -245,60 +237,6 @@ class Run:
                 registered_model_name=name,
             )
         return LoggedModel(name, str(info.registered_model_version), str(info.model_uri))
-
-
-def resolve(uri: str) -> Path:
-    """Bring what an MLflow URI names to a local folder and return the bundle in it.
-
-    The store is the one that the process or MLFLOW_TRACKING_URI has set, or the embedded one of
-    the working folder.
-
-    Raises:
-        BundleError: nothing is there, or it holds no bundle.
-    """
-    _quieten()
-    store = os.environ.get("MLFLOW_TRACKING_URI") or _store(DEFAULT_ROOT)[0]
-    if mlflow.is_tracking_uri_set():  # type: ignore[no-untyped-call]  # MLflow leaves it untyped
-        store = mlflow.get_tracking_uri()
-    try:
-        with _unwarned(), _using(store):
-            found = mlflow.artifacts.download_artifacts(uri)
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{uri}: not found in the store {store} ({reason})") from None
-    folder = Path(found)
-    for place in (folder, folder / "artifacts" / "bundle", folder / "bundle"):
-        if (place / MANIFEST).is_file():
-            return place
-    raise BundleError(f"{uri}: holds no bundle; name a model or folder that recmtl has logged")
-
-
-def _store(root: Path) -> tuple[str, str | None]:
-    """The tracking URI, and where artifacts go if the store is the embedded one."""
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    if given and given not in _own_stores:
-        return given, None
-    root = root.resolve()
-    root.mkdir(parents=True, exist_ok=True)
-    uri = f"sqlite:///{root / 'mlflow.db'}"
-    _own_stores.add(uri)
-    return uri, (root / "mlartifacts").as_uri()
-
-
-@contextmanager
-def _using(store: str) -> Iterator[None]:
-    """Look things up in a store: MLflow finds aliases only in the one that the process has set."""
-    environment = os.environ.get("MLFLOW_TRACKING_URI")
-    tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    mlflow.set_tracking_uri(store)
-    mlflow.set_registry_uri(store)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(tracking)
-        mlflow.set_registry_uri(registry)
-        if environment is None:
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 def _signature(bundle: Bundle) -> ModelSignature:
@@ -371,17 +309,3 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
-
-
-@contextmanager
-def _unwarned() -> Iterator[None]:
-    """MLflow loads its parts late, and they warn of their own type hints and libraries."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _quieten() -> None:
-    """MLflow and its migrations tell at length of what went well."""
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -22,7 +22,8 @@ from mlflow.tracking import MlflowClient
 
 from recmtl.errors import BundleError, ConfigError
 from recmtl.serve import Ranker, Scorer, load_bundle, save_bundle
-from recmtl.tracking import LoggedModel, Tracker, resolve
+from recmtl.serve.bundle.manifest import local_folder
+from recmtl.tracking import LoggedModel, Tracker
 from tests.unit.serve.shop import make_bundle, make_encoder, make_log, make_model
 
 NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
@@ -187,7 +188,7 @@ def test_champion_moves_only_when_no_task_is_hurt(tracker: Tracker, bundle: Path
     champion = client.get_model_version_by_alias("champions", "champion")
     assert str(champion.version) == first.version == "1"
     assert load_bundle("models:/champions@champion").fingerprint == load_bundle(bundle).fingerprint
-    assert resolve(f"runs:/{run.run_id}/model").name == "bundle"
+    assert local_folder(f"runs:/{run.run_id}/model").name == "bundle"
     for wrong in ({}, {"click": "fine"}):
         with pytest.raises(ConfigError, match="cannot promote"):
             tracker.promote(first, wrong)
@@ -230,7 +231,7 @@ def test_uris_load_the_same_scorer_and_ranker(
 def test_an_unknown_uri_is_one_line(tracker: Tracker) -> None:
     for uri in ("models:/absent@champion", "runs:/" + "0" * 32 + "/model"):
         with pytest.raises(BundleError, match="not found in the store") as raised:
-            resolve(uri)
+            local_folder(uri)
         assert "\n" not in str(raised.value)
 
 
@@ -264,7 +265,8 @@ def test_a_fresh_process_finds_the_champion_in_the_store_of_its_folder(
     MlflowClient().set_registered_model_alias(logged.name, "champion", logged.version)
     environment = {name: value for name, value in os.environ.items() if name not in NAMES}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    code = f"from recmtl.tracking import resolve; print(resolve('models:/{logged.name}@champion'))"
+    load = "from recmtl.serve.bundle.manifest import local_folder"
+    code = f"{load}; print(local_folder('models:/{logged.name}@champion'))"
     run = subprocess.run(
         [sys.executable, "-c", code], env=environment, check=True, cwd=root, capture_output=True
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recmtl.errors import BundleError
+from recmtl.mlflow_store import download_artifacts
 
 __all__ = [
     "FORMAT",
@@ -29,16 +30,21 @@ __all__ = [
 
 
 def local_folder(path_or_uri: str | Path) -> Path:
-    """Map a path, `models:/name@alias`, `runs:/id/path` or `file:///...` to a local folder.
+    """Map a path, `models:/name@alias`, `runs:/id/path` or `file:///...` to a bundle's folder.
 
     MLflow is imported only for a URI.
+
+    Raises:
+        BundleError: the URI names nothing that is there, or nothing that holds a bundle.
     """
     text = str(path_or_uri)
     if isinstance(path_or_uri, Path) or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is None:
         return Path(text)
-    from recmtl import tracking
-
-    return tracking.resolve(text)
+    folder = download_artifacts(text)
+    for place in (folder, folder / "artifacts" / "bundle", folder / "bundle"):
+        if (place / MANIFEST).is_file():
+            return place
+    raise BundleError(f"{text}: holds no bundle; name a model or folder that recmtl has logged")
 
 
 MANIFEST = "manifest.json"

@@ -1,0 +1,103 @@
+"""Where MLflow keeps runs and models, and how what a URI names comes to a local folder.
+
+The store is a SQLite file with an artifact folder beside it, unless MLFLOW_TRACKING_URI names
+another. MLflow itself takes seconds to import, so only a function that needs it does so.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recmtl.errors import BundleError
+
+__all__ = [
+    "DEFAULT_ROOT",
+    "download_artifacts",
+    "quiet_mlflow",
+    "store_location",
+    "without_warnings",
+]
+
+# MLflow reads these when it is imported. The first saves a request to MLflow's makers in every
+# process.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+# Where MLflow itself keeps its store, so that `mlflow run`, scripts and services meet in one.
+DEFAULT_ROOT = Path()
+
+_embedded_stores: set[str] = set()
+
+
+def store_location(root: Path) -> tuple[str, str | None]:
+    """The tracking URI, and where artifacts go if the store is the embedded one below `root`.
+
+    A MLFLOW_TRACKING_URI that a user has set wins; one that this process has set does not.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri and uri not in _embedded_stores:
+        return uri, None
+    root = root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    _embedded_stores.add(uri)
+    return uri, (root / "mlartifacts").as_uri()
+
+
+def download_artifacts(uri: str) -> Path:
+    """Bring what an MLflow URI names (`models:/name@alias`, `runs:/id/path`) to a local folder.
+
+    The store is the one that the process or MLFLOW_TRACKING_URI has set, or the embedded one of
+    the working folder.
+
+    Raises:
+        BundleError: the store holds nothing of that name.
+    """
+    import mlflow  # here, since it takes seconds and a bundle in a folder does not need it
+    from mlflow.exceptions import MlflowException
+
+    quiet_mlflow()
+    store = os.environ.get("MLFLOW_TRACKING_URI") or store_location(DEFAULT_ROOT)[0]
+    if mlflow.is_tracking_uri_set():  # type: ignore[no-untyped-call]  # MLflow leaves it untyped
+        store = mlflow.get_tracking_uri()
+    try:
+        with without_warnings(), _searched_by_mlflow(store):
+            return Path(mlflow.artifacts.download_artifacts(uri))
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"{uri}: not found in the store {store} ({reason})") from None
+
+
+def quiet_mlflow() -> None:
+    """Keep MLflow and its migrations from reporting at length what went well."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """MLflow loads its parts late, and they warn of their own type hints and libraries."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _searched_by_mlflow(store: str) -> Iterator[None]:
+    """Make a store the process's own for a while: MLflow looks up aliases in no other."""
+    import mlflow  # here, since it takes seconds
+
+    environment = os.environ.get("MLFLOW_TRACKING_URI")
+    tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(store)
+    mlflow.set_registry_uri(store)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(tracking)
+        mlflow.set_registry_uri(registry)
+        if environment is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
