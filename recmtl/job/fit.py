@@ -15,19 +15,15 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from recmtl.atomic import new_folder, write_json
-from recmtl.data.encoded_log import LogSplit
-from recmtl.errors import ConfigError
-from recmtl.evaluate.task_metrics import evaluate
 from recmtl.grid import Layout
 from recmtl.model import Network, save_model
 from recmtl.train.config import Config
 from recmtl.train.expert_monitor import health_record
 from recmtl.train.loop import OnProgress, train
 from recmtl.train.problem import Problem
-from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import Metrics, TrainingState, ValidationCheck
 
-__all__ = ["BASELINES", "Fit", "ModelResult", "curve"]
+__all__ = ["Fit", "ModelResult", "curve"]
 
 
 @dataclass(frozen=True)
@@ -76,9 +72,6 @@ def curve(checks: Sequence[ValidationCheck]) -> list[dict[str, float]]:
     return [{"epoch": c.epoch, "score": c.score, "loss": c.loss} for c in checks]
 
 
-BASELINES = ("lightgbm", "logistic", "constant")
-
-
 @dataclass(frozen=True)
 class Fit:
     """How a model of a study is fitted with one seed; `on_progress` is told of progress.
@@ -118,37 +111,6 @@ class Fit:
             test={name: found for part in parts.values() for name, found in part.test.items()},
         )
 
-    def baseline(self, name: str) -> ModelResult:
-        """A model of another kind for each task."""
-        # Here, since they take as long to load as PyTorch does, and most processes fit none.
-        from recmtl.baselines import constant, lightgbm, logistic
-
-        problem = self.problem
-        if not isinstance(problem, TabularProblem):
-            raise ConfigError(f"{name}: is fitted to tables only; leave it out")
-        rows = problem.validation
-        classes = {head.name: head.classes for head in problem.heads if head.classes}
-        # Both parts are scored at once: what a baseline is worth on validation rows is kept too.
-        scored = _joined(rows, problem.test)
-        arguments = (problem.train, rows, scored, problem.tasks, problem.encoding)
-        self.on_progress(name, 0, 1, None)
-        if name == "lightgbm":
-            threads = self.config.threads or None
-            result = lightgbm.fit_predict(
-                *arguments, classes=classes, threads=threads, seed=self.seed
-            )
-        else:
-            fit_predict = {"logistic": logistic, "constant": constant}[name].fit_predict
-            result = fit_predict(*arguments, classes=classes)
-        self.on_progress(name, 1, 1, None)
-        columns = result.predictions.items()
-        known = {column: values[: len(rows)] for column, values in columns}
-        return ModelResult(
-            {column: values[len(rows) :] for column, values in columns},
-            result.cost,
-            validation=evaluate(known, np.asarray(rows.labels), problem.tasks),
-        )
-
     def _network(self, name: str, layout: Layout, problem: Problem) -> tuple[Network, ModelResult]:
         torch.manual_seed(self.seed)
         model = problem.network(layout, self.config.sizes)
@@ -180,8 +142,3 @@ def _scored(name: str, model: Network, problem: Problem, fitted: TrainingState) 
     curves = {name: curve(fitted.checks)}
     health = health_record(fitted, model.grid.layout, [task.name for task in problem.tasks])
     return ModelResult(predictions, facts, best.score, best.metrics, curves, health, test)
-
-
-def _joined(first: LogSplit, second: LogSplit) -> LogSplit:
-    both = {n: (getattr(first, n), getattr(second, n)) for n in LogSplit.__annotations__}
-    return LogSplit(**{name: np.concatenate(parts) for name, parts in both.items()})

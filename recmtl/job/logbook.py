@@ -19,7 +19,7 @@ __all__ = ["Logbook"]
 class Logbook:
     """Tells the tracker of pieces as they are finished; of test rows only if `test` is true."""
 
-    study: Study[Any]
+    study: Study[Any, Any]
     tracker: Tracker
     test: bool
 

@@ -38,7 +38,7 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 
-def sharing(study: Study[Any], truth: Path) -> dict[str, Any]:
+def sharing(study: Study[Any, Any], truth: Path) -> dict[str, Any]:
     """Mean overlap of the tasks' experts over the searches, and how far seeds agree.
 
     `truth` is read if a simulated log left one there.
@@ -109,7 +109,7 @@ def _by_pair(overlaps: FloatArray) -> FloatArray:
     return overlaps[:, first, second]
 
 
-def _overlaps(study: Study[Any], name: str, seeds: range) -> FloatArray:
+def _overlaps(study: Study[Any, Any], name: str, seeds: range) -> FloatArray:
     layouts: list[Layout] = [study.wiring(name, seed) for seed in seeds]
     return np.stack([shared_experts(layout).numpy() for layout in layouts]).astype(np.float64)
 
@@ -120,7 +120,7 @@ RIVALS = {"single_task", *FIXED} - {"full_grid"}
 """The fixed models at matched cost, which the searched network should not fall behind."""
 
 
-def all_trained(study: Study[Any]) -> Models:
+def all_trained(study: Study[Any, Any]) -> Models:
     """Every model that the configuration asks for, by name and seed."""
     models: Models = {}
     for piece in all_pieces(study.config):
@@ -128,7 +128,7 @@ def all_trained(study: Study[Any]) -> Models:
     return models
 
 
-def validation(study: Study[TabularProblem], models: Models, *, fingerprint: str) -> dict[str, Any]:
+def validation(study: Study[TabularProblem, Config], models: Models, *, fingerprint: str) -> dict[str, Any]:
     """As results.json, of the validation rows alone, and without verdicts."""
     metrics = {name: {s: t.validation for s, t in seeds.items()} for name, seeds in models.items()}
     return assemble(
@@ -141,7 +141,7 @@ def validation(study: Study[TabularProblem], models: Models, *, fingerprint: str
 
 
 def outcome(
-    study: Study[TabularProblem], models: Models, *, fingerprint: str, truth: Path
+    study: Study[TabularProblem, Config], models: Models, *, fingerprint: str, truth: Path
 ) -> dict[str, Any]:
     """The content of results.json; `truth` is read if a simulated log left one there."""
     rows, tasks = study.problem.test, study.problem.tasks
@@ -181,7 +181,7 @@ def outcome(
 
 
 def reliability(
-    study: Study[TabularProblem], models: Models
+    study: Study[TabularProblem, Config], models: Models
 ) -> dict[str, dict[str, ReliabilityCurve]]:
     """Reliability curves of the binary tasks, first seed of each model shown."""
     tasks, labels = study.problem.tasks, np.asarray(study.problem.test.labels)
@@ -201,7 +201,7 @@ def reliability(
 
 
 def _scores(
-    study: Study[TabularProblem], metrics: Mapping[str, Mapping[int, Metrics]]
+    study: Study[TabularProblem, Config], metrics: Mapping[str, Mapping[int, Metrics]]
 ) -> dict[str, dict[int, float]]:
     """One number a model and seed: the mean over the tasks, of AUC or R2."""
     tasks = study.problem.tasks

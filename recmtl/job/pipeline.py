@@ -86,12 +86,12 @@ class Pipeline:
             self.console.print(f"warning: {warning}", style="yellow", markup=False)
         return log
 
-    def search(self, log: EncodedLog) -> Study[TabularProblem]:
+    def search(self, log: EncodedLog) -> Study[TabularProblem, Config]:
         """Search the routes of every seed that the verdict rests on."""
         searches = [piece.needs for piece in searched_pieces(self.config)]
         return self._complete(log, [piece for piece in searches if piece is not None])
 
-    def train(self, log: EncodedLog, run: Run) -> Study[TabularProblem]:
+    def train(self, log: EncodedLog, run: Run) -> Study[TabularProblem, Config]:
         """Train the searched networks; the one with the best validation score is drawn."""
         study = self._complete(log, searched_pieces(self.config))
         self._draw(study, run)
@@ -137,7 +137,7 @@ class Pipeline:
 
     def _complete(
         self, log: EncodedLog, pieces: Sequence[WorkItem], *, test: bool = True
-    ) -> Study[TabularProblem]:
+    ) -> Study[TabularProblem, Config]:
         """The study, with these pieces done and told of."""
         study = self._study(log)
         pieces = with_needed(pieces)
@@ -145,7 +145,7 @@ class Pipeline:
         complete(study, pieces, Logbook(study, self.tracker, test).finished)
         return study
 
-    def _draw(self, study: Study[TabularProblem], run: Run) -> None:
+    def _draw(self, study: Study[TabularProblem, Config], run: Run) -> None:
         """Write the route of the bundled network as data, picture and text."""
         seed = self._best_seed(study)
         layout = self._model(seed).grid.layout
@@ -157,7 +157,7 @@ class Pipeline:
         run.log_file(self.out / "routes.svg")
         run.log_file(self.out / "routes.json")
 
-    def _study(self, log: EncodedLog) -> Study[TabularProblem]:
+    def _study(self, log: EncodedLog) -> Study[TabularProblem, Config]:
         torch.set_num_threads(self.config.threads or cores())
         problem = TabularProblem.of(log)
         if self.config.rank_by:
@@ -175,7 +175,7 @@ class Pipeline:
         parts["budget"] = self.config.evidence.budget
         refuse_another_study(self.out, {"data": fingerprint, **parts})
 
-    def _best_seed(self, study: Study[TabularProblem]) -> int:
+    def _best_seed(self, study: Study[TabularProblem, Config]) -> int:
         pieces = searched_pieces(self.config)
         scores = {p.seed: study.trained(p.name, p.seed).validation_score for p in pieces}
         return max(scores, key=lambda seed: scores[seed] or -np.inf)
@@ -184,7 +184,7 @@ class Pipeline:
         return load_model(self.out / "models" / "searched" / str(seed))
 
     def _calibrators(
-        self, log: EncodedLog, study: Study[TabularProblem], results: dict[str, Any]
+        self, log: EncodedLog, study: Study[TabularProblem, Config], results: dict[str, Any]
     ) -> Calibrators:
         """Calibrate the bundled network on validation rows; test rows tell what it gains."""
         model, encoder = self._model(self._best_seed(study)), log.encoder()
@@ -220,7 +220,7 @@ class Pipeline:
         return pa.table(first.columns).slice(0, count)
 
     def _report(
-        self, log: EncodedLog, study: Study[TabularProblem], models: Models, results: dict[str, Any]
+        self, log: EncodedLog, study: Study[TabularProblem, Config], models: Models, results: dict[str, Any]
     ) -> None:
         seed = self._best_seed(study)
         model = self._model(seed)

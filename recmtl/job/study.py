@@ -16,7 +16,8 @@ from typing import Any, Generic, TypeVar
 from recmtl.atomic import write_json
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, expected_multiply_adds, matched, prune
-from recmtl.job.fit import BASELINES, Fit, ModelResult
+from recmtl.job.fit import Fit, ModelResult
+from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.work_items import (
     FIXED,
     SEARCHED,
@@ -55,15 +56,25 @@ def refuse_another_study(out: Path, facts: Mapping[str, Any]) -> None:
 
 
 P = TypeVar("P", bound=Problem)
+C = TypeVar("C", bound=Config)
 
 
 @dataclass(frozen=True)
-class Study(Generic[P]):
-    """Where a study lives, what it is trained on and how; `on_progress` is told of progress."""
+class Study(Generic[P, C]):
+    """Where a study lives, what it is trained on and how.
+
+    Attributes:
+        folder: holds all that is found and trained.
+        kind: of the problem: a worker process opens the problem with it.
+        problem: what the models are trained on.
+        config: how they are trained.
+        on_progress: called with the progress of every work item.
+    """
 
     folder: Path
+    kind: ProblemKind[P, C]
     problem: P
-    config: Config
+    config: C
     on_progress: OnProgress = silent
 
     def has(self, piece: WorkItem) -> bool:
@@ -124,10 +135,14 @@ class Study(Generic[P]):
             return saved
         folder.parent.mkdir(parents=True, exist_ok=True)
         on_progress = self._watch(WorkItem(name, seed))
-        fit = Fit(self.problem, self.config, seed, on_progress, lambda n: self._checkpoint(n, seed))
+        fit = Fit(
+            self.problem, self.config, seed, on_progress, lambda n: self._checkpoint(n, seed)
+        )
         model = None
-        if name in BASELINES:
-            trained = fit.baseline(name)
+        if name in self.kind.baselines:
+            on_progress(name, 0, 1, None)
+            trained = self.kind.baselines[name](self.problem, self.config, seed)
+            on_progress(name, 1, 1, None)
         elif name == "single_task":
             trained = fit.single_tasks(self._layout_alone)
         else:

@@ -19,16 +19,13 @@ from typing import Any
 
 import torch
 
-from recmtl.data.encoded_log import EncodedLog
 from recmtl.errors import RecmtlError
+from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import Study
 from recmtl.job.work_items import WorkItem
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent
-from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import ValidationCheck
-from recmtl.vision.config import VisionConfig
-from recmtl.vision.problem import ImageProblem
 
 __all__ = ["complete", "cores"]
 
@@ -47,7 +44,7 @@ def cores() -> int:
 
 
 def complete(
-    study: Study[Any], pieces: Sequence[WorkItem], finished: Callable[[WorkItem], None]
+    study: Study[Any, Any], pieces: Sequence[WorkItem], finished: Callable[[WorkItem], None]
 ) -> None:
     """Do what is missing of the pieces, each after what it needs; `finished` is told of each.
 
@@ -81,7 +78,7 @@ class _Crew:
 
     def __init__(
         self,
-        study: Study[Any],
+        study: Study[Any, Any],
         missing: Sequence[WorkItem],
         *,
         finished: Callable[[WorkItem], None],
@@ -148,27 +145,31 @@ class _Crew:
         return None
 
 
-def _start(study: Study[Any]) -> _Worker:
+def _start(study: Study[Any, Any]) -> _Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    arguments = (theirs, study.folder, study.config)
+    arguments = (theirs, study.folder, study.kind, study.config)
     process = context.Process(target=_serve, args=arguments, daemon=True)
     process.start()
     theirs.close()
     return _Worker(process, ours)
 
 
-def _serve(line: Connection, folder: Path, config: Config) -> None:
+def _serve(
+    line: Connection, folder: Path, kind: ProblemKind[Any, Any], config: Config
+) -> None:
     """Do the pieces that come along the line until it is closed."""
     # The interrupt key reaches all processes of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(config.threads or 1)
-    study: Study[Any] | None = None
+    study: Study[Any, Any] | None = None
     try:
         while True:
             piece = line.recv()
             try:
-                study = study or _open(folder, config, _telling(line))
+                if study is None:
+                    problem = kind.open(folder, config)
+                    study = Study(folder, kind, problem, config, _telling(line))
                 study.do(piece)
             except ConnectionError:
                 raise
@@ -180,12 +181,6 @@ def _serve(line: Connection, folder: Path, config: Config) -> None:
                 line.send(None)
     except (EOFError, ConnectionError):
         return
-
-
-def _open(folder: Path, config: Config, on_progress: OnProgress) -> Study[Any]:
-    if isinstance(config, VisionConfig):
-        return Study(folder, ImageProblem.open(config)[0], config, on_progress)
-    return Study(folder, TabularProblem.of(EncodedLog.open(folder / "log")), config, on_progress)
 
 
 def _numbered(on_progress: OnProgress, number: str) -> OnProgress:

@@ -1,0 +1,104 @@
+"""The kinds of problem that a study can train on: how each is opened, and its baselines.
+
+Tables are one kind, defined here; `recmtl.vision` defines another. A study carries its kind, and a
+worker process receives it by reference: every function of a kind is a module's own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from recmtl.baselines import BaselineResult, constant
+from recmtl.data.encoded_log import EncodedLog, LogSplit
+from recmtl.evaluate.task_metrics import evaluate
+from recmtl.job.fit import ModelResult
+from recmtl.train.config import Config
+from recmtl.train.problem import Problem
+from recmtl.train.tabular_problem import TabularProblem
+
+__all__ = ["LOG", "TABLES", "ProblemKind"]
+
+LOG = "log"
+"""Folder of the encoded log in the output folder of a job."""
+
+P = TypeVar("P", bound=Problem)
+C = TypeVar("C", bound=Config)
+
+
+@dataclass(frozen=True)
+class ProblemKind(Generic[P, C]):
+    """What a study must know of the kind of its rows.
+
+    Attributes:
+        name: for messages.
+        config_class: class of the configuration that a study of this kind reads.
+        open: problem of an output folder and a configuration, in whatever process asks.
+        baselines: models of other kinds by name, one function each: fits it for every task of a
+            problem with a configuration and a seed.
+    """
+
+    name: str
+    config_class: type[C]
+    open: Callable[[Path, C], P]
+    baselines: Mapping[str, Callable[[P, C, int], ModelResult]] = field(default_factory=dict)
+
+
+def open_tables(folder: Path, config: Config) -> TabularProblem:
+    """The problem of the encoded log in a job's output folder."""
+    return TabularProblem.of(EncodedLog.open(folder / LOG))
+
+
+def fit_lightgbm(problem: TabularProblem, config: Config, seed: int) -> ModelResult:
+    """One LightGBM a task."""
+    # Here, since it takes as long to load as PyTorch does, and most processes fit none.
+    from recmtl.baselines import lightgbm
+
+    threads = config.threads or None
+    return _fitted(problem, partial(lightgbm.fit_predict, threads=threads, seed=seed))
+
+
+def fit_logistic(problem: TabularProblem, config: Config, seed: int) -> ModelResult:
+    """One linear model a task; it does not depend on the seed."""
+    # Here, since its optimiser takes long to load, and most processes fit none.
+    from recmtl.baselines import logistic
+
+    return _fitted(problem, logistic.fit_predict)
+
+
+def fit_constant(problem: TabularProblem, config: Config, seed: int) -> ModelResult:
+    """Of each task the base rate or the mean of its train rows."""
+    return _fitted(problem, constant.fit_predict)
+
+
+def _fitted(problem: TabularProblem, fit: Callable[..., BaselineResult]) -> ModelResult:
+    """Fit on train rows; one call scores validation and test rows."""
+    validation, test = problem.validation, problem.test
+    names = LogSplit.__annotations__
+    both = {n: np.concatenate((getattr(validation, n), getattr(test, n))) for n in names}
+    fitted = fit(
+        problem.train,
+        validation,
+        LogSplit(**both),
+        problem.tasks,
+        problem.encoding,
+        classes={head.name: head.classes for head in problem.heads if head.classes},
+    )
+    columns = fitted.predictions.items()
+    on_validation = {column: scores[: len(validation)] for column, scores in columns}
+    return ModelResult(
+        {column: scores[len(validation) :] for column, scores in columns},
+        fitted.cost,
+        validation=evaluate(on_validation, np.asarray(validation.labels), problem.tasks),
+    )
+
+
+TABLES = ProblemKind(
+    "tables",
+    Config,
+    open_tables,
+    {"lightgbm": fit_lightgbm, "logistic": fit_logistic, "constant": fit_constant},
+)
