@@ -2,33 +2,36 @@
 
 python pipelines/benchmark.py [--data PARQUET --schema YAML] [--config YAML] --out FOLDER --seeds 5
 
-With --validation-only the same models are trained and only what they score on validation rows is
-told: for choosing settings, which must be done without test figures.
+With --validation-only the same models are trained, and every figure is made on validation rows: for
+choosing settings, which must be done without test figures.
 """
 
 import sys
 
+from recmtl.job import steps
 from recmtl.job.command import run_step
-from recmtl.job.pipeline import Pipeline
 from recmtl.report import verdict_table
 from recmtl.report.benchmark_page import benchmark_page, validation_page
 from recmtl.tracking import Run
 
 
-def benchmark(job: Pipeline, run: Run) -> None:
+def benchmark(job: steps.JobContext, run: Run) -> None:
     """Evaluate, then write the table of all models to `benchmark.md`."""
-    log = job.prepare(run)
-    results = job.evaluate(log, run)
+    prepared = steps.prepare(job, run)
+    evaluation = steps.evaluate(job, steps.train_all(job, prepared, run), run)
+    steps.bundle(job, evaluation)
+    steps.report(job, evaluation, run)
+    results, log = evaluation.results, prepared.log
     page = job.out / "benchmark.md"
     page.write_text(benchmark_page(log.schema.name, results, log.manifest), encoding="utf-8")
     run.log_file(page)
     sys.stdout.write(f"{verdict_table(results)}\n\ntable    {page}\n")
 
 
-def validate(job: Pipeline, run: Run) -> None:
+def validate(job: steps.JobContext, run: Run) -> None:
     """Write the table of all models on validation rows to `validation.md`."""
-    log = job.prepare(run)
-    results = job.validate(log, run)
+    prepared = steps.prepare(job, run)
+    results, log = steps.validate(job, prepared, run), prepared.log
     page = job.out / "validation.md"
     page.write_text(validation_page(log.schema.name, results, log.manifest), encoding="utf-8")
     run.log_file(page)

@@ -5,18 +5,22 @@ python pipelines/main.py [--data PARQUET --schema YAML] [--config YAML] [--out F
 
 import sys
 
+from recmtl.job import steps
 from recmtl.job.command import run_step
-from recmtl.job.pipeline import Pipeline
 from recmtl.report import model_table, verdict_table
 from recmtl.tracking import Run
 
 
-def main(job: Pipeline, run: Run) -> None:
+def main(job: steps.JobContext, run: Run) -> None:
     """Run every step, register the model, and print the verdict last."""
-    log = job.prepare(run)
-    results = job.evaluate(log, run)
-    job.score()
-    model = run.log_model(job.out / "bundle", name=log.schema.name)
+    prepared = steps.prepare(job, run)
+    trained = steps.train_all(job, prepared, run)
+    evaluation = steps.evaluate(job, trained, run)
+    bundled = steps.bundle(job, evaluation)
+    steps.report(job, evaluation, run)
+    steps.score(job, bundled)
+    model = run.log_model(bundled.folder, name=prepared.log.schema.name)
+    results = evaluation.results
     verdicts = {task: entry["verdict"] for task, entry in results["tasks"].items()}
     champion = job.tracker.promote(model, verdicts)
     lines = [
@@ -25,7 +29,7 @@ def main(job: Pipeline, run: Run) -> None:
         verdict_table(results),
         "",
         f"report    {job.out / 'report.html'}",
-        f"bundle    {job.out / 'bundle'}",
+        f"bundle    {bundled.folder}",
         f"scores    {job.out / 'scored'}, ranking {job.out / 'ranking.parquet'}",
         f"model     {model.uri}{' (champion)' if champion else ' (not champion: a task was hurt)'}",
         f"tracking  mlflow ui --backend-store-uri {job.tracker.uri}",

@@ -5,14 +5,14 @@ python pipelines/prepare.py --data PARQUET --schema YAML --out FOLDER [--config 
 
 import sys
 
+from recmtl.job import steps
 from recmtl.job.command import run_step
-from recmtl.job.pipeline import Pipeline
 from recmtl.tracking import Run
 
 
-def prepare(job: Pipeline, run: Run) -> None:
+def prepare(job: steps.JobContext, run: Run) -> None:
     """Run the step."""
-    job.prepare(run)
+    steps.prepare(job, run)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ python pipelines/search.py --data PARQUET --schema YAML --out FOLDER [--config Y
 
 import sys
 
+from recmtl.job import steps
 from recmtl.job.command import run_step
-from recmtl.job.pipeline import Pipeline
 from recmtl.tracking import Run
 
 
-def search(job: Pipeline, run: Run) -> None:
+def search(job: steps.JobContext, run: Run) -> None:
     """Run the step."""
-    job.search(job.prepare(run))
+    steps.search(job, steps.prepare(job, run))
 
 
 if __name__ == "__main__":

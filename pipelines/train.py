@@ -1,18 +1,18 @@
-"""Train the searched networks and write the found route.
+"""Train the searched networks, and draw the route of the best.
 
 python pipelines/train.py --data PARQUET --schema YAML --out FOLDER [--config YAML]
 """
 
 import sys
 
+from recmtl.job import steps
 from recmtl.job.command import run_step
-from recmtl.job.pipeline import Pipeline
 from recmtl.tracking import Run
 
 
-def train(job: Pipeline, run: Run) -> None:
+def train(job: steps.JobContext, run: Run) -> None:
     """Run the step."""
-    job.train(job.prepare(run), run)
+    steps.train(job, steps.prepare(job, run), run)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python pipelines/vision.py --config YAML [--data FOLDER] [--out FOLDER] [--seeds
 
 import sys
 
-from recmtl.job.command import run_vision
+from recmtl.vision.job import run_vision
 
 if __name__ == "__main__":
     sys.exit(run_vision())

@@ -1,4 +1,4 @@
-"""How a job shows itself: a bar on a terminal, a line a check elsewhere."""
+"""How a job shows its progress: bars on a terminal, a line for each check elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -12,13 +12,17 @@ from recmtl.train.loop import OnProgress, ValidationCheck
 
 __all__ = ["progress_display"]
 
-SHOWN = ("auc", "r2", "accuracy", "f1", "miou", "abs", "mean")
+SHOWN_METRICS = ("auc", "r2", "accuracy", "f1", "miou", "abs", "mean")
 """Of each task the first of these that it has."""
+SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
 def progress_display(console: Console) -> Iterator[OnProgress]:
-    """A watch that shows rows done, rows a second, time left and the newest metrics."""
+    """What shows rows done, rows a second, seconds left and the newest metrics while it is open.
+
+    Several work items may be under way at once, each under a name of its own.
+    """
     if not console.is_terminal:
         yield _Lines(console)
         return
@@ -31,9 +35,9 @@ def progress_display(console: Console) -> Iterator[OnProgress]:
             bar = bars[what]
             progress.update(bar, completed=done, total=total)
             if check is not None:
-                progress.update(bar, description=_told(what, check))
+                progress.update(bar, description=_with_metrics(what, check))
             if done >= total:
-                # Several may be under way at once; what is done makes room.
+                # A finished bar makes room for the others.
                 progress.update(bar, visible=False)
                 del bars[what]
 
@@ -46,33 +50,30 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.began: dict[str, float] = {}
-        self.told: dict[str, float] = {}
+        self.printed: dict[str, float] = {}
 
     def __call__(self, what: str, done: int, total: int, check: ValidationCheck | None) -> None:
-        """Tell of progress, rarely enough to be read."""
+        """Print progress, rarely enough to be read."""
         now = time.perf_counter()
         began = self.began.setdefault(what, now)
-        finished = done >= total
-        if check is None and not finished and now - self.told.setdefault(what, now) < 10.0:
+        quiet = now - self.printed.setdefault(what, now) < SECONDS_BETWEEN_LINES
+        if check is None and done < total and quiet:
             return
-        self.told[what] = now
+        self.printed[what] = now
         speed = done / (now - began) if now > began else 0.0
         pace = f", {speed:,.0f} rows/s, {(total - done) / speed:.0f} s left" if speed > 0 else ""
-        told = what if check is None else _told(what, check)
-        self.console.print(
-            f"{told}: {done:,}/{total:,} rows{pace}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-        if finished:
-            del self.began[what], self.told[what]
+        name = what if check is None else _with_metrics(what, check)
+        line = f"{name}: {done:,}/{total:,} rows{pace}"
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if done >= total:
+            del self.began[what], self.printed[what]
 
 
-def _told(what: str, check: ValidationCheck) -> str:
+def _with_metrics(what: str, check: ValidationCheck) -> str:
+    """For instance `searched-0 (click 0.712, watch_time 0.250)`."""
     parts = [
-        f"{task} {next(metrics[kind] for kind in SHOWN if kind in metrics):.3f}"
+        f"{task} {next(metrics[name] for name in SHOWN_METRICS if name in metrics):.3f}"
         for task, metrics in check.metrics.items()
-        if not metrics.keys().isdisjoint(SHOWN)
+        if not metrics.keys().isdisjoint(SHOWN_METRICS)
     ]
     return f"{what} ({', '.join(parts)})"

@@ -1,6 +1,7 @@
-"""One trained model of a study on disk: its scores of the test rows and what it cost.
+"""What a study keeps of a model, and how its networks are trained.
 
-Fit one model of a study: a network, one network a task, or a model of another kind.
+A fit trains one network for all tasks, or one network a task; models of other kinds are fitted by
+the baselines of a `ProblemKind`. Each ends as a `ModelResult`, which a folder holds.
 """
 
 import json
@@ -21,9 +22,9 @@ from recmtl.train.config import Config
 from recmtl.train.expert_monitor import health_record
 from recmtl.train.loop import OnProgress, train
 from recmtl.train.problem import Problem
-from recmtl.train.training_state import Metrics, TrainingState, ValidationCheck
+from recmtl.train.training_state import Metrics, TrainingState
 
-__all__ = ["Fit", "ModelResult", "curve"]
+__all__ = ["Fit", "ModelResult"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class ModelResult:
 
     Attributes:
         predictions: scored columns `[R]` of the test rows.
-        cost: parameters, multiply_adds, train_s, score_rows_per_s; None where not counted.
+        cost: parameters, multiply_adds an example, train_s in seconds, score_rows_per_s; None where
+            not counted.
         validation_score: of the restored weights; None for models that have none.
         validation: task -> metric -> value on the validation rows, of the restored weights.
         curves: for each network that was trained, epoch, score and loss of every check.
@@ -48,97 +50,102 @@ class ModelResult:
     health: Mapping[str, Any] = field(default_factory=dict)
     test: Metrics = field(default_factory=dict)
 
-    def save(self, folder: Path, model: Network | None = None) -> None:
-        """Write a folder atomically; with a model, the folder holds its weights too."""
+    def save(self, folder: Path, network: Network | None = None) -> None:
+        """Write a folder atomically; with a network, the folder holds its weights too."""
         columns = {name: np.ascontiguousarray(v) for name, v in self.predictions.items()}
         facts = {name: value for name, value in asdict(self).items() if name != "predictions"}
         with new_folder(folder) as partial:
             save_file(columns, str(partial / "test.safetensors"))
             write_json(partial / "trained.json", facts, allow_nan=True)
-            if model is not None:
-                save_model(model, partial)
+            if network is not None:
+                save_model(network, partial)
 
     @classmethod
     def load(cls, folder: Path) -> "ModelResult | None":
-        """The model that was saved there, or None if there is none."""
+        """The result that was saved there, or None if there is none."""
         if not (folder / "trained.json").is_file():
             return None
         facts = json.loads((folder / "trained.json").read_text())
         return cls(load_file(str(folder / "test.safetensors")), **facts)
 
 
-def curve(checks: Sequence[ValidationCheck]) -> list[dict[str, float]]:
-    """What is kept of a training's checks."""
-    return [{"epoch": c.epoch, "score": c.score, "loss": c.loss} for c in checks]
-
-
 @dataclass(frozen=True)
 class Fit:
-    """How a model of a study is fitted with one seed; `on_progress` is told of progress.
+    """How the networks of one model are trained with one seed.
 
-    `checkpoint` maps the name of a network to the file that its training goes on from.
+    Attributes:
+        problem: what they are trained on.
+        config: how.
+        seed: of initial weights and of the order of rows.
+        on_progress: called with the progress of each network, by name.
+        checkpoint: name of a network and seed -> file from which its training goes on.
     """
 
     problem: Problem
     config: Config
     seed: int
     on_progress: OnProgress
-    checkpoint: Callable[[str], Path]
+    checkpoint: Callable[[str, int], Path]
 
     def network(self, name: str, layout: Layout) -> tuple[Network, ModelResult]:
-        """One network for all tasks."""
-        return self._network(name, layout, self.problem)
+        """Train one network for all tasks."""
+        return self._train(name, layout, self.problem)
 
-    def single_tasks(self, layout: Callable[[Problem], Layout]) -> ModelResult:
-        """One network a task with its own embeddings, rows and early stop."""
+    def single_tasks(self, layout_of: Callable[[Problem], Layout]) -> ModelResult:
+        """Train one network a task, each with its own embeddings, rows and early stop."""
         parts: dict[str, ModelResult] = {}
         for task in self.problem.tasks:
             alone = self.problem.only(task)
-            parts[task.name] = self._network(f"single_task-{task.name}", layout(alone), alone)[1]
-        speeds = [1.0 / float(part.cost["score_rows_per_s"] or 1.0) for part in parts.values()]
-        cost: dict[str, float | None] = {
-            name: sum(float(part.cost[name] or 0.0) for part in parts.values())
-            for name in ("parameters", "multiply_adds", "train_s")
-        }
-        scores = [float(part.validation_score or 0.0) for part in parts.values()]
-        predictions = {name: part.predictions for name, part in parts.items()}
-        return ModelResult(
-            self.problem.together(predictions),
-            {**cost, "score_rows_per_s": 1.0 / sum(speeds)},
-            float(np.mean(scores)),
-            {name: part.validation[name] for name, part in parts.items()},
-            {name: list(rows) for part in parts.values() for name, rows in part.curves.items()},
-            test={name: found for part in parts.values() for name, found in part.test.items()},
-        )
+            parts[task.name] = self._train(f"single_task-{task.name}", layout_of(alone), alone)[1]
+        return _combined(self.problem, parts)
 
-    def _network(self, name: str, layout: Layout, problem: Problem) -> tuple[Network, ModelResult]:
+    def _train(self, name: str, layout: Layout, problem: Problem) -> tuple[Network, ModelResult]:
         torch.manual_seed(self.seed)
-        model = problem.network(layout, self.config.sizes)
-        fitted = train(
-            model,
+        network = problem.network(layout, self.config.sizes)
+        state = train(
+            network,
             problem,
             self.config.training,
             seed=self.seed,
             name=name,
             on_progress=self.on_progress,
-            checkpoint=self.checkpoint(name),
+            checkpoint=self.checkpoint(name, self.seed),
         )
-        if fitted.rows < len(problem.train) * self.config.training.epochs:
-            self.on_progress(name, fitted.rows, fitted.rows, None)  # stopped early, and over
-        return model, _scored(name, model, problem, fitted)
+        if state.rows < len(problem.train) * self.config.training.epochs:
+            # It stopped early: all rows that it was going to see are seen.
+            self.on_progress(name, state.rows, state.rows, None)
+        return network, _scored(name, network, problem, state)
 
 
-def _scored(name: str, model: Network, problem: Problem, fitted: TrainingState) -> ModelResult:
+def _combined(problem: Problem, parts: Mapping[str, ModelResult]) -> ModelResult:
+    """One result of the networks of single tasks: costs add up, scores are averaged."""
+    seconds_a_row = [1.0 / float(p.cost["score_rows_per_s"] or 1.0) for p in parts.values()]
+    cost: dict[str, float | None] = {
+        name: sum(float(part.cost[name] or 0.0) for part in parts.values())
+        for name in ("parameters", "multiply_adds", "train_s")
+    }
+    scores = [float(part.validation_score or 0.0) for part in parts.values()]
+    return ModelResult(
+        problem.together({name: part.predictions for name, part in parts.items()}),
+        {**cost, "score_rows_per_s": 1.0 / sum(seconds_a_row)},
+        float(np.mean(scores)),
+        {name: part.validation[name] for name, part in parts.items()},
+        {name: list(rows) for part in parts.values() for name, rows in part.curves.items()},
+        test={name: metrics for part in parts.values() for name, metrics in part.test.items()},
+    )
+
+
+def _scored(name: str, network: Network, problem: Problem, state: TrainingState) -> ModelResult:
     began = time.perf_counter()
-    predictions, test = problem.scored(model)
+    predictions, test = problem.scored(network)
     seconds = time.perf_counter() - began
-    cost, best = model.cost(), fitted.checks[fitted.best]
+    cost, best = network.cost(), state.checks[state.best]
     facts: dict[str, float | None] = {
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
-        "train_s": fitted.seconds,
+        "train_s": state.seconds,
         "score_rows_per_s": len(problem.test) / max(seconds, 1e-9),
     }
-    curves = {name: curve(fitted.checks)}
-    health = health_record(fitted, model.grid.layout, [task.name for task in problem.tasks])
+    curves = {name: [{"epoch": c.epoch, "score": c.score, "loss": c.loss} for c in state.checks]}
+    health = health_record(state, network.grid.layout, [task.name for task in problem.tasks])
     return ModelResult(predictions, facts, best.score, best.metrics, curves, health, test)

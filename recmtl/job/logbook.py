@@ -1,4 +1,4 @@
-"""What the tracking store is told of a study: a run for every finished piece."""
+"""The logbook tracks a study: a run of the tracker for every finished work item."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,56 +7,66 @@ from typing import Any
 import numpy as np
 
 from recmtl.job.fit import ModelResult
-from recmtl.job.study import Study
+from recmtl.job.study import SearchRecord, Study
 from recmtl.job.work_items import WorkItem
 from recmtl.tracking import Run, Tracker
 from recmtl.train.expert_monitor import health_curves
 
 __all__ = ["Logbook"]
 
+STEPS_A_PASS = 1000
+"""MLflow counts steps in whole numbers; a curve's step is the epoch times this."""
+
 
 @dataclass(frozen=True)
 class Logbook:
-    """Tells the tracker of pieces as they are finished; of test rows only if `test` is true."""
+    """Logs work items as they are finished.
+
+    Attributes:
+        study: in whose folder the results are.
+        tracker: where runs are opened, nested in the one that is open.
+        test: whether metrics on test rows are logged, too.
+    """
 
     study: Study[Any, Any]
     tracker: Tracker
     test: bool
 
-    def finished(self, piece: WorkItem) -> None:
-        """Log what a piece has left in the study's folder."""
-        with self.tracker.run(str(piece)) as run:
-            run.log_params({"seed": piece.seed, "config": asdict(self.study.config)})
-            if piece.search:
-                self._found(run, piece)
+    def finished(self, item: WorkItem) -> None:
+        """Log the search or the model that a work item has left in the study's folder."""
+        with self.tracker.run(str(item)) as run:
+            run.log_params({"seed": item.seed, "config": asdict(self.study.config)})
+            if item.search:
+                _log_search(run, self.study.record(item.name, item.seed))
             else:
-                self._trained(run, self.study.trained(piece.name, piece.seed))
+                self._log_model(run, self.study.trained(item.name, item.seed))
 
-    def _found(self, run: Run, piece: WorkItem) -> None:
-        record = self.study.record(piece.name, piece.seed)
-        for step, check in enumerate(record.get("history", ())):
-            run.log_metrics({n: v for n, v in check.items() if isinstance(v, float)}, step=step)
-        what = "routes" if "routes" in record else "tree"
-        run.log_json(record[what], f"{what}.json")
-
-    def _trained(self, run: Run, trained: ModelResult) -> None:
-        for network, checks in trained.curves.items():
+    def _log_model(self, run: Run, result: ModelResult) -> None:
+        for network, checks in result.curves.items():
             for check in checks:
                 values = {f"{network}.{name}": check[name] for name in ("score", "loss")}
-                run.log_metrics(values, step=round(1000 * check["epoch"]))
-        for epoch, numbers in health_curves(trained.health):
-            run.log_metrics(numbers, step=round(1000 * epoch))
-        if trained.health:
-            told = "\n".join(trained.health["warnings"]) or "none"
-            run.log_text(told, "expert_warnings.txt")
-        run.log_metrics({k: v for k, v in trained.cost.items() if v is not None})
-        run.log_metrics(_flat("validation", trained.validation))
+                run.log_metrics(values, step=round(STEPS_A_PASS * check["epoch"]))
+        for epoch, numbers in health_curves(result.health):
+            run.log_metrics(numbers, step=round(STEPS_A_PASS * epoch))
+        if result.health:
+            warnings = "\n".join(result.health["warnings"]) or "none"
+            run.log_text(warnings, "expert_warnings.txt")
+        run.log_metrics({name: cost for name, cost in result.cost.items() if cost is not None})
+        run.log_metrics(_flat("validation", result.validation))
         if self.test:
-            found = trained.test or self.study.problem.judged(trained.predictions)
-            run.log_metrics(_flat("test", found))
+            metrics = result.test or self.study.problem.judged(result.predictions)
+            run.log_metrics(_flat("test", metrics))
+
+
+def _log_search(run: Run, record: SearchRecord) -> None:
+    for step, check in enumerate(record.get("history", ())):
+        run.log_metrics({n: v for n, v in check.items() if isinstance(v, float)}, step=step)
+    what = "routes" if "routes" in record else "tree"
+    run.log_json(record[what], f"{what}.json")
 
 
 def _flat(part: str, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Metrics under names such as `validation.click.auc`, those left out that are not defined."""
     return {
         f"{part}.{task}.{metric}": value
         for task, values in metrics.items()

@@ -4,10 +4,10 @@ From trained models to results.json: metrics, verdicts, costs and what was share
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,26 +19,35 @@ from recmtl.evaluate.results import nearest
 from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.grid import Layout, shared_experts
 from recmtl.job.fit import ModelResult
-from recmtl.job.study import Study
-from recmtl.job.work_items import FIXED, all_pieces
+from recmtl.job.study import C, P, Study
+from recmtl.job.work_items import FIXED, WorkItem
+from recmtl.train.config import Config
 from recmtl.train.loop import validation_score
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import Metrics
 
 __all__ = [
+    "Models",
+    "Results",
+    "TabularStudy",
     "agreement",
-    "all_trained",
     "mean_costs",
     "outcome",
     "reliability",
     "sharing",
+    "trained_models",
     "validation",
 ]
 
 FloatArray = NDArray[np.float64]
+TabularStudy: TypeAlias = Study[TabularProblem, Config]
+Models: TypeAlias = dict[str, dict[int, ModelResult]]
+"""Model -> seed -> what it scored and cost."""
+Results: TypeAlias = dict[str, Any]
+"""The content of results.json."""
 
 
-def sharing(study: Study[Any, Any], truth: Path) -> dict[str, Any]:
+def sharing(study: TabularStudy, truth: Path) -> dict[str, Any]:
     """Mean overlap of the tasks' experts over the searches, and how far seeds agree.
 
     `truth` is read if a simulated log left one there.
@@ -109,26 +118,25 @@ def _by_pair(overlaps: FloatArray) -> FloatArray:
     return overlaps[:, first, second]
 
 
-def _overlaps(study: Study[Any, Any], name: str, seeds: range) -> FloatArray:
+def _overlaps(study: TabularStudy, name: str, seeds: range) -> FloatArray:
     layouts: list[Layout] = [study.wiring(name, seed) for seed in seeds]
     return np.stack([shared_experts(layout).numpy() for layout in layouts]).astype(np.float64)
 
 
-Models = dict[str, dict[int, ModelResult]]
 SHOWN = ("searched", "single_task", "lightgbm")
 RIVALS = {"single_task", *FIXED} - {"full_grid"}
 """The fixed models at matched cost, which the searched network should not fall behind."""
 
 
-def all_trained(study: Study[Any, Any]) -> Models:
-    """Every model that the configuration asks for, by name and seed."""
+def trained_models(study: Study[P, C], items: Iterable[WorkItem]) -> Models:
+    """What the models of these work items scored and cost, by name and seed."""
     models: Models = {}
-    for piece in all_pieces(study.config):
-        models.setdefault(piece.name, {})[piece.seed] = study.trained(piece.name, piece.seed)
+    for item in items:
+        models.setdefault(item.name, {})[item.seed] = study.trained(item.name, item.seed)
     return models
 
 
-def validation(study: Study[TabularProblem, Config], models: Models, *, fingerprint: str) -> dict[str, Any]:
+def validation(study: TabularStudy, models: Models, *, fingerprint: str) -> dict[str, Any]:
     """As results.json, of the validation rows alone, and without verdicts."""
     metrics = {name: {s: t.validation for s, t in seeds.items()} for name, seeds in models.items()}
     return assemble(
@@ -141,7 +149,7 @@ def validation(study: Study[TabularProblem, Config], models: Models, *, fingerpr
 
 
 def outcome(
-    study: Study[TabularProblem, Config], models: Models, *, fingerprint: str, truth: Path
+    study: TabularStudy, models: Models, *, fingerprint: str, truth: Path
 ) -> dict[str, Any]:
     """The content of results.json; `truth` is read if a simulated log left one there."""
     rows, tasks = study.problem.test, study.problem.tasks
@@ -180,9 +188,7 @@ def outcome(
     )
 
 
-def reliability(
-    study: Study[TabularProblem, Config], models: Models
-) -> dict[str, dict[str, ReliabilityCurve]]:
+def reliability(study: TabularStudy, models: Models) -> dict[str, dict[str, ReliabilityCurve]]:
     """Reliability curves of the binary tasks, first seed of each model shown."""
     tasks, labels = study.problem.tasks, np.asarray(study.problem.test.labels)
     curves: dict[str, dict[str, ReliabilityCurve]] = {}
@@ -201,7 +207,7 @@ def reliability(
 
 
 def _scores(
-    study: Study[TabularProblem, Config], metrics: Mapping[str, Mapping[int, Metrics]]
+    study: TabularStudy, metrics: Mapping[str, Mapping[int, Metrics]]
 ) -> dict[str, dict[int, float]]:
     """One number a model and seed: the mean over the tasks, of AUC or R2."""
     tasks = study.problem.tasks

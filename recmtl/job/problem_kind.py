@@ -20,7 +20,7 @@ from recmtl.train.config import Config
 from recmtl.train.problem import Problem
 from recmtl.train.tabular_problem import TabularProblem
 
-__all__ = ["LOG", "TABLES", "ProblemKind"]
+__all__ = ["LOG", "TABULAR_PROBLEMS", "ProblemKind"]
 
 LOG = "log"
 """Folder of the encoded log in the output folder of a job."""
@@ -96,7 +96,7 @@ def _fitted(problem: TabularProblem, fit: Callable[..., BaselineResult]) -> Mode
     )
 
 
-TABLES = ProblemKind(
+TABULAR_PROBLEMS = ProblemKind(
     "tables",
     Config,
     open_tables,

@@ -1,6 +1,6 @@
-"""The networks of a study by name: the search spaces, and the fixed ones beside them.
+"""What a study consists of: its models by name, and the work items that search and train them.
 
-What a study consists of: pieces of work, each done once, some after others.
+A work item is done once, some only after another: a searched network is trained after its search.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,16 +17,16 @@ __all__ = [
     "SEARCHED",
     "SPACES",
     "WorkItem",
-    "all_pieces",
+    "all_items",
     "fixed_layout",
     "search_settings",
     "search_space",
-    "searched_pieces",
+    "searched_items",
     "with_needed",
 ]
 
 SPACES = {"searched": "recmtl_grid", **{n: n for n, entry in CATALOG.items() if entry.searched}}
-"""Searched model -> the space of the catalog in which its route is searched."""
+"""Searched model -> the entry of the catalog in which its route is searched."""
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "snr_aver": {"estimator": "hard_concrete", "refine": 0, "race": False},
@@ -35,7 +35,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "adashare": {"run_odds": 0.0, "race": False},
     "dynashare": {"run_odds": 0.0, "race": False},
 }
-"""Settings of the search that a model's paper fixes; all others are the configured ones."""
+"""Settings of the search that a model's paper fixes; the configuration says all others."""
 
 SEARCHED = (*SPACES, "branched")
 """Models in whose wiring something is searched: a route through a space, or a tree."""
@@ -52,8 +52,8 @@ def search_space(name: str, config: Config, problem: Problem) -> Layout:
 def search_settings(name: str, config: Config) -> Config:
     """The configuration with which a model's route is searched.
 
-    A budget is the searched network's. Routes of other spaces are found without one, and their
-    networks are brought to its size like those of fixed networks.
+    Only the search of `searched` keeps to a budget. Routes in other spaces are searched without
+    one; their networks are then widened or narrowed to it, as fixed networks are.
     """
     fixed: dict[str, Any] = {"budget": None, **SETTINGS.get(name, {})}
     share = config.evidence.budget
@@ -63,16 +63,20 @@ def search_settings(name: str, config: Config) -> Config:
 
 
 def fixed_layout(name: str, config: Config, problem: Problem) -> Layout:
-    """A network in whose wiring nothing is searched, with the grid's sizes."""
+    """The layout of a network in whose wiring nothing is searched, with the grid's sizes."""
     if name == "full_grid":
         space = search_space("searched", config, problem)
-        return prune(space, Routes.full(space)).layout  # one query a lane: the others would idle
+        return prune(space, Routes.full(space)).layout  # keeps one query a lane, the one in use
     return problem.layout(name, config.grid)
 
 
 @dataclass(frozen=True)
 class WorkItem:
-    """The training of one model with one seed, or the search of the route that it trains."""
+    """The training of one model with one seed, or the search of the route that it trains.
+
+    >>> str(WorkItem("searched", 3)), str(WorkItem("searched", 3, search=True))
+    ('searched-3', 'searched-search-3')
+    """
 
     name: str
     seed: int
@@ -84,7 +88,7 @@ class WorkItem:
 
     @property
     def needs(self) -> "WorkItem | None":
-        """The piece without which this one cannot begin."""
+        """The work item that must be done before this one; None if it can begin at once."""
         if self.search:
             return None
         if self.name in SEARCHED:
@@ -93,20 +97,20 @@ class WorkItem:
         return WorkItem("searched", self.seed, search=True) if self.name == "random_route" else None
 
 
-def with_needed(pieces: Iterable[WorkItem]) -> list[WorkItem]:
-    """The pieces and all that they need, each once: first what others wait for."""
-    pieces = list(pieces)
-    needed = [piece.needs for piece in pieces if piece.needs is not None]
-    return list(dict.fromkeys([*needed, *pieces]))
+def with_needed(items: Iterable[WorkItem]) -> list[WorkItem]:
+    """These work items and those that they need, each once: first those that others wait for."""
+    items = list(items)
+    needed = [item.needs for item in items if item.needs is not None]
+    return list(dict.fromkeys([*needed, *items]))
 
 
-def searched_pieces(config: Config) -> list[WorkItem]:
-    """The searched network of every seed that the verdict rests on."""
+def searched_items(config: Config) -> list[WorkItem]:
+    """The training of the searched network with every seed that the verdict rests on."""
     return [WorkItem("searched", seed) for seed in _seeds(config, config.evidence.seeds)]
 
 
-def all_pieces(config: Config) -> list[WorkItem]:
-    """Every model and seed that the configuration asks for."""
+def all_items(config: Config) -> list[WorkItem]:
+    """The training of every model and seed that the configuration compares."""
     models = config.models()
     return [WorkItem(name, seed) for name, count in models for seed in _seeds(config, count)]
 

@@ -1,28 +1,29 @@
-"""Do the pieces of a study in several processes: the same results, sooner.
+"""Do the work items of a study, in this process or in several: the same results, sooner.
 
-Every process opens the encoded log for itself; what it reads of it is mapped and hence shared. A
-piece leaves its result in the folder, so that nothing but progress travels back.
+Every worker process opens the problem for itself; the arrays of an encoded log are mapped, so that
+processes share their memory. A work item leaves its result in the study's folder, and only progress
+travels back. `progress_display` in `recmtl.job.console` shows it.
 """
 
 import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from recmtl.errors import RecmtlError
 from recmtl.job.problem_kind import ProblemKind
-from recmtl.job.study import Study
-from recmtl.job.work_items import WorkItem
+from recmtl.job.study import C, P, Study
+from recmtl.job.work_items import WorkItem, with_needed
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent
 from recmtl.train.training_state import ValidationCheck
@@ -31,9 +32,10 @@ __all__ = ["complete", "cores"]
 
 # More processes than this are an explicit choice: each holds PyTorch and its own optimiser state.
 MOST_BY_DEFAULT = 8
-SECONDS_BETWEEN_TELLING = 0.2
+SECONDS_BETWEEN_MESSAGES = 0.2
 
-Told = tuple[str, int, int, ValidationCheck | None]
+Progress: TypeAlias = tuple[str, int, int, ValidationCheck | None]
+"""The arguments of `OnProgress`, on their way from a worker process."""
 
 
 def cores() -> int:
@@ -44,37 +46,45 @@ def cores() -> int:
 
 
 def complete(
-    study: Study[Any, Any], pieces: Sequence[WorkItem], finished: Callable[[WorkItem], None]
+    study: Study[P, C], items: Iterable[WorkItem], finished: Callable[[WorkItem], None]
 ) -> None:
-    """Do what is missing of the pieces, each after what it needs; `finished` is told of each.
+    """Do what is missing of the work items, each after the one it needs.
+
+    Args:
+        study: whose work they are.
+        items: models to train, or searches; what they need is added.
+        finished: called with each work item as soon as it is done.
 
     Raises:
-        RecmtlError: a piece failed, or its process was killed. Pieces under way are finished
-            first, so that their work is not lost; no other is begun.
+        ConfigError: the study's budget cannot be met by some network; nothing is begun.
+        RecmtlError: a work item failed, or its process was killed. Work items under way are
+            finished first, so that their work is not lost; no other is begun.
     """
-    missing = [piece for piece in pieces if not study.has(piece)]
-    processes = study.config.workers or min(cores(), MOST_BY_DEFAULT)
-    if min(processes, len(missing)) > 1:
-        _Crew(study, missing, finished=finished).work(min(processes, len(missing)))
+    items = with_needed(items)
+    study.check(items)
+    missing = [item for item in items if not study.has(item)]
+    processes = min(study.config.workers or min(cores(), MOST_BY_DEFAULT), len(missing))
+    if processes > 1:
+        _Crew(study, missing, finished=finished).work(processes)
         return
-    for number, piece in enumerate(missing, start=1):
+    for number, item in enumerate(missing, start=1):
         on_progress = _numbered(study.on_progress, f"{number}/{len(missing)}")
-        replace(study, on_progress=on_progress).do(piece)
-        finished(piece)
+        replace(study, on_progress=on_progress).do(item)
+        finished(item)
 
 
 @dataclass
 class _Worker:
-    """A process, the line to it, and what it is doing."""
+    """A process, the connection to it, and the work item that it is doing."""
 
     process: BaseProcess
-    line: Connection
+    connection: Connection
     on_progress: OnProgress = silent
-    piece: WorkItem | None = None
+    item: WorkItem | None = None
 
 
 class _Crew:
-    """Processes that take one piece after another."""
+    """Processes that take one work item after another."""
 
     def __init__(
         self,
@@ -84,63 +94,64 @@ class _Crew:
         finished: Callable[[WorkItem], None],
     ) -> None:
         self.study, self.missing, self.finished = study, list(missing), finished
-        self.pieces = len(missing)
+        self.total = len(missing)
         self.workers: list[_Worker] = []
         self.fault: Exception | None = None
 
     def work(self, processes: int) -> None:
-        """Do all pieces; the processes end with this call, however it ends."""
+        """Do all work items; the processes end with this call, however it ends."""
         try:
             self.workers = [_start(self.study) for _ in range(processes)]
             self._hand_out()
-            while busy := [worker for worker in self.workers if worker.piece is not None]:
-                ready = wait([worker.line for worker in busy])
-                done = [self._hear(worker) for worker in busy if worker.line in ready]
-                # Telling takes a moment, in which no process should wait for work.
+            while busy := [worker for worker in self.workers if worker.item is not None]:
+                ready = wait([worker.connection for worker in busy])
+                done = [self._receive(worker) for worker in busy if worker.connection in ready]
+                # `finished` takes a moment, in which no process should wait for work.
                 self._hand_out()
-                for piece in done:
-                    if piece is not None:
-                        self.finished(piece)
+                for item in done:
+                    if item is not None:
+                        self.finished(item)
         finally:
             for worker in self.workers:
                 worker.process.terminate()
                 worker.process.join()
-                worker.line.close()
+                worker.connection.close()
         if self.fault is not None:
             raise self.fault
 
     def _hand_out(self) -> None:
+        """Give every idle worker an item that waits for none, unless one has failed."""
         for worker in self.workers:
-            if worker.piece is not None or self.fault is not None:
+            if worker.item is not None or self.fault is not None:
                 continue
-            undone = {*self.missing, *(w.piece for w in self.workers if w.piece is not None)}
-            ready = [piece for piece in self.missing if piece.needs not in undone]
+            undone = {*self.missing, *(w.item for w in self.workers if w.item is not None)}
+            ready = [item for item in self.missing if item.needs not in undone]
             if ready:
-                worker.piece = ready[0]
-                self.missing.remove(worker.piece)
-                number = self.pieces - len(self.missing)
-                worker.on_progress = _numbered(self.study.on_progress, f"{number}/{self.pieces}")
-                # Should the process be gone, its line tells so when it is heard.
+                worker.item = ready[0]
+                self.missing.remove(worker.item)
+                number = self.total - len(self.missing)
+                worker.on_progress = _numbered(self.study.on_progress, f"{number}/{self.total}")
+                # If the process has ended, the next receive finds its connection closed.
                 with suppress(ConnectionError):
-                    worker.line.send(worker.piece)
+                    worker.connection.send(worker.item)
 
-    def _hear(self, worker: _Worker) -> WorkItem | None:
-        """Take a message; returns the piece if it says that it is done."""
-        piece = worker.piece
+    def _receive(self, worker: _Worker) -> WorkItem | None:
+        """Take a message; returns the work item if the message says that it is done."""
+        item = worker.item
         try:
-            message: Told | Exception | None = worker.line.recv()
+            message: Progress | Exception | None = worker.connection.recv()
         except (EOFError, ConnectionError):
             worker.process.join()
             message = RecmtlError(
-                f"{piece}: its process was ended (exit code {worker.process.exitcode}), perhaps "
+                f"{item}: its process was ended (exit code {worker.process.exitcode}), perhaps "
                 "for want of memory; run again to go on, with fewer workers in the configuration"
             )
         if isinstance(message, tuple):
             worker.on_progress(*message)
             return None
-        worker.piece = None
+        worker.item = None
         if message is None:
-            return piece
+            return item
         self.fault = self.fault or message
         return None
 
@@ -156,35 +167,35 @@ def _start(study: Study[Any, Any]) -> _Worker:
 
 
 def _serve(
-    line: Connection, folder: Path, kind: ProblemKind[Any, Any], config: Config
+    connection: Connection, folder: Path, kind: ProblemKind[Any, Any], config: Config
 ) -> None:
-    """Do the pieces that come along the line until it is closed."""
+    """Do the work items that arrive until the connection is closed."""
     # The interrupt key reaches all processes of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(config.threads or 1)
     study: Study[Any, Any] | None = None
     try:
         while True:
-            piece = line.recv()
+            item = connection.recv()
             try:
                 if study is None:
                     problem = kind.open(folder, config)
-                    study = Study(folder, kind, problem, config, _telling(line))
-                study.do(piece)
+                    study = Study(folder, kind, problem, config, _sending(connection))
+                study.do(item)
             except ConnectionError:
                 raise
             except RecmtlError as error:
-                line.send(error)
+                connection.send(error)
             except Exception:
-                line.send(RuntimeError(f"{piece}:\n{traceback.format_exc()}"))
+                connection.send(RuntimeError(f"{item}:\n{traceback.format_exc()}"))
             else:
-                line.send(None)
+                connection.send(None)
     except (EOFError, ConnectionError):
         return
 
 
 def _numbered(on_progress: OnProgress, number: str) -> OnProgress:
-    """A watch that also tells which of how many pieces is meant."""
+    """Progress whose name begins with the number of its work item, such as `3/12`."""
 
     def numbered(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
         on_progress(f"{number} {what}", done, total, check)
@@ -192,15 +203,15 @@ def _numbered(on_progress: OnProgress, number: str) -> OnProgress:
     return numbered
 
 
-def _telling(line: Connection) -> OnProgress:
-    """A watch that tells of checks and ends at once, and of other progress a few times a second."""
-    told = 0.0
+def _sending(connection: Connection) -> OnProgress:
+    """Send checks and the end of a work item at once, other progress a few times a second."""
+    sent = 0.0
 
     def on_progress(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
-        nonlocal told
+        nonlocal sent
         now = time.perf_counter()
-        if check is not None or done >= total or now - told > SECONDS_BETWEEN_TELLING:
-            told = now
-            line.send((what, done, total, check))
+        if check is not None or done >= total or now - sent > SECONDS_BETWEEN_MESSAGES:
+            sent = now
+            connection.send((what, done, total, check))
 
     return on_progress

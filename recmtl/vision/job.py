@@ -1,14 +1,16 @@
-"""A study on images: the same pieces as on tables, judged by the metrics of images.
+"""The study on images: the work items of tables, judged by the metrics of images; and its command.
 
-search/, models/    what was found and trained, each once
-routes/             pictures and data of what the policies chose
+search/, models/    what was searched and trained, each once
+routes/             pictures and data of what the searches chose
 results.json, results.md, report.html
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,10 +19,13 @@ from rich.console import Console
 from recmtl.atomic import write_json, write_text
 from recmtl.evaluate.results import assemble, summary
 from recmtl.grid import draw_svg, draw_text
+from recmtl.job.command import ErrorLine, output_folder, read_config
+from recmtl.job.console import progress_display
 from recmtl.job.logbook import Logbook
-from recmtl.job.outcome import Models, all_trained, mean_costs
+from recmtl.job.outcome import Models, Results, mean_costs, trained_models
+from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import Study, refuse_another_study
-from recmtl.job.work_items import SEARCHED, all_pieces, with_needed
+from recmtl.job.work_items import SEARCHED, all_items
 from recmtl.job.workers import complete, cores
 from recmtl.tracking import Run, Tracker
 from recmtl.train.loop import OnProgress
@@ -36,88 +41,134 @@ from recmtl.vision.metrics import (
 from recmtl.vision.problem import ImageProblem
 from recmtl.vision.report import VisionReport, vision_table, write_vision_report
 
-__all__ = ["VisionJob"]
+__all__ = ["IMAGE_PROBLEMS", "VisionContext", "run_study", "run_vision"]
+
+ImageStudy: TypeAlias = Study[ImageProblem, VisionConfig]
+
+NO_RESULT_DEPENDS_ON = ("folder", "threads", "evaluated_at_once")
+"""Settings of the data that may change while a study goes on."""
+
+
+def open_problem(folder: Path, config: VisionConfig) -> ImageProblem:
+    """The images that a configuration names; nothing of them is in the output folder."""
+    return ImageProblem.open(config)[0]
+
+
+IMAGE_PROBLEMS = ProblemKind("images", VisionConfig, open_problem)
 
 
 @dataclass(frozen=True)
-class VisionJob:
-    """One run: its settings, its output folder and its tracking."""
+class VisionContext:
+    """What a study on images was given, and where it reports.
+
+    Attributes:
+        config: the images, the network, and how it is searched and trained.
+        out: the output folder.
+        tracker: of runs.
+        on_progress: called with the progress of every work item.
+    """
 
     config: VisionConfig
     out: Path
     tracker: Tracker
     on_progress: OnProgress
-    console: Console
-
-    def run(self, run: Run) -> dict[str, Any]:
-        """Search, train and measure every model; write results, report and pictures."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        torch.set_num_threads(self.config.threads or cores())
-        problem, fingerprint = ImageProblem.open(self.config)
-        refuse_another_study(self.out, self._facts(fingerprint))
-        config = self.config.at(len(problem.train))
-        study = Study(self.out, problem, config, self.on_progress)
-        pieces = with_needed(all_pieces(config))
-        study.check(pieces)
-        complete(study, pieces, Logbook(study, self.tracker, test=True).finished)
-        models = all_trained(study)
-        results = _results(study, models, fingerprint)
-        write_json(self.out / "results.json", results)
-        write_text(self.out / "results.md", vision_table(results))
-        pictures = self._pictures(study, models)
-        title = f"Sharing among the tasks of {self.config.data.reader.replace('_', ' ')}"
-        content = VisionReport(title, results, pictures)
-        write_vision_report(self.out / "report.html", content)
-        for name in ("results.json", "report.html"):
-            run.log_file(self.out / name)
-        return results
-
-    def _facts(self, fingerprint: str) -> Mapping[str, Any]:
-        settings = asdict(self.config)
-        settings["data"] = {k: v for k, v in settings["data"].items() if k not in PLACES}
-        parts = ("data", "network", "steps", "task_weights", "grid", "training", "search", "seed")
-        known = {name: settings[name] for name in parts}
-        return {"fingerprint": fingerprint, **known, "budget": self.config.evidence.budget}
-
-    def _pictures(self, study: Study[ImageProblem], models: Models) -> dict[str, str]:
-        """What each search left, drawn; the first seed of every other network with two lanes."""
-        folder, pictures = self.out / "routes", dict[str, str]()
-        folder.mkdir(exist_ok=True)
-        tasks = tuple(task.name for task in study.problem.tasks)
-        for name, seeds in models.items():
-            for seed in seeds if name in SEARCHED else ():
-                layout = study.wiring(name, seed)
-                label = f"{name}-{seed}"
-                pictures[label] = draw_svg(layout, tasks)
-                write_text(folder / f"{label}.svg", pictures[label])
-                write_text(folder / f"{label}.txt", draw_text(layout, tasks) + "\n")
-                write_json(folder / f"{label}.json", study.record(name, seed), allow_nan=True)
-        return pictures
 
 
-PLACES = ("folder", "threads", "evaluated_at_once")
-"""What of the data's settings changes no result."""
+def run_vision(arguments: Sequence[str] | None = None) -> int:
+    """Run a study on images from the command line; returns 0, or 2 after a one-line error."""
+    parser = argparse.ArgumentParser(description="recmtl: a study on images")
+    parser.add_argument("--config", required=True, help="YAML of data, network, search, training")
+    parser.add_argument("--data", default="", help="folder of the images, if not as configured")
+    parser.add_argument("--out", default="", help="output folder; runs/<utc time> if empty")
+    parser.add_argument("--seeds", type=float, default=0, help="seeds of every model, if not 0")
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    with ErrorLine(console) as error:
+        config, out = _configured(options), output_folder(options.out)
+        with progress_display(console) as on_progress:
+            job = VisionContext(config, out, Tracker(), on_progress)
+            with job.tracker.run("vision") as run:
+                run.log_params({"out": str(out), "config": asdict(config)})
+                run.log_environment()
+                results = run_study(job, run)
+        sys.stdout.write(f"{vision_table(results)}\nreport    {out / 'report.html'}\n")
+    return error.status
 
 
-def _results(study: Study[ImageProblem], models: Models, fingerprint: str) -> dict[str, Any]:
+def run_study(job: VisionContext, run: Run) -> Results:
+    """Search, train and measure every model; write results, pictures and report."""
+    job.out.mkdir(parents=True, exist_ok=True)
+    study, fingerprint = _open_study(job)
+    complete(study, all_items(study.config), Logbook(study, job.tracker, test=True).finished)
+    models = trained_models(study, all_items(study.config))
+    results = _results(study, models, fingerprint)
+    write_json(job.out / "results.json", results)
+    write_text(job.out / "results.md", vision_table(results))
+    title = f"Sharing among the tasks of {job.config.data.reader.replace('_', ' ')}"
+    content = VisionReport(title, results, _pictures(study, models))
+    write_vision_report(job.out / "report.html", content)
+    for name in ("results.json", "report.html"):
+        run.log_file(job.out / name)
+    return results
+
+
+def _configured(options: argparse.Namespace) -> VisionConfig:
+    config = read_config(IMAGE_PROBLEMS.config_class, Path(options.config))
+    if options.data:
+        config = replace(config, data=replace(config.data, folder=options.data))
+    if options.seeds:
+        config = replace(config, evidence=replace(config.evidence, seeds=int(options.seeds)))
+    return config
+
+
+def _open_study(job: VisionContext) -> tuple[ImageStudy, str]:
+    """The study in the output folder, and the fingerprint of its images."""
+    torch.set_num_threads(job.config.threads or cores())
+    problem, fingerprint = ImageProblem.open(job.config)
+    settings = asdict(job.config)
+    for name in NO_RESULT_DEPENDS_ON:
+        del settings["data"][name]
+    parts = ("data", "network", "steps", "task_weights", "grid", "training", "search", "seed")
+    facts = {name: settings[name] for name in parts}
+    budget = job.config.evidence.budget
+    refuse_another_study(job.out, {"fingerprint": fingerprint, **facts, "budget": budget})
+    config = job.config.at(len(problem.train))
+    return Study(job.out, IMAGE_PROBLEMS, problem, config, job.on_progress), fingerprint
+
+
+def _pictures(study: ImageStudy, models: Models) -> dict[str, str]:
+    """Pictures of the networks whose wiring was searched, also written to `routes/`."""
+    folder, pictures = study.folder / "routes", dict[str, str]()
+    folder.mkdir(exist_ok=True)
+    tasks = tuple(task.name for task in study.problem.tasks)
+    for name in (model for model in models if model in SEARCHED):
+        for seed in models[name]:
+            layout, label = study.wiring(name, seed), f"{name}-{seed}"
+            pictures[label] = draw_svg(layout, tasks)
+            write_text(folder / f"{label}.svg", pictures[label])
+            write_text(folder / f"{label}.txt", draw_text(layout, tasks) + "\n")
+            write_json(folder / f"{label}.json", study.record(name, seed), allow_nan=True)
+    return pictures
+
+
+def _results(study: ImageStudy, models: Models, fingerprint: str) -> Results:
     problem = study.problem
-    metrics = {name: {s: t.test for s, t in seeds.items()} for name, seeds in models.items()}
+    metrics = {name: {s: r.test for s, r in seeds.items()} for name, seeds in models.items()}
     scores = {
-        name: {seed: problem.score(found) for seed, found in seeds.items()}
+        name: {seed: problem.score(of_tasks) for seed, of_tasks in seeds.items()}
         for name, seeds in metrics.items()
     }
     cost = mean_costs(models)
     whole = "full_grid" if "full_grid" in cost else "single_task"
     most = float(cost.get(whole, {}).get("multiply_adds") or 0.0)
     shares = {n: float(c["multiply_adds"] or 0.0) / most for n, c in cost.items() if most}
-    validation = {
-        name: {seed: trained.validation_score for seed, trained in seeds.items()}
-        for name, seeds in models.items()
-    }
     more = {
         "primary": {task.name: primary_metric(task)[0] for task in problem.tasks},
         "share": {"of": whole, "multiply_adds": shares},
-        "validation_score": validation,
+        "validation_score": {
+            name: {seed: result.validation_score for seed, result in seeds.items()}
+            for name, seeds in models.items()
+        },
         "gains": _gains(problem, metrics),
     }
     return assemble(
@@ -128,21 +179,22 @@ def _results(study: Study[ImageProblem], models: Models, fingerprint: str) -> di
 def _gains(
     problem: ImageProblem, metrics: Mapping[str, Mapping[int, Metrics]]
 ) -> dict[str, dict[str, Any]]:
-    """Of each model the gain over the single-task models' mean, by task and flat, over seeds."""
+    """Each model's gain over the mean of the single-task models, by task and flat, over seeds."""
     if "single_task" not in metrics:
         return {}
     reported = {
-        name: [select_metrics(found, problem.tasks, REPORTED) for found in seeds.values()]
+        name: [select_metrics(of_seed, problem.tasks, REPORTED) for of_seed in seeds.values()]
         for name, seeds in metrics.items()
     }
+    alone = reported["single_task"]
     base = {
-        task: {m: float(np.mean([one[task][m] for one in reported["single_task"]])) for m in own}
-        for task, own in reported["single_task"][0].items()
+        task: {name: float(np.mean([of_seed[task][name] for of_seed in alone])) for name in names}
+        for task, names in alone[0].items()
     }
     return {
         name: {
-            "by_task": summary([delta_by_task(one, base) for one in found]),
-            "flat": summary([delta_flat(one, base) for one in found]),
+            "by_task": summary([delta_by_task(of_seed, base) for of_seed in seeds]),
+            "flat": summary([delta_flat(of_seed, base) for of_seed in seeds]),
         }
-        for name, found in reported.items()
+        for name, seeds in reported.items()
     }

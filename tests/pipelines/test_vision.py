@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recmtl.job.command import read_config, run_vision
+from recmtl.job.command import read_config
 from recmtl.vision.config import VisionConfig
 from recmtl.vision.data.registry import READERS, check_options
+from recmtl.vision.job import run_vision
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(

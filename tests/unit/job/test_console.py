@@ -1,4 +1,4 @@
-"""Several pieces of work can be watched at once, in a log and on a terminal."""
+"""Several work items can be watched at once, in a log and on a terminal."""
 
 import io
 
@@ -22,7 +22,7 @@ class Clock:
         return self.now
 
 
-def test_each_piece_has_its_own_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_work_item_has_its_own_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, told = Clock(), io.StringIO()
     monkeypatch.setattr(console, "time", clock)
     with progress_display(Console(file=told, width=200)) as on_progress:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from recmtl.job.logbook import Logbook
+from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
 from recmtl.job.work_items import WorkItem
 from recmtl.model import ModelSizes
@@ -46,7 +47,7 @@ class Remembering:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return Study(tmp_path_factory.mktemp("study"), make_problem(), CONFIG)
+    return Study(tmp_path_factory.mktemp("study"), TABULAR_PROBLEMS, make_problem(), CONFIG)
 
 
 def test_the_health_of_a_network_is_kept(study: Study) -> None:

@@ -12,14 +12,15 @@ from recmtl.errors import ConfigError
 from recmtl.evaluate import evaluate
 from recmtl.grid import mmoe
 from recmtl.grid.catalog import CATALOG
-from recmtl.job.fit import BASELINES, ModelResult
+from recmtl.job.fit import ModelResult
+from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
 from recmtl.job.work_items import (
     FIXED,
     SEARCHED,
     SETTINGS,
     WorkItem,
-    all_pieces,
+    all_items,
     search_settings,
     search_space,
     with_needed,
@@ -39,12 +40,12 @@ CONFIG = Config(
     search=Search(epochs=1, candidates=2),
     evidence=Evidence(seeds=1, controls=CONTROLS, baselines=(), budget=0.5),
 )
-NETWORKS = [p for p in all_pieces(CONFIG) if p.name not in BASELINES]
+NETWORKS = [p for p in all_items(CONFIG) if p.name not in TABULAR_PROBLEMS.baselines]
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return Study(tmp_path_factory.mktemp("study"), make_problem(400), CONFIG)
+    return Study(tmp_path_factory.mktemp("study"), TABULAR_PROBLEMS, make_problem(400), CONFIG)
 
 
 def trained(study: Study, name: str) -> ModelResult:
@@ -52,7 +53,7 @@ def trained(study: Study, name: str) -> ModelResult:
 
 
 def test_every_model_of_the_catalog_can_be_a_control() -> None:
-    assert {piece.name for piece in NETWORKS} == {"searched", "single_task", *CONTROLS}
+    assert {item.name for item in NETWORKS} == {"searched", "single_task", *CONTROLS}
     assert set(FIXED) | set(SEARCHED) == {"searched", "full_grid", *CATALOG}
 
 
@@ -60,24 +61,24 @@ def test_every_model_of_the_catalog_has_its_place_in_tables() -> None:
     assert set(CATALOG) <= set(MODEL_ORDER)
 
 
-@pytest.mark.parametrize("piece", NETWORKS, ids=str)
-def test_a_budget_gives_every_network_the_same_cost(piece: WorkItem, study: Study) -> None:
+@pytest.mark.parametrize("item", NETWORKS, ids=str)
+def test_a_budget_gives_every_network_the_same_cost(item: WorkItem, study: Study) -> None:
     full = trained(study, "full_grid").cost["multiply_adds"]
-    cost = trained(study, piece.name).cost["multiply_adds"]
+    cost = trained(study, item.name).cost["multiply_adds"]
     assert full is not None and cost is not None
-    share = 1.0 if piece.name == "full_grid" else 0.5
+    share = 1.0 if item.name == "full_grid" else 0.5
     assert cost == pytest.approx(share * full, rel=0.05)
 
 
-@pytest.mark.parametrize("piece", NETWORKS, ids=str)
+@pytest.mark.parametrize("item", NETWORKS, ids=str)
 def test_what_is_told_of_validation_rows_is_what_the_kept_weights_score(
-    piece: WorkItem, study: Study
+    item: WorkItem, study: Study
 ) -> None:
-    found, rows = trained(study, piece.name), study.problem.validation
+    found, rows = trained(study, item.name), study.problem.validation
     assert set(found.validation) == {task.name for task in TASKS}
     assert all(len(checks) == 1 for checks in found.curves.values())
-    if piece.name != "single_task":
-        scores = predict(load_model(study.folder / "models" / piece.name / "0"), rows)
+    if item.name != "single_task":
+        scores = predict(load_model(study.folder / "models" / item.name / "0"), rows)
         assert found.validation == evaluate(scores, np.asarray(rows.labels), TASKS)
         assert found.validation_score == validation_score(found.validation, TASKS)
 
@@ -142,12 +143,12 @@ def test_a_search_keeps_its_own_budget_where_the_study_has_none() -> None:
     assert search_settings("mtnas", config).search.budget is None
 
 
-def test_a_piece_comes_after_what_it_needs() -> None:
-    pieces = with_needed(all_pieces(CONFIG))
-    assert len(pieces) == len(set(pieces))
-    for piece in pieces:
-        if piece.needs is not None:
-            assert pieces.index(piece.needs) < pieces.index(piece)
+def test_a_item_comes_after_what_it_needs() -> None:
+    items = with_needed(all_items(CONFIG))
+    assert len(items) == len(set(items))
+    for item in items:
+        if item.needs is not None:
+            assert items.index(item.needs) < items.index(item)
     assert WorkItem("random_route", 0).needs == WorkItem("searched", 0, search=True)
     assert WorkItem("branched", 0).needs == WorkItem("branched", 0, search=True)
     assert WorkItem("mmoe", 0).needs is None

@@ -12,8 +12,9 @@ import pytest
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.errors import DataError, RecmtlError
+from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
-from recmtl.job.work_items import WorkItem, all_pieces, with_needed
+from recmtl.job.work_items import WorkItem, all_items, with_needed
 from recmtl.job.workers import complete
 from recmtl.model import ModelSizes
 from recmtl.schema import load_schema
@@ -32,7 +33,7 @@ CONFIG = Config(
     evidence=Evidence(seeds=1, controls=("mmoe", "random_route"), baselines=("lightgbm",)),
     workers=1,
 )
-PIECES = with_needed(all_pieces(CONFIG))
+ITEMS = with_needed(all_items(CONFIG))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """The study as one process does it."""
     study = open_study(encoded, tmp_path_factory.mktemp("alone"), workers=1)
-    complete(study, PIECES, lambda piece: None)
+    complete(study, ITEMS, lambda item: None)
     return study
 
 
@@ -57,7 +58,8 @@ def open_study(
 ) -> Study:
     shutil.copytree(encoded / "log", folder / "log")
     config = replace(CONFIG, workers=workers)
-    return Study(folder, TabularProblem.of(EncodedLog.open(folder / "log")), config, on_progress)
+    problem = TabularProblem.of(EncodedLog.open(folder / "log"))
+    return Study(folder, TABULAR_PROBLEMS, problem, config, on_progress)
 
 
 def results(study: Study) -> dict[str, bytes | dict[str, Any]]:
@@ -85,14 +87,14 @@ def test_two_processes_leave_the_same_bits_as_one(
         told.append(what)
 
     study = open_study(encoded, tmp_path, workers=2, on_progress=on_progress)
-    complete(study, PIECES, finished.append)
+    complete(study, ITEMS, finished.append)
     assert results(study) == results(alone)
-    assert sorted(map(str, finished)) == sorted(map(str, PIECES))
+    assert sorted(map(str, finished)) == sorted(map(str, ITEMS))
     assert finished.index(WorkItem("searched", 0, search=True)) < finished.index(
         WorkItem("random_route", 0)
     )
     heard = {what.split(" ", 1)[1] for what in told}
-    assert heard >= {str(piece) for piece in PIECES if piece.name != "single_task"}
+    assert heard >= {str(item) for item in ITEMS if item.name != "single_task"}
     assert "single_task-0-click" in heard
     assert multiprocessing.active_children() == []
 
@@ -100,21 +102,21 @@ def test_two_processes_leave_the_same_bits_as_one(
 def test_a_killed_process_is_named_and_the_study_goes_on(
     alone: Study, encoded: Path, tmp_path: Path
 ) -> None:
-    def finished(piece: WorkItem) -> None:
-        if piece.search:
+    def finished(item: WorkItem) -> None:
+        if item.search:
             for process in multiprocessing.active_children():
                 process.kill()
 
     study = open_study(encoded, tmp_path, workers=2)
     with pytest.raises(RecmtlError, match=r"its process was ended \(exit code -9\).*run again"):
-        complete(study, PIECES, finished)
-    done = [piece for piece in PIECES if study.has(piece)]
-    assert WorkItem("searched", 0, search=True) in done and len(done) < len(PIECES)
-    complete(replace(study, config=alone.config), PIECES, lambda piece: None)
+        complete(study, ITEMS, finished)
+    done = [item for item in ITEMS if study.has(item)]
+    assert WorkItem("searched", 0, search=True) in done and len(done) < len(ITEMS)
+    complete(replace(study, config=alone.config), ITEMS, lambda item: None)
     assert results(study) == results(alone)
 
 
-def test_an_error_of_a_piece_is_raised_here(encoded: Path, tmp_path: Path) -> None:
+def test_an_error_of_a_item_is_raised_here(encoded: Path, tmp_path: Path) -> None:
     study = open_study(encoded, tmp_path, workers=2)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "mmoe-0.safetensors").write_bytes(b"garbage")
@@ -130,5 +132,5 @@ def test_an_interrupt_ends_all_processes(encoded: Path, tmp_path: Path) -> None:
 
     study = open_study(encoded, tmp_path, workers=2, on_progress=on_progress)
     with pytest.raises(KeyboardInterrupt):
-        complete(study, PIECES, lambda piece: None)
+        complete(study, ITEMS, lambda item: None)
     assert multiprocessing.active_children() == []

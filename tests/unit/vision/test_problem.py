@@ -17,6 +17,7 @@ from recmtl.search.tree_search import TreeSearchResult, search_tree
 from recmtl.train.loop import train
 from recmtl.train.problem import network_cost
 from recmtl.vision.config import ImageNetworkConfig, StepLengths, TrunkShape
+from recmtl.vision.job import IMAGE_PROBLEMS
 from recmtl.vision.model import ImageModel, load_image_model, prune_image_model
 from recmtl.vision.trunks import IMAGE_CATALOG
 from tests.image_problems import TASKS, make_config, make_images
@@ -135,7 +136,7 @@ def test_one_task_alone_has_its_own_targets() -> None:
     assert [task.name for task in alone.tasks] == ["depth"]
     both = PROBLEM.train.example(0, None).targets[3], alone.train.example(0, None).targets[0]
     assert np.array_equal(*both, equal_nan=True)
-    study = Study(Path(), PROBLEM, CONFIG)
+    study = Study(Path(), IMAGE_PROBLEMS, PROBLEM, CONFIG)
     assert study._layout_alone(alone).num_tasks == 1
 
 

@@ -1,0 +1,375 @@
+"""The steps of the main job, each a function from one typed result to the next.
+
+    prepare      log/                                        PreparedLog
+    search       search/, a route for each seed              TabularStudy
+    train        models/searched/, routes.json of the best   TrainedModels
+    train_all    models/, every model that is compared       TrainedModels
+    evaluate     results.json                                Evaluation
+    report       report.html
+    bundle       bundle/                                     BundledNetwork
+    score        scored/, ranking.parquet
+
+A step hands on what it has loaded. It reads back what an earlier run has left in the output folder
+and makes only what is missing, so a step that is started alone begins with `prepare` and goes on
+from there.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from rich.console import Console
+
+from recmtl.atomic import write_json, write_text
+from recmtl.data.encoded_log import EncodedLog
+from recmtl.data.prepare import prepare as prepare_log
+from recmtl.data.reader import open_log
+from recmtl.data.row_encoder import RowEncoder
+from recmtl.data.vocabulary_drift import unknown_shares
+from recmtl.grid import draw_svg, draw_text, expert_names, expert_use
+from recmtl.job.fit import ModelResult
+from recmtl.job.logbook import Logbook
+from recmtl.job.outcome import (
+    Models,
+    Results,
+    TabularStudy,
+    outcome,
+    reliability,
+    trained_models,
+    validation,
+)
+from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS
+from recmtl.job.study import Study, refuse_another_study
+from recmtl.job.work_items import WorkItem, all_items, searched_items
+from recmtl.job.workers import complete, cores
+from recmtl.model import Model, load_model
+from recmtl.model.heads import output_columns
+from recmtl.report import ExpertUse, ReportInput, write_report
+from recmtl.schema import Schema, load_schema
+from recmtl.search.search import SearchResult
+from recmtl.serve import Formula, Ranker, Scorer
+from recmtl.serve.batch.parquet import score_parquet
+from recmtl.serve.bundle import check_serving, load_bundle, save_bundle
+from recmtl.serve.calibration.calibrators import Calibrators
+from recmtl.serve.calibration.fit import calibration_gain, check_calibration, fit_calibrators
+from recmtl.simulate import truth_path
+from recmtl.tracking import Run, Tracker
+from recmtl.train.config import Config
+from recmtl.train.loop import OnProgress
+from recmtl.train.tabular_problem import TabularProblem
+
+__all__ = [
+    "BundledNetwork",
+    "ChosenNetwork",
+    "Evaluation",
+    "JobContext",
+    "PreparedLog",
+    "TrainedModels",
+    "bundle",
+    "evaluate",
+    "prepare",
+    "report",
+    "score",
+    "search",
+    "train",
+    "train_all",
+    "validate",
+]
+
+GOLDEN_ROWS, RANKED_ROWS = 64, 20_000
+"""First rows of the input: for the bundle's golden rows, and for the sample ranking."""
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """What a job was given, and where it reports.
+
+    Attributes:
+        data: Parquet file, folder or glob.
+        schema: YAML file of the data's schema.
+        out: the output folder.
+        config: how to search, train and compare.
+        tracker: of runs and models.
+        on_progress: called with the progress of every step.
+        console: for warnings.
+        like: an earlier encoded log, whose vocabularies the input is encoded with.
+    """
+
+    data: str
+    schema: Path
+    out: Path
+    config: Config
+    tracker: Tracker
+    on_progress: OnProgress
+    console: Console
+    like: Path | None = None
+
+
+@dataclass(frozen=True)
+class PreparedLog:
+    """An encoded log; what is read from it is read once.
+
+    Attributes:
+        log: the encoded log.
+        schema: as the job was given it; `log.schema` is the copy within the encoded log.
+    """
+
+    log: EncodedLog
+    schema: Schema
+
+    @cached_property
+    def encoder(self) -> RowEncoder:
+        """The fitted encoder of raw rows."""
+        return self.log.encoder()
+
+    @cached_property
+    def problem(self) -> TabularProblem:
+        """Rows, tasks and heads, as networks are trained on them."""
+        return TabularProblem.of(self.log)
+
+
+@dataclass(frozen=True)
+class ChosenNetwork:
+    """The searched network that is drawn, reported and bundled.
+
+    Attributes:
+        seed: of its search and training.
+        network: with its trained weights, in evaluation mode.
+        search: how its route was found.
+        result: what it scored and cost.
+    """
+
+    seed: int
+    network: Model
+    search: SearchResult
+    result: ModelResult
+
+
+@dataclass(frozen=True)
+class TrainedModels:
+    """A study whose models are trained.
+
+    Attributes:
+        prepared: what they were trained on.
+        study: the study's folder and settings.
+        models: model -> seed -> what it scored and cost.
+    """
+
+    prepared: PreparedLog
+    study: TabularStudy
+    models: Models
+
+    @cached_property
+    def chosen(self) -> ChosenNetwork:
+        """The searched network with the best validation score, loaded once."""
+        results = self.models["searched"]
+        seed = max(results, key=lambda seed: results[seed].validation_score or -np.inf)
+        network = load_model(self.study.model_folder("searched", seed))
+        route = self.study.search_result("searched", seed)
+        return ChosenNetwork(seed, network, route, results[seed])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Trained models, judged.
+
+    Attributes:
+        trained: the models.
+        results: content of results.json.
+        calibrators: maps of the chosen network's probabilities, fitted on validation rows.
+    """
+
+    trained: TrainedModels
+    results: Results
+    calibrators: Calibrators
+
+
+@dataclass(frozen=True)
+class BundledNetwork:
+    """A bundle in `folder`, and the log that its network was trained on."""
+
+    folder: Path
+    prepared: PreparedLog
+
+
+def prepare(job: JobContext, run: Run) -> PreparedLog:
+    """Encode the log, or open it if it is encoded already."""
+    job.out.mkdir(parents=True, exist_ok=True)
+
+    def progress(stage: str, done: int, total: int) -> None:
+        job.on_progress(f"prepare: {stage}", done, total, None)
+
+    schema, earlier = load_schema(job.schema), None
+    if job.like is not None:
+        earlier = EncodedLog.open(job.like)
+    log = prepare_log(job.data, schema, job.out / LOG, like=earlier, progress=progress)
+    run.log_data(fingerprint=log.fingerprint, schema=job.schema)
+    for warning in log.manifest["warnings"]:
+        job.console.print(f"warning: {warning}", style="yellow", markup=False)
+    return PreparedLog(log, schema)
+
+
+def search(job: JobContext, prepared: PreparedLog) -> TabularStudy:
+    """Search the routes of every seed that the verdict rests on."""
+    study = _open_study(job, prepared)
+    searches = [item.needs for item in searched_items(job.config) if item.needs is not None]
+    complete(study, searches, Logbook(study, job.tracker, test=True).finished)
+    return study
+
+
+def train(job: JobContext, prepared: PreparedLog, run: Run) -> TrainedModels:
+    """Search and train the searched networks; draw the one with the best validation score."""
+    trained = _train(job, prepared, searched_items(job.config))
+    _draw(job, trained, run)
+    return trained
+
+
+def train_all(job: JobContext, prepared: PreparedLog, run: Run) -> TrainedModels:
+    """Train every model that the configuration compares; draw the best searched network."""
+    trained = _train(job, prepared, all_items(job.config))
+    _draw(job, trained, run)
+    return trained
+
+
+def validate(job: JobContext, prepared: PreparedLog, run: Run) -> Results:
+    """Train every model and say how it does on validation rows; no test figure is made."""
+    trained = _train(job, prepared, all_items(job.config), test=False)
+    fingerprint = prepared.log.fingerprint
+    results = validation(trained.study, trained.models, fingerprint=fingerprint)
+    _write_results(job.out / "validation.json", results, run)
+    return results
+
+
+def evaluate(job: JobContext, trained: TrainedModels, run: Run) -> Evaluation:
+    """Judge the trained models on test rows, and calibrate the chosen network."""
+    fingerprint, truth = trained.prepared.log.fingerprint, truth_path(job.data)
+    results = outcome(trained.study, trained.models, fingerprint=fingerprint, truth=truth)
+    calibrators = _calibrate(job, trained, results)
+    _write_results(job.out / "results.json", results, run)
+    return Evaluation(trained, results, calibrators)
+
+
+def report(job: JobContext, evaluation: Evaluation, run: Run) -> Path:
+    """Write the page that shows the evaluation."""
+    trained, chosen = evaluation.trained, evaluation.trained.chosen
+    study, network, log = trained.study, chosen.network, trained.prepared.log
+    tasks = [task.name for task in study.problem.tasks]
+    batch = next(study.problem.validation.batches(batch_size=4096, seed=None))
+    use = expert_use(network.grid, network.encoder(*batch.inputs))
+    content = ReportInput(
+        results=evaluation.results,
+        data=log.manifest,
+        search_history=chosen.search.history,
+        routes_svg=(job.out / "routes.svg").read_text(),
+        expert_use=ExpertUse(use.numpy(), tasks, expert_names(network.grid.layout)),
+        health=chosen.result.health,
+        reliability=reliability(study, trained.models),
+        title=f"What the tasks of {log.schema.name} should share",
+    )
+    page = job.out / "report.html"
+    write_report(page, content)
+    run.log_file(page)
+    return page
+
+
+def bundle(job: JobContext, evaluation: Evaluation) -> BundledNetwork:
+    """Write all that serves the chosen network into one folder."""
+    trained = evaluation.trained
+    prepared, encoder = trained.prepared, trained.prepared.encoder
+    folder = save_bundle(
+        job.out / "bundle",
+        model=trained.chosen.network,
+        encoder=encoder,
+        rows=_first_rows(job, prepared, encoder.input_columns, GOLDEN_ROWS),
+        metrics=evaluation.results,
+        calibrators=evaluation.calibrators,
+        unknown=unknown_shares(encoder, prepared.problem.validation.ids),
+        **asdict(job.config.serving),
+    )
+    return BundledNetwork(folder, prepared)
+
+
+def score(job: JobContext, bundled: BundledNetwork) -> None:
+    """Score the whole input with the bundle, as a batch job would, and rank its first groups."""
+    verified = load_bundle(bundled.folder)
+    scorer, roles = Scorer(verified), bundled.prepared.schema.roles
+    keep = [name for name in (roles.row_id, roles.group, roles.time) if name is not None]
+    shutil.rmtree(job.out / "scored", ignore_errors=True)
+    score_parquet(scorer, job.data, job.out / "scored", keep=keep)
+    rows = _first_rows(job, bundled.prepared, [*scorer.input_columns, *keep], RANKED_ROWS)
+    ranker = Ranker(Scorer(verified, engine="auto", record=False))
+    by = job.config.rank_by or _first_probability(scorer.columns)
+    pq.write_table(ranker.rank(rows, by=by, group=roles.group, k=20), job.out / "ranking.parquet")
+
+
+def _open_study(job: JobContext, prepared: PreparedLog) -> TabularStudy:
+    """The study in the output folder; mistakes of the configuration are found before any work."""
+    torch.set_num_threads(job.config.threads or cores())
+    problem, encoder = prepared.problem, prepared.encoder
+    if job.config.rank_by:
+        roles, columns = prepared.log.schema.roles, output_columns(problem.heads)
+        of_roles = [name for name in (roles.group, roles.time, roles.row_id) if name is not None]
+        names = {*columns, *of_roles, *encoder.input_columns}
+        Formula(job.config.rank_by).check_names(names)
+    check_calibration(job.config.calibration, problem.heads, encoder=encoder)
+    check_serving(encoder, **asdict(job.config.serving))
+    settings = asdict(job.config)
+    facts = {name: settings[name] for name in ("sizes", "grid", "training", "search", "seed")}
+    facts["budget"] = job.config.evidence.budget
+    refuse_another_study(job.out, {"data": prepared.log.fingerprint, **facts})
+    return Study(job.out, TABULAR_PROBLEMS, problem, job.config, job.on_progress)
+
+
+def _train(
+    job: JobContext, prepared: PreparedLog, items: Sequence[WorkItem], *, test: bool = True
+) -> TrainedModels:
+    """Train models, and track each as it is finished: on test rows, too, if `test` is true."""
+    study = _open_study(job, prepared)
+    complete(study, items, Logbook(study, job.tracker, test).finished)
+    return TrainedModels(prepared, study, trained_models(study, items))
+
+
+def _draw(job: JobContext, trained: TrainedModels, run: Run) -> None:
+    """Write the route of the chosen network as data, picture and text."""
+    layout = trained.chosen.network.grid.layout
+    tasks = tuple(task.name for task in trained.study.problem.tasks)
+    write_json(job.out / "routes.json", trained.chosen.search.routes.to_json())
+    write_text(job.out / "routes.svg", draw_svg(layout, tasks))
+    write_text(job.out / "routes.txt", draw_text(layout, tasks) + "\n")
+    run.log_file(job.out / "routes.svg")
+    run.log_file(job.out / "routes.json")
+
+
+def _calibrate(job: JobContext, trained: TrainedModels, results: Results) -> Calibrators:
+    """Fit the chosen network's maps on validation rows; add their gain on test rows to results."""
+    network, encoder = trained.chosen.network, trained.prepared.encoder
+    settings, problem = job.config.calibration, trained.study.problem
+    calibrators = fit_calibrators(network, encoder, rows=problem.validation, settings=settings)
+    if calibrators.columns:
+        gain = calibration_gain(network, encoder, calibrators=calibrators, rows=problem.test)
+        results["calibration"] = {**asdict(settings), "columns": gain}
+    return calibrators
+
+
+def _write_results(path: Path, results: Results, run: Run) -> None:
+    write_json(path, results)
+    run.log_file(path)
+
+
+def _first_rows(
+    job: JobContext, prepared: PreparedLog, columns: Sequence[str], count: int
+) -> pa.Table:
+    """The first rows of the input, side tables joined, with each of these columns once."""
+    log = open_log(job.data, prepared.schema.tables)
+    first = next(log.batches(list(dict.fromkeys(columns)), rows=count))
+    return pa.table(first.columns).slice(0, count)
+
+
+def _first_probability(columns: Sequence[str]) -> str:
+    return next((name for name in columns if name.startswith("p_")), columns[0])
