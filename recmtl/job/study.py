@@ -37,7 +37,7 @@ P = TypeVar("P", bound=Problem)
 C = TypeVar("C", bound=Config)
 
 SearchRecord: TypeAlias = dict[str, Any]
-"""JSON of a file in `search/`: a `SearchResult`, or the `TreeSearchResult` of the model `branched`."""
+"""JSON of a file in `search/`: a `SearchResult`, or a `TreeSearchResult` for `branched`."""
 
 
 def refuse_another_study(out: Path, facts: Mapping[str, Any]) -> None:
