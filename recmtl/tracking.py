@@ -32,7 +32,7 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import AnyType, Array
 
 from recmtl.errors import ConfigError
-from recmtl.serve.bundle.bundle import Bundle, load_bundle
+from recmtl.serve.bundle import Bundle, load_bundle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
