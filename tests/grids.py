@@ -99,8 +99,8 @@ def _layer(dice: random.Random, below: int, width: int) -> Layer:
         if skips
         else (),
         experts=kind,
-        again=tuple(_some(dice, own) for own in edges) if dice.random() < 0.3 else (),
-        stopped=tuple(_some(dice, own) for own in edges) if dice.random() < 0.3 else (),
+        residual_edges=tuple(_some(dice, own) for own in edges) if dice.random() < 0.3 else (),
+        detached_edges=tuple(_some(dice, own) for own in edges) if dice.random() < 0.3 else (),
         rate=0.5 if skips and dice.random() < 0.5 else 1.0,
     )
 

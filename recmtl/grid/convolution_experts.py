@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recmtl.errors import ConfigError
-from recmtl.grid.experts import some_lanes
+from recmtl.grid.experts import select_lanes
 from recmtl.grid.layout import Convolution, Layer, Pixels
 
 __all__ = ["ConvolutionExperts", "Normalisation", "convolution_experts", "projections"]
@@ -129,7 +129,7 @@ class ConvolutionExperts(nn.Module):
             return passed[:, :0]
         outputs, kernels = [], [weight.unbind() for weight in self.weights]
         for expert, own in enumerate(self.own):
-            rows = some_lanes(lanes, [self.reads[a] for a in own])
+            rows = select_lanes(lanes, [self.reads[a] for a in own])
             for depth in range(len(self.weights)):
                 found = self._convolve(rows.flatten(0, 1), kernels[depth][expert], expert, depth)
                 found = found.view(*rows.shape[:2], *found.shape[1:])
@@ -191,7 +191,7 @@ def convolution_experts(layer: Layer, width: int, pixels: Pixels) -> Convolution
     if kind == "basic" and changes and not shape.projected:
         raise ConfigError("layer: a basic expert that changes a lane's shape needs a projection")
     return ConvolutionExperts(
-        layer.chain(width), layer.applications, kind=kind, convolution=shape, pixels=pixels
+        layer.expert_widths(width), layer.applications, kind=kind, convolution=shape, pixels=pixels
     )
 
 
@@ -200,7 +200,7 @@ def projections(layer: Layer, width: int, pixels: Pixels) -> ConvolutionExperts:
     shape = replace(_shape(layer), kernel=1, dilation=1, pool=False)
     widths = (width, layer.width)
     return ConvolutionExperts(
-        widths, layer.passes, kind="project", convolution=shape, pixels=pixels
+        widths, layer.projection_applications, kind="project", convolution=shape, pixels=pixels
     )
 
 

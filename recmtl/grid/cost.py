@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from recmtl.errors import ConfigError
-from recmtl.grid.gates import HIDDEN
+from recmtl.grid.gates import INSTANCE_HIDDEN
 from recmtl.grid.layout import INPUT, Layer, Layout, Pixels, lane_pixels, lane_widths
 from recmtl.grid.routes import Decision, full_decision
 
@@ -61,9 +61,9 @@ def _expert_cost(layer: Layer, width: int, pixels: Pixels) -> Cost:
     products = _expert_products(layer, width, pixels)
     weights = products
     # Biases, of convolutions too unless residual, and the two numbers a channel of normalisation.
-    extra = 0 if layer.experts in ("carry", "linear") else sum(layer.chain(width)[1:])
+    extra = 0 if layer.experts in ("carry", "linear") else sum(layer.expert_widths(width)[1:])
     if layer.convolution is not None:
-        weights = layer.convolution.weights(layer.chain(width), pixels)
+        weights = layer.convolution.weights(layer.expert_widths(width), pixels)
         extra *= 3 if layer.experts == "conv" else 2
     shares = [_application_share(layer, a) for a in range(len(layer.applications))]
     return Cost(layer.num_experts * (weights + extra), round(products * sum(shares)))
@@ -71,13 +71,15 @@ def _expert_cost(layer: Layer, width: int, pixels: Pixels) -> Cost:
 
 def _projection_cost(layer: Layer, width: int, pixels: Pixels) -> Cost:
     """Down-sampling shortcuts, which always run."""
-    count = len({projection for projection, _ in layer.passes})
+    count = len({projection for projection, _ in layer.projection_applications})
     parameters = count * (width + 2) * layer.width
-    return Cost(parameters, len(layer.passes) * _pass_products(layer, width, pixels))
+    return Cost(
+        parameters, len(layer.projection_applications) * _pass_products(layer, width, pixels)
+    )
 
 
 def _pass_products(layer: Layer, width: int, pixels: Pixels) -> int:
-    if not layer.projects or layer.convolution is None:
+    if not layer.has_projection or layer.convolution is None:
         return 0
     return width * layer.width * math.prod(layer.convolution.inner(pixels))
 
@@ -92,7 +94,7 @@ def _application_share(layer: Layer, application: int) -> float:
 def _gate_cost(layer: Layer, input_width: int, width: int, *, area: int) -> Cost:
     """Gates and weighted sums over `area` pixels; lanes of one edge copy it."""
     total, out = Cost(0, 0), (layer.width or width) * area
-    for edges, sources, again in zip(layer.edges, layer.queries, layer.again, strict=True):
+    for edges, sources, again in zip(layer.edges, layer.queries, layer.residual_edges, strict=True):
         if layer.gate == "scalar":
             total += Cost(len(layer.applications), 0)
         if layer.gate == "softmax" and len(edges) > 1:
@@ -100,7 +102,7 @@ def _gate_cost(layer: Layer, input_width: int, width: int, *, area: int) -> Cost
             total += Cost(len(edges) * (sum(sizes) + len(sizes)), len(edges) * sum(sizes))
         if layer.gate == "scalar" or len(edges) > 1:
             total += Cost(0, len(edges) * out)
-        if any(layer.again):
+        if any(layer.residual_edges):
             total += Cost(len(layer.applications), len(again) * out)
     return total
 
@@ -109,8 +111,8 @@ def _instance_cost(layer: Layer, width: int) -> Cost:
     lanes = sum(source is not None for source in layer.shortcut)
     if layer.rate == 1.0 or not lanes:
         return Cost(0, 0)
-    products = width * HIDDEN + HIDDEN
-    return Cost(products + 3 * HIDDEN + 1, lanes * products)
+    products = width * INSTANCE_HIDDEN + INSTANCE_HIDDEN
+    return Cost(products + 3 * INSTANCE_HIDDEN + 1, lanes * products)
 
 
 def expected_multiply_adds(
@@ -148,7 +150,7 @@ def expected_multiply_adds(
         passes = _live_passes(layer, used, live * (1.0 - run))
         total = total + passes * _pass_products(layer, widths[depth], areas[depth])
         total = total + (decision.keep.sum(-1) * per_edge).sum()
-        again = _marked(layer, layer.again) * decision.keep
+        again = _marked(layer, layer.residual_edges) * decision.keep
         total = total + (again.sum(-1) * live * run).sum() * out
         total = total + _instance_cost(layer, widths[depth]).multiply_adds
         looked = looks.unsqueeze(-1) * decision.query
@@ -159,9 +161,11 @@ def expected_multiply_adds(
 def _live_passes(layer: Layer, used: Tensor, passed: Tensor) -> Tensor:
     """Expected number of projections that something needs: its expert, or a lane that skips."""
     needed = torch.zeros(())
-    for pair in layer.passes:
+    for pair in layer.projection_applications:
         experts = [a for a, application in enumerate(layer.applications) if application == pair]
-        skips = [k for k, s in enumerate(layer.shortcut) if (layer.through[k], s) == pair]
+        skips = [
+            k for k, s in enumerate(layer.shortcut) if (layer.shortcut_projection[k], s) == pair
+        ]
         # A lane runs or skips, so that probabilities add up.
         needed = needed + torch.cat([used[experts], passed[skips]]).sum().clamp_max(1.0)
     return needed
@@ -206,11 +210,11 @@ def _live_below(
 
 
 def _expert_products(layer: Layer, width: int, pixels: Pixels) -> int:
-    if layer.carries:
+    if layer.only_mixes:
         return 0
     if layer.convolution is not None:
-        return layer.convolution.products(layer.chain(width), pixels)
-    return sum(a * b for a, b in pairwise(layer.chain(width)))
+        return layer.convolution.products(layer.expert_widths(width), pixels)
+    return sum(a * b for a, b in pairwise(layer.expert_widths(width)))
 
 
 def full_multiply_adds(layout: Layout, *, input_width: int, pixels: Pixels = (1, 1)) -> float:
@@ -227,7 +231,7 @@ def scaled(layout: Layout, factor: float) -> Layout:
 
     def sized(layer: Layer) -> Layer:
         hidden = tuple(max(1, round(width * factor)) for width in layer.hidden)
-        width = 0 if layer.carries else max(1, round(layer.width * factor))
+        width = 0 if layer.only_mixes else max(1, round(layer.width * factor))
         return replace(layer, hidden=hidden, width=width)
 
     return replace(layout, layers=tuple(sized(layer) for layer in layout.layers))

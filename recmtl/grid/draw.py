@@ -24,7 +24,9 @@ def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
             name = ", ".join(heads) if depth + 1 == len(layout.layers) else f"lane {lane}"
             passed = layer.shortcut[lane]
             listens = [_application(layer, a, depth) for a in edges]
-            listens += [f"{_application(layer, a, depth)} again" for a in layer.again[lane]]
+            listens += [
+                f"{_application(layer, a, depth)} again" for a in layer.residual_edges[lane]
+            ]
             if passed is not None:
                 chance = f" for {1 - layer.rate:.0%} of examples" if layer.rate < 1.0 else ""
                 listens.append(f"skip to lane {passed}{chance if edges else ''}")
@@ -33,7 +35,7 @@ def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
 
 
 def _experts(layer: Layer) -> str:
-    if layer.carries:
+    if layer.only_mixes:
         return "no experts"
     kind = "" if layer.experts == "mlp" else f"{layer.experts} "
     return f"{layer.num_experts} {kind}expert{'' if layer.num_experts == 1 else 's'}"
@@ -62,7 +64,7 @@ def draw_svg(layout: Layout, tasks: tuple[str, ...]) -> str:
 
 def _application(layer: Layer, application: int, depth: int) -> str:
     expert, lane = layer.applications[application]
-    if layer.carries:
+    if layer.only_mixes:
         return f"lane {lane}"
     return f"expert {expert}(lane {lane})" if depth else f"expert {expert}"
 
@@ -87,13 +89,13 @@ def _layer(layout: Layout, depth: int, lanes: set[int]) -> Iterator[tuple[bool, 
     for lane, edges in enumerate(layer.edges):
         end, passed = (x + step, _y(lane)), layer.shortcut[lane]
         for a in edges:
-            start = (x + (0 if layer.carries else 14), _y(rows[a]))
+            start = (x + (0 if layer.only_mixes else 14), _y(rows[a]))
             yield lane in lanes, _line(start, end)
         if passed is not None and (not edges or layer.rate < 1.0):
             draw = _arch if passed in rows else _line
             yield lane in lanes, draw((x, _y(passed)), end, dash=True)
     used = {a for lane in lanes for a in layer.edges[lane]}
-    for a, (expert, _) in enumerate(() if layer.carries else layer.applications):
+    for a, (expert, _) in enumerate(() if layer.only_mixes else layer.applications):
         yield a in used, _circle((x + 7, _y(rows[a])), expert, ink=a in used)
 
 

@@ -33,7 +33,7 @@ def reachable_experts(layout: Layout) -> list[set[Expert]]:
             )
             for lane in lanes
             for a in layer.edges[lane]
-            if not layer.carries
+            if not layer.only_mixes
         }
         for task in range(layout.num_tasks)
     ]

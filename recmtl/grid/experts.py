@@ -15,10 +15,10 @@ from torch.nn import functional
 from recmtl.grid import fused
 from recmtl.grid.layout import ExpertKind
 
-__all__ = ["Carry", "StackedExperts", "dropout", "one_lane", "pooled_features", "some_lanes"]
+__all__ = ["Carry", "StackedExperts", "dropout", "pooled_features", "select_lane", "select_lanes"]
 
 
-def some_lanes(lanes: Tensor, which: list[int]) -> Tensor:
+def select_lanes(lanes: Tensor, which: list[int]) -> Tensor:
     """The lanes that are asked for, without a copy where that is all of them, or one for all."""
     if which == list(range(lanes.shape[1])):
         return lanes
@@ -28,7 +28,7 @@ def some_lanes(lanes: Tensor, which: list[int]) -> Tensor:
     return lanes[:, which]
 
 
-def one_lane(lanes: Tensor, which: int) -> Tensor:
+def select_lane(lanes: Tensor, which: int) -> Tensor:
     """Lane `[B, *F]` of lanes `[B, S, *F]`; the only one without a copy of its gradient."""
     return lanes.squeeze(1) if lanes.shape[1] == 1 else lanes[:, which]
 
@@ -51,7 +51,7 @@ class Carry(nn.Module):
 
     def forward(self, lanes: Tensor) -> Tensor:
         """Map lanes `[B, S, *F]` to `[B, A, *F]`."""
-        return some_lanes(lanes, self.reads)
+        return select_lanes(lanes, self.reads)
 
     def some(self, lanes: Tensor, needed: Tensor, passed: Tensor | None = None) -> Tensor:
         """As `forward`: what costs nothing is not worth leaving out."""
@@ -118,7 +118,7 @@ class StackedExperts(nn.Module):
         if torch.compiler.is_exporting() or (self.kind == "cross" and self.training):
             return self._one_by_one(lanes)
         if self.reads_one and self.kind in ("mlp", "cross"):
-            outputs = self._of_one(one_lane(lanes, self.reads[0])).transpose(0, 1)
+            outputs = self._of_one(select_lane(lanes, self.reads[0])).transpose(0, 1)
         elif self.lanes_each:
             outputs = self._grouped(lanes)
         else:
@@ -132,7 +132,7 @@ class StackedExperts(nn.Module):
         For experts that say `takes_linear_map`, and lanes that `fused.is_supported`.
         """
         linear_map = linear.get_parameter("weight"), linear.get_parameter("bias")
-        lane, inner = one_lane(lanes, self.reads[0]), self._is_inner(0)
+        lane, inner = select_lane(lanes, self.reads[0]), self._is_inner(0)
         hidden, mapped = fused.wide(lane, self.weights[0], self.biases[0], linear_map, inner=inner)
         return self._rest(self._dropped(hidden), None).transpose(0, 1), mapped
 
@@ -161,7 +161,7 @@ class StackedExperts(nn.Module):
     def _grouped(self, lanes: Tensor) -> Tensor:
         """Outputs `[B, A, width]` in the order of `self.order`, one product an expert."""
         experts, each, batch = len(self.reads) // self.lanes_each, self.lanes_each, len(lanes)
-        rows = some_lanes(lanes, [self.reads[a] for a in self.order])
+        rows = select_lanes(lanes, [self.reads[a] for a in self.order])
         if each == 1:  # without copies
             return self._run(rows.transpose(0, 1), None).transpose(0, 1)
         rows = rows.reshape(batch, experts, each, -1).permute(1, 0, 2, 3).flatten(1, 2)

@@ -1,14 +1,16 @@
-"""How much each kept edge weighs: a softmax of a query, a free scalar, or one.
+"""How much each kept edge weighs, and whether an example runs a lane or skips it.
 
-The mask stands inside the softmax, so that a pruned network computes exactly what the masked
-network computed: dropping an edge renormalises the survivors.
-
-Whether each example runs a lane or skips it: DynaShare's instance gates.
+A gate maps lanes to the weights of its layer's edges: a softmax of a query (`SoftmaxGate`), a free
+scalar (`ScalarGate`) or 1 (`ConstantGate`), and beside any of them a second weight for residual
+edges (`ResidualGate`). The mask of kept edges stands inside the softmax, so that a pruned network
+computes exactly what the masked network computed: dropping an edge renormalises the survivors.
+DynaShare's instance gates (`InstancePolicy`) decide for each example whether a lane runs.
 """
 
 import math
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,21 +20,39 @@ from recmtl.grid.layout import INPUT, Layer
 from recmtl.grid.routes import Decision
 
 __all__ = [
-    "HIDDEN",
-    "AgainGate",
+    "INSTANCE_HIDDEN",
     "ConstantGate",
     "InstancePolicy",
+    "ResidualGate",
     "ScalarGate",
     "SoftmaxGate",
     "make_gate",
 ]
 
 
+INSTANCE_HIDDEN = 16
+"""Features between the two products of an instance gate."""
+
+
+def make_gate(layer: Layer, *, lane_width: int, input_width: int) -> nn.Module:
+    """The gate that a layer asks for by its `gate` and `residual_edges`."""
+    gate: nn.Module = ConstantGate()
+    if layer.gate == "softmax":
+        gate = SoftmaxGate(layer, lane_width=lane_width, input_width=input_width)
+    if layer.gate == "scalar":
+        gate = ScalarGate(layer)
+    return ResidualGate(layer, gate) if any(layer.residual_edges) else gate
+
+
 class SoftmaxGate(nn.Module):
     """`gate[b,k,:] = softmax(z[b,k,:] + log keep[k,:])`, z a linear map of the lane's query.
 
     A lane with one edge needs no weights: its gate is 1. Logits exist only for edges of the
-    layout; each query source is one product for all the lanes that may look at it.
+    layout; each query source is one product for all lanes that may look at it.
+
+    Attributes:
+        is_plain: whether every lane has edges and one query source, so that `dense_weights` serves.
+        is_dense: whether the products write every logit, in the order in which they are used.
     """
 
     def __init__(self, layer: Layer, *, lane_width: int, input_width: int) -> None:
@@ -79,34 +99,32 @@ class SoftmaxGate(nn.Module):
         weights = keep * torch.exp((z - peak.clamp_min(-1e30)).clamp_max(40.0))
         return weights / weights.sum(-1, keepdim=True).clamp_min(1e-30)
 
-    def settled(self, lanes: Tensor, source: Tensor, found: Tensor | None = None) -> Tensor:
-        """Weights `[B, K, A]` with every edge kept, for a gate that `is_plain`: fewer steps.
+    def dense_weights(self, lanes: Tensor, source: Tensor, product: Tensor | None = None) -> Tensor:
+        """Weights `[B, K, A]` with every edge kept, in fewer steps, of a gate that `is_plain`.
 
-        `found` is what the only linear map makes of its source, where that is known.
+        `product` `[B, L]` is what the gate's only linear map makes of its source, if it is known.
         """
-        z = self._logits(lanes, source, found)[:, 0]
+        z = self._logits(lanes, source, product)[:, 0]
         z = z if self.is_dense else z + self.get_buffer("closed")
-        # Edges first: over a last axis of a few numbers it would take ten times as long.
+        # Edges come first: a softmax over a last axis of a few numbers takes ten times as long.
         return torch.softmax(z.permute(2, 0, 1).contiguous(), 0).permute(1, 2, 0)
 
-    def _logits(self, lanes: Tensor, source: Tensor, found: Tensor | None = None) -> Tensor:
+    def _logits(self, lanes: Tensor, source: Tensor, product: Tensor | None = None) -> Tensor:
         """The logits `[B, queries, K, A]`, 0 where there is none."""
         where: Tensor = self.get_buffer("where")
-        logits: list[Tensor] = (
-            [found]
-            if found is not None
-            else [
-                linear(
-                    source if name == INPUT else pooled_features(lanes[:, name : name + 1])[:, 0]
-                )
-                for name, linear in zip(self.sources, self.linears, strict=True)
-            ]
-        )
+        logits = self._products(lanes, source) if product is None else [product]
         if self.is_dense and len(logits) == 1:
             return logits[0].view(-1, *where.shape)
         logits.insert(0, source.new_zeros(len(source), 1))
         flat = torch.cat(logits, 1).index_select(1, where.flatten())
         return flat.view(len(source), *where.shape)
+
+    def _products(self, lanes: Tensor, source: Tensor) -> list[Tensor]:
+        """What each linear map makes of its query source."""
+        return [
+            linear(source if name == INPUT else pooled_features(lanes[:, name : name + 1])[:, 0])
+            for name, linear in zip(self.sources, self.linears, strict=True)
+        ]
 
     def logit(self, source: int, lane: int, application: int) -> tuple[Tensor, Tensor]:
         """Weights and bias of the logit of (lane, application); views into the parameters."""
@@ -129,7 +147,7 @@ class ScalarGate(nn.Module):
         self.scalar = nn.Parameter(scalar)
 
     def forward(self, lanes: Tensor, source: Tensor, decision: Decision) -> Tensor:
-        """Weights `[1, K, A]`; the lanes and the input do not matter."""
+        """Weights `[1, K, A]`, whatever the lanes and the input."""
         return (decision.keep * self.scalar).unsqueeze(0)
 
 
@@ -137,82 +155,78 @@ class ConstantGate(nn.Module):
     """`gate[k,a] = keep[k,a]`: single task, shared bottom, trees, AdaShare."""
 
     def forward(self, lanes: Tensor, source: Tensor, decision: Decision) -> Tensor:
-        """Weights `[1, K, A]`; the lanes and the input do not matter."""
+        """Weights `[1, K, A]`, whatever the lanes and the input."""
         return decision.keep.unsqueeze(0)
 
 
-class AgainGate(nn.Module):
-    """A gate, and beside it free scalars on the applications that a lane hears again.
+class ResidualGate(nn.Module):
+    """A gate, and beside it a free scalar on each of a lane's residual edges.
 
     AdaTT (KDD 2023): `f_t = G_t E + v_t E_t`. The scalars start at one over the lane's number of
-    such applications, so that one alone is the plain residual of AdaTT's code.
+    residual edges, so that a single one starts as the plain residual of AdaTT's code.
     """
 
     def __init__(self, layer: Layer, gate: nn.Module) -> None:
         super().__init__()
         self.gate = gate
         mask = torch.zeros(layer.num_lanes, len(layer.applications))
-        for lane, heard in enumerate(layer.again):
-            mask[lane, list(heard)] = 1.0
-        self.again = nn.Parameter(mask / mask.sum(-1, keepdim=True).clamp_min(1.0))
+        for lane, edges in enumerate(layer.residual_edges):
+            mask[lane, list(edges)] = 1.0
+        self.scalar = nn.Parameter(mask / mask.sum(-1, keepdim=True).clamp_min(1.0))
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, lanes: Tensor, source: Tensor, decision: Decision) -> Tensor:
-        """Weights `[B or 1, K, A]`: the gate's own, plus a scalar where it is heard again."""
+        """Weights `[B or 1, K, A]`: those of the gate, plus a scalar on residual edges."""
         weights: Tensor = self.gate(lanes, source, decision)
-        return weights + decision.keep * self.get_buffer("mask") * self.again
+        return weights + decision.keep * self.get_buffer("mask") * self.scalar
 
-
-def make_gate(layer: Layer, *, lane_width: int, input_width: int) -> nn.Module:
-    """The gate module that a layer's `gate` names."""
-    gate: nn.Module = ConstantGate()
-    if layer.gate == "softmax":
-        gate = SoftmaxGate(layer, lane_width=lane_width, input_width=input_width)
-    if layer.gate == "scalar":
-        gate = ScalarGate(layer)
-    return AgainGate(layer, gate) if any(layer.again) else gate
-
-
-HIDDEN = 16
-"""Features between a gate's two products."""
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *rest: Any, **more: Any
+    ) -> None:
+        """Earlier versions called the scalars `again`; their files stay readable."""
+        if f"{prefix}again" in state_dict:
+            state_dict[f"{prefix}scalar"] = state_dict.pop(f"{prefix}again")
+        super()._load_from_state_dict(state_dict, prefix, *rest, **more)
 
 
 class InstancePolicy(nn.Module):
-    """Lanes `[B, S, *F]` to run or skip `[B, K]`, 0 or 1, for the lanes that may skip.
+    """Whether each example runs a lane: lanes `[B, S, *F]` to 0 or 1 `[B, K]`.
 
-    DynaShare (CVPR-W ECV 2023): one gate a layer, shared by its lanes, looks at the features that
-    the lane would pass on, averaged over an image's pixels: product to 16 features, normalisation,
-    ReLU, product to the log odds of running. In training logistic noise is added (two-class
-    Gumbel) and the gradient is that of the sigmoid (straight-through); in evaluation the sign
-    decides. Our reading: one logit in place of two, whose difference is all that counts, and
-    layer normalisation in place of batch normalisation, so that an example's gate never depends
-    on the examples beside it. The rate is that of evaluation, without noise: the published code
-    draws there too, and holds the mean of draws to the rate; with odds of log(rate / (1 - rate))
-    for all examples it does, and the sign then runs all or none of them. It lives in the network,
-    as it stays when the routes are frozen.
+    K counts the lanes that have a shortcut. DynaShare (CVPR-W ECV 2023): one gate a layer, shared
+    by its lanes, looks at the features that the lane would pass on, averaged over an image's
+    pixels: product to 16 features, normalisation, ReLU, product to the log odds of running. In
+    training logistic noise is added (two-class Gumbel), and the gradient is that of the sigmoid
+    (straight-through); in evaluation the sign decides.
 
-    While a gate is held open every example runs. DynaShare trains so before the policy does; a gate
-    that learns from the first step on decides by what an untrained block happens to do, and the
-    block then only ever learns the examples that it was given.
+    Our reading: one logit in place of two, of which only the difference counts, and layer
+    normalisation in place of batch normalisation, so that an example's gate never depends on the
+    rest of its batch. The rate is that of evaluation, without noise. The published code draws in
+    evaluation too and holds the mean of the draws to the rate; odds of log(rate / (1 - rate)) for
+    every example satisfy that, but their sign runs all examples or none. The gate is part of the
+    network, since it stays when the routes are frozen.
+
+    While a gate is held open every example runs. DynaShare starts its training so. A gate that
+    learns from the first step on decides by what an untrained block happens to compute, and the
+    block then learns only from the examples that the gate lets through.
 
     Args:
         width: features of a lane (channels of an image).
-        reads: for each lane that may skip the input lane that it would pass on.
+        reads: for each lane with a shortcut the input lane that it would pass on.
         rate: target share of examples that run.
     """
 
     def __init__(self, width: int, reads: Sequence[int], *, rate: float) -> None:
         super().__init__()
         self.reads, self.rate = list(reads), rate
-        self.first = nn.Linear(width, HIDDEN)
-        self.norm = nn.LayerNorm(HIDDEN)
-        self.last = nn.Linear(HIDDEN, 1)
+        self.first = nn.Linear(width, INSTANCE_HIDDEN)
+        self.norm = nn.LayerNorm(INSTANCE_HIDDEN)
+        self.last = nn.Linear(INSTANCE_HIDDEN, 1)
         nn.init.constant_(self.last.bias, math.log(rate / (1.0 - rate)))
         self.mean_run: Tensor | None = None
         self.held = False
 
     def forward(self, lanes: Tensor) -> Tensor:
-        """Run `[B, K]`; in training it carries a gradient, and `penalty` knows the odds' signs."""
+        """Run `[B, K]`; in training it carries a gradient, and `penalty` is that of this batch."""
         if self.held:
             self.mean_run = None
             return lanes.new_ones(len(lanes), len(self.reads))
@@ -225,9 +239,9 @@ class InstancePolicy(nn.Module):
         return _straight_through(odds + torch.logit(uniform))
 
     def penalty(self) -> Tensor:
-        """`sum_k (rate - mean_b run[b, k])^2` of the last batch in training; 0 at the target.
+        """`sum_k (rate - mean_b run[b, k])^2` of the last training batch, `run` as in evaluation.
 
-        `run` is as in evaluation.
+        0 at the target rate, before the first batch, and while the gate is held open.
         """
         if self.mean_run is None:
             return self.last.bias.new_zeros(())
@@ -235,6 +249,6 @@ class InstancePolicy(nn.Module):
 
 
 def _straight_through(odds: Tensor) -> Tensor:
-    """Whether odds are above 0, exactly 0 or 1, with the gradient of the sigmoid."""
+    """1 where odds are above 0 and 0 elsewhere, with the gradient of the sigmoid."""
     soft = torch.sigmoid(odds)
     return (odds > 0).to(odds.dtype) + (soft - soft.detach())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from recmtl.grid import fused
 from recmtl.grid.convolution_experts import ConvolutionExperts, convolution_experts, projections
-from recmtl.grid.experts import Carry, StackedExperts, pooled_features, some_lanes
+from recmtl.grid.experts import Carry, StackedExperts, pooled_features, select_lanes
 from recmtl.grid.gates import InstancePolicy, SoftmaxGate, make_gate
 from recmtl.grid.layout import INPUT, Layer, Layout, Pixels, lane_pixels, lane_widths
 from recmtl.grid.routes import Decision, full_decision
@@ -81,17 +81,22 @@ class GridLayer(nn.Module):
         self.register_buffer("query", full.query, persistent=False)
         self.register_buffer("run", full.run, persistent=False)
         flows = torch.ones_like(full.keep)
-        for lane, stopped in enumerate(layer.stopped):
+        for lane, stopped in enumerate(layer.detached_edges):
             flows[lane, list(stopped)] = 0.0
         self.register_buffer("flows", flows, persistent=False)
-        self.stops = any(layer.stopped)
+        self.detaches = any(layer.detached_edges)
 
         # Where the projected lanes stand that skipped lanes and residual experts take.
-        self.skip_to, self.added_to = skipped, [lane for _, lane in layer.applications]
+        self.shortcut_inputs, self.residual_inputs = (
+            skipped,
+            [lane for _, lane in layer.applications],
+        )
         if projection is not None:
-            pairs = [(layer.through[k], layer.shortcut[k]) for k in self.skippable]
-            self.skip_to = [layer.passes.index(pair) for pair in pairs]
-            self.added_to = [layer.passes.index(pair) for pair in layer.applications]
+            pairs = [(layer.shortcut_projection[k], layer.shortcut[k]) for k in self.skippable]
+            self.shortcut_inputs = [layer.projection_applications.index(pair) for pair in pairs]
+            self.residual_inputs = [
+                layer.projection_applications.index(pair) for pair in layer.applications
+            ]
         self._choose_path(is_first=is_first)
 
     def _choose_path(self, *, is_first: bool) -> None:
@@ -100,7 +105,7 @@ class GridLayer(nn.Module):
         self._adds = layer.experts == "basic"
         self._decided: DecidedPath = GridLayer._mix_decided
         self._undecided: Path = GridLayer._mix_every_edge
-        plain = not any(layer.again) and not self.stops and self.instance is None
+        plain = not any(layer.residual_edges) and not self.detaches and self.instance is None
         single = layer.gate != "scalar" and all(len(edges) == 1 for edges in layer.edges)
         self.copied = [edges[0] for edges in layer.edges] if single and plain else []
         if not layer.applications:
@@ -144,7 +149,7 @@ class GridLayer(nn.Module):
         """Gate weights `[B or 1, K, A]` with every edge kept."""
         gate = self.gate
         if isinstance(gate, SoftmaxGate) and gate.is_plain:
-            return gate.settled(lanes, source)
+            return gate.dense_weights(lanes, source)
         weights: Tensor = gate(lanes, source, self._full())
         return weights
 
@@ -163,16 +168,16 @@ class GridLayer(nn.Module):
         return lanes if self.projection is None else self.projection(lanes)
 
     def _skip_all(self, lanes: Tensor, passed: Tensor, source: Tensor) -> Tensor:
-        return passed[:, self.skip_to]
+        return passed[:, self.shortcut_inputs]
 
     def _skip_all_decided(
         self, lanes: Tensor, passed: Tensor, source: Tensor, decision: Decision
     ) -> Tensor:
-        return passed[:, self.skip_to]
+        return passed[:, self.shortcut_inputs]
 
     def _copy_outputs(self, lanes: Tensor, passed: Tensor, source: Tensor) -> Tensor:
         """A lane that always copies one application needs no weighted sum."""
-        return some_lanes(self._outputs(lanes, passed), self.copied)
+        return select_lanes(self._outputs(lanes, passed), self.copied)
 
     def _mix_every_edge(self, lanes: Tensor, passed: Tensor, source: Tensor) -> Tensor:
         full = self._full()
@@ -187,7 +192,7 @@ class GridLayer(nn.Module):
         if not fused.is_supported(lanes):
             return self._mix_every_edge(lanes, passed, source)
         outputs, logits = experts.with_linear_map(lanes, gate.linears[0])
-        weights, full = gate.settled(lanes, source, logits), self._full()
+        weights, full = gate.dense_weights(lanes, source, logits), self._full()
         run = self._running(lanes, full.run) if self.skippable else None
         return self._blended(weights, outputs, full.keep, passed, run)
 
@@ -210,7 +215,7 @@ class GridLayer(nn.Module):
     def _outputs(self, lanes: Tensor, passed: Tensor) -> Tensor:
         if not self._adds:
             return self.experts(lanes)
-        return self.experts(lanes, some_lanes(passed, self.added_to))
+        return self.experts(lanes, select_lanes(passed, self.residual_inputs))
 
     def _needed_outputs(
         self, lanes: Tensor, passed: Tensor, *, keep: Tensor, run: Tensor | None
@@ -223,7 +228,7 @@ class GridLayer(nn.Module):
         needed = runs @ (keep > 0).to(keep.dtype) > 0
         if not self._adds:
             return self.experts.some(lanes, needed)
-        return self.experts.some(lanes, needed, some_lanes(passed, self.added_to))
+        return self.experts.some(lanes, needed, select_lanes(passed, self.residual_inputs))
 
     def _blended(
         self, weights: Tensor, outputs: Tensor, keep: Tensor, passed: Tensor, run: Tensor | None
@@ -234,7 +239,7 @@ class GridLayer(nn.Module):
 
     def _mixed(self, weights: Tensor, outputs: Tensor, keep: Tensor) -> Tensor:
         """The weighted sums; a lane left with nothing that it trains trains what it hears."""
-        if not (self.stops and torch.is_grad_enabled()):
+        if not (self.detaches and torch.is_grad_enabled()):
             return mix(weights, outputs)
         flows = self.get_buffer("flows")
         alone = ((keep.detach() * flows).sum(-1, keepdim=True) == 0).to(flows)
@@ -243,7 +248,10 @@ class GridLayer(nn.Module):
 
     def _skip(self, mixed: Tensor, passed: Tensor, run: Tensor) -> Tensor:
         share = run.view(run.shape[0], -1, *(1,) * (mixed.dim() - 2)).to(mixed.dtype)
-        skipped, ran = some_lanes(passed, self.skip_to), some_lanes(mixed, self.skippable)
+        skipped, ran = (
+            select_lanes(passed, self.shortcut_inputs),
+            select_lanes(mixed, self.skippable),
+        )
         # Mixed precision leaves a normalised lane in another format than a sum of products.
         blended = torch.lerp(skipped.to(ran.dtype), ran, share)
         if len(self.skippable) == mixed.shape[1]:
@@ -278,10 +286,10 @@ class SharingGrid(nn.Module):
             experts: Experts = Carry(layer.applications)
             if layer.convolution is not None:
                 experts = convolution_experts(layer, width, size)
-            elif not layer.carries:
-                chain, reads = layer.chain(width), layer.applications
+            elif not layer.only_mixes:
+                chain, reads = layer.expert_widths(width), layer.applications
                 experts = StackedExperts(chain, reads, kind=layer.experts, dropout=dropout)
-            projection = projections(layer, width, size) if layer.projects else None
+            projection = projections(layer, width, size) if layer.has_projection else None
             self.layers.append(
                 GridLayer(
                     layer,
@@ -304,7 +312,7 @@ class SharingGrid(nn.Module):
         chosen = decisions if decisions is not None else [None] * len(self.layers)
         for layer, decision in zip(self.layers, chosen, strict=True):
             lanes = layer(lanes, source, decision)
-        return some_lanes(lanes, list(self.layout.readout))
+        return select_lanes(lanes, list(self.layout.readout))
 
     def hold_open(self, held: bool) -> bool:
         """Let every row run where an instance gate would decide, or let gates decide again.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from recmtl.grid.gates import AgainGate, ScalarGate, SoftmaxGate
+from recmtl.grid.gates import ResidualGate, ScalarGate, SoftmaxGate
 from recmtl.grid.layout import INPUT, Layer, Layout
 from recmtl.grid.network import GridLayer, SharingGrid
 from recmtl.grid.routes import LayerRoutes, Routes
@@ -60,7 +60,7 @@ def prune(layout: Layout, routes: Routes) -> Pruned:
     small, depths = [], []
     for depth, layer in enumerate(layers):
         lanes, applications = live_lanes[depth], live_applications[depth]
-        if applications or layer.projects:
+        if applications or layer.has_projection:
             small.append(_renumber(layer, lanes, applications, below))
             depths.append(depth)
             below = {lane: number for number, lane in enumerate(lanes)}
@@ -108,8 +108,8 @@ def _restrict(layer: Layer, routes: LayerRoutes) -> Layer:
         edges=tuple(edges),
         shortcut=tuple(shortcut),
         queries=tuple((query,) for query in routes.queries),
-        again=_within(layer.again, edges),
-        stopped=_within(layer.stopped, edges),
+        residual_edges=_within(layer.residual_edges, edges),
+        detached_edges=_within(layer.detached_edges, edges),
         searched=False,
     )
 
@@ -148,7 +148,7 @@ def _merge(layers: list[Layer], readout: tuple[int, ...]) -> tuple[list[Layer], 
 def _is_fixed(layer: Layer, lane: int) -> bool:
     """Whether a lane has no weights of its own and no edge that stops gradients."""
     gated = layer.gate == "scalar" or (layer.gate == "softmax" and len(layer.edges[lane]) > 1)
-    return not gated and not layer.again[lane] and not layer.stopped[lane]
+    return not gated and not layer.residual_edges[lane] and not layer.detached_edges[lane]
 
 
 def _first_twins(edges: tuple[int, ...], twin: list[int]) -> tuple[int, ...]:
@@ -163,7 +163,9 @@ def _twin_lanes(layer: Layer) -> dict[int, int]:
     for lane, edges in enumerate(layer.edges):
         # A lane that always runs may have any number in `through`: it goes through nothing.
         skip = layer.shortcut[lane]
-        through = layer.through[lane] if layer.projects and skip is not None else 0
+        through = (
+            layer.shortcut_projection[lane] if layer.has_projection and skip is not None else 0
+        )
         key = (edges, skip, through) if _is_fixed(layer, lane) else ("own", lane)
         same[lane] = first.setdefault(key, lane)
     return same
@@ -196,7 +198,9 @@ def _renumber(
     shortcuts = [layer.shortcut[lane] for lane in lanes]
 
     # A lane left with nothing that it trains trains what it hears.
-    stopped = [() if {*e} == {*s} else s for e, s in zip(layer.edges, layer.stopped, strict=True)]
+    stopped = [
+        () if {*e} == {*s} else s for e, s in zip(layer.edges, layer.detached_edges, strict=True)
+    ]
     trained = {a for k in lanes for a in layer.edges[k] if a not in stopped[k]}
 
     def renumbered(marked: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
@@ -204,11 +208,11 @@ def _renumber(
 
     return replace(
         layer,
-        through=_through(layer, lanes, experts),
+        shortcut_projection=_through(layer, lanes, experts),
         applications=tuple((experts.index(e), below[lane]) for e, lane in reads),
         edges=renumbered(layer.edges),
-        again=renumbered(layer.again),
-        stopped=renumbered(tuple(tuple(a for a in s if a in trained) for s in stopped)),
+        residual_edges=renumbered(layer.residual_edges),
+        detached_edges=renumbered(tuple(tuple(a for a in s if a in trained) for s in stopped)),
         queries=queries,
         shortcut=tuple(None if s is None else below[s] for s in shortcuts),
         gate="one" if layer.gate == "softmax" and not any(gated) else layer.gate,
@@ -217,14 +221,14 @@ def _renumber(
 
 def _through(layer: Layer, lanes: list[int], experts: list[int]) -> tuple[int, ...]:
     """New numbers of the lanes' projections: experts' own first, then those of skips alone."""
-    if not layer.projects:
+    if not layer.has_projection:
         return ()
     kept = _projections(layer, lanes, experts)
-    return tuple(kept.index(layer.through[k]) if _skips(layer, k) else 0 for k in lanes)
+    return tuple(kept.index(layer.shortcut_projection[k]) if _skips(layer, k) else 0 for k in lanes)
 
 
 def _projections(layer: Layer, lanes: Sequence[int], experts: list[int]) -> list[int]:
-    skipped = {layer.through[k] for k in lanes if _skips(layer, k)}
+    skipped = {layer.shortcut_projection[k] for k in lanes if _skips(layer, k)}
     return [*experts, *sorted(skipped - {*experts})]
 
 
@@ -245,20 +249,20 @@ def _copy_experts(
         restricted = _restrict(old.layer, routes.layers[before])
         places = dict[tuple[int, int], int]()
         for a, own_pass in zip(applications, new.layer.applications, strict=True):
-            places[own_pass] = old.layer.passes.index(old.layer.applications[a])
+            places[own_pass] = old.layer.projection_applications.index(old.layer.applications[a])
         passed = _skipped(old.layer)
         for lane, skipped in zip(lanes, _skipped(new.layer), strict=True):
             former = passed[lane]
             if skipped is not None and former is not None:
-                places.setdefault(skipped, old.layer.passes.index(former))
+                places.setdefault(skipped, old.layer.projection_applications.index(former))
         numbers = _projections(restricted, lanes, kept)
-        order = [places[own_pass] for own_pass in new.layer.passes]
+        order = [places[own_pass] for own_pass in new.layer.projection_applications]
         _copy_stacked(old.projection, new.projection, numbers, order)
 
 
 def _skipped(layer: Layer) -> list[tuple[int, int] | None]:
     """For each lane what it passes on through which projection, None where it always runs."""
-    pairs = zip(layer.through, layer.shortcut, strict=True)
+    pairs = zip(layer.shortcut_projection, layer.shortcut, strict=True)
     return [None if lane is None else (projection, lane) for projection, lane in pairs]
 
 
@@ -276,10 +280,10 @@ def _copy_gate(
     before = pruned.depths[depth]
     old, new = grid.layer(before).gate, small.layer(depth).gate
     lanes, applications = pruned.lanes[depth], pruned.applications[depth]
-    if isinstance(old, AgainGate):
-        if isinstance(new, AgainGate):
-            new.again.copy_(old.again[list(lanes)][:, list(applications)])
-        old, new = old.gate, new.gate if isinstance(new, AgainGate) else new
+    if isinstance(old, ResidualGate):
+        if isinstance(new, ResidualGate):
+            new.scalar.copy_(old.scalar[list(lanes)][:, list(applications)])
+        old, new = old.gate, new.gate if isinstance(new, ResidualGate) else new
     if isinstance(old, ScalarGate) and isinstance(new, ScalarGate):
         new.scalar.copy_(old.scalar[list(lanes)][:, list(applications)])
     if not (isinstance(old, SoftmaxGate) and isinstance(new, SoftmaxGate)):

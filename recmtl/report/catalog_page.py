@@ -70,7 +70,9 @@ def _row(name: str, entry: Entry, layout: Layout) -> tuple[str, ...]:
         entry.paper,
         " → ".join(str(n) for n in (layout.input_lanes, *(layer.num_lanes for layer in layers))),
         " → ".join(map(_experts, layers)),
-        _kinds(_reads(*pair) for pair in zip(layers, on_input, strict=True) if not pair[0].carries),
+        _kinds(
+            _reads(*pair) for pair in zip(layers, on_input, strict=True) if not pair[0].only_mixes
+        ),
         _kinds(map(_edges, layers)),
         _kinds(map(_gate, layers)),
         _kinds("route policy" if layer.searched else "1" for layer in layers),
@@ -110,10 +112,10 @@ def _edges(layer: Layer) -> str:
         text = "one"
     elif set(counts) == {several}:
         text = "all"
-    if any(layer.again):
-        text += f", {_counts(map(len, layer.again))} of them again"
-    if any(layer.stopped):
-        text += f", {_counts(map(len, layer.stopped))} of them without gradient"
+    if any(layer.residual_edges):
+        text += f", {_counts(map(len, layer.residual_edges))} of them again"
+    if any(layer.detached_edges):
+        text += f", {_counts(map(len, layer.detached_edges))} of them without gradient"
     return text
 
 

@@ -150,7 +150,7 @@ def full_sharing(found: Routes, space: Layout) -> Routes:
     """
     layers = list(found.layers)
     for depth, layer in enumerate(space.layers):
-        owned = {a for stopped in layer.stopped for a in stopped}
+        owned = {a for stopped in layer.detached_edges for a in stopped}
         common = [a for a in range(len(layer.applications)) if a not in owned]
         if layer.searched and owned and common:
             layers[depth] = replace(layers[depth], edges=((common[0],),) * layer.num_lanes)

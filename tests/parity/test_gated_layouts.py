@@ -131,7 +131,7 @@ def test_adatt_is_its_formula(levels: int, own: int) -> None:
     f = [lanes[:, 0]] * TASKS
     for depth in range(levels):
         outputs = [expert(grid, depth, e, f[e // own]) for e in everyone]
-        v, written = grid.layer(depth).gate.again, []
+        v, written = grid.layer(depth).gate.scalar, []
         for t in range(TASKS):
             source = t if depth else INPUT
             g = gate_logits(grid, depth, t, f[t], source=source, among=everyone)
@@ -168,7 +168,9 @@ def test_stem_is_its_formula(own: int, shared: int) -> None:
 
 def test_a_task_of_stem_trains_neither_experts_nor_embeddings_of_others() -> None:
     layout = stem(TASKS, own=2, shared=1, widths=(6, 4))
-    open_ = replace(layout, layers=tuple(replace(layer, stopped=()) for layer in layout.layers))
+    open_ = replace(
+        layout, layers=tuple(replace(layer, detached_edges=()) for layer in layout.layers)
+    )
     grid, flowing, lanes = scrambled(layout), scrambled(open_), some_lanes(layout)
     first = grid(lanes)[:, 0]
     torch.testing.assert_close(first, flowing(lanes)[:, 0], rtol=0, atol=1e-12)

@@ -116,7 +116,7 @@ def deciding(layout: Layout, policy: Tensor) -> list[Decision]:
 
 def test_a_dilated_stage_has_a_projection_although_its_shape_stays() -> None:
     stages = resnet((2, 2), widths=(6, 6), strides=(1, 1), dilations=(1, 2), stem=6)
-    assert [[block.projects for block in stage] for stage in stages] == [
+    assert [[block.has_projection for block in stage] for stage in stages] == [
         [False, False],
         [True, False],
     ]

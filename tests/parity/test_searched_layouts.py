@@ -175,9 +175,9 @@ def plain_grid(grid: SharingGrid, routes: Routes, x: Tensor) -> list[Tensor]:
             for application in route.edges[lane]:
                 number, read = layer.applications[application]
                 carried = lanes[read]
-                output = carried if layer.carries else expert(grid, depth, number, carried)
-                moved_in = {*route.edges[lane]} <= {*layer.stopped[lane]}
-                stops = application in layer.stopped[lane] and not moved_in
+                output = carried if layer.only_mixes else expert(grid, depth, number, carried)
+                moved_in = {*route.edges[lane]} <= {*layer.detached_edges[lane]}
+                stops = application in layer.detached_edges[lane] and not moved_in
                 outputs.append(output.detach() if stops else output)
             if layer.gate == "softmax":
                 seen, among = x if source == INPUT else lanes[source], route.edges[lane]

@@ -38,7 +38,7 @@ def test_the_network_gives_every_task_a_lane_of_its_width(name: str, size: str) 
     layout, (tasks, _, widths, _) = build(name, size), SIZES[size]
     assert layout.num_tasks == tasks
     assert scrambled(layout)(some_lanes(layout)).shape == (6, tasks, widths[-1])
-    first = next(layer for layer in layout.layers if not layer.carries)
+    first = next(layer for layer in layout.layers if not layer.only_mixes)
     assert (*first.hidden, first.width) == widths
 
 
@@ -71,11 +71,11 @@ def multiply_adds(grid: SharingGrid) -> float:
     for layer, out in zip(grid.layers, widths[1:], strict=True):
         wiring, gate = layer.layer, getattr(layer.gate, "gate", layer.gate)
         for expert, _ in wiring.applications:
-            weights = [] if wiring.carries else layer.experts.weights
+            weights = [] if wiring.only_mixes else layer.experts.weights
             total += wiring.rate * sum(weight[expert].numel() for weight in weights)
         total += sum(linear.weight.numel() for linear in getattr(gate, "linears", ()))
         summed = [edges for edges in wiring.edges if len(edges) > 1 or wiring.gate == "scalar"]
-        total += out * sum(map(len, (*summed, *wiring.again)))
+        total += out * sum(map(len, (*summed, *wiring.residual_edges)))
         if layer.instance is not None:
             pair = layer.instance.first, layer.instance.last
             total += wiring.num_lanes * sum(linear.weight.numel() for linear in pair)

@@ -137,7 +137,7 @@ def test_a_layer_that_every_lane_skips_leaves_only_its_projection() -> None:
     full = Routes.full(layout)
     skipped = LayerRoutes(full.layers[1].edges, full.layers[1].queries, (False, False))
     small = prune(layout, Routes((full.layers[0], skipped, full.layers[2]))).layout
-    assert small.layers[1].num_experts == 0 and len(small.layers[1].passes) == 1
+    assert small.layers[1].num_experts == 0 and len(small.layers[1].projection_applications) == 1
     assert Layout.from_json(small.to_json()) == small
 
 

@@ -100,7 +100,7 @@ def adatt(num_tasks: int, *, own: int, levels: Sequence[Sequence[int]]) -> Layou
             (tuple(range(len(owners))),) * num_tasks,
             hidden=tuple(widths[:-1]),
             queries=tuple((t if depth else INPUT,) for t in range(num_tasks)),
-            again=tuple(_experts_of(owners, (t,)) for t in range(num_tasks)),
+            residual_edges=tuple(_experts_of(owners, (t,)) for t in range(num_tasks)),
         )
         layers.append(layer)
     source = "Li et al., KDD 2023; AdaTT-sp: no shared unit, residual weights always free"
@@ -127,7 +127,7 @@ def stem(num_tasks: int, *, own: int, shared: int, widths: Sequence[int]) -> Lay
         (tuple(range(len(owners))),) * num_tasks,
         hidden=tuple(widths[:-1]),
         queries=tuple((num_tasks + 1 + t,) for t in tasks),
-        stopped=tuple(_experts_of(owners, groups) for groups in others),
+        detached_edges=tuple(_experts_of(owners, groups) for groups in others),
     )
     source = "Su et al., AAAI 2024; one level, linear gates (the code's have hidden layers)"
     return Layout("STEM", (looks, level), tuple(tasks), source, input_lanes=len(lanes))

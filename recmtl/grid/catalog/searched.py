@@ -199,7 +199,7 @@ def _mixing(num_tasks: int, cells: int, common: int) -> Layer:
         queries=tuple((common, task % cells) for task in range(num_tasks)),
         searched=True,
         experts="carry",
-        stopped=tuple(tuple(c for c in owned if c != task) for task in range(num_tasks)),
+        detached_edges=tuple(tuple(c for c in owned if c != task) for task in range(num_tasks)),
     )
 
 

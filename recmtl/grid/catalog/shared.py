@@ -36,7 +36,7 @@ def wired(
 ) -> Layer:
     """A layer of experts like that of `block`; `changes` are further fields of a layer."""
     fresh: dict[str, Any] = dict.fromkeys(
-        ("queries", "shortcut", "again", "stopped", "through"), ()
+        ("queries", "shortcut", "residual_edges", "detached_edges", "shortcut_projection"), ()
     )
     lanes = tuple(map(tuple, edges))
     return replace(block, applications=tuple(applications), edges=lanes, **(fresh | changes))

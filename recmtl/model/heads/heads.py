@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from recmtl.data.batches import Labels
 from recmtl.grid.cost import Cost
-from recmtl.grid.experts import StackedExperts, some_lanes
+from recmtl.grid.experts import StackedExperts, select_lanes
 from recmtl.model.heads.funnel import ESMM, Chain, Funnel, cross_entropy
 from recmtl.model.heads.spec import HeadSpec, output_columns
 
@@ -120,7 +120,7 @@ class Heads(nn.Module):
         losses, own = dict[int, Tensor](), self.funnel.own
         if own:
             said = torch.cat([logits[position] for position in own], 1)
-            found = cross_entropy(said, some_lanes(known, own)).unbind(1)
+            found = cross_entropy(said, select_lanes(known, own)).unbind(1)
             losses = dict(zip(own, found, strict=True))
         for position in range(len(self.specs)):
             if position not in losses:

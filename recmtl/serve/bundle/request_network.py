@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from recmtl.grid import SharingGrid
 from recmtl.grid.experts import StackedExperts
-from recmtl.grid.gates import AgainGate, SoftmaxGate
+from recmtl.grid.gates import ResidualGate, SoftmaxGate
 from recmtl.grid.layout import INPUT
 from recmtl.model import Model
 
@@ -89,7 +89,7 @@ def _first_products(grid: SharingGrid) -> Iterator[tuple[str, str]]:
     yield "layers.0.experts.weights.0", "layers.0.experts.biases.0"
     for depth in range(len(grid.layers)):
         gate, name = grid.layer(depth).gate, f"layers.{depth}.gate"
-        if isinstance(gate, AgainGate):
+        if isinstance(gate, ResidualGate):
             gate, name = gate.gate, f"{name}.gate"
         if isinstance(gate, SoftmaxGate):
             for number, source in enumerate(gate.sources):

@@ -149,11 +149,11 @@ def integrated_gradients(
 def _differentiable(grid: SharingGrid) -> SharingGrid:
     """The grid, or a copy that lets gradients through where training stops them (STEM)."""
     layers = [grid.layer(depth) for depth in range(len(grid.layers))]
-    if not any(layer.stops for layer in layers):
+    if not any(layer.detaches for layer in layers):
         return grid
     free = copy.deepcopy(grid)
     for depth in range(len(layers)):
-        free.layer(depth).stops = False
+        free.layer(depth).detaches = False
     return free
 
 

@@ -44,7 +44,7 @@ def shares_by_layer(layout: Layout, experts: torch.Tensor, skipped: torch.Tensor
     totals, first = [], 0
     for depth, layer in enumerate(layout.layers):
         last = first + layer.num_experts
-        if not layer.carries:
+        if not layer.only_mixes:
             totals.append(experts[..., first:last].sum(-1) + skipped[..., depth])
         first = last
     return torch.stack(totals, -1)

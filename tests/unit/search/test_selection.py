@@ -57,7 +57,7 @@ def test_together_all_tasks_train_one_column() -> None:
     found = full_sharing(random_routes(SPACE, 3), SPACE)
     layout = prune(SPACE, found).layout
     assert found.layers[-1].edges == ((4,),) * 4
-    assert layout.layers[0].num_experts == 1 and not any(layout.layers[-1].stopped)
+    assert layout.layers[0].num_experts == 1 and not any(layout.layers[-1].detached_edges)
 
 
 def test_what_has_no_common_column_stays_as_found() -> None:
