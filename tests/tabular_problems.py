@@ -6,7 +6,7 @@ from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding, ListField, NumericField
 from recmtl.grid import Layout, mmoe
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.model.heads import HeadSpec, head_specs
 from recmtl.schema import Condition, TaskSpec
 from recmtl.train.tabular_problem import TabularProblem
@@ -78,9 +78,9 @@ def make_problem(rows: int = 257, seed: int = 0) -> TabularProblem:
 
 def make_model(
     layout: Layout | None = None, *, problem: TabularProblem | None = None, dropout: float = 0.0
-) -> Model:
+) -> TabularModel:
     """A small network for the problem's tasks, MMoE unless told."""
     found = problem or make_problem()
     layout = layout or mmoe(len(found.tasks), experts=3, widths=(8, 4))
     sizes = ModelSizes(embedding=4, tower=(6,), dropout=dropout, field_dropout=dropout)
-    return Model(found.encoding, found.heads, layout=layout, sizes=sizes)
+    return TabularModel(found.encoding, found.heads, layout=layout, sizes=sizes)

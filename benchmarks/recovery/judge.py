@@ -10,7 +10,7 @@ import torch
 
 from recmtl.data.encoded_log import LogSplit
 from recmtl.grid import Layout
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.train.config import Config
 from recmtl.train.loop import train
 from recmtl.train.tabular_problem import TabularProblem
@@ -100,8 +100,8 @@ def fit(
     config: Config,
     *,
     seed: int,
-    kind: type[Model] = Model,
-) -> tuple[Model, Fit]:
+    kind: type[TabularModel] = TabularModel,
+) -> tuple[TabularModel, Fit]:
     """Train a network of a layout from scratch; its best check on validation rows stays."""
     torch.manual_seed(seed)
     model = kind(problem.encoding, problem.heads, layout=layout, sizes=config.sizes)
@@ -111,7 +111,7 @@ def fit(
 
 
 @torch.no_grad()
-def normalised_loss(model: Model, split: LogSplit) -> float:
+def normalised_loss(model: TabularModel, split: LogSplit) -> float:
     """Mean over tasks of the loss on a split by that of the best constant of the train rows."""
     model.eval()
     batch = next(split.batches(batch_size=len(split), seed=None))

@@ -23,7 +23,7 @@ from recmtl.grid import (
     shared_experts,
 )
 from recmtl.grid.catalog import adashare, branched, dynashare
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.search.search import SearchResult, search
 from recmtl.search.tree_search import block_sizes, search_tree
 from recmtl.train.config import Config, Grid, Search, Skips, Training
@@ -235,7 +235,7 @@ def difficulty(seed: int) -> Trial:
 
 
 @torch.no_grad()
-def _runs(model: Model, plant: Plant) -> tuple[float, float]:
+def _runs(model: TabularModel, plant: Plant) -> tuple[float, float]:
     """Share of hard and of easy test rows that run, mean over tasks; 0 without a block."""
     test = plant.problem.test
     batch = next(test.batches(batch_size=len(test), seed=None))
@@ -247,7 +247,7 @@ def _runs(model: Model, plant: Plant) -> tuple[float, float]:
     return float(run[hard].mean()), float(run[~hard].mean())
 
 
-class _Told(Model):
+class _Told(TabularModel):
     """A network that is told which rows are hard, and runs its blocks for these alone."""
 
     sign = 1.0

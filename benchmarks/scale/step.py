@@ -13,7 +13,7 @@ from benchmarks.scale.simulated import schema
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.grid import catalog
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.serve import Scorer, save_bundle, score_parquet
 from recmtl.train.config import Training
 from recmtl.train.loop import train
@@ -28,7 +28,7 @@ def prepared(folder: Path) -> int:
     return sum(log.manifest["rows"].values())
 
 
-def network(problem: TabularProblem) -> Model:
+def network(problem: TabularProblem) -> TabularModel:
     """A small MMoE, so that data and not products take the time."""
     layout = catalog.mmoe(len(problem.tasks), experts=2, widths=(32, 16))
     return problem.network(layout, ModelSizes(8, tower=(8,)))

@@ -10,7 +10,7 @@ import torch
 from recmtl.data.prepare import prepare
 from recmtl.grid import CATALOG
 from recmtl.job.command import load_config
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.schema import load_schema
 from recmtl.serve.calibration.fit import calibration_gain, fit_calibrators
 from recmtl.train.config import Calibration
@@ -39,7 +39,7 @@ def measure(name: str, *, seed: int = 0) -> dict[str, Any]:
             tasks, cells=grid.cells or tasks + 2, widths=grid.widths, depth=grid.depth
         )
         torch.manual_seed(seed)
-        model = Model(problem.encoding, problem.heads, layout=layout, sizes=config.sizes)
+        model = TabularModel(problem.encoding, problem.heads, layout=layout, sizes=config.sizes)
         train(model, problem, config.training, seed=seed)
         gains = {}
         for method in ("platt", "isotonic"):

@@ -13,7 +13,7 @@ import torch
 from recmtl.data.prepare import prepare
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.grid import catalog
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.schema import load_schema
 from recmtl.serve import save_bundle
 from recmtl.simulate import simulate
@@ -53,7 +53,7 @@ def make(folder: Path, sizes: Sequence[str]) -> None:
         size, tasks = SIZES[name], len(problem.tasks)
         layout = catalog.mmoe(tasks, experts=EXPERTS, widths=size.widths)
         shape = ModelSizes(embedding=size.embedding, tower=(TOWER,))
-        model = Model(problem.encoding, problem.heads, layout=layout, sizes=shape).eval()
+        model = TabularModel(problem.encoding, problem.heads, layout=layout, sizes=shape).eval()
         options: dict[str, Any] = {"metrics": {}, "user": USER, "onnx": True}
         save_bundle(folder / name, model=model, encoder=encoder, rows=rows.slice(0, 64), **options)
     requests = _requests(rows.drop_columns([task.label.column for task in schema.tasks]))

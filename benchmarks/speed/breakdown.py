@@ -15,7 +15,7 @@ from benchmarks.speed.ours import SETTINGS, network, split_of
 from benchmarks.speed.shape import BATCH, FOLDER, multiply_adds
 from recmtl.data.batches import TableBatch
 from recmtl.memory import keep_freed_memory
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.train.optimizer import Optimizer, summed
 
 WARM_UP, STEPS, QUICK_STEPS = 30, 100, 5
@@ -68,7 +68,7 @@ def measure(*, quick: bool, name: str = "large") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _step(model: Model, optimizer: Optimizer, batch: TableBatch, stopwatch: Watch) -> None:
+def _step(model: TabularModel, optimizer: Optimizer, batch: TableBatch, stopwatch: Watch) -> None:
     """`take_step`, part by part."""
     assert optimizer.sparse is not None
     with stopwatch.part("lookup"):

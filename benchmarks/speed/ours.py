@@ -31,7 +31,7 @@ from recmtl.data.encoded_log import LogSplit
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.grid import LayerRoutes, Routes, catalog
 from recmtl.memory import keep_freed_memory
-from recmtl.model import Model, ModelSizes, prune_model
+from recmtl.model import ModelSizes, TabularModel, predict, prune_model
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import Schema, parse_schema
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
@@ -41,7 +41,6 @@ from recmtl.serve.scoring.onnx import OnnxNetwork
 from recmtl.train.config import Training
 from recmtl.train.loop import take_step
 from recmtl.train.optimizer import Optimizer
-from recmtl.train.tabular_problem import predict
 
 SETTINGS = Training(
     batch_size=BATCH,
@@ -97,7 +96,7 @@ def _split(ids: np.ndarray, labels: np.ndarray) -> LogSplit:
     return LogSplit(ids, nothing, labels, ones, numbers, numbers)
 
 
-def network(folder: Path, labels: np.ndarray, shape: Network = NETWORKS["mmoe"]) -> Model:
+def network(folder: Path, labels: np.ndarray, shape: Network = NETWORKS["mmoe"]) -> TabularModel:
     """The catalogue's MMoE or PLE."""
     torch.manual_seed(0)
     heads = [
@@ -110,10 +109,10 @@ def network(folder: Path, labels: np.ndarray, shape: Network = NETWORKS["mmoe"])
         levels = (widths,) * shape.levels
         layout = catalog.ple(len(TASKS), own=1, shared=experts, levels=levels)
     sizes = ModelSizes(EMBEDDING, tower=(TOWER,))
-    return Model(encoder_of(folder.name).encoding, heads, layout=layout, sizes=sizes)
+    return TabularModel(encoder_of(folder.name).encoding, heads, layout=layout, sizes=sizes)
 
 
-def pruned(model: Model) -> Model:
+def pruned(model: TabularModel) -> TabularModel:
     """The model in which every task listens to the first expert alone."""
     layers = [
         LayerRoutes(
@@ -126,7 +125,7 @@ def pruned(model: Model) -> Model:
     return prune_model(model, Routes(tuple(layers)))
 
 
-def bundle_of(model: Model, folder: Path, arm: str) -> Path:
+def bundle_of(model: TabularModel, folder: Path, arm: str) -> Path:
     """A bundle of the model as it is."""
     rows = pq.read_table(folder / "test.parquet").slice(0, 64)
     facts = {"metrics": {}, "onnx": "onnx" in arm}

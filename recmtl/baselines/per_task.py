@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recmtl.data.encoded_log import LogSplit
-from recmtl.evaluate.label_space import joint_column, own_column, own_rows, task_position
+from recmtl.evaluate.label_space import defined_rows, joint_column, task_column, task_position
 from recmtl.schema import TaskSpec
 
 __all__ = [
@@ -137,7 +137,7 @@ def fit_per_task(
 
 def _task_rows(x: Matrix, split: LogSplit, tasks: Sequence[TaskSpec], task: TaskSpec) -> TaskRows:
     labels = np.asarray(split.labels)
-    rows = own_rows(labels, tasks, task)
+    rows = defined_rows(labels, tasks, task)
     label = labels[rows, task_position(tasks, task.name)].astype(np.float64)
     if task.transform == "log1p":
         label = np.log1p(label)
@@ -168,9 +168,9 @@ def _scored_columns(
             for index, name in enumerate(classes[task.name]):
                 columns[f"p_{task.name}_{name}"] = score[:, index]
         elif task.kind == "regression":
-            columns[own_column(task)] = np.expm1(score) if task.transform == "log1p" else score
+            columns[task_column(task)] = np.expm1(score) if task.transform == "log1p" else score
         else:
-            columns[own_column(task)] = score
+            columns[task_column(task)] = score
             if task.parent is not None:
                 columns[joint_column(task)] = joint(task)
     return {name: values.astype(np.float32) for name, values in columns.items()}

@@ -55,7 +55,7 @@ class Rows(Protocol):
         """Number of rows."""
 
     @property
-    def at_once(self) -> int:
+    def largest_batch(self) -> int:
         """Rows of a batch without gradients that memory is sure to hold."""
 
     def take(self, rows: npt.NDArray[np.int64]) -> Self:

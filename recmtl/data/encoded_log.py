@@ -54,7 +54,7 @@ class LogSplit:
         return len(self.weight)
 
     @property
-    def at_once(self) -> int:
+    def largest_batch(self) -> int:
         """Rows of a batch without gradients that memory is sure to hold."""
         return 8192
 

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from recmtl.errors import DataError
 from recmtl.schema import TaskSpec
 
-__all__ = ["joint_column", "joint_labels", "own_column", "own_rows", "scores_of", "task_position"]
+__all__ = [
+    "defined_rows",
+    "joint_column",
+    "joint_labels",
+    "scores_of",
+    "task_column",
+    "task_position",
+]
 
 
 def task_position(tasks: Sequence[TaskSpec], name: str) -> int:
@@ -21,7 +28,9 @@ def task_position(tasks: Sequence[TaskSpec], name: str) -> int:
     return [task.name for task in tasks].index(name)
 
 
-def own_rows(labels: np.ndarray, tasks: Sequence[TaskSpec], task: TaskSpec) -> NDArray[np.bool_]:
+def defined_rows(
+    labels: np.ndarray, tasks: Sequence[TaskSpec], task: TaskSpec
+) -> NDArray[np.bool_]:
     """Rows [R] on which `task` is defined: label not NaN and, in a funnel, parent label 1."""
     defined: NDArray[np.bool_] = ~np.isnan(labels[:, task_position(tasks, task.name)])
     if task.parent is not None:
@@ -38,7 +47,7 @@ def joint_labels(
     return np.where(parent == 0, 0.0, np.where(np.isnan(parent), np.nan, child))
 
 
-def own_column(task: TaskSpec) -> str:
+def task_column(task: TaskSpec) -> str:
     """The scored column of a binary or regression task on its own rows."""
     if task.kind == "regression":
         return f"value_{task.name}"
@@ -66,7 +75,7 @@ def scores_of(
                 f"found {columns}; score with a model that has this task"
             )
         return np.stack([predictions[column] for column in columns], axis=1)
-    column = own_column(task)
+    column = task_column(task)
     if column not in predictions:
         raise DataError(
             f"predictions: column {column!r} of task {task.name!r} is missing; "

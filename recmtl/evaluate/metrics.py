@@ -6,6 +6,7 @@ All functions take one-dimensional arrays of equal length [R] and give one float
 is not defined (no rows, one class only, no spread) it is NaN, never an error and never a guess.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "gauc",
     "log_loss",
     "mae",
+    "mean_of_defined",
     "multiclass_auc",
     "multiclass_log_loss",
     "normalized_entropy",
@@ -250,9 +252,7 @@ def multiclass_auc(labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None
 
     Classes that do not occur among the rows have no AUC and are left out; NaN if none is left.
     """
-    areas = [auc(labels == k, p[:, k], weights) for k in range(p.shape[1])]
-    defined = [area for area in areas if not np.isnan(area)]
-    return float(np.mean(defined)) if defined else float("nan")
+    return mean_of_defined([auc(labels == k, p[:, k], weights) for k in range(p.shape[1])])
 
 
 def rmse(labels: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -282,6 +282,12 @@ def spearman(labels: np.ndarray, values: np.ndarray, weights: np.ndarray | None 
     x, y = x - _mean(x, weight), y - _mean(y, weight)
     scale = np.sqrt(_mean(x * x, weight) * _mean(y * y, weight))
     return _mean(x * y, weight) / float(scale) if scale > 0 else float("nan")
+
+
+def mean_of_defined(values: Sequence[float]) -> float:
+    """Mean of the values that are not NaN; NaN if there is none."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")
 
 
 def _middle_ranks(values: FloatArray, weight: FloatArray) -> FloatArray:

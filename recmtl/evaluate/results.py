@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["assemble", "nearest", "summary"]
+__all__ = ["assemble", "strongest_opponent", "summary"]
 
 SeedMetrics = Mapping[int, Mapping[str, Mapping[str, float]]]
 
@@ -53,7 +53,7 @@ def assemble(
     return result
 
 
-def nearest(gains: Mapping[str, Any], opponents: Collection[str]) -> dict[str, Any]:
+def strongest_opponent(gains: Mapping[str, Any], opponents: Collection[str]) -> dict[str, Any]:
     """The strongest of some opponents: `model`, and the gain against it; empty without any.
 
     The strongest is picked by the very rows that judge it, which makes it look stronger than it is.

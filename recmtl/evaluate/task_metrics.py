@@ -7,9 +7,9 @@ import numpy as np
 
 from recmtl.errors import DataError
 from recmtl.evaluate.label_space import (
+    defined_rows,
     joint_column,
     joint_labels,
-    own_rows,
     scores_of,
     task_position,
 )
@@ -21,6 +21,7 @@ from recmtl.evaluate.metrics import (
     gauc,
     log_loss,
     mae,
+    mean_of_defined,
     multiclass_auc,
     multiclass_log_loss,
     normalized_entropy,
@@ -32,7 +33,10 @@ from recmtl.evaluate.metrics import (
 from recmtl.evaluate.ranking_metrics import ranking_metrics
 from recmtl.schema import TaskSpec
 
-__all__ = ["PRIMARY", "PrimaryMetric", "evaluate"]
+__all__ = ["PRIMARY", "Metrics", "PrimaryMetric", "evaluate", "validation_score"]
+
+Metrics = dict[str, dict[str, float]]
+"""Task -> metric -> value."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def evaluate(
     tasks: Sequence[TaskSpec],
     group: np.ndarray | None = None,
     weight: np.ndarray | None = None,
-) -> dict[str, dict[str, float]]:
+) -> Metrics:
     """All metrics, task by task.
 
     Args:
@@ -100,7 +104,7 @@ def evaluate(
     result = {}
     for task in tasks:
         label = labels[:, task_position(tasks, task.name)]
-        rows = own_rows(labels, tasks, task)
+        rows = defined_rows(labels, tasks, task)
         scores = scores_of(predictions, tasks, task)
         check_scores(task.name, task.kind, scores, rows)
         found = _metrics(task.kind, label[rows], scores[rows], _at(group, rows), _at(weight, rows))
@@ -115,6 +119,15 @@ def evaluate(
                 found[f"joint_{name}"] = value
         result[task.name] = found
     return result
+
+
+def validation_score(metrics: Metrics, tasks: Sequence[TaskSpec]) -> float:
+    """Mean over the tasks of AUC (binary, multiclass) or R2 (regression): more is better.
+
+    Networks are chosen by it. Tasks whose metric is NaN are left out; NaN if all are.
+    """
+    names = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
+    return mean_of_defined([metrics[task.name][names[task.kind]] for task in tasks])
 
 
 def check_scores(task: str, kind: str, scores: np.ndarray, rows: np.ndarray) -> None:

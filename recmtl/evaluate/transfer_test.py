@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from recmtl.errors import DataError
-from recmtl.evaluate.label_space import own_rows, scores_of, task_position
+from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
 from recmtl.evaluate.metrics import multiclass_log_loss_by_row
 from recmtl.evaluate.pairwise_order import FloatArray, PairwiseOrder
 from recmtl.evaluate.task_metrics import PRIMARY, check_scores
@@ -271,7 +271,7 @@ class _TestRows:
         return {
             "metric": primary.name,
             "higher_is_better": primary.higher_is_better,
-            "rows": int(own_rows(self.labels, self.tasks, task).sum()),
+            "rows": int(defined_rows(self.labels, self.tasks, task).sum()),
         }
 
 
@@ -294,7 +294,7 @@ def _measured(
     models: Mapping[str, SeedPredictions],
     draw: Callable[..., FloatArray],
 ) -> _Measured:
-    rows = own_rows(test.labels, test.tasks, task)
+    rows = defined_rows(test.labels, test.tasks, task)
     label = test.labels[rows, task_position(test.tasks, task.name)]
     measures = []
     for columns in (columns for seeds in models.values() for columns in seeds.values()):

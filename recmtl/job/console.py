@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.progress import TaskID
 
 from recmtl.serve.batch.progress import rows_progress
-from recmtl.train.loop import OnProgress, ValidationCheck
+from recmtl.train.loop import OnProgress
+from recmtl.train.training_state import ValidationCheck
 
 __all__ = ["progress_display"]
 

@@ -16,13 +16,14 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from recmtl.atomic import new_folder, write_json
+from recmtl.evaluate.task_metrics import Metrics
 from recmtl.grid import Layout
 from recmtl.model import Network, save_model
 from recmtl.train.config import Config
 from recmtl.train.expert_monitor import health_record
 from recmtl.train.loop import OnProgress, train
 from recmtl.train.problem import Problem
-from recmtl.train.training_state import Metrics, TrainingState
+from recmtl.train.training_state import TrainingState
 
 __all__ = ["Fit", "ModelResult"]
 

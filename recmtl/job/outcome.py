@@ -13,18 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recmtl.evaluate import assemble, evaluate, reliability_curve
-from recmtl.evaluate.label_space import own_rows, scores_of, task_position
+from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
 from recmtl.evaluate.metrics import ReliabilityCurve
-from recmtl.evaluate.results import nearest
+from recmtl.evaluate.results import strongest_opponent
+from recmtl.evaluate.task_metrics import Metrics, validation_score
 from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.grid import Layout, shared_experts
 from recmtl.job.fit import ModelResult
 from recmtl.job.study import C, P, Study
 from recmtl.job.work_items import FIXED, WorkItem
 from recmtl.train.config import Config
-from recmtl.train.loop import validation_score
 from recmtl.train.tabular_problem import TabularProblem
-from recmtl.train.training_state import Metrics
 
 __all__ = [
     "Models",
@@ -173,7 +172,7 @@ def outcome(
         weight=np.asarray(rows.weight),
         resamples=study.config.evidence.bootstrap,
     )
-    best = {task: nearest(gains, RIVALS) for task, gains in found.tasks.items()}
+    best = {task: strongest_opponent(gains, RIVALS) for task, gains in found.tasks.items()}
     return assemble(
         metrics,
         verdicts=found.tasks,
@@ -182,7 +181,7 @@ def outcome(
         fingerprint=fingerprint,
         more={
             "mean": found.mean,
-            "best_fixed": {"tasks": best, "mean": nearest(found.mean, RIVALS)},
+            "best_fixed": {"tasks": best, "mean": strongest_opponent(found.mean, RIVALS)},
             "sharing": sharing(study, truth),
         },
     )
@@ -193,7 +192,7 @@ def reliability(study: TabularStudy, models: Models) -> dict[str, dict[str, Reli
     tasks, labels = study.problem.tasks, np.asarray(study.problem.test.labels)
     curves: dict[str, dict[str, ReliabilityCurve]] = {}
     for task in tasks:
-        own = own_rows(labels, tasks, task)
+        own = defined_rows(labels, tasks, task)
         label = labels[own, task_position(tasks, task.name)]
         if task.kind != "binary" or len(label) == 0:
             continue

@@ -48,7 +48,7 @@ from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS
 from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.work_items import WorkItem, all_items, searched_items
 from recmtl.job.workers import complete, cores
-from recmtl.model import Model, load_model
+from recmtl.model import TabularModel, load_model
 from recmtl.model.heads import output_columns
 from recmtl.report import ExpertUse, ReportInput, write_report
 from recmtl.schema import Schema, load_schema
@@ -146,7 +146,7 @@ class ChosenNetwork:
     """
 
     seed: int
-    network: Model
+    network: TabularModel
     search: SearchResult
     result: ModelResult
 

@@ -28,8 +28,9 @@ from recmtl.policies import random_routes
 from recmtl.search.search import SearchResult, search
 from recmtl.search.tree_search import TreeSearchResult, search_tree
 from recmtl.train.config import Config
-from recmtl.train.loop import OnProgress, ValidationCheck, silent
+from recmtl.train.loop import OnProgress, silent
 from recmtl.train.problem import Problem, network_cost
+from recmtl.train.training_state import ValidationCheck
 
 __all__ = ["SearchRecord", "Study", "refuse_another_study"]
 

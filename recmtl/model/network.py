@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor, nn
 
-from recmtl.data.batches import Batch, Labels
+from recmtl.data.batches import Batch, Labels, Rows
 from recmtl.grid import Cost, Decision, SharingGrid, layout_cost
 
-__all__ = ["InputEncoder", "Network", "TaskHeads"]
+__all__ = ["InputEncoder", "Network", "TaskHeads", "predict"]
 
 
 class InputEncoder(Protocol):
@@ -81,3 +82,22 @@ class Network(nn.Module):
     def described(self) -> dict[str, Any]:
         """What must be known, beside the weights, to build the network again; as JSON data."""
         raise NotImplementedError
+
+
+def predict(
+    model: Network,
+    rows: Rows,
+    *,
+    batch_size: int = 4096,
+    decisions: Sequence[Decision] | None = None,
+) -> dict[str, np.ndarray]:
+    """The predictions for all rows, `[R, ...]` by name, in the order of the rows."""
+    by_batch = [
+        model.predictions(batch, decisions)
+        for batch in rows.batches(batch_size=batch_size, seed=None)
+    ]
+    nothing = np.empty(0, np.float32)
+    return {
+        name: np.concatenate([columns[place].numpy() for columns in by_batch] or [nothing])
+        for place, name in enumerate(model.columns)
+    }

@@ -16,10 +16,10 @@ from recmtl.data.encoding import Encoding
 from recmtl.errors import BundleError
 from recmtl.grid import Decision, Layout, Routes, SharingGrid, prune, prune_grid
 from recmtl.model.encoder import TabularEncoder
-from recmtl.model.heads import Chain, Heads, HeadSpec
+from recmtl.model.heads import Chain, HeadSpec, TabularHeads
 from recmtl.model.network import Network
 
-__all__ = ["Model", "ModelSizes", "load_model", "prune_model", "save_model"]
+__all__ = ["ModelSizes", "TabularModel", "load_model", "prune_model", "save_model"]
 
 UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError)
 
@@ -43,7 +43,7 @@ class ModelSizes:
     chain: Chain = field(default_factory=Chain)
 
 
-class Model(Network):
+class TabularModel(Network):
     """Ids `[B, I]` and numbers `[B, N]` to each task's logits `[B, size]`, and to scored columns.
 
     Args:
@@ -54,7 +54,7 @@ class Model(Network):
     """
 
     encoder: TabularEncoder
-    heads: Heads
+    heads: TabularHeads
 
     def __init__(
         self, encoding: Encoding, heads: Sequence[HeadSpec], *, layout: Layout, sizes: ModelSizes
@@ -67,7 +67,7 @@ class Model(Network):
         )
         grid = SharingGrid(layout, input_width=encoder.width, dropout=sizes.dropout)
         tower, chain = sizes.tower, sizes.chain
-        own_heads = Heads(heads, width=grid.output_width, tower=tower, chain=chain)
+        own_heads = TabularHeads(heads, width=grid.output_width, tower=tower, chain=chain)
         super().__init__(encoder, grid=grid, heads=own_heads)
         self.sizes, self.columns = sizes, own_heads.columns
 
@@ -104,10 +104,12 @@ class Model(Network):
         }
 
 
-def prune_model(model: Model, routes: Routes) -> Model:
+def prune_model(model: TabularModel, routes: Routes) -> TabularModel:
     """The smaller model of a frozen route, with the weights of `model` and equal outputs."""
     grid = prune_grid(model.grid, routes)
-    small = Model(model.encoder.encoding, model.heads.specs, layout=grid.layout, sizes=model.sizes)
+    small = TabularModel(
+        model.encoder.encoding, model.heads.specs, layout=grid.layout, sizes=model.sizes
+    )
     small.encoder = model.encoder.only(prune(model.grid.layout, routes).inputs)
     small.heads.load_state_dict(model.heads.state_dict())
     small.grid.load_state_dict(grid.state_dict())
@@ -121,7 +123,7 @@ def save_model(model: Network, folder: Path) -> None:
     save_file(weights, str(folder / "weights.safetensors"))
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path) -> TabularModel:
     """Rebuild the model of `save_model`, in evaluation mode.
 
     Raises:
@@ -135,7 +137,7 @@ def load_model(folder: Path) -> Model:
         read = network["sizes"]
         chain = Chain(**read.get("chain", {}))  # version 0.1 had none
         sizes = ModelSizes(**{**read, "tower": tuple(read["tower"]), "chain": chain})
-        model = Model(
+        model = TabularModel(
             Encoding.from_json(json.dumps(network["encoding"])),
             heads,
             layout=Layout.from_json(network["layout"]),

@@ -35,7 +35,7 @@ from recmtl.search.selection import (
 )
 from recmtl.search.supernet import Supernet
 from recmtl.search.task_merging import merge_agreeing_tasks
-from recmtl.train.checkpoint import beside, save_due, saved_state, write_state
+from recmtl.train.checkpoint import read_state, save_due, sibling_checkpoint, write_state
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent
 from recmtl.train.optimizer import Optimizer
@@ -131,7 +131,7 @@ class _Run:
         self.began, self.done, self.history = time.perf_counter(), 0, list[dict[str, object]]()
         self.layout, self.problem, self.config, self.seed = layout, problem, config, seed
         self.checkpoint = checkpoint
-        self.state_file = None if checkpoint is None else beside(checkpoint, "search")
+        self.state_file = None if checkpoint is None else sibling_checkpoint(checkpoint, "search")
         settings, training = config.search, config.training
         self.target = None
         if settings.budget is not None:
@@ -152,10 +152,10 @@ class _Run:
         """Go on from the state of a search that was stopped; without one, from the beginning."""
         if self.checkpoint is None or self.state_file is None:
             return
-        with saved_state(self.state_file) as state:
+        with read_state(self.state_file) as state:
             if state is None:
                 for number in range(2):  # races of a search that is lost
-                    beside(self.checkpoint, str(number)).unlink(missing_ok=True)
+                    sibling_checkpoint(self.checkpoint, str(number)).unlink(missing_ok=True)
                 return
             self.done, self.history = state["done"], state["history"]
             self.began = time.perf_counter() - state["seconds"]
@@ -262,7 +262,7 @@ class _Run:
         losses, left = dict[Routes, Tensor](), dict[Routes, Path]()
         for number, (routes, (layout, _)) in enumerate(networks.items()):
             if self.checkpoint is not None:
-                left[routes] = beside(self.checkpoint, str(number))
+                left[routes] = sibling_checkpoint(self.checkpoint, str(number))
             losses[routes] = final_losses(
                 layout,
                 problem=self.problem,

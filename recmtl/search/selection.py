@@ -210,7 +210,7 @@ def surely_better(challenger: Tensor, champion: Tensor, *, saved: float) -> bool
 @torch.no_grad()
 def _losses(model: Network, split: Rows, rows: range) -> Tensor:
     total = torch.zeros(())
-    for batch in split.batches(batch_size=split.at_once, seed=None, rows=np.array(rows)):
+    for batch in split.batches(batch_size=split.largest_batch, seed=None, rows=np.array(rows)):
         losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
         total = total + losses.cpu() * (len(batch) / len(rows))
     return total

@@ -78,7 +78,7 @@ class Supernet:
         """
         self.model.eval()
         common, total = _common_layers(candidates), torch.zeros(())
-        for batch in split.batches(batch_size=split.at_once, seed=None):
+        for batch in split.batches(batch_size=split.largest_batch, seed=None):
             encoded = self.model.encoder(*batch.inputs)
             lanes = self.climb(encoded, encoded, candidates[0][:common])
             logits = [self.logits_above(lanes, encoded, d[common:]) for d in candidates]

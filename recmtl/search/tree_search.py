@@ -28,7 +28,7 @@ from recmtl.grid.layout import Pixels, lane_pixels
 from recmtl.model import Network
 from recmtl.policies import Tree, branch_tree, tree_cost
 from recmtl.policies.affinity import dissimilarity_ranks, rank_affinity
-from recmtl.train.checkpoint import beside
+from recmtl.train.checkpoint import sibling_checkpoint
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent, train
 from recmtl.train.problem import Problem
@@ -126,7 +126,11 @@ def search_tree(
     began = time.perf_counter()
     depths = tuple(problem.levels(config.grid) if levels is None else levels)
     chosen, ranks = _some_rows(problem, rows, seed), []
-    left = {} if checkpoint is None else {t: beside(checkpoint, t.name) for t in problem.tasks}
+    left = (
+        {}
+        if checkpoint is None
+        else {t: sibling_checkpoint(checkpoint, t.name) for t in problem.tasks}
+    )
     for task in problem.tasks:
         alone = problem.only(task)
         model = _network(branched(((0,),) * len(depths), levels=depths), alone, config, seed)
@@ -246,7 +250,7 @@ def _features(model: Network, rows: Rows, depths: Sequence[int]) -> list[NDArray
     """
     model.eval()
     outputs: dict[int, list[NDArray[np.float32]]] = {depth: [] for depth in depths}
-    for batch in rows.batches(batch_size=rows.at_once, seed=None):
+    for batch in rows.batches(batch_size=rows.largest_batch, seed=None):
         lanes = model.encoder(*batch.inputs)
         source = pooled_features(lanes).flatten(1)
         for depth in range(len(model.grid.layers)):

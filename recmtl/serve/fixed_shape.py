@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.serve.arguments import as_whole_number
 
 __all__ = ["CHUNK_ROWS", "FixedShapeModel", "Predictor", "TracedNetwork", "trace_network"]
@@ -73,7 +73,7 @@ class FixedShapeModel:
         self.chunk_rows = as_whole_number("chunk_rows", chunk_rows, least=1, most=MOST_ROWS)
         self.threads = as_whole_number("threads", threads, least=1, most=MOST_THREADS)
         self.model = model
-        if record and isinstance(model, Model):
+        if record and isinstance(model, TabularModel):
             self.model = trace_network(model, self.chunk_rows)
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -134,7 +134,7 @@ def _single_threaded_pool(threads: int) -> ThreadPoolExecutor:
     return pool
 
 
-def trace_network(model: Model, rows: int) -> "Model | TracedNetwork":
+def trace_network(model: TabularModel, rows: int) -> "TabularModel | TracedNetwork":
     """What scores batches of exactly `rows` rows with the bits of the model, in less time.
 
     The model itself is returned where there is nothing to gain or nothing that can be traced: long
@@ -164,7 +164,7 @@ class TracedNetwork:
         example: ids `[B, I]` and numbers `[B, N]` of any batch of the size that will be scored.
     """
 
-    def __init__(self, model: Model, example: tuple[Tensor, Tensor]) -> None:
+    def __init__(self, model: TabularModel, example: tuple[Tensor, Tensor]) -> None:
         self.columns = model.columns
         with warnings.catch_warnings(), torch.inference_mode(), _no_garbage():
             # The tracer warns of Python values that it holds constant; they are, in every pass.
@@ -174,14 +174,14 @@ class TracedNetwork:
         self._call: Callable[..., Tensor] = call.forward
 
     def predict(self, ids: Tensor, numeric: Tensor) -> Tensor:
-        """As `Model.predict`."""
+        """As `TabularModel.predict`."""
         # torch's graph optimiser costs more, once, than it saves.
         with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             return self._call(ids, numeric)
 
 
 class _Pass(torch.nn.Module):
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: TabularModel) -> None:
         super().__init__()
         self.model = model
 
@@ -189,7 +189,7 @@ class _Pass(torch.nn.Module):
         return self.model.predict(ids, numeric)
 
 
-def _random_rows(model: Model, rows: int) -> tuple[Tensor, Tensor]:
+def _random_rows(model: TabularModel, rows: int) -> tuple[Tensor, Tensor]:
     encoding, dice = model.encoder.encoding, torch.Generator().manual_seed(0)
     shape = rows, encoding.id_columns
     ids = torch.randint(encoding.table_rows, shape, dtype=torch.int32, generator=dice)

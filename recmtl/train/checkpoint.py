@@ -23,7 +23,7 @@ from recmtl.train.config import Training
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.training_state import TrainingState, ValidationCheck
 
-__all__ = ["Checkpoint", "beside", "save_due", "saved_state", "write_state"]
+__all__ = ["Checkpoint", "read_state", "save_due", "sibling_checkpoint", "write_state"]
 
 
 class Checkpoint:
@@ -64,7 +64,7 @@ class Checkpoint:
         """
         if self.path is None:
             return
-        with saved_state(self.path) as state:
+        with read_state(self.path) as state:
             if state is None:
                 return
             self.model.load_state_dict(state["model"])
@@ -81,7 +81,7 @@ def save_due(steps: int, *, epoch: int, settings: Training) -> bool:
     return any(steps % every == 0 for every in (epoch, settings.save_every or epoch))
 
 
-def beside(checkpoint: Path, what: str) -> Path:
+def sibling_checkpoint(checkpoint: Path, what: str) -> Path:
     """The file of something that leads to the training of a checkpoint."""
     return checkpoint.with_suffix(f".{what}{checkpoint.suffix}")
 
@@ -107,7 +107,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def saved_state(path: Path) -> Iterator[dict[str, Any] | None]:
+def read_state(path: Path) -> Iterator[dict[str, Any] | None]:
     """What `write_state` wrote, or None where nothing is; torch's generators go on from there.
 
     Raises:

@@ -22,13 +22,13 @@ from recmtl.grid.layout import Layout
 from recmtl.model import Network
 from recmtl.train.training_state import TrainingState
 
-__all__ = ["health_curves", "health_record", "probe"]
+__all__ = ["health_curves", "health_record", "monitor_experts"]
 
 LIMITS = {"collapsed": COLLAPSED, "dead": DEAD, "identical": IDENTICAL, "starved": STARVED}
 
 
 @torch.no_grad()
-def probe(
+def monitor_experts(
     model: Network, split: Rows, *, rows: int, before: ExpertHealth | None
 ) -> ExpertHealth | None:
     """The health of a model's experts on `rows` rows spread over a split; None without rows.

@@ -13,13 +13,12 @@ from recmtl.memory import keep_freed_memory
 from recmtl.model import Network
 from recmtl.train.checkpoint import Checkpoint, save_due
 from recmtl.train.config import Training
-from recmtl.train.expert_monitor import probe
+from recmtl.train.expert_monitor import monitor_experts
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.problem import Problem
-from recmtl.train.tabular_problem import predict, validation_score
 from recmtl.train.training_state import TrainingState, ValidationCheck
 
-__all__ = ["OnProgress", "TrainingState", "ValidationCheck", "predict", "train", "validation_score"]
+__all__ = ["OnProgress", "silent", "take_step", "train"]
 
 OnProgress = Callable[[str, int, int, ValidationCheck | None], None]
 """Told of progress: (what, rows done, rows in all, the newest check if there is a new one)."""
@@ -88,7 +87,9 @@ def _epoch(
             continue
         check = _check(model, problem, fitted.rows / rows, float(fitted.loss) / fitted.steps)
         before = fitted.checks[-1].health if fitted.checks else None
-        health = probe(model, problem.validation, rows=settings.health_rows, before=before)
+        health = monitor_experts(
+            model, problem.validation, rows=settings.health_rows, before=before
+        )
         fitted.checks.append(replace(check, health=health, held=held))
         fitted.loss, fitted.steps = 0.0, 0
         yield fitted.checks[-1]

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from recmtl.data.batches import Rows
+from recmtl.evaluate.task_metrics import Metrics
 from recmtl.grid import Cost, Decision, Layout
 from recmtl.grid.catalog.shared import Level
 from recmtl.grid.layout import Pixels
 from recmtl.model import ModelSizes, Network
 from recmtl.train.config import Grid
-from recmtl.train.training_state import Metrics
 
 __all__ = ["LaneShape", "Part", "Predictions", "Problem", "TrainingTask", "network_cost"]
 

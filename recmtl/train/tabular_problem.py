@@ -3,27 +3,25 @@
 What a network of tables makes of rows, and the one number by which networks are chosen.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recmtl.data.batches import Rows
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.encoding import Encoding
-from recmtl.evaluate.label_space import joint_column, own_column, own_rows, task_position
-from recmtl.evaluate.task_metrics import PRIMARY, evaluate
+from recmtl.evaluate.label_space import defined_rows, joint_column, task_column, task_position
+from recmtl.evaluate.task_metrics import PRIMARY, Metrics, evaluate, validation_score
 from recmtl.grid import Decision, Layout, recmtl_grid
 from recmtl.grid.catalog import CATALOG
-from recmtl.model import Model, ModelSizes, Network
+from recmtl.model import ModelSizes, Network, TabularModel, predict
 from recmtl.model.heads import HeadSpec, head_specs
 from recmtl.schema import TaskSpec
 from recmtl.train.config import Grid
 from recmtl.train.problem import LaneShape, Part, Predictions, TrainingTask
-from recmtl.train.training_state import Metrics
 
-__all__ = ["TabularProblem", "known_mean", "predict", "validation_score"]
+__all__ = ["TabularProblem"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,9 @@ class TabularProblem:
         heads = head_specs(tasks, log.label_statistics)
         return cls(train, validation, test, log.encoding, tasks, heads)
 
-    def network(self, layout: Layout, sizes: ModelSizes) -> Model:
+    def network(self, layout: Layout, sizes: ModelSizes) -> TabularModel:
         """A fresh network of a layout."""
-        return Model(self.encoding, self.heads, layout=layout, sizes=sizes)
+        return TabularModel(self.encoding, self.heads, layout=layout, sizes=sizes)
 
     def lane_shape(self, sizes: ModelSizes) -> LaneShape:
         """A lane holds the embeddings of all fields."""
@@ -100,7 +98,7 @@ class TabularProblem:
                 columns |= own
                 continue
             probability = own[f"p_{task.name}"]
-            columns[own_column(task)] = probability
+            columns[task_column(task)] = probability
             happened[task.name] = probability
             if task.parent is not None:
                 happened[task.name] = probability * happened[task.parent]
@@ -140,7 +138,7 @@ class TabularProblem:
 
 def _restrict(split: LogSplit, tasks: Sequence[TaskSpec], task: TaskSpec) -> LogSplit:
     labels = np.asarray(split.labels)
-    rows = np.flatnonzero(own_rows(labels, tasks, task))
+    rows = np.flatnonzero(defined_rows(labels, tasks, task))
     own = labels[rows][:, [task_position(tasks, task.name)]]
     if len(rows) == len(split):
         return replace(split, labels=own)
@@ -155,37 +153,3 @@ def _statistics(task: TaskSpec, labels: np.ndarray, heads: Sequence[HeadSpec]) -
     classes = next(head.classes for head in heads if head.name == task.name)
     positives = int(label.sum()) if task.kind == "binary" else 0
     return LabelStatistics(len(label), positives, float(label.mean()), float(label.std()), classes)
-
-
-def predict(
-    model: Network,
-    split: Rows,
-    *,
-    batch_size: int = 4096,
-    decisions: Sequence[Decision] | None = None,
-) -> dict[str, np.ndarray]:
-    """Scored columns of a whole split, `[R]` each, in file order."""
-    scores = [
-        model.predictions(batch, decisions)
-        for batch in split.batches(batch_size=batch_size, seed=None)
-    ]
-    nothing = np.empty(0, np.float32)
-    return {
-        name: np.concatenate([columns[place].numpy() for columns in scores] or [nothing])
-        for place, name in enumerate(model.columns)
-    }
-
-
-def validation_score(metrics: Metrics, tasks: Sequence[TaskSpec]) -> float:
-    """Mean over tasks of AUC (binary, multiclass) or R2 (regression): what "best" means.
-
-    Tasks whose metric is not defined on the rows at hand are left out; NaN if there is no other.
-    """
-    kinds = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
-    return known_mean(metrics[task.name][kinds[task.kind]] for task in tasks)
-
-
-def known_mean(values: Iterable[float]) -> float:
-    """Mean of the values that are numbers, NaN if none is."""
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")

@@ -6,12 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from recmtl.evaluate.task_metrics import Metrics
 from recmtl.grid.expert_health import ExpertHealth
 
-__all__ = ["Metrics", "TrainingState", "ValidationCheck"]
-
-Metrics = dict[str, dict[str, float]]
-"""Task -> metric -> value."""
+__all__ = ["TrainingState", "ValidationCheck"]
 
 
 @dataclass(frozen=True)

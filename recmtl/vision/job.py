@@ -18,6 +18,7 @@ from rich.console import Console
 
 from recmtl.atomic import write_json, write_text
 from recmtl.evaluate.results import assemble, summary
+from recmtl.evaluate.task_metrics import Metrics
 from recmtl.grid import draw_svg, draw_text
 from recmtl.job.command import ErrorLine, output_folder, read_config
 from recmtl.job.console import progress_display
@@ -29,7 +30,6 @@ from recmtl.job.work_items import SEARCHED, all_items
 from recmtl.job.workers import complete, cores
 from recmtl.tracking import Run, Tracker
 from recmtl.train.loop import OnProgress
-from recmtl.train.training_state import Metrics
 from recmtl.vision.config import VisionConfig
 from recmtl.vision.metrics import (
     REPORTED,

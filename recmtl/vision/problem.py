@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from recmtl.errors import ConfigError
+from recmtl.evaluate.metrics import mean_of_defined
+from recmtl.evaluate.task_metrics import Metrics
 from recmtl.grid import Decision, Layer, Layout
 from recmtl.model import ModelSizes, Network
 from recmtl.train.config import Grid
 from recmtl.train.problem import LaneShape, Part, Predictions, TrainingTask
-from recmtl.train.tabular_problem import known_mean
-from recmtl.train.training_state import Metrics
 from recmtl.vision.config import ImageNetworkConfig, VisionConfig
 from recmtl.vision.data import open_images
 from recmtl.vision.data.batches import ImageRows
@@ -191,7 +191,7 @@ class ImageProblem:
         training = model.training
         model.eval()
         meters = [make_meter(task) for task in self.tasks]
-        for batch in rows.batches(batch_size=rows.at_once, seed=None):
+        for batch in rows.batches(batch_size=rows.largest_batch, seed=None):
             predictions = model.predictions(batch, decisions)
             for meter, prediction, target in zip(meters, predictions, batch.labels, strict=True):
                 meter.update(prediction, target)
@@ -223,7 +223,7 @@ class ImageProblem:
             value = metrics[head.name][name]
             worst = 90.0 if head.task.kind == "normals" else max(head.constant_loss, 1e-12)
             values.append(value if more else 1.0 - value / worst)
-        return known_mean(values)
+        return mean_of_defined(values)
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
         """Of each task the metric that selects on validation."""
@@ -246,7 +246,7 @@ def _rows(split: Any, limit: int, config: VisionConfig, tasks: int) -> ImageRows
         tuple(range(tasks)),
         threads=config.data.threads,
         device=config.network.chosen_device(),
-        at_once=config.data.evaluated_at_once,
+        largest_batch=config.data.evaluated_at_once,
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.grid.catalog import CATALOG
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.serve.bundle.onnx_export import write_network
 from recmtl.serve.scoring.onnx import OnnxNetwork, equal_to_rounding
 from tests.unit.serve.shop import HEADS, SCHEMA, make_encoder, make_log
@@ -39,7 +39,7 @@ def assert_equal(encoder: RowEncoder, name: str, folder: Path) -> None:
     torch.manual_seed(3)
     layout = CATALOG[name].layout(len(HEADS), cells=6, widths=(16, 8), depth=2)
     sizes = ModelSizes(embedding=8, tower=(8,))
-    model = Model(encoder.encoding, PLAIN_HEADS, layout=layout, sizes=sizes).eval()
+    model = TabularModel(encoder.encoding, PLAIN_HEADS, layout=layout, sizes=sizes).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.2).add_(0.03 * torch.randn_like(parameter))

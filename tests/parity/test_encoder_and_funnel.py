@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recmtl.data.encoding import Encoding, ListField, NumericField
 from recmtl.model.encoder import TabularEncoder
-from recmtl.model.heads import Heads, HeadSpec
+from recmtl.model.heads import HeadSpec, TabularHeads
 
 SIZE, BINS = 3, 4
 ENCODING = Encoding(
@@ -99,12 +99,12 @@ def test_ramps_are_the_piecewise_linear_embedding(encoder: TabularEncoder, x: fl
     torch.testing.assert_close(got, parts @ encoder.ramps[1] + encoder.offset[1])
 
 
-def funnel(rows: int) -> tuple[Heads, Tensor, Tensor, Tensor]:
+def funnel(rows: int) -> tuple[TabularHeads, Tensor, Tensor, Tensor]:
     """Heads of view -> click -> buy with lanes, labels that obey the chain, and row weights."""
     torch.manual_seed(3)
     specs = [HeadSpec("view", "binary"), HeadSpec("click", "binary", parent="view")]
     specs.append(HeadSpec("buy", "binary", parent="click"))
-    heads = Heads(specs, width=4, tower=(5,)).double()
+    heads = TabularHeads(specs, width=4, tower=(5,)).double()
     labels = (torch.rand(rows, 3, dtype=torch.float64) < 0.6).double().cumprod(1)
     labels[0] = math.nan
     lanes = torch.randn(rows, 3, 4, dtype=torch.float64) * 2.0

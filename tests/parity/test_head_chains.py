@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recmtl.model.heads import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain, Heads, HeadSpec
+from recmtl.model.heads import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain, HeadSpec, TabularHeads
 
 ROWS, WIDTH, TOWER = 14, 4, 3
 SPECS = (
@@ -30,10 +30,10 @@ CHAINS = {
 }
 
 
-def made(chain: Chain) -> tuple[Heads, Tensor, Tensor, Tensor]:
+def made(chain: Chain) -> tuple[TabularHeads, Tensor, Tensor, Tensor]:
     """Heads with drawn weights, lanes, labels of which some are unknown, and row weights."""
     torch.manual_seed(5)
-    heads = Heads(SPECS, width=WIDTH, tower=(TOWER,), chain=chain).double()
+    heads = TabularHeads(SPECS, width=WIDTH, tower=(TOWER,), chain=chain).double()
     with torch.no_grad():
         for parameter in heads.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 0.8)
@@ -74,7 +74,7 @@ def plain_transfer(step: nn.Module, parent: Tensor, own: Tensor) -> Tensor:
     )
 
 
-def plain_features(heads: Heads, lanes: Tensor, name: str) -> Tensor:
+def plain_features(heads: TabularHeads, lanes: Tensor, name: str) -> Tensor:
     """The z of one row `[T, D]`: the tower's output, after the transfer down to this task."""
     position = NAMES.index(name)
     own = torch.relu(plain_products(parts(heads.tower, position), lanes[position]))
@@ -85,12 +85,12 @@ def plain_features(heads: Heads, lanes: Tensor, name: str) -> Tensor:
     return plain_transfer(step, plain_features(heads, lanes, parent), own)
 
 
-def plain_logit(heads: Heads, lanes: Tensor, name: str) -> Tensor:
+def plain_logit(heads: TabularHeads, lanes: Tensor, name: str) -> Tensor:
     position = NAMES.index(name)
     return plain_products(parts(heads.logits[0], position), plain_features(heads, lanes, name))[0]
 
 
-def plain_probabilities(heads: Heads, lanes: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+def plain_probabilities(heads: TabularHeads, lanes: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """For each binary task what its logit says, and p(the chain down to it)."""
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for name, parent in PARENT.items():
@@ -112,14 +112,14 @@ def plain_label(labels: dict[str, float], name: str) -> float:
     return labels[name] if above == 1.0 else above
 
 
-def plain_imputed(heads: Heads, lanes: Tensor, name: str) -> Tensor:
+def plain_imputed(heads: TabularHeads, lanes: Tensor, name: str) -> Tensor:
     position = NAMES.index(name)
     children = [t for t, n in enumerate(NAMES) if PARENT.get(n)]
     layers = parts(heads.imputation, children.index(position))
     return torch.log(1.0 + torch.exp(plain_products(layers, lanes[position])[0]))
 
 
-def plain_loss(heads: Heads, lanes: Tensor, labels: dict[str, float], name: str) -> Tensor:
+def plain_loss(heads: TabularHeads, lanes: Tensor, labels: dict[str, float], name: str) -> Tensor:
     """One row's loss of one task, all additions included."""
     chain, parent = heads.chain, PARENT.get(name)
     if name == "price":
@@ -143,7 +143,7 @@ def plain_loss(heads: Heads, lanes: Tensor, labels: dict[str, float], name: str)
     return loss
 
 
-def plain_losses(heads: Heads, lanes: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+def plain_losses(heads: TabularHeads, lanes: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     losses = []
     for name in NAMES:
         total, mass = torch.zeros((), dtype=torch.float64), 0.0

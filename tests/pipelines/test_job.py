@@ -21,8 +21,7 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.grid.catalog import CATALOG
 from recmtl.job.command import load_config, run_step
 from recmtl.job.fit import ModelResult
-from recmtl.model import load_model
-from recmtl.train.loop import predict
+from recmtl.model import load_model, predict
 from tests.pipelines.conftest import CONFIG, SCHEMA, Done
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ import torch
 from recmtl.data.prepare import prepare
 from recmtl.grid import catalog
 from recmtl.job.command import load_config
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.schema import load_schema
 from recmtl.serve import save_bundle
 from recmtl.simulate import simulate
@@ -37,7 +37,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     problem = TabularProblem.of(log)
     torch.manual_seed(0)
     layout = catalog.mmoe(len(problem.tasks), experts=3, widths=(8,))
-    model = Model(problem.encoding, problem.heads, layout=layout, sizes=ModelSizes(embedding=4))
+    model = TabularModel(
+        problem.encoding, problem.heads, layout=layout, sizes=ModelSizes(embedding=4)
+    )
     import pyarrow.parquet as pq
 
     save_bundle(

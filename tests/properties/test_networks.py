@@ -18,10 +18,10 @@ from recmtl.grid import (
     single_task,
 )
 from recmtl.job.work_items import FIXED, fixed_layout
-from recmtl.model import Model, prune_model
-from recmtl.model.heads import Heads
+from recmtl.model import TabularModel, predict, prune_model
+from recmtl.model.heads import TabularHeads
 from recmtl.train.config import Config, Grid, Training
-from recmtl.train.loop import predict, train
+from recmtl.train.loop import train
 from tests.grids import random_routes, scrambled, some_lanes
 from tests.tabular_problems import TASKS, make_model, make_problem
 
@@ -36,7 +36,7 @@ def batch_of(rows: int) -> Batch:
     return next(PROBLEM.train.batches(batch_size=rows, seed=None))
 
 
-def loss_of(model: Model, batch: Batch) -> torch.Tensor:
+def loss_of(model: TabularModel, batch: Batch) -> torch.Tensor:
     logits = model(batch.ids, batch.numeric)
     return model.heads.losses(logits, batch.labels, batch.weight).sum()
 
@@ -58,7 +58,7 @@ def test_cost_counts_every_parameter(name: str) -> None:
     assert model.cost().parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
-def assert_no_twins(model: Model) -> None:
+def assert_no_twins(model: TabularModel) -> None:
     """No two experts, and no two units of one expert, have the same weights."""
     for name, parameter in model.named_parameters():
         if "weights" in name and parameter.shape[0] * parameter.shape[2] > 1:
@@ -119,9 +119,9 @@ def test_a_weight_counts_a_row_as_often_as_it_says() -> None:
     torch.testing.assert_close(one, loss_of(model, copied), rtol=1e-6, atol=0)
 
 
-def relabelled(heads: Heads, order: list[int]) -> Heads:
+def relabelled(heads: TabularHeads, order: list[int]) -> TabularHeads:
     """The same heads with the tasks in another order, weights moved along."""
-    moved = Heads([heads.specs[t] for t in order], width=heads.width, tower=heads.hidden)
+    moved = TabularHeads([heads.specs[t] for t in order], width=heads.width, tower=heads.hidden)
     moved.double()
     place = {heads.specs[t].name: n for group in heads.groups for n, t in enumerate(group)}
     with torch.no_grad():

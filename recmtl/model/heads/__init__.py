@@ -1,7 +1,7 @@
 """Task heads: binary, regression, multiclass, and the click -> conversion funnel."""
 
 from recmtl.model.heads.funnel import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain
-from recmtl.model.heads.heads import Heads
+from recmtl.model.heads.heads import TabularHeads
 from recmtl.model.heads.spec import HeadSpec, head_specs, output_columns
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "ESMM",
     "Chain",
     "HeadSpec",
-    "Heads",
+    "TabularHeads",
     "head_specs",
     "output_columns",
 ]

@@ -16,10 +16,10 @@ from recmtl.grid.experts import StackedExperts, select_lanes
 from recmtl.model.heads.funnel import ESMM, Chain, Funnel, cross_entropy
 from recmtl.model.heads.spec import HeadSpec, output_columns
 
-__all__ = ["Heads", "Transfer"]
+__all__ = ["TabularHeads", "Transfer"]
 
 
-class Heads(nn.Module):
+class TabularHeads(nn.Module):
     """Task lanes `[B, T, D]` to one logit tensor `[B, size]` a task.
 
     All tasks' towers run as one batched product; heads of equal size share the last one.

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError
-from recmtl.model import Model, load_model
+from recmtl.model import TabularModel, load_model
 from recmtl.serve.arguments import as_path
 from recmtl.serve.bundle.manifest import MANIFEST, Manifest, local_folder, verify_manifest
 from recmtl.serve.calibration.calibrators import Calibrators
@@ -69,7 +69,7 @@ class Bundle:
     folder: Path
     fingerprint: str
     encoder: RowEncoder
-    model: Model
+    model: TabularModel
     metrics: dict[str, Any]
     golden: pa.Table
     unknown: dict[str, float] | None = None

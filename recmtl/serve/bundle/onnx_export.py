@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from recmtl.data.encoding import Encoding
 from recmtl.errors import BundleError, ConfigError
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.serve.arguments import as_column_list, as_path
 from recmtl.serve.bundle.bundle import Bundle, load_bundle, user_features
 from recmtl.serve.bundle.request_network import RequestNetwork
@@ -71,7 +71,7 @@ def export(bundle: Bundle | str | Path, path: str | Path, *, user: Collection[st
 
 
 def write_network(
-    model: Model, path: Path, facts: dict[str, str], *, user: Collection[str] = ()
+    model: TabularModel, path: Path, facts: dict[str, str], *, user: Collection[str] = ()
 ) -> Path:
     """Write a model as an ONNX file with `facts` among its properties; see `export`.
 
@@ -124,7 +124,7 @@ def optional_package(name: str) -> Any:
 class _ScoringPass(nn.Module):
     """A model's forward pass and its heads' scores in one."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: TabularModel) -> None:
         super().__init__()
         self.model = model
 
@@ -132,7 +132,7 @@ class _ScoringPass(nn.Module):
         return self.model.heads.scores(self.model(ids, numeric))
 
 
-def _exported_program(model: Model, user: Collection[str]) -> torch.export.ExportedProgram:
+def _exported_program(model: TabularModel, user: Collection[str]) -> torch.export.ExportedProgram:
     encoding = model.encoder.encoding
     rows = torch.export.Dim("rows", min=1)
     shapes: tuple[dict[int, Any], ...] = ({0: rows},) * 2

@@ -17,7 +17,7 @@ from recmtl.grid import SharingGrid
 from recmtl.grid.experts import StackedExperts
 from recmtl.grid.gates import ResidualGate, SoftmaxGate
 from recmtl.grid.layout import INPUT
-from recmtl.model import Model
+from recmtl.model import TabularModel
 
 __all__ = ["RequestNetwork"]
 
@@ -30,7 +30,7 @@ class RequestNetwork(nn.Module):
         user: names of the features that the user brings, some of the model's but not all.
     """
 
-    def __init__(self, model: Model, user: Collection[str]) -> None:
+    def __init__(self, model: TabularModel, user: Collection[str]) -> None:
         super().__init__()
         encoding = model.encoder.encoding
         others = set(encoding.fields) - set(user)

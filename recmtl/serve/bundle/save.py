@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from recmtl.atomic import new_folder
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError
-from recmtl.model import Model, save_model
+from recmtl.model import TabularModel, save_model
 from recmtl.serve.arguments import as_column_list, as_instance, as_path
 from recmtl.serve.bundle.bundle import (
     CALIBRATORS,
@@ -48,7 +48,7 @@ GOLDEN_ROWS = 64
 def save_bundle(
     folder: str | Path,
     *,
-    model: Model,
+    model: TabularModel,
     encoder: RowEncoder,
     rows: pa.Table,
     metrics: Mapping[str, Any],
@@ -82,7 +82,7 @@ def save_bundle(
             not JSON, or ONNX is asked for and not installed.
     """
     folder = Path(as_path("folder", folder))
-    as_instance("model", model, Model)
+    as_instance("model", model, TabularModel)
     as_instance("encoder", encoder, RowEncoder)
     if calibrators is not None:
         as_instance("calibrators", calibrators, Calibrators)
@@ -137,7 +137,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _write_parts(
-    partial: Path, model: Model, encoder: RowEncoder, calibrators: Calibrators | None
+    partial: Path, model: TabularModel, encoder: RowEncoder, calibrators: Calibrators | None
 ) -> None:
     for name in ("encoder", "model", "golden"):
         (partial / name).mkdir()
@@ -147,7 +147,7 @@ def _write_parts(
         calibrators.save(partial / CALIBRATORS)
 
 
-def _write_onnx(partial: Path, model: Model, user: tuple[str, ...]) -> None:
+def _write_onnx(partial: Path, model: TabularModel, user: tuple[str, ...]) -> None:
     write_network(model, partial / NETWORK_FILE, {})
     if user:
         write_network(model, partial / REQUEST_NETWORK_FILE, {}, user=user)

@@ -16,9 +16,9 @@ from sklearn.isotonic import IsotonicRegression
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import ConfigError
-from recmtl.evaluate.label_space import joint_labels, own_rows, task_position
+from recmtl.evaluate.label_space import defined_rows, joint_labels, task_position
 from recmtl.evaluate.metrics import brier, ece, log_loss
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.model.heads import HeadSpec
 from recmtl.serve.calibration.calibrators import (
     Calibrators,
@@ -58,7 +58,7 @@ def check_calibration(
 
 
 def fit_calibrators(
-    model: Model, encoder: RowEncoder, *, rows: LogSplit, settings: Calibration
+    model: TabularModel, encoder: RowEncoder, *, rows: LogSplit, settings: Calibration
 ) -> Calibrators:
     """Fit the maps of every binary and multiclass head.
 
@@ -96,7 +96,7 @@ def fit_calibrators(
 
 
 def calibration_gain(
-    model: Model, encoder: RowEncoder, *, calibrators: Calibrators, rows: LogSplit
+    model: TabularModel, encoder: RowEncoder, *, calibrators: Calibrators, rows: LogSplit
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Log loss, Brier score and expected calibration error of every probability column.
 
@@ -189,7 +189,7 @@ class _Sample:
 
 
 def _samples(
-    model: Model, encoder: RowEncoder, rows: LogSplit, scores: npt.NDArray[np.float32]
+    model: TabularModel, encoder: RowEncoder, rows: LogSplit, scores: npt.NDArray[np.float32]
 ) -> Iterator[_Sample]:
     """Every probability column on its own population, joint columns on all rows."""
     tasks, weight = encoder.schema.tasks, np.asarray(rows.weight, dtype=np.float64)
@@ -202,7 +202,7 @@ def _samples(
 
     for head in model.heads.specs:
         position, own = task_position(tasks, head.name), own_columns(head)
-        defined = own_rows(labels, tasks, tasks[position])
+        defined = defined_rows(labels, tasks, tasks[position])
         for number, column in enumerate(own):
             happened = number if head.kind == "multiclass" else 1
             yield sample(column, (labels[:, position] == happened).astype(np.float64), defined)

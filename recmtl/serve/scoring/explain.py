@@ -26,7 +26,7 @@ from torch import Tensor
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError, did_you_mean
 from recmtl.grid import SharingGrid, expert_names, row_use
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.model.heads import HeadSpec
 from recmtl.serve.arguments import as_whole_number, short_repr
 from recmtl.serve.scoring.scorer import Scorer
@@ -64,7 +64,7 @@ class Attribution:
         unknown: encoded ids `[1, I]` of the row that knows nothing; its numbers are missing.
     """
 
-    def __init__(self, model: Model, tasks: Sequence[int], *, unknown: Tensor) -> None:
+    def __init__(self, model: TabularModel, tasks: Sequence[int], *, unknown: Tensor) -> None:
         self.model, self.tasks = model, list(tasks)
         self.grid = _differentiable(model.grid)
         ramps = model.encoder.ramps

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from recmtl.errors import BundleError
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.serve.bundle.bundle import Bundle
 from recmtl.serve.bundle.onnx_export import (
     COLUMNS_KEY,
@@ -186,7 +186,7 @@ def _network(
 
 
 def _gap(
-    model: Model,
+    model: TabularModel,
     scores: npt.NDArray[np.float32],
     ids: npt.NDArray[np.int32],
     numeric: npt.NDArray[np.float32],

@@ -73,7 +73,7 @@ class ImageRows:
         tasks: positions of the tasks whose targets a batch holds.
         threads: number of threads that read ahead; with 0 a batch is read when it is requested.
         device: every batch is moved there.
-        at_once: size of a batch without gradients that is sure to fit into memory.
+        largest_batch: size of a batch without gradients that is sure to fit into memory.
     """
 
     split: ImageSplit
@@ -81,7 +81,7 @@ class ImageRows:
     tasks: tuple[int, ...]
     threads: int = 0
     device: str = "cpu"
-    at_once: int = 64
+    largest_batch: int = 64
 
     def __len__(self) -> int:
         """Number of images."""

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from recmtl.baselines import logistic
-from recmtl.evaluate.label_space import own_rows
+from recmtl.evaluate.label_space import defined_rows
 
 
 def by_hand(split, train):
@@ -35,7 +35,7 @@ def converged(small):
 
 @pytest.mark.parametrize(("task", "column"), [(0, "p_click"), (1, "p_buy_given_click")])
 def test_binary_equals_scikit_learn(small, converged, task, column):
-    rows = own_rows(small.train.labels, small.tasks, small.tasks[task])
+    rows = defined_rows(small.train.labels, small.tasks, small.tasks[task])
     x = by_hand(small.train, small.train)
     model = LogisticRegression(C=1.0, tol=1e-8, max_iter=5000)
     model.fit(x[rows], small.train.labels[rows, task])
@@ -52,7 +52,7 @@ def test_multiclass_equals_scikit_learn(small, converged):
 
 
 def test_regression_is_ridge_on_the_transformed_label(small, converged):
-    rows = own_rows(small.train.labels, small.tasks, small.tasks[2])
+    rows = defined_rows(small.train.labels, small.tasks, small.tasks[2])
     label = np.log1p(small.train.labels[rows, 2])
     model = Ridge(alpha=1.0).fit(by_hand(small.train, small.train)[rows], label)
     expected = model.predict(by_hand(small.test, small.train))

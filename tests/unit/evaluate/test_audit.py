@@ -10,7 +10,7 @@ from scipy.stats import ttest_ind
 from recmtl.errors import DataError
 from recmtl.evaluate import assemble, evaluate, metrics
 from recmtl.evaluate.pairwise_order import PairwiseOrder
-from recmtl.evaluate.results import nearest
+from recmtl.evaluate.results import strongest_opponent
 from recmtl.evaluate.transfer_test import (
     FEWEST_OF_A_CLASS,
     gain_of,
@@ -285,6 +285,6 @@ def test_the_strongest_opponent_is_the_one_against_which_least_is_gained():
     labels, columns = two_tasks()
     models = {name: columns(n) for name, n in (("searched", 0.2), ("mmoe", 1.0), ("ple", 0.5))}
     entry = judge_transfer({**models, "lightgbm": columns(0.0)}, labels, TWO).tasks["click"]
-    strongest = nearest(entry, {"mmoe", "ple", "omoe"})
+    strongest = strongest_opponent(entry, {"mmoe", "ple", "omoe"})
     assert strongest == {"model": "ple", **entry["ple"]}
-    assert nearest(entry, {"omoe"}) == {}
+    assert strongest_opponent(entry, {"omoe"}) == {}

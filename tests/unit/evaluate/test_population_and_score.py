@@ -5,7 +5,7 @@ import pytest
 
 from recmtl.errors import DataError
 from recmtl.evaluate import PRIMARY, evaluate, metrics
-from recmtl.evaluate.label_space import joint_column, own_column, scores_of
+from recmtl.evaluate.label_space import joint_column, scores_of, task_column
 from recmtl.evaluate.ranking_metrics import ranking_metrics
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import Condition, TaskSpec
@@ -159,5 +159,5 @@ def test_column_names_are_those_of_the_heads(tasks):
     for task in tasks:
         if task.kind != "multiclass":
             columns = HeadSpec(task.name, task.kind, parent=task.parent).columns
-            assert columns[0] == own_column(task)
+            assert columns[0] == task_column(task)
             assert task.parent is None or columns[1] == joint_column(task)

@@ -10,6 +10,7 @@ import pytest
 from recmtl.baselines import logistic
 from recmtl.errors import ConfigError
 from recmtl.evaluate import evaluate
+from recmtl.evaluate.task_metrics import validation_score
 from recmtl.grid import mmoe
 from recmtl.grid.catalog import CATALOG
 from recmtl.job.fit import ModelResult
@@ -25,11 +26,10 @@ from recmtl.job.work_items import (
     search_space,
     with_needed,
 )
-from recmtl.model import ModelSizes, load_model
+from recmtl.model import ModelSizes, load_model, predict
 from recmtl.report.tables import MODEL_ORDER
 from recmtl.schema.strict_yaml import load
 from recmtl.train.config import Budget, Config, Evidence, Grid, Search, Training
-from recmtl.train.loop import predict, validation_score
 from tests.tabular_problems import TASKS, make_problem
 
 CONTROLS = (*(name for name in CATALOG if name != "recmtl_grid"), "full_grid", "random_route")

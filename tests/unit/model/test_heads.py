@@ -11,15 +11,15 @@ from torch.nn import functional
 
 from recmtl.errors import ConfigError
 from recmtl.grid import mmoe
-from recmtl.model import Model, ModelSizes, load_model, save_model
+from recmtl.model import ModelSizes, TabularModel, load_model, save_model
 from recmtl.model.heads import (
     AITM,
     ESCM2_DR,
     ESCM2_IPS,
     ESMM,
     Chain,
-    Heads,
     HeadSpec,
+    TabularHeads,
     output_columns,
 )
 from recmtl.model.heads.funnel import doubly_robust, inverse_propensity
@@ -49,7 +49,7 @@ every_chain = pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS.keys(
 
 def scores_at_zero(*specs: HeadSpec, chain: Chain = ESMM) -> dict[str, float]:
     """Scores of fresh heads on a lane of zeros: what they say before they have seen anything."""
-    heads = Heads(specs, width=4, tower=(5,), chain=chain)
+    heads = TabularHeads(specs, width=4, tower=(5,), chain=chain)
     scores = heads.scores(heads(torch.zeros(1, len(specs), 4)))[0].tolist()
     return dict(zip(heads.columns, scores, strict=True))
 
@@ -94,7 +94,7 @@ def logits_of(*values: list[float]) -> list[torch.Tensor]:
     return [torch.tensor([value], dtype=torch.float64) for value in values]
 
 
-def losses(heads: Heads, logits: list[torch.Tensor], labels: list[float]) -> list[float]:
+def losses(heads: TabularHeads, logits: list[torch.Tensor], labels: list[float]) -> list[float]:
     label = torch.tensor([labels], dtype=torch.float64)
     return heads.losses(logits, label, torch.ones(1, dtype=torch.float64)).tolist()
 
@@ -102,7 +102,7 @@ def losses(heads: Heads, logits: list[torch.Tensor], labels: list[float]) -> lis
 @pytest.mark.parametrize("spec", [WATCH, PRICE], ids=lambda spec: spec.name)
 @pytest.mark.parametrize("label", [0.0, 3.5, 400.0])
 def test_a_regression_without_loss_scores_the_label(spec: HeadSpec, label: float) -> None:
-    heads = Heads((spec,), width=4, tower=())
+    heads = TabularHeads((spec,), width=4, tower=())
     transformed = math.log1p(label) if spec.transform == "log1p" else label
     logits = logits_of([(transformed - spec.mean) / spec.std])
     assert losses(heads, logits, [label]) == pytest.approx([0.0], abs=1e-12)
@@ -110,12 +110,12 @@ def test_a_regression_without_loss_scores_the_label(spec: HeadSpec, label: float
 
 
 def test_a_regression_loss_is_measured_in_standard_deviations() -> None:
-    heads = Heads((PRICE,), width=4, tower=())
+    heads = TabularHeads((PRICE,), width=4, tower=())
     assert losses(heads, logits_of([0.0]), [PRICE.mean + 2 * PRICE.std]) == pytest.approx([4.0])
 
 
 def test_a_multiclass_head_is_a_softmax() -> None:
-    heads = Heads((STARS,), width=4, tower=())
+    heads = TabularHeads((STARS,), width=4, tower=())
     logits = logits_of([0.5, -1.0, 2.0])
     scores = heads.scores(logits)
     torch.testing.assert_close(scores, logits[0].softmax(1))
@@ -124,7 +124,7 @@ def test_a_multiclass_head_is_a_softmax() -> None:
 
 
 def test_one_chain_of_events_is_a_product_of_probabilities() -> None:
-    heads = Heads((CLICK, BUY, REFUND), width=4, tower=())
+    heads = TabularHeads((CLICK, BUY, REFUND), width=4, tower=())
     logits = logits_of([0.3], [-1.0], [2.0])
     scores = dict(zip(heads.columns, heads.scores(logits)[0].tolist(), strict=True))
     assert scores["p_click_and_buy"] == pytest.approx(
@@ -138,7 +138,7 @@ def test_one_chain_of_events_is_a_product_of_probabilities() -> None:
 @pytest.mark.parametrize("unknown", [0.0, math.nan])
 def test_a_child_did_not_happen_where_its_parent_did_not(unknown: float) -> None:
     """Whether the log says 0 there or nothing, all the way down the chain."""
-    heads = Heads((CLICK, BUY, REFUND), width=4, tower=())
+    heads = TabularHeads((CLICK, BUY, REFUND), width=4, tower=())
     logits = logits_of([0.3], [-1.0], [2.0])
     p = heads.scores(logits)[0].tolist()
     expected = [-math.log(1 - p[0]), -math.log(1 - p[2]), -math.log(1 - p[4])]
@@ -146,12 +146,12 @@ def test_a_child_did_not_happen_where_its_parent_did_not(unknown: float) -> None
 
 
 def test_a_child_of_an_unknown_parent_is_not_used() -> None:
-    heads = Heads((CLICK, BUY), width=4, tower=())
+    heads = TabularHeads((CLICK, BUY), width=4, tower=())
     assert losses(heads, logits_of([0.3], [-1.0]), [math.nan, 1.0]) == [0.0, 0.0]
 
 
 def test_a_task_without_a_label_takes_nothing_from_the_others() -> None:
-    heads = Heads((CLICK, WATCH, STARS), width=4, tower=(5,)).double()
+    heads = TabularHeads((CLICK, WATCH, STARS), width=4, tower=(5,)).double()
     lanes = torch.randn(2, 3, 4, dtype=torch.float64)
     labels = torch.tensor([[1.0, math.nan, math.nan], [math.nan, 5.0, 1.0]], dtype=torch.float64)
     weight = torch.ones(2, dtype=torch.float64)
@@ -168,7 +168,7 @@ def test_constant_loss_is_that_of_the_best_constant() -> None:
 
 
 def test_the_loss_scale_is_made_once() -> None:
-    heads = Heads((CLICK, WATCH), width=4, tower=())
+    heads = TabularHeads((CLICK, WATCH), width=4, tower=())
     expected = [CLICK.constant_loss**-0.5, 1.0]
     assert heads.loss_scale(0.5).tolist() == pytest.approx(expected)
     assert heads.loss_scale(0.5) is heads.loss_scale(0.5)
@@ -177,12 +177,12 @@ def test_the_loss_scale_is_made_once() -> None:
 
 @every_chain
 def test_a_chain_changes_no_column(chain: Chain) -> None:
-    assert Heads(ALL, width=4, tower=(5,), chain=chain).columns == output_columns(ALL)
+    assert TabularHeads(ALL, width=4, tower=(5,), chain=chain).columns == output_columns(ALL)
 
 
 @every_chain
 def test_scores_of_a_chain_are_consistent_probabilities(chain: Chain) -> None:
-    heads = Heads((CLICK, BUY, REFUND), width=4, tower=(5,), chain=chain)
+    heads = TabularHeads((CLICK, BUY, REFUND), width=4, tower=(5,), chain=chain)
     found = heads.scores(heads(torch.randn(50, 3, 4) * 3.0))
     scores = dict(zip(heads.columns, found.unbind(1), strict=True))
     assert found.min() >= 0.0 and found.max() <= 1.0
@@ -198,9 +198,9 @@ def test_scores_of_a_chain_are_consistent_probabilities(chain: Chain) -> None:
 @every_chain
 def test_tasks_without_a_parent_do_not_notice_a_chain(chain: Chain) -> None:
     torch.manual_seed(0)
-    plain = Heads((CLICK, WATCH), width=4, tower=(5,))
+    plain = TabularHeads((CLICK, WATCH), width=4, tower=(5,))
     torch.manual_seed(0)
-    chained = Heads((CLICK, WATCH), width=4, tower=(5,), chain=chain)
+    chained = TabularHeads((CLICK, WATCH), width=4, tower=(5,), chain=chain)
     assert {n: p.tolist() for n, p in plain.named_parameters()} == {
         n: p.tolist() for n, p in chained.named_parameters()
     }
@@ -210,8 +210,8 @@ def test_tasks_without_a_parent_do_not_notice_a_chain(chain: Chain) -> None:
 @every_chain
 def test_a_chain_does_not_depend_on_the_order_of_the_tasks(chain: Chain) -> None:
     torch.manual_seed(0)
-    heads = Heads((CLICK, BUY, REFUND), width=4, tower=(5,), chain=chain).double()
-    moved = Heads((REFUND, BUY, CLICK), width=4, tower=(5,), chain=chain).double()
+    heads = TabularHeads((CLICK, BUY, REFUND), width=4, tower=(5,), chain=chain).double()
+    moved = TabularHeads((REFUND, BUY, CLICK), width=4, tower=(5,), chain=chain).double()
     weights = {  # a step of the transfer is named by its child, elsewhere tasks are rows
         name.replace("steps.2", "steps.0"): value if "steps" in name else value.flip(0)
         for name, value in heads.state_dict().items()
@@ -228,7 +228,7 @@ def test_a_chain_does_not_depend_on_the_order_of_the_tasks(chain: Chain) -> None
 
 @every_chain
 def test_a_batch_without_labels_teaches_nothing(chain: Chain) -> None:
-    heads = Heads((CLICK, BUY, REFUND), width=4, tower=(5,), chain=chain)
+    heads = TabularHeads((CLICK, BUY, REFUND), width=4, tower=(5,), chain=chain)
     losses = heads.losses(heads(torch.randn(6, 3, 4)), torch.full((6, 3), math.nan), torch.ones(6))
     losses.sum().backward()
     assert losses.tolist() == [0.0, 0.0, 0.0]
@@ -236,7 +236,7 @@ def test_a_batch_without_labels_teaches_nothing(chain: Chain) -> None:
 
 
 def test_the_targets_of_images_are_refused() -> None:
-    heads = Heads((CLICK, BUY), width=4, tower=())
+    heads = TabularHeads((CLICK, BUY), width=4, tower=())
     with pytest.raises(TypeError, match="one tensor, not 2 of them"):
         heads.losses(heads(torch.randn(3, 2, 4)), (torch.ones(3), torch.ones(3)), torch.ones(3))
 
@@ -244,7 +244,7 @@ def test_the_targets_of_images_are_refused() -> None:
 @every_chain
 def test_evaluation_measures_the_tasks_alone(chain: Chain) -> None:
     """What a chain adds is for training: with it the children's losses are larger, or equal."""
-    heads = Heads((CLICK, BUY, REFUND), width=4, tower=(5,), chain=chain)
+    heads = TabularHeads((CLICK, BUY, REFUND), width=4, tower=(5,), chain=chain)
     lanes, labels = torch.randn(30, 3, 4), (torch.rand(30, 3) < 0.8).float().cumprod(1)
     trained = heads.losses(heads(lanes), labels, torch.ones(30))
     heads.eval()
@@ -280,7 +280,7 @@ def test_counterfactual_losses_are_unbiased() -> None:
 @pytest.mark.parametrize("kind", ["ips", "dr"])
 def test_a_counterfactual_loss_does_not_teach_the_propensity(kind: str) -> None:
     chain = replace(CHAINS[kind], counterfactual_weight=3.0)
-    heads = Heads((CLICK, BUY), width=4, tower=(), chain=chain)
+    heads = TabularHeads((CLICK, BUY), width=4, tower=(), chain=chain)
     logits = [logit.detach().requires_grad_() for logit in heads(torch.randn(9, 2, 4))]
     labels = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]] * 3)
     added = heads.funnel.addition(1, logits, labels)
@@ -291,7 +291,7 @@ def test_a_counterfactual_loss_does_not_teach_the_propensity(kind: str) -> None:
 
 
 def test_the_calibrator_is_zero_where_children_stay_below_their_parents() -> None:
-    heads = Heads((CLICK, BUY), width=4, tower=(), chain=AITM)
+    heads = TabularHeads((CLICK, BUY), width=4, tower=(), chain=AITM)
     labels, weight = torch.zeros(1, 2).double(), torch.ones(1).double()
     for buy, price in ((-1.0, 0.0), (0.3, 0.0), (2.0, 0.6)):
         logits = logits_of([0.3], [buy])
@@ -301,11 +301,11 @@ def test_the_calibrator_is_zero_where_children_stay_below_their_parents() -> Non
 
 
 def test_transfer_is_paid_for_and_imputation_only_stored() -> None:
-    plain = Heads((CLICK, BUY), width=4, tower=(5,)).cost()
-    transfer = Heads((CLICK, BUY), width=4, tower=(5,), chain=AITM).cost()
+    plain = TabularHeads((CLICK, BUY), width=4, tower=(5,)).cost()
+    transfer = TabularHeads((CLICK, BUY), width=4, tower=(5,), chain=AITM).cost()
     assert transfer.multiply_adds - plain.multiply_adds == 25 + 2 * 3 * 25 + 2 * 5 + 2 * 5
     assert transfer.parameters - plain.parameters == 4 * 25 + 5
-    imputed = Heads((CLICK, BUY), width=4, tower=(5,), chain=ESCM2_DR).cost()
+    imputed = TabularHeads((CLICK, BUY), width=4, tower=(5,), chain=ESCM2_DR).cost()
     assert imputed.multiply_adds == plain.multiply_adds
     assert imputed.parameters - plain.parameters == 4 * 5 + 5 + 5 + 1
 
@@ -316,7 +316,7 @@ def test_a_model_keeps_its_chain(chain: Chain, tmp_path: Path) -> None:
     problem = make_problem(rows=100)
     sizes = ModelSizes(embedding=4, tower=(6,), chain=chain)
     layout = mmoe(len(problem.tasks), experts=2, widths=(4,))
-    model = Model(problem.encoding, problem.heads, layout=layout, sizes=sizes)
+    model = TabularModel(problem.encoding, problem.heads, layout=layout, sizes=sizes)
     fitted = train(model, problem, Training(batch_size=50, epochs=1), seed=0)
     assert all(math.isfinite(check.loss) for check in fitted.checks)
     save_model(model, tmp_path)
@@ -330,7 +330,9 @@ def test_a_model_keeps_its_chain(chain: Chain, tmp_path: Path) -> None:
 def test_a_model_of_the_time_before_chains_is_esmm(tmp_path: Path) -> None:
     problem = make_problem(rows=50)
     layout = mmoe(len(problem.tasks), experts=2, widths=(4,))
-    save_model(Model(problem.encoding, problem.heads, layout=layout, sizes=ModelSizes()), tmp_path)
+    save_model(
+        TabularModel(problem.encoding, problem.heads, layout=layout, sizes=ModelSizes()), tmp_path
+    )
     network = json.loads((tmp_path / "network.json").read_text())
     del network["sizes"]["chain"]
     (tmp_path / "network.json").write_text(json.dumps(network))

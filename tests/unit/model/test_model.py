@@ -9,7 +9,7 @@ import torch
 
 from recmtl.errors import BundleError
 from recmtl.grid import Routes, recmtl_grid
-from recmtl.model import Model, load_model, prune_model, save_model
+from recmtl.model import TabularModel, load_model, prune_model, save_model
 from tests.grids import random_routes
 from tests.tabular_problems import TASKS, make_model, make_problem
 
@@ -18,19 +18,19 @@ IDS = torch.from_numpy(PROBLEM.test.ids.astype("int64"))
 NUMERIC = torch.from_numpy(PROBLEM.test.numeric)
 
 
-def searched() -> Model:
+def searched() -> TabularModel:
     space = recmtl_grid(len(TASKS), cells=3, widths=(8, 4), depth=2)
     return prune_model(make_model(space, problem=PROBLEM), random_routes(space, 2))
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> tuple[Model, Path]:
+def saved(tmp_path: Path) -> tuple[TabularModel, Path]:
     model = searched()
     save_model(model, tmp_path)
     return model, tmp_path
 
 
-def test_a_loaded_model_scores_the_same_bits(saved: tuple[Model, Path]) -> None:
+def test_a_loaded_model_scores_the_same_bits(saved: tuple[TabularModel, Path]) -> None:
     model, folder = saved
     again = load_model(folder)
     assert not again.training
@@ -39,7 +39,7 @@ def test_a_loaded_model_scores_the_same_bits(saved: tuple[Model, Path]) -> None:
     assert torch.equal(again.predict(IDS, NUMERIC), model.predict(IDS, NUMERIC))
 
 
-def test_a_saved_model_is_json_and_safetensors(saved: tuple[Model, Path]) -> None:
+def test_a_saved_model_is_json_and_safetensors(saved: tuple[TabularModel, Path]) -> None:
     _, folder = saved
     assert {file.name for file in folder.iterdir()} == {"network.json", "weights.safetensors"}
     network = json.loads((folder / "network.json").read_text())
@@ -71,7 +71,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_model_is_refused_in_one_line(saved: tuple[Model, Path], damage: str) -> None:
+def test_a_damaged_model_is_refused_in_one_line(
+    saved: tuple[TabularModel, Path], damage: str
+) -> None:
     _, folder = saved
     DAMAGES[damage](folder)
     with pytest.raises(BundleError, match="not a saved model") as refused:

@@ -6,7 +6,7 @@ import pytest
 
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, prune, recmtl_grid, scaled
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.schema.strict_yaml import load
 from recmtl.search.budget import MOST, BudgetTarget, CostMultiplier
 from recmtl.search.search import search
@@ -32,7 +32,7 @@ def config(budget: Budget | None, **settings: Any) -> Config:
 
 def cost(layout: Layout, unit: str) -> int:
     """Of a network that is really built."""
-    model = Model(PROBLEM.encoding, PROBLEM.heads, layout=layout, sizes=SIZES)
+    model = TabularModel(PROBLEM.encoding, PROBLEM.heads, layout=layout, sizes=SIZES)
     if unit == "parameters":
         return sum(parameter.numel() for parameter in model.parameters())
     return model.cost().multiply_adds

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recmtl.grid import full_decision
 from recmtl.grid.catalog import adashare, dynashare
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.search import search as search_module
 from recmtl.search.search import search
 from recmtl.train import tabular_problem
@@ -23,7 +23,7 @@ SPACE = dynashare(TASK_COUNT, widths=(6,), rates=(0.5,), hidden=(5,))
 SETTINGS = Training(batch_size=32, epochs=4, checks=1, patience=1, gate_warm_up=0.5)
 
 
-def gates(model: Model) -> list[Tensor]:
+def gates(model: TabularModel) -> list[Tensor]:
     return [p.detach().clone() for n, p in model.named_parameters() if ".instance." in n]
 
 

@@ -21,7 +21,7 @@ from recmtl.grid import (
     prune,
     recmtl_grid,
 )
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.policies import random_routes
 from recmtl.search.policy_factory import make_policy
 from recmtl.search.schedule import BilevelRows, SearchSchedule, bilevel_split
@@ -83,9 +83,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[bytes]]]:
     """Which rows were looked at right before a step of the weights, and of the policy."""
     seen: dict[str, set[bytes]] = {"weights": set(), "policy": set()}
     looked: list[set[bytes]] = []
-    forward, step = Model.forward, Optimizer.step
+    forward, step = TabularModel.forward, Optimizer.step
 
-    def spied_forward(self: Model, ids: Tensor, numeric: Tensor, **rest: object) -> list[Tensor]:
+    def spied_forward(
+        self: TabularModel, ids: Tensor, numeric: Tensor, **rest: object
+    ) -> list[Tensor]:
         if torch.is_grad_enabled():
             rows = zip(ids.numpy(), numeric.numpy(), strict=True)
             looked.append({i.tobytes() + n.tobytes() for i, n in rows})
@@ -105,7 +107,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[bytes]]]:
         take("weights")
         step(self, loss)
 
-    monkeypatch.setattr(Model, "forward", spied_forward)
+    monkeypatch.setattr(TabularModel, "forward", spied_forward)
     monkeypatch.setattr(Optimizer, "step", spied_step)
     monkeypatch.setattr(torch.optim, "Adam", SpiedAdam)
     yield seen

@@ -17,7 +17,8 @@ from recmtl.search.refine import FOLDS
 from recmtl.search.search import SearchResult, search
 from recmtl.search.selection import final_losses, full_sharing, surely_better
 from recmtl.train.config import Budget, Config, Search, Training
-from recmtl.train.loop import TrainingState, train
+from recmtl.train.loop import train
+from recmtl.train.training_state import TrainingState
 from tests.grids import random_routes
 from tests.tabular_problems import make_problem
 

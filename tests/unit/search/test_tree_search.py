@@ -12,7 +12,7 @@ from recmtl.data.encoding import Encoding, NumericField
 from recmtl.errors import ConfigError
 from recmtl.grid import layout_cost
 from recmtl.grid.catalog import branched
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.model.heads import HeadSpec
 from recmtl.policies import Tree, all_trees, tree_cost, tree_parameters
 from recmtl.policies.affinity import dissimilarity_ranks
@@ -26,8 +26,9 @@ from recmtl.search.tree_search import (
     search_tree,
 )
 from recmtl.train.config import Config, Grid, Training
-from recmtl.train.loop import TrainingState, train
+from recmtl.train.loop import train
 from recmtl.train.tabular_problem import TabularProblem
+from recmtl.train.training_state import TrainingState
 from tests.tabular_problems import TASKS, make_problem
 
 CONFIG = Config(
@@ -101,7 +102,7 @@ def test_features_are_what_each_depth_puts_out_for_the_same_rows(
     rows = np.sort(np.random.default_rng(4).permutation(len(problem.validation))[:40])
     torch.manual_seed(4)
     layout = branched(((0,), (0,), (0,)), levels=LEVELS)
-    model = Model(problem.encoding, problem.heads[:1], layout=layout, sizes=CONFIG.sizes)
+    model = TabularModel(problem.encoding, problem.heads[:1], layout=layout, sizes=CONFIG.sizes)
     with torch.no_grad():
         ids, numeric = problem.validation.ids[rows], problem.validation.numeric[rows]
         lane = model.encoder(torch.from_numpy(ids).long(), torch.from_numpy(numeric))[:, 0]
@@ -174,7 +175,7 @@ def test_given_trees_are_trained_and_ranked(
     assert agreement.costs == tuple(tree_cost(tree, found.affinity) for tree in trees)
     torch.manual_seed(2)
     layout = branched(trees[1].partitions(), levels=LEVELS)
-    model = Model(problem.encoding, problem.heads, layout=layout, sizes=CONFIG.sizes)
+    model = TabularModel(problem.encoding, problem.heads, layout=layout, sizes=CONFIG.sizes)
     fitted = train(model, problem, CONFIG.training, seed=2)
     assert agreement.scores[1] == fitted.checks[fitted.best].score
     assert CostRanking.of(agreement.costs, agreement.scores) == agreement

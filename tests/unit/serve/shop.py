@@ -10,7 +10,7 @@ import torch
 from recmtl.data.row_encoder import EncoderFit, RowEncoder
 from recmtl.errors import SourceLocation
 from recmtl.grid import catalog
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import parse_schema
 from recmtl.serve import save_bundle
@@ -76,11 +76,11 @@ def make_log(rows: int, seed: int = 0) -> pa.Table:
     )
 
 
-def make_model(encoder: RowEncoder, *, width: int = 16, seed: int = 0) -> Model:
+def make_model(encoder: RowEncoder, *, width: int = 16, seed: int = 0) -> TabularModel:
     """An untrained network whose weights are large enough for scores to differ."""
     torch.manual_seed(seed)
     layout = catalog.mmoe(len(HEADS), experts=3, widths=(2 * width, width))
-    model = Model(
+    model = TabularModel(
         encoder.encoding, HEADS, layout=layout, sizes=ModelSizes(embedding=width, tower=(width,))
     )
     with torch.no_grad():

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.serve import Ranker, Scorer, load_bundle, save_bundle
 from recmtl.serve.bundle.card import model_card
 from recmtl.serve.bundle.manifest import write_manifest
@@ -41,11 +41,11 @@ ROWS = 6000
 
 
 @pytest.fixture(scope="module")
-def model(encoder: RowEncoder) -> Model:
+def model(encoder: RowEncoder) -> TabularModel:
     return make_model(encoder)
 
 
-def planted(model: Model, encoder: RowEncoder, seed: int, *, rows: int = ROWS) -> LogSplit:
+def planted(model: TabularModel, encoder: RowEncoder, seed: int, *, rows: int = ROWS) -> LogSplit:
     """Rows whose clicks happen at sigmoid(0.5 z - 1) of the network's log odds z.
 
     Of user 2 ** 40 + 7 they happen at sigmoid(0.5 z + 2) instead; purchases follow a click with
@@ -75,7 +75,7 @@ def planted(model: Model, encoder: RowEncoder, seed: int, *, rows: int = ROWS) -
     )
 
 
-def scores_of(model: Model, ids: np.ndarray, numeric: np.ndarray) -> dict[str, np.ndarray]:
+def scores_of(model: TabularModel, ids: np.ndarray, numeric: np.ndarray) -> dict[str, np.ndarray]:
     import torch
 
     scores = model.predict(torch.from_numpy(ids.copy()), torch.from_numpy(numeric.copy()))
@@ -83,24 +83,24 @@ def scores_of(model: Model, ids: np.ndarray, numeric: np.ndarray) -> dict[str, n
 
 
 @pytest.fixture(scope="module")
-def validation(model: Model, encoder: RowEncoder) -> LogSplit:
+def validation(model: TabularModel, encoder: RowEncoder) -> LogSplit:
     return planted(model, encoder, 1)
 
 
 @pytest.fixture(scope="module")
-def fresh_rows(model: Model, encoder: RowEncoder) -> LogSplit:
+def fresh_rows(model: TabularModel, encoder: RowEncoder) -> LogSplit:
     return planted(model, encoder, 2)
 
 
 @pytest.fixture(scope="module", params=["platt", "isotonic"])
 def calibrators(
-    request: pytest.FixtureRequest, model: Model, encoder: RowEncoder, validation: LogSplit
+    request: pytest.FixtureRequest, model: TabularModel, encoder: RowEncoder, validation: LogSplit
 ) -> Calibrators:
     settings = Calibration(method=request.param)
     return fit_calibrators(model, encoder, rows=validation, settings=settings)
 
 
-def raw_scores(model: Model, rows: LogSplit) -> np.ndarray:
+def raw_scores(model: TabularModel, rows: LogSplit) -> np.ndarray:
     columns = scores_of(model, np.asarray(rows.ids), np.asarray(rows.numeric))
     return np.stack(list(columns.values()), 1).astype(np.float32)
 
@@ -211,7 +211,7 @@ def test_correction_undoes_negative_sampling(q, kept):
 
 
 def test_every_column_is_better_on_rows_never_fitted_to(
-    calibrators: Calibrators, model: Model, encoder: RowEncoder, fresh_rows: LogSplit
+    calibrators: Calibrators, model: TabularModel, encoder: RowEncoder, fresh_rows: LogSplit
 ) -> None:
     gain = calibration_gain(model, encoder, calibrators=calibrators, rows=fresh_rows)
     assert set(gain) == set(model.columns) - {"value_watch"}
@@ -223,7 +223,7 @@ def test_every_column_is_better_on_rows_never_fitted_to(
 
 
 def test_joint_columns_are_products_and_never_exceed_their_parent(
-    calibrators: Calibrators, model: Model, fresh_rows: LogSplit
+    calibrators: Calibrators, model: TabularModel, fresh_rows: LogSplit
 ) -> None:
     raw = raw_scores(model, fresh_rows)
     found = dict(zip(model.columns, calibrators.apply(raw, fresh_rows.ids).T, strict=True))
@@ -236,7 +236,7 @@ def test_joint_columns_are_products_and_never_exceed_their_parent(
 
 
 def test_a_map_of_the_child_alone_leaves_the_parent_bit_for_bit(
-    model: Model, encoder: RowEncoder, fresh_rows: LogSplit
+    model: TabularModel, encoder: RowEncoder, fresh_rows: LogSplit
 ) -> None:
     maps = {"p_buy_given_click": ColumnCalibration(Platt(1.5, -0.5))}
     one = Calibrators(maps, heads=HEADS, encoding=encoder.encoding)
@@ -247,7 +247,7 @@ def test_a_map_of_the_child_alone_leaves_the_parent_bit_for_bit(
     assert (found[:, 2] <= found[:, 0]).all()
 
 
-def test_grandchildren_follow_a_map_of_the_root(model: Model, encoder: RowEncoder) -> None:
+def test_grandchildren_follow_a_map_of_the_root(model: TabularModel, encoder: RowEncoder) -> None:
     refund = replace(HEADS[1], name="refund", parent="buy")
     heads = (refund, HEADS[1], HEADS[0])  # children before their parents
     columns = [name for head in heads for name in head.columns]
@@ -262,7 +262,7 @@ def test_grandchildren_follow_a_map_of_the_root(model: Model, encoder: RowEncode
 
 
 def test_segments_have_maps_of_their_own_and_others_share_one(
-    model: Model, encoder: RowEncoder, validation: LogSplit, fresh_rows: LogSplit
+    model: TabularModel, encoder: RowEncoder, validation: LogSplit, fresh_rows: LogSplit
 ) -> None:
     settings = Calibration(method="platt", segment="user_id", min_rows=500)
     by_user = fit_calibrators(model, encoder, rows=validation, settings=settings)
@@ -284,7 +284,7 @@ def test_segments_have_maps_of_their_own_and_others_share_one(
 
 
 def test_unknown_values_never_get_a_map_of_their_own(
-    model: Model, encoder: RowEncoder, validation: LogSplit
+    model: TabularModel, encoder: RowEncoder, validation: LogSplit
 ) -> None:
     unknown = encoder.vocabularies["user_id"].first
     ids = validation.ids.copy()
@@ -296,7 +296,7 @@ def test_unknown_values_never_get_a_map_of_their_own(
 
 
 def test_few_rows_or_one_class_leave_a_column_alone(
-    model: Model, encoder: RowEncoder, validation: LogSplit
+    model: TabularModel, encoder: RowEncoder, validation: LogSplit
 ) -> None:
     labels = validation.labels.copy()
     labels[9:, 1] = 0.0
@@ -311,7 +311,7 @@ def test_few_rows_or_one_class_leave_a_column_alone(
 
 
 def test_kept_negatives_are_corrected_after_the_map(
-    model: Model, encoder: RowEncoder, validation: LogSplit
+    model: TabularModel, encoder: RowEncoder, validation: LogSplit
 ) -> None:
     settings = Calibration(method="platt", kept_negatives={"click": 0.1})
     plain = fit_calibrators(
@@ -350,7 +350,7 @@ def test_impossible_settings_are_refused() -> None:
 def calibrated(
     tmp_path_factory: pytest.TempPathFactory,
     calibrators: Calibrators,
-    model: Model,
+    model: TabularModel,
     encoder: RowEncoder,
 ) -> Path:
     folder = tmp_path_factory.mktemp("calibrated") / "bundle"

@@ -11,7 +11,7 @@ from scipy.special import logit
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError
 from recmtl.grid import Layout, catalog, reachable_experts
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.model.heads import AITM, Chain
 from recmtl.serve import Ranker, Scorer, save_bundle
 from recmtl.serve.calibration.calibrators import Calibrators, ColumnCalibration, Platt
@@ -27,18 +27,18 @@ LAYOUTS = {
 }
 
 
-def scrambled(encoder: RowEncoder, layout: Layout, chain: Chain | None = None) -> Model:
+def scrambled(encoder: RowEncoder, layout: Layout, chain: Chain | None = None) -> TabularModel:
     """A float64 network whose weights, gates and biases are all drawn."""
     torch.manual_seed(0)
     sizes = ModelSizes(embedding=4, tower=(6,), chain=chain or Chain())
-    model = Model(encoder.encoding, HEADS, layout=layout, sizes=sizes).double().eval()
+    model = TabularModel(encoder.encoding, HEADS, layout=layout, sizes=sizes).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 0.4)
     return model
 
 
-def explained(model: Model, encoder: RowEncoder, rows: pa.Table, steps: int) -> torch.Tensor:
+def explained(model: TabularModel, encoder: RowEncoder, rows: pa.Table, steps: int) -> torch.Tensor:
     """The gap of completeness `[R, T]`."""
     unknown = encoder.unknown_rows()[1].copy()
     unknown[len(encoder.encoding.single) :] = 0

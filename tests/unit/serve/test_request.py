@@ -10,7 +10,7 @@ import torch
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError, DataError
 from recmtl.grid.catalog import CATALOG
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.serve import Ranker, Scorer, load_bundle, save_bundle
 from recmtl.serve.bundle.request_network import RequestNetwork
 from recmtl.serve.scoring.onnx import equal_to_rounding, request_network
@@ -43,7 +43,7 @@ def test_every_way_to_share_falls_apart_into_user_and_candidates(
     """In float64, so that a product left out of the two parts could not hide in rounding."""
     layout = CATALOG[name].layout(len(HEADS), cells=6, widths=(16, 8), depth=2)
     sizes = ModelSizes(embedding=8, tower=(8,))
-    model = Model(encoder.encoding, HEADS, layout=layout, sizes=sizes).double().eval()
+    model = TabularModel(encoder.encoding, HEADS, layout=layout, sizes=sizes).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

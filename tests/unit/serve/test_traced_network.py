@@ -13,7 +13,7 @@ import torch
 
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.grid import CATALOG, Layout
-from recmtl.model import Model, ModelSizes
+from recmtl.model import ModelSizes, TabularModel
 from recmtl.model.heads import Chain
 from recmtl.model.heads.funnel import AITM, ESCM2_DR, ESMM
 from recmtl.serve import Ranker, Scorer, fixed_shape
@@ -23,10 +23,10 @@ from tests.unit.serve.shop import HEADS, make_model
 ROWS = 32
 
 
-def build(encoder: RowEncoder, layout: Layout, chain: Chain = ESMM) -> Model:
+def build(encoder: RowEncoder, layout: Layout, chain: Chain = ESMM) -> TabularModel:
     torch.manual_seed(0)
     sizes = ModelSizes(embedding=4, tower=(5,), chain=chain)
-    model = Model(encoder.encoding, HEADS, layout=layout, sizes=sizes).eval()
+    model = TabularModel(encoder.encoding, HEADS, layout=layout, sizes=sizes).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return model
@@ -46,7 +46,7 @@ def some_rows(
     return torch.from_numpy(ids), torch.from_numpy(numeric)
 
 
-def assert_same_bits(encoder: RowEncoder, model: Model) -> None:
+def assert_same_bits(encoder: RowEncoder, model: TabularModel) -> None:
     found = trace_network(model, ROWS)
     assert isinstance(found, TracedNetwork) and found.columns == model.columns
     given = [some_rows(encoder, seed) for seed in range(4)]

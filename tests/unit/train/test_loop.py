@@ -13,19 +13,21 @@ import torch
 from torch import Tensor
 
 from recmtl.errors import DataError
+from recmtl.evaluate.task_metrics import validation_score
 from recmtl.grid import shared_bottom
-from recmtl.model import Model
+from recmtl.model import TabularModel, predict
 from recmtl.train import tabular_problem
-from recmtl.train.checkpoint import saved_state
+from recmtl.train.checkpoint import read_state
 from recmtl.train.config import Training
-from recmtl.train.loop import TrainingState, ValidationCheck, predict, train, validation_score
+from recmtl.train.loop import train
+from recmtl.train.training_state import TrainingState, ValidationCheck
 from tests.tabular_problems import TASKS, make_model, make_problem, rows_of
 
 PROBLEM = make_problem()
 SETTINGS = Training(batch_size=32, epochs=3, checks=2, patience=10)
 
 
-def weights(model: Model) -> dict[str, Tensor]:
+def weights(model: TabularModel) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
@@ -176,7 +178,7 @@ def test_a_checkpoint_holds_tensors_and_json_only(tmp_path: Path) -> None:
     raw = path.read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     json.loads(header.pop("__metadata__")["state"])
-    with saved_state(path) as state:
+    with read_state(path) as state:
         assert state is not None
         history = state["history"]
     assert history["rows"] == len(PROBLEM.train) and len(history["checks"]) == 2

@@ -9,10 +9,11 @@ import torch
 
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
+from recmtl.model import predict
 from recmtl.schema import TaskSpec, load_schema
 from recmtl.simulate import simulate
 from recmtl.train.config import Training
-from recmtl.train.loop import predict, train
+from recmtl.train.loop import train
 from recmtl.train.tabular_problem import TabularProblem
 from tests.tabular_problems import TASKS, make_heads, make_model, make_problem
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.train.config import Training
 from recmtl.train.optimizer import Optimizer
 from tests.tabular_problems import make_model
@@ -12,7 +12,7 @@ IDS = torch.tensor([[1, 31, 40, 0, 0], [2, 31, 0, 0, 0]])
 NUMERIC = torch.tensor([[0.1, 2.0], [torch.nan, 1.0]])
 
 
-def step(model: Model, optimizer: Optimizer) -> None:
+def step(model: TabularModel, optimizer: Optimizer) -> None:
     optimizer.step(sum(logit.square().sum() for logit in model(IDS, NUMERIC)))
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from recmtl.grid import expert_use, mmoe
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.train.config import Training
-from recmtl.train.expert_monitor import health_curves, health_record, probe
+from recmtl.train.expert_monitor import health_curves, health_record, monitor_experts
 from recmtl.train.loop import train
 from recmtl.train.training_state import TrainingState, ValidationCheck
 from tests.tabular_problems import TASKS, make_model, make_problem, rows_of
@@ -22,13 +22,15 @@ NAMES = [task.name for task in TASKS]
 
 
 @pytest.fixture(scope="module")
-def fitted() -> tuple[Model, TrainingState]:
+def fitted() -> tuple[TabularModel, TrainingState]:
     torch.manual_seed(0)
     model = make_model(mmoe(len(TASKS), experts=3, widths=(8, 4)), dropout=0.2)
     return model, train(model, PROBLEM, SETTINGS, seed=0)
 
 
-def test_every_check_knows_the_health_of_the_experts(fitted: tuple[Model, TrainingState]) -> None:
+def test_every_check_knows_the_health_of_the_experts(
+    fitted: tuple[TabularModel, TrainingState],
+) -> None:
     model, found = fitted
     healths = [check.health for check in found.checks]
     assert len(healths) == 4 and None not in healths
@@ -39,7 +41,7 @@ def test_every_check_knows_the_health_of_the_experts(fitted: tuple[Model, Traini
         assert after.drift == pytest.approx(change, abs=2e-6)
     # The model has the weights of the best check again.
     best = found.checks[found.best].health
-    again = probe(model, PROBLEM.validation, rows=SETTINGS.health_rows, before=None)
+    again = monitor_experts(model, PROBLEM.validation, rows=SETTINGS.health_rows, before=None)
     assert best is not None and again is not None
     assert replace(best, drift=None) == again
 
@@ -58,7 +60,7 @@ def test_watching_changes_no_bit_of_the_weights() -> None:
 @pytest.mark.parametrize(("rows", "taken"), [(3, [0, 60, 119]), (500, list(range(120)))])
 def test_rows_are_spread_over_the_split(rows: int, taken: list[int]) -> None:
     model, split = make_model(dropout=0.5).train(), PROBLEM.validation
-    health = probe(model, split, rows=rows, before=None)
+    health = monitor_experts(model, split, rows=rows, before=None)
     assert model.training and model.encoder.training and model.grid.training
     model.eval()
     ids = torch.from_numpy(split.ids[taken].astype(np.int64))
@@ -70,12 +72,12 @@ def test_rows_are_spread_over_the_split(rows: int, taken: list[int]) -> None:
 
 def test_without_rows_nothing_is_measured() -> None:
     empty = rows_of(PROBLEM.validation, slice(0))
-    assert probe(make_model(), empty, rows=100, before=None) is None
+    assert monitor_experts(make_model(), empty, rows=100, before=None) is None
     assert health_record(TrainingState(), mmoe(2, experts=2, widths=(4,)), NAMES) == {}
     assert list(health_curves({})) == []
 
 
-def test_a_check_comes_back_from_json(fitted: tuple[Model, TrainingState]) -> None:
+def test_a_check_comes_back_from_json(fitted: tuple[TabularModel, TrainingState]) -> None:
     _, found = fitted
     for check in (*found.checks, replace(found.checks[0], health=None)):
         assert ValidationCheck.from_json(json.loads(json.dumps(asdict(check)))) == check
@@ -84,7 +86,7 @@ def test_a_check_comes_back_from_json(fitted: tuple[Model, TrainingState]) -> No
     assert ValidationCheck.from_json(old).health is None
 
 
-def test_a_record_is_told_as_curves(fitted: tuple[Model, TrainingState]) -> None:
+def test_a_record_is_told_as_curves(fitted: tuple[TabularModel, TrainingState]) -> None:
     model, found = fitted
     record = json.loads(json.dumps(health_record(found, model.grid.layout, NAMES)))
     curves = list(health_curves(record))
@@ -106,10 +108,10 @@ def test_a_record_warns_of_the_best_check() -> None:
     """A broken expert is told of where the weights that stay are those of that check."""
     torch.manual_seed(0)
     model = make_model(mmoe(len(TASKS), experts=3, widths=(8, 4)))
-    healthy = probe(model, PROBLEM.validation, rows=100, before=None)
+    healthy = monitor_experts(model, PROBLEM.validation, rows=100, before=None)
     with torch.no_grad():
         model.grid.layer(0).experts.biases[0][1] = -1e4
-    broken = probe(model, PROBLEM.validation, rows=100, before=healthy)
+    broken = monitor_experts(model, PROBLEM.validation, rows=100, before=healthy)
     checks = [ValidationCheck(e, 0.5, 0.1, {}, h) for e, h in ((1.0, healthy), (2.0, broken))]
     told = [
         health_record(TrainingState(checks, best), model.grid.layout, NAMES)["warnings"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recmtl.data.batches import Batch, TableBatch
-from recmtl.model import Model
+from recmtl.model import TabularModel
 from recmtl.train.config import Training
 from recmtl.train.loop import take_step, train
 from recmtl.train.optimizer import Optimizer, clip
@@ -34,7 +34,7 @@ KNOWN = known_problem()
 SETTINGS = Training(batch_size=24, accumulate=3, epochs=3, health_rows=0, patience=10)
 
 
-def trained(settings: Training) -> tuple[Model, TrainingState, int]:
+def trained(settings: Training) -> tuple[TabularModel, TrainingState, int]:
     """In double precision; and the number of steps."""
     torch.manual_seed(1)
     model, seen = make_model(problem=KNOWN).double(), []
@@ -53,7 +53,7 @@ def gradient(model: nn.Module) -> Tensor:
     return torch.cat([g.to_dense().flatten() for g in found]).clone()
 
 
-def add_gradients(model: Model, found: list[Batch]) -> None:
+def add_gradients(model: TabularModel, found: list[Batch]) -> None:
     for batch in found:
         model.heads.losses(model(*batch.inputs), batch.labels, batch.weight).sum().backward()
 

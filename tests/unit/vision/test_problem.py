@@ -79,7 +79,9 @@ def test_a_tree_is_found_from_the_features_of_each_stage() -> None:
     few = make_images(TASKS[:3], network=ImageNetworkConfig(trunk=shape, device="cpu"))
     found = search_tree(few, CONFIG, seed=0, rows=9)
     assert found.affinity.shape == (2, 3, 3)
-    pieces = {name: replace(getattr(few, name), at_once=4) for name in ("train", "validation")}
+    pieces = {
+        name: replace(getattr(few, name), largest_batch=4) for name in ("train", "validation")
+    }
     again = search_tree(replace(few, **pieces), CONFIG, seed=0, rows=9)
     np.testing.assert_allclose(again.affinity, found.affinity, rtol=1e-3)
     assert TreeSearchResult.from_json(found.to_json()).layout == found.layout
