@@ -1,7 +1,7 @@
-r"""Files and folders that are whole or absent: written beside their place, then moved there.
+r"""Write files and folders that are whole or absent: beside their place first, then moved there.
 
-What is under way is hidden (`.name.partial`), so that nothing which lists the folder takes it for
-a result. A process that is killed leaves it behind; the next writer of the same path removes it.
+The unfinished one is hidden (`.name.partial`), so that no listing of the folder takes it for a
+result. A killed process leaves it behind; the next writer of the same path removes it.
 
 >>> import tempfile
 >>> path = Path(tempfile.mkdtemp()) / "facts.json"
@@ -22,18 +22,18 @@ __all__ = ["new_file", "new_folder", "partial_path", "write_json", "write_text"]
 
 
 def partial_path(path: Path) -> Path:
-    """Where `path` is written until it is whole."""
+    """The hidden place where `path` is written until it is whole."""
     return path.with_name(f".{path.name}.partial")
 
 
 @contextmanager
 def new_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """A path to write in place of `path`, moved there when the block ends without an error.
+    """A path to write to; the file is moved to `path` when the block ends without an error.
 
     Args:
-        path: the file to make or to replace; it keeps its old content until then.
-        durable: whether the file is on the disk, not only in its cache, before the block is left:
-            it then survives a loss of power.
+        path: the file to make or to replace; until then it keeps its old content.
+        durable: wait until the disk, and not only its cache, holds the file: it then survives a
+            loss of power.
     """
     partial = partial_path(path)
     try:
@@ -49,10 +49,10 @@ def new_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to fill in place of `path`, moved there when the block ends without an error.
+    """An empty folder to fill, moved to `path` when the block ends without an error.
 
-    A folder with content cannot be replaced in one step: an older `path` is moved aside first and
-    deleted last, so that a kill in between leaves both, whole.
+    A folder with content cannot be replaced in one step. An older `path` is moved aside first
+    (`.name.old`) and deleted last, so that a process killed in between leaves both folders whole.
     """
     partial, old = partial_path(path), path.with_name(f".{path.name}.old")
     shutil.rmtree(partial, ignore_errors=True)
@@ -79,8 +79,8 @@ def write_json(path: Path, content: Any, *, allow_nan: bool = False, durable: bo
 
     Args:
         path: the file to make or to replace.
-        content: what `json.dumps` takes.
-        allow_nan: whether NaN and infinity are written, as Python alone reads them.
+        content: whatever `json.dumps` accepts.
+        allow_nan: write NaN and infinity, which are not JSON, but which Python reads.
         durable: see `new_file`.
 
     Raises:

@@ -1,7 +1,8 @@
-"""Loops that Numba compiles when they are first run, and keeps for the processes that follow.
+"""Loops that Numba compiles on their first run and keeps for later processes.
 
-For what no library does in one pass over memory. Imported where such a loop is about to run and
-nowhere else, since Numba takes a moment to load, which a process that scores would pay for nothing.
+They do in one pass over memory what no library does. Only the modules that hold such loops import
+this one, and they are imported when a loop is about to run: a process that only scores should not
+wait for Numba to load.
 """
 
 from collections.abc import Callable
@@ -12,21 +13,22 @@ from numba import njit
 __all__ = ["Array", "compiled"]
 
 Array = Any
-"""Of NumPy, in a loop; Numba derives its type from each call."""
+"""A NumPy array in a loop; Numba derives its type from each call."""
 Loop = TypeVar("Loop", bound=Callable[..., Any])
-EXACT = {"contract", "reassoc", "nsz", "arcp"}
-"""What is allowed of `fastmath`: sums in any order; NaN and infinity stay what they are."""
+FAST_MATH = {"contract", "reassoc", "nsz", "arcp"}
+"""What `fastmath` may do: round otherwise, as sums in another order do. NaN and infinity keep
+their meaning."""
 
 
 def compiled(loop: Loop) -> Loop:
-    """The loop as machine code, for each combination of types with which it is called."""
+    """The loop as machine code, compiled for each combination of argument types."""
 
-    def machine_code(*, cache: bool) -> Any:
-        how = njit(cache=cache, nogil=True, error_model="numpy", fastmath=EXACT)
-        return how(loop)
+    def compile_loop(*, cache: bool) -> Any:
+        decorate = njit(cache=cache, nogil=True, error_model="numpy", fastmath=FAST_MATH)
+        return decorate(loop)
 
     try:
-        kept: Loop = machine_code(cache=True)
+        machine_code: Loop = compile_loop(cache=True)
     except RuntimeError:  # no folder can be written to: every process compiles
-        kept = machine_code(cache=False)
-    return kept
+        machine_code = compile_loop(cache=False)
+    return machine_code

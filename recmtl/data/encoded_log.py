@@ -1,9 +1,8 @@
-"""The encoded log: a folder of memory-mapped columns with the encoder that made them.
+"""The encoded log: a folder of columns as .npy files, with the encoder that made them.
 
-Writes the arrays of one split as .npy files whose number of rows is known beforehand.
-
-Plain appending writes, not memory maps: pages do not pile up in the process, and a full disk is an
-error instead of a crash. To be read they are mapped; who has read a part gives it back.
+`ArrayWriter` appends to the files, since a write to a memory map would let pages pile up in the
+process and turn a full disk into a crash. `EncodedLog` maps them for reading; a reader releases the
+pages that it has read (`recmtl.memory.release_pages`).
 """
 
 import json
@@ -31,14 +30,14 @@ __all__ = ["ARRAYS", "ArrayWriter", "EncodedLog", "LogSplit", "row_bytes"]
 
 @dataclass(frozen=True)
 class LogSplit:
-    """The rows of one part, read from disk as they are touched.
+    """The rows of one part of a log, read from disk as they are touched.
 
     Attributes:
         ids: int32 [R, I] rows of the embedding table.
         numeric: float32 [R, N], NaN where missing.
         labels: float32 [R, T], NaN where a task is not defined.
         weight: float32 [R].
-        group: int64 [R], equal for rows of one group; all 0 without a group role.
+        group: int64 [R], equal within a group; all 0 without a group role.
         row: int64 [R], number of the row in the input.
     """
 
@@ -89,7 +88,12 @@ class LogSplit:
 
 
 class EncodedLog:
-    """A folder that `prepare` wrote."""
+    """A folder that `prepare` wrote.
+
+    Attributes:
+        folder: the folder.
+        manifest: what `manifest.json` holds: fingerprint, rows, label statistics, warnings.
+    """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         """Use `EncodedLog.open`."""
@@ -98,7 +102,11 @@ class EncodedLog:
 
     @staticmethod
     def open(folder: str | Path) -> "EncodedLog":
-        """Open a prepared folder; raises `DataError` if it is none."""
+        """Open a prepared folder.
+
+        Raises:
+            DataError: the folder was not written by `prepare`.
+        """
         folder = Path(folder)
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -108,7 +116,7 @@ class EncodedLog:
 
     @cached_property
     def schema(self) -> Schema:
-        """The schema it was prepared with."""
+        """The schema with which the log was prepared."""
         return load_schema(self.folder / "schema.yaml")
 
     @cached_property
@@ -122,22 +130,24 @@ class EncodedLog:
 
     @property
     def fingerprint(self) -> str:
-        """Of the bytes of the data and of the schema, in hex."""
+        """Hash of the data and of the schema, in hex."""
         return str(self.manifest["fingerprint"])
 
     @cached_property
     def label_statistics(self) -> dict[str, LabelStatistics]:
-        """What the train rows say of each task."""
+        """What the train rows say about each task's label."""
         tasks = self.manifest["tasks"]
         return {name: LabelStatistics.from_json(raw) for name, raw in tasks.items()}
 
     def split(self, part: str) -> LogSplit:
         """The rows of `train`, `validation` or `test`."""
         if part not in self.manifest["rows"]:
-            known = ", ".join(self.manifest["rows"])
-            raise DataError(f"{self.folder}: there is no part {part!r}; ask for one of {known}")
-        read = {name: _map(self.folder / part / f"{name}.npy") for name in LogSplit.__annotations__}
-        return LogSplit(**read)
+            parts = ", ".join(self.manifest["rows"])
+            raise DataError(f"{self.folder}: there is no part {part!r}; ask for one of {parts}")
+        arrays = {
+            name: _map(self.folder / part / f"{name}.npy") for name in LogSplit.__annotations__
+        }
+        return LogSplit(**arrays)
 
 
 def _map(path: Path) -> npt.NDArray[Any]:
@@ -148,7 +158,7 @@ def _map(path: Path) -> npt.NDArray[Any]:
             np.lib.format.read_magic(stream)
             shape, _, kind = np.lib.format.read_array_header_1_0(stream)
         if 0 in shape:
-            # A map cannot be empty.
+            # The system maps no empty file.
             return np.empty(shape, kind)
         raise DataError(f"{path}: damaged ({fault}); run prepare again") from fault
     return array
@@ -165,20 +175,20 @@ ARRAYS: dict[str, Any] = {
 
 
 def row_bytes(widths: Mapping[str, int]) -> int:
-    """Bytes that one row takes on disk; `widths` as for `ArrayWriter`."""
+    """Bytes of one row on disk; `widths` as for `ArrayWriter`."""
     return sum(np.dtype(kind).itemsize * widths.get(name, 1) for name, kind in ARRAYS.items())
 
 
 class ArrayWriter:
-    """Appends batches of rows to `<folder>/<name>.npy` for each of `ARRAYS`."""
+    """Appends batches of rows to `<folder>/<name>.npy`, for each name in `ARRAYS`."""
 
     def __init__(self, folder: Path, rows: int, *, widths: Mapping[str, int]) -> None:
-        """Open the files.
+        """Make the folder and open the files.
 
         Args:
-            folder: is made.
-            rows: rows that will be written in all.
-            widths: columns of the two-dimensional arrays.
+            folder: the folder, which must not exist.
+            rows: number of rows that will be written in all.
+            widths: number of columns of each two-dimensional array.
         """
         folder.mkdir(parents=True)
         self._files: dict[str, BinaryIO] = {}
@@ -190,12 +200,12 @@ class ArrayWriter:
             np.lib.format.write_array_header_1_0(stream, header)
 
     def append(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Write one batch: an array of `ARRAYS`' type for each name, rows first."""
+        """Append one batch: for each name in `ARRAYS` an array, rows first."""
         for name, kind in ARRAYS.items():
             self._files[name].write(np.ascontiguousarray(arrays[name], dtype=kind).data)
 
     def __enter__(self) -> "ArrayWriter":
-        """Nothing more to open."""
+        """The writer; its files are open."""
         return self
 
     def __exit__(
@@ -204,6 +214,6 @@ class ArrayWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the files, whatever happened."""
+        """Close the files."""
         for stream in self._files.values():
             stream.close()

@@ -1,8 +1,8 @@
-"""What a model must know about encoded features: which columns exist and how many table rows.
+"""What a model must know about an encoded log: its columns, and the rows of the embedding table.
 
-All single-valued categorical features and all lists share ONE embedding table. Row 0 is padding.
-Every vocabulary owns a contiguous block of rows, the first of which is its unknown id. The ids in
-an encoded log are global: the block's offset is already added.
+All categorical features and all lists share one embedding table. Row 0 is padding. Every vocabulary
+owns a contiguous block of rows; the first row of the block stands for unknown values. The ids in an
+encoded log are rows of the table: the offset of the block is already added.
 """
 
 import json
@@ -16,7 +16,7 @@ __all__ = ["Encoding", "ListField", "NumericField"]
 
 @dataclass(frozen=True)
 class ListField:
-    """A list feature: `ids[:, first : first + length]`, padded on the right with row 0."""
+    """A list feature: the columns `first` to `first + length` of `ids`, padded with row 0."""
 
     name: str
     first: int
@@ -26,10 +26,10 @@ class ListField:
 
 @dataclass(frozen=True)
 class NumericField:
-    """A numeric feature, stored as one float32 (NaN = missing).
+    """A numeric feature, stored as one float32; NaN means missing.
 
-    `standard`: (x - mean) / std. `quantile`: u / bins. `piecewise`: u. Here u in [0, bins] is the
-    position of x among the fitted edges, linear between neighbouring edges.
+    The encoding `standard` stores (x - mean) / std, `quantile` u / bins and `piecewise` u, where u
+    in [0, bins] is the position of x among the fitted edges, linear between neighbours.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Encoding:
     """The columns of an encoded log.
 
     Attributes:
-        table_rows: rows of the one embedding table.
-        single: single-valued categorical features; feature i is column i of `ids`.
-        lists: list features, in the columns of `ids` after the single ones.
-        numeric: numeric features; feature i is column i of `numeric`.
+        table_rows: rows of the embedding table.
+        single: the categorical features; feature i is column i of `ids`.
+        lists: the list features, in the columns of `ids` after those.
+        numeric: the numeric features; feature i is column i of `numeric`.
     """
 
     table_rows: int
@@ -55,7 +55,7 @@ class Encoding:
 
     @property
     def id_columns(self) -> int:
-        """Width I of `ids`: single features plus the padded list columns."""
+        """Width I of `ids`: one column a categorical feature, `length` columns a list."""
         return len(self.single) + sum(field.length for field in self.lists)
 
     @property
@@ -70,7 +70,7 @@ class Encoding:
         return (*self.single, *lists, *(field.name for field in self.numeric))
 
     def part(self, names: Collection[str]) -> "Encoding":
-        """The columns of some of the features, in the same order and with the same table rows."""
+        """The encoding of the named features alone; their order and the table stay."""
         single, lists = tuple(name for name in self.single if name in names), []
         first = len(single)
         for field in self.lists:
@@ -81,7 +81,7 @@ class Encoding:
         return Encoding(self.table_rows, single, tuple(lists), numeric)
 
     def columns_of(self, part: "Encoding") -> tuple[list[int], list[int]]:
-        """Which columns of `ids` and of `numeric` a part of this encoding has."""
+        """The columns of `ids` and of `numeric` that a `part` of this encoding keeps."""
         ids = [self.single.index(name) for name in part.single]
         by_name = {field.name: field for field in self.lists}
         for field in part.lists:
@@ -95,7 +95,11 @@ class Encoding:
 
     @staticmethod
     def from_json(text: str) -> "Encoding":
-        """Read what `to_json` wrote; raises `DataError` if the text is something else."""
+        """Read what `to_json` wrote.
+
+        Raises:
+            DataError: the text is something else.
+        """
         try:
             raw = json.loads(text)
             return Encoding(
