@@ -1,18 +1,17 @@
-"""Finds and opens the Parquet files of a log: one file, a folder or a glob, here or by URL.
-
-Files behind a URL, of any file system for which fsspec has a driver: s3://, gs://, hdfs://, ...
+"""Finds and opens the Parquet files of a log: one file, a folder or a glob, here or behind a URL.
 
 A `RemotePath` has the few methods of `pathlib.Path` that reading a log needs, so that the code
-which reads one need not know where it lies.
+which reads one need not know where it lies: on this machine, or on any file system for which fsspec
+has a driver (s3://, gs://, hdfs://, ...).
 """
 
 import glob
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -32,9 +31,13 @@ __all__ = [
     "find_files",
     "is_url",
     "open_parquet",
+    "stored_texts",
 ]
 
+READ_BUFFER = 1 << 20
+"""Bytes that a column is read in at a time."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
+_INTEGER = re.compile(r"-?\d+")
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,12 @@ class RemotePath:
     def matches(self) -> "list[RemotePath]":
         """The files that this path stands for as a glob, in the order of their paths."""
         with _faults(self):
-            found = sorted(self.system.glob(self.path))
-            return [RemotePath(name, self.system) for name in found if self.system.isfile(name)]
+            names = sorted(self.system.glob(self.path))
+            return [RemotePath(name, self.system) for name in names if self.system.isfile(name)]
 
 
 AnyPath: TypeAlias = Path | RemotePath
+Refused: TypeAlias = Callable[[AnyPath, DataError], None]
 
 
 def is_url(text: str) -> bool:
@@ -123,7 +127,7 @@ def any_path(data: str) -> AnyPath:
     """
     if not is_url(data):
         return Path(data)
-    import fsspec
+    import fsspec  # heavy, and most logs lie on this machine
 
     try:
         with _faults(data):
@@ -139,7 +143,7 @@ def any_path(data: str) -> AnyPath:
 
 @contextmanager
 def _faults(place: object) -> Iterator[None]:
-    """Each driver has errors of its own."""
+    """Turn a driver's errors, of whatever class, into a `DataError`."""
     try:
         yield
     except (ImportError, FileNotFoundError, RecmtlError):
@@ -148,10 +152,6 @@ def _faults(place: object) -> Iterator[None]:
         reason = (str(fault).splitlines() or [type(fault).__name__])[0]
         remedy = "check the URL and the access to it"
         raise SourceLocation(str(place)).error(f"cannot be reached ({reason})", remedy) from fault
-
-
-READ_BUFFER = 1 << 20
-Refused = Callable[[AnyPath, DataError], None]
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,8 @@ class LogFile:
         rows: number of rows.
         size: bytes.
         schema: the Arrow schema.
-        partition: columns whose value stands in the folder's name (`date=2024-05-01/`).
+        partition: columns whose value stands in the folder's name (`date=2024-05-01/`): integers
+            where every file of the data set has one, text otherwise.
     """
 
     path: AnyPath
@@ -174,7 +175,7 @@ class LogFile:
 
 
 def base_folder(data: str) -> AnyPath:
-    """The data's folder: of the file, the folder itself, or what stands before the first `*`."""
+    """The folder of the data: a file's parent, the folder itself, or a glob up to its first `*`."""
     path = any_path(data)
     if path.exists() or not glob.has_magic(str(path)):
         return path if path.is_dir() else path.parent
@@ -200,11 +201,11 @@ def find_files(
     Raises:
         DataError: no file matches, one is empty or damaged, or none has a row.
     """
-    found = [path for path in _listed(any_path(data)) if path.resolve() not in exclude]
-    if not found:
+    paths = [path for path in _listed(any_path(data)) if path.resolve() not in exclude]
+    if not paths:
         raise DataError(f"{data}: no Parquet file found; check the path, folder or glob")
     root, files = base_folder(data), []
-    for path in found:
+    for path in paths:
         try:
             files.append(_inspect(path, root))
         except DataError as fault:
@@ -213,7 +214,7 @@ def find_files(
             refused(path, fault)
     if sum(file.rows for file in files) == 0:
         raise DataError(f"{data}: holds no rows; check how it was written")
-    return files
+    return _with_integer_partitions(files)
 
 
 def _listed(path: AnyPath) -> list[AnyPath]:
@@ -237,12 +238,34 @@ def _inspect(path: AnyPath, root: AnyPath) -> LogFile:
         rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
     inside = path.is_relative_to(root)  # type: ignore[arg-type] # of one kind
     parts = path.relative_to(root).parts[:-1] if inside else ()  # type: ignore[arg-type]
-    partition: dict[str, int | str] = {}
-    for part in parts:
-        name, equals, text = part.partition("=")
-        if equals and name not in schema.names:
-            partition[name] = int(text) if text.lstrip("-").isdecimal() else text
+    named = (part.partition("=") for part in parts)
+    partition: dict[str, int | str] = {
+        name: text for name, equals, text in named if equals and name not in schema.names
+    }
     return LogFile(path, rows, _bytes(path), schema, partition)
+
+
+def _with_integer_partitions(files: list[LogFile]) -> list[LogFile]:
+    """Read as integers those partition columns of which all values are integers."""
+    values: dict[str, list[str]] = {}
+    for file in files:
+        for name, text in file.partition.items():
+            values.setdefault(name, []).append(str(text))
+    integers = {name for name, texts in values.items() if all(map(_is_int64, texts))}
+    return [
+        replace(
+            file,
+            partition={
+                name: int(text) if name in integers else text
+                for name, text in file.partition.items()
+            },
+        )
+        for file in files
+    ]
+
+
+def _is_int64(text: str) -> bool:
+    return _INTEGER.fullmatch(text) is not None and -(2**63) <= int(text) < 2**63
 
 
 def _bytes(path: AnyPath) -> int:
@@ -276,6 +299,12 @@ def open_parquet(path: AnyPath, *, dictionary: list[str] | None = None) -> Any:
         first = str(fault).split(". ")[0]
         remedy = "write it again, or check that the copy was complete"
         raise place.error(f"is truncated or not Parquet ({first})", remedy) from fault
+
+
+def stored_texts(schema: pa.Schema, columns: Iterable[str]) -> list[str]:
+    """Those of `columns` that Parquet can hand on as the dictionaries in which it stores them."""
+    types = {name: schema.field(name).type for name in columns}
+    return [name for name, arrow in types.items() if arrow in (pa.string(), pa.large_string())]
 
 
 def content_hash(path: AnyPath) -> str:

@@ -1,125 +1,33 @@
-"""Side tables (user features, item features), left-joined to a batch of the log by key.
+"""A log as a stream of record batches whose columns have one logical type and one canonical form.
 
-A log as a stream of record batches: row group by row group, only the columns asked for.
-
-Memory holds one batch and the side tables, whatever the size of the log.
+A log's files and its side tables (user features, item features) are opened together; every column
+gets its logical type once for all of them. Batches come row group by row group, with only the
+columns asked for, the side tables left-joined by key. Memory holds one batch and the side tables,
+whatever the size of the log.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 
-from recmtl.data.columns.keys import Keys, as_type, category_keys, plain_array
-from recmtl.data.columns.vocabulary import KeyIndex
-from recmtl.data.files import (
-    AnyPath,
-    LogFile,
-    Refused,
-    any_path,
-    base_folder,
-    find_files,
-    is_url,
-    open_parquet,
+from recmtl.data.columns.logical_type import (
+    AnyArray,
+    LogicalType,
+    logical_type,
+    normalised,
+    unify,
 )
+from recmtl.data.files import LogFile, Refused, base_folder, find_files, open_parquet, stored_texts
+from recmtl.data.side_table import JoinedTable, joined_columns, side_path
 from recmtl.errors import DataError, SourceLocation, did_you_mean
 from recmtl.schema import SideTable
 
-__all__ = [
-    "JoinedTable",
-    "Log",
-    "LogBatch",
-    "RefusedRows",
-    "joined_columns",
-    "open_log",
-    "side_path",
-]
-
-
-def side_path(table: SideTable, folder: AnyPath) -> AnyPath:
-    """Where a side table is: relative paths start at the log's folder."""
-    if is_url(table.path) or Path(table.path).is_absolute():
-        return any_path(table.path)
-    return folder / table.path
-
-
-class JoinedTable:
-    """One side table in memory (only the columns needed), with an index of its key."""
-
-    def __init__(self, table: SideTable, path: AnyPath) -> None:
-        """Open the table's footer; `load` reads it.
-
-        Raises:
-            DataError: the file is missing or damaged, or lacks the key.
-        """
-        self.key = table.key
-        self.path = path
-        self.place = SourceLocation(str(path))
-        self._columns: dict[str, Any] = {}
-        with open_parquet(path) as parquet:
-            self.names: tuple[str, ...] = tuple(parquet.schema_arrow.names)
-            self.schema = parquet.schema_arrow
-        if self.key not in self.names:
-            remedy = "correct `key` of this table in the schema"
-            raise self.place.error("is missing", remedy, column=self.key)
-
-    def load(self, columns: list[str]) -> None:
-        """Read `columns` and index the key, unless they are there already.
-
-        Raises:
-            DataError: the file is damaged, or a key stands in more than one row.
-        """
-        if set(columns) <= set(self._columns):
-            return
-        texts = [name for name in columns if _is_text(self.schema.field(name).type)]
-        try:
-            with open_parquet(self.path, dictionary=texts) as parquet:
-                table = parquet.read(columns=list(dict.fromkeys([self.key, *columns])))
-        except (pa.ArrowException, OSError) as broken:
-            raise self.place.error(f"is damaged ({broken})", "write it again") from broken
-        self._columns = {name: plain_array(table[name]) for name in columns}
-        self._index_key(category_keys(table[self.key], self.key, self.place))
-
-    def _index_key(self, keys: Keys) -> None:
-        rows = np.flatnonzero(keys.codes >= 0)
-        known = keys.codes[rows]
-        repeated = len(known) - len(np.unique(known))
-        if repeated:
-            fault = f"{repeated} rows repeat the key of an earlier row"
-            raise self.place.error(fault, "keep one row per key", column=self.key)
-        self._row = np.full(len(keys.values) + 1, -1)
-        self._row[known] = rows
-        self._type = keys.type
-        self._index = KeyIndex(keys.values)
-
-    def join(self, key: Any, place: SourceLocation) -> dict[str, Any]:
-        """The loaded columns for each row of the log, null where its key is not in the table.
-
-        Args:
-            key: the log's key column [rows].
-            place: where those rows come from.
-        """
-        keys = category_keys(key, self.key, place)
-        try:
-            values = as_type(keys.values, self._type, self.key, place)
-        except DataError as other:
-            fault = f"holds other values than the key of {self.path.name} ({self._type})"
-            raise place.error(fault, "store both as the same type", column=self.key) from other
-        # Position -1 (not in the table) and code -1 (missing) both read the appended -1.
-        at = np.append(self._row[self._index.find(values)], -1)[keys.codes]
-        take = pa.array(at, mask=at < 0)
-        return {name: column.take(take) for name, column in self._columns.items()}
-
-
-def _is_text(kind: Any) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
+__all__ = ["Log", "LogBatch", "RefusedRows", "open_log"]
 
 BATCH_ROWS = 65_536
-RefusedRows = Callable[[int, int, SourceLocation, DataError], None]
+RefusedRows: TypeAlias = Callable[[int, int, SourceLocation, DataError], None]
 
 
 @dataclass(frozen=True)
@@ -132,7 +40,7 @@ class LogBatch:
         place: its file and row group.
     """
 
-    columns: Any
+    columns: pa.RecordBatch
     first: int
     place: SourceLocation
 
@@ -150,6 +58,7 @@ class Log:
         self.data = data
         self.files = files
         self.tables = tables
+        self._types: dict[str, LogicalType] = {}
 
     @property
     def rows(self) -> int:
@@ -168,24 +77,43 @@ class Log:
         """Raise `DataError` if a file lacks one of `columns`, or two sources have it."""
         for file in self.files:
             for column in columns:
-                self._source(file, column)
+                self._side_table(file, column)
 
-    def _source(self, file: LogFile, column: str) -> JoinedTable | None:
+    def _side_table(self, file: LogFile, column: str) -> JoinedTable | None:
         """The side table that has `column`, or None where the log itself has it."""
-        own = column in file.schema.names or column in file.partition
-        sources = [table for table in self.tables if column in table.names and column != table.key]
-        if len(sources) + own > 1:
-            fault = f"stands in more than one table ({', '.join(t.path.name for t in sources)})"
-            raise SourceLocation(str(file.path)).error(
-                fault, "rename it in one of them", column=column
-            )
-        if own:
-            return None
-        if not sources:
+        in_log = column in file.schema.names or column in file.partition
+        tables = [table for table in self.tables if column in table.names and column != table.key]
+        place = SourceLocation(str(file.path))
+        if len(tables) + in_log > 1:
+            names = ", ".join(table.path.name for table in tables)
+            fault = f"stands in more than one table ({names})"
+            raise place.error(fault, "rename it in one of them", column=column)
+        if not in_log and not tables:
             hint = did_you_mean(column, self.column_names())
             remedy = "add it, or correct the schema"
-            raise SourceLocation(str(file.path)).error(f"is missing{hint}", remedy, column=column)
-        return sources[0]
+            raise place.error(f"is missing{hint}", remedy, column=column)
+        return None if in_log else tables[0]
+
+    def logical_types(self, columns: Sequence[str]) -> dict[str, LogicalType]:
+        """The one logical type of each of `columns` in the whole log.
+
+        Raises:
+            DataError: a file lacks a column, or holds other values in it than another file.
+        """
+        for column in columns:
+            if column not in self._types:
+                self._types[column] = unify(column, self._types_by_file(column))
+        return {column: self._types[column] for column in columns}
+
+    def _types_by_file(self, column: str) -> Iterator[tuple[str, LogicalType]]:
+        for file in self.files:
+            table = self._side_table(file, column)
+            if table is not None:
+                yield str(table.path), logical_type(table.schema.field(column).type)
+            elif column in file.schema.names:
+                yield str(file.path), logical_type(file.schema.field(column).type)
+            else:
+                yield str(file.path), logical_type(pa.scalar(file.partition[column]).type)
 
     def batches(
         self,
@@ -193,6 +121,7 @@ class Log:
         *,
         rows: int = BATCH_ROWS,
         start: int = 0,
+        as_stored: bool = False,
         refused: RefusedRows | None = None,
     ) -> Iterator[LogBatch]:
         """Stream `columns` of the log in order, at most `rows` rows at a time.
@@ -201,14 +130,17 @@ class Log:
             columns: of the log's files and its side tables.
             rows: most rows of a batch.
             start: a row of the log; row groups that end before it are not read.
+            as_stored: hand columns on in the Arrow form of their file, not in the canonical form
+                of their logical type: to carry them along, or to encode them by a fitted encoder.
             refused: takes the first row, the row after the last, the place and the fault of rows
                 that cannot be read; the stream then goes on after them.
 
         Raises:
-            DataError: a column is missing, or a row group cannot be read.
+            DataError: a column is missing or has no one type, or a row group cannot be read.
         """
         self.require(columns)
         columns = list(dict.fromkeys(columns))
+        types = {} if as_stored else self.logical_types(columns)
         needed, tables = self.joins(columns)
         first = 0
         for file in self.files:
@@ -219,8 +151,8 @@ class Log:
                 last = first + count
                 try:
                     for batch in batches if last > start else ():
-                        joined = joined_columns(batch, file, tables, place)
-                        picked = pa.record_batch([joined[name] for name in columns], names=columns)
+                        arrays = joined_columns(batch, file, tables, place)
+                        picked = _picked(arrays, columns, types, place)
                         yield LogBatch(picked, first, place)
                         first += picked.num_rows
                 except DataError as fault:
@@ -238,7 +170,7 @@ class Log:
         file = self.files[0]
         # Backwards, because a table's key may itself come from a table before it.
         for table in reversed(self.tables):
-            wanted = [column for column in needed if self._source(file, column) is table]
+            wanted = [column for column in needed if self._side_table(file, column) is table]
             if wanted:
                 table.load(sorted(wanted))
                 needed.add(table.key)
@@ -246,31 +178,30 @@ class Log:
         return needed, tables[::-1]
 
 
-def joined_columns(
-    batch: Any, file: LogFile, tables: Sequence[JoinedTable], place: SourceLocation
-) -> dict[str, Any]:
-    """The columns of a batch of a file, by name, with its partition's and those of the tables."""
-    columns = {name: batch.column(name) for name in batch.schema.names}
-    for name, value in file.partition.items():
-        columns[name] = pa.repeat(pa.scalar(value), batch.num_rows)
-    for table in tables:
-        columns |= table.join(columns[table.key], place)
-    return columns
+def _picked(
+    arrays: dict[str, AnyArray],
+    columns: list[str],
+    types: dict[str, LogicalType],
+    place: SourceLocation,
+) -> pa.RecordBatch:
+    """The arrays of `columns`, in the canonical form of those that `types` names."""
+    picked = [
+        normalised(arrays[name], types[name], name, place) if types else arrays[name]
+        for name in columns
+    ]
+    return pa.record_batch(picked, names=columns)
 
 
 def _row_groups(
     file: LogFile, columns: set[str], rows: int
 ) -> Iterator[tuple[SourceLocation, int, Iterator[Any]]]:
     """The place, the number of rows and the batches of each row group."""
-    own = [column for column in file.schema.names if column in columns]
-    texts = [column for column in own if _is_text(file.schema.field(column).type)]
-    with open_parquet(file.path, dictionary=texts) as parquet:
+    names = [column for column in file.schema.names if column in columns]
+    with open_parquet(file.path, dictionary=stored_texts(file.schema, names)) as parquet:
         for group in range(parquet.num_row_groups):
-            place, count = (
-                SourceLocation(str(file.path), group),
-                parquet.metadata.row_group(group).num_rows,
-            )
-            yield place, count, _row_group(parquet, group, own, rows, place)
+            place = SourceLocation(str(file.path), group)
+            count = parquet.metadata.row_group(group).num_rows
+            yield place, count, _row_group(parquet, group, names, rows, place)
 
 
 def _row_group(
@@ -284,34 +215,37 @@ def _row_group(
 
 
 def open_log(data: str, tables: Sequence[SideTable] = (), *, refused: Refused | None = None) -> Log:
-    """Open a log: a Parquet file, a folder of them or a glob, or a URL of these; its side tables.
+    """Open a log and its side tables.
 
-    `refused` takes the files that cannot be opened or joined, which are then left out.
+    Args:
+        data: a Parquet file, a folder of them or a glob, here or by URL.
+        tables: joined to every file.
+        refused: takes the files that cannot be opened or joined, which are then left out.
 
     Raises:
         DataError: nothing matches, a file is empty or damaged, or a side table lacks its key.
     """
     folder = base_folder(data)
     paths = [side_path(table, folder) for table in tables]
-    found = find_files(data, exclude=frozenset(path.resolve() for path in paths), refused=refused)
+    files = find_files(data, exclude=frozenset(path.resolve() for path in paths), refused=refused)
     joined = [JoinedTable(table, path) for table, path in zip(tables, paths, strict=True)]
-    files = []
-    for file in found:
+    joinable = []
+    for file in files:
         try:
             _require_keys(file, joined)
-            files.append(file)
+            joinable.append(file)
         except DataError as fault:
             if refused is None:
                 raise
             refused(file.path, fault)
-    return Log(data, files, tables=joined)
+    return Log(data, joinable, tables=joined)
 
 
 def _require_keys(file: LogFile, tables: Sequence[JoinedTable]) -> None:
-    known = {*file.schema.names, *file.partition}
+    names = {*file.schema.names, *file.partition}
     for table in tables:
-        if table.key not in known:
+        if table.key not in names:
             remedy = "add it, or correct the table's `key` in the schema"
             fault = f"is missing, by which {table.path.name} is joined"
             raise SourceLocation(str(file.path)).error(fault, remedy, column=table.key)
-        known.update(table.names)
+        names.update(table.names)

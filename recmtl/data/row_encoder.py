@@ -1,8 +1,9 @@
 """Fitted preprocessing: raw columns -> ids and numbers, the same for one row or a million.
 
-It travels with the model. It is saved as JSON, one Arrow file of vocabularies and the schema.
-
-Fits an encoder on the train rows of a stream: one pass, memory bounded by the vocabularies.
+`EncoderFit` fits a `RowEncoder` on the train rows of a stream, in one pass and with memory bounded
+by the vocabularies. The encoder travels with the model: it is saved as JSON, one Arrow file of
+vocabularies and the schema. Rows that callers bring may have any Arrow form; they are made
+canonical here, as the reader makes those of a log.
 """
 
 import json
@@ -16,7 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.keys import category_keys, kept_values
-from recmtl.data.columns.numeric import NumericFit, Scaler, numbers
+from recmtl.data.columns.logical_type import AnyArray, canonical
+from recmtl.data.columns.numeric import NumericFit, Scaler, finite_numbers
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
 from recmtl.data.encoding import Encoding, ListField, NumericField
 from recmtl.errors import DataError, SourceLocation, did_you_mean
@@ -35,7 +37,7 @@ class Encoded:
     Attributes:
         ids: int32 [rows, I] rows of the embedding table, columns as in `Encoding`.
         numeric: float32 [rows, N], NaN where missing.
-        unknown: per feature, values that were there and not in its vocabulary.
+        unknown: by feature, how many values were not missing and yet not in its vocabulary.
     """
 
     ids: npt.NDArray[np.int32]
@@ -90,7 +92,7 @@ class RowEncoder:
         """Encode rows; each row's result does not depend on the others.
 
         Args:
-            batch: holds `input_columns`; other columns are not looked at.
+            batch: holds `input_columns` in any Arrow form; other columns are not looked at.
             place: where the rows come from, for messages.
 
         Raises:
@@ -102,21 +104,27 @@ class RowEncoder:
         numeric = np.empty((batch.num_rows, len(self._numeric)), np.float32)
         unknown: dict[str, int] = {}
         for i, single in enumerate(self._single):
-            column, vocabulary = columns[single.column], self.vocabularies[single.name]
-            found = vocabulary.rows_at_once(column)
-            if found is None:
-                keys = category_keys(column, single.column, place)
-                found = vocabulary.rows_of(keys, single.column, place)
-            ids[:, i], unknown[single.name] = found
+            ids[:, i], unknown[single.name] = self._category_rows(single, columns, place)
         for feature, field in zip(self._lists, self.encoding.lists, strict=True):
             kept = kept_values(columns[feature.column], feature, place)
             vocabulary = self.vocabularies[feature.table or feature.name]
             rows, unknown[feature.name] = vocabulary.rows_of(kept.keys, feature.column, place)
             ids[:, field.first : field.first + field.length][kept.slots] = rows
         for i, number in enumerate(self._numeric):
-            values = finite(columns[number.column], number.column, place)
+            values = finite_numbers(columns[number.column], number.column, place)
             numeric[:, i] = self.scalers[number.name].transform(values)
         return Encoded(np.ascontiguousarray(ids), numeric, unknown)
+
+    def _category_rows(
+        self, feature: Categorical, columns: Mapping[str, AnyArray], place: SourceLocation
+    ) -> tuple[npt.NDArray[np.int32], int]:
+        """The table rows of a single-valued feature, and how many of its values are unknown."""
+        column, vocabulary = columns[feature.column], self.vocabularies[feature.name]
+        rows = vocabulary.rows_at_once(column)
+        if rows is not None:
+            return rows
+        keys = category_keys(column, feature.column, place)
+        return vocabulary.rows_of(keys, feature.column, place)
 
     def part(self, columns: Collection[str]) -> "RowEncoder":
         """The encoder of the features that read some of the raw columns, with the same ids."""
@@ -125,7 +133,7 @@ class RowEncoder:
         return RowEncoder(schema, self.vocabularies, scalers=self.scalers)
 
     def unknown_rows(self) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
-        """For each column of `ids` its feature, and the table row of that feature's unknown id."""
+        """Of each column of `ids` the feature, and the table row of its unknown values."""
         owners = [feature.name for feature in self._single]
         tables = list(owners)
         for feature in self._lists:
@@ -134,7 +142,10 @@ class RowEncoder:
         rows = [self.vocabularies[table].first for table in tables]
         return tuple(owners), np.array(rows, np.int32)
 
-    def _columns(self, batch: pa.RecordBatch | pa.Table, place: SourceLocation) -> dict[str, Any]:
+    def _columns(
+        self, batch: pa.RecordBatch | pa.Table, place: SourceLocation
+    ) -> dict[str, AnyArray]:
+        """The input columns in canonical form."""
         names = batch.schema.names
         position = {name: i for i, name in enumerate(names)}
         for column in self.input_columns:
@@ -142,7 +153,10 @@ class RowEncoder:
                 hint = did_you_mean(column, names)
                 remedy = "add it, or drop its feature from the schema and train again"
                 raise place.error(f"is missing{hint}", remedy, column=column)
-        return {column: batch.column(position[column]) for column in self.input_columns}
+        return {
+            column: canonical(batch.column(position[column]), column, place)
+            for column in self.input_columns
+        }
 
     def save(self, folder: Path) -> None:
         """Write `encoder.json`, `vocabularies.arrow` and `schema.yaml` into `folder`."""
@@ -179,16 +193,6 @@ class RowEncoder:
         return RowEncoder(load_schema(folder / "schema.yaml"), vocabularies, scalers=scalers)
 
 
-def finite(column: Any, name: str, place: SourceLocation) -> npt.NDArray[np.float64]:
-    """A feature column as float64 [rows], NaN where missing; an infinite value is a `DataError`."""
-    values = numbers(column, name, place)
-    infinite = np.isinf(values)
-    if infinite.any():
-        fault = f"{int(infinite.sum())} values are infinite"
-        raise place.error(fault, "replace them by null, or by a finite limit", column=name)
-    return values
-
-
 def _write_values(path: Path, vocabularies: list[Vocabulary]) -> None:
     ints, texts = pa.large_list(pa.int64()), pa.large_list(pa.large_string())
     schema = pa.schema([("name", pa.string()), ("ints", ints), ("texts", texts)])
@@ -219,7 +223,11 @@ class EncoderFit:
     """Collects counts and moments batch by batch, then gives the `RowEncoder`."""
 
     def __init__(self, schema: Schema) -> None:
-        """Args: schema: says which features there are."""
+        """Start without rows.
+
+        Args:
+            schema: says which features there are.
+        """
         self.schema = schema
         self._vocabularies: dict[str, VocabularyFit] = {}
         self._numeric: dict[str, NumericFit] = {}
@@ -231,13 +239,18 @@ class EncoderFit:
                     feature.name, min_count=feature.min_count, buckets=feature.hash_buckets
                 )
 
-    def add(self, batch: Any, train: npt.NDArray[np.bool_], place: SourceLocation) -> None:
+    def add(
+        self, batch: pa.RecordBatch, train: npt.NDArray[np.bool_], place: SourceLocation
+    ) -> None:
         """Count the train rows of one batch.
 
         Args:
-            batch: a record batch with the feature columns.
+            batch: a record batch with the feature columns in canonical form.
             train: bool [rows].
             place: where the rows come from, for messages.
+
+        Raises:
+            DataError: a column holds values that its feature cannot have.
         """
         kept = None if train.all() else pa.array(train)
         for feature in self.schema.features:
@@ -246,11 +259,14 @@ class EncoderFit:
             column = batch.column(feature.column)
             column = column if kept is None else column.filter(kept)
             if isinstance(feature, Numeric):
-                self._numeric[feature.name].add(finite(column, feature.column, place))
+                values = finite_numbers(column, feature.column, place)
+                self._numeric[feature.name].add(values)
             else:
                 self._count(feature, column, place)
 
-    def _count(self, feature: Categorical | ListOf, column: Any, place: SourceLocation) -> None:
+    def _count(
+        self, feature: Categorical | ListOf, column: AnyArray, place: SourceLocation
+    ) -> None:
         if isinstance(feature, ListOf):
             keys = kept_values(column, feature, place).keys
         else:
@@ -258,7 +274,7 @@ class EncoderFit:
         self._vocabularies[feature.name].add(keys, feature.column, place)
 
     def finish(self) -> RowEncoder:
-        """The encoder; blocks of the table stand in the order of the features."""
+        """The encoder; the vocabularies' blocks of the table stand in the order of the features."""
         vocabularies: dict[str, Vocabulary] = {}
         first = 1
         for name, fit in self._vocabularies.items():

@@ -1,19 +1,25 @@
 """Which rows are train, validation and test: a function of each row, the same in every pass.
 
-By time the boundaries are exact row quantiles, found in bounded memory; by group and at random a
-stable hash decides, so that the answer does not depend on the machine or on the order of files.
-
-The exact k-th smallest of a stream that does not fit in memory: counting in ever finer bins.
+By time the boundaries are exact quantiles of the rows, found in bounded memory by counting in ever
+finer bins. By group and at random a stable hash decides, so that the answer does not depend on the
+machine or on the order of the files.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.data.columns.keys import AnyArray, category_keys, missing_rows, plain_array, stable_hash
+from recmtl.data.columns.keys import category_keys, stable_hash
+from recmtl.data.columns.logical_type import (
+    AnyArray,
+    LogicalType,
+    arrow_form,
+    logical_type,
+    missing_rows,
+    value_type_name,
+)
 from recmtl.data.reader import Log, LogBatch
 from recmtl.errors import SourceLocation
 from recmtl.schema import Schema, SplitRule
@@ -22,6 +28,8 @@ __all__ = ["PARTS", "Assign", "kth_smallest", "plan_split"]
 
 PARTS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
+BIN_BITS = 20
+Ints = npt.NDArray[np.int64]
 Parts = npt.NDArray[np.uint8]
 Assign = Callable[[LogBatch], Parts]
 
@@ -76,75 +84,83 @@ def _by_column(column: str, batch: LogBatch) -> Parts:
 
 
 def _by_time(split: SplitRule, column: str, log: Log) -> Assign:
-    def scan() -> Iterator[npt.NDArray[np.int64]]:
-        for batch in log.batches([column]):
-            yield ordered(batch.columns.column(column), column, batch.place)
+    time_type = log.logical_types([column])[column]
 
-    rows, first = log.rows, next(iter(log.batches([column], rows=1)))
-    kind = plain_array(first.columns.column(column)).type
-    fixed = [_boundary(b, kind, column, log) for b in (split.validation_from, split.test_from)]
-    test_from = fixed[1]
+    def times_of(batch: LogBatch) -> Ints:
+        times = batch.columns.column(column)
+        if time_type.kind == "float" and logical_type(times.type).kind == "integer":
+            fault = "holds integers beyond 2^53, and other files hold floats, which round them"
+            raise batch.place.error(fault, "store int64 in all files", column=column)
+        return ordered(times, column, batch.place)
+
+    def scan() -> Iterator[Ints]:
+        return map(times_of, log.batches([column]))
+
+    place = SourceLocation(log.data)
+    test_from = _boundary(split.test_from, time_type, column, place)
     if test_from is None:
-        test_from = kth_smallest(scan, rows - max(1, round(split.test * rows)))
-    validation_from = fixed[0]
+        test_from = kth_smallest(scan, log.rows - max(1, round(split.test * log.rows)))
+    validation_from = _boundary(split.validation_from, time_type, column, place)
     if validation_from is None:
         before = sum(int(np.count_nonzero(times < test_from)) for times in scan())
-        wanted = before - max(1, round(split.validation * rows))
+        wanted = before - max(1, round(split.validation * log.rows))
         validation_from = kth_smallest(scan, wanted) if wanted >= 0 else -(2**63)
 
     def assign(batch: LogBatch) -> Parts:
-        times = ordered(batch.columns.column(column), column, batch.place)
+        times = times_of(batch)
         return _parts((times >= validation_from) & (times < test_from), times >= test_from)
 
     return assign
 
 
-def _boundary(value: int | float | str | None, kind: Any, column: str, log: Log) -> int | None:
+def _boundary(
+    value: int | float | str | None, time_type: LogicalType, column: str, place: SourceLocation
+) -> int | None:
+    """The first time of a part, ordered as the column's times are."""
     if value is None:
         return None
-    place = SourceLocation(log.data)
+    arrow = arrow_form(time_type)
     try:
-        scalar = pa.array([value]).cast(kind) if not pa.types.is_dictionary(kind) else None
+        first = pa.array([value]).cast(arrow)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        scalar = None
-    if scalar is None:
         remedy = "write validation_from / test_from as a value of that type"
-        raise place.error(f"holds {kind}, which {value!r} is not", remedy, column=column)
-    return int(ordered(scalar, column, place)[0])
+        form = time_type if time_type.kind == "other" else arrow
+        raise place.error(f"holds {form}, which {value!r} is not", remedy, column=column) from None
+    return int(ordered(first, column, place)[0])
 
 
-def ordered(times: AnyArray, column: str, place: SourceLocation) -> npt.NDArray[np.int64]:
-    """Times as int64 [rows] in the same order, whatever they are counted in.
+def ordered(times: AnyArray, column: str, place: SourceLocation) -> Ints:
+    """The times of a canonical column as int64 [rows] in the same order.
 
     Raises:
         DataError: a time is missing, or the column is text or otherwise without an order.
     """
-    array = plain_array(times)
-    missing = int(np.count_nonzero(missing_rows(array)))
+    missing = int(np.count_nonzero(missing_rows(times)))
     if missing:
         remedy = "drop those rows, or split in another way"
         raise place.error(f"has {missing} missing times", remedy, column=column)
-    if pa.types.is_floating(array.type):
-        bits = array.cast(pa.float64()).to_numpy().view(np.int64)
+    kind = logical_type(times.type)
+    if kind.kind == "float":
+        bits = times.cast(pa.float64()).to_numpy().view(np.int64)
         # Negative floats sort backwards by their bits; flipping all but the sign mends that.
         return np.asarray(bits ^ ((bits >> 63) & np.int64(2**63 - 1)))
-    if not (pa.types.is_integer(array.type) or pa.types.is_temporal(array.type)):
-        remedy = "store a number, a date or a timestamp"
-        raise place.error(f"holds {array.type}, which is no time", remedy, column=column)
-    return _whole(array)
+    if kind.kind != "integer" and not kind.is_time:
+        fault = f"holds {value_type_name(times.type)}, which is no time"
+        raise place.error(fault, "store a number, a date or a timestamp", column=column)
+    try:
+        return _whole(times)
+    except pa.ArrowInvalid as fault:
+        message = f"holds times beyond 64 bits ({fault})"
+        raise place.error(message, "store them as int64", column=column) from fault
 
 
-def _whole(array: AnyArray) -> npt.NDArray[np.int64]:
-    if pa.types.is_date32(array.type) or pa.types.is_time32(array.type):
-        array = array.cast(pa.int32())
-    elif pa.types.is_timestamp(array.type):
-        # One unit, because files of one log may differ in theirs.
-        array = array.cast(pa.timestamp("us", array.type.tz), safe=False)
-    return np.asarray(array.cast(pa.int64(), safe=False).to_numpy(zero_copy_only=False))
-
-
-Ints = npt.NDArray[np.int64]
-BIN_BITS = 20
+def _whole(times: AnyArray) -> Ints:
+    if times.type in (pa.date32(), pa.time32("s"), pa.time32("ms")):
+        times = times.cast(pa.int32())
+    elif pa.types.is_timestamp(times.type):
+        # Times that differ by less than a microsecond are equal to a split.
+        times = times.cast(pa.timestamp("us", times.type.tz), safe=False)
+    return np.asarray(times.cast(pa.int64()).to_numpy(zero_copy_only=False))
 
 
 def kth_smallest(scan: Callable[[], Iterator[Ints]], k: int) -> int:

@@ -367,7 +367,7 @@ def _first_rows(
 ) -> pa.Table:
     """The first rows of the input, side tables joined, with each of these columns once."""
     log = open_log(job.data, prepared.schema.tables)
-    first = next(log.batches(list(dict.fromkeys(columns)), rows=count))
+    first = next(log.batches(list(dict.fromkeys(columns)), rows=count, as_stored=True))
     return pa.table(first.columns).slice(0, count)
 
 

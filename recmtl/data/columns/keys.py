@@ -1,37 +1,33 @@
 """Category values in one canonical form: int64 or text, exact, never through a float.
 
-Integers, integral floats, booleans, dates and times become int64; strings stay text; null and NaN
-are missing. All work is done on the distinct values of a column: a column is `codes` into them.
-
-List columns -> the values kept of each list and where they go in the padded block.
+Integers, integral floats, booleans, dates and times become int64; text and UTF-8 bytes are text;
+null and NaN are missing. All work is done on the distinct values of a column: a column is `codes`
+into them. Of a list column the values are those that are kept, with their slots in the padded
+block. Columns are canonical, see `recmtl.data.columns.logical_type`.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from recmtl.data.columns.logical_type import AnyArray, kind_of, value_type_name
 from recmtl.errors import SourceLocation
 from recmtl.schema import ListOf
 
 __all__ = [
-    "AnyArray",
     "KeptValues",
     "KeyType",
     "Keys",
     "as_type",
     "category_keys",
     "kept_values",
-    "missing_rows",
-    "plain_array",
     "stable_hash",
 ]
 
 KeyType = Literal["int64", "string"]
-AnyArray = Any  # a pyarrow array or chunked array; pyarrow ships no types
 
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -57,95 +53,67 @@ class Keys:
         return "int64" if pa.types.is_int64(self.values.type) else "string"
 
 
-def plain_array(column: AnyArray) -> AnyArray:
-    """One Arrow array of a chunked or plain one, without run ends or extension type."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    if isinstance(column.type, pa.BaseExtensionType):
-        column = column.storage
-    return pc.run_end_decode(column) if pa.types.is_run_end_encoded(column.type) else column
+def category_keys(array: AnyArray, name: str, place: SourceLocation) -> Keys:
+    """The categories of a canonical column of single values.
 
+    Raises:
+        DataError: the column holds lists, fractions or other values that are no categories.
 
-def category_keys(column: AnyArray, name: str, place: SourceLocation) -> Keys:
-    """The canonical categories of a single-valued column, or a `DataError` naming it."""
-    array = plain_array(column)
+    >>> keys = category_keys(pa.array([7.0, None, 9.0, 7.0]), "item", SourceLocation())
+    >>> keys.codes.tolist(), keys.values.to_pylist()
+    ([0, -1, 1, 0], [7, 9])
+    """
     if pa.types.is_null(array.type):
         return Keys(np.full(len(array), -1), pa.array([], pa.int64()))
     if not pa.types.is_dictionary(array.type):
-        _refuse_nested(array.type, name, place)
-        array = _distinct(array, name, place)
+        _refuse_what_is_no_category(array, name, place)
+        array = array.dictionary_encode()
     codes = array.indices
     if codes.null_count:
         codes = codes.fill_null(-1)
-    values, missing = _canonical(array.dictionary, name, place)
+    values, missing = _without_missing(array.dictionary)
     codes = codes.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
     if missing is not None:
         # Drop the missing values and renumber the others; code -1 reads the appended last entry.
         renumbered = np.append(np.where(missing, -1, np.cumsum(~missing) - 1), -1)
         codes = renumbered[codes]
-    return Keys(codes, values)
+    return Keys(codes, _as_keys(values, name, place))
 
 
-def _refuse_nested(kind: Any, name: str, place: SourceLocation) -> None:
-    if pa.types.is_nested(kind):
-        remedy = "declare kind: list" if _is_list(kind) else "unpack it into plain columns"
-        raise place.error(f"holds {kind}, not single values", remedy, column=name)
+def _refuse_what_is_no_category(array: AnyArray, name: str, place: SourceLocation) -> None:
+    kind = kind_of(array)
+    if kind == "list":
+        fault = f"holds {array.type}, not single values"
+        raise place.error(fault, "declare kind: list", column=name)
+    if kind == "other":
+        remedy = "unpack it into plain columns of int64 or text"
+        raise place.error(f"holds {array.type}, not categories", remedy, column=name)
 
 
-def _distinct(array: AnyArray, name: str, place: SourceLocation) -> AnyArray:
-    if pa.types.is_float16(array.type):
-        array = array.cast(pa.float32())
-    try:
-        return array.dictionary_encode()
-    except pa.ArrowNotImplementedError as fault:
-        remedy = "store it as int64 or text"
-        raise place.error(f"holds {array.type}, not categories", remedy, column=name) from fault
-
-
-def _is_list(kind: Any) -> bool:
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(test(kind) for test in lists)
-
-
-def _canonical(
-    values: AnyArray, name: str, place: SourceLocation
-) -> tuple[AnyArray, npt.NDArray[np.bool_] | None]:
-    """The values without missing ones as int64 or text, and which were missing (None: none)."""
-    missing: npt.NDArray[np.bool_] | None = None
-    if values.null_count or pa.types.is_floating(values.type):
+def _without_missing(values: AnyArray) -> tuple[AnyArray, npt.NDArray[np.bool_] | None]:
+    """The values that are not missing, and where the others were (None: nowhere)."""
+    if values.null_count or kind_of(values) == "float":
         missing = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
         if missing.any():
-            values = values.filter(pa.array(~missing))
-        else:
-            missing = None
-    return _cast(values, name, place), missing
+            return values.filter(pa.array(~missing)), missing
+    return values, None
 
 
-def _cast(values: AnyArray, name: str, place: SourceLocation) -> AnyArray:
-    kind = values.type
+def _as_keys(values: AnyArray, name: str, place: SourceLocation) -> AnyArray:
+    kind = kind_of(values)
+    if kind == "text":
+        return values
+    if kind == "float":
+        return _integral(values, name, place)
     try:
-        if pa.types.is_floating(kind):
-            return _integral(values, name, place)
-        if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-            return values.cast(pa.int64())
-        if pa.types.is_date32(kind) or pa.types.is_time32(kind):
-            return values.cast(pa.int32()).cast(pa.int64())
-        if pa.types.is_temporal(kind):
-            return values.cast(pa.int64())
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            return values
-        if _is_other_text(kind):
+        if kind == "binary":
             return values.cast(pa.large_string())
+        if kind in ("date", "time of day") and values.type.bit_width == 32:
+            values = values.cast(pa.int32())
+        return values.cast(pa.int64())
     except pa.ArrowInvalid as fault:
         remedy = "store it as int64 or text"
         raise place.error(f"cannot be read as categories ({fault})", remedy, column=name) from fault
-    raise place.error(f"holds {kind}, not categories", "store it as int64 or text", column=name)
-
-
-def _is_other_text(kind: Any) -> bool:
-    return bool(
-        pa.types.is_string_view(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    )
 
 
 def _integral(values: AnyArray, name: str, place: SourceLocation) -> AnyArray:
@@ -214,12 +182,6 @@ def _hash_text(values: AnyArray) -> npt.NDArray[np.uint64]:
     return total
 
 
-def missing_rows(column: AnyArray) -> npt.NDArray[np.bool_]:
-    """Where a column is null or NaN, bool [rows]."""
-    mask = pc.is_null(plain_array(column), nan_is_null=True)
-    return np.asarray(mask.to_numpy(zero_copy_only=False))
-
-
 @dataclass(frozen=True)
 class KeptValues:
     """The values kept of a batch of lists.
@@ -233,15 +195,17 @@ class KeptValues:
     slots: npt.NDArray[np.bool_]
 
 
-def kept_values(column: AnyArray, feature: ListOf, place: SourceLocation) -> KeptValues:
-    """At most `max_length` values from the kept end of each list; a null list is an empty one."""
-    array = plain_array(column)
+def kept_values(array: AnyArray, feature: ListOf, place: SourceLocation) -> KeptValues:
+    """At most `max_length` values from the kept end of each list; a null list is an empty one.
+
+    Raises:
+        DataError: the canonical column holds no lists, or their values are no categories.
+    """
     if pa.types.is_null(array.type):
         array = array.cast(pa.list_(pa.int64()))
-    if pa.types.is_fixed_size_list(array.type):
-        array = array.cast(pa.list_(array.type.value_type))
-    if not (pa.types.is_list(array.type) or pa.types.is_large_list(array.type)):
-        raise place.error(_fault(array.type), "declare kind: categorical", column=feature.column)
+    if kind_of(array) != "list":
+        fault = f"holds {value_type_name(array.type)}, not lists"
+        raise place.error(fault, "declare kind: categorical", column=feature.column)
     offsets = array.offsets.to_numpy().astype(np.int64, copy=False)
     starts, lengths = offsets[:-1], np.diff(offsets)
     if array.null_count:
@@ -252,11 +216,6 @@ def kept_values(column: AnyArray, feature: ListOf, place: SourceLocation) -> Kep
         starts = starts + (lengths - kept)
     values = array.values
     positions = (starts[:, None] + np.arange(feature.max_length))[slots]
-    if len(positions) == len(values):
-        return KeptValues(category_keys(values, feature.column, place), slots)
-    values = values.take(pa.array(positions))
+    if len(positions) < len(values):
+        values = values.take(pa.array(positions))
     return KeptValues(category_keys(values, feature.column, place), slots)
-
-
-def _fault(kind: Any) -> str:
-    return f"holds {kind}, not lists"

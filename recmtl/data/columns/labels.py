@@ -1,9 +1,7 @@
-"""A schema's `Condition` on a column: which rows satisfy it, and on which rows nothing is known.
+"""Labels: the column or rule of each task as float32, NaN on rows where the task is not defined.
 
-Labels: each task's column or rule -> float32, NaN on rows where the task is not defined.
-
-One pass over all rows checks and fits (classes, mean, positives); a second encodes. Every refusal
-names file, column and remedy.
+One pass over all rows checks and fits (classes, mean, positives); a second encodes. A rule is a
+schema's `Condition` on a column. Columns are canonical, see `recmtl.data.columns.logical_type`.
 """
 
 import math
@@ -13,8 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from recmtl.data.columns.keys import AnyArray, Keys, category_keys, missing_rows, plain_array
+from recmtl.data.columns.keys import Keys, category_keys
+from recmtl.data.columns.logical_type import AnyArray, kind_of, missing_rows, value_type_name
 from recmtl.data.columns.numeric import Moments, numbers
 from recmtl.data.columns.vocabulary import VocabularyFit
 from recmtl.errors import SourceLocation
@@ -23,54 +23,57 @@ from recmtl.schema import Condition, Schema, TaskSpec
 __all__ = ["LabelFit", "LabelStatistics", "Labels", "satisfied"]
 
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+MOST_CLASSES = 1000
 
 
-def satisfied(condition: Condition, column: AnyArray, place: SourceLocation) -> tuple[Bools, Bools]:
-    """Where a rule holds and where the column is missing, both bool [rows].
+def satisfied(condition: Condition, array: AnyArray, place: SourceLocation) -> tuple[Bools, Bools]:
+    """Where a rule holds and where the canonical column is missing, both bool [rows].
 
     Raises:
         DataError: the rule compares numbers with text.
+
+    >>> rule = Condition("seconds", at_least=10)
+    >>> holds, missing = satisfied(rule, pa.array([12, 3, None]), SourceLocation())
+    >>> holds.tolist(), missing.tolist()
+    ([True, False, False], [False, False, True])
     """
-    array = plain_array(column)
     if condition.at_least is not None:
         values = numbers(array, condition.column, place)
         return values >= condition.at_least, np.isnan(values)
     single = () if condition.equals is None else (condition.equals,)
     options = condition.one_of or single
-    return _is_in(array, options, condition.column, place), missing_rows(array)
+    return _is_one_of(array, options, condition.column, place), missing_rows(array)
 
 
-def _is_in(array: AnyArray, options: tuple[Any, ...], name: str, place: SourceLocation) -> Bools:
-    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
-    if pa.types.is_null(kind):
+def _is_one_of(
+    array: AnyArray, options: tuple[Any, ...], name: str, place: SourceLocation
+) -> Bools:
+    kind = kind_of(array)
+    if kind == "null":
         return np.zeros(len(array), np.bool_)
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     for option in options:
-        if isinstance(option, str) != is_text:
-            fault = f"holds {kind}, and the rule compares it with {option!r}"
-            quotes = "in quotes" if is_text else "without quotes"
+        if isinstance(option, str) != (kind == "text"):
+            quotes = "in quotes" if kind == "text" else "without quotes"
+            fault = f"holds {value_type_name(array.type)}, and the rule compares it with {option!r}"
             raise place.error(fault, f"write the value in the schema {quotes}", column=name)
-    if is_text:
-        return _text_in(array, kind, options)
-    if pa.types.is_integer(kind) and all(isinstance(option, int) for option in options):
+    if kind == "text":
+        return _is_text_of(array, options)
+    if pa.types.is_integer(array.type) and all(isinstance(option, int) for option in options):
         # Exact, where a float64 would merge integers beyond 2^53.
-        plain = array.dictionary_decode() if kind is not array.type else array
-        whole = plain.fill_null(0).to_numpy(zero_copy_only=False)
+        whole = array.fill_null(0).to_numpy(zero_copy_only=False)
         return np.isin(whole, np.array(options)) & ~missing_rows(array)
     return np.isin(numbers(array, name, place), np.array(options, np.float64))
 
 
-def _text_in(array: AnyArray, kind: Any, options: tuple[Any, ...]) -> Bools:
-    wanted = pa.array(options, kind)
-    if not pa.types.is_dictionary(array.type):
-        return np.asarray(pa.compute.is_in(array, value_set=wanted).to_numpy(zero_copy_only=False))
-    found = pa.compute.is_in(array.dictionary, value_set=wanted).to_numpy(zero_copy_only=False)
+def _is_text_of(array: AnyArray, options: tuple[Any, ...]) -> Bools:
+    texts = array.dictionary if pa.types.is_dictionary(array.type) else array
+    equal = pc.is_in(texts, value_set=pa.array(options, texts.type))
+    equal = equal.to_numpy(zero_copy_only=False)
+    if texts is array:
+        return np.asarray(equal)
     codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return np.asarray(np.append(found, False)[codes])
-
-
-Floats = npt.NDArray[np.float64]
-MOST_CLASSES = 1000
+    return np.asarray(np.append(equal, False)[codes])
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,9 @@ class LabelStatistics:
         return {**asdict(self), "classes": list(self.classes)}
 
 
-def read_label(task: TaskSpec, columns: Any, place: SourceLocation) -> tuple[Floats, Bools]:
+def read_label(
+    task: TaskSpec, columns: pa.RecordBatch, place: SourceLocation
+) -> tuple[Floats, Bools]:
     """Binary or regression label float64 [rows] and where it is defined, bool [rows].
 
     Raises:
@@ -110,14 +115,14 @@ def read_label(task: TaskSpec, columns: Any, place: SourceLocation) -> tuple[Flo
     """
     name = task.label.column
     column = columns.column(name)
-    asked = _asked(task, columns, place)
+    applies = _applies(task, columns, place)
     if task.label.is_rule:
         truth, missing = satisfied(task.label, column, place)
         values = truth.astype(np.float64)
     else:
         values = numbers(column, name, place)
         missing = ~np.isfinite(values)
-    defined = _defined(task, asked, missing, place)
+    defined = _defined(task, applies, missing, place)
     if task.kind == "binary" and not task.label.is_rule:
         wrong = values[defined & (values != 0) & (values != 1)]
         if len(wrong):
@@ -130,39 +135,45 @@ def read_label(task: TaskSpec, columns: Any, place: SourceLocation) -> tuple[Flo
     return np.where(defined, values, np.nan), defined
 
 
-def read_class(task: TaskSpec, columns: Any, place: SourceLocation) -> Keys:
+def read_class(task: TaskSpec, columns: pa.RecordBatch, place: SourceLocation) -> Keys:
     """The class of each row, code -1 where the task is not defined; raises as `read_label`."""
     name = task.label.column
     keys = category_keys(columns.column(name), name, place)
-    asked = _asked(task, columns, place)
-    defined = _defined(task, asked, keys.codes < 0, place)
+    applies = _applies(task, columns, place)
+    defined = _defined(task, applies, keys.codes < 0, place)
     return Keys(np.where(defined, keys.codes, -1), keys.values)
 
 
-def _asked(task: TaskSpec, columns: Any, place: SourceLocation) -> Bools:
+def _applies(task: TaskSpec, columns: pa.RecordBatch, place: SourceLocation) -> Bools:
+    """The rows on which the task's `rows` rule holds: all rows if it has none."""
     if task.rows is None:
         return np.ones(columns.num_rows, np.bool_)
     return satisfied(task.rows, columns.column(task.rows.column), place)[0]
 
 
-def _defined(task: TaskSpec, asked: Bools, missing: Bools, place: SourceLocation) -> Bools:
-    gaps = int(np.count_nonzero(asked & missing))
+def _defined(task: TaskSpec, applies: Bools, missing: Bools, place: SourceLocation) -> Bools:
+    gaps = int(np.count_nonzero(applies & missing))
     if gaps and task.missing == "refuse":
         fault = f"{gaps} labels of task {task.name!r} are null, NaN or infinite"
         remedy = "drop those rows, give the task a rows rule, or say missing: ignore"
         raise place.error(fault, remedy, column=task.label.column)
-    return asked & ~missing
+    return applies & ~missing
 
 
 class Labels:
     """Encodes the labels of all tasks."""
 
     def __init__(self, schema: Schema, statistics: dict[str, LabelStatistics]) -> None:
-        """Args: schema; statistics: by task, as fitted."""
+        """Take what was fitted.
+
+        Args:
+            schema: says which tasks there are.
+            statistics: of each task's label, by task.
+        """
         self.schema = schema
         self.statistics = statistics
 
-    def encode(self, columns: Any, place: SourceLocation) -> npt.NDArray[np.float32]:
+    def encode(self, columns: pa.RecordBatch, place: SourceLocation) -> npt.NDArray[np.float32]:
         """float32 [rows, T]: 0/1, class index or raw value; NaN where not defined."""
         out = np.empty((columns.num_rows, len(self.schema.tasks)), np.float32)
         for i, task in enumerate(self.schema.tasks):
@@ -172,25 +183,30 @@ class Labels:
                 out[:, i] = read_label(task, columns, place)[0]
         return out
 
-    def _classes(self, task: TaskSpec, columns: Any, place: SourceLocation) -> Floats:
+    def _classes(self, task: TaskSpec, columns: pa.RecordBatch, place: SourceLocation) -> Floats:
         keys = read_class(task, columns, place)
         index = {value: float(i) for i, value in enumerate(self.statistics[task.name].classes)}
         # A class that no train row has cannot be predicted: such a row is not used.
-        known = [index.get(value, math.nan) for value in keys.values.to_pylist()]
-        return np.array([*known, math.nan])[keys.codes]
+        positions = [index.get(value, math.nan) for value in keys.values.to_pylist()]
+        return np.array([*positions, math.nan])[keys.codes]
 
 
 class LabelFit:
     """Checks every label and collects statistics of the train rows."""
 
     def __init__(self, schema: Schema, source: str) -> None:
-        """Args: schema; source: what to call the whole data in messages."""
+        """Start without rows.
+
+        Args:
+            schema: says which tasks there are.
+            source: what to call the whole data in messages.
+        """
         self.schema = schema
         self.place = SourceLocation(source)
         tasks = schema.tasks
         self._moments = {task.name: Moments() for task in tasks}
-        self._within = {task.name: Moments() for task in tasks if task.parent is not None}
-        self._orphans = dict.fromkeys(self._within, 0)
+        self._where_parent = {task.name: Moments() for task in tasks if task.parent is not None}
+        self._orphans = dict.fromkeys(self._where_parent, 0)
         self._orphan_place: dict[str, SourceLocation] = {}
         self._classes = {
             task.name: VocabularyFit(task.name, min_count=1, buckets=None)
@@ -198,7 +214,7 @@ class LabelFit:
             if task.kind == "multiclass"
         }
 
-    def add(self, columns: Any, train: Bools, place: SourceLocation) -> None:
+    def add(self, columns: pa.RecordBatch, train: Bools, place: SourceLocation) -> None:
         """Check one batch; count its train rows.
 
         Args:
@@ -219,16 +235,16 @@ class LabelFit:
             self._moments[task.name].add(np.log1p(label) if log else label)
         for task in self.schema.tasks:
             if task.parent is not None:
-                self._follow(task.name, values[task.name], values[task.parent], train, place)
+                self._add_child(task.name, values[task.name], values[task.parent], train, place)
 
-    def _follow(
+    def _add_child(
         self, name: str, child: Floats, parent: Floats, train: Bools, place: SourceLocation
     ) -> None:
         orphans = int(np.count_nonzero((child == 1) & (parent == 0)))
         if orphans:
             self._orphans[name] += orphans
             self._orphan_place.setdefault(name, place)
-        self._within[name].add(child[train & (parent == 1) & ~np.isnan(child)])
+        self._where_parent[name].add(child[train & (parent == 1) & ~np.isnan(child)])
 
     def finish(self) -> Labels:
         """The fitted labels.
@@ -241,9 +257,8 @@ class LabelFit:
         for task in self.schema.tasks:
             if task.parent is not None:
                 self._refuse_orphans(task)
-            found = self._statistics(task)
-            self._refuse_constant(task, found)
-            statistics[task.name] = found
+            statistics[task.name] = self._statistics(task)
+            self._refuse_constant(task, statistics[task.name])
         return Labels(self.schema, statistics)
 
     def _statistics(self, task: TaskSpec) -> LabelStatistics:
@@ -265,20 +280,20 @@ class LabelFit:
         mean, std = (float(index.mean()), float(index.std())) if len(index) else (0.0, 0.0)
         return LabelStatistics(len(index), 0, mean, std, classes)
 
-    def _refuse_constant(self, task: TaskSpec, found: LabelStatistics) -> None:
+    def _refuse_constant(self, task: TaskSpec, label: LabelStatistics) -> None:
         column = task.label.column
         remedy = f"drop task {task.name!r}, or correct its label or the split"
-        if found.rows == 0:
+        if label.rows == 0:
             raise self.place.error("has no label on any train row", remedy, column=column)
-        if found.std == 0 or len(found.classes) == 1:
-            value = found.classes[0] if found.classes else f"{found.mean:g}"
+        if label.std == 0 or len(label.classes) == 1:
+            value = label.classes[0] if label.classes else f"{label.mean:g}"
             raise self.place.error(
                 f"the label of task {task.name!r} is {value} on every train row on which it is "
                 "defined",
                 remedy,
                 column=column,
             )
-        if task.parent is not None and self._within[task.name].std == 0:
+        if task.parent is not None and self._where_parent[task.name].std == 0:
             fault = f"is constant on the train rows where {task.parent!r} is 1"
             raise self.place.error(fault, remedy, column=column)
 

@@ -1,48 +1,59 @@
 """Numbers -> one float32 each: standardised, or their position among quantiles of the train rows.
 
 Memory is bounded: moments are merged batch by batch, quantiles come from a uniform sample.
+Columns are canonical, see `recmtl.data.columns.logical_type`.
 """
 
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.data.columns.keys import AnyArray, plain_array
+from recmtl.data.columns.logical_type import AnyArray, kind_of, value_type_name
 from recmtl.errors import SourceLocation
 from recmtl.schema import Numeric
 
-__all__ = ["Moments", "NumericFit", "Scaler", "numbers"]
+__all__ = ["Moments", "NumericFit", "Scaler", "finite_numbers", "numbers"]
 
 Floats = npt.NDArray[np.float64]
 SAMPLE = 200_000
 FARTHEST = 1e6
 
 
-def numbers(column: AnyArray, name: str, place: SourceLocation) -> Floats:
-    """A column as float64 [rows], NaN where null; `DataError` naming it if it holds no numbers."""
-    array = plain_array(column)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    kind = array.type
-    if pa.types.is_null(kind):
+def numbers(array: AnyArray, name: str, place: SourceLocation) -> Floats:
+    """A canonical column as float64 [rows], NaN where null.
+
+    Raises:
+        DataError: it holds no numbers.
+
+    >>> numbers(pa.array([True, None]), "is_click", SourceLocation()).tolist()
+    [1.0, nan]
+    """
+    kind = kind_of(array)
+    if kind == "null":
         return np.full(len(array), np.nan)
-    if pa.types.is_boolean(kind):
+    if kind == "boolean":
         array = array.cast(pa.uint8())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or _is_decimal(kind)):
+    elif kind not in ("integer", "float"):
         remedy = "store numbers there, or use the column as categorical or in a rule (equals)"
-        raise place.error(f"holds {kind}, not numbers", remedy, column=name)
+        fault = f"holds {value_type_name(array.type)}, not numbers"
+        raise place.error(fault, remedy, column=name)
     # Unsafe means only that integers beyond 2^53 are rounded, as any float64 must.
-    values = array if pa.types.is_float64(kind) else array.cast(pa.float64(), safe=False)
+    values = array if pa.types.is_float64(array.type) else array.cast(pa.float64(), safe=False)
     return np.asarray(values.to_numpy(zero_copy_only=False))
 
 
-def _is_decimal(kind: Any) -> bool:
-    return bool(pa.types.is_decimal(kind))
+def finite_numbers(array: AnyArray, name: str, place: SourceLocation) -> Floats:
+    """A numeric feature's column as `numbers`; an infinite value is a `DataError`."""
+    values = numbers(array, name, place)
+    infinite = np.isinf(values)
+    if infinite.any():
+        fault = f"{int(infinite.sum())} values are infinite"
+        raise place.error(fault, "replace them by null, or by a finite limit", column=name)
+    return values
 
 
 class Moments:
@@ -159,7 +170,12 @@ class NumericFit:
     """Collects moments and a sample of one numeric feature's train values."""
 
     def __init__(self, feature: Numeric, *, seed: int = 0) -> None:
-        """Args: feature: its schema entry; seed: of the sample."""
+        """Start without values.
+
+        Args:
+            feature: its schema entry.
+            seed: of the sample.
+        """
         self.feature = feature
         self.moments = Moments()
         self._sample = _Sample(seed)
@@ -199,8 +215,8 @@ def _spread(values: Floats, bins: int) -> Floats:
     Quantiles of all values would spend nearly all edges on a value that most rows share (no
     capital gains, no fans) and leave none to tell the others apart.
     """
-    found, counts = np.unique(values, return_counts=True)
-    heavy = found[counts * bins > len(values)]
+    distinct, counts = np.unique(values, return_counts=True)
+    heavy = distinct[counts * bins > len(values)]
     rest = values[~np.isin(values, heavy)]
     if len(rest) == 0:
         return heavy

@@ -1,7 +1,7 @@
 """Categories -> rows of the embedding table: by a fitted vocabulary or by hashing.
 
-A vocabulary owns rows `first .. first + rows`: the first is for unknown and missing values, known
-values follow by descending count, ties by value.
+A vocabulary owns rows `first` to `first + rows - 1` of the table. The first is for unknown and
+missing values; known values follow by descending count, ties by value.
 """
 
 import itertools
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.data.columns.keys import AnyArray, Keys, KeyType, as_type, plain_array, stable_hash
+from recmtl.data.columns.keys import Keys, KeyType, as_type, stable_hash
+from recmtl.data.columns.logical_type import AnyArray
 from recmtl.errors import SourceLocation
 
 __all__ = ["KeyIndex", "Vocabulary", "VocabularyFit"]
@@ -19,32 +20,36 @@ __all__ = ["KeyIndex", "Vocabulary", "VocabularyFit"]
 WHOLE = 2**63
 INTEGERS = pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32()
 FEW = 1000
-"""Of a longer column the distinct values are found first, where looking one up is not a read."""
+"""A column of more rows is reduced to its distinct values first, unless the index is dense."""
 PARTS = 64
-"""Counts of so many batches wait to be added up, even of a few values: each takes kilobytes."""
+"""Counts of at most so many batches wait to be merged: even an almost empty one takes kilobytes."""
 
 
 class KeyIndex:
-    """Positions of known values: a dense array or a sorted one for int64, a dict for text."""
+    """Positions of known values: a dense or a sorted array for int64, a dictionary for text."""
 
     def __init__(self, values: AnyArray) -> None:
-        """Args: values: distinct canonical values; value i has position i."""
+        """Index distinct keys.
+
+        Args:
+            values: as in `Keys`; value i has position i.
+        """
         self._texts: dict[str, int] | None = None
         if not pa.types.is_int64(values.type):
             self._texts = {text: i for i, text in enumerate(values.to_pylist())}
             return
-        known = values.to_numpy(zero_copy_only=False)
-        self._lowest = int(known.min()) if len(known) else 0
-        span = int(known.max()) - self._lowest + 1 if len(known) else 0
+        whole = values.to_numpy(zero_copy_only=False)
+        self._lowest = int(whole.min()) if len(whole) else 0
+        span = int(whole.max()) - self._lowest + 1 if len(whole) else 0
         # A dense array answers in one read; worth its memory while it is not much longer than the
-        # vocabulary. Its first and its last entry are read by what lies outside.
+        # vocabulary. Values outside of the span read its first or its last entry, which are -1.
         self._dense: npt.NDArray[np.int32] | None = None
-        if span <= 8 * len(known) + 65_536:
+        if span <= 8 * len(whole) + 65_536:
             self._dense = np.full(span + 2, -1, np.int32)
-            self._dense[known - self._lowest + 1] = np.arange(len(known))
+            self._dense[whole - self._lowest + 1] = np.arange(len(whole))
             return
-        self._order = np.argsort(known, kind="stable")
-        self._sorted = known[self._order]
+        self._order = np.argsort(whole, kind="stable")
+        self._sorted = whole[self._order]
 
     @property
     def is_dense(self) -> bool:
@@ -52,13 +57,14 @@ class KeyIndex:
         return self._texts is None and self._dense is not None
 
     def find(self, values: AnyArray) -> npt.NDArray[np.integer]:
-        """The position `[values]` of each value, -1 where unknown.
+        """The position of each value, -1 where unknown: integers [values].
 
-        Of the index's type, or of a shorter one that holds integers.
+        Args:
+            values: of the index's type, or integers of less than 64 bits.
         """
         if self._texts is not None:
-            found = map(self._texts.get, values.to_pylist(), itertools.repeat(-1))
-            return np.fromiter(found, np.int64, len(values))
+            positions = map(self._texts.get, values.to_pylist(), itertools.repeat(-1))
+            return np.fromiter(positions, np.int64, len(values))
         wanted = values.to_numpy(zero_copy_only=False)
         if self._dense is not None:
             # Differences too large for int64 wrap round, and still end outside.
@@ -119,29 +125,28 @@ class Vocabulary:
             position = (stable_hash(values) % np.uint64(self.buckets)).astype(np.int64)
         else:
             position = self._index.find(values)
-        # Unknown is position -1, hence row `first`; the appended entry is read by code -1, missing.
+        # Position -1, unknown, becomes row `first`; code -1, missing, reads the appended entry.
         table = np.append(position + (self.first + 1), self.first).astype(np.int32)
         unknown = 0
         if len(position) and position.min() < 0:
             unknown = int(np.count_nonzero(np.append(position < 0, False)[keys.codes]))
         return table[keys.codes], unknown
 
-    def rows_at_once(self, column: AnyArray) -> tuple[npt.NDArray[np.int32], int] | None:
-        """What `rows_of` gives, without finding the column's distinct values.
+    def rows_at_once(self, array: AnyArray) -> tuple[npt.NDArray[np.int32], int] | None:
+        """What `rows_of` gives for a canonical column, without finding its distinct values.
 
-        None where those pay or are needed: hashed, of a type that must be made canonical first,
-        or long and not looked up in a dense array.
+        None where they are needed or pay: for hashing, for values of another type than the
+        vocabulary's, and for a long column that no dense array answers.
         """
-        array = plain_array(column)
-        found_as = (pa.string(),) if self.type == "string" else INTEGERS
-        if self.buckets is not None or array.type not in found_as:
+        looked_up = (pa.string(),) if self.type == "string" else INTEGERS
+        if self.buckets is not None or array.type not in looked_up:
             return None
         if len(array) > FEW and not self._index.is_dense:
             return None
         missing = array.null_count
         if missing and self.type == "int64":
-            known = array.is_valid().to_numpy(zero_copy_only=False)
-            position = np.where(known, self._index.find(array.fill_null(0)), -1)
+            valid = array.is_valid().to_numpy(zero_copy_only=False)
+            position = np.where(valid, self._index.find(array.fill_null(0)), -1)
         else:
             position = self._index.find(array)
         unknown = int(np.count_nonzero(position < 0)) - missing
@@ -164,7 +169,13 @@ class VocabularyFit:
     """Counts the values of a column as it streams by; memory grows with distinct values only."""
 
     def __init__(self, name: str, *, min_count: int, buckets: int | None) -> None:
-        """Args: as in the schema's `Categorical`."""
+        """Start without values.
+
+        Args:
+            name: the feature.
+            min_count: as in the schema's `Categorical`.
+            buckets: as `hash_buckets` there; values are then not counted.
+        """
         self.name = name
         self.min_count = min_count
         self.buckets = buckets
@@ -173,7 +184,11 @@ class VocabularyFit:
         self._pending = 0
 
     def add(self, keys: Keys, column: str, place: SourceLocation) -> None:
-        """Count one batch."""
+        """Count one batch of `column`.
+
+        Raises:
+            DataError: text cannot be read as the whole numbers of the batches before it.
+        """
         if self.type is None and len(keys.values):
             self.type = keys.type
         if self.type is None:

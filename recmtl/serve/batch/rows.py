@@ -193,7 +193,11 @@ def _cut(
 ) -> Iterator[tuple[Part, LogBatch]]:
     """Stream the rows of the parts to do, cut at their bounds."""
     left = list(todo)
-    for batch in log.batches(columns, start=todo[0].first, refused=refused) if todo else ():
+    if not todo:
+        return
+    first = todo[0].first
+    # The encoder makes its inputs canonical itself; what is kept is written as it was stored.
+    for batch in log.batches(columns, start=first, as_stored=True, refused=refused):
         end = batch.first + batch.rows
         while left and left[0].first < end:
             low, high = max(batch.first, left[0].first), min(end, left[0].last)

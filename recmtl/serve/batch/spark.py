@@ -26,7 +26,8 @@ import pyarrow as pa
 
 from recmtl import errors
 from recmtl.data.files import AnyPath, LogFile, base_folder, is_url
-from recmtl.data.reader import JoinedTable, Log, joined_columns, open_log, side_path
+from recmtl.data.reader import Log, open_log
+from recmtl.data.side_table import JoinedTable, joined_columns, side_path
 from recmtl.errors import ConfigError, DataError, RecmtlError, SourceLocation
 from recmtl.serve.bundle.bundle import Bundle
 from recmtl.serve.scoring.drift import LIMIT, Drift, DriftMode

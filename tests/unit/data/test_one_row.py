@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmtl.data.columns.keys import category_keys
+from recmtl.data.columns.logical_type import canonical
 from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import SourceLocation
@@ -128,6 +129,7 @@ def test_the_parts_of_an_encoder_are_the_columns_of_the_whole(columns: list[str]
 )
 def test_a_column_gets_the_rows_of_its_distinct_values(name: str, column: pa.Array) -> None:
     vocabulary = VOCABULARIES[name]
+    column = canonical(column, name, SourceLocation())
     expected = vocabulary.rows_of(
         category_keys(column, name, SourceLocation()), name, SourceLocation()
     )
