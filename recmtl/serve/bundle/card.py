@@ -1,4 +1,4 @@
-"""The model card: what a bundle predicts, from which columns, and how well, as Markdown."""
+"""The model card in Markdown: what a bundle predicts, from which columns, and how well."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from recmtl.schema import Schema
 
 __all__ = ["model_card"]
 
-USE = """\
+USAGE = """\
 ## Use
 
 ```python
@@ -29,8 +29,16 @@ def model_card(
     metrics: Mapping[str, Any],
     notes: str = "",
 ) -> str:
-    """Describe a model: its tasks, its scored columns, its inputs, its verdict by task."""
-    lines = [f"# {schema.name}", "", "A multi-task recommendation model of recmtl.", "", USE]
+    """Describe a model: its tasks and their verdicts, its scored columns, its input columns.
+
+    Args:
+        schema: names the tasks and their labels.
+        inputs: names of the input columns.
+        columns: names of the scored columns.
+        metrics: results.json, or less of it; what is absent is left out or shown as `-`.
+        notes: Markdown to add at the end.
+    """
+    lines = [f"# {schema.name}", "", "A multi-task recommendation model of recmtl.", "", USAGE]
     lines += ["## Tasks", ""]
     lines += [
         "| task | kind | label | verdict against its own single-task model |",
@@ -48,22 +56,24 @@ def model_card(
 
 
 def _calibration(metrics: Mapping[str, Any]) -> list[str]:
-    """A table of what calibration changed, from results.json; nothing where it is off."""
-    found = metrics.get("calibration")
-    if not isinstance(found, Mapping):
+    """What calibration changed, as a table; no lines if results.json has nothing of it."""
+    calibration = metrics.get("calibration")
+    if not isinstance(calibration, Mapping):
         return []
-    lines, by = ["## Calibration", ""], f", by `{found['segment']}`" if found["segment"] else ""
-    if found["columns"]:
-        lines += [f"{found['method']}, fitted on validation rows{by}; test rows before -> after:"]
+    lines, segment = ["## Calibration", ""], calibration["segment"]
+    if calibration["columns"]:
+        by = f", by `{segment}`" if segment else ""
+        method = calibration["method"]
+        lines += [f"{method}, fitted on validation rows{by}; test rows before -> after:"]
         lines += ["", "| column | log loss | Brier score | expected calibration error |"]
         lines += ["|---|---|---|---|"]
-    for column, gain in found["columns"].items():
+    for column, gain in calibration["columns"].items():
         cells = [
             f"{gain['before'][name]:.5f} -> {gain['after'][name]:.5f}"
             for name in ("log_loss", "brier", "ece")
         ]
         lines.append(f"| `{column}` | {' | '.join(cells)} |")
-    kept = ", ".join(f"{task} {share}" for task, share in found["kept_negatives"].items())
+    kept = ", ".join(f"{task} {share}" for task, share in calibration["kept_negatives"].items())
     if kept:
         lines += ["", f"Corrected for the share of negative rows that the log has kept: {kept}."]
     return [*lines, ""]

@@ -1,10 +1,10 @@
-"""One user and many candidates as a network: what depends on the user alone is computed once.
+"""A network for one user and many candidates, which computes the user's part once.
 
-The first products of a grid are affine in the fields of a lane, so they fall apart:
-`W x + b = W_c x_c + (W_u x_u + b)`. A request's user enters as biases, and the candidates pass
-through first products of their own fields only. Where a layout's first layer does more with a lane
-than affine products (shortcuts, carried lanes, instance gates, several input lanes), the user's
-fields are embedded once and repeated.
+The first products of a grid are affine in the fields of a lane, so they split into a part of the
+candidate and a part of the user: `W x + b = W_c x_c + (W_u x_u + b)`. The user enters as biases,
+and the candidates pass through first products of their own fields only. Where a layout's first
+layer does more with a lane than affine products (shortcuts, carried lanes, instance gates, several
+input lanes), the user's fields are embedded once and repeated.
 """
 
 from collections.abc import Collection, Iterator
@@ -23,7 +23,7 @@ __all__ = ["RequestNetwork"]
 
 
 class RequestNetwork(nn.Module):
-    """A model's scores for one user's candidates; for export, and not for several threads.
+    """A model's scores for the candidates of one user. For export; not safe for several threads.
 
     Args:
         model: in evaluation mode; shares its weights.
@@ -38,27 +38,31 @@ class RequestNetwork(nn.Module):
         self.candidates = model.encoder.part(encoding.part(others))
         self.grid, self.heads = model.grid, model.heads
         size, where = model.encoder.lane_size, {name: i for i, name in enumerate(encoding.fields)}
-        mine, theirs = (
+        user_columns, candidate_columns = (
             [where[name] * size + i for name in part.encoding.fields for i in range(size)]
             for part in (self.user, self.candidates)
         )
-        both = [*mine, *theirs]
-        self.order = sorted(range(len(both)), key=both.__getitem__)
+        joined = [*user_columns, *candidate_columns]
+        self.order = sorted(range(len(joined)), key=joined.__getitem__)
         self.products = list(_first_products(model.grid))
+        # Weights of the products; exported files carry these two names.
         self.of_user, self.of_candidates = nn.ParameterList(), nn.ParameterList()
-        for weight, _ in self.products:
-            whole = model.grid.get_parameter(weight).detach()
+        for name, _ in self.products:
+            weight = model.grid.get_parameter(name).detach()
             # An expert's product is x @ W, a gate's is x @ W.T.
-            own = whole[:, mine] if whole.dim() == 3 else whole[:, mine].t()
-            self.of_user.append(nn.Parameter(own.contiguous(), requires_grad=False))
-            self.of_candidates.append(nn.Parameter(whole[:, theirs], requires_grad=False))
+            user_part = (
+                weight[:, user_columns] if weight.dim() == 3 else weight[:, user_columns].t()
+            )
+            candidate_part = weight[:, candidate_columns]
+            self.of_user.append(nn.Parameter(user_part.contiguous(), requires_grad=False))
+            self.of_candidates.append(nn.Parameter(candidate_part, requires_grad=False))
 
     def forward(
         self, user_ids: Tensor, user_numeric: Tensor, ids: Tensor, numeric: Tensor
     ) -> Tensor:
         """Map the user's row `[1, Iu]`, `[1, Nu]` and candidates `[R, Ic]`, `[R, Nc]` to scores.
 
-        Both are encoded columns as `Encoding.part` orders them; scores are `[R, C]`.
+        Their encoded columns are ordered as in `Encoding.part`; scores are `[R, C]`.
         """
         user, lanes = self.user(user_ids, user_numeric), self.candidates(ids, numeric)
         if self.products:
@@ -69,18 +73,22 @@ class RequestNetwork(nn.Module):
         return self.heads.scores(self.heads(task_lanes))
 
     def _weights(self, user: Tensor) -> dict[str, Tensor]:
-        """The grid's first products for the candidates of a user whose lane is `[1, D]`."""
-        found = {}
-        for (weight, bias), own, other in zip(
+        """Weights and biases of the first products, for a user whose lane is `[1, D]`."""
+        parameters = {}
+        for (weight, bias), user_part, candidate_part in zip(
             self.products, self.of_user, self.of_candidates, strict=True
         ):
-            whole = self.grid.get_parameter(bias)
-            found[weight], found[bias] = other, whole + torch.matmul(user, own).view_as(whole)
-        return found
+            shared = self.grid.get_parameter(bias)
+            parameters[weight] = candidate_part
+            parameters[bias] = shared + torch.matmul(user, user_part).view_as(shared)
+        return parameters
 
 
 def _first_products(grid: SharingGrid) -> Iterator[tuple[str, str]]:
-    """Names of weight and bias of all products of the grid's input; none if that is not all."""
+    """Weight and bias names of every product that reads the grid's input.
+
+    None at all if something else than an affine product reads it.
+    """
     first = grid.layer(0)
     experts = first.experts
     affine = isinstance(experts, StackedExperts) and experts.kind == "mlp" and experts.reads

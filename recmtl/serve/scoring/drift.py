@@ -1,8 +1,8 @@
-"""Drift: values without a known id that are far more frequent than on the rows of training.
+"""Drift: values without a known id that are far more frequent than they were in training.
 
-A value has no known id where it is missing, or was unseen or too rare in training. The share of
-such values, by feature, is taken on validation rows and travels in the bundle: new ids are usual
-there too. A column that was renamed, hashed anew or left empty upstream is all unknown.
+A value has no known id if it is missing, or was unseen or too rare in training. The usual share of
+such values, by feature, is measured on validation rows, where new ids appear as well, and travels
+in the bundle. A column that was renamed, hashed anew or left empty upstream is all unknown.
 """
 
 import math
@@ -25,17 +25,21 @@ LIMIT = 0.1
 class Drift:
     """Compares the rows of a job with those of training.
 
+    A share has drifted if it exceeds the bundle's by more than `limit` even after three standard
+    deviations of it, `sqrt(share (1 - share) / values)`, are taken off.
+
     Args:
-        bundle: says how large the shares were.
-        mode: `warn`, `error` on the first batch that is surely far, or `off`.
-        limit: how much larger a share may be, three standard deviations aside.
+        bundle: holds the shares of training.
+        mode: `warn`, `error` (on the first batch that has drifted), or `off`.
+        limit: how much larger a share may be, from 0 to 1.
 
     Attributes:
-        totals: int64 [2, features], values without a known id and values counted so far; those of
-            several processes may be added up.
+        totals: int64 `[2, features]`, values without a known id and all values counted so far.
+            The totals of several processes may be added.
 
     Raises:
-        ConfigError: another mode or limit, or `error` with a bundle that has no shares.
+        ConfigError: an unknown mode, a limit outside 0..1, or `error` with a bundle that has no
+            shares.
     """
 
     def __init__(self, bundle: Bundle, *, mode: DriftMode = "warn", limit: float = LIMIT) -> None:
@@ -53,23 +57,28 @@ class Drift:
         self.totals = np.zeros((2, len(self._counter.names)), np.int64)
 
     def check(self, encoded: Encoded, place: SourceLocation) -> None:
-        """Count a batch; in mode `error` a batch that is far raises a DataError."""
+        """Count a batch.
+
+        Raises:
+            DataError: the batch has drifted, in mode `error`; it is not counted then.
+        """
         if not self._usual:
             return
         counts = self._counter.counts(encoded.ids)
         if self._mode == "error":
-            for name, fault in self._far(counts):
+            for name, fault in self._drifted(counts):
                 remedy = "mend the input, or score with drift warn"
                 raise place.error(fault, remedy, column=self._counter.columns[name])
         self.totals += counts
 
     def warnings(self) -> list[str]:
-        """What is far in all rows counted so far, one line a feature."""
+        """One line for each feature that has drifted over all rows counted so far."""
         columns = self._counter.columns
-        return [f"column {columns[name]!r}: {fault}" for name, fault in self._far(self.totals)]
+        return [f"column {columns[name]!r}: {fault}" for name, fault in self._drifted(self.totals)]
 
-    def _far(self, counts: Counts) -> list[tuple[str, str]]:
-        far = []
+    def _drifted(self, counts: Counts) -> list[tuple[str, str]]:
+        """The features whose share is far above the usual one, and what to say of each."""
+        faults = []
         for name, unknown, values in zip(self._counter.names, *counts.tolist(), strict=True):
             if name not in self._usual or not values:
                 continue
@@ -77,5 +86,5 @@ class Drift:
             margin = 3.0 * math.sqrt(share * (1.0 - share) / values)
             if share - margin > usual + self._limit:
                 text = f"{share:.1%} of its {values:,} values have no known id, {usual:.1%} in "
-                far.append((name, text + "training"))
-        return far
+                faults.append((name, text + "training"))
+        return faults

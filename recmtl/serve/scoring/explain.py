@@ -1,15 +1,8 @@
-"""Integrated gradients: how much of a prediction each embedded field accounts for.
+"""Why a row got its scores: the route that each task took, and what each feature added.
 
-Sundararajan, Taly and Yan, ICML 2017, "Axiomatic attribution for deep networks", equation 1:
-`IG_i = (x_i - x'_i) * integral over a in 0..1 of dF/dx_i at x' + a (x - x')`. The contributions of
-all fields sum to `F(x) - F(x')` (completeness); the integral is a midpoint sum, so they do so but
-for a gap that falls with the number of steps.
-
-Why a row got its scores: the route each task took, and what each feature added.
-
-A feature's contribution is measured from a row about which nothing is known: unknown ids, empty
-lists, missing numbers. It is the change of the network's own prediction (log odds of a
-probability, or a regression's value), before calibration, see `recmtl.serve.scoring.explain`.
+What a feature added is measured from a row about which nothing is known (unknown ids, empty lists,
+missing numbers), by integrated gradients. It is a change of the network's own prediction, before
+calibration: of the log odds of a probability, or of a regression's value.
 """
 
 import copy
@@ -33,153 +26,80 @@ from recmtl.serve.scoring.scorer import Scorer
 
 __all__ = ["Attributed", "Attribution", "Explanation", "explain", "integrated_gradients"]
 
-
-@dataclass(frozen=True)
-class Attributed:
-    """Some rows of a model, explained for T of its tasks.
-
-    Attributes:
-        chosen: `[B, T]`, number of the scored column of its task that is explained.
-        predicted: `[B, T]`, see `Attribution.predictions`.
-        base: `[B, T]`, the same where nothing is known.
-        contributions: `[B, T, F]`, in the order of the encoding's fields.
-        shares: `[B, T, E]`, of experts.
-        skipped: `[B, T, L]`, of skipped layers.
-    """
-
-    chosen: Tensor
-    predicted: Tensor
-    base: Tensor
-    contributions: Tensor
-    shares: Tensor
-    skipped: Tensor
-
-
-class Attribution:
-    """Explains a model's predictions for some of its tasks, from a row that knows nothing.
-
-    Args:
-        model: in evaluation mode.
-        tasks: positions of the tasks, T of them.
-        unknown: encoded ids `[1, I]` of the row that knows nothing; its numbers are missing.
-    """
-
-    def __init__(self, model: TabularModel, tasks: Sequence[int], *, unknown: Tensor) -> None:
-        self.model, self.tasks = model, list(tasks)
-        self.grid = _differentiable(model.grid)
-        ramps = model.encoder.ramps
-        missing = torch.full((1, len(ramps)), torch.nan, dtype=ramps.dtype)
-        with torch.no_grad():
-            self.base = model.encoder(unknown, missing)
-
-    def explained(self, ids: Tensor, numeric: Tensor, *, steps: int) -> Attributed:
-        """Explain rows of encoded ids `[B, I]` and numbers `[B, N]` by `steps` midpoints."""
-        with torch.no_grad():
-            lanes = self.model.encoder(ids, numeric)
-            base = self.base.expand_as(lanes)
-            chosen = self._chosen(self._logits(lanes))
-            predicted, known_nothing = (
-                self.predictions(self._logits(end), chosen) for end in (lanes, base)
-            )
-            use = row_use(self.model.grid, lanes)
-
-        def function(at: Tensor) -> Tensor:
-            return self.predictions(self._logits(at), chosen)
-
-        added = integrated_gradients(function, lanes, base, steps=steps)
-        fields = (*added.shape[:3], -1, self.model.encoder.lane_size)
-        added = added.view(fields).sum((2, 4))
-        shares, skipped = use.experts[:, self.tasks], use.skipped[:, self.tasks]
-        return Attributed(chosen, predicted, known_nothing, added, shares, skipped)
-
-    def predictions(self, logits: Sequence[Tensor], chosen: Tensor) -> Tensor:
-        """What is explained of each task `[B, T]`, unbounded so that contributions can add up.
-
-        Binary: the log odds of its event (given its parent's, in a funnel of conditionals).
-        Multiclass: the log odds of the chosen class against all others. Regression: the value on
-        the scale on which it was trained (log1p where the schema says so).
-        """
-        values = []
-        for task, logit, column in zip(self.tasks, logits, chosen.T, strict=True):
-            head = self.model.heads.specs[task]
-            if head.kind == "multiclass":
-                own = column.unsqueeze(1)
-                others = logit.scatter(1, own, -torch.inf).logsumexp(1)
-                values.append(logit.gather(1, own)[:, 0] - others)
-            else:
-                value = logit[:, 0]
-                values.append(value * head.std + head.mean if head.kind == "regression" else value)
-        return torch.stack(values, 1)
-
-    def _logits(self, lanes: Tensor) -> list[Tensor]:
-        logits = self.model.heads(self.grid(lanes))
-        return [logits[task] for task in self.tasks]
-
-    def _chosen(self, logits: Sequence[Tensor]) -> Tensor:
-        """The most probable class; of a funnel child the column that its logit says."""
-        joint = self.model.heads.chain.child == "joint"
-        columns = []
-        for task, logit in zip(self.tasks, logits, strict=True):
-            says_joint = joint and self.model.heads.specs[task].parent is not None
-            columns.append(logit.argmax(1) + int(says_joint))
-        return torch.stack(columns, 1)
-
-
-def integrated_gradients(
-    function: Callable[[Tensor], Tensor], inputs: Tensor, base: Tensor, *, steps: int
-) -> Tensor:
-    """Contributions `[B, T, *F]` of inputs `[B, *F]` to the values `[B, T]` of a function.
-
-    Args:
-        function: maps `[B, *F]` to `[B, T]`, each row by itself.
-        inputs: the rows.
-        base: where the path to every row begins, `[1, *F]` or `[B, *F]`.
-        steps: midpoints on the path, at least 1.
-    """
-    total = inputs.new_zeros(())
-    for step in range(steps):
-        share = (step + 0.5) / steps
-        point = (base + share * (inputs - base)).detach().requires_grad_()
-        values = function(point).sum(0)
-        slopes = [torch.autograd.grad(v, point, retain_graph=True)[0] for v in values]
-        total = total + torch.stack(slopes, 1)
-    return total / steps * (inputs - base).unsqueeze(1)
-
-
-def _differentiable(grid: SharingGrid) -> SharingGrid:
-    """The grid, or a copy that lets gradients through where training stops them (STEM)."""
-    layers = [grid.layer(depth) for depth in range(len(grid.layers))]
-    if not any(layer.detaches for layer in layers):
-        return grid
-    free = copy.deepcopy(grid)
-    for depth in range(len(layers)):
-        free.layer(depth).detaches = False
-    return free
-
-
 Floats = npt.NDArray[np.float64]
 ROWS_AT_ONCE = 256
 MOST_STEPS = 10_000
-SHORTEST, LONGEST = 18, 40
+SHORTEST_LABEL, LONGEST_LABEL = 18, 40
+"""Characters of `feature = value` in the text for people."""
+
+
+def explain(
+    scorer: Scorer, table: pa.Table, *, tasks: Sequence[str] = (), steps: int = 64
+) -> "Explanation":
+    """Explain rows of an Arrow table that has the scorer's input columns.
+
+    Args:
+        scorer: whose scores are explained.
+        table: the rows.
+        tasks: which tasks; all if empty.
+        steps: of the integral behind the contributions; the work is steps x tasks passes.
+
+    Raises:
+        DataError: an unknown task, no rows, too few or too many steps, or rows that cannot be
+            encoded.
+    """
+    if not isinstance(steps, Integral) or not 1 <= steps <= MOST_STEPS or table.num_rows == 0:
+        remedy = f"give at least one of each, and at most {MOST_STEPS} steps"
+        raise DataError(f"{table.num_rows} rows, {short_repr(steps)} steps: {remedy}")
+    encoder, model = scorer.bundle.encoder, scorer.bundle.model
+    positions = _positions(model.heads.specs, tasks)
+    heads = [model.heads.specs[position] for position in positions]
+    attribution = Attribution(model, positions, unknown=_unknown_row(encoder))
+    encoded = encoder.encode(table)
+    ids, numeric = torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numeric)
+    batches = [
+        attribution.attribute(ids[first:last], numeric[first:last], steps=int(steps))
+        for first in range(0, len(ids), ROWS_AT_ONCE)
+        for last in [first + ROWS_AT_ONCE]
+    ]
+    chosen = torch.cat([batch.chosen for batch in batches]).tolist()
+    columns = tuple(
+        tuple(head.columns[number] for head, number in zip(heads, row, strict=True))
+        for row in chosen
+    )
+    features = encoder.encoding.fields
+    experts = (name.split(".") for name in expert_names(model.grid.layout))
+    return Explanation(
+        tasks=tuple(head.name for head in heads),
+        columns=columns,
+        scores=_scores_of(scorer, table, columns),
+        features=features,
+        values=pa.table({name: table[encoder.schema.feature(name).column] for name in features}),
+        experts=tuple((int(layer), int(number)) for layer, number in experts),
+        **{
+            name: torch.cat([getattr(batch, name) for batch in batches]).double().numpy()
+            for name in ("predicted", "base", "contributions", "shares", "skipped")
+        },
+    )
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The reasons of R rows' scores for T tasks; `print` it, or take its tables.
+    """The reasons of R rows' scores for T tasks. Print it, or take its tables.
 
     Attributes:
         tasks: names of the tasks.
-        columns: for each row and task the scored column that is explained, `[R][T]`: of a
-            multiclass task that of the most probable class.
-        scores: what the scorer says in those columns (calibrated, if the bundle is) `[R, T]`.
-        predicted: the network's prediction, on the scale in which contributions add up `[R, T]`.
-        base: the same where nothing is known `[R, T]`.
+        columns: for each row and task the scored column that is explained, `[R][T]`; for a
+            multiclass task the column of the most probable class.
+        scores: the scorer's values in those columns `[R, T]`, calibrated if the bundle is.
+        predicted: the network's prediction `[R, T]`, on the scale on which contributions add up.
+        base: the prediction for a row about which nothing is known `[R, T]`.
         contributions: what each feature adds `[R, T, F]`.
-        features: their names.
-        values: their raw values, a column a feature.
-        shares: of each expert in a task's route `[R, T, E]`.
-        skipped: of what a task carries past each layer unchanged `[R, T, L]`.
-        experts: (layer, number) of each expert, counting layers from 1.
+        features: names of the features.
+        values: their raw values, one column per feature.
+        shares: share of each expert in a task's route `[R, T, E]`.
+        skipped: share that a task carries past each layer unchanged `[R, T, L]`.
+        experts: (layer, number) of each expert; layers count from 1.
     """
 
     tasks: tuple[str, ...]
@@ -196,17 +116,17 @@ class Explanation:
 
     @property
     def gap(self) -> Floats:
-        """What contributions fail to add up to `[R, T]`: it falls as `steps` rise."""
+        """Prediction minus base minus the sum of contributions `[R, T]`; falls as `steps` rise."""
         gap: Floats = self.predicted - self.base - self.contributions.sum(2)
         return gap
 
     def table(self, k: int | None = None) -> pa.Table:
-        """The k largest contributions of every row and task, largest size first; all without k.
+        """The contributions of every row and task, largest size first; at most k of them.
 
         Columns: row, task, column, score, rank, feature, value (as text), contribution.
 
         Raises:
-            ConfigError: k is no whole number of at least 1.
+            ConfigError: k is not a whole number of at least 1.
         """
         if k is not None:
             k = as_whole_number("k", k, least=1, most=2**62)
@@ -227,7 +147,7 @@ class Explanation:
         )
 
     def routes(self) -> pa.Table:
-        """Every expert and skip on the route of every row and task, and its share.
+        """Each expert and each skip on the route of every row and task, with its share.
 
         Columns: row, task, layer (from 1), expert (null: the layer is skipped), share.
         """
@@ -251,7 +171,7 @@ class Explanation:
         """One row's reasons as lines for people: routes, then the k largest contributions.
 
         Raises:
-            ConfigError: there is no such row, or k is no whole number of at least 1.
+            ConfigError: there is no such row, or k is not a whole number of at least 1.
         """
         row = as_whole_number("row", row, least=0, most=len(self.scores) - 1)
         k = as_whole_number("k", k, least=1, most=2**62)
@@ -275,85 +195,154 @@ class Explanation:
             f"nothing is known {added.sum():+.3f} by its features"
         )
         order = np.argsort(-np.abs(added), kind="stable")
-        width = max(SHORTEST, *(len(self._told(row, f)) for f in order[:k]))
+        width = max(SHORTEST_LABEL, *(len(self._label(row, f)) for f in order[:k]))
         for feature in order[:k]:
-            yield f"    {self._told(row, feature):<{width}} {added[feature]:+.3f}"
+            yield f"    {self._label(row, feature):<{width}} {added[feature]:+.3f}"
         if len(order) > k:
             others = f"{len(order) - k} other features"
             yield f"    {others:<{width}} {added[order[k:]].sum():+.3f}"
 
     def _route(self, row: int, task: int) -> Iterator[tuple[int, str]]:
         for layer in range(self.skipped.shape[2]):
-            heard = [
+            parts = [
                 f"expert {number} ({share:.0%})"
                 for (depth, number), share in zip(self.experts, self.shares[row, task], strict=True)
                 if depth == layer + 1 and share
             ]
             passed = self.skipped[row, task, layer]
             if passed:
-                heard.append("skipped" if not heard else f"skipped ({passed:.0%})")
-            if heard:
-                yield layer + 1, ", ".join(heard)
+                parts.append("skipped" if not parts else f"skipped ({passed:.0%})")
+            if parts:
+                yield layer + 1, ", ".join(parts)
 
-    def _told(self, row: int, feature: int) -> str:
+    def _label(self, row: int, feature: int) -> str:
         text = f"{self.features[feature]} = {self._value(row, feature)}"
-        return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+        return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 3]}..."
 
     def _value(self, row: int, feature: int) -> str:
         value = self.values[self.features[feature]][row].as_py()
         return "missing" if value is None else str(value)
 
 
-def explain(
-    scorer: Scorer, table: pa.Table, *, tasks: Sequence[str] = (), steps: int = 64
-) -> Explanation:
-    """Explain rows of an Arrow table that has the scorer's input columns.
+def integrated_gradients(
+    function: Callable[[Tensor], Tensor], inputs: Tensor, base: Tensor, *, steps: int
+) -> Tensor:
+    """Contributions `[B, T, *F]` of inputs `[B, *F]` to the values `[B, T]` of a function.
+
+    Sundararajan, Taly and Yan, ICML 2017, "Axiomatic attribution for deep networks", equation 1:
+    `IG_i = (x_i - x'_i) * integral over a in 0..1 of dF/dx_i at x' + a (x - x')`. Contributions
+    sum to `F(x) - F(x')` (completeness). The integral is a midpoint sum, which leaves a gap that
+    falls with the square of the number of steps.
+
+    >>> inputs, base = torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2)
+    >>> integrated_gradients(lambda x: x.prod(1, keepdim=True), inputs, base, steps=1)
+    tensor([[[3., 3.]]])
 
     Args:
-        scorer: whose scores are explained.
-        table: the rows.
-        tasks: which tasks; all if empty.
-        steps: of the integral behind the contributions; the work is steps x tasks passes.
-
-    Raises:
-        DataError: a task is not there, no row, no step, or the rows cannot be encoded.
+        function: maps `[B, *F]` to `[B, T]`, each row by itself.
+        inputs: the rows.
+        base: where the path to every row begins, `[1, *F]` or `[B, *F]`.
+        steps: midpoints on the path, at least 1.
     """
-    if not isinstance(steps, Integral) or not 1 <= steps <= MOST_STEPS or table.num_rows == 0:
-        wanted = f"give at least one of each, and at most {MOST_STEPS} steps"
-        raise DataError(f"{table.num_rows} rows, {short_repr(steps)} steps: {wanted}")
-    encoder, model = scorer.bundle.encoder, scorer.bundle.model
-    positions = _positions(model.heads.specs, tasks)
-    heads = [model.heads.specs[position] for position in positions]
-    attribution = Attribution(model, positions, unknown=_unknown(encoder))
-    encoded = encoder.encode(table)
-    ids, numeric = torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numeric)
-    parts = [
-        attribution.explained(ids[first:last], numeric[first:last], steps=steps)
-        for first in range(0, len(ids), ROWS_AT_ONCE)
-        for last in [first + ROWS_AT_ONCE]
-    ]
-    tensors = {
-        name: torch.cat([getattr(part, name) for part in parts]).double().numpy()
-        for name in ("predicted", "base", "contributions", "shares", "skipped")
-    }
-    chosen = torch.cat([part.chosen for part in parts])
-    columns = tuple(
-        tuple(head.columns[int(n)] for head, n in zip(heads, row, strict=True)) for row in chosen
-    )
-    at = {name: position for position, name in enumerate(scorer.columns)}
-    where = np.array([[at[name] for name in row] for row in columns], np.int64)
-    scores = scorer.scores(table).astype(np.float64)
-    features = encoder.encoding.fields
-    experts = (name.split(".") for name in expert_names(model.grid.layout))
-    return Explanation(
-        tasks=tuple(head.name for head in heads),
-        columns=columns,
-        scores=np.take_along_axis(scores, where.reshape(len(scores), len(heads)), axis=1),
-        features=features,
-        values=pa.table({name: table[encoder.schema.feature(name).column] for name in features}),
-        experts=tuple((int(layer), int(number)) for layer, number in experts),
-        **tensors,
-    )
+    total = inputs.new_zeros(())
+    for step in range(steps):
+        share = (step + 0.5) / steps
+        point = (base + share * (inputs - base)).detach().requires_grad_()
+        values = function(point).sum(0)
+        slopes = [torch.autograd.grad(v, point, retain_graph=True)[0] for v in values]
+        total = total + torch.stack(slopes, 1)
+    return total / steps * (inputs - base).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """Some rows of a model, explained for T of its tasks.
+
+    Attributes:
+        chosen: `[B, T]`, which of its task's scored columns is explained.
+        predicted: `[B, T]`, see `Attribution.predictions`.
+        base: `[B, T]`, the prediction for a row about which nothing is known.
+        contributions: `[B, T, F]`, in the order of the encoding's fields.
+        shares: `[B, T, E]`, shares of experts.
+        skipped: `[B, T, L]`, shares of skipped layers.
+    """
+
+    chosen: Tensor
+    predicted: Tensor
+    base: Tensor
+    contributions: Tensor
+    shares: Tensor
+    skipped: Tensor
+
+
+class Attribution:
+    """Attributes a model's predictions to its features, measured from a row without knowledge.
+
+    Args:
+        model: in evaluation mode.
+        tasks: positions of the tasks, T of them.
+        unknown: encoded ids `[1, I]` of the row about which nothing is known; its numbers are
+            missing.
+    """
+
+    def __init__(self, model: TabularModel, tasks: Sequence[int], *, unknown: Tensor) -> None:
+        self.model, self.tasks = model, list(tasks)
+        self.grid = _differentiable(model.grid)
+        ramps = model.encoder.ramps
+        missing = torch.full((1, len(ramps)), torch.nan, dtype=ramps.dtype)
+        with torch.no_grad():
+            self.base = model.encoder(unknown, missing)
+
+    def attribute(self, ids: Tensor, numeric: Tensor, *, steps: int) -> Attributed:
+        """Attribute rows of encoded ids `[B, I]` and numbers `[B, N]`, with `steps` midpoints."""
+        with torch.no_grad():
+            lanes = self.model.encoder(ids, numeric)
+            base = self.base.expand_as(lanes)
+            chosen = self._chosen(self._logits(lanes))
+            predicted = self.predictions(self._logits(lanes), chosen)
+            base_prediction = self.predictions(self._logits(base), chosen)
+            use = row_use(self.model.grid, lanes)
+
+        def function(point: Tensor) -> Tensor:
+            return self.predictions(self._logits(point), chosen)
+
+        contributions = integrated_gradients(function, lanes, base, steps=steps)
+        by_field = (*contributions.shape[:3], -1, self.model.encoder.lane_size)
+        contributions = contributions.view(by_field).sum((2, 4))
+        shares, skipped = use.experts[:, self.tasks], use.skipped[:, self.tasks]
+        return Attributed(chosen, predicted, base_prediction, contributions, shares, skipped)
+
+    def predictions(self, logits: Sequence[Tensor], chosen: Tensor) -> Tensor:
+        """Each task's prediction `[B, T]` on an unbounded scale, on which contributions add up.
+
+        Binary: the log odds of its event (given its parent's, in a funnel of conditionals).
+        Multiclass: the log odds of the chosen class against all others. Regression: the value on
+        the scale on which it was trained (log1p where the schema says so).
+        """
+        values = []
+        for task, logit, column in zip(self.tasks, logits, chosen.T, strict=True):
+            head = self.model.heads.specs[task]
+            if head.kind == "multiclass":
+                winner = column.unsqueeze(1)
+                others = logit.scatter(1, winner, -torch.inf).logsumexp(1)
+                values.append(logit.gather(1, winner)[:, 0] - others)
+            else:
+                value = logit[:, 0]
+                values.append(value * head.std + head.mean if head.kind == "regression" else value)
+        return torch.stack(values, 1)
+
+    def _logits(self, lanes: Tensor) -> list[Tensor]:
+        logits = self.model.heads(self.grid(lanes))
+        return [logits[task] for task in self.tasks]
+
+    def _chosen(self, logits: Sequence[Tensor]) -> Tensor:
+        """The column of the most probable class; for a funnel's child that of its logit."""
+        joint_chain = self.model.heads.chain.child == "joint"
+        columns = []
+        for task, logit in zip(self.tasks, logits, strict=True):
+            is_joint = joint_chain and self.model.heads.specs[task].parent is not None
+            columns.append(logit.argmax(1) + int(is_joint))
+        return torch.stack(columns, 1)
 
 
 def _positions(heads: Sequence[HeadSpec], tasks: Sequence[str]) -> list[int]:
@@ -365,8 +354,27 @@ def _positions(heads: Sequence[HeadSpec], tasks: Sequence[str]) -> list[int]:
     return [names.index(name) for name in tasks or names]
 
 
-def _unknown(encoder: RowEncoder) -> Tensor:
+def _unknown_row(encoder: RowEncoder) -> Tensor:
     """The encoded ids `[1, I]` of a row about which nothing is known: lists are empty."""
-    rows = encoder.unknown_rows()[1].copy()
-    rows[len(encoder.encoding.single) :] = 0
-    return torch.from_numpy(rows).unsqueeze(0)
+    ids = encoder.unknown_rows()[1].copy()
+    ids[len(encoder.encoding.single) :] = 0
+    return torch.from_numpy(ids).unsqueeze(0)
+
+
+def _scores_of(scorer: Scorer, table: pa.Table, columns: Sequence[Sequence[str]]) -> Floats:
+    """What the scorer says in the columns `[R][T]` that are explained, `[R, T]`."""
+    position = {name: number for number, name in enumerate(scorer.columns)}
+    chosen = np.array([[position[name] for name in row] for row in columns], np.int64)
+    scores: Floats = np.take_along_axis(scorer.scores(table).astype(np.float64), chosen, axis=1)
+    return scores
+
+
+def _differentiable(grid: SharingGrid) -> SharingGrid:
+    """The grid, or a copy that lets gradients through where training stops them (STEM)."""
+    layers = [grid.layer(depth) for depth in range(len(grid.layers))]
+    if not any(layer.detaches for layer in layers):
+        return grid
+    free = copy.deepcopy(grid)
+    for depth in range(len(layers)):
+        free.layer(depth).detaches = False
+    return free

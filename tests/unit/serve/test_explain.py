@@ -45,7 +45,7 @@ def explained(model: TabularModel, encoder: RowEncoder, rows: pa.Table, steps: i
     attribution = Attribution(model, range(T), unknown=torch.from_numpy(unknown)[None])
     encoded = encoder.encode(rows)
     numeric = torch.from_numpy(encoded.numeric).double()
-    found = attribution.explained(torch.from_numpy(encoded.ids), numeric, steps=steps)
+    found = attribution.attribute(torch.from_numpy(encoded.ids), numeric, steps=steps)
     return found.predicted - found.base - found.contributions.sum(2)
 
 
