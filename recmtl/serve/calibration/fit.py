@@ -1,7 +1,7 @@
-"""Finds calibration maps on validation rows, and says what they change on rows never fitted to.
+"""Fits calibration maps on validation rows, and measures what they change on other rows.
 
-What is kept of a fit are numbers (see `recmtl.serve.calibration.calibrators`). A funnel child is
-fitted where its parent happened, as its conditional column means it.
+The result of a fit is a few numbers (see `recmtl.serve.calibration.calibrators`). A funnel's child
+is fitted on the rows where its parent happened, on which its conditional column is defined.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +26,8 @@ from recmtl.serve.calibration.calibrators import (
     Curve,
     Isotonic,
     Platt,
+    calibrated_columns,
     log_odds,
-    own_columns,
 )
 from recmtl.serve.fixed_shape import FixedShapeModel
 from recmtl.train.config import Calibration
@@ -41,7 +41,11 @@ LEAST_OF_A_CLASS = 10
 def check_calibration(
     settings: Calibration, heads: Sequence[HeadSpec], *, encoder: RowEncoder
 ) -> None:
-    """Raise a ConfigError if the settings name a segment or a task that is not there."""
+    """Check the settings against the features and tasks that there are.
+
+    Raises:
+        ConfigError: the settings name an unknown segment or task.
+    """
     single = encoder.encoding.single
     if settings.segment and settings.segment not in single:
         raise ConfigError(
@@ -65,13 +69,13 @@ def fit_calibrators(
     A column with fewer than `min_rows` rows, or fewer than ten of either class, keeps its scores.
 
     Args:
-        model: whose scores are calibrated.
-        encoder: of the rows; its schema names the tasks.
+        model: the network whose scores are calibrated.
+        encoder: the encoder of the rows; its schema names the tasks.
         rows: validation rows, encoded.
         settings: which maps, for which segments.
 
     Raises:
-        ConfigError: the settings name a segment or a task that is not there.
+        ConfigError: the settings name an unknown segment or task.
     """
     heads, segment = model.heads.specs, settings.segment
     check_calibration(settings, heads, encoder=encoder)
@@ -87,7 +91,7 @@ def fit_calibrators(
             continue
         curve = _curve(sample, settings)
         by_value = {} if values is None else _by_value(sample, values, settings)
-        # Rows of values that training had not seen are whatever came in their place.
+        # Values that training had not seen share one row, and are not one segment.
         by_value.pop(unknown, None)
         share = kept.get(sample.column, 1.0)
         if curve is not None or by_value or share < 1.0:
@@ -101,41 +105,42 @@ def calibration_gain(
     """Log loss, Brier score and expected calibration error of every probability column.
 
     Args:
-        model: whose scores are calibrated.
-        encoder: of the rows.
+        model: the network whose scores are calibrated.
+        encoder: the encoder of the rows.
         calibrators: fitted on other rows.
-        rows: encoded rows on which both are judged. They carry the label shares of the log, so a
-            correction for kept negatives is left out of what is measured.
+        rows: encoded rows on which scores are judged before and after. They have the log's own
+            share of negatives, so the correction for kept negatives is left out.
 
     Returns:
-        column -> `before` and `after` -> metric. A funnel child's own column is judged where its
-        parent happened, its joint column on all rows. Columns without a labelled row are left out;
-        all are where there is no map.
+        column -> `before` and `after` -> metric. A funnel child's conditional column is judged
+        where its parent happened, its joint column on all rows. Columns without a labelled row
+        are left out. Without any map the result is empty.
     """
     calibrators = calibrators.uncorrected()
-    if all(one.curve is None and not one.segments for one in calibrators.columns.values()):
+    columns = calibrators.columns.values()
+    if all(column.curve is None and not column.segments for column in columns):
         return {}
     scores = FixedShapeModel(model).scores(rows.ids, rows.numeric)
     calibrated = calibrators.apply(scores, np.asarray(rows.ids))
-    before, after = (_samples(model, encoder, rows, s) for s in (scores, calibrated))
+    samples = (_samples(model, encoder, rows, values) for values in (scores, calibrated))
     return {
-        old.column: {"before": old.metrics(), "after": new.metrics()}
-        for old, new in zip(before, after, strict=True)
-        if len(old.label)
+        before.column: {"before": before.metrics(), "after": after.metrics()}
+        for before, after in zip(*samples, strict=True)
+        if len(before.label)
     }
 
 
 def platt(p: Floats, label: Floats, weight: Floats) -> Platt:
     """Fit `sigmoid(slope * log odds + intercept)` by weighted maximum likelihood.
 
-    As Platt (1999) has it, a positive counts as (n+ + 1) / (n+ + 2) and a negative as
-    1 / (n- + 2), so that even labels that the score separates give finite numbers. Where the
-    best slope would turn the order of the scores round, only the intercept is fitted.
+    As in Platt (1999), a positive counts as (n+ + 1) / (n+ + 2) and a negative as 1 / (n- + 2),
+    so that the numbers stay finite even if the score separates the labels. If the best slope would
+    reverse the order of the scores, only the intercept is fitted.
 
     Args:
-        p: scores in 0..1, shape [R].
-        label: 0 or 1, shape [R].
-        weight: of the rows, shape [R].
+        p: scores in 0..1, `[R]`.
+        label: 0 or 1, `[R]`.
+        weight: weights of the rows, `[R]`.
     """
     odds = log_odds(p)
     positive, negative = float((weight * label).sum()), float((weight * (1 - label)).sum())
@@ -144,9 +149,9 @@ def platt(p: Floats, label: Floats, weight: Floats) -> Platt:
 
     def loss(line: Floats) -> tuple[float, Floats]:
         z = line[0] * odds + line[1]
-        slope = share * (expit(z) - target)
+        gradient = share * (expit(z) - target)
         value = float((share * (np.logaddexp(0.0, z) - target * z)).sum())
-        return value, np.array([(slope * odds).sum(), slope.sum()])
+        return value, np.array([(gradient * odds).sum(), gradient.sum()])
 
     slope, intercept = minimize(loss, (1.0, 0.0), jac=True, method="BFGS", tol=1e-9).x
     if odds.min() < odds.max() and slope > 1e-6:
@@ -161,7 +166,16 @@ def platt(p: Floats, label: Floats, weight: Floats) -> Platt:
 def isotonic(p: Floats, label: Floats, weight: Floats) -> Isotonic:
     """Fit the increasing map of least weighted squared error (pool adjacent violators).
 
-    Its values stay 1 / (R + 2) away from 0 and 1: so many rows cannot prove more.
+    Its values stay 1 / (R + 2) away from 0 and 1, since R rows cannot prove more than that.
+
+    Args:
+        p: scores in 0..1, `[R]`.
+        label: 0 or 1, `[R]`.
+        weight: weights of the rows, `[R]`.
+
+    >>> curve = isotonic(np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 1, 0, 1.0]), np.ones(4))
+    >>> curve(np.array([0.25]))  # the middle two are pooled
+    array([0.5])
     """
     least = 1.0 / (len(p) + 2)
     fit = IsotonicRegression(y_min=least, y_max=1.0 - least, out_of_bounds="clip")
@@ -174,7 +188,7 @@ FITS: dict[str, Callable[[Floats, Floats, Floats], Curve]] = {"platt": platt, "i
 
 @dataclass(frozen=True)
 class _Sample:
-    """One column where it is defined: numbers of the rows, scores, labels and weights [n]."""
+    """One column on the rows where it is defined: row numbers, scores, labels, weights `[n]`."""
 
     column: str
     joint: bool
@@ -184,31 +198,31 @@ class _Sample:
     weight: Floats
 
     def metrics(self) -> dict[str, float]:
-        found = {"log_loss": log_loss, "brier": brier, "ece": ece}
-        return {name: of(self.label, self.p, self.weight) for name, of in found.items()}
+        metrics = {"log_loss": log_loss, "brier": brier, "ece": ece}
+        return {name: of(self.label, self.p, self.weight) for name, of in metrics.items()}
 
 
 def _samples(
     model: TabularModel, encoder: RowEncoder, rows: LogSplit, scores: npt.NDArray[np.float32]
 ) -> Iterator[_Sample]:
-    """Every probability column on its own population, joint columns on all rows."""
+    """Every probability column on the rows where it is defined, joint columns on all rows."""
     tasks, weight = encoder.schema.tasks, np.asarray(rows.weight, dtype=np.float64)
     labels = np.asarray(rows.labels, dtype=np.float64)
 
     def sample(column: str, label: Floats, defined: npt.NDArray[np.bool_]) -> _Sample:
         at = np.flatnonzero(defined)
         p = scores[at, model.columns.index(column)].astype(np.float64)
-        return _Sample(column, column not in own, at, p, label[at], weight[at])
+        return _Sample(column, column not in mapped, at, p, label[at], weight[at])
 
     for head in model.heads.specs:
-        position, own = task_position(tasks, head.name), own_columns(head)
+        position, mapped = task_position(tasks, head.name), calibrated_columns(head)
         defined = defined_rows(labels, tasks, tasks[position])
-        for number, column in enumerate(own):
+        for number, column in enumerate(mapped):
             happened = number if head.kind == "multiclass" else 1
             yield sample(column, (labels[:, position] == happened).astype(np.float64), defined)
         if head.parent is not None:
-            both = joint_labels(labels, tasks, tasks[position])
-            yield sample(head.columns[1], both, ~np.isnan(both))
+            joint = joint_labels(labels, tasks, tasks[position])
+            yield sample(head.columns[1], joint, ~np.isnan(joint))
 
 
 def _curve(sample: _Sample, settings: Calibration) -> Curve | None:
@@ -222,14 +236,14 @@ def _curve(sample: _Sample, settings: Calibration) -> Curve | None:
 def _by_value(
     sample: _Sample, values: npt.NDArray[np.int32], settings: Calibration
 ) -> dict[int, Curve]:
-    """Maps of the values (embedding rows [R] of all rows) that have rows enough."""
-    own = values[sample.rows]
-    order = np.argsort(own, kind="stable")
-    bounds = np.flatnonzero(np.diff(own[order])) + 1
+    """Maps of the segment's values that have enough rows; `values` `[R]` are those of all rows."""
+    segment = values[sample.rows]
+    order = np.argsort(segment, kind="stable")
+    bounds = np.flatnonzero(np.diff(segment[order])) + 1
     curves = {}
     for at in np.split(order, bounds) if len(order) else ():
         numbers = {name: getattr(sample, name)[at] for name in ("rows", "p", "label", "weight")}
         curve = _curve(replace(sample, **numbers), settings)
         if curve is not None:
-            curves[int(own[at[0]])] = curve
+            curves[int(segment[at[0]])] = curve
     return curves
