@@ -1,9 +1,12 @@
 """A simulated shop log with a known sharing structure, to judge what a search finds.
 
-Four tasks hang on two independent interests: click and watch time on one, purchase and (with the
-opposite sign) dislike on the other. So each task has one relative to learn from and two strangers.
-The probabilities are known, hence also the best score that any model could reach on the rows
-written. Formulas and measured figures are in `datasets/simulated/README.md`, its schema beside it.
+Four tasks depend on two independent interests: click and watch time on one, purchase and (with the
+opposite sign) dislike on the other. So each task is related to one other and to no third. The true
+probabilities are known, and with them the best score that any model can reach on the rows written.
+`datasets/simulated/README.md` has the formulas and measured figures, and the schema beside it.
+
+`shop` draws users and items, `world` turns them into probabilities, `impressions` draws rows from
+those, and `log` writes files.
 """
 
 from recmtl.simulate.log import RELATED, Truth, simulate, truth_path

@@ -1,7 +1,7 @@
-"""Impressions block by block, with labels drawn from known probabilities and histories of clicks.
+"""Draw impressions block by block: labels from the true probabilities, histories from clicks.
 
 A block is a fixed number of requests with a random generator of its own, so that the rows do not
-depend on how the file is cut. The one thing carried from block to block is the click history.
+depend on the row groups of the file. Only the click history passes from block to block.
 """
 
 from collections.abc import Iterator
@@ -83,29 +83,29 @@ def draw_block(
 
 
 def first_histories(world: World, random: np.random.Generator) -> Ints:
-    """What users clicked before the log: popular items of the categories that they like."""
+    """Clicks of each user before the log: popular items of the categories that the user likes."""
     users, items = world.shop.users, world.shop.items
     count = len(users.identifier)
     liking = users.liking @ world.shop.tables.taste_liking.T
     share = np.exp(0.9 * (liking - liking.max(axis=1, keepdims=True)))
     reach = np.cumsum(share / share.sum(axis=1, keepdims=True), axis=1)
-    wish = (random.random((count, HISTORY, 1)) > reach[:, None, :-1]).sum(axis=2)
+    category = (random.random((count, HISTORY, 1)) > reach[:, None, :-1]).sum(axis=2)
     by_category = np.argsort(items.category, kind="stable")
     ends = np.searchsorted(items.category[by_category], np.arange(CATEGORIES + 1))
-    starts, sizes = ends[:-1][wish], np.diff(ends)[wish]
+    starts, sizes = ends[:-1][category], np.diff(ends)[category]
     pick = starts + (sizes * random.random((count, HISTORY)) ** 3).astype(np.int64)
     history = np.where(sizes > 0, by_category[np.minimum(pick, len(by_category) - 1)], -1)
-    known = random.integers(0, HISTORY + 1, count)
-    history[np.arange(HISTORY) < HISTORY - known[:, None]] = -1
+    length = random.integers(0, HISTORY + 1, count)
+    history[np.arange(HISTORY) < HISTORY - length[:, None]] = -1
     return history
 
 
 def append_clicks(history: Ints, block: Block) -> None:
-    """Put a block's clicked items at the end of their users' histories, in place."""
+    """Append a block's clicked items to the histories of their users, in place."""
     user, item = block.user[block.click], block.item[block.click]
     order = np.argsort(user, kind="stable")
     user, item = user[order], item[order]
-    turn = np.arange(len(user)) - np.searchsorted(user, user)
+    turn = np.arange(len(user)) - np.searchsorted(user, user)  # 0 for a user's first click
     for number in range(int(turn.max(initial=-1)) + 1):
         now = turn == number
         history[user[now]] = np.column_stack([history[user[now], 1:], item[now]])

@@ -1,8 +1,7 @@
-"""What was planted in a log, and how well the truth itself scores on it.
+"""Write a simulated log block by block, in flat memory, and measure the truth that it holds.
 
-Blocks of impressions as Arrow tables: the log as a shop would have it, and its truth.
-
-Stream a simulated log and its truth to files: flat memory for any number of rows.
+The log has the columns that a shop would have. Beside it, `Truth` says which tasks are related,
+and which scores the true probabilities reach on the rows written.
 """
 
 from contextlib import ExitStack
@@ -20,19 +19,28 @@ from recmtl.simulate.impressions import Block, draw_blocks
 from recmtl.simulate.shop import Floats, Ints
 from recmtl.simulate.world import World, draw_world
 
-__all__ = ["RELATED", "Score", "Truth", "chances_table", "log_table", "simulate", "truth_path"]
+__all__ = ["RELATED", "Truth", "TruthScore", "chances_table", "log_table", "simulate", "truth_path"]
 
 RELATED = (("click", "watch_time"), ("purchase", "dislike"))
 BINS = 4096
+FIRST_MS = 1_767_225_600_000  # 2026-01-01 00:00 UTC
+DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What was planted: related tasks, and rates and best scores measured on the rows written.
+    """What was planted in a log, measured on the rows written.
 
-    `best` holds the AUC of the true probabilities (purchase: given a click, on clicked rows) and
-    the R2 of the true mean of log watch seconds, on clicked rows. `correlation` is that of the two
-    interests over the rows: near 0, and not 0, because a few users and items have many of the rows.
+    Attributes:
+        rows: rows of the log.
+        seed: the seed that drew it.
+        related: pairs of tasks that depend on the same interest.
+        rates: share of positive rows of each task, purchase among clicked rows; of watch_time the
+            share of rows that have one.
+        best: what no model can beat: the AUC of the true probabilities (purchase on clicked rows),
+            and the R2 of the true mean of log watch seconds on clicked rows.
+        correlation: of the two interests over the rows: near 0, and not 0, since a few users and
+            items have many of the rows.
     """
 
     rows: int
@@ -43,67 +51,61 @@ class Truth:
     correlation: float
 
 
-class Score:
-    """Rates, and the AUC and R2 of the truth itself, added up block by block.
+def simulate(
+    path: str | Path,
+    rows: int = 200_000,
+    *,
+    seed: int = 0,
+    users: int = 12_000,
+    items: int = 4_000,
+    row_group_rows: int = 50_000,
+    with_truth: bool = False,
+) -> Truth:
+    """Write a log of impressions, and beside it what was planted in it (`truth_path`).
 
-    Probabilities are counted in bins of equal width in the logit; ties within a bin count half.
+    Equal arguments give equal rows, whatever `row_group_rows` is.
+
+    Args:
+        path: the Parquet file to write.
+        rows: number of impressions.
+        seed: fixes the shop and the rows.
+        users: number of users.
+        items: number of items.
+        row_group_rows: rows of a row group.
+        with_truth: also write `<log>.truth.parquet`, which holds for each impression both
+            interests, the true probabilities and the true mean of log watch seconds.
+
+    Raises:
+        DataError: a size is below 1.
     """
-
-    def __init__(self) -> None:
-        self._counts = {name: np.zeros((2, BINS)) for name in ("click", "purchase", "dislike")}
-        self._watch = np.zeros(4)
-        self._interests = np.zeros((3, 3))
-
-    def add(self, block: Block) -> None:
-        """Count the rows of one block."""
-        chances, clicked = block.chances, block.click
-        interests = np.stack([np.ones(len(clicked)), chances.taste, chances.value])
-        self._interests += interests @ interests.T
-        self._count("click", chances.click, block.click)
-        self._count("purchase", chances.purchase_given_click[clicked], block.purchase[clicked])
-        self._count("dislike", chances.dislike, block.dislike)
-        actual = np.log(block.watch_s[clicked])
-        miss = actual - chances.log_watch[clicked]
-        self._watch += [len(actual), actual.sum(), (actual**2).sum(), (miss**2).sum()]
-
-    def rates(self) -> dict[str, float]:
-        """Share of positive rows of each task's population; of rows with a watch time."""
-        rates = {name: float(c[1].sum() / max(c.sum(), 1.0)) for name, c in self._counts.items()}
-        return rates | {"watch_time": rates["click"]}
-
-    def best(self) -> dict[str, float]:
-        """What the truth itself scores."""
-        rows, total, squares, missed = self._watch
-        spread = squares - total**2 / max(rows, 1.0)
-        best = {f"{name}_auc": binned_auc(*counts) for name, counts in self._counts.items()}
-        return best | {"watch_time_log_r2": float(1.0 - missed / max(spread, 1e-12))}
-
-    def correlation(self) -> float:
-        """Correlation of TASTE and VALUE over the rows."""
-        means = self._interests[0] / self._interests[0, 0]
-        spread = self._interests / self._interests[0, 0] - np.outer(means, means)
-        return float(spread[1, 2] / np.sqrt(max(spread[1, 1] * spread[2, 2], 1e-24)))
-
-    def _count(self, name: str, chance: Floats, label: NDArray[np.bool_]) -> None:
-        logit = np.log(chance) - np.log1p(-chance)
-        place = np.clip((logit + 16.0) / 32.0 * BINS, 0, BINS - 1).astype(np.int64)
-        for value in (0, 1):
-            self._counts[name][value] += np.bincount(place[label == value], minlength=BINS)
+    if min(rows, users, items, row_group_rows) < 1:
+        raise DataError("simulate: rows, users, items and row_group_rows must be at least 1")
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    world = draw_world(seed, users=users, items=items)
+    score = TruthScore()
+    parts = [(target, log_table)]
+    if with_truth:
+        parts.append((target.with_suffix(".truth.parquet"), chances_table))
+    with ExitStack() as stack:
+        partials = [stack.enter_context(new_file(file)) for file, _ in parts]
+        writers = [stack.enter_context(GroupWriter(file, row_group_rows)) for file in partials]
+        for block in draw_blocks(world, rows=rows, seed=seed):
+            score.add(block)
+            for writer, (_, table) in zip(writers, parts, strict=True):
+                writer.add(table(world, block))
+    truth = Truth(rows, seed, RELATED, score.rates(), score.best(), score.correlation())
+    write_json(truth_path(target), asdict(truth))
+    return truth
 
 
-def binned_auc(negative: Floats, positive: Floats) -> float:
-    """AUC of counts by bin, in order of score; 0.5 where one side is empty."""
-    pairs = negative.sum() * positive.sum()
-    below = np.cumsum(negative) - 0.5 * negative
-    return float((positive * below).sum() / pairs) if pairs else 0.5
-
-
-FIRST_MS = 1_767_225_600_000  # 2026-01-01 00:00 UTC
-DAY_MS = 86_400_000
+def truth_path(path: str | Path) -> Path:
+    """The file in which `simulate` puts the planted truth of the log at `path`."""
+    return Path(path).with_suffix(".truth.json")
 
 
 def log_table(world: World, block: Block) -> pa.Table:
-    """The columns of the log, as a shop would have them."""
+    """The columns of the log."""
     users, items = world.shop.users, world.shop.items
     user, item, context = block.user, block.item, block.context
     return pa.table(
@@ -117,31 +119,31 @@ def log_table(world: World, block: Block) -> pa.Table:
             "city": named("city", users.city[user]),
             "device": named("device", users.device[user]),
             "membership": named("member", users.membership[user]),
-            "spend_30d": known(users.spend[user]),
+            "spend_30d": nullable(users.spend[user]),
             "tenure_days": users.tenure_days[user],
             "item_id": items.identifier[item],
             "category": named("category", items.category[item]),
             "brand": named("brand", items.brand[item]),
             "price": items.price[item],
-            "rating": known(items.rating[item]),
+            "rating": nullable(items.rating[item]),
             "discount": items.discount[item],
             "item_age_days": np.round(context.day - items.first_day[item], 2),
             "tags": lists(items.tags[item]),
             "hour": context.hour,
             "position": context.position,
             "session_depth": context.session_depth,
-            "minutes_since_visit": known(context.minutes_since_visit),
+            "minutes_since_visit": nullable(context.minutes_since_visit),
             "history": lists(block.history, items.identifier),
             "click": block.click.astype(np.int8),
             "purchase": block.purchase.astype(np.int8),
-            "watch_time": known(block.watch_s),
+            "watch_time": nullable(block.watch_s),
             "dislike": block.dislike.astype(np.int8),
         }
     )
 
 
 def chances_table(world: World, block: Block) -> pa.Table:
-    """The planted truth of each row; `world` is not needed, the block carries its chances."""
+    """The planted truth of each row. `world` is not needed: the block carries its chances."""
     chances = block.chances
     return pa.table(
         {
@@ -162,60 +164,73 @@ def named(word: str, codes: Ints) -> pa.Array:
     return names.take(pa.array(codes))
 
 
-def known(values: Floats) -> pa.Array:
-    """NaN becomes null."""
+def nullable(values: Floats) -> pa.Array:
+    """Values as an Arrow array, NaN as null."""
     return pa.array(values, from_pandas=True)
 
 
 def lists(codes: Ints, identifiers: Ints | None = None) -> pa.Array:
-    """Rows of codes, -1 = none, as lists of identifiers (or of `tag_<code>`)."""
-    there = codes >= 0
-    offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
-    flat = codes[there]
+    """Rows of codes, -1 = none, as lists of identifiers; without identifiers of `tag_<code>`."""
+    filled = codes >= 0
+    offsets = np.concatenate([[0], np.cumsum(filled.sum(axis=1))]).astype(np.int32)
+    flat = codes[filled]
     values = named("tag", flat) if identifiers is None else pa.array(identifiers[flat])
     return pa.ListArray.from_arrays(pa.array(offsets), values)
 
 
-def truth_path(path: str | Path) -> Path:
-    """Where `simulate` puts the planted truth of the log at `path`."""
-    return Path(path).with_suffix(".truth.json")
+class TruthScore:
+    """Rates, and the AUC and R2 of the truth itself, accumulated block by block.
 
-
-def simulate(
-    path: str | Path,
-    rows: int = 200_000,
-    *,
-    seed: int = 0,
-    users: int = 12_000,
-    items: int = 4_000,
-    row_group_rows: int = 50_000,
-    with_truth: bool = False,
-) -> Truth:
-    """Write `rows` impressions to the Parquet file `path` and their truth beside it; return that.
-
-    The same arguments give the same rows, whatever `row_group_rows` is. `with_truth` also writes
-    `<log>.truth.parquet` with one row an impression: both interests, the true probabilities and the
-    true mean of log seconds. Raises `DataError` for sizes below one.
+    Probabilities are counted in bins of equal width in the logit; a pair within a bin counts half.
     """
-    if min(rows, users, items, row_group_rows) < 1:
-        raise DataError("simulate: rows, users, items and row_group_rows must be at least 1")
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    world = draw_world(seed, users=users, items=items)
-    score = Score()
-    parts = [(target, log_table)]
-    if with_truth:
-        parts.append((target.with_suffix(".truth.parquet"), chances_table))
-    with ExitStack() as stack:
-        partials = [stack.enter_context(new_file(file)) for file, _ in parts]
-        writers = [stack.enter_context(GroupWriter(file, row_group_rows)) for file in partials]
-        for block in draw_blocks(world, rows=rows, seed=seed):
-            score.add(block)
-            for writer, (_, table) in zip(writers, parts, strict=True):
-                writer.add(table(world, block))
-    truth = Truth(rows, seed, RELATED, score.rates(), score.best(), score.correlation())
-    write_json(truth_path(target), asdict(truth))
-    return truth
+
+    def __init__(self) -> None:
+        self._counts = {name: np.zeros((2, BINS)) for name in ("click", "purchase", "dislike")}
+        self._watch = np.zeros(4)
+        self._interests = np.zeros((3, 3))
+
+    def add(self, block: Block) -> None:
+        """Count the rows of one block."""
+        chances, clicked = block.chances, block.click
+        interests = np.stack([np.ones(len(clicked)), chances.taste, chances.value])
+        self._interests += interests @ interests.T
+        self._count("click", chances.click, block.click)
+        self._count("purchase", chances.purchase_given_click[clicked], block.purchase[clicked])
+        self._count("dislike", chances.dislike, block.dislike)
+        actual = np.log(block.watch_s[clicked])
+        miss = actual - chances.log_watch[clicked]
+        self._watch += [len(actual), actual.sum(), (actual**2).sum(), (miss**2).sum()]
+
+    def rates(self) -> dict[str, float]:
+        """See `Truth.rates`."""
+        rates = {name: float(c[1].sum() / max(c.sum(), 1.0)) for name, c in self._counts.items()}
+        return rates | {"watch_time": rates["click"]}
+
+    def best(self) -> dict[str, float]:
+        """See `Truth.best`."""
+        rows, total, squares, missed = self._watch
+        spread = squares - total**2 / max(rows, 1.0)
+        best = {f"{name}_auc": binned_auc(*counts) for name, counts in self._counts.items()}
+        return best | {"watch_time_log_r2": float(1.0 - missed / max(spread, 1e-12))}
+
+    def correlation(self) -> float:
+        """Correlation of TASTE and VALUE over the rows."""
+        means = self._interests[0] / self._interests[0, 0]
+        spread = self._interests / self._interests[0, 0] - np.outer(means, means)
+        return float(spread[1, 2] / np.sqrt(max(spread[1, 1] * spread[2, 2], 1e-24)))
+
+    def _count(self, name: str, chance: Floats, label: NDArray[np.bool_]) -> None:
+        logit = np.log(chance) - np.log1p(-chance)
+        bins = np.clip((logit + 16.0) / 32.0 * BINS, 0, BINS - 1).astype(np.int64)
+        for value in (0, 1):
+            self._counts[name][value] += np.bincount(bins[label == value], minlength=BINS)
+
+
+def binned_auc(negative: Floats, positive: Floats) -> float:
+    """AUC from counts by bin, in order of score; 0.5 if one side has no row."""
+    pairs = negative.sum() * positive.sum()
+    below = np.cumsum(negative) - 0.5 * negative
+    return float((positive * below).sum() / pairs) if pairs else 0.5
 
 
 class GroupWriter:
@@ -231,7 +246,7 @@ class GroupWriter:
         return self
 
     def add(self, table: pa.Table) -> None:
-        """Append rows; whole row groups go to the file at once."""
+        """Append rows; full row groups are written at once."""
         self._waiting.append(table)
         while sum(part.num_rows for part in self._waiting) >= self._group_rows:
             joined = pa.concat_tables(self._waiting)

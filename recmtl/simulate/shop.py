@@ -1,4 +1,4 @@
-"""The shop behind the log: users, items, and the random tables that the two interests look up."""
+"""Draw the shop behind the log: users, items, and the random tables behind the two interests."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,6 @@ SEGMENTS, AGE_BANDS, CITIES, DEVICES, MEMBERSHIPS = 8, 6, 30, 4, 3
 CATEGORIES, BRANDS, TAGS = 24, 60, 30
 RANK = 2
 MAX_TAGS = 4
-NIGHT_HOUR, EVENING_HOUR = 1.0, 19.0  # a quarter of a day apart: the two waves are orthogonal
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,9 @@ class Users:
     city: Ints
     device: Ints
     membership: Ints
-    spend: Floats  # money in the last 30 days, NaN = not known
+    spend: Floats  # in the last 30 days, NaN = unknown
     tenure_days: Floats
-    liking: Floats  # [users, RANK], hidden: only clicks and histories show it
+    liking: Floats  # [users, RANK], in no column: only clicks and histories reveal it
     reach: Floats  # cumulative share of requests
 
 
@@ -53,7 +52,7 @@ class Items:
     price: Floats
     rating: Floats  # 1 to 5, NaN = too few reviews
     discount: Floats  # 0 to 0.5, mostly 0
-    first_day: Floats  # day on which it came into the shop; 0 = start of the log
+    first_day: Floats  # day on which it was first sold; 0 = start of the log
     tags: Ints  # [items, MAX_TAGS], -1 = none
     appeal: Floats
     reach: Floats  # cumulative share of impressions
@@ -61,7 +60,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Tables:
-    """The random numbers of the two interests, one row an attribute code."""
+    """The random weights of the two interests, one row for each attribute code."""
 
     taste_segment: Floats
     taste_city: Floats
@@ -76,7 +75,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Shop:
-    """Users, items and the tables of the two interests: all that is fixed before the first row."""
+    """Users, items and the tables of the two interests, all fixed before the first row."""
 
     users: Users
     items: Items
@@ -90,7 +89,7 @@ def draw_shop(random: np.random.Generator, *, users: int, items: int) -> Shop:
 
 
 def zipf_reach(count: int, exponent: float) -> Floats:
-    """Cumulative shares of `count` things whose share falls as rank ** -exponent."""
+    """Cumulative shares of `count` codes whose share falls as rank ** -exponent."""
     share: Floats = np.arange(1, count + 1, dtype=np.float64) ** -exponent
     return np.cumsum(share / share.sum())
 
