@@ -36,6 +36,7 @@ def new_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
             loss of power.
     """
     partial = partial_path(path)
+    partial.unlink(missing_ok=True)
     try:
         yield partial
         if durable:
@@ -60,9 +61,15 @@ def new_folder(path: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         yield partial
         shutil.rmtree(old, ignore_errors=True)
-        if path.exists():
+        replaces = path.exists()
+        if replaces:
             os.replace(path, old)
-        os.replace(partial, path)
+        try:
+            os.replace(partial, path)
+        except OSError:
+            if replaces:
+                os.replace(old, path)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

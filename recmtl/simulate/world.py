@@ -156,7 +156,7 @@ def taste_terms(shop: Shop, user: Ints, item: Ints, context: Context) -> Floats:
 
 
 def value_terms(shop: Shop, user: Ints, item: Ints, context: Context) -> Floats:
-    """What is worth its price, `[rows, terms]`: means with quality, a fitting price, evening deals."""
+    """What is worth its price, `[rows, terms]`: quality for those with means, and good deals."""
     users, items, tables = shop.users, shop.items, shop.tables
     purse = np.nan_to_num((np.log(users.spend[user]) - 3.7) / 0.9)
     price = (np.log(items.price[item]) - 3.0) / 0.85
@@ -181,7 +181,7 @@ def value_terms(shop: Shop, user: Ints, item: Ints, context: Context) -> Floats:
 
 
 def item_style(items: Items, tables: Tables) -> Floats:
-    """Style of each item: its category, the mean of its tags, and an appeal that no column holds."""
+    """Style of each item: its category, the mean of its tags, and a hidden appeal."""
     filled = items.tags >= 0
     tags = np.where(filled, tables.taste_tag[items.tags], 0.0) / filled.sum(axis=1, keepdims=True)
     style: Floats = tables.taste_category[items.category] + tags.sum(axis=1) + 0.5 * items.appeal
@@ -189,7 +189,7 @@ def item_style(items: Items, tables: Tables) -> Floats:
 
 
 def calibrate(factor: Floats, weight: Floats, rate: float, sign: float) -> tuple[float, float]:
-    """Intercept and slope of a logit with the weighted mean rate `rate` and the AUC `TARGET_AUC`."""
+    """Intercept and slope of a logit with the weighted mean `rate` and the AUC `TARGET_AUC`."""
     low, high = 0.0, 6.0
     for _ in range(18):
         slope = (low + high) / 2
