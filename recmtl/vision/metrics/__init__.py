@@ -1,7 +1,7 @@
-"""Metrics of image tasks, pooled over the whole set, and relative gain over single-task models.
+"""Metrics of image tasks, pooled over the whole set, and relative gains over single-task models.
 
-The true definitions carry plain names; what published code computes instead stands beside them as
-`legacy_<whose>_<name>`, for comparison with its tables and for nothing else.
+Plain names are the true definitions. What published code computes instead is reported beside them
+as `legacy_<whose>_<name>`, for comparison with its tables and for nothing else.
 """
 
 from recmtl.vision.metrics.meter import (

@@ -1,9 +1,9 @@
-"""Sums over a set, in float64, that grow batch by batch: pooled, by batch, and by image.
+"""Sums over a data set, in float64, that grow batch by batch.
 
-A pooled mean weighs every pixel alike, whatever batch it came in. Two published ways do not: the
-plain mean of batch means (MTAN and what follows it) and batch means weighted by the number of
-images (LibMTL, AdaShare). They are kept here under the names `legacy_...`, because published tables
-can be compared with nothing else.
+A pooled mean gives every pixel the same weight, whatever its batch. Two published means do not: the
+plain mean of batch means (MTAN and its successors), and batch means weighted by the number of
+images (LibMTL, AdaShare). Both are kept for the metrics `legacy_...`, because published tables can
+be compared with nothing else.
 """
 
 import torch
@@ -13,7 +13,14 @@ __all__ = ["PooledMean", "PooledMedian", "valid_pixels"]
 
 
 class PooledMean:
-    """The mean of a quantity, in the three published ways of weighing."""
+    """The mean of a quantity over a data set, pooled and with the two published weightings.
+
+    >>> mean = PooledMean()
+    >>> mean.add(torch.tensor([1.0, 2.0, 3.0]), images=3)
+    >>> mean.add(torch.tensor([10.0]), images=1)
+    >>> mean.value, mean.mean_of_batches, mean.weighted_by_images
+    (4.0, 6.0, 4.0)
+    """
 
     def __init__(self) -> None:
         self._sum, self._count = 0.0, 0
@@ -21,7 +28,10 @@ class PooledMean:
         self._weighted_sum, self._images = 0.0, 0
 
     def add(self, values: Tensor, images: int) -> None:
-        """Add the values of one batch of `images` images, any shape; no value, no batch."""
+        """Add the values of a batch of `images` images, in any shape.
+
+        A batch without a value counts in none of the means.
+        """
         if values.numel() == 0:
             return
         total = float(values.sum(dtype=torch.float64))
@@ -32,25 +42,25 @@ class PooledMean:
         self._images += images
 
     @property
-    def pooled(self) -> float:
-        """Mean over all values; NaN without any."""
+    def value(self) -> float:
+        """Mean of all values; NaN without any."""
         return _ratio(self._sum, self._count)
 
     @property
-    def of_batches(self) -> float:
-        """Plain mean of batch means (MTAN, CAGrad, Nash-MTL, FAMO)."""
+    def mean_of_batches(self) -> float:
+        """Plain mean of the batch means (MTAN, CAGrad, Nash-MTL, FAMO)."""
         return _ratio(self._batch_sum, self._batches)
 
     @property
-    def by_images(self) -> float:
-        """Mean of batch means weighted by the images of each batch (LibMTL, AdaShare)."""
+    def weighted_by_images(self) -> float:
+        """Mean of the batch means, weighted by the images of each batch (LibMTL, AdaShare)."""
         return _ratio(self._weighted_sum, self._images)
 
 
 class PooledMedian:
-    """The median of angles in 0..180, in constant memory: exact to 180 / 2^20 = 0.0002 degrees.
+    """The median of angles in 0..180 degrees in constant memory, exact to 180 / 2^20 = 0.0002.
 
-    Of an even number of values it is the middle of the two middle ones, as in numpy.
+    The median of an even number of values is the middle of the two middle ones, as in numpy.
     """
 
     BINS = 2**20
@@ -60,7 +70,7 @@ class PooledMedian:
         self._counts = torch.zeros(self.BINS, dtype=torch.int64)
 
     def add(self, values: Tensor) -> None:
-        """Add angles in degrees, any shape."""
+        """Add angles in degrees, in any shape."""
         bins = (values.double() * (self.BINS / self.TOP)).long().clamp(0, self.BINS - 1)
         self._counts += torch.bincount(bins.flatten(), minlength=self.BINS).cpu()
 
@@ -68,16 +78,16 @@ class PooledMedian:
     def value(self) -> float:
         """The median; NaN without a value."""
         below = torch.cumsum(self._counts, 0)
-        several = int(below[-1])
-        if several == 0:
+        count = int(below[-1])
+        if count == 0:
             return float("nan")
-        middle = torch.tensor([(several - 1) // 2, several // 2])
+        middle = torch.tensor([(count - 1) // 2, count // 2])
         bins = torch.searchsorted(below, middle, right=True)
         return float((bins.double() + 0.5).mean()) * self.TOP / self.BINS
 
 
 def valid_pixels(values: Tensor, valid: Tensor) -> Tensor:
-    """The values `[B, C, H, W]` of the valid pixels `[B, H, W]`, as float64 `[valid, C]`."""
+    """The values `[B, C, H, W]` at the valid pixels `[B, H, W]`, as float64 `[valid, C]`."""
     return values.movedim(1, -1)[valid].double()
 
 
