@@ -55,7 +55,7 @@ def main() -> int:
     config = read_config(VisionConfig, CONFIG)
     network = replace(config.network, mixed=options.mixed)
     config = replace(config, network=network)
-    device = network.chosen_device()
+    device = network.resolve_device()
     torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
     problem = _problem(config, options.size)
     rows = []
@@ -81,7 +81,7 @@ def _problem(config: VisionConfig, size: int) -> ImageProblem:
     """The problem without images: channels, tasks and network."""
     channels = ImageInput((0.5,) * 3, (1 / 255,) * 3, (size, size))
     heads = [ImageHeadSpec(task, config.task_weights[task.name]) for task in TASKS]
-    nothing: Any = argparse.Namespace(device=config.network.chosen_device())
+    nothing: Any = argparse.Namespace(device=config.network.resolve_device())
     return ImageProblem(nothing, nothing, nothing, channels, tuple(heads), config.network)
 
 

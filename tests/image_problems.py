@@ -80,4 +80,4 @@ def make_images(
     tasks: tuple[ImageTask, ...] = TASKS, *, train: int = 24, **changes: object
 ) -> ImageProblem:
     """The set as a problem."""
-    return ImageProblem.of(make_set(tasks, train=train), make_config(**changes))
+    return ImageProblem.from_images(make_set(tasks, train=train), make_config(**changes))

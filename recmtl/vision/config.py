@@ -1,7 +1,9 @@
-"""How to run a study on images: one strict YAML, that of tables with the data and the network."""
+"""The configuration of a study on images: that of tables, plus the images and the network.
+
+It is read from one strict YAML file. The names of the fields are the names in that file.
+"""
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -24,12 +26,12 @@ class ImageDataConfig:
 
     Attributes:
         reader: one of `recmtl.vision.data.READERS`.
-        folder: as the reader wants it; the command line may say it.
-        options: of the reader.
-        train_images: the most that are used, drawn at random once; 0 takes all.
+        folder: in the layout that the reader expects; `--data` on the command line overrides it.
+        options: keyword arguments of the reader.
+        train_images: number of train images to use, the same random ones in every run; 0 for all.
         validation_images: likewise.
         test_images: likewise.
-        threads: that read images; 0 reads in the process that trains.
+        threads: number of threads that read images; with 0 the training thread reads them.
         evaluated_at_once: images of a batch in evaluation.
     """
 
@@ -45,18 +47,20 @@ class ImageDataConfig:
 
 @dataclass(frozen=True)
 class TrunkShape:
-    """The blocks of which every way to share is built.
+    """The blocks from which every layout is built.
 
     Attributes:
-        kind: `resnet`, BasicBlocks; `plain`, for each width a convolution and pooling; `thin_vgg`.
+        kind: `resnet`, BasicBlocks; `plain`, a convolution and pooling for each width; or
+            `thin_vgg`.
         depths: blocks of each stage of a ResNet.
-        widths: channels of each stage; the first is that of the whole thin VGG.
-        strides: of each stage of a ResNet.
-        dilations: likewise.
-        norm: `batch`, statistics of each lane, or `group`.
-        cells: columns of MMoE and of the searched grid; 0 takes one more than there are tasks.
-        rates: for each block the share of images that DynaShare runs it for; by default 1 in the
-            lower half and 0.55 above.
+        widths: channels of each stage; a thin VGG has the first throughout.
+        strides: stride of each stage of a ResNet.
+        dilations: dilation of each stage of a ResNet.
+        norm: `batch`, with statistics of each lane, or `group`.
+        cells: columns of experts in MMoE and in the searched grid; 0 for one more than there are
+            tasks.
+        rates: for DynaShare, the share of the images for which each block runs; by default 1 in the
+            lower half of the blocks and 0.55 above.
     """
 
     kind: Literal["resnet", "plain", "thin_vgg"] = "resnet"
@@ -69,15 +73,15 @@ class TrunkShape:
     rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse stages that do not fit each other."""
-        each = {len(self.depths), len(self.widths), len(self.strides), len(self.dilations)}
-        if self.kind == "resnet" and len(each) != 1:
-            raise ValueError("depths, widths, strides and dilations need one number a stage")
+        """Refuse settings of different numbers of stages, and widths that are not positive."""
+        stages = {len(self.depths), len(self.widths), len(self.strides), len(self.dilations)}
+        if self.kind == "resnet" and len(stages) != 1:
+            raise ValueError("depths, widths, strides and dilations need one number per stage")
         if not self.widths or min(self.widths) < 1:
             raise ValueError(f"widths must be positive numbers, not {self.widths}")
 
-    def built(self, stem: int, *, cells: int) -> Trunk:
-        """The blocks after a stem of so many channels."""
+    def build(self, stem: int, *, cells: int) -> Trunk:
+        """The trunk after a stem of `stem` channels, with `cells` columns by default."""
         if self.kind == "plain":
             stages = plain_cnn(self.widths, norm=self.norm)
         elif self.kind == "thin_vgg":
@@ -96,15 +100,15 @@ class TrunkShape:
 
 @dataclass(frozen=True)
 class ImageNetworkConfig:
-    """Stem, trunk and heads, and where they are computed.
+    """Stem, trunk and heads of the networks, and the device that computes them.
 
     Attributes:
-        stem: before the experts.
+        stem: the layers before the experts.
         trunk: the experts.
-        heads: after them.
-        pretrained: file with the weights of a ResNet of the trunk's shape; none if empty.
+        heads: the layers after the experts.
+        pretrained: file with the weights of a ResNet of the trunk's shape; empty for none.
         mixed: whether products are computed in bfloat16.
-        device: `auto` takes a GPU where there is one.
+        device: `auto` takes a GPU if there is one.
     """
 
     stem: Stem = field(default_factory=Stem)
@@ -114,13 +118,8 @@ class ImageNetworkConfig:
     mixed: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
-    @property
-    def pretrained_path(self) -> Path:
-        """The file with the weights."""
-        return Path(self.pretrained)
-
-    def chosen_device(self) -> str:
-        """`cpu` or `cuda`."""
+    def resolve_device(self) -> str:
+        """The device, `cpu` or `cuda`."""
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         return self.device
@@ -128,11 +127,11 @@ class ImageNetworkConfig:
 
 @dataclass(frozen=True)
 class StepLengths:
-    """Lengths in steps, as they are published, in place of passes; 0 leaves it to the passes.
+    """Lengths in steps, in which they are published; 0 leaves the length in passes as it is.
 
     Attributes:
-        training: of every network.
-        search: of the weights in a search, warm-up included.
+        training: steps of every network's training.
+        search: weight steps of a search, warm-up included.
     """
 
     training: int = 0
@@ -141,15 +140,15 @@ class StepLengths:
 
 @dataclass(frozen=True)
 class VisionConfig(Config):
-    """A study on images: what tables have, and the data, the network and the models compared.
+    """The configuration of a study on images.
 
     Attributes:
         data: which images.
-        network: stem, trunk, heads.
-        steps: lengths in steps, in place of `training.epochs` and `search.epochs`.
-        task_weights: factor of each task's loss; 1 where a task is not named.
-        compare: models of the study, each trained with `evidence.seeds` seeds.
-        workers: one process, unless more are asked for: they would share one GPU.
+        network: stem, trunk, heads and device.
+        steps: lengths in steps, which replace `training.epochs` and `search.epochs`.
+        task_weights: factor of each task's loss; 1 for a task without an entry.
+        compare: models of the study; each is trained with `evidence.seeds` seeds.
+        workers: number of processes; 1 by default, because several would share one GPU.
     """
 
     data: ImageDataConfig = field(default_factory=ImageDataConfig)
@@ -160,17 +159,19 @@ class VisionConfig(Config):
     workers: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse names of no model."""
+        """Refuse models that do not exist, and random routes without searched ones."""
         super().__post_init__()
         for name in self.compare:
             if name not in MODELS:
                 hint = did_you_mean(name, MODELS)
                 raise ValueError(f"compare: no model {name!r}{hint}; there are {', '.join(MODELS)}")
         if "random_route" in self.compare and "searched" not in self.compare:
-            raise ValueError("compare: random_route has the cost of searched, which is missing")
+            raise ValueError(
+                "compare: random_route is drawn at the cost of searched; name searched, too"
+            )
 
-    def at(self, images: int) -> "VisionConfig":
-        """With whole passes in place of steps, for a number of train images."""
+    def with_epochs(self, images: int) -> "VisionConfig":
+        """This configuration with lengths in whole passes over `images` train images."""
         size, training, search = self.training.batch_size, self.training, self.search
         if self.steps.training:
             rows = size * training.accumulate
@@ -182,5 +183,5 @@ class VisionConfig(Config):
         return replace(self, training=training, search=search)
 
     def models(self) -> tuple[tuple[str, int], ...]:
-        """Every model of the study and its number of seeds."""
+        """Every model of the study with its number of seeds."""
         return tuple((name, self.evidence.seeds) for name in self.compare)

@@ -1,4 +1,4 @@
-"""From images to the grid's input lane: normalised channels, and a stem before the experts."""
+"""From images to the grid's input lane: normalised channels, then a stem that all tasks share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +18,14 @@ __all__ = ["ImageEncoder", "Stem"]
 
 @dataclass(frozen=True)
 class Stem:
-    """What comes before the experts, shared by all tasks.
+    """The layers before the experts, shared by all tasks.
 
     Attributes:
-        kind: `none`; `small`, 3x3 convolution, normalisation, ReLU; `resnet`, 7x7 with stride 2,
-            normalisation, ReLU and 3x3 maximum pooling with stride 2: a quarter of the image.
-        width: channels, where there is a convolution.
-        norm: as of experts.
+        kind: `none`; `small`, a 3x3 convolution, normalisation and ReLU; `resnet`, a 7x7
+            convolution with stride 2, normalisation, ReLU and 3x3 maximum pooling with stride 2,
+            which together leave a quarter of the height and width.
+        width: channels of the convolution, if there is one.
+        norm: normalisation, as in the experts.
     """
 
     kind: Literal["none", "small", "resnet"] = "small"
@@ -33,16 +34,23 @@ class Stem:
 
 
 class ImageEncoder(nn.Module):
-    """Images `[B, C, H, W]` in 0..1 to one lane `[B, 1, C', H', W']`.
+    """Maps images `[B, C, H, W]` in 0..1 to one lane `[B, 1, C', H', W']`.
 
-    Mean and standard deviation of the channels are part of the network, so that whoever has the
-    network needs to know nothing of how it was trained.
+    The mean and the standard deviation of the channels are buffers of the network, so that nobody
+    who uses it has to know its training data.
 
     Args:
         mean: of each channel.
-        std: of each channel.
-        stem: what follows.
+        std: standard deviation of each channel.
+        stem: the layers after the normalisation.
         pixels: height and width of an image in training.
+
+    Attributes:
+        width: channels of the lane.
+        pixels: height and width of the lane.
+
+    Raises:
+        ConfigError: `mean` and `std` have different lengths, or a deviation is not positive.
     """
 
     def __init__(
@@ -67,22 +75,22 @@ class ImageEncoder(nn.Module):
             self.pixels = (height // 2 + 1, width // 2 + 1) if large else (height, width)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images `[B, C, H, W]` to a lane `[B, 1, C', H', W']`."""
+        """The lane `[B, 1, C', H', W']` of images `[B, C, H, W]`."""
         lanes = ((images - self.get_buffer("mean")) / self.get_buffer("std")).unsqueeze(1)
         if self.convolution is None:
             return lanes
-        found = functional.relu(self.convolution(lanes))
+        features = functional.relu(self.convolution(lanes))
         if self.stem.kind == "small":
-            return found
-        pooled = functional.max_pool2d(found.squeeze(1), 3, 2, padding=1, ceil_mode=True)
+            return features
+        pooled = functional.max_pool2d(features.squeeze(1), 3, 2, padding=1, ceil_mode=True)
         return pooled.unsqueeze(1)
 
     def only(self, lanes: Sequence[int]) -> "ImageEncoder":
-        """Itself: there is one lane."""
+        """The encoder itself, since it has one lane."""
         return self
 
     def cost(self) -> Cost:
-        """Parameters and multiply-adds of an image of the size of training."""
+        """Parameters, and multiply-adds of an image in the size of training."""
         if self.convolution is None:
             return Cost(0, 0)
         weights = self.convolution.weights[0].numel()

@@ -1,13 +1,11 @@
-"""What stands between a task's lane and its output: linear layers, or convolutions to a map.
-
-Heads for images: classes, labels, and maps as large as the image, with their masked losses.
-"""
+"""Heads for images, from a task's lane to classes, labels or a map, and their masked losses."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,7 +13,7 @@ from torch.nn import functional
 from recmtl.data.batches import Labels
 from recmtl.grid.cost import Cost
 from recmtl.grid.layout import Pixels
-from recmtl.vision.data.examples import IGNORED, MAPS, ImageTask
+from recmtl.vision.data.examples import IGNORED, MAPS, ImageTask, Target
 
 __all__ = [
     "AsppHead",
@@ -24,17 +22,28 @@ __all__ = [
     "ImageHeads",
     "LinearHead",
     "SmallMapHead",
+    "constant_loss",
     "image_loss",
 ]
 
 DILATIONS = (6, 12, 18, 24)
+LEAST_CONSTANT_LOSS = 1e-3
+MOST_PIXELS = 2_000_000
+"""Pixels from which the best constant is computed."""
 
 
 class LinearHead(nn.Module):
-    """A lane `[B, C, H, W]` to `[B, classes]`, with ReLU inside if hidden.
+    """Maps a lane `[B, C, H, W]` to logits `[B, classes]`.
 
-    Its pixels are averaged, or all read in their places (`area` of them): averages forget where
-    something is, and where that tells the tasks apart they must not.
+    A head either averages the lane's pixels or reads each in its place. Averages forget where
+    something is, so that they fail if the tasks differ in where they look.
+
+    Args:
+        width: channels of the lane.
+        classes: number of outputs.
+        hidden: width of a hidden layer with ReLU; 0 for one linear layer.
+        dropout: share of the last layer's inputs that is dropped in training.
+        area: pixels to read in their places; 1 averages them.
     """
 
     def __init__(
@@ -56,14 +65,14 @@ class LinearHead(nn.Module):
         logits: Tensor = self.last(features)
         return logits
 
-    def products(self, pixels: Pixels) -> int:
-        """Multiply-adds of an image."""
+    def multiply_adds(self, pixels: Pixels) -> int:
+        """Multiply-adds of an image whose lane has `pixels`."""
         linears = [part for part in (self.hidden, self.last) if part is not None]
         return sum(part.weight.numel() for part in linears)
 
 
 class SmallMapHead(nn.Module):
-    """A lane to a map `[B, classes, H, W]`: 3x3 convolution, ReLU, 1x1 convolution."""
+    """Maps a lane to a map `[B, classes, H, W]`: 3x3 convolution, ReLU, 1x1 convolution."""
 
     def __init__(self, width: int, classes: int, *, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -72,21 +81,21 @@ class SmallMapHead(nn.Module):
         self.dropout = dropout
 
     def forward(self, lane: Tensor) -> Tensor:
-        """The map, as large as the lane."""
+        """The map, in the lane's height and width."""
         features = functional.relu(self.first(lane))
-        found: Tensor = self.last(functional.dropout(features, self.dropout, self.training))
-        return found
+        map_: Tensor = self.last(functional.dropout(features, self.dropout, self.training))
+        return map_
 
-    def products(self, pixels: Pixels) -> int:
-        """Multiply-adds of an image."""
+    def multiply_adds(self, pixels: Pixels) -> int:
+        """Multiply-adds of an image whose lane has `pixels`."""
         return pixels[0] * pixels[1] * (self.first.weight.numel() + self.last.weight.numel())
 
 
 class AsppHead(nn.Module):
-    """A lane to a map `[B, classes, H, W]`: the sum of four branches of dilation 6, 12, 18, 24.
+    """Maps a lane to a map `[B, classes, H, W]`: the sum of branches of dilation 6, 12, 18, 24.
 
-    AdaShare's (Sun et al., NeurIPS 2020, its code): 3x3 convolution, ReLU, dropout, 1x1
-    convolution, ReLU, dropout, 1x1 convolution.
+    A branch is that of AdaShare's code (Sun et al., NeurIPS 2020): 3x3 convolution, ReLU, dropout,
+    1x1 convolution, ReLU, dropout, 1x1 convolution.
     """
 
     def __init__(self, width: int, classes: int, *, hidden: int, dropout: float) -> None:
@@ -105,24 +114,24 @@ class AsppHead(nn.Module):
         )
 
     def forward(self, lane: Tensor) -> Tensor:
-        """The map, as large as the lane."""
+        """The map, in the lane's height and width."""
         first, *rest = (cast(Tensor, branch(lane)) for branch in self.branches)
         return sum(rest, start=first)
 
-    def products(self, pixels: Pixels) -> int:
-        """Multiply-adds of an image."""
+    def multiply_adds(self, pixels: Pixels) -> int:
+        """Multiply-adds of an image whose lane has `pixels`."""
         convolutions = (part for part in self.modules() if isinstance(part, nn.Conv2d))
         return pixels[0] * pixels[1] * sum(part.weight.numel() for part in convolutions)
 
 
 @dataclass(frozen=True)
 class ImageHeadSpec:
-    """One task as a head sees it.
+    """A task and the scale of its loss.
 
     Attributes:
         task: name, kind and classes.
         weight: factor of the task's loss.
-        constant_loss: loss of the best constant prediction on train examples.
+        constant_loss: loss of the best constant prediction on train examples; see `constant_loss`.
     """
 
     task: ImageTask
@@ -137,18 +146,16 @@ class ImageHeadSpec:
 
 @dataclass(frozen=True)
 class HeadStyle:
-    """What all heads of a network look like.
+    """The form of a network's heads.
 
     Attributes:
-        maps: of tasks with a map: `small`, 3x3 convolution, ReLU and 1x1 convolution; `aspp`,
-            AdaShare's sum of four dilated branches.
-        hidden: channels inside (AdaShare 1024); of classes and labels 0 is one linear layer.
-        reads: what classes and labels are told from: the `mean` of a lane's pixels, or `all` of
-            them in their places, where tasks differ in where they look.
-        dropout: share of what is inside that is dropped in training (AdaShare 0.5).
-        resize: how maps and targets of other sizes meet. `nearest`: targets are brought to the
-            map's size for the loss, maps to the target's for metrics (AdaShare); `bilinear`: the
-            map is brought to the target's size for both.
+        maps: heads of tasks with a map: `small`, see `SmallMapHead`, or `aspp`, see `AsppHead`.
+        hidden: hidden channels (AdaShare 1024); with 0, classes and labels have one linear layer.
+        reads: what heads of classes and labels read: the `mean` of a lane's pixels, or `all` pixels
+            in their places, for tasks that differ in where they look.
+        dropout: share of the hidden channels that is dropped in training (AdaShare 0.5).
+        resize: how maps and targets of different sizes are compared. `nearest` resizes the target
+            for the loss and the map for metrics (AdaShare); `bilinear` resizes the map for both.
     """
 
     maps: Literal["small", "aspp"] = "small"
@@ -159,13 +166,13 @@ class HeadStyle:
 
 
 class ImageHeads(nn.Module):
-    """Task lanes `[B, T, C, H, W]` to one output a task: `[B, classes]`, or a map of classes.
+    """Maps task lanes `[B, T, C, H, W]` to one output per task, logits `[B, classes]` or a map.
 
     Args:
-        specs: the tasks.
+        specs: the tasks, in the order of the lanes.
         width: channels of a lane.
         pixels: height and width of a lane.
-        style: what the heads look like.
+        style: form of the heads.
     """
 
     def __init__(
@@ -173,26 +180,26 @@ class ImageHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.specs, self.style, self.pixels = tuple(specs), style, pixels
-        self.parts = nn.ModuleList(_part(spec.task, width, pixels, style) for spec in self.specs)
+        self.parts = nn.ModuleList(_head(spec.task, width, pixels, style) for spec in self.specs)
 
     def forward(self, lanes: Tensor) -> list[Tensor]:
-        """The output of each task; maps are as large as a lane."""
+        """The output of each task; maps have the lane's height and width."""
         return [part(lane) for part, lane in zip(self.parts, lanes.unbind(1), strict=True)]
 
     def losses(self, outputs: list[Tensor], labels: Labels, weight: Tensor) -> Tensor:
-        """Mean loss `[T]` of each task over all that is known; every image counts alike."""
+        """Mean loss `[T]` of each task over its known targets; all images count alike."""
         losses = []
         for spec, output, target in zip(self.specs, outputs, labels, strict=True):
             if spec.task.kind in MAPS and self.style.resize == "nearest":
-                target = _nearest(target, output)
-            output = self._as_large(output, target) if spec.task.kind in MAPS else output
+                target = _resized_target(target, output)
+            output = self._resized(output, target) if spec.task.kind in MAPS else output
             losses.append(image_loss(spec.task, output.float(), target))
         return torch.stack(losses)
 
     def predictions(self, outputs: list[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
-        """The outputs, maps brought to the height and width of the targets."""
+        """The outputs, maps resized to the height and width of the targets."""
         return [
-            self._as_large(output, target).float() if spec.task.kind in MAPS else output.float()
+            self._resized(output, target).float() if spec.task.kind in MAPS else output.float()
             for spec, output, target in zip(self.specs, outputs, labels, strict=True)
         ]
 
@@ -202,14 +209,12 @@ class ImageHeads(nn.Module):
         return torch.tensor(factors, device=next(self.parameters()).device)
 
     def cost(self) -> Cost:
-        """Parameters, and multiply-adds of an image of the size of training."""
-        products = [
-            cast(SmallMapHead | AsppHead | LinearHead, part).products(self.pixels)
-            for part in self.parts
-        ]
-        return Cost(sum(p.numel() for p in self.parameters()), sum(products))
+        """Parameters, and multiply-adds of an image in the size of training."""
+        heads = cast(list[SmallMapHead | AsppHead | LinearHead], list(self.parts))
+        multiply_adds = sum(head.multiply_adds(self.pixels) for head in heads)
+        return Cost(sum(p.numel() for p in self.parameters()), multiply_adds)
 
-    def _as_large(self, output: Tensor, target: Tensor) -> Tensor:
+    def _resized(self, output: Tensor, target: Tensor) -> Tensor:
         size = target.shape[-2:]
         if output.shape[-2:] == size:
             return output
@@ -218,7 +223,7 @@ class ImageHeads(nn.Module):
         return functional.interpolate(output.float(), size, mode="bilinear", align_corners=False)
 
 
-def _part(task: ImageTask, width: int, pixels: Pixels, style: HeadStyle) -> nn.Module:
+def _head(task: ImageTask, width: int, pixels: Pixels, style: HeadStyle) -> nn.Module:
     inside: dict[str, Any] = {"hidden": style.hidden, "dropout": style.dropout}
     if task.kind in MAPS:
         return {"small": SmallMapHead, "aspp": AsppHead}[style.maps](width, task.classes, **inside)
@@ -227,29 +232,35 @@ def _part(task: ImageTask, width: int, pixels: Pixels, style: HeadStyle) -> nn.M
 
 
 def image_loss(task: ImageTask, output: Tensor, target: Tensor) -> Tensor:
-    """Mean loss of one task, a scalar, over what is known; 0 where nothing is.
+    """Mean loss of one task over its known targets, a scalar; 0 if no target is known.
 
-    Cross entropy of classes (with the classes' weights where there are some) and of labels, L1 of
-    depth and other maps, `1 - cosine` of normals, the output taken to length 1. As AdaShare's, but
-    normals are unit vectors here and not image codes, and nothing is masked by accident.
+    Classes and labels have cross entropy (weighted by `class_weights`, if there are any), depth and
+    other maps L1, and normals `1 - cosine` of the output scaled to unit length. These are
+    AdaShare's losses, but for two corrections: normals are unit vectors and not image codes, and
+    only unknown targets are masked.
 
     Args:
         task: kind and classes.
         output: `[B, classes]`, or `[B, classes, H, W]`.
-        target: as `ImageTask` says; of the output's height and width.
+        target: as `ImageTask` describes it, in the output's height and width.
+
+    >>> task = ImageTask("edges", "regression_map")
+    >>> target = torch.tensor([[[[1.0, float("nan")]]]])
+    >>> float(image_loss(task, torch.tensor([[[[3.0, 9.0]]]]), target))
+    2.0
     """
     if task.kind in ("classification", "segmentation"):
         return _cross_entropy(output, target, task.class_weights)
-    known = ~torch.isnan(target)
-    truth = torch.where(known, target, 0.0)
+    is_known = ~torch.isnan(target)
+    truth = torch.where(is_known, target, 0.0)
     if task.kind == "multilabel":
         loss = functional.binary_cross_entropy_with_logits(output, truth, reduction="none")
     elif task.kind == "normals":
-        known = known.all(1)
+        is_known = is_known.all(1)
         loss = 1.0 - (functional.normalize(output, dim=1) * truth).sum(1)
     else:
         loss = (output - truth).abs()
-    return torch.where(known, loss, 0.0).sum() / known.sum().clamp_min(1)
+    return torch.where(is_known, loss, 0.0).sum() / is_known.sum().clamp_min(1)
 
 
 def _cross_entropy(output: Tensor, target: Tensor, weights: Sequence[float]) -> Tensor:
@@ -261,12 +272,53 @@ def _cross_entropy(output: Tensor, target: Tensor, weights: Sequence[float]) -> 
     return loss / share.sum().clamp_min(1e-12)
 
 
-def _nearest(target: Tensor, output: Tensor) -> Tensor:
-    """A target `[B, H, W]` or `[B, C, H, W]` at the height and width of an output."""
+def _resized_target(target: Tensor, output: Tensor) -> Tensor:
+    """A target `[B, H, W]` or `[B, C, H, W]` in the height and width of an output."""
     size = output.shape[-2:]
     if target.shape[-2:] == size:
         return target
     if target.dim() == 3:
-        found = functional.interpolate(target.unsqueeze(1).double(), size, mode="nearest")
-        return found.squeeze(1).to(target.dtype)
+        nearest = functional.interpolate(target.unsqueeze(1).double(), size, mode="nearest")
+        return nearest.squeeze(1).to(target.dtype)
     return functional.interpolate(target, size, mode="nearest")
+
+
+def constant_loss(task: ImageTask, targets: Sequence[Target]) -> float:
+    """The value of `image_loss` for the best constant output, without class weights.
+
+    This is the entropy of the classes or labels, the mean distance from the median of a map, and
+    `1 - |mean|` of normals; at least 0.001, and 1 if no target is known.
+
+    Args:
+        task: kind and classes.
+        targets: of single examples, as `ImageTask` describes them.
+
+    >>> targets = [np.array(0), np.array(1), np.array(-1)]
+    >>> round(constant_loss(ImageTask("kind", "classification", 2), targets), 6)  # log 2
+    0.693147
+    """
+    values = _known_values(task, targets)
+    if values.size == 0:
+        return 1.0
+    if task.kind in ("classification", "segmentation"):
+        shares = np.bincount(values.astype(np.int64), minlength=task.classes) / values.size
+        shares = shares[shares > 0]
+        loss = float(-(shares * np.log(shares)).sum())
+    elif task.kind == "multilabel":
+        rates = values.mean(0).clip(1e-6, 1 - 1e-6)
+        loss = float(-(rates * np.log(rates) + (1 - rates) * np.log(1 - rates)).mean())
+    elif task.kind == "normals":
+        loss = float(1.0 - np.linalg.norm(values.mean(0)))
+    else:
+        loss = float(np.abs(values - np.median(values, axis=0)).mean())
+    return max(loss, LEAST_CONSTANT_LOSS)
+
+
+def _known_values(task: ImageTask, targets: Sequence[Target]) -> np.ndarray:
+    """The known values of the targets: classes `[N]`, or `[N, channels]`."""
+    if task.kind in ("classification", "segmentation"):
+        flat = np.concatenate([np.asarray(target).reshape(-1) for target in targets])
+        return flat[flat >= 0][:MOST_PIXELS]
+    maps = [np.asarray(target, np.float64).reshape(task.classes, -1).T for target in targets]
+    rows = np.concatenate(maps)
+    return rows[~np.isnan(rows).any(1)][:MOST_PIXELS]

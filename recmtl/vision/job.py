@@ -132,7 +132,7 @@ def _open_study(job: VisionContext) -> tuple[ImageStudy, str]:
     facts = {name: settings[name] for name in parts}
     budget = job.config.evidence.budget
     refuse_another_study(job.out, {"fingerprint": fingerprint, **facts, "budget": budget})
-    config = job.config.at(len(problem.train))
+    config = job.config.with_epochs(len(problem.train))
     return Study(job.out, IMAGE_PROBLEMS, problem, config, job.on_progress), fingerprint
 
 

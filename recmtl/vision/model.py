@@ -1,7 +1,4 @@
-"""The network of images: pixels to classes, labels and maps.
-
-Weights of a ResNet that the user has, put into the stem and into every expert of a trunk.
-"""
+"""The network for images: built, pruned, loaded, and started from a pretrained ResNet."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +33,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ImageInput:
-    """What a network must know of the images: mean and deviation of each channel, H and W."""
+    """The images that a network reads.
+
+    Attributes:
+        mean: of each channel.
+        std: standard deviation of each channel.
+        size: H, W in training.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -45,26 +48,26 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class StemAndHeads:
-    """What a layout does not say: the stem before the experts and the heads after them."""
+    """The parts of a network that its layout does not describe."""
 
     stem: Stem = field(default_factory=Stem)
     heads: HeadStyle = field(default_factory=HeadStyle)
 
 
 class ImageModel(Network):
-    """Images `[B, C, H, W]` to each task's output.
+    """Maps images `[B, C, H, W]` to each task's output.
 
     Args:
-        channels: the images.
+        channels: the images that it reads.
         heads: the tasks.
-        layout: how they share.
+        layout: how the tasks share experts.
         sizes: stem and heads.
 
     Attributes:
         mixed: whether products are computed in bfloat16.
 
     Raises:
-        ConfigError: the layout wants several input lanes.
+        ConfigError: the layout has more than one input lane.
     """
 
     encoder: ImageEncoder
@@ -79,18 +82,19 @@ class ImageModel(Network):
         sizes: StemAndHeads,
     ) -> None:
         if layout.input_lanes != 1:
-            raise ConfigError(f"{layout.name}: images are one input lane, not several")
+            fault = f"{layout.name}: has {layout.input_lanes} input lanes, but images are one"
+            raise ConfigError(f"{fault}; take a layout of IMAGE_CATALOG")
         encoder = ImageEncoder(channels.mean, channels.std, stem=sizes.stem, pixels=channels.size)
         grid = SharingGrid(layout, input_width=encoder.width, pixels=encoder.pixels)
-        own_heads = ImageHeads(
+        outputs = ImageHeads(
             heads, width=grid.output_width, pixels=grid.output_pixels, style=sizes.heads
         )
-        super().__init__(encoder, grid=grid, heads=own_heads)
+        super().__init__(encoder, grid=grid, heads=outputs)
         self.channels, self.sizes, self.mixed = channels, sizes, False
-        self.columns = tuple(spec.name for spec in own_heads.specs)
+        self.columns = tuple(spec.name for spec in heads)
 
     def forward(self, *inputs: Tensor, decisions: Sequence[Decision] | None = None) -> list[Tensor]:
-        """A batch's images to each task's output; products in bfloat16 if `mixed`."""
+        """The output of each task for a batch of images; products are in bfloat16 if `mixed`."""
         with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=self.mixed):
             return super().forward(*inputs, decisions=decisions)
 
@@ -98,12 +102,12 @@ class ImageModel(Network):
     def predictions(
         self, batch: Batch, decisions: Sequence[Decision] | None = None
     ) -> Sequence[Tensor]:
-        """The outputs of each task, maps in the height and width of their targets."""
+        """The output of each task, maps in the height and width of their targets."""
         outputs = self(*batch.inputs, decisions=decisions)
         return self.heads.predictions(outputs, tuple(batch.labels))
 
     def described(self) -> dict[str, Any]:
-        """Channels, heads, layout and sizes."""
+        """The content of `network.json`: channels, heads, layout and sizes."""
         return {
             "channels": asdict(self.channels),
             "heads": [asdict(spec) for spec in self.heads.specs],
@@ -113,7 +117,7 @@ class ImageModel(Network):
 
 
 def prune_image_model(model: ImageModel, routes: Routes) -> ImageModel:
-    """The smaller model of a frozen route, with the weights of `model`; see `prune_grid`."""
+    """The smaller model of frozen routes, with the weights of `model`; see `prune_grid`."""
     grid = prune_grid(model.grid, routes)
     small = ImageModel(model.channels, model.heads.specs, layout=grid.layout, sizes=model.sizes).to(
         next(model.parameters())
@@ -125,18 +129,18 @@ def prune_image_model(model: ImageModel, routes: Routes) -> ImageModel:
 
 
 def load_image_model(folder: Path) -> ImageModel:
-    """Rebuild a model that `save_model` wrote, in evaluation mode, on the processor.
+    """Load a model that `save_model` wrote, in evaluation mode, on the CPU.
 
     Raises:
-        BundleError: a file is missing or does not describe a model of images.
+        BundleError: a file is missing, or does not describe an image model.
     """
     try:
         network = json.loads((folder / "network.json").read_text())
-        heads = [_head(spec) for spec in network["heads"]]
-        read = {name: tuple(values) for name, values in network["channels"].items()}
+        heads = [_head_spec(entry) for entry in network["heads"]]
+        channels = {name: tuple(values) for name, values in network["channels"].items()}
         sizes = network["sizes"]
         model = ImageModel(
-            ImageInput(**read),
+            ImageInput(**channels),
             heads,
             layout=Layout.from_json(network["layout"]),
             sizes=StemAndHeads(Stem(**sizes["stem"]), HeadStyle(**sizes["heads"])),
@@ -148,85 +152,83 @@ def load_image_model(folder: Path) -> ImageModel:
     return model.eval()
 
 
-def _head(spec: dict[str, Any]) -> ImageHeadSpec:
-    weights = tuple(spec["task"].pop("class_weights"))
-    return ImageHeadSpec(**{**spec, "task": ImageTask(**spec["task"], class_weights=weights)})
+def _head_spec(entry: dict[str, Any]) -> ImageHeadSpec:
+    weights = tuple(entry["task"].pop("class_weights"))
+    return ImageHeadSpec(**{**entry, "task": ImageTask(**entry["task"], class_weights=weights)})
 
 
-Place = tuple[str, Tensor]
+NamedTensor = tuple[str, Tensor]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name: a safetensors file, or one of torch, of which only weights are read.
+    """Tensors by name, from a safetensors file or a torch file; nothing else is unpickled.
 
     Raises:
-        DataError: the file is missing, damaged, or holds anything but tensors by name.
+        DataError: the file is missing or damaged, or holds anything but tensors by name.
     """
     try:
         if path.suffix == ".safetensors":
             return load_file(str(path))
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the file makes it stumble over
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises errors of many types for damaged files
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path}: cannot be read: {reason}; give tensors by name") from error
-    found = found.get("state_dict", found) if isinstance(found, Mapping) else found
-    if not isinstance(found, Mapping) or not all(isinstance(t, Tensor) for t in found.values()):
+    tensors = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise DataError(f"{path}: holds no tensors by name; save a state_dict")
-    return dict(found)
+    return dict(tensors)
 
 
 @torch.no_grad()
 def load_pretrained(model: ImageModel, path: Path, stages: Sequence[int]) -> None:
-    """Copy a ResNet of the usual names (`conv1`, `layer1.0.bn2`, `downsample`) into a model.
+    """Copy a ResNet with the usual names (`conv1`, `layer1.0.bn2`, `downsample`) into a model.
 
     Every expert of a block starts from the same weights, and every lane that it serves from the
-    same statistics. The last linear layer of the file and the model's heads are left alone; so are
-    projections that the file lacks, where ours has one for the sake of a dilation only.
+    same statistics. The file's last linear layer is not read, and the model's heads keep their
+    weights. So do projections that the file lacks, which a block has only because of its dilation.
 
     Args:
         model: its stem must be `resnet`.
         path: see `read_weights`.
-        stages: blocks in each stage.
+        stages: number of blocks in each stage.
 
     Raises:
-        DataError: the file lacks a tensor or has one of another shape; both are named.
+        DataError: the file lacks a tensor, or has one of another shape.
     """
     weights = {name.removeprefix("module."): t for name, t in read_weights(path).items()}
     stem = model.encoder.convolution
-    places = list[Place]() if stem is None else list(_stem(stem))
+    parameters = list[NamedTensor]()
+    if stem is not None:
+        parameters += _convolution(stem, 0, "conv1", "bn1")
     blocks = [(s + 1, number) for s, count in enumerate(stages) for number in range(count)]
     for depth, (stage, number) in enumerate(blocks):
         layer, name = model.grid.layer(depth), f"layer{stage}.{number}"
         if isinstance(layer.experts, ConvolutionExperts):
             for conv in range(len(layer.experts.weights)):
                 convolution = f"{name}.conv{conv + 1}", f"{name}.bn{conv + 1}"
-                places += _convolution(layer.experts, conv, *convolution)
+                parameters += _convolution(layer.experts, conv, *convolution)
         if layer.projection is not None and f"{name}.downsample.0.weight" in weights:
             down = f"{name}.downsample.0", f"{name}.downsample.1"
-            places += _convolution(layer.projection, 0, *down)
-    for name, own in places:
+            parameters += _convolution(layer.projection, 0, *down)
+    for name, parameter in parameters:
         if name not in weights:
             raise DataError(f"{path}: has no {name}; give weights of the same ResNet")
-        theirs = weights[name]
-        if theirs.shape != own.shape[1:]:
-            sizes = f"{tuple(theirs.shape)}, not {tuple(own.shape[1:])}"
-            raise DataError(f"{path}: {name} is {sizes}; give weights of the same ResNet")
-        own.copy_(theirs)
-
-
-def _stem(experts: ConvolutionExperts) -> Iterator[Place]:
-    return _convolution(experts, 0, "conv1", "bn1")
+        weight = weights[name]
+        if weight.shape != parameter.shape[1:]:
+            shapes = f"{tuple(weight.shape)}, not {tuple(parameter.shape[1:])}"
+            raise DataError(f"{path}: {name} is {shapes}; give weights of the same ResNet")
+        parameter.copy_(weight)
 
 
 def _convolution(
     experts: ConvolutionExperts, depth: int, convolution: str, norm: str
-) -> Iterator[Place]:
-    """Names in the file and our stacked tensors of one convolution and its normalisation."""
+) -> Iterator[NamedTensor]:
+    """One convolution and its normalisation: names in the file, and our stacked tensors."""
     yield f"{convolution}.weight", experts.weights[depth]
-    own = experts.get_submodule(f"norms.{depth}")
-    yield f"{norm}.weight", own.get_parameter("scale")
-    yield f"{norm}.bias", own.get_parameter("shift")
-    statistics = dict(own.named_buffers())
+    normalisation = experts.get_submodule(f"norms.{depth}")
+    yield f"{norm}.weight", normalisation.get_parameter("scale")
+    yield f"{norm}.bias", normalisation.get_parameter("shift")
+    statistics = dict(normalisation.named_buffers())
     if statistics:
         yield f"{norm}.running_mean", statistics["mean"]
         yield f"{norm}.running_var", statistics["variance"]

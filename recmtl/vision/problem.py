@@ -1,11 +1,11 @@
-"""What an image task costs without looking: the loss of the best constant prediction.
+"""A set of images as a problem of the search and the training: its rows, tasks and networks.
 
-A set of images as a problem: its splits, its heads, and the blocks of its networks.
+The counterpart for tables is `recmtl.train.tabular_problem.TabularProblem`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,65 +20,29 @@ from recmtl.train.problem import LaneShape, Part, Predictions, TrainingTask
 from recmtl.vision.config import ImageNetworkConfig, VisionConfig
 from recmtl.vision.data import open_images
 from recmtl.vision.data.batches import ImageRows
-from recmtl.vision.data.examples import ImageSet, ImageTask, Target
-from recmtl.vision.heads import ImageHeadSpec
+from recmtl.vision.data.examples import ImageSet, ImageSplit, ImageTask
+from recmtl.vision.heads import ImageHeadSpec, constant_loss
 from recmtl.vision.metrics import make_meter, primary_metric
 from recmtl.vision.model import ImageInput, ImageModel, StemAndHeads, load_pretrained
 from recmtl.vision.trunks import IMAGE_CATALOG, Trunk
 
-__all__ = ["ImageProblem", "constant_loss"]
-
-LEAST = 1e-3
-MOST_PIXELS = 2_000_000
-
-
-def constant_loss(task: ImageTask, targets: Sequence[Target]) -> float:
-    """The loss of `image_loss` for the best constant, at least 0.001; 1 where nothing is known.
-
-    Entropy of the classes or labels, mean distance from the median of a map, `1 - |mean|` of
-    normals.
-    """
-    flat = _known(task, targets)
-    if flat.size == 0:
-        return 1.0
-    if task.kind in ("classification", "segmentation"):
-        shares = np.bincount(flat.astype(np.int64), minlength=task.classes) / flat.size
-        shares = shares[shares > 0]
-        found = float(-(shares * np.log(shares)).sum())
-    elif task.kind == "multilabel":
-        rates = flat.mean(0).clip(1e-6, 1 - 1e-6)
-        found = float(-(rates * np.log(rates) + (1 - rates) * np.log(1 - rates)).mean())
-    elif task.kind == "normals":
-        found = float(1.0 - np.linalg.norm(flat.mean(0)))
-    else:
-        found = float(np.abs(flat - np.median(flat, axis=0)).mean())
-    return max(found, LEAST)
-
-
-def _known(task: ImageTask, targets: Sequence[Target]) -> np.ndarray:
-    """Values that are known: `[N]` classes, or `[N, channels]`."""
-    if task.kind in ("classification", "segmentation"):
-        flat = np.concatenate([np.asarray(target).reshape(-1) for target in targets])
-        return flat[flat >= 0][:MOST_PIXELS]
-    maps = [np.asarray(target, np.float64).reshape(task.classes, -1).T for target in targets]
-    together = np.concatenate(maps)
-    return together[~np.isnan(together).any(1)][:MOST_PIXELS]
-
+__all__ = ["ImageProblem"]
 
 EXAMPLES_FOR_CONSTANTS = 256
+"""Train images from which the best constant predictions are computed."""
 
 
 @dataclass(frozen=True)
 class ImageProblem:
-    """Images, their tasks, and how a network for them is built; see `Problem`.
+    """Images, their tasks, and the networks that fit them; implements `Problem`.
 
     Attributes:
-        train: images that weights and policies learn from.
-        validation: images on which everything is chosen.
+        train: images from which weights and policies learn.
+        validation: images on which every choice is made.
         test: images that are measured once.
-        channels: what a network must know of them.
-        heads: the tasks.
-        built: stem, trunk, heads, precision and device.
+        channels: the form of the images.
+        heads: the tasks and the scales of their losses.
+        settings: stem, trunk, heads, precision and device of the networks.
     """
 
     train: ImageRows
@@ -86,33 +50,33 @@ class ImageProblem:
     test: ImageRows
     channels: ImageInput
     heads: tuple[ImageHeadSpec, ...]
-    built: ImageNetworkConfig
+    settings: ImageNetworkConfig
 
     @classmethod
     def open(cls, config: VisionConfig) -> tuple["ImageProblem", str]:
         """The images that a configuration names, and their fingerprint.
 
         Raises:
-            ConfigError: no reader or no folder is named.
-            DataError: what is wrong in the folder.
+            ConfigError: the configuration names no reader or no folder.
+            DataError: a file in the folder is missing or damaged, or breaks the layout.
         """
         data = config.data
         if not data.reader or not data.folder:
-            raise ConfigError("data: name a reader and a folder; --data says the folder, too")
+            raise ConfigError("data: names no reader or no folder; name both, or use --data")
         images = open_images(data.reader, data.folder, data.options)
-        return cls.of(images, config), images.fingerprint
+        return cls.from_images(images, config), images.fingerprint
 
     @classmethod
-    def of(cls, images: ImageSet, config: VisionConfig) -> "ImageProblem":
-        """All tasks of a set, weighted and cut to as many images as the configuration says.
+    def from_images(cls, images: ImageSet, config: VisionConfig) -> "ImageProblem":
+        """All tasks of a set, with the configured weights and numbers of images.
 
         Raises:
-            ConfigError: a weight of no task.
+            ConfigError: `task_weights` names a task that does not exist.
         """
         names = [task.name for task in images.tasks]
-        strange = sorted(set(config.task_weights) - set(names))
-        if strange:
-            raise ConfigError(f"task_weights: no task {strange[0]!r}; there are {', '.join(names)}")
+        unknown = sorted(set(config.task_weights) - set(names))
+        if unknown:
+            raise ConfigError(f"task_weights: no task {unknown[0]!r}; there are {', '.join(names)}")
         limits = config.data
         parts = [
             _rows(split, limit, config, len(names))
@@ -135,11 +99,11 @@ class ImageProblem:
 
     @property
     def device(self) -> str:
-        """Where networks and batches are."""
+        """The device of networks and batches."""
         return self.train.device
 
     def only(self, task: TrainingTask) -> "ImageProblem":
-        """One task alone, on the same images."""
+        """The problem of one task alone, on the same images."""
         place = [other.name for other in self.tasks].index(task.name)
         parts = {
             name: replace(rows, tasks=(rows.tasks[place],))
@@ -149,35 +113,35 @@ class ImageProblem:
         return replace(self, **parts, heads=(self.heads[place],))
 
     def network(self, layout: Layout, sizes: ModelSizes) -> ImageModel:
-        """A fresh network of a layout; `sizes` are of tables and do not matter."""
-        built = self.built
-        own = StemAndHeads(built.stem, built.heads)
-        model = ImageModel(self.channels, self.heads, layout=layout, sizes=own)
+        """A new network of a layout; `sizes` belong to tables and are not used."""
+        settings = self.settings
+        parts = StemAndHeads(settings.stem, settings.heads)
+        model = ImageModel(self.channels, self.heads, layout=layout, sizes=parts)
         if next(model.parameters()).is_meta:
             return model
-        if built.pretrained:
-            load_pretrained(model, built.pretrained_path, built.trunk.depths)
-        model.mixed = built.mixed
+        if settings.pretrained:
+            load_pretrained(model, Path(settings.pretrained), settings.trunk.depths)
+        model.mixed = settings.mixed
         return model.to(self.device)
 
     def lane_shape(self, sizes: ModelSizes) -> LaneShape:
-        """The stem's channels and pixels."""
+        """Channels and pixels of the stem's output."""
         with torch.device("meta"):
             encoder = self.network(self.layout("shared_bottom"), sizes).encoder
         return LaneShape(encoder.width, encoder.pixels)
 
     def layout(self, name: str, grid: Grid | None = None) -> Layout:
-        """A way to share of the catalog, of the trunk's blocks.
+        """The layout of this name, built of the trunk's blocks; `grid` belongs to tables.
 
         Raises:
-            ConfigError: it is not built of blocks.
+            ConfigError: `IMAGE_CATALOG` has no such layout.
         """
         if name not in IMAGE_CATALOG:
             raise ConfigError(f"{name}: is not for images; there are {', '.join(IMAGE_CATALOG)}")
         return IMAGE_CATALOG[name](len(self.heads), self._trunk())
 
     def levels(self, grid: Grid | None = None) -> tuple[tuple[Layer, ...], ...]:
-        """The blocks of each stage."""
+        """The blocks of each stage; `grid` belongs to tables."""
         return self._trunk().stages
 
     def evaluate(
@@ -196,11 +160,11 @@ class ImageProblem:
             for meter, prediction, target in zip(meters, predictions, batch.labels, strict=True):
                 meter.update(prediction, target)
         model.train(training)
-        found = zip(self.tasks, meters, strict=True)
-        return {task.name: meter.result() for task, meter in found}
+        by_task = zip(self.tasks, meters, strict=True)
+        return {task.name: meter.result() for task, meter in by_task}
 
     def scored(self, model: Network) -> tuple[Predictions, Metrics]:
-        """Metrics of the test images; maps of all of them would fill the disk."""
+        """The metrics on test images; no predictions, since maps would fill the disk."""
         return {}, self.evaluate(model, "test")
 
     def together(self, parts: Mapping[str, Predictions]) -> Predictions:
@@ -212,10 +176,10 @@ class ImageProblem:
         return {}
 
     def score(self, metrics: Metrics) -> float:
-        """Mean over the tasks of the primary metric, on a scale on which more is better.
+        """Mean over the tasks of the primary metric, on a scale where more is better.
 
-        A share stays as it is (accuracy, F1, mIoU); of an error e it is `1 - e / e0`, e0 being that
-        of the angle 90 degrees, else the loss of the best constant prediction.
+        Accuracy, F1 and mIoU count as they are. An error e counts as `1 - e / e0`, where e0 is 90
+        degrees for normals and the loss of the best constant prediction otherwise.
         """
         values = []
         for head in self.heads:
@@ -226,17 +190,17 @@ class ImageProblem:
         return mean_of_defined(values)
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
-        """Of each task the metric that selects on validation."""
+        """The metric by which each task is selected on validation, by task."""
         return {task.name: metrics[task.name][primary_metric(task)[0]] for task in self.tasks}
 
     def _trunk(self) -> Trunk:
-        stem = self.built.stem
+        stem = self.settings.stem
         width = len(self.channels.mean) if stem.kind == "none" else stem.width
-        return self.built.trunk.built(width, cells=len(self.heads) + 1)
+        return self.settings.trunk.build(width, cells=len(self.heads) + 1)
 
 
-def _rows(split: Any, limit: int, config: VisionConfig, tasks: int) -> ImageRows:
-    """Some images of a split, always the same, or all of them."""
+def _rows(split: ImageSplit, limit: int, config: VisionConfig, tasks: int) -> ImageRows:
+    """All images of a split, or `limit` of them, the same in every run."""
     numbers = np.arange(len(split))
     if limit and limit < len(split):
         numbers = np.sort(np.random.default_rng(0).permutation(len(split))[:limit])
@@ -245,13 +209,15 @@ def _rows(split: Any, limit: int, config: VisionConfig, tasks: int) -> ImageRows
         numbers,
         tuple(range(tasks)),
         threads=config.data.threads,
-        device=config.network.chosen_device(),
+        device=config.network.resolve_device(),
         largest_batch=config.data.evaluated_at_once,
     )
 
 
 def _constants(rows: ImageRows, tasks: Sequence[ImageTask]) -> list[float]:
-    chosen = np.linspace(0, len(rows) - 1, min(len(rows), EXAMPLES_FOR_CONSTANTS)).astype(np.int64)
-    examples = [rows.example(int(number), None) for number in np.unique(chosen)]
+    """The constant loss of each task, from evenly spaced train images."""
+    count = min(len(rows), EXAMPLES_FOR_CONSTANTS)
+    numbers = np.linspace(0, len(rows) - 1, count).astype(np.int64)
+    examples = [rows.example(int(number), None) for number in np.unique(numbers)]
     columns = zip(*(example.targets for example in examples), strict=True)
     return [constant_loss(task, list(column)) for task, column in zip(tasks, columns, strict=True)]

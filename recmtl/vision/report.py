@@ -1,4 +1,4 @@
-"""A study on images told: what every model scores and costs, and what the policies chose."""
+"""The report of a study on images: scores and costs of every model, and what the policies chose."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ COSTS = ("parameters", "multiply_adds", "train_s", "score_rows_per_s")
 
 @dataclass(frozen=True)
 class VisionReport:
-    """What the page shows.
+    """Content of the page.
 
     Attributes:
         title: heading.
-        results: results.json of a study on images.
-        pictures: name -> SVG text of the network that a policy or a tree left.
+        results: content of the study's results.json.
+        pictures: name -> SVG text of the network that a policy or a tree chose.
     """
 
     title: str
@@ -31,7 +31,7 @@ class VisionReport:
 
 
 def summary_table(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: each model's primary metrics, gains over single tasks, and costs."""
+    """Head and rows: each model's primary metrics, gains over single-task models, and costs."""
     primary: Mapping[str, str] = results["primary"]
     heads = [f"{task} ({words(metric)})" for task, metric in primary.items()]
     head = ["model", "seeds", *heads, "mean", "gain by task %", "flat %"]
@@ -39,15 +39,15 @@ def summary_table(results: Results) -> tuple[list[str], list[list[str]]]:
     head += [f"of {words(results['share']['of'])}", "train s", "images/s"]
     rows = []
     for model in model_names(results):
-        found = [results["tasks"][task].get(model, {}).get(m) for task, m in primary.items()]
-        found.append(results["score"].get(model))
-        seeds = max((cell["seeds"] for cell in found if cell), default=0)
+        scores = [results["tasks"][task].get(model, {}).get(m) for task, m in primary.items()]
+        scores.append(results["score"].get(model))
+        seeds = max((score["seeds"] for score in scores if score), default=0)
         gains = [results["gains"].get(model, {}).get(name) for name in ("by_task", "flat")]
         cost = results["cost"][model]
         share = results["share"]["multiply_adds"].get(model)
         numbers = [MISSING if cost[name] is None else f"{cost[name]:,.0f}" for name in COSTS]
         numbers.insert(2, MISSING if share is None else f"{share:.0%}")
-        cells = [*map(format_metric, found), *map(format_metric, gains)]
+        cells = [*map(format_metric, scores), *map(format_metric, gains)]
         rows.append([words(model), str(seeds), *cells, *numbers])
     return head, rows
 
@@ -55,11 +55,11 @@ def summary_table(results: Results) -> tuple[list[str], list[list[str]]]:
 def best_table(results: Results) -> tuple[list[str], list[list[str]]]:
     """Head and rows: how far each model's mean score is behind the best, and at what cost.
 
-    Close is what is within a sample standard deviation of the best model's seeds; with one seed
-    there is none.
+    A model is close if it is at most a sample standard deviation of the best model's seeds behind;
+    with one seed there is no deviation.
     """
-    known = {name: results["score"].get(name) for name in model_names(results)}
-    scores = {n: score for n, score in known.items() if score and score["mean"] is not None}
+    by_model = {name: results["score"].get(name) for name in model_names(results)}
+    scores = {n: score for n, score in by_model.items() if score and score["mean"] is not None}
     if not scores:
         return ["model"], []
     best = max(scores, key=lambda name: float(scores[name]["mean"]))
@@ -78,23 +78,23 @@ def best_table(results: Results) -> tuple[list[str], list[list[str]]]:
 def vision_table(results: Results) -> str:
     """The summary as Markdown, and how far each model is behind the best."""
     tables = (summary_table(results), best_table(results))
-    return "\n".join("\n".join(markdown_table(*found)) for found in tables)
+    return "\n".join("\n".join(markdown_table(*content)) for content in tables)
 
 
 def write_vision_report(path: Path, content: VisionReport) -> None:
-    """Write the page; `path` holds either the whole new file or what it held before."""
+    """Write the page; an interrupted write leaves `path` as it was."""
     results = content.results
     head, rows = summary_table(results)
-    told = (
-        "Test images, mean ± sample standard deviation over seeds; everything was chosen on "
-        "validation images. Gains are relative to the single-task models: by task, positive is "
-        "better, and flat over all metrics, negative is better."
+    explanation = (
+        "Figures are of test images, mean ± sample standard deviation over seeds; every choice "
+        "was made on validation images. Gains are relative to the single-task models. By task, "
+        "positive is better; flat over all metrics, negative is better."
     )
     parts = [
         Html(f"<h1>{text(content.title)}</h1>"),
         section(
             "What every model scores and costs",
-            paragraph(told),
+            paragraph(explanation),
             table(head, rows),
             table(*best_table(results)),
         ),
@@ -106,7 +106,7 @@ def write_vision_report(path: Path, content: VisionReport) -> None:
 
 
 def _task(task: str, results: Results) -> Html:
-    """Every metric of one task, a column a metric."""
+    """Every metric of one task, one column per metric."""
     models = [name for name in model_names(results) if name in results["tasks"][task]]
     metrics = list(dict.fromkeys(m for name in models for m in results["tasks"][task][name]))
     heads = [f"{words(m)} {'↑' if higher_is_better(m) else '↓'}" for m in metrics]
@@ -120,12 +120,12 @@ def _task(task: str, results: Results) -> Html:
 def _pictures(pictures: Mapping[str, str]) -> list[Html]:
     if not pictures:
         return []
-    told = (
-        "A panel a task: its route in colour, the rest in grey; a dashed line skips a block, "
-        "over a block in colour for some of the images."
+    explanation = (
+        "Each panel shows one task: its route in colour, everything else in grey. A dashed line "
+        "skips a block; if that block is in colour, only some of the images skip it."
     )
     shown = [
         figure(svg, alt=f"What each task uses of {name}", title=name, kind="wide")
         for name, svg in pictures.items()
     ]
-    return [section("What the policies chose", paragraph(told), *shown)]
+    return [section("What the policies chose", paragraph(explanation), *shown)]

@@ -1,4 +1,8 @@
-"""The catalog on images: the same ways to share, with a network's blocks as experts."""
+"""The catalog of layouts on images: the same ways to share, with a network's blocks as experts.
+
+A trunk is a sequence of stages, each a sequence of blocks; `resnet`, `plain_cnn` and `thin_vgg`
+write the published ones. `IMAGE_CATALOG` turns a number of tasks and a trunk into a layout.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +22,13 @@ ALONE = ((0, 0),), ((0,),)
 
 @dataclass(frozen=True)
 class Trunk:
-    """A convolutional network as experts of the catalog.
+    """The blocks of a convolutional network, which become the experts of a layout.
 
     Attributes:
-        stages: blocks by stage; tasks may part, or be mixed, between stages.
-        cells: columns of MMoE and of the searched grid.
-        rates: for each block the share of images that DynaShare runs it for.
+        stages: the blocks of each stage; tasks may branch, or be mixed, between stages.
+        cells: columns of experts in MMoE and in the searched grid.
+        rates: for DynaShare, the share of the images for which each block runs; empty for the
+            default of `upper_half_rates`.
     """
 
     stages: Stages
@@ -36,14 +41,15 @@ class Trunk:
         return tuple(block for stage in self.stages for block in stage)
 
     def dynashare_rates(self) -> tuple[float, ...]:
-        """The given rates, or those of `upper_half_rates`.
+        """The rate of each block.
 
         Raises:
-            ConfigError: another number of rates than of blocks.
+            ConfigError: the number of rates is not the number of blocks.
         """
         count = len(self.blocks)
         if self.rates and len(self.rates) != count:
-            raise ConfigError(f"rates: {len(self.rates)} are given for {count} blocks")
+            fault = f"rates: {len(self.rates)} are given for {count} blocks"
+            raise ConfigError(f"{fault}; give one rate per block, or none")
         return self.rates or upper_half_rates(count)
 
 
@@ -56,10 +62,19 @@ def resnet(
     stem: int = 64,
     norm: Norm = "batch",
 ) -> Stages:
-    """BasicBlocks after a stem; ResNet-18 has depths (2, 2, 2, 2), ResNet-34 (3, 4, 6, 3).
+    """ResNet's BasicBlocks; ResNet-18 has depths (2, 2, 2, 2), ResNet-34 (3, 4, 6, 3).
 
-    The defaults are AdaShare's: an eighth of the image at the end. The first block of a stage has a
-    projected shortcut where its shape changes or its dilation is above 1, as in its code.
+    The defaults are AdaShare's, whose last stage has an eighth of the image's height and width. As
+    in its code, the first block of a stage has a projected shortcut if its stride is above 1, its
+    width changes, or its dilation is above 1.
+
+    Args:
+        depths: blocks of each stage.
+        widths: channels of each stage.
+        strides: stride of each stage's first block.
+        dilations: dilation of each stage's blocks.
+        stem: channels of the lane before the first stage.
+        norm: normalisation of the blocks.
     """
     stages = []
     sizes = zip(depths, pairwise((stem, *widths)), strides, dilations, strict=True)
@@ -75,16 +90,21 @@ def resnet(
 
 
 def plain_cnn(widths: Sequence[int], *, norm: Norm = "batch") -> Stages:
-    """A small network: for each width a stage of one 3x3 convolution and 2x2 pooling."""
+    """A small network: for each width a stage of one 3x3 convolution and 2x2 pooling.
+
+    >>> [stage[0].width for stage in plain_cnn((8, 16))]
+    [8, 16]
+    """
     shape = Convolution(pool=True, norm=norm)
     return tuple((_conv(width, shape),) for width in widths)
 
 
 def thin_vgg(width: int = 64, *, hidden: int = 128, norm: Norm = "batch") -> Stages:
-    """VGG-16 of one width, each layer a stage: 13 convolutions, pooling after 2, 4, 7, 10 and 13.
+    """VGG-16 of one width, each of its 15 layers a stage.
 
-    Then two linear layers, the first on the whole map; each with ReLU and normalisation after it
-    (FAFS; the published CelebA tree of Branched Multi-Task Networks).
+    These are 13 convolutions with pooling after 2, 4, 7, 10 and 13, then two linear layers, of
+    which the first reads the whole map; ReLU and normalisation follow each layer. Source: FAFS, and
+    the published CelebA tree of Branched Multi-Task Networks.
     """
     pooled = (2, 4, 7, 10, 13)
     layers = [_conv(width, Convolution(pool=n in pooled, norm=norm)) for n in range(1, 14)]
@@ -108,4 +128,4 @@ IMAGE_CATALOG: Mapping[str, Callable[[int, Trunk], Layout]] = {
     "branched": lambda tasks, t: branched(balanced(tasks, len(t.stages)), levels=t.stages),
     "recmtl_grid": lambda tasks, t: recmtl_grid_of_blocks(tasks, cells=t.cells, blocks=t.blocks),
 }
-"""The catalog's ways to share that are built of blocks, by their names in `CATALOG`."""
+"""The layouts of the catalog that are built of blocks, by their names in `CATALOG`."""

@@ -110,5 +110,5 @@ def test_configurations_are_valid(path: Path) -> None:
     assert config.data.reader in READERS
     check_options(config.data.reader, config.data.options)
     network = config.network
-    trunk = network.trunk.built(network.stem.width, cells=2)
+    trunk = network.trunk.build(network.stem.width, cells=2)
     assert len(trunk.dynashare_rates()) == len(trunk.blocks)

@@ -10,8 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from recmtl.vision.data.examples import ImageTask
-from recmtl.vision.heads import AsppHead, HeadStyle, ImageHeads, ImageHeadSpec, image_loss
-from recmtl.vision.problem import constant_loss
+from recmtl.vision.heads import (
+    AsppHead,
+    HeadStyle,
+    ImageHeads,
+    ImageHeadSpec,
+    constant_loss,
+    image_loss,
+)
 from tests.image_problems import SIZE, TASKS, make_images
 
 NAN = math.nan

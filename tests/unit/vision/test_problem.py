@@ -38,7 +38,7 @@ def weights(model: ImageModel) -> list[torch.Tensor]:
 def test_lengths_in_steps_count_the_batches_of_a_step() -> None:
     settings = replace(CONFIG.training, batch_size=8, accumulate=3)
     config = make_config(training=settings, steps=StepLengths(training=10, search=10))
-    found = config.at(48)
+    found = config.with_epochs(48)
     assert found.training.epochs == 5, "of two steps each"
     assert found.search.epochs == round(10 / -(-round(48 * (1.0 - config.search.policy_rows)) // 8))
 
