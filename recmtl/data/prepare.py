@@ -1,7 +1,8 @@
 """Parquet -> encoded log: split, fit on train rows, encode; all or nothing.
 
-Three streams over the data, each row group by row group: the split's own column where it needs
-one, then checks and fits, then encoding. The result is built beside `out` and moved there last.
+The data is streamed two or three times, row group by row group: for the split where it needs a
+column of its own, to check and fit, and to encode. The result is built beside `out` and moved there
+when it is complete.
 """
 
 import errno
@@ -11,6 +12,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from recmtl.atomic import new_folder, write_json
 from recmtl.data.columns.keys import category_keys, stable_hash
 from recmtl.data.columns.labels import LabelFit, Labels
 from recmtl.data.columns.numeric import numbers
-from recmtl.data.encoded_log import ArrayWriter, EncodedLog, LogSplit, row_bytes
+from recmtl.data.encoded_log import ArrayWriter, EncodedLog, row_bytes
 from recmtl.data.files import content_hash
 from recmtl.data.leaks import leak_warnings
 from recmtl.data.reader import Log, LogBatch, open_log
@@ -69,19 +71,15 @@ def prepare(
     refuse_contradictions(schema)
     out = Path(out)
     log = open_log(str(data), schema.tables)
-    log.require(schema.columns())
+    log.logical_types(schema.columns())
     if like is not None:
         refuse_another_schema(schema, like)
     prints = _fingerprints(log, schema, like)
     if _holds(out, prints["fingerprint"]):
         return EncodedLog.open(out)
     with _write_faults_as_data_error(out), new_folder(out) as partial:
-        _build(log, schema, partial, prints, like=like, progress=progress or _silent)
+        _build(log, schema, partial, prints, like=like, progress=progress or _no_progress)
     return EncodedLog.open(out)
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    pass
 
 
 def _fingerprints(log: Log, schema: Schema, like: EncodedLog | None) -> dict[str, str]:
@@ -106,6 +104,39 @@ def _holds(out: Path, fingerprint: str) -> bool:
     raise DataError(f"{out}: exists and is not an encoded log; choose another folder")
 
 
+@contextmanager
+def _write_faults_as_data_error(folder: Path) -> Iterator[None]:
+    """Turn what the file system reports into a `DataError` with a remedy."""
+    try:
+        yield
+    except OSError as fault:
+        remedy = "choose another folder"
+        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(f"{folder}: the disk is full; free some space, or {remedy}") from fault
+        raise DataError(f"{folder}: cannot be written ({fault}); {remedy}") from fault
+
+
+def _no_progress(stage: str, done: int, total: int) -> None:
+    """The progress of a caller that wants none."""
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What the first streams found.
+
+    Attributes:
+        assign: gives each row its part.
+        encoder: of the features.
+        labels: of the tasks.
+        rows: of each part.
+    """
+
+    assign: Assign
+    encoder: RowEncoder
+    labels: Labels
+    rows: list[int]
+
+
 def _build(
     log: Log,
     schema: Schema,
@@ -115,23 +146,13 @@ def _build(
     like: EncodedLog | None,
     progress: Progress,
 ) -> None:
-    assign = plan_split(schema, log)
-    encoder, labels, counts = _fit(log, schema, assign, like, progress)
-    widths = {
-        "ids": encoder.encoding.id_columns,
-        "numeric": len(encoder.encoding.numeric),
-        "labels": len(schema.tasks),
-    }
-    _refuse_full_disk(folder, log.rows * row_bytes(widths))
+    """Fit, encode and describe the log in a folder."""
+    fitted = _fit(log, schema, like, progress)
+    _refuse_full_disk(folder, log.rows * row_bytes(_widths(schema, fitted.encoder)))
     (folder / "schema.yaml").write_text(dump_schema(schema), encoding="utf-8")
-    (folder / "encoding.json").write_text(encoder.encoding.to_json(), encoding="utf-8")
-    encoder.save(folder / "encoder")
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(ArrayWriter(folder / part, counts[i], widths=widths))
-            for i, part in enumerate(PARTS)
-        ]
-        found = _encode(log, schema, assign, encoder, labels, writers, progress)
+    (folder / "encoding.json").write_text(fitted.encoder.encoding.to_json(), encoding="utf-8")
+    fitted.encoder.save(folder / "encoder")
+    counts = _encode(log, schema, fitted, folder, progress)
     manifest: dict[str, Any] = {
         "version": FORMAT,
         **prints,
@@ -140,32 +161,58 @@ def _build(
             "rows": [file.rows for file in log.files],
             "sizes": [file.size for file in log.files],
         },
-        "rows": dict(zip(PARTS, counts, strict=True)),
-        "tasks": {name: found.to_json() for name, found in labels.statistics.items()},
-        **found,
-        "warnings": list(_rare(found["positives"])),
+        "rows": dict(zip(PARTS, fitted.rows, strict=True)),
+        "tasks": {name: label.to_json() for name, label in fitted.labels.statistics.items()},
+        **counts,
+        "warnings": list(_rare_labels(counts["positives"])),
     }
     if like is not None:
         manifest["like"], manifest["drift"] = like.fingerprint, vocabulary_drift(manifest, like)
         manifest["warnings"] += drift_warnings(manifest["drift"])
     _write_manifest(folder, manifest)
-    manifest["warnings"] += leak_warnings(schema, encoder.encoding, _train(folder))
+    train = EncodedLog.open(folder).split("train")
+    manifest["warnings"] += leak_warnings(schema, fitted.encoder.encoding, train)
     for warning in manifest["warnings"]:
         logger.warning(warning)
     _write_manifest(folder, manifest)
+
+
+def _widths(schema: Schema, encoder: RowEncoder) -> dict[str, int]:
+    """How many columns the arrays of an encoded log have."""
+    encoding = encoder.encoding
+    return {
+        "ids": encoding.id_columns,
+        "numeric": len(encoding.numeric),
+        "labels": len(schema.tasks),
+    }
+
+
+def _refuse_full_disk(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{folder}: the encoded log needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
+            "free; free some, or choose another folder"
+        )
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     write_json(folder / "manifest.json", manifest, allow_nan=True)
 
 
-def _fit(
-    log: Log, schema: Schema, assign: Assign, like: EncodedLog | None, progress: Progress
-) -> tuple[RowEncoder, Labels, list[int]]:
-    """Check and fit in one stream; returns the encoder, the labels and the rows of each part.
+def _rare_labels(positives: dict[str, dict[str, int]]) -> Iterator[str]:
+    for part in PARTS[1:]:
+        for task, count in positives[part].items():
+            if count == 0:
+                yield f"{part} has no positive row of task {task!r}: no AUC can be given"
 
-    Of added days only the labels are checked and counted; their encoder is the earlier one.
+
+def _fit(log: Log, schema: Schema, like: EncodedLog | None, progress: Progress) -> _Fitted:
+    """Check and fit in one stream, after those that the split needs.
+
+    The encoder of added days is the earlier one: of them only the labels are checked and counted.
     """
+    assign = plan_split(schema, log)
     encoder_fit, label_fit = EncoderFit(schema), LabelFit(schema, log.data)
     counts = np.zeros(len(PARTS), np.int64)
     for batch in log.batches(schema.columns()):
@@ -179,57 +226,64 @@ def _fit(
     for part, count in zip(PARTS, counts, strict=True):
         if count == 0:
             raise DataError(f"{log.data}: no row falls into {part}; correct split in the schema")
-    labels, rows = label_fit.finish(), [int(count) for count in counts]
-    if like is None:
-        return encoder_fit.finish(), labels, rows
-    found = {name: told.classes for name, told in labels.statistics.items()}
-    refuse_other_classes(found, like)
-    return like.encoder(), labels, rows
+    labels = label_fit.finish()
+    if like is not None:
+        classes = {name: label.classes for name, label in labels.statistics.items()}
+        refuse_other_classes(classes, like)
+    encoder = encoder_fit.finish() if like is None else like.encoder()
+    return _Fitted(assign, encoder, labels, counts.tolist())
 
 
 def _encode(
-    log: Log,
-    schema: Schema,
-    assign: Assign,
-    encoder: RowEncoder,
-    labels: Labels,
-    writers: list[ArrayWriter],
-    progress: Progress,
+    log: Log, schema: Schema, fitted: _Fitted, folder: Path, progress: Progress
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Write every row to its part.
 
-    Returns `unknown`, by part and feature how many values went to the unknown row (unseen, rarer
-    than `min_count`, or missing), of how many `values`, and `positives`, by part and binary task.
+    Returns:
+        `unknown`, by part and feature how many values have the unknown row (unseen, rarer than
+        `min_count`, or missing), of how many `values`, and `positives`, by part and binary task.
     """
-    counter = UnknownCounter(encoder)
-    unknown = np.zeros((len(PARTS), 2, len(counter.names)), np.int64)
-    ones = np.zeros((len(PARTS), len(schema.tasks)), np.int64)
-    for batch in log.batches(schema.columns()):
-        parts = assign(batch)
-        encoded = encoder.encode(batch.columns, place=batch.place)
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "ids": encoded.ids,
-            "numeric": encoded.numeric,
-            "labels": labels.encode(batch.columns, batch.place),
-            "weight": _weights(schema, batch),
-            "group": _groups(schema, batch),
-            "row": np.arange(batch.first, batch.first + batch.rows),
+    widths = _widths(schema, fitted.encoder)
+    counts = _PartCounts(schema, fitted.encoder)
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(ArrayWriter(folder / part, rows, widths=widths))
+            for part, rows in zip(PARTS, fitted.rows, strict=True)
+        ]
+        for batch in log.batches(schema.columns()):
+            parts, arrays = fitted.assign(batch), _encoded_arrays(schema, fitted, batch)
+            for i, writer in enumerate(writers):
+                rows = np.flatnonzero(parts == i)
+                if len(rows):
+                    of_part = {name: array[rows] for name, array in arrays.items()}
+                    counts.add(i, of_part)
+                    writer.append(of_part)
+            progress("encode", batch.first + batch.rows, log.rows)
+    return counts.by_part()
+
+
+class _PartCounts:
+    """Counts values without an id, values and positive labels, by part."""
+
+    def __init__(self, schema: Schema, encoder: RowEncoder) -> None:
+        self._counter = UnknownCounter(encoder)
+        self._is_binary = [task.kind == "binary" for task in schema.tasks]
+        self._binary = [task.name for task in schema.tasks if task.kind == "binary"]
+        self._values = np.zeros((len(PARTS), 2, len(self._counter.names)), np.int64)
+        self._ones = np.zeros((len(PARTS), len(schema.tasks)), np.int64)
+
+    def add(self, part: int, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        """Count encoded rows of one part."""
+        self._values[part] += self._counter.counts(arrays["ids"])
+        self._ones[part] += (arrays["labels"] == 1).sum(axis=0)
+
+    def by_part(self) -> dict[str, dict[str, dict[str, int]]]:
+        """The counts as the manifest holds them."""
+        return {
+            "unknown": _by_part(self._counter.names, self._values[:, 0]),
+            "values": _by_part(self._counter.names, self._values[:, 1]),
+            "positives": _by_part(self._binary, self._ones[:, self._is_binary]),
         }
-        for i, writer in enumerate(writers):
-            rows = np.flatnonzero(parts == i)
-            if len(rows):
-                chosen = {name: array[rows] for name, array in arrays.items()}
-                unknown[i] += counter.counts(chosen["ids"])
-                ones[i] += (chosen["labels"] == 1).sum(axis=0)
-                writer.append(chosen)
-        progress("encode", batch.first + batch.rows, log.rows)
-    binary = [task.kind == "binary" for task in schema.tasks]
-    names = [task.name for task in schema.tasks if task.kind == "binary"]
-    return {
-        "unknown": _by_part(counter.names, unknown[:, 0]),
-        "values": _by_part(counter.names, unknown[:, 1]),
-        "positives": _by_part(names, ones[:, binary]),
-    }
 
 
 def _by_part(names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
@@ -240,7 +294,23 @@ def _by_part(names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, d
     }
 
 
+def _encoded_arrays(
+    schema: Schema, fitted: _Fitted, batch: LogBatch
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of `LogSplit` for one batch."""
+    encoded = fitted.encoder.encode(batch.columns, place=batch.place)
+    return {
+        "ids": encoded.ids,
+        "numeric": encoded.numeric,
+        "labels": fitted.labels.encode(batch.columns, batch.place),
+        "weight": _weights(schema, batch),
+        "group": _groups(schema, batch),
+        "row": np.arange(batch.first, batch.first + batch.rows),
+    }
+
+
 def _weights(schema: Schema, batch: LogBatch) -> npt.NDArray[np.float64]:
+    """The weight of each row, 1 without a `sample_weight` role."""
     column = schema.roles.sample_weight
     if column is None:
         return np.ones(batch.rows)
@@ -253,39 +323,9 @@ def _weights(schema: Schema, batch: LogBatch) -> npt.NDArray[np.float64]:
 
 
 def _groups(schema: Schema, batch: LogBatch) -> npt.NDArray[np.int64]:
+    """A code for each row, equal within a group."""
     column = schema.roles.group
     if column is None:
         return np.zeros(batch.rows, np.int64)
     keys = category_keys(batch.columns.column(column), column, batch.place)
     return np.append(stable_hash(keys.values), np.uint64(0))[keys.codes].view(np.int64)
-
-
-def _train(folder: Path) -> LogSplit:
-    return EncodedLog.open(folder).split("train")
-
-
-def _rare(positives: dict[str, dict[str, int]]) -> Iterator[str]:
-    for part in PARTS[1:]:
-        for task, count in positives[part].items():
-            if count == 0:
-                yield f"{part} has no positive row of task {task!r}: no AUC can be given"
-
-
-def _refuse_full_disk(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DataError(
-            f"{folder}: the encoded log needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
-            "free; free some, or choose another folder"
-        )
-
-
-@contextmanager
-def _write_faults_as_data_error(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as fault:
-        remedy = "choose another folder"
-        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(f"{folder}: the disk is full; free some space, or {remedy}") from fault
-        raise DataError(f"{folder}: cannot be written ({fault}); {remedy}") from fault

@@ -12,13 +12,8 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from recmtl.data.columns.logical_type import (
-    AnyArray,
-    LogicalType,
-    logical_type,
-    normalised,
-    unify,
-)
+from recmtl.data.columns.canonical import AnyArray, normalised
+from recmtl.data.columns.logical_type import LogicalType, logical_type, unify
 from recmtl.data.files import LogFile, Refused, base_folder, find_files, open_parquet, stored_texts
 from recmtl.data.side_table import JoinedTable, joined_columns, side_path
 from recmtl.errors import DataError, SourceLocation, did_you_mean

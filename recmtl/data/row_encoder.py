@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recmtl.data.columns.canonical import AnyArray, canonical
 from recmtl.data.columns.keys import category_keys, kept_values
-from recmtl.data.columns.logical_type import AnyArray, canonical
 from recmtl.data.columns.numeric import NumericFit, Scaler, finite_numbers
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
 from recmtl.data.encoding import Encoding, ListField, NumericField

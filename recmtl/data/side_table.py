@@ -8,15 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recmtl.data.columns.canonical import AnyArray, normalised, plain_array
 from recmtl.data.columns.keys import KeyType, as_type, category_keys
-from recmtl.data.columns.logical_type import (
-    AnyArray,
-    LogicalType,
-    common_type,
-    logical_type,
-    normalised,
-    plain_array,
-)
+from recmtl.data.columns.logical_type import LogicalType, common_type, logical_type
 from recmtl.data.columns.vocabulary import KeyIndex
 from recmtl.data.files import AnyPath, LogFile, any_path, is_url, open_parquet, stored_texts
 from recmtl.errors import DataError, SourceLocation

@@ -11,15 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recmtl.data.columns.canonical import AnyArray, kind_of, missing_rows
 from recmtl.data.columns.keys import category_keys, stable_hash
-from recmtl.data.columns.logical_type import (
-    AnyArray,
-    LogicalType,
-    arrow_form,
-    logical_type,
-    missing_rows,
-    value_type_name,
-)
+from recmtl.data.columns.logical_type import LogicalType, arrow_form, value_type_name
 from recmtl.data.reader import Log, LogBatch
 from recmtl.errors import SourceLocation
 from recmtl.schema import Schema, SplitRule
@@ -31,6 +25,7 @@ TRAIN, VALIDATION, TEST = range(3)
 BIN_BITS = 20
 Ints = npt.NDArray[np.int64]
 Parts = npt.NDArray[np.uint8]
+ORDERED = ("integer", "timestamp", "date", "time of day", "duration")
 Assign = Callable[[LogBatch], Parts]
 
 
@@ -88,7 +83,7 @@ def _by_time(split: SplitRule, column: str, log: Log) -> Assign:
 
     def times_of(batch: LogBatch) -> Ints:
         times = batch.columns.column(column)
-        if time_type.kind == "float" and logical_type(times.type).kind == "integer":
+        if time_type.kind == "float" and kind_of(times) == "integer":
             fault = "holds integers beyond 2^53, and other files hold floats, which round them"
             raise batch.place.error(fault, "store int64 in all files", column=column)
         return ordered(times, column, batch.place)
@@ -139,12 +134,12 @@ def ordered(times: AnyArray, column: str, place: SourceLocation) -> Ints:
     if missing:
         remedy = "drop those rows, or split in another way"
         raise place.error(f"has {missing} missing times", remedy, column=column)
-    kind = logical_type(times.type)
-    if kind.kind == "float":
+    kind = kind_of(times)
+    if kind == "float":
         bits = times.cast(pa.float64()).to_numpy().view(np.int64)
         # Negative floats sort backwards by their bits; flipping all but the sign mends that.
         return np.asarray(bits ^ ((bits >> 63) & np.int64(2**63 - 1)))
-    if kind.kind != "integer" and not kind.is_time:
+    if kind not in ORDERED:
         fault = f"holds {value_type_name(times.type)}, which is no time"
         raise place.error(fault, "store a number, a date or a timestamp", column=column)
     try:

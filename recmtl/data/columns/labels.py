@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recmtl.data.columns.canonical import AnyArray, kind_of, missing_rows
 from recmtl.data.columns.keys import Keys, category_keys
-from recmtl.data.columns.logical_type import AnyArray, kind_of, missing_rows, value_type_name
+from recmtl.data.columns.logical_type import value_type_name
 from recmtl.data.columns.numeric import Moments, numbers
 from recmtl.data.columns.vocabulary import VocabularyFit
 from recmtl.errors import SourceLocation

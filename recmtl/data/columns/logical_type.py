@@ -1,18 +1,15 @@
-"""The logical type of a column, decided once for a data set, and the one Arrow form of each type.
+"""The logical type of a column, decided once for a whole data set.
 
 Parquet files and callers' frames hold the same values in many Arrow forms. `logical_type` says what
-a form means, `unify` decides one type for a column of many files, and `normalised` turns every form
-into the canonical one. Vocabularies, numbers, labels, conditions and splits read canonical columns.
-
-Canonical are: integers of any width; float32 and float64; booleans; text as string or large_string,
-plain or as a dictionary; binary and large_binary; times of one unit and zone; list and large_list
-of these. Where two types meet, a value keeps its meaning or the files are refused:
+a form means, and `unify` decides one type for a column of many files. Where two types meet, every
+value keeps its meaning, or the files are refused:
 
 - null becomes any type, boolean becomes integer (0 and 1), binary becomes text (UTF-8);
-- integer becomes float. A batch with integers beyond 2^53, which a float64 would round, stays as
-  integers, so that an id loses no digit;
-- times take the finest unit; instants of different zones are counted in UTC; times with and without
-  a zone, dates, times of day and durations do not mix.
+- integer becomes float, as far as float64 holds it: up to 2^53;
+- times take the finest unit, and instants of different zones UTC. Timestamps with a zone and
+  without one, dates, times of day and durations do not mix.
+
+`recmtl.data.columns.canonical` turns columns into the one Arrow form of their type.
 """
 
 from collections.abc import Iterable
@@ -20,28 +17,20 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recmtl.errors import DataError, SourceLocation
 
 __all__ = [
-    "AnyArray",
+    "Kind",
     "LogicalType",
     "arrow_form",
-    "canonical",
     "common_type",
-    "kind_of",
     "logical_type",
-    "missing_rows",
-    "normalised",
     "unify",
     "value_type_name",
 ]
 
-AnyArray = Any  # a pyarrow array or chunked array; pyarrow ships no types
 Kind = Literal[
     "null", "boolean", "integer", "float", "text", "binary",
     "timestamp", "date", "time of day", "duration", "list", "other",
@@ -91,36 +80,19 @@ _INTEGERS = (
     pa.int8(), pa.int16(), pa.int32(), pa.int64(),
     pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(),
 )  # fmt: skip
-_CANONICAL = {
+_SIMPLE = {
     pa.null().id: NULL,
     pa.bool_().id: BOOLEAN,
     **{arrow.id: INTEGER for arrow in _INTEGERS},
-    pa.float32().id: SINGLE,
+    **{arrow.id: SINGLE for arrow in (pa.float16(), pa.float32())},
     pa.float64().id: DOUBLE,
-    pa.string().id: TEXT,
-    pa.large_string().id: TEXT,
-    pa.binary().id: BINARY,
-    pa.large_binary().id: BINARY,
-}
-"""Forms without parameters that are canonical, by Arrow's number of the form."""
-_CONVERTED = {
-    pa.float16().id: SINGLE,
-    pa.string_view().id: TEXT,
-    pa.binary_view().id: BINARY,
+    **{arrow.id: TEXT for arrow in (pa.string(), pa.large_string(), pa.string_view())},
+    **{arrow.id: BINARY for arrow in (pa.binary(), pa.large_binary(), pa.binary_view())},
     pa.binary(1).id: BINARY,
     pa.date32().id: LogicalType("date", "day"),
     pa.date64().id: LogicalType("date", "ms"),
 }
-
-_TIMES = {
-    arrow.id
-    for arrow in (
-        pa.timestamp("s"), pa.date32(), pa.date64(),
-        pa.time32("s"), pa.time64("us"), pa.duration("s"),
-    )
-}  # fmt: skip
-_LISTS = (pa.list_(pa.null()).id, pa.large_list(pa.null()).id)
-_DICTIONARY = pa.dictionary(pa.int8(), pa.string()).id
+"""Types of the Arrow forms that one number of Arrow's tells, for speed."""
 
 
 def logical_type(arrow: Any) -> LogicalType:
@@ -131,7 +103,7 @@ def logical_type(arrow: Any) -> LogicalType:
     >>> logical_type(pa.dictionary(pa.int8(), pa.string_view())) == logical_type(pa.string())
     True
     """
-    simple = _CANONICAL.get(arrow.id) or _CONVERTED.get(arrow.id)
+    simple = _SIMPLE.get(arrow.id)
     return _type_with_parameters(arrow) if simple is None else simple
 
 
@@ -155,30 +127,10 @@ def _type_with_parameters(arrow: Any) -> LogicalType:
     return LogicalType("other", str(arrow))
 
 
-def kind_of(array: AnyArray) -> Kind:
-    """What the values of a canonical array are: `logical_type(array.type).kind`, without its cost.
-
-    >>> kind_of(pa.array(["a"]).dictionary_encode())
-    'text'
-    """
-    number = array.type.id
-    simple = _CANONICAL.get(number)
-    if simple is not None:
-        return simple.kind
-    if number in _LISTS:
-        return "list"
-    if number == _DICTIONARY:
-        return "text"
-    return logical_type(array.type).kind
-
-
 def _is_list(arrow: Any) -> bool:
     views = pa.types.is_list_view(arrow) or pa.types.is_large_list_view(arrow)
-    return _has_offsets(arrow) or views or pa.types.is_fixed_size_list(arrow)
-
-
-def _has_offsets(arrow: Any) -> bool:
-    return bool(pa.types.is_list(arrow) or pa.types.is_large_list(arrow))
+    lists = pa.types.is_list(arrow) or pa.types.is_large_list(arrow)
+    return bool(lists or views or pa.types.is_fixed_size_list(arrow))
 
 
 def arrow_form(wanted: LogicalType) -> Any:
@@ -282,149 +234,3 @@ def _named(files: list[str]) -> str:
     more = len(files) - NAMED_FILES
     named = ", ".join(files[:NAMED_FILES])
     return named if more <= 0 else f"{named} and {more} more"
-
-
-def canonical(column: AnyArray, name: str, place: SourceLocation) -> AnyArray:
-    """A column on its own in the canonical form of its type; `normalised` says what is raised."""
-    if isinstance(column, pa.ChunkedArray):
-        column = _one_chunk(column)
-    if _is_own_form(column.type):
-        return column
-    return normalised(column, logical_type(column.type), name, place)
-
-
-def _is_own_form(arrow: Any) -> bool:
-    """Whether a form is the canonical one of its own type. Read for every column of a request."""
-    number = arrow.id
-    if number in _CANONICAL or number in _TIMES:
-        return True
-    if number in _LISTS:
-        return _is_own_form(arrow.value_type)
-    return number == _DICTIONARY and _CANONICAL.get(arrow.value_type.id) is TEXT
-
-
-def normalised(column: AnyArray, wanted: LogicalType, name: str, place: SourceLocation) -> AnyArray:
-    """A column in the canonical form of `wanted`; one that has it already is not copied.
-
-    Args:
-        column: an array or a chunked array, of a type whose common type with `wanted` is `wanted`.
-        wanted: the type of the column in its data set.
-        name: the column.
-        place: where it comes from, for messages.
-
-    Raises:
-        DataError: a value cannot be turned into that type.
-
-    >>> whole = pa.array([3, None]).cast(pa.decimal128(20, 0))
-    >>> normalised(whole, logical_type(whole.type), "item", SourceLocation()).to_pylist()
-    [3, None]
-    """
-    try:
-        return _converted(plain_array(column), wanted)
-    except pa.ArrowException as fault:
-        remedy = f"correct the values, or store the column as {arrow_form(wanted)}"
-        raise place.error(
-            f"holds {column.type}, which cannot be read as {wanted} ({fault})", remedy, column=name
-        ) from fault
-
-
-def plain_array(column: AnyArray) -> AnyArray:
-    """One Arrow array of a chunked or plain one, without run ends or extension type."""
-    if isinstance(column, pa.ChunkedArray):
-        column = _one_chunk(column)
-    if isinstance(column.type, pa.BaseExtensionType):
-        return plain_array(column.storage)
-    return pc.run_end_decode(column) if pa.types.is_run_end_encoded(column.type) else column
-
-
-def _one_chunk(column: AnyArray) -> AnyArray:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _converted(array: AnyArray, wanted: LogicalType) -> AnyArray:
-    if _is_canonical(array.type, wanted):
-        return array
-    if pa.types.is_null(array.type):
-        return pa.nulls(len(array), arrow_form(wanted))
-    if pa.types.is_dictionary(array.type):
-        return _from_dictionary(array, wanted)
-    if wanted.kind == "list":
-        return _converted_list(array, wanted)
-    if wanted.kind in ("integer", "float"):
-        return _converted_number(array, wanted)
-    if wanted.kind == "text" and pa.types.is_fixed_size_binary(array.type):
-        array = array.cast(pa.large_binary())
-    return array if wanted.kind == "other" else array.cast(arrow_form(wanted))
-
-
-def _is_canonical(arrow: Any, wanted: LogicalType) -> bool:
-    simple = _CANONICAL.get(arrow.id)
-    if simple is not None:
-        return simple.kind == wanted.kind
-    return _is_canonical_with_parameters(arrow, wanted)
-
-
-@lru_cache(maxsize=4096)
-def _is_canonical_with_parameters(arrow: Any, wanted: LogicalType) -> bool:
-    if pa.types.is_dictionary(arrow):
-        return wanted.kind == "text" and _is_canonical(arrow.value_type, wanted)
-    if wanted.kind == "list" and wanted.item is not None:
-        return _has_offsets(arrow) and _is_canonical(arrow.value_type, wanted.item)
-    return wanted.is_time and bool(arrow == arrow_form(wanted))
-
-
-def _from_dictionary(array: AnyArray, wanted: LogicalType) -> AnyArray:
-    if wanted.kind != "text":
-        return _converted(plain_array(array.dictionary_decode()), wanted)
-    texts = _converted(plain_array(array.dictionary), wanted)
-    return pa.DictionaryArray.from_arrays(array.indices, texts)
-
-
-def _converted_list(array: AnyArray, wanted: LogicalType) -> AnyArray:
-    assert wanted.item is not None
-    if pa.types.is_fixed_size_list(array.type):
-        array = array.cast(pa.list_(array.type.value_type))
-    elif not _has_offsets(array.type):
-        array = _from_list_view(array)
-    items = _converted(plain_array(array.values), wanted.item)
-    if items is array.values:
-        return array
-    form = pa.LargeListArray if pa.types.is_large_list(array.type) else pa.ListArray
-    offsets = pa.array(array.offsets.to_numpy())
-    return form.from_arrays(offsets, items, mask=array.is_null() if array.null_count else None)
-
-
-def _from_list_view(array: AnyArray) -> AnyArray:
-    """A list view as lists. Arrow's own cast fails on slices (version 25)."""
-    lengths = pc.list_value_length(array).fill_null(0).to_numpy()
-    offsets = pa.array(np.append(0, np.cumsum(lengths, dtype=np.int64)))
-    return pa.LargeListArray.from_arrays(offsets, array.flatten(), mask=array.is_null())
-
-
-def _converted_number(array: AnyArray, wanted: LogicalType) -> AnyArray:
-    kind = logical_type(array.type).kind
-    if kind == "float":
-        # Unsafe rounds decimals to the nearest float64, as any reader of them must.
-        return array.cast(arrow_form(logical_type(array.type)), safe=False)
-    if kind == "boolean":
-        return array.cast(pa.uint8() if wanted.kind == "integer" else pa.float64())
-    try:
-        if pa.types.is_decimal(array.type):
-            array = _whole_decimals(array).cast(pa.int64())
-        return array.cast(pa.float64()) if wanted.kind == "float" else array
-    except pa.ArrowInvalid:
-        # Decimals beyond 64 bits, and integers that float64 would round, stay what they are.
-        return array
-
-
-def _whole_decimals(array: AnyArray) -> AnyArray:
-    """Decimals without fraction as decimals of scale 0, from which Arrow casts right."""
-    if pa.types.is_decimal256(array.type):
-        return array.cast(pa.decimal256(76, 0))
-    return array.cast(pa.decimal128(38, 0))
-
-
-def missing_rows(column: AnyArray) -> npt.NDArray[np.bool_]:
-    """Where a canonical column is null or NaN, bool [rows]."""
-    mask = pc.is_null(column, nan_is_null=True)
-    return np.asarray(mask.to_numpy(zero_copy_only=False))

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.data.columns.logical_type import AnyArray, kind_of, value_type_name
+from recmtl.data.columns.canonical import AnyArray, kind_of
+from recmtl.data.columns.logical_type import value_type_name
 from recmtl.errors import SourceLocation
 from recmtl.schema import Numeric
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recmtl.data.columns.canonical import AnyArray
 from recmtl.data.columns.keys import Keys, KeyType, as_type, stable_hash
-from recmtl.data.columns.logical_type import AnyArray
 from recmtl.errors import SourceLocation
 
 __all__ = ["KeyIndex", "Vocabulary", "VocabularyFit"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recmtl.data.columns.canonical import canonical
 from recmtl.data.columns.keys import category_keys
-from recmtl.data.columns.logical_type import canonical
 from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import SourceLocation
