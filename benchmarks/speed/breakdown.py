@@ -16,7 +16,7 @@ from benchmarks.speed.shape import BATCH, FOLDER, multiply_adds
 from recmtl.data.batches import TableBatch
 from recmtl.memory import keep_freed_memory
 from recmtl.model import TabularModel
-from recmtl.train.optimizer import Optimizer, summed
+from recmtl.train.optimizer import Optimizer, sum_by_row
 
 WARM_UP, STEPS, QUICK_STEPS = 30, 100, 5
 PEAK_SIZE = 1024
@@ -55,7 +55,7 @@ def measure(*, quick: bool, name: str = "large") -> dict[str, Any]:
         with stopwatch.part("feed"):
             batch = next(feed)
         _step(model, optimizer, batch, stopwatch)
-        distinct.append(summed(model.encoder.table.weight.grad)[0])
+        distinct.append(sum_by_row(model.encoder.table.weight.grad)[0])
         # Rows of an earlier step: those of this one would be in the caches.
         _bare_rows(optimizer, batch.ids, distinct[len(distinct) // 2], stopwatch)
     told, peak = stopwatch.medians(), _peak()

@@ -1,7 +1,7 @@
-"""The state of a training or a search on disk: weights, moments, generators, history; no pickle.
+"""The state of a training or of a search on disk: weights, moments, random generators, history.
 
-A file is replaced atomically, so that a killed process leaves the previous one. It holds
-safetensors, with all that is no tensor as JSON in its metadata.
+A checkpoint is one safetensors file that holds everything but tensors as JSON in its metadata;
+nothing is pickled. A file is replaced atomically, so that a killed process leaves the previous one.
 """
 
 import json
@@ -27,67 +27,84 @@ __all__ = ["Checkpoint", "read_state", "save_due", "sibling_checkpoint", "write_
 
 
 class Checkpoint:
-    """Keeps the best weights in memory and, with a path, the whole state in one file."""
+    """Keeps the best weights in memory and, if there is a path, the whole state in one file.
+
+    Args:
+        model: the network in training.
+        optimizer: its optimizer.
+        path: of the file; with None nothing is written or read.
+    """
 
     def __init__(self, model: Network, optimizer: Optimizer, *, path: Path | None) -> None:
         self.path, self.model, self.optimizer = path, model, optimizer
         self.best: dict[str, Tensor] = {}
 
-    def keep_if_best(self, fitted: TrainingState) -> None:
-        """Copy the weights if the newest check is the best so far."""
-        if fitted.newest_is_best:
-            fitted.best = len(fitted.checks) - 1
+    def keep_if_best(self, state: TrainingState) -> None:
+        """Copy the weights if the newest check is the best so far, and mark it as the best."""
+        if state.newest_is_best:
+            state.best = len(state.checks) - 1
             self.best = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
 
     def restore_best(self) -> None:
-        """Put the best weights back into the model."""
+        """Copy the best weights back into the model, if there has been a check."""
         if self.best:
             self.model.load_state_dict(self.best)
 
-    def save(self, fitted: TrainingState) -> None:
-        """Write the state as it is between two steps."""
-        if self.path is None:
-            return
-        state = {
-            "model": self.model.state_dict(),
-            "best": self.best,
-            "optimizer": self.optimizer.state_dict(),
-            "history": {**asdict(fitted), "loss": float(fitted.loss)},
-        }
-        write_state(self.path, state)
-
-    def load(self, fitted: TrainingState) -> None:
-        """Restore the state if the file exists.
+    def save(self, state: TrainingState) -> None:
+        """Write the state between two steps.
 
         Raises:
-            DataError: the file is damaged, or of another network.
+            DataError: the disk is full.
         """
         if self.path is None:
             return
-        with read_state(self.path) as state:
-            if state is None:
+        history = {**asdict(state), "loss": float(state.loss)}
+        write_state(
+            self.path,
+            {
+                "model": self.model.state_dict(),
+                "best": self.best,
+                "optimizer": self.optimizer.state_dict(),
+                "history": history,
+            },
+        )
+
+    def load(self, state: TrainingState) -> None:
+        """Restore the state if the file exists.
+
+        Raises:
+            DataError: the file is damaged or belongs to another network.
+        """
+        if self.path is None:
+            return
+        with read_state(self.path) as saved:
+            if saved is None:
                 return
-            self.model.load_state_dict(state["model"])
-            self.best = state["best"]
-            self.optimizer.load_state_dict(state["optimizer"])
-            history = state["history"]
-            fitted.checks = [ValidationCheck.from_json(check) for check in history["checks"]]
+            self.model.load_state_dict(saved["model"])
+            self.best = saved["best"]
+            self.optimizer.load_state_dict(saved["optimizer"])
+            history = saved["history"]
+            state.checks = [ValidationCheck.from_json(check) for check in history["checks"]]
             for name in ("best", "seconds", "rows", "loss", "steps"):
-                setattr(fitted, name, history[name])
+                setattr(state, name, history[name])
 
 
 def save_due(steps: int, *, epoch: int, settings: Training) -> bool:
-    """Whether state is saved after so many steps: at the end of an epoch, and of `save_every`."""
+    """Whether a checkpoint is due after `steps`: at the end of an epoch and every `save_every`."""
     return any(steps % every == 0 for every in (epoch, settings.save_every or epoch))
 
 
-def sibling_checkpoint(checkpoint: Path, what: str) -> Path:
-    """The file of something that leads to the training of a checkpoint."""
-    return checkpoint.with_suffix(f".{what}{checkpoint.suffix}")
+def sibling_checkpoint(checkpoint: Path, part: str) -> Path:
+    """The checkpoint of a part of the work, `<name>.<part>.safetensors` beside the whole one.
+
+    >>> sibling_checkpoint(Path("models/ple-0.safetensors"), "click").name
+    'ple-0.click.safetensors'
+    """
+    return checkpoint.with_suffix(f".{part}{checkpoint.suffix}")
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write nested state (tensors and JSON data) and that of torch's generators.
+    """Write nested state (tensors and JSON data) and the state of torch's random generators.
 
     Raises:
         DataError: the disk is full.
@@ -108,10 +125,13 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 @contextmanager
 def read_state(path: Path) -> Iterator[dict[str, Any] | None]:
-    """What `write_state` wrote, or None where nothing is; torch's generators go on from there.
+    """Yield what `write_state` wrote, or None if the file does not exist.
+
+    Afterwards torch's random generators continue from the state in the file. Errors that the body
+    raises while it loads the state count as those of a file that does not fit.
 
     Raises:
-        DataError: the file is damaged, or whoever takes it up within finds it of something else.
+        DataError: the file is damaged or belongs to another network.
     """
     if not path.exists():
         yield None

@@ -1,4 +1,8 @@
-"""The health of a network's experts by epoch: measured at every check, kept, told as curves."""
+"""Health of a network's experts during training: measured at each check, stored, and traced.
+
+`recmtl.grid.expert_health` defines the measures and their limits; this module chooses the rows on
+which they are taken and turns a training's history into JSON and into curves.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -31,9 +35,18 @@ LIMITS = {"collapsed": COLLAPSED, "dead": DEAD, "identical": IDENTICAL, "starved
 def monitor_experts(
     model: Network, split: Rows, *, rows: int, before: ExpertHealth | None
 ) -> ExpertHealth | None:
-    """The health of a model's experts on `rows` rows spread over a split; None without rows.
+    """Measure the experts on `rows` rows spread evenly over a split.
 
-    The model's mode and the state of the random numbers stay as they were.
+    Neither the model's mode nor the state of the random generators changes.
+
+    Args:
+        model: the network.
+        split: the rows to draw from.
+        rows: how many of them; fewer than two measure nothing.
+        before: the previous measurement, from which drift is counted.
+
+    Returns:
+        The health, or None if fewer than two rows are available.
     """
     count = min(rows, len(split))
     if count < 2:
@@ -48,20 +61,20 @@ def monitor_experts(
     return health
 
 
-def health_record(fitted: TrainingState, layout: Layout, tasks: Sequence[str]) -> dict[str, Any]:
-    """What is kept of a training's experts, ready for JSON; empty if they were not watched.
+def health_record(state: TrainingState, layout: Layout, tasks: Sequence[str]) -> dict[str, Any]:
+    """The experts' history of a training as JSON data; empty if they were not measured.
 
-    `tasks` and `experts` name the axes of each of `checks` (an epoch and an `ExpertHealth`);
-    `warnings` are those of the best check, whose weights the model has, beyond the `limits`.
+    `tasks` and `experts` name the axes of each entry of `checks` (an epoch and an `ExpertHealth`).
+    `warnings` say which `limits` the best check exceeds: the model has the weights of that check.
     """
-    watched = [(check.epoch, check.health) for check in fitted.checks if check.health is not None]
-    best = fitted.checks[fitted.best].health if fitted.checks else None
+    measured = [(check.epoch, check.health) for check in state.checks if check.health is not None]
+    best = state.checks[state.best].health if state.checks else None
     if best is None:
         return {}
     return {
         "tasks": list(tasks),
         "experts": expert_names(layout),
-        "checks": [{"epoch": epoch, **asdict(health)} for epoch, health in watched],
+        "checks": [{"epoch": epoch, **asdict(health)} for epoch, health in measured],
         "warnings": expert_warnings(best, layout, tasks),
         "limits": LIMITS,
     }
@@ -70,23 +83,23 @@ def health_record(fitted: TrainingState, layout: Layout, tasks: Sequence[str]) -
 def health_curves(record: Mapping[str, Any]) -> Iterator[tuple[float, dict[str, float]]]:
     """Epoch and named numbers of each check of a `health_record`, for a tracker.
 
-    `use.<task>.<expert>`, `entropy.<task>`, `drift.<task>`, `dead.<expert>`, and
-    `similarity.layer_<n>`: that of the two experts of the layer that are most alike.
+    The names are `use.<task>.<expert>`, `entropy.<task>`, `drift.<task>`, `dead.<expert>` and
+    `similarity.layer_<n>`, the similarity of the two most similar experts of the layer.
     """
     if not record:
         return
     tasks, experts = record["tasks"], record["experts"]
     layers = list(dict.fromkeys(name.partition(".")[0] for name in experts))
     for check in record["checks"]:
-        found = {
+        numbers = {
             f"dead.{expert}": dead for expert, dead in zip(experts, check["dead"], strict=True)
         }
         for task, shares in zip(tasks, check["use"], strict=True):
-            found |= {f"use.{task}.{e}": share for e, share in zip(experts, shares, strict=True)}
+            numbers |= {f"use.{task}.{e}": share for e, share in zip(experts, shares, strict=True)}
         for name in ("entropy", "drift"):
             values = zip(tasks, check[name] or (), strict=False)
-            found |= {f"{name}.{task}": value for task, value in values if value is not None}
+            numbers |= {f"{name}.{task}": value for task, value in values if value is not None}
         for layer, matrix in zip(layers, check["similarity"], strict=True):
             others = [value for i, row in enumerate(matrix) for value in row[:i]]
-            found |= {f"similarity.layer_{layer}": max(others)} if others else {}
-        yield check["epoch"], found
+            numbers |= {f"similarity.layer_{layer}": max(others)} if others else {}
+        yield check["epoch"], numbers

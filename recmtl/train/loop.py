@@ -1,4 +1,8 @@
-"""Train one network: epochs of sparse steps, early stop, the true best weights restored."""
+"""Train one network: epochs of sparse steps, early stopping, and the best weights restored.
+
+The loop knows a `Problem` and a `Network` and nothing about tables or images. Checkpoints, the
+optimizer and the measurement of experts live in modules of their own.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,11 +25,11 @@ from recmtl.train.training_state import TrainingState, ValidationCheck
 __all__ = ["OnProgress", "silent", "take_step", "train"]
 
 OnProgress = Callable[[str, int, int, ValidationCheck | None], None]
-"""Told of progress: (what, rows done, rows in all, the newest check if there is a new one)."""
+"""Called with progress: (name of the work, rows done, rows in all, the newest check or None)."""
 
 
-def silent(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
-    """Watch nothing."""
+def silent(name: str, done: int, total: int, check: ValidationCheck | None) -> None:
+    """An `OnProgress` that does nothing."""
 
 
 def train(
@@ -40,81 +44,83 @@ def train(
 ) -> TrainingState:
     """Train a model in place on the train rows; it ends with the weights of its best check.
 
-    A check is a pass over the validation rows; the best has the highest `validation_score`.
-    With a checkpoint path, the state is written there at the end of each epoch, and after every
-    `settings.save_every` steps, atomically; a later call with the same arguments goes on from it to
-    the same bits.
+    A check is a pass over the validation rows; the best one has the highest `Problem.score`.
+    Training stops after `settings.patience` checks in a row without a better one.
+
+    Args:
+        model: the network; its weights change.
+        problem: the rows and the metrics.
+        settings: how to train.
+        seed: of the order of the rows and of dropout.
+        name: of the work, passed on to `on_progress`.
+        on_progress: called after every step.
+        checkpoint: file for the state of the training, written atomically at the end of each epoch
+            and after every `settings.save_every` steps. If it exists, training resumes from it, and
+            with equal arguments ends with the same bits as an uninterrupted training.
+
+    Raises:
+        DataError: the checkpoint is damaged or belongs to another network, or the disk is full.
     """
     keep_freed_memory()
-    steps = _steps(problem, settings)
+    steps = _steps_per_epoch(problem, settings)
     optimizer = Optimizer(model, settings, total_steps=steps * settings.epochs)
-    fitted, saved = TrainingState(), Checkpoint(model, optimizer, path=checkpoint)
+    state, saved = TrainingState(), Checkpoint(model, optimizer, path=checkpoint)
     torch.manual_seed(seed)
-    saved.load(fitted)
-    began = time.perf_counter() - fitted.seconds
+    saved.load(state)
+    began = time.perf_counter() - state.seconds
     total = len(problem.train) * settings.epochs
     epochs = range(optimizer.steps // steps, settings.epochs)
-    passes = (_epoch(model, problem, optimizer, fitted, seed * 1009 + epoch) for epoch in epochs)
+    passes = (_epoch(model, problem, optimizer, state, seed * 1009 + epoch) for epoch in epochs)
     for check in chain.from_iterable(passes):
         if check is not None:
-            saved.keep_if_best(fitted)
-        on_progress(name, fitted.rows, total, check)
-        fitted.seconds = time.perf_counter() - began
-        if fitted.stale >= settings.patience:
+            saved.keep_if_best(state)
+        on_progress(name, state.rows, total, check)
+        state.seconds = time.perf_counter() - began
+        if state.stale >= settings.patience:
             break
         if save_due(optimizer.steps, epoch=steps, settings=settings):
-            saved.save(fitted)
+            saved.save(state)
     saved.restore_best()
-    return fitted
+    return state
 
 
 def _epoch(
-    model: Network, problem: Problem, optimizer: Optimizer, fitted: TrainingState, seed: int
+    model: Network, problem: Problem, optimizer: Optimizer, state: TrainingState, seed: int
 ) -> Iterator[ValidationCheck | None]:
-    """The steps that are left of a pass; after each the check that was made, or None."""
+    """Take the remaining steps of an epoch; yield after each step its check, or None."""
     settings, rows = optimizer.settings, len(problem.train)
-    steps = _steps(problem, settings)
-    start, at = optimizer.steps % steps, _check_steps(steps, settings.checks)
+    steps = _steps_per_epoch(problem, settings)
+    start, check_steps = optimizer.steps % steps, _check_steps(steps, settings.checks)
     model.train()
     for step, group in enumerate(_groups(problem.train, settings, seed, start), start):
         held = model.grid.hold_open(optimizer.progress < settings.gate_warm_up)
         # A running sum: small tensors kept between large ones would leave holes in the memory.
-        fitted.loss = fitted.loss + take_step(model, optimizer, *group).double()
-        fitted.steps += 1
-        fitted.rows += sum(map(len, group))
-        if step not in at:
+        state.loss = state.loss + take_step(model, optimizer, *group).double()
+        state.steps += 1
+        state.rows += sum(map(len, group))
+        if step not in check_steps:
             yield None
             continue
-        check = _check(model, problem, fitted.rows / rows, float(fitted.loss) / fitted.steps)
-        before = fitted.checks[-1].health if fitted.checks else None
+        check = _check(model, problem, state.rows / rows, float(state.loss) / state.steps)
+        before = state.checks[-1].health if state.checks else None
         health = monitor_experts(
             model, problem.validation, rows=settings.health_rows, before=before
         )
-        fitted.checks.append(replace(check, health=health, held=held))
-        fitted.loss, fitted.steps = 0.0, 0
-        yield fitted.checks[-1]
-
-
-def _steps(problem: Problem, settings: Training) -> int:
-    """Of one pass over the train rows."""
-    return max(1, -(-len(problem.train) // (settings.batch_size * settings.accumulate)))
-
-
-def _groups(split: Rows, settings: Training, seed: int, start: int) -> Iterator[list[Batch]]:
-    """The batches of each step of a pass, from a step on."""
-    size, count = settings.batch_size, settings.accumulate
-    feed = split.batches(batch_size=size, seed=seed, start=start * count)
-    while group := list(islice(feed, count)):
-        yield group
+        state.checks.append(replace(check, health=health, held=held))
+        state.loss, state.steps = 0.0, 0
+        yield state.checks[-1]
 
 
 def take_step(model: Network, optimizer: Optimizer, *group: Batch) -> torch.Tensor:
-    """One step on one or more batches, of a model in training mode; their loss before the step.
+    """Take one step on one or more batches with a model in training mode.
 
-    A batch counts by its share of the rows, so that the step is that of one batch of all of them
-    wherever a task's loss is a plain mean over rows: its label is defined on all of them, their
-    weights are equal, and nothing is normalised over a batch. Where not, every batch has the mean
+    Each batch counts by its share of the group's rows. The step therefore equals that of one large
+    batch whenever a task's loss is a plain mean over rows: labels are defined on all rows, weights
+    are equal, and no layer normalises over the batch. Otherwise each batch contributes the mean
     over its own defined rows.
+
+    Returns:
+        The loss of the group before the step, a scalar.
     """
     rows, losses = sum(map(len, group)), []
     for batch in group:
@@ -137,5 +143,18 @@ def _check(model: Network, problem: Problem, epoch: float, loss: float) -> Valid
     return ValidationCheck(epoch, problem.score(metrics), loss, metrics)
 
 
+def _steps_per_epoch(problem: Problem, settings: Training) -> int:
+    return max(1, -(-len(problem.train) // (settings.batch_size * settings.accumulate)))
+
+
 def _check_steps(steps: int, checks: int) -> set[int]:
+    """The steps of an epoch after which a check is made: evenly spread, the last one included."""
     return {max(0, round(steps * (number + 1) / checks) - 1) for number in range(checks)}
+
+
+def _groups(rows: Rows, settings: Training, seed: int, start: int) -> Iterator[list[Batch]]:
+    """The batches of each step of an epoch, from step `start` on."""
+    size, count = settings.batch_size, settings.accumulate
+    batches = rows.batches(batch_size=size, seed=seed, start=start * count)
+    while group := list(islice(batches, count)):
+        yield group

@@ -1,7 +1,4 @@
-"""What a network is trained on: encoded splits and the tasks of their label columns.
-
-What a network of tables makes of rows, and the one number by which networks are chosen.
-"""
+"""An encoded log as a `Problem`: its splits, its tasks, and the networks and metrics that fit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,9 +23,15 @@ __all__ = ["TabularProblem"]
 
 @dataclass(frozen=True)
 class TabularProblem:
-    """Train, validation and test rows, their encoding, their tasks and the heads that fit them.
+    """Rows of a table, their encoding, their tasks and the heads of those; see `Problem`.
 
-    The columns of `labels` follow `tasks`. `test` is scored and never used for a choice.
+    Attributes:
+        train: rows from which weights and policies learn.
+        validation: rows on which every choice is made.
+        test: rows that are scored once and never used for a choice.
+        encoding: of the columns.
+        tasks: in the order of the columns of `labels`.
+        heads: one for each task.
     """
 
     train: LogSplit
@@ -46,8 +49,25 @@ class TabularProblem:
         heads = head_specs(tasks, log.label_statistics)
         return cls(train, validation, test, log.encoding, tasks, heads)
 
+    def only(self, task: TrainingTask) -> "TabularProblem":
+        """One task alone, with the train and validation rows on which it is defined.
+
+        A funnel child becomes a plain task on the rows whose parent event happened. All test rows
+        stay, so that predictions align with those of other models; their labels are not used.
+        """
+        position = task_position(self.tasks, task.name)
+        spec = self.tasks[position]
+        alone = replace(spec, parent=None)
+        train, validation = (
+            _restrict(split, self.tasks, spec) for split in (self.train, self.validation)
+        )
+        test = replace(self.test, labels=np.asarray(self.test.labels)[:, [position]])
+        statistics = {spec.name: _statistics(alone, train.labels[:, 0], self.heads)}
+        heads = head_specs((alone,), statistics)
+        return TabularProblem(train, validation, test, self.encoding, (alone,), heads)
+
     def network(self, layout: Layout, sizes: ModelSizes) -> TabularModel:
-        """A fresh network of a layout."""
+        """A new network of a layout."""
         return TabularModel(self.encoding, self.heads, layout=layout, sizes=sizes)
 
     def lane_shape(self, sizes: ModelSizes) -> LaneShape:
@@ -55,7 +75,7 @@ class TabularProblem:
         return LaneShape(self.encoding.num_fields * sizes.embedding)
 
     def layout(self, name: str, grid: Grid) -> Layout:
-        """A way to share of the catalog."""
+        """The catalog's layout of this name, in the widths and the depth of `grid`."""
         count = len(self.tasks)
         cells = grid.cells or count + 2
         if name != "recmtl_grid":
@@ -70,7 +90,7 @@ class TabularProblem:
         )
 
     def levels(self, grid: Grid) -> tuple[tuple[int, ...], ...]:
-        """One product a depth: those of a column of the search space."""
+        """One linear layer a depth, with the widths of a column of the search space."""
         return tuple((width,) for width in (*grid.widths, *grid.widths[-1:] * (grid.depth - 1)))
 
     def evaluate(
@@ -79,71 +99,57 @@ class TabularProblem:
         part: Part = "validation",
         decisions: Sequence[Decision] | None = None,
     ) -> Metrics:
-        """Every metric of every task, each on its own rows."""
+        """Every metric of every task, each on the rows on which the task is defined."""
         rows = {"train": self.train, "validation": self.validation, "test": self.test}[part]
-        scores = predict(model, rows, decisions=decisions)
-        return evaluate(scores, np.asarray(rows.labels), self.tasks)
+        predictions = predict(model, rows, decisions=decisions)
+        return evaluate(predictions, np.asarray(rows.labels), self.tasks)
 
     def scored(self, model: Network) -> tuple[Predictions, Metrics]:
-        """Scored columns of the test rows; their metrics are made where they are wanted."""
+        """Predictions on the test rows; `judged` makes their metrics."""
         return predict(model, self.test), {}
 
     def together(self, parts: Mapping[str, Predictions]) -> Predictions:
-        """Scores of tasks trained alone, under the columns that a funnel has."""
+        """Predictions of single-task networks under the columns of one network for all tasks.
+
+        A funnel child's network predicts p(child | parent); the joint probability is its product
+        with the probability of the parent.
+        """
         columns: Predictions = {}
-        happened: Predictions = {}
+        event_probability: Predictions = {}
         for task in self.tasks:
-            own = parts[task.name]
+            predictions = parts[task.name]
             if task.kind != "binary":
-                columns |= own
+                columns |= predictions
                 continue
-            probability = own[f"p_{task.name}"]
+            probability = predictions[f"p_{task.name}"]
             columns[task_column(task)] = probability
-            happened[task.name] = probability
+            event_probability[task.name] = probability
             if task.parent is not None:
-                happened[task.name] = probability * happened[task.parent]
-                columns[joint_column(task)] = happened[task.name]
+                event_probability[task.name] = probability * event_probability[task.parent]
+                columns[joint_column(task)] = event_probability[task.name]
         return columns
 
     def judged(self, predictions: Predictions) -> Metrics:
-        """Metrics of scored columns of the test rows."""
+        """Metrics of predictions on the test rows."""
         return evaluate(predictions, np.asarray(self.test.labels), self.tasks)
 
     def score(self, metrics: Metrics) -> float:
-        """Mean over the tasks of AUC or R2."""
+        """Mean over the tasks of AUC or R2; see `validation_score`."""
         return validation_score(metrics, self.tasks)
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
-        """Of each task the one metric on which it is judged."""
+        """The metric on which each task is judged, by task."""
         return {task.name: metrics[task.name][PRIMARY[task.kind].name] for task in self.tasks}
-
-    def only(self, task: TrainingTask) -> "TabularProblem":
-        """One task alone, on its own population: train and validation rows where it is defined.
-
-        A funnel child becomes a plain task on the rows where its parent happened. All test rows
-        stay, so that scores line up with those of other models; their labels do not matter.
-        """
-        position = task_position(self.tasks, task.name)
-        spec = self.tasks[position]
-        alone = replace(spec, parent=None)
-        train, validation = (
-            _restrict(split, self.tasks, spec) for split in (self.train, self.validation)
-        )
-        column = [position]
-        test = replace(self.test, labels=np.asarray(self.test.labels)[:, column])
-        statistics = {spec.name: _statistics(alone, train.labels[:, 0], self.heads)}
-        heads = head_specs((alone,), statistics)
-        return TabularProblem(train, validation, test, self.encoding, (alone,), heads)
 
 
 def _restrict(split: LogSplit, tasks: Sequence[TaskSpec], task: TaskSpec) -> LogSplit:
+    """The rows on which a task is defined, with its label alone."""
     labels = np.asarray(split.labels)
     rows = np.flatnonzero(defined_rows(labels, tasks, task))
-    own = labels[rows][:, [task_position(tasks, task.name)]]
+    task_labels = labels[rows][:, [task_position(tasks, task.name)]]
     if len(rows) == len(split):
-        return replace(split, labels=own)
-    taken = {n: np.asarray(getattr(split, n))[rows] for n in ("ids", "numeric", "weight", "group")}
-    return replace(split, **taken, labels=own, row=np.asarray(split.row)[rows])
+        return replace(split, labels=task_labels)
+    return replace(split.take(rows), labels=task_labels)
 
 
 def _statistics(task: TaskSpec, labels: np.ndarray, heads: Sequence[HeadSpec]) -> LabelStatistics:

@@ -1,4 +1,4 @@
-"""What training found: its checks on the validation rows, and which of them was the best."""
+"""How far a training has come: its validation checks so far, and which of them is the best."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,9 +14,16 @@ __all__ = ["TrainingState", "ValidationCheck"]
 
 @dataclass(frozen=True)
 class ValidationCheck:
-    """One validation pass: where training stood, what it scored, how the experts were.
+    """One pass over the validation rows during training.
 
-    `held` says that instance gates were held open: no network that is asked for.
+    Attributes:
+        epoch: passes over the train rows so far, with a fraction.
+        score: the number by which checks are compared; more is better.
+        loss: mean training loss of the steps since the previous check.
+        metrics: task -> metric -> value.
+        health: state of the experts, or None if it was not measured.
+        held: whether instance gates were still held open. Such weights belong to another network
+            than the one that is wanted, so any later check replaces this one as the best.
     """
 
     epoch: float
@@ -35,15 +42,15 @@ class ValidationCheck:
 
 @dataclass
 class TrainingState:
-    """What training found, and where it stands.
+    """Everything that a training counts, apart from weights and moments.
 
     Attributes:
-        checks: made so far.
+        checks: all checks so far.
         best: position of the best of them; -1 before the first.
-        seconds: trained so far.
-        rows: seen so far.
+        seconds: time spent in training.
+        rows: train rows processed, repetitions included.
         loss: sum of the losses of the steps since the newest check.
-        steps: their number.
+        steps: number of those steps.
     """
 
     checks: list[ValidationCheck] = field(default_factory=list)
@@ -55,9 +62,9 @@ class TrainingState:
 
     @property
     def newest_is_best(self) -> bool:
-        """Whether the newest check scored more than the best before it; undefined is least.
+        """Whether the newest check beats the best one before it.
 
-        A check with gates held open gives way to any later one.
+        A score of NaN loses to every number, and a check with held gates to every later check.
         """
         newest = self.checks[-1].score
         if self.best < 0 or self.checks[self.best].held:
@@ -67,5 +74,5 @@ class TrainingState:
 
     @property
     def stale(self) -> int:
-        """Checks since the best one."""
+        """Number of checks since the best one."""
         return len(self.checks) - 1 - self.best if self.checks else 0

@@ -6,13 +6,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recmtl.train.optimizer import (
-    Arrays,
-    Numbers,
     RowAdam,
-    _move_there,
+    StepNumbers,
+    TableArrays,
+    _move_with_torch,
     grouped_by_numpy,
     grouped_by_torch,
-    summed,
+    sum_by_row,
 )
 
 ROWS, SIZE, STEPS = 50, 3, 12
@@ -128,8 +128,8 @@ def test_rows_move_on_other_devices_as_here(
     torch.testing.assert_close(found[0], found[1], rtol=rounding, atol=rounding)
 
 
-def elsewhere(arrays: Arrays, gradient: Tensor, numbers: Numbers) -> None:
-    _move_there(arrays, *summed(gradient), numbers)
+def elsewhere(arrays: TableArrays, gradient: Tensor, numbers: StepNumbers) -> None:
+    _move_with_torch(arrays, *sum_by_row(gradient), numbers)
 
 
 def test_the_state_is_that_of_adam_alone() -> None:

@@ -12,7 +12,7 @@ from recmtl.data.batches import Batch, TableBatch
 from recmtl.model import TabularModel
 from recmtl.train.config import Training
 from recmtl.train.loop import take_step, train
-from recmtl.train.optimizer import Optimizer, clip
+from recmtl.train.optimizer import Optimizer, clip_gradients
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import TrainingState
 from tests.tabular_problems import make_heads, make_model, make_problem
@@ -93,13 +93,15 @@ def test_a_clipped_gradient_has_the_norm_of_the_bound_and_its_direction(share: f
     assert not model.encoder.table.weight.grad.is_coalesced(), "rows come several times"
     before = gradient(model)
     bound = share * float(before.norm())
-    clip(model.parameters(), bound)
+    clip_gradients(model.parameters(), bound)
     torch.testing.assert_close(gradient(model), before * share, rtol=1e-12, atol=0.0)
     assert float(gradient(model).norm()) == pytest.approx(bound, rel=1e-13)
 
 
 def test_a_gradient_below_the_bound_stays_as_it_is() -> None:
-    plain, held = (trained(replace(SETTINGS, clip=clip))[0] for clip in (0.0, 1e9))
+    plain, held = (
+        trained(replace(SETTINGS, clip=clip_gradients))[0] for clip_gradients in (0.0, 1e9)
+    )
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, held.state_dict()[name]), name
 
@@ -119,9 +121,9 @@ def test_no_step_follows_a_gradient_above_the_bound(count: int) -> None:
 def test_a_clipped_table_may_have_no_gradient(rows: int) -> None:
     ids = torch.zeros(rows, dtype=torch.long)
     table, other = nn.Embedding(4, 2, sparse=True), nn.Parameter(torch.zeros(3))
-    clip([table.weight, other], 1.0)
+    clip_gradients([table.weight, other], 1.0)
     table(ids).sum().backward()
-    clip([table.weight, other], 1.0)
+    clip_gradients([table.weight, other], 1.0)
     assert float(gradient(table).norm()) == pytest.approx(min(1.0, rows * 2**0.5))
 
 
