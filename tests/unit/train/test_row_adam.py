@@ -114,7 +114,7 @@ def test_rows_move_on_other_devices_as_here(
         table = nn.Parameter(torch.randn(ROWS, SIZE, dtype=dtype))
         optimizer = RowAdam([table], lr=0.1)
         if not here:
-            monkeypatch.setattr(optimizer, "_move_here", elsewhere)
+            monkeypatch.setattr(optimizer, "_move_compiled", elsewhere)
         for _ in range(STEPS):
             optimizer.zero_grad()
             ids = torch.randint(ROWS, (20,))

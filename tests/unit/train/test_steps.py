@@ -99,9 +99,7 @@ def test_a_clipped_gradient_has_the_norm_of_the_bound_and_its_direction(share: f
 
 
 def test_a_gradient_below_the_bound_stays_as_it_is() -> None:
-    plain, held = (
-        trained(replace(SETTINGS, clip=clip_gradients))[0] for clip_gradients in (0.0, 1e9)
-    )
+    plain, held = (trained(replace(SETTINGS, clip=bound))[0] for bound in (0.0, 1e9))
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, held.state_dict()[name]), name
 
