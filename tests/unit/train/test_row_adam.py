@@ -138,5 +138,5 @@ def test_the_state_is_that_of_adam_alone() -> None:
     functional.embedding(torch.tensor([1, 1, 3]), table, sparse=True).sum().backward()
     optimizer.step()
     assert set(optimizer.state_dict()["state"][0]) == {"step", "exp_avg", "exp_avg_sq"}
-    (places,) = optimizer._places.values()
-    assert places.tolist() == [-1] * 4
+    (slots,) = optimizer._slots.values()
+    assert slots.tolist() == [-1] * 4
