@@ -4,8 +4,8 @@ python pipelines/score.py --bundle BUNDLE --input PARQUET --output FOLDER
     [--keep col,col] [--resume] [--quarantine FOLDER] [--drift warn|error|off]
     [--engine local|spark] [--network torch|onnx] [--chunk-rows N]
 
-Exit status: 0, all rows are scored; 2, an error, told in one line; 3, finished, with files or rows
-in the quarantine; 130, interrupted, go on with --resume.
+Exit status: 0, all rows are scored; 2, an error, explained in one line; 3, finished, with files or
+rows in the quarantine; 130, interrupted, go on with --resume.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--resume", action="store_true", help="go on with a job that was killed")
     add("--part-rows", type=int, default=500_000, help="rows of an output file")
     add("--quarantine", default="", help="folder for what cannot be scored; else it is an error")
-    drift = "what far more unknown ids than in training mean"
+    drift = "what to do about far more unknown ids than in training"
     add("--drift", choices=["warn", "error", "off"], default="warn", help=drift)
     add("--drift-limit", type=float, default=0.1, help="how much larger their share may be")
     add("--engine", choices=["local", "spark"], default="local", help="where it runs")
@@ -45,7 +45,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; returns the exit status."""
+    """Score; returns the exit status."""
     options = parse(arguments)
     # Imported late, so that --help answers at once.
     from rich.console import Console
@@ -107,8 +107,8 @@ def _on_spark(options: argparse.Namespace, console: "Console") -> int:
     if options.resume or options.quarantine:
         raise ConfigError("--resume and --quarantine are for --engine local; Spark retries itself")
     if options.network != "torch" or options.chunk_rows is not None:
-        told = "--network onnx and --chunk-rows are for --engine local; leave them out with Spark"
-        raise ConfigError(told)
+        message = "--network onnx and --chunk-rows are for --engine local; leave them out with Spark"
+        raise ConfigError(message)
     rows, warnings = score_spark(
         load_bundle(options.bundle),
         options.input,

@@ -7,8 +7,9 @@ package costs nothing.
     Scorer.load("runs/first/bundle").score(table)
     Ranker.load("runs/first/bundle").rank(frame, by="p_click", group="request_id", k=20)
 
-Threads of torch and LightGBM, if these are imported later, wait for each other awake for some
-microseconds and then asleep, unless the environment says how (`OMP_WAIT_POLICY`, `GOMP_SPINCOUNT`).
+Importing the package also tells the threads of torch and LightGBM how to wait for each other:
+awake for some microseconds, then asleep. An environment that sets `OMP_WAIT_POLICY` or
+`GOMP_SPINCOUNT` is left as it is.
 """
 
 import os
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Ranker", "Scorer"]
 
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}
-"""How threads wait for each other. Those that never sleep make a busy machine several times slower;
-those that sleep at once make two threads of an idle one as slow as one."""
+"""How threads wait for each other. Threads that never sleep make a busy machine several times
+slower; threads that sleep at once make two of them as slow as one on an idle machine."""
 
 if not WAITING.keys() & os.environ:
     os.environ.update(WAITING)

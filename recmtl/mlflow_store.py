@@ -1,7 +1,8 @@
-"""Where MLflow keeps runs and models, and how what a URI names comes to a local folder.
+"""Where MLflow keeps runs and models, and how a URI becomes a local folder.
 
 The store is a SQLite file with an artifact folder beside it, unless MLFLOW_TRACKING_URI names
-another. MLflow itself takes seconds to import, so only a function that needs it does so.
+another. MLflow takes seconds to import, so that the functions that need it import it themselves.
+`recmtl.serve` loads bundles from here, and `recmtl.tracking`, above both, writes runs and models.
 """
 
 import logging
@@ -21,8 +22,8 @@ __all__ = [
     "without_warnings",
 ]
 
-# MLflow reads these when it is imported. The first saves a request to MLflow's makers in every
-# process.
+# MLflow reads both while it is imported. Without the first, every process would send a request to
+# MLflow's makers.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
@@ -72,14 +73,14 @@ def download_artifacts(uri: str) -> Path:
 
 
 def quiet_mlflow() -> None:
-    """Keep MLflow and its migrations from reporting at length what went well."""
+    """Keep MLflow and its migrations from logging what went well."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """MLflow loads its parts late, and they warn of their own type hints and libraries."""
+    """Ignore the warnings of MLflow's parts, of their own type hints, as they are first loaded."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

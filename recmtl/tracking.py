@@ -1,9 +1,7 @@
-"""Tracking: what a job was given, how it went and what came out, kept in MLflow.
+"""Tracking: the settings, the course and the results of a job, kept in MLflow.
 
-The store is a SQLite file with an artifact folder beside it, unless MLFLOW_TRACKING_URI names
-another. A run that `mlflow run` has opened (MLFLOW_RUN_ID) is joined, and steps nest in it. Models
-are logged as code and a bundle: nothing is pickled. Where the store lies is said by
-`recmtl.mlflow_store`.
+A job joins the run that `mlflow run` has opened (MLFLOW_RUN_ID), and its steps nest in it. Models
+are logged as code and a bundle; nothing is pickled. `recmtl.mlflow_store` says where the store is.
 """
 
 import importlib.metadata
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from recmtl.mlflow_store import DEFAULT_ROOT, quiet_mlflow, store_location, without_warnings
 
 # isort: split
-# After the store's module, which switches MLflow's telemetry off: MLflow reads that as it loads.
+# After the store's module: it switches telemetry off, which MLflow reads while it is imported.
 import mlflow
 import pyarrow as pa
 from mlflow.entities import Metric, Param, RunTag
@@ -54,7 +52,13 @@ ANY = AnyType()  # type: ignore[no-untyped-call]  # MLflow leaves it untyped
 
 @dataclass(frozen=True)
 class LoggedModel:
-    """A registered model version; `uri` loads it, `model_uri` does so without the registry."""
+    """A registered model version.
+
+    Attributes:
+        name: of the registered model.
+        version: its number.
+        model_uri: loads the model without the registry.
+    """
 
     name: str
     version: str
@@ -62,15 +66,19 @@ class LoggedModel:
 
     @property
     def uri(self) -> str:
-        """`models:/name/version`."""
+        """What loads it from the registry.
+
+        >>> LoggedModel("shop", "3", "").uri
+        'models:/shop/3'
+        """
         return f"models:/{self.name}/{self.version}"
 
 
 class Tracker:
-    """A store and an experiment in it; `run` opens a run, and inside it a nested one.
+    """Opens runs in one experiment of one store.
 
     Args:
-        root: folder of the embedded store: `mlflow.db` and `mlartifacts/`. Not used where
+        root: folder of the embedded store, which is `mlflow.db` and `mlartifacts/`; ignored if
             MLFLOW_TRACKING_URI names a store.
         experiment: name of the experiment, unless `mlflow run` has chosen one.
     """
@@ -79,20 +87,20 @@ class Tracker:
         quiet_mlflow()
         self.uri, artifacts = store_location(Path(root))
         mlflow.set_tracking_uri(self.uri)
-        # For subprocesses; MLflow sets it only where its own notion of the store changes.
+        # For subprocesses; MLflow sets it only if the store differs from the one it had.
         os.environ["MLFLOW_TRACKING_URI"] = self.uri
         with without_warnings():
             self._client = MlflowClient(self.uri)
-        chosen = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+        choices = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
         self._experiment: str | None = None
-        if not any(os.environ.get(name) for name in chosen):
+        if not any(os.environ.get(name) for name in choices):
             self._experiment = self._find_experiment(experiment, artifacts)
 
     @contextmanager
     def run(self, name: str, *, tags: Mapping[str, object] | None = None) -> Iterator["Run"]:
         """Open a run, nested in the one that is open; an exception marks it as failed.
 
-        The first run of a process that `mlflow run` started is the run that it has opened.
+        The first run of a process that `mlflow run` started joins the run that it has opened.
         """
         nested = mlflow.active_run() is not None
         started = mlflow.start_run(
@@ -114,14 +122,14 @@ class Tracker:
             verdicts: task -> helped, hurt or not proven.
 
         Returns:
-            Whether it moved; the version's tag `champion` says why not.
+            Whether the alias moved; the version's tag `champion` says why.
 
         Raises:
-            ConfigError: no verdict, or one of another name.
+            ConfigError: there is no verdict, or one of another name.
         """
-        strange = sorted(set(verdicts.values()) - set(VERDICTS))
-        if strange or not verdicts:
-            what = f"verdict {strange[0]!r}" if strange else "no verdicts"
+        unknown = sorted(set(verdicts.values()) - set(VERDICTS))
+        if unknown or not verdicts:
+            what = f"verdict {unknown[0]!r}" if unknown else "no verdicts"
             raise ConfigError(f"cannot promote {model.uri} on {what}; give {', '.join(VERDICTS)}")
         hurt = [task for task, verdict in verdicts.items() if verdict == "hurt"]
         reason = f"refused: hurts {', '.join(hurt)}" if hurt else "promoted: no task was hurt"
@@ -131,9 +139,9 @@ class Tracker:
         return not hurt
 
     def _find_experiment(self, name: str, artifacts: str | None) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         return str(self._client.create_experiment(name, artifact_location=artifacts))
 
 
@@ -149,8 +157,8 @@ class Run:
     def log_params(self, config: Mapping[str, Any]) -> None:
         """Log a nested configuration as `outer.inner` parameters, long values cut short.
 
-        A parameter that the run has already, for instance from `mlflow run -P`, is left alone; if
-        its value is another one, ours is logged as `config.<name>`.
+        MLflow does not change a parameter. If the run already has one with another value, for
+        instance from `mlflow run -P`, the value given here is logged as `config.<name>`.
         """
         flat = {_key(name): value for name, value in _flat(config)}
         present = self._client.get_run(self.run_id).data.params
@@ -164,7 +172,7 @@ class Run:
             self._client.log_batch(self.run_id, params=params[first : first + PARAMS_PER_CALL])
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
-        """Collect metrics of one step; a curve is the same name at several steps."""
+        """Collect the metrics of one step; the same name at several steps makes a curve."""
         now = int(time.time() * 1000)
         self._metrics += [Metric(_key(name), float(v), now, step) for name, v in metrics.items()]
         if len(self._metrics) >= METRICS_PER_CALL or time.monotonic() - self._sent > FLUSH_SECONDS:
@@ -179,7 +187,7 @@ class Run:
         self._sent = time.monotonic()
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
-        """Set tags, in one call."""
+        """Set all tags in one call."""
         if tags:
             pairs = [RunTag(_key(name), str(value)) for name, value in tags.items()]
             self._client.log_batch(self.run_id, tags=pairs)
@@ -197,7 +205,7 @@ class Run:
         self._client.log_figure(self.run_id, figure, path)
 
     def log_file(self, file: str | Path, folder: str | None = None) -> None:
-        """Store a file, or a folder with all in it, in the artifact folder `folder`."""
+        """Store a file, or all files of a folder, in the artifact folder `folder`."""
         log = self._client.log_artifacts if Path(file).is_dir() else self._client.log_artifact
         log(self.run_id, str(file), folder)
 
@@ -222,8 +230,8 @@ class Run:
     def log_model(self, bundle: str | Path, *, name: str = "recmtl") -> LoggedModel:
         """Log a bundle folder as an MLflow model and register it as a new version of `name`.
 
-        Its signature and input example come from the bundle's golden rows. Whole numbers that are
-        missing in one of them are declared as any type, since pandas holds such columns as floats.
+        Signature and input example come from the bundle's golden rows. A column of whole numbers
+        with a missing one is declared as any type, since pandas holds it as floats.
         """
         loaded = load_bundle(bundle)
         with without_warnings():
@@ -256,7 +264,7 @@ def _inputs(rows: pa.Table) -> list[ColSpec | TensorSpec]:
 
 
 def _kind(kind: pa.DataType, *, missing: bool) -> DataType | Array | AnyType:
-    """MLflow's name of an Arrow type; float32 is called double, which accepts both."""
+    """MLflow's name of an Arrow type; float32 becomes double, which accepts both."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -283,11 +291,12 @@ def _requirements() -> list[str]:
 
 
 def _installed() -> dict[str, str]:
-    found = importlib.metadata.distributions()
-    return {package.name.lower(): package.version for package in found if package.name}
+    packages = importlib.metadata.distributions()
+    return {package.name.lower(): package.version for package in packages if package.name}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as (dotted name, text); text beyond MLflow's limit is cut short."""
     for name, value in config.items():
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
@@ -297,6 +306,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 
 
 def _key(name: str) -> str:
+    """A name of the characters and the length that MLflow accepts."""
     return re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)[:MAX_KEY]
 
 

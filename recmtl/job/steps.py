@@ -39,10 +39,10 @@ from recmtl.job.outcome import (
     Models,
     Results,
     TabularStudy,
-    outcome,
+    judged_results,
     reliability,
     trained_models,
-    validation,
+    validation_results,
 )
 from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS
 from recmtl.job.study import Study, refuse_another_study
@@ -241,7 +241,7 @@ def validate(job: JobContext, prepared: PreparedLog, run: Run) -> Results:
     """Train every model and say how it does on validation rows; no test figure is made."""
     trained = _train(job, prepared, all_items(job.config), test=False)
     fingerprint = prepared.log.fingerprint
-    results = validation(trained.study, trained.models, fingerprint=fingerprint)
+    results = validation_results(trained.study, trained.models, fingerprint=fingerprint)
     _write_results(job.out / "validation.json", results, run)
     return results
 
@@ -249,7 +249,7 @@ def validate(job: JobContext, prepared: PreparedLog, run: Run) -> Results:
 def evaluate(job: JobContext, trained: TrainedModels, run: Run) -> Evaluation:
     """Judge the trained models on test rows, and calibrate the chosen network."""
     fingerprint, truth = trained.prepared.log.fingerprint, truth_path(job.data)
-    results = outcome(trained.study, trained.models, fingerprint=fingerprint, truth=truth)
+    results = judged_results(trained.study, trained.models, fingerprint=fingerprint, truth=truth)
     calibrators = _calibrate(job, trained, results)
     _write_results(job.out / "results.json", results, run)
     return Evaluation(trained, results, calibrators)
