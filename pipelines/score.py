@@ -107,8 +107,9 @@ def _on_spark(options: argparse.Namespace, console: "Console") -> int:
     if options.resume or options.quarantine:
         raise ConfigError("--resume and --quarantine are for --engine local; Spark retries itself")
     if options.network != "torch" or options.chunk_rows is not None:
-        message = "--network onnx and --chunk-rows are for --engine local; leave them out with Spark"
-        raise ConfigError(message)
+        raise ConfigError(
+            "--network onnx and --chunk-rows are for --engine local; leave them out with Spark"
+        )
     rows, warnings = score_spark(
         load_bundle(options.bundle),
         options.input,

@@ -15,6 +15,7 @@ from rich.console import Console
 from recmtl.atomic import write_json
 from recmtl.errors import ConfigError, RecmtlError
 from recmtl.job.console import progress_display
+from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.steps import JobContext
 from recmtl.schema.strict_yaml import load
 from recmtl.simulate import simulate
@@ -90,7 +91,8 @@ class ErrorLine:
 
 def load_config(path: Path | None) -> Config:
     """Read a configuration for tables, or take the defaults if there is no file."""
-    return Config() if path is None else read_config(Config, path)
+    kind = TABULAR_PROBLEMS.config_class
+    return kind() if path is None else read_config(kind, path)
 
 
 def read_config(kind: type[C], path: Path) -> C:

@@ -1,7 +1,7 @@
-"""The kinds of problem that a study can train on: how each is opened, and its baselines.
+"""The kinds of problem on which a study can train: how each is opened, and its baselines.
 
-Tables are one kind, defined here; `recmtl.vision` defines another. A study carries its kind, and a
-worker process receives it by reference: every function of a kind is a module's own.
+Tables are one kind, defined here; images are another, defined in `recmtl.vision.job`. A study
+carries its kind, and so do its worker processes: a kind is pickled by the names of its functions.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,14 +31,13 @@ C = TypeVar("C", bound=Config)
 
 @dataclass(frozen=True)
 class ProblemKind(Generic[P, C]):
-    """What a study must know of the kind of its rows.
+    """What a study must know about a kind of problem.
 
     Attributes:
-        name: for messages.
+        name: of the rows, such as `tables`.
         config_class: class of the configuration that a study of this kind reads.
-        open: problem of an output folder and a configuration, in whatever process asks.
-        baselines: models of other kinds by name, one function each: fits it for every task of a
-            problem with a configuration and a seed.
+        open: (output folder, configuration) -> problem, in any process.
+        baselines: models that are no networks, by name: (problem, configuration, seed) -> result.
     """
 
     name: str
@@ -48,12 +47,12 @@ class ProblemKind(Generic[P, C]):
 
 
 def open_tables(folder: Path, config: Config) -> TabularProblem:
-    """The problem of the encoded log in a job's output folder."""
+    """Open the encoded log in a job's output folder as a problem."""
     return TabularProblem.of(EncodedLog.open(folder / LOG))
 
 
 def fit_lightgbm(problem: TabularProblem, config: Config, seed: int) -> ModelResult:
-    """One LightGBM a task."""
+    """Fit one LightGBM a task."""
     # Here, since it takes as long to load as PyTorch does, and most processes fit none.
     from recmtl.baselines import lightgbm
 
@@ -62,7 +61,7 @@ def fit_lightgbm(problem: TabularProblem, config: Config, seed: int) -> ModelRes
 
 
 def fit_logistic(problem: TabularProblem, config: Config, seed: int) -> ModelResult:
-    """One linear model a task; it does not depend on the seed."""
+    """Fit one linear model a task; the seed changes nothing."""
     # Here, since its optimiser takes long to load, and most processes fit none.
     from recmtl.baselines import logistic
 
@@ -70,7 +69,7 @@ def fit_logistic(problem: TabularProblem, config: Config, seed: int) -> ModelRes
 
 
 def fit_constant(problem: TabularProblem, config: Config, seed: int) -> ModelResult:
-    """Of each task the base rate or the mean of its train rows."""
+    """Predict the base rate or the mean of each task's train rows."""
     return _fitted(problem, constant.fit_predict)
 
 

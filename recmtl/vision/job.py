@@ -76,7 +76,7 @@ class VisionContext:
 
 def run_vision(arguments: Sequence[str] | None = None) -> int:
     """Run a study on images from the command line; returns 0, or 2 after a one-line error."""
-    parser = argparse.ArgumentParser(description="recmtl: a study on images")
+    parser = argparse.ArgumentParser(description=f"recmtl: a study on {IMAGE_PROBLEMS.name}")
     parser.add_argument("--config", required=True, help="YAML of data, network, search, training")
     parser.add_argument("--data", default="", help="folder of the images, if not as configured")
     parser.add_argument("--out", default="", help="output folder; runs/<utc time> if empty")
