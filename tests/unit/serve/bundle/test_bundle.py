@@ -22,7 +22,7 @@ from tests.chaos.alterations import ACCIDENTS, Target, alter, reseal
 from tests.unit.serve.shop import make_log, make_model
 
 WEIGHTS = "model/weights.safetensors"
-RELEASED = Path(__file__).parents[2] / "data" / "bundles" / "0.1"
+RELEASED = Path(__file__).parents[3] / "data" / "bundles" / "0.1"
 
 
 @pytest.fixture
