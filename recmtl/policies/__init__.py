@@ -1,7 +1,9 @@
-"""Who decides which edges stay and which lanes run.
+"""Policies decide which edges are kept and which lanes run.
 
 A policy is a module that maps a temperature to one `Decision` a layer; its parameters are the
-architecture parameters. `route & skip` are both at once: keeps and runs multiply.
+architecture parameters. `route & skip` applies both: keeps and runs multiply. Branched trees are
+chosen from affinities: `affinity.py` measures them, `tree.py` says what a tree is and costs,
+`best_tree.py` finds the cheapest within a budget.
 """
 
 from recmtl.grid.gates import InstancePolicy

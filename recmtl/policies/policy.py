@@ -1,8 +1,9 @@
-"""Discrete choices that gradients pass through.
+"""What every policy is made of: discrete choices through which gradients pass.
 
-What policies are made of: one of several for each row, or each edge for itself.
-
-What every policy is: a module that maps a temperature to one decision a layer.
+A policy is a module that maps a temperature to one `Decision` a layer; its parameters are the
+architecture parameters of the search. `Choice` picks one alternative for each row (Gumbel-softmax
+or REINFORCE), `HardConcreteGates` opens each edge independently. `route.py` and `skip.py` build
+their policies from these two.
 """
 
 import math
@@ -32,18 +33,21 @@ __all__ = [
 ]
 
 BETA, GAMMA, ZETA = 0.9, -0.1, 1.1
-"""Constants of the hard concrete distribution: its temperature, and the interval it is cut from."""
+"""Hard concrete distribution: its temperature, and the interval to which it is stretched."""
 
 
 def choose(logits: Tensor, temperature: float | None, *, hard: bool = True) -> Tensor:
-    """Pick one of the last axis: logits `[..., C]` to one-hot rows `[..., C]`.
+    """Pick one entry of the last axis: logits `[..., C]` to one-hot rows `[..., C]`.
+
+    >>> choose(torch.tensor([0.5, 2.0, 1.0]), None)
+    tensor([0., 1., 0.])
 
     Args:
-        logits: unnormalised log probabilities; -inf forbids a choice.
-        temperature: None takes the most probable choice. A number draws one with Gumbel noise;
-            the value is hard and the gradient is that of the softmax at this temperature
-            (straight-through Gumbel-softmax, Jang et al. 2017). Low temperatures sharpen the
-            gradient, they do not change the distribution that is drawn from.
+        logits: unnormalised log-probabilities; -inf forbids a choice.
+        temperature: None takes the most probable choice. A number draws one with Gumbel noise:
+            the value is hard, and the gradient is that of the softmax at this temperature
+            (straight-through Gumbel-softmax, Jang et al., ICLR 2017). A low temperature sharpens
+            the gradient; it does not change the distribution of the draws.
         hard: False returns the noisy softmax itself, which mixes the choices and tends to a
             one-hot row as the temperature falls.
     """
@@ -62,8 +66,9 @@ def choose(logits: Tensor, temperature: float | None, *, hard: bool = True) -> T
 def stretched_sigmoid(log_odds: Tensor, temperature: float) -> Tensor:
     """`clip(sigmoid(log_odds / temperature) (zeta - gamma) + gamma, 0, 1)`, of any shape.
 
-    With logistic noise in `log_odds` and `BETA` as temperature a draw of the hard concrete
-    distribution, without noise and at temperature 1 its test value (Louizos et al., ICLR 2018).
+    With logistic noise in `log_odds` and `BETA` as temperature, this is a draw of the hard concrete
+    distribution; without noise and at temperature 1 it is the distribution's test value (Louizos
+    et al., "Learning Sparse Neural Networks through L0 Regularization", ICLR 2018).
     """
     return (torch.sigmoid(log_odds / temperature) * (ZETA - GAMMA) + GAMMA).clamp(0.0, 1.0)
 
@@ -77,13 +82,13 @@ Draw = Literal["straight_through", "reinforce", "soft"]
 
 
 class Choice(nn.Module):
-    """One of C for each of K rows, drawn from the softmax of free logits `[K, C]`.
+    """One of C alternatives for each of K rows, drawn from the softmax of free logits `[K, C]`.
 
     Args:
         start: the initial logits.
-        allowed: `[K, C]`, which choices a row has; at least one.
+        allowed: `[K, C]`, which alternatives a row has; at least one.
         draw: `straight_through` is hard with the gradient of the softmax, `reinforce` is hard
-            without a gradient (use `log_probability`), `soft` mixes the choices.
+            without a gradient (use `log_probability`), `soft` mixes the alternatives.
     """
 
     def __init__(self, start: Tensor, allowed: Tensor, *, draw: Draw = "straight_through") -> None:
@@ -94,7 +99,7 @@ class Choice(nn.Module):
         self.drawn: Tensor | None = None
 
     def forward(self, temperature: float | None) -> Tensor:
-        """Rows `[K, C]` that sum to 1: drawn at a temperature, or the most probable (None)."""
+        """Rows `[K, C]` that sum to 1: a draw at a temperature, or the most probable (None)."""
         logits = self.masked()
         if self.draw != "reinforce" or temperature is None:
             self.drawn = None
@@ -103,21 +108,21 @@ class Choice(nn.Module):
         return self.drawn
 
     def masked(self) -> Tensor:
-        """The logits `[K, C]`, -inf where a row has no such choice."""
+        """The logits `[K, C]`, -inf where a row does not have the alternative."""
         return self.logits.masked_fill(~self.get_buffer("allowed"), -torch.inf)
 
     def probabilities(self) -> Tensor:
-        """The distribution `[K, C]` that is drawn from."""
+        """The distribution `[K, C]` of the draws."""
         return self.masked().softmax(-1)
 
     def log_probability(self) -> Tensor:
-        """Log-probability, a scalar, of the last draw if it had no gradient of its own, else 0."""
+        """Log-probability, a scalar, of the last draw if it was a `reinforce` draw, else 0."""
         if self.drawn is None:
             return self.logits.new_zeros(())
         return self.masked().log_softmax(-1)[self.drawn > 0].sum()
 
     def entropies(self) -> Tensor:
-        """Entropy of each row with several choices, as a share of the largest."""
+        """Entropy of each row that has several alternatives, as a share of the largest."""
         count = self.get_buffer("allowed").sum(-1)
         log_p = self.masked().log_softmax(-1)
         entropy = -(log_p.exp() * log_p.nan_to_num(neginf=0.0)).sum(-1)
@@ -125,13 +130,15 @@ class Choice(nn.Module):
 
 
 class HardConcreteGates(nn.Module):
-    """Each edge of a layer open or shut for itself: hard concrete gates (Louizos, ICLR 2018).
+    """Each edge of a layer open or shut independently: hard concrete gates, as in SNR.
 
-    As in SNR (AAAI 2019): `s = sigmoid((log u - log(1 - u) + log a) / beta)`, stretched to
-    (-0.1, 1.1) and clipped, so that gates may be exactly 0 or 1. The temperature multiplies beta:
-    1 is the published distribution. Ours: of a lane's edges at most `most` stay open in a draw,
-    those that were drawn highest, and at least one; what is frozen is hard, the edges with a test
-    value above 0.5, which are those with `log a > 0`.
+    Source: SNR (Ma et al., AAAI 2019) with the gates of Louizos et al. (ICLR 2018):
+    `s = sigmoid((log u - log(1 - u) + log a) / beta)`, stretched to (-0.1, 1.1) and clipped, so
+    that a gate may be exactly 0 or 1. The temperature multiplies beta; 1 is the published
+    distribution.
+
+    Our reading: in a draw the lane's `most` highest gates at most stay open, and at least one. The
+    frozen gates are hard: edges whose test value is above 0.5 are open, those with `log a > 0`.
 
     Args:
         start: `[K, A]`, initial probability of a value above 0.5; 0 where there is no edge.
@@ -145,7 +152,7 @@ class HardConcreteGates(nn.Module):
         self.most = most
 
     def forward(self, temperature: float | None) -> Tensor:
-        """Keep `[K, A]` in 0..1: drawn at a temperature, or the most probable (None), 0 or 1."""
+        """Keep `[K, A]` in 0..1: a draw at a temperature; or the frozen gates (None), 0 or 1."""
         exists = self.get_buffer("exists")
         odds = self.log_alpha.masked_fill(~exists, -torch.inf)
         if temperature is None:
@@ -159,31 +166,31 @@ class HardConcreteGates(nn.Module):
         return torch.where(shut & exists & (rank == 0), 1.0, value)
 
     def probabilities(self) -> Tensor:
-        """Probability `[K, A]` that an edge is more than half open, before lanes are limited."""
+        """Probability `[K, A]` that a gate is more than half open, before lanes are limited."""
         return torch.sigmoid(self.log_alpha) * self.get_buffer("exists")
 
     def expected_share(self) -> Tensor:
-        """Expected share of the layer's edges that are not shut: SNR's L0 penalty over all."""
+        """Expected share of the layer's gates that are not shut: SNR's L0 penalty by edge."""
         exists = self.get_buffer("exists")
         return open_probability(self.log_alpha)[exists].mean()
 
     def log_probability(self) -> Tensor:
-        """0: gradients pass through the draws themselves."""
+        """Always 0: gradients pass through the draws themselves."""
         return self.log_alpha.new_zeros(())
 
     def entropies(self) -> Tensor:
-        """Entropy of each edge of a lane that has several, as a share of the largest."""
+        """Entropy of each gate of the lanes that have several, as a share of the largest."""
         exists = self.get_buffer("exists")
         p = torch.sigmoid(self.log_alpha[exists & (exists.sum(-1, keepdim=True) > 1)])
         return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / math.log(2.0)
 
 
 class Policy(nn.Module):
-    """Decides, layer by layer, what is kept, looked at and run; by itself, everything.
+    """Decides for each layer which edges are kept, what gates look at and which lanes run.
 
-    The architecture parameters are the module's own `parameters()`. `a & b` are both policies at
-    once: keeps, queries and runs are multiplied, penalties and log-probabilities are added.
-    Results are of the format and on the device to which the module was moved.
+    The base class keeps and runs everything. The architecture parameters are the module's own
+    `parameters()`. `a & b` applies both policies: keeps, queries and runs multiply, penalties and
+    log-probabilities add up. Decisions have the dtype and the device to which the module was moved.
 
     Args:
         layout: the search space.
@@ -199,7 +206,7 @@ class Policy(nn.Module):
                 self.register_buffer(f"{name}_{depth}", getattr(full, name), persistent=False)
 
     def forward(self, temperature: float | None) -> list[Decision]:
-        """One decision a layer: drawn at a temperature, or the most probable, which is hard."""
+        """One decision a layer: a draw at a temperature; or the most probable (None), hard."""
         return [self.decide(depth, temperature) for depth in range(len(self.layout.layers))]
 
     def decide(self, depth: int, temperature: float | None) -> Decision:
@@ -211,25 +218,24 @@ class Policy(nn.Module):
         return self.get_buffer("zero")
 
     def log_probability(self) -> Tensor:
-        """Log-probability, a scalar, of what was drawn last without a gradient of its own.
+        """Log-probability, a scalar, of the `reinforce` draws made last; 0 without such draws.
 
-        0 where gradients pass through the draws themselves. An estimator that needs it adds
-        `(value - baseline) * log_probability` to the loss (REINFORCE).
+        REINFORCE adds `(value - baseline) * log_probability` to the loss.
         """
         parts = [choice.log_probability() for choice in self._choices()]
         return torch.stack(parts).sum() if parts else self.get_buffer("zero")
 
     def entropy(self) -> Tensor:
-        """Mean entropy of the choices as a share of the largest: 1 undecided, 0 decided."""
+        """Mean entropy of the choices, as a share of the largest: 1 undecided, 0 decided."""
         parts = [choice.entropies() for choice in self._choices()]
         shares = torch.cat([self.get_buffer("zero").expand(0), *parts])
         return shares.mean() if len(shares) else self.get_buffer("zero")
 
     def open_layers(self, count: int) -> None:
-        """Curriculum: decide in the last `count` layers only; a policy without one ignores it."""
+        """Decide in the last `count` layers only; a policy without a curriculum ignores this."""
 
     def __and__(self, other: "Policy") -> "Policy":
-        """Both policies at once."""
+        """Apply both policies."""
         return Conjunction(self, other)
 
     def _choices(self) -> Iterator[Choice | HardConcreteGates]:
@@ -239,20 +245,22 @@ class Policy(nn.Module):
 
 
 class Conjunction(Policy):
-    """Several policies of one search space at once.
+    """Several policies of one search space, applied together.
 
     Raises:
-        ConfigError: their layouts differ.
+        ConfigError: the policies are of different layouts.
     """
 
     def __init__(self, *policies: Policy) -> None:
         super().__init__(policies[0].layout)
         if any(policy.layout != self.layout for policy in policies):
-            raise ConfigError("policies of different layouts cannot be combined; give them one")
+            raise ConfigError(
+                "policies of different layouts cannot be combined; give them the same layout"
+            )
         self.policies = nn.ModuleList(policies)
 
     def forward(self, temperature: float | None) -> list[Decision]:
-        """One decision a layer, those of all policies multiplied."""
+        """One decision a layer: the product of the policies' decisions."""
         return conjunction([policy(temperature) for policy in self.policies])
 
     def penalty(self) -> Tensor:

@@ -1,6 +1,4 @@
-"""The control that every search must beat: a route of the same cost that nothing chose."""
-
-from typing import Any
+"""Random routes of a given cost: the control that every search must beat."""
 
 import numpy as np
 
@@ -22,16 +20,27 @@ def random_routes(
     seed: int,
     pixels: Pixels = (1, 1),
 ) -> Routes:
-    """A random route of about the given cost: of 512 draws the one that comes nearest.
+    """A random route of about the given cost: the nearest of 512 draws.
 
-    A draw takes a random number of columns, for each searched lane a random subset of them of at
-    most `max_edges`, any query source, and lets lanes that may skip run with a random probability.
+    Each draw takes a random number of columns, gives every searched lane a random subset of at most
+    `max_edges` of them and a random query source, and runs the lanes that may skip with one random
+    probability.
+
+    Args:
+        layout: the search space.
+        max_edges: largest number of edges that a lane keeps.
+        multiply_adds: expected cost of the grid for one example; lanes that coincide count apart.
+        input_width: features of an input lane.
+        seed: of the draws.
+        pixels: height and width of an input lane.
     """
     random = np.random.default_rng(seed)
     drawn = [_draw(layout, max_edges, random) for _ in range(DRAWS)]
-    area: dict[str, Any] = {"input_width": input_width, "pixels": pixels}
-    costs = [float(expected_multiply_adds(layout, r.decisions(layout), **area)) for r in drawn]
-    gaps = [abs(cost - multiply_adds) for cost in costs]
+    gaps = []
+    for routes in drawn:
+        decisions = routes.decisions(layout)
+        cost = expected_multiply_adds(layout, decisions, input_width=input_width, pixels=pixels)
+        gaps.append(abs(float(cost) - multiply_adds))
     return drawn[int(np.argmin(gaps))]
 
 
@@ -48,13 +57,13 @@ def _draw_layer(
     layer: Layer, max_edges: int, allowed: set[int], share: float, random: np.random.Generator
 ) -> LayerRoutes:
     edges, queries, run = [], [], []
-    for lane, own in enumerate(layer.edges):
-        choice = [a for a in own if a in allowed] or list(own)
+    for lane, lane_edges in enumerate(layer.edges):
+        choice = [a for a in lane_edges if a in allowed] or list(lane_edges)
         if layer.searched:
             size = random.integers(1, min(max_edges, len(choice)) + 1)
             edges.append(tuple(sorted(random.permutation(choice)[:size].tolist())))
         else:
-            edges.append(own)
+            edges.append(lane_edges)
         queries.append(int(random.choice(layer.queries[lane])))
         run.append(layer.shortcut[lane] is None or bool(random.random() < share))
     return LayerRoutes(tuple(edges), tuple(queries), tuple(run))

@@ -1,4 +1,4 @@
-"""Which inputs a lane listens to and what its gate looks at: our reading of MTNAS."""
+"""Which edges each lane keeps and what its gate looks at: our reading of MTNAS."""
 
 from itertools import combinations
 from typing import Literal, cast
@@ -16,23 +16,24 @@ Estimator = Literal["straight_through", "reinforce", "hard_concrete"]
 
 
 class RoutePolicy(Policy):
-    """Multinomials over local routes, one a lane of every searched layer.
+    """Multinomials over local routes, one for each lane of every searched layer.
 
-    A local route is one non-empty subset of the lane's edges and one of its query sources
-    ("Boosting Share Routing for Multi-task Learning", arXiv 2009.00387: a block is a sub-space of
-    local routes, candidates are sampled from multinomials over architecture parameters; our
-    reading: subset and query are drawn independently).
+    A local route is a non-empty subset of the lane's edges together with one of its query sources.
+
+    Source: MTNAS, "Boosting Share Routing for Multi-task Learning" (arXiv 2009.00387): a block is a
+    sub-space of local routes, and candidates are sampled from multinomials over architecture
+    parameters. Our reading: the subset and the query are drawn independently.
 
     Args:
         layout: the search space.
-        max_edges: the largest subset that a lane may choose.
-        estimator: how architecture parameters learn. `straight_through`: Gumbel-softmax draws
+        max_edges: largest number of edges of a subset.
+        estimator: how the architecture parameters learn. `straight_through`: Gumbel-softmax draws
             with the gradient of the softmax. `reinforce`: draws without a gradient, to be used
             with `log_probability` (MTNAS). `hard_concrete`: no subsets but a gate for each edge
             (SNR); queries are drawn straight-through.
-        anchor: initial logit of a lane's own edge alone, so that experts specialise before routes
-            spread; all other logits start at 0. Hard concrete gates start with the probabilities
-            that the subsets would give their edges.
+        anchor: initial logit of the subset that holds the lane's own edge alone, so that experts
+            specialise before routes spread; all other logits start at 0. Hard concrete gates start
+            with the probabilities that these subsets give to their edges.
         edge_price: `penalty` is the expected share of kept edges times this. Only the hard concrete
             estimator has it.
     """
@@ -61,7 +62,7 @@ class RoutePolicy(Policy):
                 self.queries[str(depth)] = _queries(layer, draw)
 
     def decide(self, depth: int, temperature: float | None) -> Decision:
-        """The decision of one layer; layers that are not searched keep everything."""
+        """The decision of one layer; a layer that is not searched keeps everything."""
         full = super().decide(depth, temperature)
         name = str(depth)
         keep = self.keeps[name](temperature) if name in self.keeps else full.keep
@@ -81,17 +82,19 @@ class RoutePolicy(Policy):
 
     @torch.no_grad()
     def near(self, depth: int, lane: int, keep: Tensor, *, step: int) -> Tensor:
-        """The lane's subsets `[n, A]` that differ from `keep` `[A]` in 1 to `step` edges."""
+        """The subsets `[n, A]` of a lane that differ from `keep` `[A]` in 1 to `step` edges."""
         subsets = _candidates(self.layout.layers[depth], self.max_edges)[lane]
         apart = (subsets - keep).abs().sum(-1)
         return subsets[(subsets.sum(-1) > 0) & (apart > 0) & (apart <= step)]
 
     def _keeps(self, depth: int) -> "_Subsets | HardConcreteGates":
-        return cast(_Subsets | HardConcreteGates, self.keeps[str(depth)])  # a ModuleDict forgets
+        return cast(
+            _Subsets | HardConcreteGates, self.keeps[str(depth)]
+        )  # a ModuleDict forgets the type
 
 
 class _Subsets(nn.Module):
-    """One subset of its edges for each lane."""
+    """A choice among the subsets of its edges for each lane."""
 
     def __init__(self, layer: Layer, max_edges: int, *, anchor: float, draw: Draw) -> None:
         super().__init__()
@@ -99,7 +102,7 @@ class _Subsets(nn.Module):
         self.register_buffer("candidates", candidates, persistent=False)
         start = anchor * _is_own(layer, candidates)
         allowed = candidates.sum(-1) > 0
-        allowed[:, 0] = True  # a lane without edges chooses nothing
+        allowed[:, 0] = True  # a lane without edges takes the empty subset
         self.choice = Choice(start, allowed, draw=draw)
 
     def forward(self, temperature: float | None) -> Tensor:
@@ -115,14 +118,14 @@ class _Subsets(nn.Module):
 
 
 def _queries(layer: Layer, draw: Draw) -> Choice:
-    """One of its query sources for each lane, `[K, Q]`."""
+    """A choice `[K, Q]` among its query sources for each lane."""
     count = torch.tensor([len(sources) for sources in layer.queries])
     allowed = torch.arange(int(count.max())) < count.unsqueeze(-1)
     return Choice(torch.zeros(allowed.shape), allowed, draw=draw)
 
 
 def _candidates(layer: Layer, max_edges: int) -> Tensor:
-    """Subsets `[K, C, A]` as 0/1 rows; lanes with fewer candidates are padded with empty rows."""
+    """Subsets `[K, C, A]` as 0/1 rows; lanes with fewer subsets are padded with empty rows."""
     subsets = [
         [subset for size in range(1, max_edges + 1) for subset in combinations(edges, size)]
         for edges in layer.edges
@@ -135,9 +138,12 @@ def _candidates(layer: Layer, max_edges: int) -> Tensor:
 
 
 def _is_own(layer: Layer, candidates: Tensor) -> Tensor:
-    """1 where a candidate `[K, C]` is its lane's own edge alone: number k of lane k, modulo."""
-    own = torch.tensor(
+    """1 where a candidate `[K, C]` holds the lane's own edge alone.
+
+    The own edge of lane k is number k of its edges, modulo their number.
+    """
+    own_edges = torch.tensor(
         [edges[k % len(edges)] if edges else 0 for k, edges in enumerate(layer.edges)]
     )
-    holds = candidates.gather(2, own.view(-1, 1, 1).expand(-1, candidates.shape[1], 1)).squeeze(2)
-    return holds * (candidates.sum(-1) == 1)
+    index = own_edges.view(-1, 1, 1).expand(-1, candidates.shape[1], 1)
+    return candidates.gather(2, index).squeeze(2) * (candidates.sum(-1) == 1)

@@ -19,10 +19,10 @@ SkipVariant = Literal["paper", "code"]
 class SkipPolicy(Policy):
     """Two logits a lane and layer, (run, skip), for lanes that have a shortcut.
 
-    AdaShare (Sun et al., NeurIPS 2020). Its printed losses and its published code differ, both
-    are here. With `a[l, k]` the probability that lane k of layer l runs, L layers that may skip
-    (l = 0 is the lowest), and sums over pairs of lanes, each pair once (AdaShare's lanes are the
-    tasks):
+    Source: AdaShare (Sun et al., NeurIPS 2020). The losses of the paper and of its published code
+    differ; both are here. Let `a[l, k]` be the probability that lane k of layer l runs, L the
+    number of layers that may skip (l = 0 is the lowest), and let sums over i, j count each pair of
+    lanes once (AdaShare's lanes are the tasks):
 
     ========  ================================  ===============================================
     variant   sparsity                          sharing
@@ -31,18 +31,18 @@ class SkipPolicy(Policy):
     `code`    `sum_k mean_l -log(1 - a[l,k])`   `sum_l (l+1)/L sum_ij abs(z[l,i] - z[l,j])`
     ========  ================================  ===============================================
 
-    `z` are the raw logits of running. The paper wants low layers shared, the code high ones. The
-    paper's sparsity has no lower bound: it is 0 where everything runs and falls from there; the
-    code's tends to 0 where everything skips. While only the last n layers are open, the code's
-    sparsity is the mean over those, and its sharing covers all; in the paper's terms a shut layer
-    has `a = 1`, as it always runs. The numbering of the paper's l from 0 is our reading.
+    `z` are the raw logits of running. The paper shares low layers, the code high ones. The paper's
+    sparsity has no lower bound: it is 0 where everything runs and falls from there. The code's
+    sparsity tends to 0 where everything skips. While only the last n layers are open, the code's
+    sparsity is the mean over those layers, and its sharing covers all layers; in the paper's losses
+    a shut layer has `a = 1`, because it always runs. Numbering l from 0 is our reading.
 
     Args:
         layout: the search space.
         start: initial log odds of running; AdaShare starts at 0 (p = 0.5).
-        hard: whether a draw runs or skips entirely (straight-through), or mixes both softly as in
+        hard: whether a draw either runs or skips (straight-through), or mixes both softly as in
             AdaShare's code. The most probable choice is always hard.
-        variant: which losses.
+        variant: whose losses, the paper's or the code's.
         sparsity: weight of the sparsity term.
         sharing: weight of the sharing term.
     """
@@ -69,11 +69,11 @@ class SkipPolicy(Policy):
         self.opened = self.depths
 
     def open_layers(self, count: int) -> None:
-        """Decide in the last `count` layers that may skip; earlier ones run (AdaShare)."""
+        """Decide in the last `count` layers that may skip; the others run (AdaShare)."""
         self.opened = self.depths[max(0, len(self.depths) - count) :]
 
     def decide(self, depth: int, temperature: float | None) -> Decision:
-        """The decision of one layer; the query of a searched layer is left to a route policy."""
+        """The decision of one layer; a route policy decides the query of a searched layer."""
         full = super().decide(depth, temperature)
         query = torch.ones_like(full.query) if self.layout.layers[depth].searched else full.query
         if depth not in self.opened:
@@ -86,7 +86,7 @@ class SkipPolicy(Policy):
         return self._choice(depth).probabilities()[:, 0]
 
     def penalty(self) -> Tensor:
-        """Weighted sparsity and sharing terms of the variant."""
+        """The weighted sparsity and sharing terms of the variant."""
         total = super().penalty()
         if self.sparsity:
             total = total + self.sparsity * self._sparsity()
@@ -104,7 +104,7 @@ class SkipPolicy(Policy):
         total, count = self.get_buffer("zero"), len(self.depths)
         for number, depth in enumerate(self.depths):
             if self.variant == "paper" and depth not in self.opened:
-                continue  # every lane runs: they agree
+                continue  # every lane runs, so all pairs agree
             free = self._free(depth)
             pairs = torch.tensor(list(combinations(range(len(free)), 2)), dtype=torch.long)
             logits = self._choice(depth).logits[free]
@@ -120,11 +120,12 @@ class SkipPolicy(Policy):
         return functional.logsigmoid(run - skip), functional.logsigmoid(skip - run)
 
     def _free(self, depth: int) -> list[int]:
+        """The lanes that may run and may skip."""
         allowed = self._choice(depth).get_buffer("allowed").all(-1)
         return [lane for lane, both in enumerate(allowed.tolist()) if both]
 
     def _choice(self, depth: int) -> Choice:
-        return cast(Choice, self.skips[str(depth)])  # a ModuleDict forgets what it holds
+        return cast(Choice, self.skips[str(depth)])  # a ModuleDict forgets the type
 
 
 def _allowed(layer: Layer) -> Tensor:

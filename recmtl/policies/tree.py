@@ -23,31 +23,37 @@ class Tree:
     """A partition of the tasks for each depth; each refines the one before it.
 
     Attributes:
-        clusters: `clusters[d]` are the branches at depth d, from the encoder upward; a branch is
-            the tasks that take it, in ascending order, and branches are ordered by their first.
+        clusters: `clusters[d]` are the branches at depth d, from the encoder upward. A branch is
+            the tasks that take it, in ascending order; branches are ordered by their first task.
+
+    >>> tree = Tree.of([(0, 0, 0), (0, 1, 0)])
+    >>> tree.clusters
+    (((0, 1, 2),), ((0, 2), (1,)))
+    >>> tree.counts
+    (1, 2)
     """
 
     clusters: tuple[Clusters, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what is no tree: tasks twice or missing, branches that meet again."""
+        """Refuse what is not a tree: missing or repeated tasks, branches that rejoin."""
         if not self.clusters or not self.clusters[0]:
             raise ConfigError("tree: it needs at least one depth and one task")
         everyone = list(range(self.num_tasks))
         for depth, clusters in enumerate(self.clusters):
             if sorted(task for cluster in clusters for task in cluster) != everyone:
-                raise ConfigError(f"tree: depth {depth} must hold each of its tasks once")
+                raise ConfigError(f"tree: depth {depth} must hold each task once")
             if list(clusters) != sorted(tuple(sorted(cluster)) for cluster in clusters):
                 raise ConfigError(f"tree: depth {depth} is not in order; build it with Tree.of")
         partitions = self.partitions()
         for depth in range(1, len(partitions)):
             steps = set(zip(partitions[depth], partitions[depth - 1], strict=True))
             if len(steps) > len(self.clusters[depth]):
-                raise ConfigError(f"tree: branches that parted meet again at depth {depth}")
+                raise ConfigError(f"tree: branches that split below rejoin at depth {depth}")
 
     @classmethod
     def of(cls, partitions: Sequence[Sequence[int]]) -> "Tree":
-        """The tree in which task t takes branch `partitions[d][t]` at depth d; any numbers do."""
+        """The tree in which task t takes branch `partitions[d][t]` at depth d, in any numbering."""
         depths = []
         for branches in partitions:
             tasks = {
@@ -68,7 +74,7 @@ class Tree:
         return tuple(map(len, self.clusters))
 
     def partitions(self) -> tuple[tuple[int, ...], ...]:
-        """For each depth the number of the branch that each task takes; `of` is the inverse."""
+        """For each depth the branch number of each task; `of` is the inverse."""
         numbered = []
         for clusters in self.clusters:
             branch = {task: number for number, tasks in enumerate(clusters) for task in tasks}
@@ -86,11 +92,11 @@ class Tree:
 
 
 def tree_cost(tree: Tree, affinity: NDArray[np.floating[Any]]) -> float:
-    """How unlike the tasks are that share: the least is the best tree.
+    """How unlike the sharing tasks are; the best tree has the least cost.
 
-    The sum over depths d of the mean over branches of the largest `1 - affinity[d, i, j]` among
-    the branch's tasks, 0 for a task alone (arXiv 1904.02920, section 3). As a mean over branches
-    it favours one large branch beside many lone tasks, as in the authors' own CelebA tree.
+    It is the sum over depths d of the mean over branches of the largest `1 - affinity[d, i, j]`
+    among the branch's tasks, 0 for a task alone (arXiv 1904.02920, section 3). As a mean over
+    branches it favours one large branch beside many single tasks, as in the authors' CelebA tree.
 
     Args:
         tree: D depths of T tasks.
@@ -105,7 +111,7 @@ def tree_cost(tree: Tree, affinity: NDArray[np.floating[Any]]) -> float:
 
 
 def tree_parameters(tree: Tree, sizes: Sequence[float]) -> float:
-    """What the branches cost: the sum over depths of their number times the size of one.
+    """The size of the branches: the sum over depths of their number times the size of one.
 
     Sizes `[D]` may be parameters or multiply-adds of a block; whole numbers give a whole number.
     """
@@ -113,15 +119,15 @@ def tree_parameters(tree: Tree, sizes: Sequence[float]) -> float:
 
 
 def all_trees(num_tasks: int, num_depths: int) -> Iterator[Tree]:
-    """Every tree, for few tasks: 4 tasks have 60 of two depths, 5 have 358 (OEIS A000258)."""
+    """Every tree; only for few tasks: 4 tasks have 60 of two depths, 5 have 358 (OEIS A000258)."""
     for partitions in _chains([(0,)] * num_depths, num_tasks - 1):
         yield Tree.of(partitions)
 
 
 def _chains(chain: list[tuple[int, ...]], missing: int) -> Iterator[list[tuple[int, ...]]]:
-    """Chains of partitions that go on from `chain` when so many more tasks join, one by one.
+    """Extend a chain of partitions, one a depth, by `missing` more tasks in every way.
 
-    A task joins an old branch down to some depth, at which it parts and stays alone.
+    A new task joins an existing branch up to some depth, at which it splits off for good.
     """
     if not missing:
         yield chain
@@ -132,7 +138,7 @@ def _chains(chain: list[tuple[int, ...]], missing: int) -> Iterator[list[tuple[i
 
 
 def _joins(chain: list[tuple[int, ...]]) -> Iterator[list[int]]:
-    """Branches that a new task may take, depth by depth; a new number where it is alone."""
+    """The branches that a new task may take at each depth; a new number where it is alone."""
     alone = [max(old) + 1 for old in chain]
     yield alone
     for depth, old in enumerate(chain):

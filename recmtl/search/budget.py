@@ -1,12 +1,13 @@
-"""What cost is worth while routes are searched: a fixed price, or one that finds the budget.
+"""A budget for the found network: the multiplier that steers to it, and the widths that meet it.
 
-A budget in figures: what a route's network costs, and the widths with which it fits.
+`CostMultiplier` is the weight of cost in the objective of the search. `BudgetTarget` knows what the
+network of a route costs, encoder and heads included, and scales its widths to the budget.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Literal, NotRequired, TypedDict
 
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, layout_cost, matched, prune, scaled
@@ -14,23 +15,29 @@ from recmtl.grid.routes import LayerRoutes
 from recmtl.train.config import Budget, Config
 from recmtl.train.problem import Problem, network_cost
 
-__all__ = ["BudgetTarget", "CostMultiplier"]
+__all__ = ["BudgetReport", "BudgetTarget", "CostMultiplier"]
 
-LEAST, MOST = 1e-3, 1.0
-PACE = 20.0
-"""Rise of the price's logarithm over a whole search for an excess of 1; more than 0.5 counts as
-that, and 20 brought routes to within some percent of a reachable budget without swinging."""
+MIN_MULTIPLIER, MAX_MULTIPLIER = 1e-3, 1.0
+PACE, MAX_EXCESS = 20.0, 0.5
+"""Rise of the multiplier's logarithm over a whole search at an excess of 1. A larger excess than
+0.5 counts as 0.5. A pace of 20 brought routes to within a few percent of a budget that they can
+reach, without oscillation."""
+
+TOLERANCE = 0.05
+"""Relative distance from the budget at which a network still meets it."""
+NARROWEST = 0.5
+"""Share of the grid's widths below which a network is too unlike the one that was searched."""
 
 
 class CostMultiplier:
-    """Price of the full grid's multiply-adds, in units of the normalised loss.
+    """Weight of cost in the objective: normalised loss per share of the full grid's multiply-adds.
 
-    Without a budget it stays. With one it is the multiplier of the constraint "expected cost at
-    most the budget", found by dual ascent on its logarithm: it rises while drawn routes cost more
-    than the budget, and falls while they cost less, but not below the first price.
+    Without a budget it is constant. With one it is the Lagrange multiplier of the constraint
+    "expected cost at most the budget", found by dual ascent on its logarithm: it rises while drawn
+    routes cost more than the budget, and falls while they cost less, but not below its start.
 
     Args:
-        start: the first price and the least, or the only one.
+        start: the first and least value, or the constant one.
         steps: how often `observe` will be called.
     """
 
@@ -39,29 +46,42 @@ class CostMultiplier:
         self.rate = PACE / max(1, steps)
 
     def observe(self, excess: float) -> None:
-        """Move the price: `excess` is the cost of a drawn route over the budget, minus 1."""
-        now = math.log(max(self.value, LEAST))
-        moved = now + self.rate * min(max(excess, -0.5), 0.5)
-        self.value = min(max(math.exp(moved), self.least), MOST)
+        """Move the multiplier: `excess` is the cost of a drawn route over the budget, minus 1."""
+        now = math.log(max(self.value, MIN_MULTIPLIER))
+        moved = now + self.rate * min(max(excess, -MAX_EXCESS), MAX_EXCESS)
+        self.value = min(max(math.exp(moved), self.least), MAX_MULTIPLIER)
 
 
-TOLERANCE = 0.05
-NARROWEST = 0.5
-"""Share of the grid's widths below which a network is not what was searched any more."""
-
-
-class BudgetTarget:
-    """The cost that a network of a search space should have.
-
-    Args:
-        budget: what the user asked for.
-        space: the search space.
-        problem: what the network is trained on; its fields and tasks cost something too.
-        config: its sizes do as well.
+class BudgetReport(TypedDict):
+    """Whether a network meets its budget.
 
     Attributes:
         unit: `multiply_adds` or `parameters`.
-        amount: how much of it.
+        amount: the budget.
+        cost: what the network costs.
+        met: whether the cost is within 5 percent of the budget.
+        remedy: what to change if it is not.
+    """
+
+    unit: str
+    amount: float
+    cost: float
+    met: bool
+    remedy: NotRequired[str]
+
+
+class BudgetTarget:
+    """The cost that the found network of a search space should have.
+
+    Args:
+        budget: as configured.
+        space: the search space.
+        problem: what the network is trained on; its encoder and heads cost something too.
+        config: with the sizes of both.
+
+    Attributes:
+        unit: `multiply_adds` or `parameters`.
+        amount: the budget in this unit.
 
     Raises:
         ConfigError: the cheapest route at half its widths costs more.
@@ -69,15 +89,51 @@ class BudgetTarget:
 
     def __init__(self, budget: Budget, space: Layout, *, problem: Problem, config: Config) -> None:
         self.space, self.problem, self.config = space, problem, config
-        self._around: dict[int, float] = {}
-        self.unit = "multiply_adds" if budget.multiply_adds is not None else "parameters"
+        self._outside_grid: dict[int, float] = {}
+        self.unit: Literal["multiply_adds", "parameters"] = "parameters"
+        if budget.multiply_adds is not None:
+            self.unit = "multiply_adds"
         self.amount = float(budget.multiply_adds or budget.parameters or 0)
         if budget.share is not None:
             self.unit = budget.of
             self.amount = budget.share * self.cost(_pruned(space, Routes.full(space)))
-        least = min(
-            self.cost(scaled(_pruned(space, routes), NARROWEST)) for routes in _narrow(space)
+        self._refuse_impossible()
+
+    def cost(self, layout: Layout) -> float:
+        """What the network of a layout costs: encoder, grid and heads."""
+        return float(getattr(network_cost(self.problem, layout, self.config.sizes), self.unit))
+
+    def excess(self, routes: Routes) -> float:
+        """Cost of a route's network at half its widths over the budget, minus 1.
+
+        Half is as narrow as it may become: what is left of the budget goes into wider experts, so
+        that a route need not share more only because of its present widths.
+        """
+        layout = scaled(_pruned(self.space, routes), NARROWEST)
+        lanes = layout.input_lanes
+        # Building a network to count it is slow; its encoder and heads depend on the lanes alone.
+        if lanes not in self._outside_grid:
+            self._outside_grid[lanes] = self.cost(layout) - self._grid_cost(layout)
+        return (self._outside_grid[lanes] + self._grid_cost(layout)) / self.amount - 1.0
+
+    def sized(self, routes: Routes) -> tuple[Layout, BudgetReport]:
+        """The layout of a route with the widths that meet the budget, and whether they do."""
+        layout, remedy = _pruned(self.space, routes), ""
+        if abs(self.cost(layout) / self.amount - 1.0) > TOLERANCE:
+            try:
+                layout = matched(layout, self.amount, self.cost, tolerance=TOLERANCE)
+            except ConfigError as error:
+                remedy = str(error)
+        report = BudgetReport(
+            unit=self.unit, amount=self.amount, cost=self.cost(layout), met=not remedy
         )
+        if remedy:
+            report["remedy"] = remedy
+        return layout, report
+
+    def _refuse_impossible(self) -> None:
+        layouts = (_pruned(self.space, routes) for routes in _cheapest_routes(self.space))
+        least = min(self.cost(scaled(layout, NARROWEST)) for layout in layouts)
         if least > self.amount * (1.0 + TOLERANCE):
             raise ConfigError(
                 f"search.budget: {self.amount:,.0f} {self.unit} are less than the {least:,.0f} of "
@@ -85,35 +141,7 @@ class BudgetTarget:
                 "sizes.tower or grid.widths"
             )
 
-    def cost(self, layout: Layout) -> float:
-        """What the network of a layout costs: encoder, grid and heads."""
-        problem, sizes = self.problem, self.config.sizes
-        cost = network_cost(problem, layout, sizes)
-        return float(getattr(cost, self.unit))
-
-    def excess(self, routes: Routes) -> float:
-        """Cost of a route's network, as narrow as it may be, over the budget, minus 1.
-
-        Widths take up the rest of the budget, so that routes are not merged for its sake.
-        """
-        layout = scaled(_pruned(self.space, routes), NARROWEST)
-        lanes = layout.input_lanes
-        if lanes not in self._around:  # encoder and heads are the same for all such routes
-            self._around[lanes] = self.cost(layout) - self._grid(layout)
-        return (self._around[lanes] + self._grid(layout)) / self.amount - 1.0
-
-    def fitted(self, routes: Routes) -> tuple[Layout, dict[str, Any]]:
-        """The layout of a route at the size of the budget, and `Found.budget` about it."""
-        layout = _pruned(self.space, routes)
-        facts: dict[str, Any] = {"unit": self.unit, "amount": self.amount}
-        if abs(self.cost(layout) / self.amount - 1.0) > TOLERANCE:
-            try:
-                layout = matched(layout, self.amount, self.cost, tolerance=TOLERANCE)
-            except ConfigError as error:
-                facts["remedy"] = str(error)
-        return layout, {**facts, "cost": self.cost(layout), "met": "remedy" not in facts}
-
-    def _grid(self, layout: Layout) -> float:
+    def _grid_cost(self, layout: Layout) -> float:
         lane = self.problem.lane_shape(self.config.sizes)
         cost = layout_cost(layout, input_width=lane.input_width, pixels=lane.pixels)
         return float(getattr(cost, self.unit))
@@ -123,12 +151,16 @@ def _pruned(space: Layout, routes: Routes) -> Layout:
     return prune(space, routes).layout
 
 
-def _narrow(space: Layout) -> Iterator[Routes]:
-    """Routes on which every searched lane hears the same edge and all that may skip does."""
+def _cheapest_routes(space: Layout) -> Iterator[Routes]:
+    """For each column, the route on which all searched lanes keep it alone and no lane runs more.
+
+    Lanes that may skip do.
+    """
     for number in range(max(len(layer.applications) for layer in space.layers)):
         full, layers = Routes.full(space), list[LayerRoutes]()
         for layer, routes in zip(space.layers, full.layers, strict=True):
-            one = tuple(tuple(e[n % len(e)] for n in (number,) if e) for e in layer.edges)
+            column = tuple((e[number % len(e)],) if e else () for e in layer.edges)
             run = tuple(lane is None for lane in layer.shortcut)
-            layers.append(replace(routes, edges=one if layer.searched else layer.edges, run=run))
+            edges = column if layer.searched else layer.edges
+            layers.append(replace(routes, edges=edges, run=run))
         yield Routes(tuple(layers))

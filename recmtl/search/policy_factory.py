@@ -1,4 +1,4 @@
-"""The policies that a search space asks for, read off its layout."""
+"""The policy of a search, read off the layout of its space."""
 
 from functools import reduce
 from operator import and_
@@ -14,7 +14,7 @@ __all__ = ["make_policy", "skip_layers"]
 def make_policy(layout: Layout, config: Config) -> Policy:
     """A route policy where layers are searched, and a skip policy where lanes may be skipped.
 
-    Instance gates (layers with a rate below 1) are weights of the network and none of a policy.
+    Instance gates (layers with a rate below 1) are weights of the network and not of a policy.
 
     Raises:
         ConfigError: the layout leaves nothing to decide.

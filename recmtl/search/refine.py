@@ -1,8 +1,9 @@
-"""Improve a frozen route lane by lane: try what else a lane could hear and look at, keep the best.
+"""Refine a frozen route lane by lane: try other edges and another query, keep the best.
 
-Coordinate descent with the shared weights on a fixed sample of validation rows. What lies below
-a layer and its experts' outputs are computed once. Alternatives race: all are tried on few rows,
-the best third on more, and only what surely beats the present choice replaces it.
+This is coordinate descent with the shared weights on a fixed sample of validation rows. The lanes
+below a layer and the outputs of its experts are computed once. Alternatives are compared by
+successive halving, here to a third: all on few rows, the best third on more. An alternative
+replaces the present choice only if it is surely better.
 """
 
 import math
@@ -18,18 +19,18 @@ from recmtl.grid.experts import pooled_features
 from recmtl.policies import RoutePolicy
 from recmtl.search.supernet import Supernet
 
-__all__ = ["FOLDS", "refine", "surely"]
+__all__ = ["FOLDS", "refine", "surely_positive"]
 
 STEP = 2
-"""Edges by which an alternative may differ: one more, one less, or one in place of another."""
+"""Edges in which an alternative may differ: one more, one less, or one in place of another."""
 STRIDES, FEWEST_ROWS = (9, 3), 1000
-"""Which rows the heats of a race see: every ninth, every third, unless they are too few."""
+"""The rounds before the last see every ninth row and every third, unless these are too few."""
+FOLDS, STANDARD_ERRORS = 8, 2.0
+"""A change must gain more than two standard errors, estimated from its gains on eight parts of the
+rows: the best of a hundred alternatives always seems to gain something."""
 
-FOLDS, SURE = 8, 2.0
-"""A change must gain more than two standard errors, by the gains on eight parts of the rows: of a
-hundred alternatives the best always seems to gain something."""
-
-Value = Callable[[Tensor, Sequence[Decision]], float]
+Objective = Callable[[Tensor, Sequence[Decision]], float]
+"""Value of losses `[T]` under decisions; less is better."""
 
 
 @torch.no_grad()
@@ -39,17 +40,17 @@ def refine(
     start: Routes,
     *,
     rows: Batch,
-    value: Value,
+    value: Objective,
     rounds: int,
 ) -> Routes:
-    """The route that is left when no lane of `start` can be changed for the better.
+    """Change single lanes of `start` for the better until none can be, or for `rounds` rounds.
 
     Args:
         supernet: the trained weights.
-        route: the policy, which knows the alternatives.
+        route: the policy, which lists the alternatives of a lane.
         start: a frozen route.
-        rows: the sample of rows.
-        value: of losses `[T]` under decisions; less is better.
+        rows: the sample of validation rows.
+        value: the objective.
         rounds: the most passes over all searched lanes.
     """
     supernet.model.eval()
@@ -59,16 +60,16 @@ def refine(
         before = Routes.of(supernet.layout, decisions)
         for depth, layer in enumerate(supernet.layout.layers):
             if layer.searched:
-                lanes = supernet.climb(encoded, encoded, decisions[:depth])
-                bench = _Bench(supernet, depth, lanes=lanes, encoded=encoded, rows=rows)
-                decisions = _improved(decisions, route, bench, value)
+                lanes = supernet.apply_layers(encoded, encoded, decisions[:depth])
+                cached = _CachedLayer(supernet, depth, lanes=lanes, encoded=encoded, rows=rows)
+                decisions = _refine_layer(decisions, route, cached, value)
         if Routes.of(supernet.layout, decisions) == before:
             break
     return Routes.of(supernet.layout, decisions)
 
 
-class _Bench:
-    """One searched layer with its input lanes and its experts' outputs at hand."""
+class _CachedLayer:
+    """A searched layer with its input lanes and its experts' outputs, computed once."""
 
     def __init__(
         self, supernet: Supernet, depth: int, *, lanes: Tensor, encoded: Tensor, rows: Batch
@@ -76,23 +77,24 @@ class _Bench:
         self.supernet, self.depth = supernet, depth
         self.lanes, self.encoded, self.rows = lanes, encoded, rows
         self.layer, self.heads = supernet.model.grid.layer(depth), supernet.model.heads
-        # Instance gates choose for themselves on which rows an expert is computed.
+        # Instance gates decide for each row which experts are computed: there is nothing to cache.
         self.outputs = None if self.layer.instance is not None else self.layer.outputs(lanes)
         strides = [stride for stride in STRIDES if len(rows) // stride >= FEWEST_ROWS]
-        self.heats = [slice(None, None, stride) for stride in strides]
+        self.samples = [slice(None, None, stride) for stride in strides]
 
     def values(
-        self, decisions: Sequence[Decision], value: Value, *, rows: slice, parts: int = 0
+        self, decisions: Sequence[Decision], value: Objective, *, rows: slice, parts: int = 0
     ) -> Tensor:
-        """Values `[1 + parts]` of decisions on some of the rows, and on each part of those."""
+        """Values `[1 + parts]` of decisions: on some of the rows, then on each part of those."""
         batch, encoded = self.rows[rows], self.encoded[rows]
         lanes = self._lanes_above(decisions[self.depth], rows=rows)
         logits = self.supernet.logits_above(lanes, encoded, decisions[self.depth + 1 :])
-        found = []
+        values = []
         for part in (slice(None), *(slice(first, None, parts) for first in range(parts))):
-            some, said = batch[part], [one[part] for one in logits]
-            found.append(value(self.heads.losses(said, some.labels, some.weight), decisions))
-        return torch.tensor(found)
+            labelled, outputs = batch[part], [task_logits[part] for task_logits in logits]
+            losses = self.heads.losses(outputs, labelled.labels, labelled.weight)
+            values.append(value(losses, decisions))
+        return torch.tensor(values)
 
     def _lanes_above(self, decision: Decision, *, rows: slice) -> Tensor:
         """What the layer writes under a decision."""
@@ -103,61 +105,62 @@ class _Bench:
         return self.layer.mix_outputs(self.outputs[rows], lanes, source, decision)
 
 
-def _improved(
-    decisions: list[Decision], route: RoutePolicy, bench: _Bench, value: Value
+def _refine_layer(
+    decisions: list[Decision], route: RoutePolicy, cached: _CachedLayer, value: Objective
 ) -> list[Decision]:
-    """The decisions with each lane's best subset, then its best query, in one layer."""
-    depth = bench.depth
-    for lane, sources in enumerate(bench.supernet.layout.layers[depth].queries):
+    """The decisions with the best subset, then the best query, of each lane of one layer."""
+    depth = cached.depth
+    for lane, sources in enumerate(cached.supernet.layout.layers[depth].queries):
         subsets = route.near(depth, lane, decisions[depth].keep[lane], step=STEP)
-        tried = _changed(decisions, depth, lane, keep=subsets)
-        decisions = _winner(decisions, tried, bench, value)
+        alternatives = _alternatives(decisions, depth, lane, keep=subsets)
+        decisions = _best(decisions, alternatives, cached, value)
+        # The gate of a single edge is constant, whatever it looks at.
         if len(sources) > 1 and decisions[depth].keep[lane].sum() > 1:
             queries = torch.eye(len(sources), decisions[depth].query.shape[1])
-            tried = _changed(decisions, depth, lane, query=queries)
-            decisions = _winner(decisions, tried, bench, value)
+            alternatives = _alternatives(decisions, depth, lane, query=queries)
+            decisions = _best(decisions, alternatives, cached, value)
     return decisions
 
 
-def _changed(
+def _alternatives(
     decisions: list[Decision], depth: int, lane: int, **rows: Tensor
 ) -> list[list[Decision]]:
-    """The decisions with each of the rows `[n, ...]` in place of the lane's."""
-    found = []
-    for name, alternatives in rows.items():
-        now = getattr(decisions[depth], name)
-        for row in alternatives:
-            if torch.equal(row, now[lane]):
+    """The decisions with each of the rows `[n, ...]` in place of the lane's present row."""
+    alternatives = []
+    for name, candidates in rows.items():
+        present = getattr(decisions[depth], name)
+        for row in candidates:
+            if torch.equal(row, present[lane]):
                 continue
-            new = now.index_copy(0, torch.tensor([lane]), row.unsqueeze(0))
-            tried = list(decisions)
-            tried[depth] = replace(decisions[depth], **{name: new})
-            found.append(tried)
-    return found
+            changed = present.index_copy(0, torch.tensor([lane]), row.unsqueeze(0))
+            alternative = list(decisions)
+            alternative[depth] = replace(decisions[depth], **{name: changed})
+            alternatives.append(alternative)
+    return alternatives
 
 
-def _winner(
-    present: list[Decision], tried: list[list[Decision]], bench: _Bench, value: Value
+def _best(
+    present: list[Decision],
+    alternatives: list[list[Decision]],
+    cached: _CachedLayer,
+    value: Objective,
 ) -> list[Decision]:
-    """The best of what was tried, or the present decisions if that is not surely better."""
-    for rows in bench.heats if len(tried) > 3 else ():
-        worth = [float(bench.values(decisions, value, rows=rows)[0]) for decisions in tried]
-        order = sorted(range(len(tried)), key=worth.__getitem__)
-        tried = [tried[number] for number in order[: -(-len(tried) // 3)]]
-    if not tried:
+    """The best alternative if it is surely better than the present decisions, else these."""
+    for rows in cached.samples if len(alternatives) > 3 else ():
+        values = [float(cached.values(tried, value, rows=rows)[0]) for tried in alternatives]
+        order = sorted(range(len(alternatives)), key=values.__getitem__)
+        alternatives = [alternatives[number] for number in order[: -(-len(alternatives) // 3)]]
+    if not alternatives:
         return present
-
     now, *others = (
-        bench.values(decisions, value, rows=slice(None), parts=FOLDS)
-        for decisions in (present, *tried)
+        cached.values(decisions, value, rows=slice(None), parts=FOLDS)
+        for decisions in (present, *alternatives)
     )
-    gains, best = max(
-        ((now - other, decisions) for other, decisions in zip(others, tried, strict=True)),
-        key=lambda found: float(found[0][0]),
-    )
-    return best if surely(gains[1:]) else present
+    gains = [now - other for other in others]
+    best = max(range(len(gains)), key=lambda number: float(gains[number][0]))
+    return alternatives[best] if surely_positive(gains[best][1:]) else present
 
 
-def surely(gains: Tensor) -> Tensor:
+def surely_positive(gains: Tensor) -> Tensor:
     """Whether the mean of gains `[FOLDS, ...]` is more than two standard errors above 0."""
-    return gains.mean(0) > SURE * gains.std(0) / math.sqrt(len(gains))
+    return gains.mean(0) > STANDARD_ERRORS * gains.std(0) / math.sqrt(len(gains))

@@ -1,8 +1,7 @@
-"""The one place that divides train rows between weights and policy, and proves it.
+"""The course of a search: which rows train what, when, how sharply, and against which baseline.
 
-What a draw of the policy is compared with, so that REINFORCE learns from differences.
-
-How a search goes on: its steps, when the policy learns, how sharp and how deep it decides.
+`bilevel_split` divides the train rows between weights and policy, `SearchSchedule` says what each
+step does, `ReinforceBaseline` keeps the variance of REINFORCE low.
 """
 
 from dataclasses import dataclass
@@ -20,7 +19,14 @@ __all__ = ["BilevelRows", "ReinforceBaseline", "SearchSchedule", "bilevel_split"
 
 @dataclass(frozen=True)
 class BilevelRows:
-    """Row numbers for the weights and for the policy; sorted, and never the same row."""
+    """Numbers of the rows that train the weights, and of those that train the policy.
+
+    Both are sorted and no row is in both: on rows that the weights have seen, a policy would prefer
+    routes that overfit (the two levels of DARTS, ICLR 2019, which MTNAS and AdaShare keep).
+
+    Raises:
+        ConfigError: a part is empty, or a row is in both.
+    """
 
     weights: np.ndarray
     policy: np.ndarray
@@ -28,22 +34,42 @@ class BilevelRows:
     def __post_init__(self) -> None:
         """Refuse parts that overlap or are empty."""
         if len(self.weights) == 0 or len(self.policy) == 0:
-            raise ConfigError("search.policy_rows leaves a part without rows; choose it in (0, 1)")
-        if len(np.intersect1d(self.weights, self.policy)):
-            raise ConfigError("weights and policy share rows; the search would be biased")
+            raise ConfigError(
+                f"search.policy_rows leaves {len(self.weights)} train rows to the weights and "
+                f"{len(self.policy)} to the policy; choose it in (0, 1), or give more rows"
+            )
+        shared = len(np.intersect1d(self.weights, self.policy))
+        if shared:
+            raise ConfigError(
+                f"weights and policy share rows ({shared} of them), which would bias the search; "
+                "divide them with bilevel_split"
+            )
 
 
 def bilevel_split(num_rows: int, policy_share: float, *, seed: int) -> BilevelRows:
-    """Draw `policy_share` of the rows `0..num_rows-1` for the policy, the rest for the weights."""
+    """Draw each of the rows `0..num_rows-1` for the policy with probability `policy_share`.
+
+    The weights get the other rows.
+
+    >>> rows = bilevel_split(10, 0.3, seed=0)
+    >>> sorted([*rows.weights, *rows.policy]) == list(range(10))
+    True
+    """
     generator = np.random.default_rng(seed)
     is_policy = generator.random(num_rows) < policy_share
     return BilevelRows(np.flatnonzero(~is_policy), np.flatnonzero(is_policy))
 
 
 class ReinforceBaseline:
-    """The other draws on the same rows, or, for a single draw, a moving average of earlier ones.
+    """What REINFORCE subtracts from the value of a draw, so that it learns from differences.
 
-    Neither depends on the draw that it is subtracted from, so that gradients stay unbiased.
+    Of several draws on the same rows, each has the mean of the others as baseline (leave one out).
+    A single draw has the moving average of earlier ones. Neither depends on the draw from which it
+    is subtracted, so the gradient stays unbiased.
+
+    >>> import torch
+    >>> ReinforceBaseline(0.9).advantage(torch.tensor([1.0, 2.0, 6.0]))
+    tensor([-3.0000, -1.5000,  4.5000])
 
     Args:
         decay: of the moving average.
@@ -54,7 +80,7 @@ class ReinforceBaseline:
         self.mean: float | None = None
 
     def advantage(self, values: Tensor) -> Tensor:
-        """Values `[n]` of draws on the same rows, each less its baseline; the first ever is 0."""
+        """Values `[n]` of draws on the same rows minus their baselines; 0 for the first value."""
         if len(values) > 1:
             return (values - values.mean()) * len(values) / (len(values) - 1)
         value = float(values)
@@ -67,10 +93,10 @@ class SearchSchedule:
     """Numbers of steps, and what depends on the step.
 
     Attributes:
-        steps_an_epoch: steps of the weights a pass over their rows.
+        steps_an_epoch: steps of the weights in one pass over their rows.
         total: steps of the weights in all.
-        warm_up: the first of them, in which the policy does not learn.
-        ratio: steps of the weights for one of the policy.
+        warm_up: the first of them, during which the policy does not learn.
+        ratio: steps of the weights for one step of the policy.
         policy_steps: steps of the policy in all.
     """
 
@@ -83,12 +109,16 @@ class SearchSchedule:
         self.policy_steps = (self.total - self.warm_up) // self.ratio
 
     def temperature(self, step: int) -> float:
-        """Geometric from the first to the last temperature over the steps after warm-up."""
+        """Temperature of the draws: geometric from first to last over the steps after warm-up."""
         first, last = self.search.temperature
         return float(first * (last / first) ** self._progress(step))
 
-    def opened(self, step: int) -> int:
-        """Layers, counted from the last, that may skip (AdaShare's curriculum): none in warm-up."""
+    def open_layers(self, step: int) -> int:
+        """Number of layers, counted from the last, that may skip; 0 in warm-up.
+
+        This is the curriculum of AdaShare (NeurIPS 2020): layers open one by one. Our reading: they
+        open evenly over the first `search.skips.curriculum` of the steps after warm-up.
+        """
         share = self.search.skips.curriculum
         if not share:
             return self.skip_layers

@@ -1,18 +1,16 @@
-"""What a search hands on.
+"""Search a route: train weights and policy in turn, each on its own train rows, then choose.
 
-Find a route: weights on one part of the train rows, the policy on the other, in turn.
-
-Our reading of MTNAS (arXiv 2009.00387): local routes are drawn from multinomials, weights and
-architecture parameters are updated in turn on rows that never overlap, and frozen candidates
-(the most probable route, and draws) are compared on validation rows. Estimator, schedule, price
-of cost and candidate choice are our own.
+Our reading of MTNAS, "Boosting Share Routing for Multi-task Learning" (arXiv 2009.00387): local
+routes are drawn from multinomials, weights and architecture parameters are updated in turn on
+disjoint rows, and frozen candidates (the most probable route, and draws) are compared on validation
+rows. The estimators, the schedule, the weight of cost and the choice among candidates are our own.
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -21,17 +19,17 @@ from torch import Tensor
 from recmtl.data.batches import Batch
 from recmtl.grid import Layout, Routes, prune
 from recmtl.memory import keep_freed_memory
-from recmtl.search.budget import BudgetTarget, CostMultiplier
+from recmtl.search.budget import BudgetReport, BudgetTarget, CostMultiplier
 from recmtl.search.policy_factory import make_policy
 from recmtl.search.schedule import ReinforceBaseline, SearchSchedule, bilevel_split
 from recmtl.search.selection import (
     RouteObjective,
     choose_route,
-    final_losses,
+    compare_full_sharing,
+    contest_files,
     full_sharing,
     sample_route,
     sample_rows,
-    surely_better,
 )
 from recmtl.search.supernet import Supernet
 from recmtl.search.task_merging import merge_agreeing_tasks
@@ -41,36 +39,62 @@ from recmtl.train.loop import OnProgress, silent
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.problem import Problem
 
-__all__ = ["SearchResult", "search"]
+__all__ = ["SearchRecord", "SearchResult", "search"]
+
+
+class SearchRecord(TypedDict):
+    """Where a search stands at the end of an epoch.
+
+    Attributes:
+        epoch: passes over the weight rows so far.
+        temperature: of the draws.
+        price: the cost multiplier.
+        entropy: of the policy, as a share of the largest.
+        multiply_adds: of the grid under the most probable route, for one example.
+        validation: each task's metric under the most probable route.
+    """
+
+    epoch: float
+    temperature: float
+    price: float
+    entropy: float
+    multiply_adds: float
+    validation: dict[str, float]
 
 
 @dataclass
 class SearchResult:
-    """A searched route and how it was found.
+    """The route that was found, and how.
 
     Attributes:
-        routes: the chosen candidate.
+        routes: the chosen route.
         layout: JSON of the network to train: the search space pruned to the route and, with a
-            budget, all its widths brought to the budget's size.
-        history: one record a check: epoch, temperature, entropy, multiply_adds, validation.
-        candidates: (validation objective, expected multiply-adds) of every frozen candidate.
-        seconds: the whole search.
-        race: normalised validation loss of the found route and of all tasks together.
-        budget: None without one, else `unit`, `amount` (what was asked for), `cost` (what the
-            network of `layout` costs), `met` (within 5 percent) and, where not met, `remedy`.
+            budget, with its widths scaled to the budget.
+        history: one record an epoch.
+        candidates: (objective on validation rows, multiply-adds) of every route compared.
+        seconds: duration of the whole search.
+        budget: whether the network of `layout` meets the budget; None without one.
+        race: mean normalised validation losses of the found route and of full sharing, both
+            trained; empty if they were not compared.
     """
 
     routes: Routes
     layout: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, object]] = field(default_factory=list)
+    history: list[SearchRecord] = field(default_factory=list)
     candidates: list[tuple[float, float]] = field(default_factory=list)
     seconds: float = 0.0
-    budget: dict[str, Any] | None = None
+    budget: BudgetReport | None = None
     race: list[float] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON data; `from_json` is its inverse."""
+        return {**asdict(self), "routes": self.routes.to_json()}
 
-Sized = tuple[Layout, dict[str, Any] | None]
-"""A network's layout at its final size, and what is to be said of the budget."""
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "SearchResult":
+        """Rebuild a result from `to_json` data; fields that old files lack have their defaults."""
+        candidates = [(value, cost) for value, cost in data.get("candidates", ())]
+        return cls(**{**data, "routes": Routes.from_json(data["routes"]), "candidates": candidates})
 
 
 def search(
@@ -82,42 +106,50 @@ def search(
     on_progress: OnProgress = silent,
     checkpoint: Path | None = None,
 ) -> SearchResult:
-    """Search a route through `layout` on the train rows; choose among candidates on validation.
+    """Search a route through `layout` on train rows; choose among candidates on validation rows.
 
-    The winner of a race leaves its state in `checkpoint`: its training with the same seed goes on
-    from there. Beside it lies the state of the search while it is under way, of the end of each
-    epoch and of every `training.save_every` steps; a later call with the same arguments goes on
-    from it to the same bits.
+    While the search is under way, its state lies beside `checkpoint`, saved at the end of each
+    epoch and every `training.save_every` steps. A later call with the same arguments resumes from
+    it and ends with the same bits. If the found route was compared with full sharing, the training
+    of the winner leaves its state in `checkpoint`; training it with the same seed resumes there.
+
+    Args:
+        layout: the search space.
+        problem: what to train on.
+        config: how.
+        seed: of weights, rows, batches and draws.
+        on_progress: called with progress.
+        checkpoint: of the network that will be trained on the found route.
 
     Raises:
-        ConfigError: the layout leaves nothing to decide, or no route of it fits the budget.
-        DataError: what lies beside `checkpoint` is damaged, or of another search.
+        ConfigError: the layout leaves nothing to decide, or none of its routes fits the budget.
+        DataError: the state beside `checkpoint` is damaged, or of another search.
     """
     keep_freed_memory()
     torch.manual_seed(seed)
-    run = _Run(layout, problem, config=config, seed=seed, checkpoint=checkpoint)
+    run = _RouteSearch(layout, problem, config=config, seed=seed, checkpoint=checkpoint)
     run.resume()
-    plan, size = run.plan, config.training.batch_size
-    for step, (batch, policy_batch) in enumerate(run.pairs(), run.done):
-        run.policy.open_layers(plan.opened(step))
-        run.supernet.model.grid.hold_open(step < plan.warm_up)
-        run.step_weights(batch, step)
-        if policy_batch is not None and step >= plan.warm_up:
-            run.step_policy(policy_batch, step)
-        run.done = step + 1
-        on_progress(f"search-{seed}", run.done * size, plan.total * size, None)
-        if run.done % plan.steps_an_epoch == 0:
+    schedule, size = run.schedule, config.training.batch_size
+    for step, (batch, policy_batch) in enumerate(run.batch_pairs(), run.done):
+        run.take_step(step, batch, policy_batch)
+        on_progress(f"search-{seed}", run.done * size, schedule.total * size, None)
+        if run.done % schedule.steps_an_epoch == 0:
             run.history.append(run.record(step))
-        if save_due(run.done, epoch=plan.steps_an_epoch, settings=config.training):
+        if save_due(run.done, epoch=schedule.steps_an_epoch, settings=config.training):
             run.save()
-    found = run.found(on_progress)
+    result = run.result(on_progress)
     if run.state_file is not None:
         run.state_file.unlink(missing_ok=True)
-    return found
+    return result
 
 
-class _Run:
-    """One search under way: the supernet, the policies and where they stand."""
+class _RouteSearch:
+    """A search under way: the supernet, the policy, their optimizers, and where they stand.
+
+    Attributes:
+        done: steps of the weights so far.
+        history: the records so far.
+    """
 
     def __init__(
         self,
@@ -128,7 +160,7 @@ class _Run:
         seed: int,
         checkpoint: Path | None,
     ) -> None:
-        self.began, self.done, self.history = time.perf_counter(), 0, list[dict[str, object]]()
+        self.began, self.done, self.history = time.perf_counter(), 0, list[SearchRecord]()
         self.layout, self.problem, self.config, self.seed = layout, problem, config, seed
         self.checkpoint = checkpoint
         self.state_file = None if checkpoint is None else sibling_checkpoint(checkpoint, "search")
@@ -139,36 +171,37 @@ class _Run:
         self.supernet = Supernet(layout, problem=problem, config=config)
         self.policy = make_policy(layout, config)
         self.rows = bilevel_split(len(problem.train), settings.policy_rows, seed=seed)
-        self.plan = SearchSchedule(layout, self.rows, config=config)
-        self.optimizer = Optimizer(self.supernet.model, training, total_steps=self.plan.total)
+        self.schedule = SearchSchedule(layout, self.rows, config=config)
+        self.optimizer = Optimizer(self.supernet.model, training, total_steps=self.schedule.total)
         self.weight_scale = self.supernet.model.heads.loss_scale(training.balance)
         self.architecture = list(self.policy.parameters())
         rate = settings.learning_rate
         self.policy_optimizer = torch.optim.Adam(self.architecture, lr=rate, betas=(0.5, 0.999))
-        self.price = CostMultiplier(settings.cost_weight, steps=self.plan.policy_steps)
+        self.multiplier = CostMultiplier(settings.cost_weight, steps=self.schedule.policy_steps)
         self.baseline = ReinforceBaseline(settings.baseline_decay)
 
     def resume(self) -> None:
-        """Go on from the state of a search that was stopped; without one, from the beginning."""
-        if self.checkpoint is None or self.state_file is None:
+        """Restore the state of a search that was stopped; start from the beginning without one."""
+        if self.state_file is None:
             return
         with read_state(self.state_file) as state:
             if state is None:
-                for number in range(2):  # races of a search that is lost
-                    sibling_checkpoint(self.checkpoint, str(number)).unlink(missing_ok=True)
+                # Networks trained after a search whose state is lost belong to another route.
+                for path in contest_files(self.checkpoint):
+                    path.unlink(missing_ok=True)
                 return
             self.done, self.history = state["done"], state["history"]
             self.began = time.perf_counter() - state["seconds"]
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
-            self.price.value, self.baseline.mean = state["price"], state["baseline"]
+            self.multiplier.value, self.baseline.mean = state["price"], state["baseline"]
 
     def save(self) -> None:
-        """Write the state as it is between two steps."""
+        """Write the state between two steps."""
         if self.state_file is None:
             return
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        state |= {"price": self.price.value, "baseline": self.baseline.mean}
+        state |= {"price": self.multiplier.value, "baseline": self.baseline.mean}
         state |= {"done": self.done, "history": self.history}
         write_state(self.state_file, {**state, "seconds": time.perf_counter() - self.began})
 
@@ -180,20 +213,35 @@ class _Run:
             "policy_optimizer": self.policy_optimizer,
         }
 
-    def pairs(self) -> Iterator[tuple[Batch, Batch | None]]:
-        """Weight batches, and policy batches evenly among them: what is left of all epochs."""
-        first, start = divmod(self.done, self.plan.steps_an_epoch)
+    def batch_pairs(self) -> Iterator[tuple[Batch, Batch | None]]:
+        """The remaining weight batches of all epochs, with policy batches evenly among them."""
+        first, start = divmod(self.done, self.schedule.steps_an_epoch)
+        ratio = self.schedule.ratio
         for epoch in range(first, self.config.search.epochs):
-            policy = self._batches(self.rows.policy, 2 * epoch + 1, -(-start // self.plan.ratio))
+            policy = self._batches(self.rows.policy, 2 * epoch + 1, -(-start // ratio))
             weights = self._batches(self.rows.weights, 2 * epoch, start)
             for step, batch in enumerate(weights, start):
-                yield batch, next(policy, None) if step % self.plan.ratio == 0 else None
+                yield batch, next(policy, None) if step % ratio == 0 else None
             start = 0
+
+    def _batches(self, rows: np.ndarray, number: int, start: int) -> Iterator[Batch]:
+        size, seed = self.config.training.batch_size, self.seed * 1009 + 500 + number
+        return self.problem.train.batches(batch_size=size, seed=seed, rows=rows, start=start)
+
+    def take_step(self, step: int, batch: Batch, policy_batch: Batch | None) -> None:
+        """One step of the weights and, after warm-up, one of the policy if it has a batch."""
+        warming_up = step < self.schedule.warm_up
+        self.policy.open_layers(self.schedule.open_layers(step))
+        self.supernet.model.grid.hold_open(warming_up)
+        self.step_weights(batch, step)
+        if policy_batch is not None and not warming_up:
+            self.step_policy(policy_batch, step)
+        self.done = step + 1
 
     def step_weights(self, batch: Batch, step: int) -> None:
         """One step of the weights on a freshly drawn route."""
         with torch.no_grad():
-            decisions = self.policy(self.plan.temperature(step))
+            decisions = self.policy(self.schedule.temperature(step))
         self.supernet.model.train()
         loss = (self.supernet.losses(batch, decisions) * self.weight_scale).sum()
         off_rate = self.supernet.model.grid.rate_penalty()
@@ -212,91 +260,79 @@ class _Run:
             parameter.grad = gradient
         self.policy_optimizer.step()
         if self.target is not None:
-            self.price.observe(self.target.excess(sample_route(self.policy)))
+            self.multiplier.observe(self.target.excess(sample_route(self.policy)))
 
-    def record(self, step: int) -> dict[str, object]:
-        """Where the search stands: the most probable route's cost and validation metrics."""
+    def _draw(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Normalised loss plus weighted cost of a draw, and the draw's log-probability."""
+        decisions = self.policy(self.schedule.temperature(step))
+        loss = self.supernet.normalised(self.supernet.losses(batch, decisions)).cpu()
+        value = loss + self.multiplier.value * self.supernet.cost_share(decisions)
+        return value, self.policy.log_probability()
+
+    def record(self, step: int) -> SearchRecord:
+        """Where the search stands after a step."""
         with torch.no_grad():
             decisions = self.policy(None)
             cost = float(self.supernet.multiply_adds(decisions))
             entropy = float(self.policy.entropy())
-        metrics = self.problem.evaluate(self.supernet.model, decisions=decisions)
+        metrics = self.problem.evaluate(self.supernet.model, "validation", decisions)
         return {
-            "epoch": (step + 1) / self.plan.steps_an_epoch,
-            "temperature": self.plan.temperature(step),
-            "price": self.price.value,
+            "epoch": (step + 1) / self.schedule.steps_an_epoch,
+            "temperature": self.schedule.temperature(step),
+            "price": self.multiplier.value,
             "entropy": entropy,
             "multiply_adds": cost,
             "validation": self.problem.primary(metrics),
         }
 
-    def found(self, on_progress: OnProgress) -> SearchResult:
-        """The chosen route and its network, at the size of the budget if there is one."""
-        judge = RouteObjective(self.supernet, price=self.price, target=self.target)
-        routes, candidates = choose_route(
-            judge,
-            self.policy,
-            self.problem.validation,
-            settings=self.config.search,
-            seed=self.seed,
-        )
-        if self.config.search.agree:
-            split, count = self.problem.validation, self.config.search.judged_rows
-            rows, least = sample_rows(split, count, self.seed), self.config.search.agree
-            routes = merge_agreeing_tasks(routes, self.supernet, rows, least=least)
-        rivals = [full_sharing(routes, self.layout)] if self.config.search.race else []
-        networks = {entrant: self._network(entrant) for entrant in (routes, *rivals)}
-        race = list[float]()
-        if len(networks) > 1:
-            routes, race = self._raced(networks, on_progress)
-        layout, budget = networks[routes]
+    def result(self, on_progress: OnProgress) -> SearchResult:
+        """Choose the route and size its network."""
+        routes, candidates = self._chosen_route()
+        layout, budget = self._sized(routes)
+        rival, race = full_sharing(routes, self.layout), list[float]()
+        if self.config.search.race and rival != routes:
+            rival_layout, rival_budget = self._sized(rival)
+            rival_wins, race = compare_full_sharing(
+                layout,
+                rival_layout,
+                saved=self._saved(routes, rival),
+                problem=self.problem,
+                config=self.config,
+                seed=self.seed,
+                checkpoint=self.checkpoint,
+                on_progress=on_progress,
+            )
+            if rival_wins:
+                routes, layout, budget = rival, rival_layout, rival_budget
         seconds = time.perf_counter() - self.began
         return SearchResult(
             routes, layout.to_json(), self.history, candidates, seconds, budget, race
         )
 
-    def _raced(
-        self, networks: Mapping[Routes, Sized], on_progress: OnProgress
-    ) -> tuple[Routes, list[float]]:
-        """The first route, which was found, unless its rival beats it; the mean losses of both."""
-        losses, left = dict[Routes, Tensor](), dict[Routes, Path]()
-        for number, (routes, (layout, _)) in enumerate(networks.items()):
-            if self.checkpoint is not None:
-                left[routes] = sibling_checkpoint(self.checkpoint, str(number))
-            losses[routes] = final_losses(
-                layout,
-                problem=self.problem,
-                config=self.config,
-                seed=self.seed,
-                checkpoint=left.get(routes),
-                on_progress=on_progress,
-            )
-        found, rival = networks
-        saved = self._price(found) - self._price(rival) if self.target is None else 0.0
-        winner = rival if surely_better(losses[rival], losses[found], saved=saved) else found
-        for routes, path in left.items():
-            if routes == winner and self.checkpoint is not None and path.exists():
-                path.replace(self.checkpoint)
-            path.unlink(missing_ok=True)
-        return winner, [float(one.mean()) for one in losses.values()]
+    def _chosen_route(self) -> tuple[Routes, list[tuple[float, float]]]:
+        """The frozen route, its agreeing tasks merged, and the figures of all candidates."""
+        objective = RouteObjective(self.supernet, multiplier=self.multiplier, target=self.target)
+        validation, settings = self.problem.validation, self.config.search
+        routes, candidates = choose_route(
+            objective, self.policy, validation, settings=settings, seed=self.seed
+        )
+        if settings.agree:
+            rows = sample_rows(validation, settings.judged_rows, self.seed)
+            routes = merge_agreeing_tasks(routes, self.supernet, rows, least=settings.agree)
+        return routes, candidates
 
-    def _price(self, routes: Routes) -> float:
-        """What a route costs, in units of loss."""
-        return self.price.value * float(self.supernet.share(routes.decisions(self.layout)))
-
-    def _network(self, routes: Routes) -> Sized:
-        """A route's layout at its final size, and what is to be said of the budget."""
+    def _sized(self, routes: Routes) -> tuple[Layout, BudgetReport | None]:
+        """A route's pruned layout, with the widths of the budget if there is one."""
         if self.target is None:
             return prune(self.layout, routes).layout, None
-        return self.target.fitted(routes)
+        return self.target.sized(routes)
 
-    def _draw(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """Value of a draw (1 is the loss of constants, price of cost added), log-probability."""
-        decisions = self.policy(self.plan.temperature(step))
-        loss = self.supernet.normalised(self.supernet.losses(batch, decisions)).cpu()
-        value = loss + self.price.value * self.supernet.share(decisions)
-        return value, self.policy.log_probability()
+    def _saved(self, routes: Routes, rival: Routes) -> float:
+        """What the rival costs less, in units of loss; with a budget both cost the same."""
+        if self.target is not None:
+            return 0.0
+        return self._weighted_cost(routes) - self._weighted_cost(rival)
 
-    def _batches(self, rows: np.ndarray, number: int, start: int) -> Iterator[Batch]:
-        size, seed = self.config.training.batch_size, self.seed * 1009 + 500 + number
-        return self.problem.train.batches(batch_size=size, seed=seed, rows=rows, start=start)
+    def _weighted_cost(self, routes: Routes) -> float:
+        share = self.supernet.cost_share(routes.decisions(self.layout))
+        return self.multiplier.value * float(share)

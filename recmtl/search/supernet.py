@@ -1,7 +1,4 @@
-"""The full grid's network under the decisions of a policy: its losses on rows, and their value.
-
-The policies that a search space asks for, read off its layout.
-"""
+"""The supernet: one set of weights for all routes of a search space, under a policy's decisions."""
 
 from collections.abc import Sequence
 
@@ -26,15 +23,16 @@ __all__ = ["Supernet"]
 
 
 class Supernet:
-    """One set of weights for all routes of a search space.
+    """The full grid's network; decisions select the route that it computes.
 
     Args:
         layout: the search space.
         problem: what it is trained on.
-        config: sizes and task balance.
+        config: sizes of the network and balance of the tasks.
 
     Attributes:
-        full: multiply-adds of the grid if everything is kept and runs, each lane for itself.
+        full: multiply-adds of the grid for one example if everything is kept and runs; lanes that
+            coincide count apart.
     """
 
     def __init__(self, layout: Layout, *, problem: Problem, config: Config) -> None:
@@ -51,21 +49,24 @@ class Supernet:
         return self.model.heads.losses(logits, batch.labels, batch.weight)
 
     def normalised(self, losses: Tensor) -> Tensor:
-        """Mean over the tasks of scaled losses `[..., T]`: 1 is the best constant prediction's."""
+        """Mean over the tasks of scaled losses `[..., T]`; the best constant predictions have 1.
+
+        This is so at `search.balance` 1, the default; a lower exponent scales less.
+        """
         return (losses * self._scale.to(losses.device)).mean(-1)
 
     def multiply_adds(self, decisions: Sequence[Decision]) -> Tensor:
-        """Expected multiply-adds of the grid, a scalar that carries gradients."""
+        """Expected multiply-adds of the grid for one example, a scalar with a gradient."""
         return expected_multiply_adds(
             self.layout, decisions, input_width=self._width, pixels=self._pixels
         )
 
-    def share(self, decisions: Sequence[Decision]) -> Tensor:
-        """The same as a share of the full grid's."""
+    def cost_share(self, decisions: Sequence[Decision]) -> Tensor:
+        """Expected multiply-adds as a share of the full grid's, a scalar with a gradient."""
         return self.multiply_adds(decisions) / self.full
 
     def pruned_multiply_adds(self, routes: Routes) -> float:
-        """Multiply-adds of the grid that is left of a route; lanes that coincide count once."""
+        """Multiply-adds of a route's pruned grid for one example; equal lanes count once."""
         layout = prune(self.layout, routes).layout
         cost = layout_cost(layout, input_width=self._width, pixels=self._pixels)
         return float(cost.multiply_adds)
@@ -74,43 +75,57 @@ class Supernet:
     def compare(self, split: Rows, candidates: Sequence[Sequence[Decision]]) -> Tensor:
         """Mean losses `[candidates, T]` on a whole split, in evaluation mode.
 
-        Encoder and lowest layers are computed once as far as all candidates decide alike there.
+        The encoder, and the lowest layers on which all candidates agree, are computed once.
         """
         self.model.eval()
         common, total = _common_layers(candidates), torch.zeros(())
         for batch in split.batches(batch_size=split.largest_batch, seed=None):
             encoded = self.model.encoder(*batch.inputs)
-            lanes = self.climb(encoded, encoded, candidates[0][:common])
-            logits = [self.logits_above(lanes, encoded, d[common:]) for d in candidates]
-            losses = [self.model.heads.losses(one, batch.labels, batch.weight) for one in logits]
+            lanes = self.apply_layers(encoded, encoded, candidates[0][:common])
+            losses = []
+            for decisions in candidates:
+                logits = self.logits_above(lanes, encoded, decisions[common:])
+                losses.append(self.model.heads.losses(logits, batch.labels, batch.weight))
             total = total + torch.stack(losses).cpu() * (len(batch) / len(split))
         return total
 
-    def climb(
+    def apply_layers(
         self, lanes: Tensor, encoded: Tensor, decisions: Sequence[Decision], *, first: int = 0
     ) -> Tensor:
-        """Lanes `[B, S, D]` below layer `first` to those above the last layer decided upon."""
+        """Apply as many layers as there are decisions, from `first` on, to lanes `[B, S, *F]`.
+
+        Args:
+            lanes: input lanes of layer `first`.
+            encoded: the encoder's lanes, on which gates with an input query look.
+            decisions: one for each layer.
+            first: number of the lowest of these layers.
+        """
         for depth, decision in enumerate(decisions, start=first):
-            lanes = self.model.grid.layer(depth)(
-                lanes, pooled_features(encoded).flatten(1), decision
-            )
+            source = pooled_features(encoded).flatten(1)
+            lanes = self.model.grid.layer(depth)(lanes, source, decision)
         return lanes
 
     def logits_above(
         self, lanes: Tensor, encoded: Tensor, decisions: Sequence[Decision]
     ) -> list[Tensor]:
-        """Logits of the tasks from lanes below the layers that `decisions` are about, the last."""
+        """Logits of the tasks from the input lanes of the last layers, one decision for each."""
         first = len(self.layout.layers) - len(decisions)
-        top = self.climb(lanes, encoded, decisions, first=first)
+        top = self.apply_layers(lanes, encoded, decisions, first=first)
         logits: list[Tensor] = self.model.heads(top[:, list(self.layout.readout)])
         return logits
 
 
 def _common_layers(candidates: Sequence[Sequence[Decision]]) -> int:
-    """Number of lowest layers about which all candidates say the same."""
+    """Number of lowest layers on which all candidates decide alike."""
     for depth, layer in enumerate(zip(*candidates, strict=True)):
-        for decision in layer[1:]:
-            pairs = [(getattr(layer[0], n), getattr(decision, n)) for n in ("keep", "query", "run")]
-            if not all(torch.equal(one, other) for one, other in pairs):
-                return depth
+        if not all(_same_decision(layer[0], decision) for decision in layer[1:]):
+            return depth
     return len(candidates[0])
+
+
+def _same_decision(first: Decision, second: Decision) -> bool:
+    return (
+        torch.equal(first.keep, second.keep)
+        and torch.equal(first.query, second.query)
+        and torch.equal(first.run, second.run)
+    )

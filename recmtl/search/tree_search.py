@@ -1,7 +1,8 @@
-"""Find the tree of a branched network, and ask whether the trees that it prefers are better.
+"""Search the tree of a branched network, and check whether its criterion ranks trees rightly.
 
-Branched Multi-Task Networks (arXiv 1904.02920): train one network a task, compare what they make of
-the same held-out rows, take the tree of least cost within a budget, train it from scratch.
+Source: Branched Multi-Task Networks (arXiv 1904.02920). Train one network for each task, compare
+their features of the same held-out rows (`policies/affinity.py`), take the tree of least cost
+within a budget (`policies/best_tree.py`), and train that tree from scratch.
 """
 
 import time
@@ -28,6 +29,7 @@ from recmtl.grid.layout import Pixels, lane_pixels
 from recmtl.model import Network
 from recmtl.policies import Tree, branch_tree, tree_cost
 from recmtl.policies.affinity import dissimilarity_ranks, rank_affinity
+from recmtl.search.selection import sample_rows
 from recmtl.train.checkpoint import sibling_checkpoint
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent, train
@@ -35,21 +37,22 @@ from recmtl.train.problem import Problem
 
 __all__ = ["CostRanking", "TreeSearchResult", "block_sizes", "check_cost_ranking", "search_tree"]
 
-Levels = tuple[Level, ...]
 COARSE = 16
+"""Height and width in pixels to which larger maps are averaged before they are compared."""
+Levels = tuple[Level, ...]
 Unit = Literal["multiply_adds", "parameters"]
 
 
 @dataclass(frozen=True)
 class TreeSearchResult:
-    """A tree and how it was found.
+    """The tree that was found, and how.
 
     Attributes:
         tree: the branches at each of D depths.
         levels: experts of each depth: widths, or blocks.
-        affinity: `[D, T, T]`, how alike the single-task networks are.
-        budget: the most that all branches together may cost.
-        seconds: the whole search, training of the single-task networks included.
+        affinity: `[D, T, T]` of the single-task networks.
+        budget: the most that all branches together may cost, in the unit of the search.
+        seconds: duration of the search, including the training of the single-task networks.
     """
 
     tree: Tree
@@ -60,29 +63,29 @@ class TreeSearchResult:
 
     @property
     def layout(self) -> Layout:
-        """The branched network, to be trained from scratch."""
+        """The layout of the branched network, which is trained from scratch."""
         return branched(self.tree.partitions(), levels=self.levels)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON data; `from_json` is its inverse."""
+        """The result as JSON data; `from_json` is its inverse."""
         tree, affinity = self.tree.to_json(), self.affinity.tolist()
         levels = [
             [asdict(part) if isinstance(part, Layer) else part for part in level]
             for level in self.levels
         ]
-        found = {"tree": tree, "levels": levels, "affinity": affinity}
-        return {**found, "budget": self.budget, "seconds": self.seconds}
+        figures = {"affinity": affinity, "budget": self.budget, "seconds": self.seconds}
+        return {"tree": tree, "levels": levels, **figures}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "TreeSearchResult":
-        """Rebuild it from `to_json` data."""
+        """Rebuild a result from `to_json` data."""
         tree, levels = Tree.from_json(data["tree"]), tuple(map(_level, data["levels"]))
         affinity = np.array(data["affinity"], np.float64)
         return cls(tree, levels, affinity, data["budget"], data["seconds"])
 
 
-def _level(read: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(Layer.from_json(b) if isinstance(b, dict) else b for b in read)
+def _level(parts: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(Layer.from_json(part) if isinstance(part, dict) else part for part in parts)
 
 
 def search_tree(
@@ -97,57 +100,62 @@ def search_tree(
     rows: int = 500,
     checkpoint: Path | None = None,
 ) -> TreeSearchResult:
-    """Train one network a task, compare them on validation rows, choose the tree.
+    """Train one network for each task, compare them on validation rows, choose the tree.
 
-    Every network has embeddings of its own (the branched network shares them) and starts from the
-    same weights, in place of the paper's common pre-training: small networks with starts of their
-    own differ more by their starts than by their tasks. Labels of the validation rows only stop
-    the training early.
+    Our reading differs from the paper in the start: every network has its own embeddings (the
+    branched network shares them), and all start from the same weights, in place of a common
+    pre-training. Small networks that start differently differ more by their starts than by their
+    tasks. The labels of the validation rows are used for early stopping only.
 
     Args:
         problem: what to train on.
         config: widths, training and sizes.
         seed: of weights, batches and the choice of rows.
-        on_progress: told of progress.
-        levels: experts of each depth at which tasks may part; without it those of the problem:
-            of tables every product of `config.grid`, of images every stage.
-        share: the budget, from 0 (all share every depth) to 1 (all are apart).
+        on_progress: called with progress.
+        levels: experts of each depth at which tasks may split; by default those of the problem:
+            for tables every product of `config.grid`, for images every stage.
+        share: the budget, from 0 (all tasks share every depth) to 1 (none shares any).
         unit: of the budget.
-        rows: validation rows on which features are compared, the same for all tasks.
-        checkpoint: of the branched network; beside it lie those of the single-task ones, from which
-            a later call with the same arguments goes on, until the tree is found.
+        rows: number of validation rows on which features are compared, the same for all tasks.
+        checkpoint: of the branched network. The single-task networks keep theirs beside it until
+            the tree is found; a later call with the same arguments resumes from them.
 
     Raises:
-        ConfigError: a share outside 0..1, or less than two tasks.
+        ConfigError: the share is outside 0..1, or there are fewer than two tasks.
         DataError: a network's features are not finite.
     """
     if not 0.0 <= share <= 1.0 or len(problem.tasks) < 2:
-        raise ConfigError("branches: they need two tasks or more and a share between 0 and 1")
+        raise ConfigError(
+            "branches: a tree needs two tasks or more and a share between 0 and 1; "
+            f"there are {len(problem.tasks)} tasks, and the share is {share}"
+        )
     began = time.perf_counter()
     depths = tuple(problem.levels(config.grid) if levels is None else levels)
-    chosen, ranks = _some_rows(problem, rows, seed), []
-    left = (
-        {}
-        if checkpoint is None
-        else {t: sibling_checkpoint(checkpoint, t.name) for t in problem.tasks}
-    )
+    sample, ranks = sample_rows(problem.validation, rows, seed), []
+    states = dict[str, Path]()
+    if checkpoint is not None:
+        states = {t.name: sibling_checkpoint(checkpoint, t.name) for t in problem.tasks}
     for task in problem.tasks:
         alone = problem.only(task)
         model = _network(branched(((0,),) * len(depths), levels=depths), alone, config, seed)
-        name, path = f"branches-{task.name}", left.get(task)
-        settings = config.training
         train(
-            model, alone, settings, seed=seed, name=name, on_progress=on_progress, checkpoint=path
+            model,
+            alone,
+            config.training,
+            seed=seed,
+            name=f"branches-{task.name}",
+            on_progress=on_progress,
+            checkpoint=states.get(task.name),
         )
-        features = _features(model, chosen, ends(depths))
-        ranks.append([dissimilarity_ranks(rows) for rows in features])
+        features = _features(model, sample, ends(depths))
+        ranks.append([dissimilarity_ranks(outputs) for outputs in features])
     affinity = rank_affinity([list(depth) for depth in zip(*ranks, strict=True)])
     lane = problem.lane_shape(config.sizes)
     sizes = block_sizes(depths, input_width=lane.input_width, pixels=lane.pixels, unit=unit)
     budget = sum(sizes) * (1.0 + share * (len(problem.tasks) - 1))
     tree = branch_tree(affinity, sizes, budget=budget)
-    for path in left.values():
-        path.unlink(missing_ok=True)
+    for state in states.values():
+        state.unlink(missing_ok=True)
     return TreeSearchResult(tree, depths, affinity, budget, time.perf_counter() - began)
 
 
@@ -158,7 +166,11 @@ def block_sizes(
     pixels: Pixels = (1, 1),
     unit: Unit = "multiply_adds",
 ) -> list[int]:
-    """What one branch costs at each depth `[D]`; `tree_parameters` of them is the layout's cost."""
+    """What one branch costs at each depth `[D]`; their `tree_parameters` are the layout's cost.
+
+    >>> block_sizes([(8,), (4,)], input_width=10, unit="parameters")
+    [88, 36]
+    """
     layout = branched(((0,),) * len(levels), levels=levels)
     widths, sizes = lane_widths(layout, input_width), lane_pixels(layout, pixels)
     blocks = [Layout("block", (layer,), (0,)) for layer in layout.layers]
@@ -178,14 +190,15 @@ def ends(levels: Sequence[Level]) -> list[int]:
 
 @dataclass(frozen=True)
 class CostRanking:
-    """Whether trees of lower cost do score more on validation rows.
+    """Whether trees of lower cost really score higher on validation rows.
 
     Attributes:
         costs: `tree_cost` of each tree.
         scores: best validation score of each branched network.
-        correlation: Spearman's, of the negative costs with the scores: 1 if the cost ranks the
-            trees rightly, negative if wrongly; NaN where all costs or all scores are equal.
-        p_value: two-sided, of no correlation.
+        correlation: Spearman's, between negative costs and scores: 1 if the cost ranks the trees
+            by score, negative if it ranks them the wrong way round; NaN if all costs or all scores
+            are equal.
+        p_value: two-sided, under no correlation.
     """
 
     costs: tuple[float, ...]
@@ -197,7 +210,10 @@ class CostRanking:
     def of(cls, costs: Sequence[float], scores: Sequence[float]) -> "CostRanking":
         """Rank at least three trees by cost and by score."""
         if len(costs) < 3 or len(costs) != len(scores):
-            raise ConfigError("agreement: it needs a cost and a score of three trees or more")
+            raise ConfigError(
+                "cost ranking: it needs a cost and a score each of three trees or more; "
+                f"there are {len(costs)} costs and {len(scores)} scores"
+            )
         rho = p_value = float("nan")
         if min(np.ptp(costs), np.ptp(scores)) > 0.0:
             rho, p_value = map(float, spearmanr(np.negative(costs), scores))
@@ -206,28 +222,27 @@ class CostRanking:
 
 def check_cost_ranking(
     trees: Sequence[Tree],
-    found: TreeSearchResult,
+    searched: TreeSearchResult,
     problem: Problem,
     config: Config,
     *,
     seed: int,
     on_progress: OnProgress = silent,
 ) -> CostRanking:
-    """Train given trees and ask whether their costs rank them as their validation scores do.
+    """Train some trees and check whether their costs rank them as their validation scores do.
 
-    A larger tree costs less by construction: compare trees of about the same size. A public
-    notebook of another team reports a correlation of -0.75 on its trees, the wrong way round.
+    A larger tree costs less by construction, so compare trees of about the same size. (A public
+    notebook of another team reports a correlation of -0.75 on its trees, the wrong way round.)
     """
     scores = []
     for number, tree in enumerate(trees):
-        layout = replace(found, tree=tree).layout
-        model = _network(layout, problem, config, seed)
+        model = _network(replace(searched, tree=tree).layout, problem, config, seed)
         name = f"tree-{number}"
-        fitted = train(
+        state = train(
             model, problem, config.training, seed=seed, name=name, on_progress=on_progress
         )
-        scores.append(fitted.checks[fitted.best].score)
-    return CostRanking.of([tree_cost(tree, found.affinity) for tree in trees], scores)
+        scores.append(state.checks[state.best].score)
+    return CostRanking.of([tree_cost(tree, searched.affinity) for tree in trees], scores)
 
 
 def _network(layout: Layout, problem: Problem, config: Config, seed: int) -> Network:
@@ -235,18 +250,12 @@ def _network(layout: Layout, problem: Problem, config: Config, seed: int) -> Net
     return problem.network(layout, config.sizes)
 
 
-def _some_rows(problem: Problem, number: int, seed: int) -> Rows:
-    split = problem.validation
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:number])
-    return split.take(chosen)
-
-
 @torch.no_grad()
 def _features(model: Network, rows: Rows, depths: Sequence[int]) -> list[NDArray[np.float32]]:
-    """What some layers of a network put out for rows, `[K, F]` each, in evaluation mode.
+    """Outputs `[K, F]` of some layers of a network for K rows, in evaluation mode.
 
-    Maps of more than 16 x 16 pixels are averaged down to that: what the first layers of a large
-    network make of 500 images would not fit into memory.
+    Maps of more than 16 x 16 pixels are averaged down to that: the outputs of the first layers of
+    a large network for 500 images would not fit into memory.
     """
     model.eval()
     outputs: dict[int, list[NDArray[np.float32]]] = {depth: [] for depth in depths}

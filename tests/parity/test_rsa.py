@@ -123,5 +123,5 @@ def test_what_cannot_be_compared_is_refused() -> None:
         rsa_affinity(features)
     with pytest.raises(DataError, match="depth 0, task 0: 2 rows; give at least 3"):
         rsa_affinity([[np.ones((2, 4))]])
-    with pytest.raises(DataError, match="depth 0: not the same number of rows"):
+    with pytest.raises(DataError, match="depth 0: tasks have different numbers of rows"):
         rsa_affinity([[np.eye(4), np.eye(5)]])

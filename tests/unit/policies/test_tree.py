@@ -27,12 +27,12 @@ def test_json_goes_there_and_back() -> None:
     [
         ((), "at least one depth"),
         (((),), "at least one depth"),
-        ((((0, 2),),), "depth 0 must hold each of its tasks once"),
-        ((((0, 1),), ((0,),)), "depth 1 must hold each of its tasks once"),
-        ((((0, 1), (1, 2)),), "depth 0 must hold each of its tasks once"),
+        ((((0, 2),),), "depth 0 must hold each task once"),
+        ((((0, 1),), ((0,),)), "depth 1 must hold each task once"),
+        ((((0, 1), (1, 2)),), "depth 0 must hold each task once"),
         ((((1, 2), (0,)),), "depth 0 is not in order"),
-        ((((0,), (1,)), ((0, 1),)), "branches that parted meet again at depth 1"),
-        ((((0, 1), (2, 3)), ((0, 2), (1, 3))), "branches that parted meet again at depth 1"),
+        ((((0,), (1,)), ((0, 1),)), "branches that split below rejoin at depth 1"),
+        ((((0, 1), (2, 3)), ((0, 2), (1, 3))), "branches that split below rejoin at depth 1"),
     ],
 )
 def test_what_is_no_tree_is_refused(clusters: tuple, fault: str) -> None:

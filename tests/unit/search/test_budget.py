@@ -8,7 +8,7 @@ from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, prune, recmtl_grid, scaled
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.schema.strict_yaml import load
-from recmtl.search.budget import MOST, BudgetTarget, CostMultiplier
+from recmtl.search.budget import MAX_MULTIPLIER, BudgetTarget, CostMultiplier
 from recmtl.search.search import search
 from recmtl.train.config import Budget, Config, Grid, Search, Training
 from tests.grids import random_routes
@@ -84,7 +84,7 @@ def test_a_budget_below_the_cheapest_route_is_refused_at_once(budget: Budget) ->
 def test_a_route_that_cannot_be_sized_says_so() -> None:
     """Widths are multiplied by 16 at most."""
     target = BudgetTarget(Budget(multiply_adds=10**9), SPACE, problem=PROBLEM, config=config(None))
-    layout, facts = target.fitted(Routes.full(SPACE))
+    layout, facts = target.sized(Routes.full(SPACE))
     assert not facts["met"]
     assert "the nearest cost to 1,000,000,000" in facts["remedy"]
     assert layout == FULL and facts["cost"] == cost(FULL, "multiply_adds")
@@ -114,7 +114,7 @@ def test_a_price_stays_within_bounds() -> None:
     assert 1 < moved[0] < moved[1] == pytest.approx(moved[2])
     for _ in range(200):
         price.observe(1.0)
-    assert price.value == MOST
+    assert price.value == MAX_MULTIPLIER
     for _ in range(200):
         price.observe(-1.0)
     assert price.value == 0.06

@@ -23,14 +23,14 @@ def pruned(routes: Routes) -> float:
 def judge() -> RouteObjective:
     torch.manual_seed(0)
     supernet = Supernet(SPACE, problem=PROBLEM, config=Config())
-    return RouteObjective(supernet, price=CostMultiplier(0.0, steps=1), target=None)
+    return RouteObjective(supernet, multiplier=CostMultiplier(0.0, steps=1), target=None)
 
 
 def test_lanes_that_coincide_cost_once() -> None:
     full = Routes.full(SPACE)
     (_, cost), *_ = (found := judge()).values(PROBLEM.validation, [full])
     assert cost == pruned(full) < found.supernet.full / 2
-    assert found.share(full) == pruned(full) / found.supernet.full
+    assert found.cost_share(full) == pruned(full) / found.supernet.full
 
 
 @pytest.mark.parametrize("most", [1.0, 0.6, 0.4, 1e-9])

@@ -70,14 +70,14 @@ def test_a_network_without_gates_has_no_warm_up() -> None:
 
 def test_a_search_holds_gates_open_while_it_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[bool] = []
-    step: Callable[..., None] = search_module._Run.step_weights
+    step: Callable[..., None] = search_module._RouteSearch.step_weights
 
-    def remember(run: search_module._Run, batch: object, number: int) -> None:
+    def remember(run: search_module._RouteSearch, batch: object, number: int) -> None:
         gate = run.supernet.model.grid.layer(1).instance
         told.append(gate is not None and gate.held)
         step(run, batch, number)
 
-    monkeypatch.setattr(search_module._Run, "step_weights", remember)
+    monkeypatch.setattr(search_module._RouteSearch, "step_weights", remember)
     config = Config(training=SETTINGS, search=Search(epochs=2, warm_up=0.5, candidates=2))
     search(SPACE, PROBLEM, config, seed=0)
     warm = len(told) // 2

@@ -78,11 +78,11 @@ def test_a_split_of_several_batches_is_a_mean_over_its_rows() -> None:
 def test_nothing_can_be_improved_after_refining(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No step of a lane's edges or query gains, computed from the whole model."""
     monkeypatch.setattr(refine_module, "FEWEST_ROWS", 1000)
-    monkeypatch.setattr(refine_module, "SURE", 0.0)
+    monkeypatch.setattr(refine_module, "STANDARD_ERRORS", 0.0)
     supernet, rows = make_supernet(SPACES[name]), all_rows()
     space, policy = supernet.layout, make_policy(SPACES[name], CONFIG)
     route = next(part for part in policy.modules() if isinstance(part, RoutePolicy))
-    judge = RouteObjective(supernet, price=CostMultiplier(0.02, steps=1), target=None)
+    judge = RouteObjective(supernet, multiplier=CostMultiplier(0.02, steps=1), target=None)
     start = Routes.of(space, policy(None))
 
     def worth(routes: Routes) -> float:
@@ -117,11 +117,11 @@ def changed(routes: Routes, depth: int, lane: int, **new: object) -> Routes:
 
 def test_a_race_on_fewer_rows_never_makes_it_worse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refine_module, "FEWEST_ROWS", 10)
-    monkeypatch.setattr(refine_module, "SURE", 0.0)
+    monkeypatch.setattr(refine_module, "STANDARD_ERRORS", 0.0)
     supernet, rows = make_supernet(SPACES["recmtl grid"]), all_rows()
     space, policy = supernet.layout, make_policy(SPACES["recmtl grid"], CONFIG)
     route = next(part for part in policy.modules() if isinstance(part, RoutePolicy))
-    judge = RouteObjective(supernet, price=CostMultiplier(0.02, steps=1), target=None)
+    judge = RouteObjective(supernet, multiplier=CostMultiplier(0.02, steps=1), target=None)
     start = Routes.of(space, policy(None))
     values = [start]
     for _ in range(3):
@@ -168,7 +168,7 @@ def test_a_budget_makes_dear_routes_worse() -> None:
     price = CostMultiplier(0.0, steps=1)
     losses = torch.ones(4)
     full = Routes.full(space).decisions(space)
-    free, bound = (RouteObjective(supernet, price=price, target=t) for t in (None, target))
+    free, bound = (RouteObjective(supernet, multiplier=price, target=t) for t in (None, target))
     excess = target.excess(Routes.full(space))
     assert bound(losses, full) - free(losses, full) == pytest.approx(0.1 * excess)
     cheap = next(
@@ -181,11 +181,11 @@ def test_a_budget_makes_dear_routes_worse() -> None:
 def test_a_change_must_surely_gain(
     sure: float, changes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refine_module, "SURE", sure)
+    monkeypatch.setattr(refine_module, "STANDARD_ERRORS", sure)
     supernet = make_supernet(SPACES["mtnas"])
     space, policy = supernet.layout, make_policy(SPACES["mtnas"], CONFIG)
     route = next(part for part in policy.modules() if isinstance(part, RoutePolicy))
-    judge = RouteObjective(supernet, price=CostMultiplier(0.02, steps=1), target=None)
+    judge = RouteObjective(supernet, multiplier=CostMultiplier(0.02, steps=1), target=None)
     start = Routes.of(space, policy(None))
     found = refine(supernet, route, start, rows=all_rows(), value=judge, rounds=1)
     assert (found != start) is changes

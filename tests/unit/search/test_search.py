@@ -221,7 +221,7 @@ def test_the_schedule_of_a_search() -> None:
     middle = (plan.warm_up + plan.total) // 2
     warmth = [plan.temperature(step) for step in (0, plan.warm_up, middle, plan.total)]
     assert warmth == pytest.approx([4.0, 4.0, 2.0, 1.0], rel=0.01)
-    opened = [plan.opened(step) for step in range(plan.total)]
+    opened = [plan.open_layers(step) for step in range(plan.total)]
     assert opened[: plan.warm_up] == [0] * plan.warm_up
     assert opened[plan.warm_up :] == sorted(opened[plan.warm_up :])
     assert set(opened[plan.warm_up : middle]) == {1, 2, 3}
@@ -229,7 +229,7 @@ def test_the_schedule_of_a_search() -> None:
     always = SearchSchedule(
         layout, bilevel_split(1000, 0.2, seed=0), config=replace(config, search=Search())
     )
-    assert always.opened(0) == 3
+    assert always.open_layers(0) == 3
 
 
 @pytest.mark.parametrize("share", [0.4, 0.8])

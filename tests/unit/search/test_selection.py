@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recmtl.grid import Layout, prune, recmtl_grid
 from recmtl.grid.catalog import mtnas
-from recmtl.search import search as search_module
+from recmtl.search import selection
 from recmtl.search.refine import FOLDS
 from recmtl.search.search import SearchResult, search
 from recmtl.search.selection import final_losses, full_sharing, surely_better
@@ -72,7 +72,7 @@ def test_the_winner_goes_on_from_where_the_race_left_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, better: bool
 ) -> None:
     """Raced and then trained, a network is to the bit what it is when it is trained alone."""
-    monkeypatch.setattr(search_module, "surely_better", lambda *_, **__: better)
+    monkeypatch.setattr(selection, "surely_better", lambda *_, **__: better)
     path = tmp_path / "searched.safetensors"
     (tmp_path / "searched.0.safetensors").write_text("left by a search that was killed")
     found = search(SPACE, PROBLEM, CONFIG, seed=2, checkpoint=path)
@@ -111,7 +111,7 @@ def test_the_search_keeps_the_winner(
 ) -> None:
     """Whoever wins is what is found, at the size of the budget if there is one."""
     losses = iter((folds(0.5, 0.5, 0.5, 0.5), folds(*[0.2 if better else 0.8] * 4)))
-    monkeypatch.setattr(search_module, "final_losses", lambda *_, **__: next(losses))
+    monkeypatch.setattr(selection, "final_losses", lambda *_, **__: next(losses))
     found = _searched(replace(CONFIG, search=replace(CONFIG.search, budget=budget)))
     alone = _searched(replace(CONFIG, search=replace(CONFIG.search, budget=budget, race=False)))
     rival = full_sharing(alone.routes, SPACE)

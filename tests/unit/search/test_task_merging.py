@@ -59,7 +59,7 @@ def test_agreement_is_that_of_least_squares(
     lanes[:, 1] = lanes[:, 0] @ torch.tensor(random.normal(size=(4, 4))) + 3.0
     lanes[:, 3] = 2.0
     says = torch.tensor(random.normal(size=(4, 4)))
-    monkeypatch.setattr(supernet, "climb", lambda *_: lanes)
+    monkeypatch.setattr(supernet, "apply_layers", lambda *_: lanes)
     monkeypatch.setattr(supernet.model, "heads", Linear(says))
     found = task_agreement(apart(), supernet, PROBLEM.validation)
     ones, table = np.ones((len(lanes), 1)), lanes.numpy()
