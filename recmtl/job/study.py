@@ -7,13 +7,13 @@ or search continues from its checkpoint.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from recmtl.atomic import write_json
 from recmtl.errors import ConfigError
-from recmtl.grid import Layout, Routes, expected_multiply_adds, matched, prune
+from recmtl.grid import Layout, expected_multiply_adds, matched, prune
 from recmtl.job.fit import Fit, ModelResult
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.work_items import (
@@ -113,7 +113,7 @@ class Study(Generic[P, C]):
     def search_result(self, name: str, seed: int) -> SearchResult:
         """The route of one search; searched now unless it was before."""
         record = self.record(name, seed)
-        return SearchResult(**{**record, "routes": Routes.from_json(record["routes"])})
+        return SearchResult.from_json(record)
 
     def record(self, name: str, seed: int) -> SearchRecord:
         """The record of one search; searched now unless it was before."""
@@ -193,7 +193,7 @@ class Study(Generic[P, C]):
             on_progress=self._progress_of(WorkItem(name, seed, search=True)),
             checkpoint=self._checkpoint(name, seed),
         )
-        return {**asdict(result), "routes": result.routes.to_json()}
+        return result.to_json()
 
     def _tree(self, seed: int) -> SearchRecord:
         tree = search_tree(
