@@ -112,8 +112,7 @@ class Study(Generic[P, C]):
 
     def search_result(self, name: str, seed: int) -> SearchResult:
         """The route of one search; searched now unless it was before."""
-        record = self.record(name, seed)
-        return SearchResult.from_json(record)
+        return SearchResult.from_json(self.record(name, seed))
 
     def record(self, name: str, seed: int) -> SearchRecord:
         """The record of one search; searched now unless it was before."""

@@ -39,10 +39,10 @@ from recmtl.train.loop import OnProgress, silent
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.problem import Problem
 
-__all__ = ["SearchRecord", "SearchResult", "search"]
+__all__ = ["EpochRecord", "SearchResult", "search"]
 
 
-class SearchRecord(TypedDict):
+class EpochRecord(TypedDict):
     """Where a search stands at the end of an epoch.
 
     Attributes:
@@ -80,7 +80,7 @@ class SearchResult:
 
     routes: Routes
     layout: dict[str, Any] = field(default_factory=dict)
-    history: list[SearchRecord] = field(default_factory=list)
+    history: list[EpochRecord] = field(default_factory=list)
     candidates: list[tuple[float, float]] = field(default_factory=list)
     seconds: float = 0.0
     budget: BudgetReport | None = None
@@ -160,7 +160,7 @@ class _RouteSearch:
         seed: int,
         checkpoint: Path | None,
     ) -> None:
-        self.began, self.done, self.history = time.perf_counter(), 0, list[SearchRecord]()
+        self.began, self.done, self.history = time.perf_counter(), 0, list[EpochRecord]()
         self.layout, self.problem, self.config, self.seed = layout, problem, config, seed
         self.checkpoint = checkpoint
         self.state_file = None if checkpoint is None else sibling_checkpoint(checkpoint, "search")
@@ -269,7 +269,7 @@ class _RouteSearch:
         value = loss + self.multiplier.value * self.supernet.cost_share(decisions)
         return value, self.policy.log_probability()
 
-    def record(self, step: int) -> SearchRecord:
+    def record(self, step: int) -> EpochRecord:
         """Where the search stands after a step."""
         with torch.no_grad():
             decisions = self.policy(None)
