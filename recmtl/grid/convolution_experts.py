@@ -1,4 +1,8 @@
-"""Experts for images: stacked convolutions whose normalisation knows which lane it serves."""
+"""Experts for images: stacked convolutions whose normalisation knows which lane it serves.
+
+`ConvolutionExperts` takes the place of `StackedExperts` in layers that have a `Convolution`, and
+also holds the projections of their shortcuts.
+"""
 
 import math
 from collections.abc import Sequence
@@ -18,62 +22,8 @@ __all__ = ["ConvolutionExperts", "Normalisation", "convolution_experts", "projec
 
 MOMENTUM, EPSILON = 0.1, 1e-5
 GROUP = 16
-"""Channels that are normalised together by `group`."""
+"""Channels that `group` normalises together."""
 Kind = Literal["conv", "basic", "project"]
-
-
-class Normalisation(nn.Module):
-    """Normalise experts' features, scale and shift them: each expert has weights of its own.
-
-    With `batch`, statistics are those of one application, an expert on one lane: in training over
-    the batch and the pixels, in evaluation their moving averages. One expert that serves several
-    lanes hence sees in evaluation what it saw in training, although lanes differ; shared averages
-    would be those of a mixture that no lane has. With `group` statistics are an example's own.
-    """
-
-    def __init__(self, channels: int, experts: int, *, applications: int, batch: bool) -> None:
-        super().__init__()
-        self.batch = batch
-        self.groups = channels // GROUP if channels % GROUP == 0 else 1
-        self.scale = nn.Parameter(torch.ones(experts, channels))
-        self.shift = nn.Parameter(torch.zeros(experts, channels))
-        if batch:
-            self.register_buffer("mean", torch.zeros(applications, channels))
-            self.register_buffer("variance", torch.ones(applications, channels))
-
-    def forward(self, features: Tensor, expert: int, own: list[int]) -> Tensor:
-        """Features `[B, n, C, H, W]` of one expert for its n applications `own`."""
-        scale, shift = self.scale[expert], self.shift[expert]
-        if not self.batch:
-            rows = features.flatten(0, 1)
-            return functional.group_norm(rows, self.groups, scale, shift, EPSILON).view_as(features)
-        mean, variance = self.get_buffer("mean"), self.get_buffer("variance")
-        some_mean, some_variance = mean[own].flatten(), variance[own].flatten()
-        found = functional.batch_norm(
-            features.flatten(1, 2),
-            some_mean,
-            some_variance,
-            scale.repeat(len(own)),
-            shift.repeat(len(own)),
-            self.training,
-            MOMENTUM,
-            EPSILON,
-        )
-        if self.training:
-            mean[own], variance[own] = (
-                some_mean.view(len(own), -1),
-                some_variance.view(len(own), -1),
-            )
-        return found.view_as(features)
-
-    def rows(self, features: Tensor, expert: int, which: Tensor) -> Tensor:
-        """Features `[N, C, H, W]` of one expert in evaluation, each row of application `which`."""
-        if not self.batch:
-            return self.forward(features.unsqueeze(1), expert, []).squeeze(1)
-        mean, variance = self.get_buffer("mean")[which], self.get_buffer("variance")[which]
-        scale = self.scale[expert] / torch.sqrt(variance + EPSILON)
-        shift = self.shift[expert] - mean * scale
-        return features * scale[:, :, None, None] + shift[:, :, None, None]
 
 
 class ConvolutionExperts(nn.Module):
@@ -82,7 +32,7 @@ class ConvolutionExperts(nn.Module):
     An expert that several lanes share is one product over their rows.
 
     Args:
-        widths: channels: of the input, of what is hidden, of the output.
+        widths: channels: of the input, hidden ones, of the output.
         applications: (expert, lane) pairs.
         kind: `conv`, convolution, ReLU, normalisation (thin VGG); `basic`, convolutions and
             normalisations with ReLU between, and `relu(passed + them)` (ResNet's BasicBlock);
@@ -102,18 +52,17 @@ class ConvolutionExperts(nn.Module):
     ) -> None:
         super().__init__()
         self.kind, self.convolution = kind, convolution
-        self.numbers = [expert for expert, _ in applications]
         self.reads = [lane for _, lane in applications]
-        experts = max(self.numbers, default=-1) + 1
-        self.own = [[a for a, e in enumerate(self.numbers) if e == n] for n in range(experts)]
-        order = [a for own in self.own for a in own]
+        numbers = [expert for expert, _ in applications]
+        experts = max(numbers, default=-1) + 1
+        self.served = [[a for a, e in enumerate(numbers) if e == n] for n in range(experts)]
+        order = [a for served in self.served for a in served]
         self.back = [order.index(a) for a in range(len(order))]
+        self.in_order = self.back == sorted(self.back)
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         self.norms = nn.ModuleList()
-        pairs = list(pairwise(widths))
-        for (c_in, c_out), kernel in zip(
-            pairs, convolution.kernels(len(pairs), pixels), strict=True
-        ):
+        kernels = convolution.kernels(len(widths) - 1, pixels)
+        for (c_in, c_out), kernel in zip(pairwise(widths), kernels, strict=True):
             # He et al. 2015, fan out, as ResNets start.
             spread = math.sqrt(2.0 / (c_out * math.prod(kernel)))
             self.weights.append(nn.Parameter(torch.randn(experts, c_out, c_in, *kernel) * spread))
@@ -124,47 +73,47 @@ class ConvolutionExperts(nn.Module):
             self.norms.append(norm)
 
     def forward(self, lanes: Tensor, passed: Tensor | None = None) -> Tensor:
-        """The applications' outputs; `passed` `[B, A, C', H', W']` is what `basic` adds to."""
+        """The applications' outputs; `basic` experts add to `passed` `[B, A, C', H', W']`."""
         if passed is not None and not self.reads:
             return passed[:, :0]
         outputs, kernels = [], [weight.unbind() for weight in self.weights]
-        for expert, own in enumerate(self.own):
-            rows = select_lanes(lanes, [self.reads[a] for a in own])
+        for expert, served in enumerate(self.served):
+            rows = select_lanes(lanes, [self.reads[a] for a in served])
             for depth in range(len(self.weights)):
-                found = self._convolve(rows.flatten(0, 1), kernels[depth][expert], expert, depth)
-                found = found.view(*rows.shape[:2], *found.shape[1:])
+                maps = self._convolve(rows.flatten(0, 1), kernels[depth][expert], expert, depth)
+                maps = maps.view(*rows.shape[:2], *maps.shape[1:])
                 norm = cast(Normalisation, self.norms[depth])
-                rows = self._activated(norm(found, expert, own), depth)
-            found = self._pooled(rows.flatten(0, 1))
-            outputs.append(found.view(*rows.shape[:2], *found.shape[1:]))
+                rows = self._activated(norm(maps, expert, served), depth)
+            maps = self._pooled(rows.flatten(0, 1))
+            outputs.append(maps.view(*rows.shape[:2], *maps.shape[1:]))
         together = torch.cat(outputs, 1) if len(outputs) > 1 else outputs[0]
-        together = together if self.back == sorted(self.back) else together[:, self.back]
+        together = together if self.in_order else together[:, self.back]
         return together if passed is None else functional.relu(passed + together)
 
-    def some(self, lanes: Tensor, needed: Tensor, passed: Tensor | None = None) -> Tensor:
+    def needed_outputs(self, lanes: Tensor, needed: Tensor, passed: Tensor | None = None) -> Tensor:
         """As `forward` in evaluation, where `needed` `[B, A]` is true; elsewhere nothing, and 0."""
         size = self.convolution.outer((lanes.shape[-2], lanes.shape[-1]))
         outputs = lanes.new_zeros(*needed.shape, self.weights[-1].shape[1], *size)
         reads = torch.tensor(self.reads, device=lanes.device)
-        for expert, own in enumerate(self.own):
-            rows, which = needed[:, own].nonzero(as_tuple=True)
+        for expert, served in enumerate(self.served):
+            rows, which = needed[:, served].nonzero(as_tuple=True)
             if not len(rows):
                 continue
-            applications = torch.tensor(own, device=lanes.device)[which]
-            found = lanes[rows, reads[applications]]
+            applications = torch.tensor(served, device=lanes.device)[which]
+            maps = lanes[rows, reads[applications]]
             for depth in range(len(self.weights)):
                 norm = cast(Normalisation, self.norms[depth])
-                found = self._convolve(found, self.weights[depth][expert], expert, depth)
-                found = self._activated(norm.rows(found, expert, applications), depth)
-            found = self._pooled(found)
+                maps = self._convolve(maps, self.weights[depth][expert], expert, depth)
+                maps = self._activated(norm.rows(maps, expert, applications), depth)
+            maps = self._pooled(maps)
             if passed is not None:
-                found = functional.relu(passed[rows, applications] + found)
-            outputs[rows, applications] = found.to(outputs.dtype)
+                maps = functional.relu(passed[rows, applications] + maps)
+            outputs[rows, applications] = maps.to(outputs.dtype)
         return outputs
 
     def _convolve(self, rows: Tensor, weight: Tensor, expert: int, depth: int) -> Tensor:
         shape, whole = self.convolution, self.convolution.kernel == 0
-        found = functional.conv2d(
+        maps = functional.conv2d(
             rows,
             weight,
             self.biases[depth][expert] if len(self.biases) else None,
@@ -172,7 +121,7 @@ class ConvolutionExperts(nn.Module):
             padding=0 if whole else weight.shape[-1] // 2 * shape.dilation,
             dilation=1 if whole else shape.dilation,
         )
-        return functional.relu(found) if self.kind == "conv" else found
+        return functional.relu(maps) if self.kind == "conv" else maps
 
     def _activated(self, rows: Tensor, depth: int) -> Tensor:
         """ReLU between the convolutions of a residual expert."""
@@ -183,8 +132,67 @@ class ConvolutionExperts(nn.Module):
         return functional.max_pool2d(rows, 2) if self.convolution.pool else rows
 
 
+class Normalisation(nn.Module):
+    """Normalise experts' features, scale and shift them: each expert has weights of its own.
+
+    `batch` keeps statistics for each application, an expert on one lane: in training those of the
+    batch and its pixels, in evaluation their moving averages. An expert that serves several lanes
+    thus sees in evaluation what it saw in training, although the lanes differ; averages over all
+    of them would describe a mixture that no lane is. `group` normalises each example by itself.
+    """
+
+    def __init__(self, channels: int, experts: int, *, applications: int, batch: bool) -> None:
+        super().__init__()
+        self.batch = batch
+        self.groups = channels // GROUP if channels % GROUP == 0 else 1
+        self.scale = nn.Parameter(torch.ones(experts, channels))
+        self.shift = nn.Parameter(torch.zeros(experts, channels))
+        if batch:
+            self.register_buffer("mean", torch.zeros(applications, channels))
+            self.register_buffer("variance", torch.ones(applications, channels))
+
+    def forward(self, features: Tensor, expert: int, served: list[int]) -> Tensor:
+        """Normalise features `[B, n, C, H, W]` of one expert on the n applications `served`."""
+        scale, shift = self.scale[expert], self.shift[expert]
+        if not self.batch:
+            rows = features.flatten(0, 1)
+            return functional.group_norm(rows, self.groups, scale, shift, EPSILON).view_as(features)
+        mean, variance = self.get_buffer("mean"), self.get_buffer("variance")
+        served_mean, served_variance = mean[served].flatten(), variance[served].flatten()
+        normalised = functional.batch_norm(
+            features.flatten(1, 2),
+            served_mean,
+            served_variance,
+            scale.repeat(len(served)),
+            shift.repeat(len(served)),
+            self.training,
+            MOMENTUM,
+            EPSILON,
+        )
+        if self.training:
+            mean[served] = served_mean.view(len(served), -1)
+            variance[served] = served_variance.view(len(served), -1)
+        return normalised.view_as(features)
+
+    def rows(self, features: Tensor, expert: int, which: Tensor) -> Tensor:
+        """Normalise rows `[N, C, H, W]` of one expert in evaluation, row n of application which[n].
+
+        The same as `forward`, for rows that are chosen one by one.
+        """
+        if not self.batch:
+            return self.forward(features.unsqueeze(1), expert, []).squeeze(1)
+        mean, variance = self.get_buffer("mean")[which], self.get_buffer("variance")[which]
+        scale = self.scale[expert] / torch.sqrt(variance + EPSILON)
+        shift = self.shift[expert] - mean * scale
+        return features * scale[:, :, None, None] + shift[:, :, None, None]
+
+
 def convolution_experts(layer: Layer, width: int, pixels: Pixels) -> ConvolutionExperts:
-    """The experts of a layer for images that reads lanes of so many channels and this size."""
+    """The experts of a layer for images whose input lanes have `width` channels and this size.
+
+    Raises:
+        ConfigError: the experts need what the layer's convolution does not give.
+    """
     shape = _shape(layer)
     kind: Kind = "basic" if layer.experts == "basic" else "conv"
     changes = width != layer.width or shape.outer(pixels) != pixels
@@ -196,11 +204,14 @@ def convolution_experts(layer: Layer, width: int, pixels: Pixels) -> Convolution
 
 
 def projections(layer: Layer, width: int, pixels: Pixels) -> ConvolutionExperts:
-    """What a layer's shortcuts go through: one output for each of its `passes`."""
+    """What a layer's shortcuts go through: one output for each of `projection_applications`."""
     shape = replace(_shape(layer), kernel=1, dilation=1, pool=False)
-    widths = (width, layer.width)
     return ConvolutionExperts(
-        widths, layer.projection_applications, kind="project", convolution=shape, pixels=pixels
+        (width, layer.width),
+        layer.projection_applications,
+        kind="project",
+        convolution=shape,
+        pixels=pixels,
     )
 
 

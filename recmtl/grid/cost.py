@@ -1,9 +1,12 @@
-"""What a layout costs: parameters and multiply-adds an example, counted, not measured.
+"""What a layout costs in parameters and multiply-adds an example: counted, not measured.
 
-One multiply and one add count as one; biases, activations, normalisation and the embedding
-lookup are not counted.
+One multiply and one add count as one; biases, activations, normalisation and the embedding lookup
+do not count. `layout_cost` is exact; `expected_multiply_adds` is its differentiable form under
+relaxed decisions, which a search pays for. `matched` scales a wiring to a given cost.
 
-The same wiring at another size: all widths times one factor, until the cost is as asked.
+>>> from recmtl.grid import shared_bottom
+>>> layout_cost(shared_bottom(2, widths=(4,)), input_width=3)
+Cost(parameters=16, multiply_adds=12)
 """
 
 import math
@@ -19,7 +22,17 @@ from recmtl.grid.gates import INSTANCE_HIDDEN
 from recmtl.grid.layout import INPUT, Layer, Layout, Pixels, lane_pixels, lane_widths
 from recmtl.grid.routes import Decision, full_decision
 
-__all__ = ["Cost", "expected_multiply_adds", "layout_cost", "matched", "scaled"]
+__all__ = [
+    "Cost",
+    "expected_multiply_adds",
+    "full_multiply_adds",
+    "layout_cost",
+    "matched",
+    "scaled",
+]
+
+SMALLEST, LARGEST = 1.0 / 16.0, 16.0
+"""Factors between which `matched` scales the widths of a layout."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +43,15 @@ class Cost:
     multiply_adds: int
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Two parts of a network together."""
+        """The cost of two parts of a network."""
         return Cost(self.parameters + other.parameters, self.multiply_adds + other.multiply_adds)
 
 
 def layout_cost(layout: Layout, *, input_width: int, pixels: Pixels = (1, 1)) -> Cost:
     """The exact cost of a network of this layout with every edge kept.
 
-    Where examples decide for themselves whether a lane runs, its experts and sums count with the
-    layer's target rate.
+    If examples decide for themselves whether a lane runs, its experts count with the layer's
+    target rate.
 
     Args:
         layout: the wiring.
@@ -51,8 +64,8 @@ def layout_cost(layout: Layout, *, input_width: int, pixels: Pixels = (1, 1)) ->
     ):
         total += _expert_cost(layer, width, sizes[depth])
         total += _projection_cost(layer, width, sizes[depth])
-        seen = input_width * layout.input_lanes, width
-        total += _gate_cost(layer, *seen, area=math.prod(sizes[depth + 1]))
+        query_widths = input_width * layout.input_lanes, width
+        total += _gate_cost(layer, *query_widths, area=math.prod(sizes[depth + 1]))
         total += _instance_cost(layer, width)
     return total
 
@@ -60,7 +73,7 @@ def layout_cost(layout: Layout, *, input_width: int, pixels: Pixels = (1, 1)) ->
 def _expert_cost(layer: Layer, width: int, pixels: Pixels) -> Cost:
     products = _expert_products(layer, width, pixels)
     weights = products
-    # Biases, of convolutions too unless residual, and the two numbers a channel of normalisation.
+    # Biases (of convolutions unless they are residual) and normalisation's two numbers a channel.
     extra = 0 if layer.experts in ("carry", "linear") else sum(layer.expert_widths(width)[1:])
     if layer.convolution is not None:
         weights = layer.convolution.weights(layer.expert_widths(width), pixels)
@@ -70,31 +83,32 @@ def _expert_cost(layer: Layer, width: int, pixels: Pixels) -> Cost:
 
 
 def _projection_cost(layer: Layer, width: int, pixels: Pixels) -> Cost:
-    """Down-sampling shortcuts, which always run."""
+    """Down-sampling shortcuts, which run for every example."""
     count = len({projection for projection, _ in layer.projection_applications})
     parameters = count * (width + 2) * layer.width
     return Cost(
-        parameters, len(layer.projection_applications) * _pass_products(layer, width, pixels)
+        parameters, len(layer.projection_applications) * _projection_products(layer, width, pixels)
     )
 
 
-def _pass_products(layer: Layer, width: int, pixels: Pixels) -> int:
+def _projection_products(layer: Layer, width: int, pixels: Pixels) -> int:
     if not layer.has_projection or layer.convolution is None:
         return 0
     return width * layer.width * math.prod(layer.convolution.inner(pixels))
 
 
 def _application_share(layer: Layer, application: int) -> float:
-    """Share of examples on which an application is computed: the rate, if all its readers skip."""
+    """Share of examples that compute an application: the rate, if all its readers may skip."""
     readers = [lane for lane, edges in enumerate(layer.edges) if application in edges]
     always = any(layer.shortcut[lane] is None for lane in readers)
     return 1.0 if always or not readers else layer.rate
 
 
 def _gate_cost(layer: Layer, input_width: int, width: int, *, area: int) -> Cost:
-    """Gates and weighted sums over `area` pixels; lanes of one edge copy it."""
+    """Gates, and weighted sums over `area` pixels; a lane with one edge copies it."""
     total, out = Cost(0, 0), (layer.width or width) * area
-    for edges, sources, again in zip(layer.edges, layer.queries, layer.residual_edges, strict=True):
+    rows = zip(layer.edges, layer.queries, layer.residual_edges, strict=True)
+    for edges, sources, residual in rows:
         if layer.gate == "scalar":
             total += Cost(len(layer.applications), 0)
         if layer.gate == "softmax" and len(edges) > 1:
@@ -103,7 +117,7 @@ def _gate_cost(layer: Layer, input_width: int, width: int, *, area: int) -> Cost
         if layer.gate == "scalar" or len(edges) > 1:
             total += Cost(0, len(edges) * out)
         if any(layer.residual_edges):
-            total += Cost(len(layer.applications), len(again) * out)
+            total += Cost(len(layer.applications), len(residual) * out)
     return total
 
 
@@ -124,9 +138,16 @@ def expected_multiply_adds(
 ) -> Tensor:
     """Expected multiply-adds of a grid under relaxed decisions, differentiable.
 
-    Reads keep and run as independent probabilities: an application costs something if any live
-    lane keeps it; a lane is live if a live lane hears it, looks at it or, skipped, passes it on.
-    Hard decisions give the cost of the pruned network, up to lanes that pruning merges.
+    Reads keep and run as independent probabilities. An application costs something if any live
+    lane keeps it. A lane is live if a live lane above listens to it, looks at it or, when skipped,
+    passes it on. Hard decisions give the cost of the pruned network, except that lanes which
+    pruning merges count one by one.
+
+    Args:
+        layout: the wiring.
+        decisions: one for each layer.
+        input_width: features (channels) of an input lane.
+        pixels: height and width of an input lane, one pixel for tables.
     """
     widths, areas = lane_widths(layout, input_width), lane_pixels(layout, pixels)
     live = torch.zeros(layout.layers[-1].num_lanes)
@@ -141,32 +162,32 @@ def expected_multiply_adds(
         used = 1.0 - torch.prod(1.0 - kept, 0)
         # A lane with one edge copies it: nothing to gate, nothing to add up.
         several = (decision.keep.sum(-1) - 1.0).clamp(0.0, 1.0)
-        looks = several if layer.gate == "softmax" else torch.zeros_like(several)
-        mixes, gated = several * live * run, looks * live * run
-        sizes = _query_sizes(layer, widths[depth], input_width * layout.input_lanes)
+        looking = several if layer.gate == "softmax" else torch.zeros_like(several)
+        mixes, gated = several * live * run, looking * live * run
+        query_widths = _query_widths(layer, widths[depth], input_width * layout.input_lanes)
         out = widths[depth + 1] * math.prod(areas[depth + 1])
-        per_edge = mixes * out + gated * (decision.query * sizes).sum(-1)
+        per_edge = mixes * out + gated * (decision.query * query_widths).sum(-1)
         total = total + used.sum() * _expert_products(layer, widths[depth], areas[depth])
-        passes = _live_passes(layer, used, live * (1.0 - run))
-        total = total + passes * _pass_products(layer, widths[depth], areas[depth])
+        projected = _live_projections(layer, used, live * (1.0 - run))
+        total = total + projected * _projection_products(layer, widths[depth], areas[depth])
         total = total + (decision.keep.sum(-1) * per_edge).sum()
-        again = _marked(layer, layer.residual_edges) * decision.keep
-        total = total + (again.sum(-1) * live * run).sum() * out
+        residual = _marked(layer, layer.residual_edges) * decision.keep
+        total = total + (residual.sum(-1) * live * run).sum() * out
         total = total + _instance_cost(layer, widths[depth]).multiply_adds
-        looked = looks.unsqueeze(-1) * decision.query
-        live = _live_below(layer, decision.keep, looked, live=live, run=run, lanes=lanes)
+        looks = looking.unsqueeze(-1) * decision.query
+        live = _live_below(layer, decision.keep, looks, live=live, run=run, lanes=lanes)
     return total
 
 
-def _live_passes(layer: Layer, used: Tensor, passed: Tensor) -> Tensor:
-    """Expected number of projections that something needs: its expert, or a lane that skips."""
+def _live_projections(layer: Layer, used: Tensor, passed: Tensor) -> Tensor:
+    """Expected number of projected lanes that an expert adds to or a skipped lane passes on."""
     needed = torch.zeros(())
     for pair in layer.projection_applications:
         experts = [a for a, application in enumerate(layer.applications) if application == pair]
         skips = [
             k for k, s in enumerate(layer.shortcut) if (layer.shortcut_projection[k], s) == pair
         ]
-        # A lane runs or skips, so that probabilities add up.
+        # A lane either runs or skips, so that the probabilities add up.
         needed = needed + torch.cat([used[experts], passed[skips]]).sum().clamp_max(1.0)
     return needed
 
@@ -174,18 +195,18 @@ def _live_passes(layer: Layer, used: Tensor, passed: Tensor) -> Tensor:
 def _marked(layer: Layer, marked: Sequence[tuple[int, ...]]) -> Tensor:
     """`[K, A]`, 1 where an application is among a lane's marked ones."""
     table = torch.zeros(layer.num_lanes, len(layer.applications))
-    for lane, own in enumerate(marked):
-        table[lane, list(own)] = 1.0
+    for lane, applications in enumerate(marked):
+        table[lane, list(applications)] = 1.0
     return table
 
 
-def _query_sizes(layer: Layer, lane_width: int, input_width: int) -> Tensor:
-    """Width `[K, Q]` of what each lane's query sources show."""
-    sizes = torch.zeros(layer.num_lanes, max(map(len, layer.queries)))
+def _query_widths(layer: Layer, lane_width: int, input_width: int) -> Tensor:
+    """Width `[K, Q]` of each lane's query sources."""
+    query_widths = torch.zeros(layer.num_lanes, max(map(len, layer.queries)))
     for lane, sources in enumerate(layer.queries):
         for number, source in enumerate(sources):
-            sizes[lane, number] = input_width if source == INPUT else lane_width
-    return sizes
+            query_widths[lane, number] = input_width if source == INPUT else lane_width
+    return query_widths
 
 
 def _live_below(
@@ -193,18 +214,19 @@ def _live_below(
 ) -> Tensor:
     """Probability `[lanes]` that something in this layer needs a lane of the layer below.
 
-    A live lane either runs, and needs what it hears and looks at, or is skipped, and needs what it
-    passes on: never both, so that what runs on the lane that it would pass on needs it surely.
+    A live lane either runs, and needs the lanes that its edges read and its gate looks at, or is
+    skipped, and needs the lane that it passes on. It never does both: a lane that is read and
+    would be passed on is needed for certain.
     """
     alive = []
     for number in range(lanes):
-        heard = [a for a, read in enumerate(layer.reads) if read == number]
-        seen = torch.zeros_like(looks)
+        readers = [a for a, read in enumerate(layer.reads) if read == number]
+        is_source = torch.zeros_like(looks)
         for lane, sources in enumerate(layer.queries):
-            seen[lane, : len(sources)] = torch.tensor([source == number for source in sources])
-        unheard = torch.prod(1.0 - keep[:, heard], -1) * torch.prod(1.0 - looks * seen, -1)
+            is_source[lane, : len(sources)] = torch.tensor([s == number for s in sources])
+        unread = torch.prod(1.0 - keep[:, readers], -1) * torch.prod(1.0 - looks * is_source, -1)
         passed = torch.tensor([float(shortcut == number) for shortcut in layer.shortcut])
-        needed = run * (1.0 - unheard) + (1.0 - run) * passed
+        needed = run * (1.0 - unread) + (1.0 - run) * passed
         alive.append(1.0 - torch.prod(1.0 - live * needed))
     return torch.stack(alive)
 
@@ -223,11 +245,8 @@ def full_multiply_adds(layout: Layout, *, input_width: int, pixels: Pixels = (1,
     return float(expected_multiply_adds(layout, full, input_width=input_width, pixels=pixels))
 
 
-SMALLEST, LARGEST = 1.0 / 16.0, 16.0
-
-
 def scaled(layout: Layout, factor: float) -> Layout:
-    """Every width and hidden width times `factor`, at least 1; equal widths stay equal."""
+    """The layout with every width and hidden width times `factor`, rounded and at least 1."""
 
     def sized(layer: Layer) -> Layer:
         hidden = tuple(max(1, round(width * factor)) for width in layer.hidden)
@@ -245,20 +264,19 @@ def matched(
     Args:
         layout: the wiring.
         target: cost that the result should have.
-        cost_of: cost of a layout, growing with its widths: parameters, or multiply-adds.
+        cost_of: parameters or multiply-adds of a layout; they must grow with its widths.
         tolerance: largest distance from the target, as a share of it.
 
     Raises:
-        ConfigError: no size from 1/16 to 16 of the layout's comes within the tolerance.
+        ConfigError: no factor from 1/16 to 16 comes within the tolerance.
     """
     low, high = SMALLEST, LARGEST
     for _ in range(40):
         middle = (low * high) ** 0.5
         low, high = (middle, high) if cost_of(scaled(layout, middle)) < target else (low, middle)
-    # Widths are whole numbers, so that the cost jumps: both sides of the jump are tried.
-    best = min(
-        (scaled(layout, low), scaled(layout, high)), key=lambda found: abs(cost_of(found) - target)
-    )
+    # Widths are whole numbers, so that the cost jumps: try both sides of the jump.
+    sides = scaled(layout, low), scaled(layout, high)
+    best = min(sides, key=lambda side: abs(cost_of(side) - target))
     if abs(cost_of(best) - target) > tolerance * target:
         raise ConfigError(
             f"{layout.name}: the nearest cost to {target:,.0f} is {cost_of(best):,.0f}; "

@@ -1,7 +1,9 @@
-"""What training on a CPU does in fewer passes over memory than torch's operations would.
+"""Training on a CPU in fewer passes over memory than torch's operations would take.
 
-The same sums as the plain expressions, with gradients written by hand; everything else (another
-device, no gradient, a graph that is being exported) takes those.
+`dense`, `wide` and `mixed` compute the same sums as the plain expressions in their docstrings, with
+gradients written by hand. Callers take the plain expressions wherever `is_supported` says no: on
+another device, without gradients, in a graph that is being exported. The compiled loops are
+imported where they are about to run, since Numba takes a moment to load.
 """
 
 from typing import Any
@@ -14,7 +16,7 @@ __all__ = ["dense", "is_supported", "mixed", "wide"]
 
 
 def is_supported(tensor: Tensor) -> bool:
-    """Whether the functions below may take the place of torch's for a computation on it."""
+    """Whether the functions below may replace torch's for a computation on this tensor."""
     return (
         tensor.device.type == "cpu"
         and tensor.dtype in (torch.float32, torch.float64)
@@ -26,8 +28,8 @@ def is_supported(tensor: Tensor) -> bool:
 def dense(rows: Tensor, weight: Tensor, bias: Tensor, *, inner: bool = False) -> Tensor:
     """`relu(rows @ weight + bias)`: rows `[G, N, D]`, weight `[G, D, H]`, bias `[G, 1, H]`.
 
-    `inner` says that one product and nothing else reads the result: its gradient is then made for
-    this alone, and is overwritten.
+    `inner` promises that one product and nothing else reads the result. The gradient then belongs
+    to this function alone, and is overwritten.
     """
     hidden: Tensor = _Dense.apply(rows, weight, bias, inner)  # type: ignore[no-untyped-call]
     return hidden
@@ -37,25 +39,31 @@ def wide(
     lane: Tensor,
     weight: Tensor,
     bias: Tensor,
-    beside: tuple[Tensor, Tensor] | None = None,
+    linear: tuple[Tensor, Tensor] | None = None,
     *,
     inner: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """As `dense` where all groups read one lane `[N, D]`, and a linear map of the lane beside.
+    """As `dense` if all groups read one lane `[N, D]`, and a linear map of the same lane.
 
-    The lane's gradient is summed up in one place, which is why the map is here.
+    One function computes both because the lane's gradient is summed up in one place.
+
+    Args:
+        lane: rows that every group reads.
+        weight: `[G, D, H]`.
+        bias: `[G, 1, H]`.
+        linear: weight `[L, D]` and bias `[L]` of the linear map.
+        inner: as for `dense`.
 
     Returns:
-        Hidden `[G, N, H]`, and `[N, L]`, what weight `[L, D]` and bias `[L]` of `beside` make of
-        the lane; without them L is 0.
+        Hidden `[G, N, H]`, and the mapped lane `[N, L]`; without a linear map L is 0.
     """
-    beside = beside or (lane.new_empty(0, lane.shape[1]), lane.new_empty(0))
-    hidden, also = _Wide.apply(lane, weight, bias, *beside, inner)  # type: ignore[no-untyped-call]
-    return hidden, also
+    linear = linear or (lane.new_empty(0, lane.shape[1]), lane.new_empty(0))
+    hidden, mapped = _Wide.apply(lane, weight, bias, *linear, inner)  # type: ignore[no-untyped-call]
+    return hidden, mapped
 
 
 def mixed(weights: Tensor, outputs: Tensor) -> Tensor:
-    """Weights `[B, K, A]` and outputs `[B, A, F]` to their weighted sums `[B, K, F]`."""
+    """The weighted sums `weights @ outputs` `[B, K, F]` of `[B, K, A]` and `[B, A, F]`."""
     sums: Tensor = _Mixed.apply(weights, outputs)  # type: ignore[no-untyped-call]
     return sums
 
@@ -64,20 +72,23 @@ def _hidden(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     from recmtl.grid.loops import add_and_relu
 
     hidden = torch.bmm(rows, weight)
-    for group, own in zip(hidden.numpy(), bias.numpy(), strict=True):
-        add_and_relu(group, own[0])
+    for group, group_bias in zip(hidden.numpy(), bias.numpy(), strict=True):
+        add_and_relu(group, group_bias[0])
     return hidden
 
 
 def _masked(gradient: Tensor, hidden: Tensor, *, inner: bool) -> tuple[Tensor, Tensor]:
-    """The gradient `[G, N, H]` where ReLU let something through, and that of the bias."""
+    """The gradient `[G, N, H]`, 0 where ReLU was 0, and that of the bias `[G, 1, H]`."""
     from recmtl.grid.loops import relu_backward
 
-    own = gradient.contiguous() if inner else gradient.clone(memory_format=torch.contiguous_format)
+    if inner:
+        masked = gradient.contiguous()
+    else:
+        masked = gradient.clone(memory_format=torch.contiguous_format)
     sums = hidden.new_zeros(len(hidden), 1, hidden.shape[2])
-    for given, seen, total in zip(own.numpy(), hidden.numpy(), sums.numpy(), strict=True):
-        relu_backward(given, seen, total[0])
-    return own, sums
+    for group, activations, total in zip(masked.numpy(), hidden.numpy(), sums.numpy(), strict=True):
+        relu_backward(group, activations, total[0])
+    return masked, sums
 
 
 class _Dense(torch.autograd.Function):
@@ -104,26 +115,26 @@ class _Wide(torch.autograd.Function):
         lane: Tensor,
         weight: Tensor,
         bias: Tensor,
-        beside: Tensor,
-        also: Tensor,
+        linear_weight: Tensor,
+        linear_bias: Tensor,
         inner: bool,
     ) -> tuple[Tensor, Tensor]:
         hidden = _hidden(lane.expand(len(weight), *lane.shape), weight, bias)
         ctx.inner = inner
-        ctx.save_for_backward(lane, weight, hidden, beside)
-        # A narrow product is faster where its matrix lies as it is read.
-        return hidden, torch.addmm(also, lane, beside.t().contiguous())
+        ctx.save_for_backward(lane, weight, hidden, linear_weight)
+        # A narrow product is faster on a matrix that lies in memory as it is read.
+        return hidden, torch.addmm(linear_bias, lane, linear_weight.t().contiguous())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, of_linear: Tensor) -> tuple[Tensor | None, ...]:
-        lane, weight, hidden, beside = ctx.saved_tensors
+        lane, weight, hidden, linear_weight = ctx.saved_tensors
         masked, sums = _masked(gradient, hidden, inner=ctx.inner)
         of_lane = None
         if ctx.needs_input_grad[0]:
-            of_lane = of_linear @ beside
-            for group, own in zip(masked, weight, strict=True):
-                of_lane.addmm_(group, own.t())
+            of_lane = of_linear @ linear_weight
+            for group, group_weight in zip(masked, weight, strict=True):
+                of_lane.addmm_(group, group_weight.t())
         of_weight = torch.bmm(lane.t().expand(len(weight), *lane.t().shape), masked)
         return of_lane, of_weight, sums, of_linear.t() @ lane, of_linear.sum(0), None
 
@@ -133,7 +144,7 @@ class _Mixed(torch.autograd.Function):
     def forward(ctx: Any, weights: Tensor, outputs: Tensor) -> Tensor:
         from recmtl.grid.loops import mix_forward
 
-        # Experts leave their outputs one after the other: mostly no copy.
+        # Experts write their outputs one after the other, so that this is mostly no copy.
         weights, stacked = weights.contiguous(), outputs.transpose(0, 1).contiguous()
         sums = weights.new_empty(*weights.shape[:2], stacked.shape[2])
         mix_forward(weights.numpy(), stacked.numpy(), sums.numpy())

@@ -1,6 +1,7 @@
-"""Compiled passes over what experts make, each in place of three or four of torch's.
+"""Compiled passes over the outputs of experts, each in place of three or four of torch's.
 
-Arrays are float32 or float64 with contiguous rows. NaN stays NaN, as in torch.
+`recmtl.grid.fused` makes gradients of them. Arrays are float32 or float64 with contiguous rows. NaN
+stays NaN, as in torch.
 """
 
 import numpy as np
@@ -22,20 +23,20 @@ def add_and_relu(products: Array, bias: Array) -> None:
 
 
 @compiled
-def relu_backward(gradient: Array, seen: Array, sums: Array) -> None:
-    """Gradients `[N, H]` to zero where ReLU let nothing through, in place; their sums to `[H]`."""
-    zero = np.zeros(1, seen.dtype)[0]
+def relu_backward(gradient: Array, activations: Array, sums: Array) -> None:
+    """Set gradients `[N, H]` to 0 where activations are 0, in place; add their sums to `[H]`."""
+    zero = np.zeros(1, activations.dtype)[0]
     for n in range(len(gradient)):
-        given, row = gradient[n], seen[n]
+        slope, row = gradient[n], activations[n]
         for h in range(len(sums)):
-            value = zero if row[h] <= zero else given[h]
-            given[h] = value
+            value = zero if row[h] <= zero else slope[h]
+            slope[h] = value
             sums[h] += value
 
 
 @compiled
 def mix_forward(weights: Array, outputs: Array, mixed: Array) -> None:
-    """Weights `[B, K, A]`, outputs `[A, B, F]` to `mixed` `[B, K, F]`: their weighted sums."""
+    """Write the weighted sums of outputs `[A, B, F]` by weights `[B, K, A]` into `[B, K, F]`."""
     for b in range(len(weights)):
         for k in range(weights.shape[1]):
             target = mixed[b, k]
@@ -50,15 +51,15 @@ def mix_forward(weights: Array, outputs: Array, mixed: Array) -> None:
 def mix_backward(
     gradient: Array, weights: Array, outputs: Array, of_weights: Array, of_outputs: Array
 ) -> None:
-    """The gradients of weights and outputs from that of their weighted sums `[B, K, F]`."""
+    """Write the gradients of weights and outputs, given that of their sums `[B, K, F]`."""
     zero = np.zeros(1, outputs.dtype)[0]
     for b in range(len(weights)):
         for a in range(weights.shape[2]):
             output, target = outputs[a, b], of_outputs[a, b]
             target[:] = 0
             for k in range(weights.shape[1]):
-                weight, given, product = weights[b, k, a], gradient[b, k], zero
+                weight, slope, product = weights[b, k, a], gradient[b, k], zero
                 for f in range(len(target)):
-                    target[f] += weight * given[f]
-                    product += given[f] * output[f]
+                    target[f] += weight * slope[f]
+                    product += slope[f] * output[f]
                 of_weights[b, k, a] = product

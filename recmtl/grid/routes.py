@@ -1,4 +1,15 @@
-"""The frozen result of a search: which edges stay, what each gate looks at, who is skipped."""
+"""Which edges stay, what each gate looks at, who is skipped: relaxed decisions and frozen routes.
+
+A policy hands a `Decision` about each layer to the network. `Routes` is what a search leaves: hard
+decisions as data, with a JSON form (`routes.json`).
+
+>>> from recmtl.grid import mmoe
+>>> layout = mmoe(2, experts=3, widths=(4,))
+>>> Routes.full(layout).layers[0].edges
+((0, 1, 2), (0, 1, 2))
+>>> Routes.of(layout, Routes.full(layout).decisions(layout)) == Routes.full(layout)
+True
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,13 +27,13 @@ __all__ = ["Decision", "LayerRoutes", "Routes", "conjunction", "full_decision"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What a policy says about one layer, relaxed or hard; every entry lies in 0..1.
+    """What a policy decides about one layer, relaxed or hard; every entry lies in 0..1.
 
     Attributes:
-        keep: `[K, A]`, which edges stay; zero where the layout has no edge.
-        query: `[K, Q]`, which of its query sources a lane's gate looks at; one 1 a lane, or all 1
-            from a policy that leaves the query to others.
-        run: `[1 or B, K]`, whether a lane runs; ignored on lanes without a shortcut.
+        keep: `[K, A]`, which edges stay; 0 where the layout has no edge.
+        query: `[K, Q]`, which of its query sources a lane's gate looks at: a single 1 for each
+            lane, or only ones from a policy that leaves the query to others.
+        run: `[1 or B, K]`, whether a lane runs; ignored for lanes without a shortcut.
     """
 
     keep: Tensor
@@ -34,7 +45,7 @@ class Decision:
         return Decision(self.keep * other.keep, self.query * other.query, self.run * other.run)
 
     def to(self, device: torch.device) -> "Decision":
-        """The same decision on the device of the lanes that it is about."""
+        """The same decision on another device."""
         if self.keep.device == device:
             return self
         return Decision(self.keep.to(device), self.query.to(device), self.run.to(device))
@@ -42,7 +53,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class LayerRoutes:
-    """One layer of a route: kept edges, chosen query source and run or skip, for each lane."""
+    """One layer of a route: for each lane its kept edges, its query source, and run or skip."""
 
     edges: tuple[tuple[int, ...], ...]
     queries: tuple[int, ...]
@@ -51,13 +62,13 @@ class LayerRoutes:
 
 @dataclass(frozen=True)
 class Routes:
-    """A static route through a layout, one `LayerRoutes` a layer."""
+    """A frozen route through a layout: one `LayerRoutes` for each layer."""
 
     layers: tuple[LayerRoutes, ...]
 
     @classmethod
     def full(cls, layout: Layout) -> "Routes":
-        """Every edge kept, every lane run, the first query source of each lane."""
+        """Keep every edge, run every lane that has one, look at each lane's first query source."""
         return cls(
             tuple(
                 LayerRoutes(
@@ -71,7 +82,7 @@ class Routes:
 
     @classmethod
     def of(cls, layout: Layout, decisions: Sequence[Decision]) -> "Routes":
-        """The route that hard decisions (0 or 1 everywhere) describe."""
+        """The route that hard decisions describe; entries above 1/2 count as 1."""
         layers = []
         for layer, decision in zip(layout.layers, decisions, strict=True):
             run = (decision.run[0] > 0.5).tolist()
@@ -83,7 +94,7 @@ class Routes:
         return cls(tuple(layers))
 
     def decisions(self, layout: Layout) -> list[Decision]:
-        """The hard `Decision` of each layer, for a network of the given layout."""
+        """The hard `Decision` about each layer of the layout."""
         decisions = []
         for layer, routes in zip(layout.layers, self.layers, strict=True):
             full = full_decision(layer)
@@ -97,7 +108,7 @@ class Routes:
         return decisions
 
     def to_json(self) -> dict[str, Any]:
-        """The route as JSON data; `from_json` is its inverse."""
+        """The route as JSON data; `from_json` rebuilds it."""
         return asdict(self)
 
     @classmethod
@@ -116,7 +127,7 @@ class Routes:
 
 
 def full_decision(layer: Layer) -> Decision:
-    """Keep every edge of a layer, run every lane, look at each lane's first query source."""
+    """Keep every edge, run every lane that has one, look at each lane's first query source."""
     keep = torch.zeros(layer.num_lanes, len(layer.applications))
     for lane, edges in enumerate(layer.edges):
         keep[lane, list(edges)] = 1.0
@@ -127,5 +138,5 @@ def full_decision(layer: Layer) -> Decision:
 
 
 def conjunction(policies: Sequence[Sequence[Decision]]) -> list[Decision]:
-    """Combine several policies' decisions, layer by layer."""
+    """The decisions of several policies at once, multiplied layer by layer."""
     return [reduce(and_, layer) for layer in zip(*policies, strict=True)]
