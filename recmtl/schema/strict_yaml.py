@@ -277,15 +277,27 @@ def _convert_union(annotation: object, node: Located, path: str, problems: Probl
             return _convert_scalar(option, node, path, problems)
     if type(node.value) is int and float in options:
         return float(node.value)
-    for option in options:
-        if option not in scalars:
-            attempt = Problems(problems.source)
-            value = _convert(option, node, path, attempt)
-            if value is not _FAILED:
-                return value
-    wanted = " or ".join(_WORDS.get(option, _type_name(option)) for option in options)
+    shapes = [option for option in options if option not in scalars and _fits(option, node.value)]
+    if len(shapes) == 1:  # its own messages say more than the union's
+        return _convert(shapes[0], node, path, problems)
+    for option in shapes:
+        attempt = Problems(problems.source)
+        value = _convert(option, node, path, attempt)
+        if value is not _FAILED:
+            return value
+    wanted = " or ".join(map(_wanted, options))
     problems.add(node.line, path, f"must be {wanted}, not {_describe(node.value)}")
     return _FAILED
+
+
+def _fits(annotation: object, value: object) -> bool:
+    """Whether a value has the shape of an annotation: a list, a mapping, or one of some words."""
+    origin = get_origin(annotation)
+    if isinstance(value, list):
+        return origin is tuple
+    if isinstance(value, dict):
+        return origin is dict or dataclasses.is_dataclass(annotation)
+    return origin is Literal
 
 
 def _convert_literal(annotation: object, node: Located, path: str, problems: Problems) -> object:
@@ -294,7 +306,8 @@ def _convert_literal(annotation: object, node: Located, path: str, problems: Pro
         if type(node.value) is type(option) and node.value == option:
             return option
     words = [str(option) for option in options]
-    hint = did_you_mean(str(node.value), words)
+    quoted = isinstance(node.value, str) and node.value in words
+    hint = "; drop the quotes" if quoted else did_you_mean(str(node.value), words)
     message = f"must be one of {', '.join(words)}, not {_describe(node.value)}{hint}"
     problems.add(node.line, path, message)
     return _FAILED
@@ -332,7 +345,7 @@ def _convert_scalar(annotation: object, node: Located, path: str, problems: Prob
             problems.add(node.line, path, "must be a finite number")
             return _FAILED
         return value
-    wanted = _WORDS[annotation] if isinstance(annotation, type) else _type_name(annotation)
+    wanted = _wanted(annotation)
     hint = f"; write '{value}' in quotes" if annotation is str and _is_number(value) else ""
     problems.add(node.line, path, f"must be {wanted}, not {_describe(value)}{hint}")
     return _FAILED
@@ -354,8 +367,11 @@ def _describe(value: object) -> str:
     return repr(value)
 
 
-def _type_name(annotation: object) -> str:
-    return getattr(annotation, "__name__", str(annotation))
+def _wanted(annotation: object) -> str:
+    """What a value of this annotation is called in a message."""
+    if isinstance(annotation, type) and annotation in _WORDS:
+        return _WORDS[annotation]
+    return "a list" if get_origin(annotation) is tuple else "a mapping"
 
 
 def _join(path: str, key: str) -> str:

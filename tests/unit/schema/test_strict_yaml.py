@@ -1,12 +1,17 @@
 """The strict reader, on configurations of its own."""
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recmtl.errors import ConfigError
-from recmtl.schema import strict_yaml as strict
+from recmtl.schema import strict_yaml
+from recmtl.schema.strict_yaml import Located, Problems, build, convert, parse, plain_scalar
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Outer:
 
 
 def load(text: str) -> Outer:
-    return strict.load(Outer, text, source="c.yaml", error=ConfigError)
+    return strict_yaml.load(Outer, text, source="c.yaml", error=ConfigError)
 
 
 def test_values_reach_their_types() -> None:
@@ -89,6 +94,148 @@ def test_mistakes_in_several_places_are_told_together() -> None:
     ],
 )
 def test_scalars_follow_the_core_rules(text: str, value: object) -> None:
-    found = strict.plain_scalar(text)
-    assert found == value
-    assert type(found) is type(value)
+    scalar = plain_scalar(text)
+    assert scalar == value
+    assert type(scalar) is type(value)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Annotations that `Outer` has not."""
+
+    free: Any = None
+    either: int | tuple[str, ...] = 0
+    choice: Literal[1, "auto"] = 1
+    flag: bool = False
+
+
+def load_odd(text: str) -> Odd:
+    return strict_yaml.load(Odd, text, source="o.yaml", error=ConfigError)
+
+
+def test_what_is_checked_elsewhere_arrives_without_its_lines() -> None:
+    text = "free: {a: [1, {b: no}], c: null}"
+    assert load_odd(text).free == {"a": [1, {"b": "no"}], "c": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("either: 3", 3), ("either: [a, b]", ("a", "b")), ("either: []", ())],
+)
+def test_a_union_takes_the_form_that_fits(text: str, value: object) -> None:
+    assert load_odd(text).either == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("either: [1]", "o.yaml:1: either[0]: must be text, not 1; write '1' in quotes"),
+        ("either: {a: 1}", "o.yaml:1: either: must be a whole number or a list, not a mapping"),
+        ("either: x", "o.yaml:1: either: must be a whole number or a list, not 'x'"),
+        ("choice: true", "o.yaml:1: choice: must be one of 1, auto, not true"),
+        ("choice: '1'", "o.yaml:1: choice: must be one of 1, auto, not '1'; drop the quotes"),
+        ("flag: yes", "o.yaml:1: flag: must be true or false, not 'yes'"),
+        ("flag: {}", "o.yaml:1: flag: must be true or false, not a mapping"),
+        ("? [a]\n: 1", "o.yaml:1: a key must be a single word"),
+        ("free:\n  ? {a: 1}\n  : 1", "o.yaml:2: free: a key must be a single word"),
+        ("free: {a: 1,\n  a: 2}", "o.yaml:2: free: key 'a' is given twice"),
+        ("free: [" * 2000, "o.yaml:1: nested too deep"),
+        ("flag: *x", "o.yaml:1: aliases (*name) are not supported; write the value out"),
+        ("free: 'a", "o.yaml:1: not valid YAML: found unexpected end of stream"),
+        ("just text", "o.yaml:1: must be a mapping, not 'just text'"),
+    ],
+)
+def test_odd_texts_have_their_message(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_odd(text)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("text", ["name: a\nmany: [x]", "name: a\nmany: {x: 3}"])
+def test_a_mapping_of_parts_is_checked_part_by_part(text: str) -> None:
+    place = "many" if "[" in text else "many.x"
+    with pytest.raises(ConfigError, match=rf"c\.yaml:2: {place}: must be a mapping, not"):
+        load(text)
+
+
+def test_mistakes_come_in_the_order_of_the_file_and_once() -> None:
+    problems = Problems("f")
+    for line, message in [(9, "last"), (2, "first"), (9, "last"), (2, "second")]:
+        problems.add(line, "a.b", message)
+    problems.add(5, "", "whole file")
+    assert len(problems) == 4
+    with pytest.raises(ConfigError) as caught:
+        problems.raise_as(ConfigError)
+    assert str(caught.value).splitlines() == [
+        "f:2: a.b: first",
+        "f:2: a.b: second",
+        "f:5: whole file",
+        "f:9: a.b: last",
+    ]
+    Problems("f").raise_as(ConfigError)
+
+
+def test_what_the_caller_sets_may_not_stand_in_the_file() -> None:
+    problems = Problems("f")
+    node = Located({"size": Located(3, 2), "rate": Located(0.5, 3)}, 1)
+    rest = Located({"rate": Located(0.5, 3)}, 1)
+    assert build(Inner, rest, path="p", problems=problems, fixed={"size": 7}) == Inner(7, 0.5)
+    assert build(Inner, node, path="p", problems=problems, fixed={"size": 7}) is None
+    with pytest.raises(ConfigError, match="f:2: p: unknown key 'size'"):
+        problems.raise_as(ConfigError)
+
+
+def test_a_value_that_cannot_be_converted_is_reported_and_replaced() -> None:
+    problems = Problems("f")
+    assert convert(int, Located(3, 1), "n", problems, default=0) == 3
+    assert convert(int, Located("three", 4), "n", problems, default=0) == 0
+    assert len(problems) == 1
+
+
+@given(st.integers(-(10**30), 10**30))
+def test_whole_numbers_keep_every_digit(number: int) -> None:
+    assert plain_scalar(str(number)) == number
+    assert type(plain_scalar(f"+{abs(number)}")) is int
+
+
+def test_a_number_too_long_to_be_one_is_infinite_and_refused() -> None:
+    assert plain_scalar("9" * 400) == math.inf
+    with pytest.raises(ConfigError, match=r"inner\.rate: must be a finite number"):
+        load("name: a\ninner: {size: 1, rate: " + "9" * 400 + "}")
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_fractions_are_read_as_python_writes_them(number: float) -> None:
+    assert plain_scalar(repr(number)) == number
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text("ab :#'-\n", max_size=4),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(st.sampled_from("abc"), children, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), documents, min_size=1))
+def test_any_document_is_read_as_another_reader_of_yaml_reads_it(document: dict[str, Any]) -> None:
+    """PyYAML's own writer quotes what its reader would take for something else."""
+    problems = Problems("f")
+    root = parse(yaml.safe_dump(document), problems)
+    assert len(problems) == 0 and root is not None
+    assert strict_yaml._without_lines(root) == document
+
+
+@given(st.lists(st.sampled_from(["a: 1", "b: [1, 2]", "# text", "c: {d: 1}"]), max_size=6))
+def test_every_value_knows_its_line(lines: list[str]) -> None:
+    unique = [line if line.startswith("#") else f"k{i}{line}" for i, line in enumerate(lines)]
+    root = parse("\n".join(unique), Problems("f"))
+    assert root is not None and isinstance(root.value, dict)
+    expected = {
+        line.split(":")[0]: number
+        for number, line in enumerate(unique, 1)
+        if not line.startswith("#")
+    }
+    assert {key: node.line for key, node in root.value.items()} == expected
