@@ -1,4 +1,7 @@
-"""Encoder, grid and heads in one module: the only meeting place, for tables and for images."""
+"""Networks: encoder, grid and heads in one module. Only here do the three meet.
+
+`Network` is what training, search and pruning know; `TabularModel` is the network of tables.
+"""
 
 from recmtl.model.network import Network, predict
 from recmtl.model.tabular import ModelSizes, TabularModel, load_model, prune_model, save_model

@@ -1,4 +1,4 @@
-"""From encoded columns to the grid's input lanes: one embedding a feature, side by side."""
+"""The encoder of tables: ids and numbers to input lanes, one embedding a feature side by side."""
 
 import math
 from collections.abc import Sequence
@@ -17,16 +17,17 @@ __all__ = ["TabularEncoder"]
 class TabularEncoder(nn.Module):
     """Ids `[B, I]` and numbers `[B, N]` to lanes `[B, L, fields * size]`.
 
-    All single-valued categorical features are one gather from one table. List features pool rows
-    of the same table (padding is row 0). A number is expanded in its basis, itself or, piecewise
-    linear, one ramp a bin (Gorishniy et al., NeurIPS 2022, "On embeddings for numerical
-    features", eq. 1), and mapped to `size` features; a missing number has a vector of its own.
+    One gather from one table embeds all single-valued categorical features. List features pool
+    rows of the same table (row 0 is padding). A number is expanded in a basis and mapped to `size`
+    features. The basis is the number itself or, piecewise linear, one ramp a bin (Gorishniy et
+    al., NeurIPS 2022, "On embeddings for numerical features", eq. 1). A missing number has a
+    vector of its own.
 
     Args:
         encoding: the encoded columns.
-        size: features of an embedding.
-        lanes: L embeddings of everything side by side, one an input lane (STEM, AAAI 2024); they
-            are columns of the same table, so that one gather serves all of them.
+        size: width of an embedding.
+        lanes: number L of input lanes, each with embeddings of its own (STEM, AAAI 2024); they are
+            columns of the same table, so that one gather serves all of them.
         dropout: share of whole fields dropped in training.
     """
 
@@ -65,18 +66,18 @@ class TabularEncoder(nn.Module):
         return Cost(sum(p.numel() for p in self.parameters()), self.ramps.numel())
 
     def only(self, lanes: Sequence[int]) -> "TabularEncoder":
-        """The encoder of some of the lanes, with their part of the weights."""
+        """The encoder of these lanes alone, with their part of the weights."""
         small = TabularEncoder(
             self.encoding, size=self.lane_size, lanes=len(lanes), dropout=self.dropout
         )
         with torch.no_grad():
             for name, parameter in small.named_parameters():
-                whole = self._apart(self.get_parameter(name))
+                whole = self._split_lanes(self.get_parameter(name))
                 parameter.copy_(whole[..., list(lanes), :].flatten(-2))
         return small
 
     def part(self, encoding: Encoding) -> "TabularEncoder":
-        """The encoder of some of the features, see `Encoding.part`; the table is the same one."""
+        """The encoder of a part of the features (see `Encoding.part`); it shares the table."""
         sizes = {"size": self.lane_size, "lanes": self.num_lanes}
         small = TabularEncoder(replace(encoding, table_rows=1), **sizes, dropout=self.dropout)
         small.to(self.ramps.dtype)
@@ -101,10 +102,10 @@ class TabularEncoder(nn.Module):
             fields = functional.dropout1d(fields, self.dropout)
         if self.num_lanes == 1:
             return fields.flatten(1).unsqueeze(1)
-        return self._apart(fields).transpose(1, 2).flatten(2)
+        return self._split_lanes(fields).transpose(1, 2).flatten(2)
 
-    def _apart(self, columns: Tensor) -> Tensor:
-        """Columns `[..., L * size]` to `[..., L, size]`."""
+    def _split_lanes(self, columns: Tensor) -> Tensor:
+        """Split columns `[..., L * size]` into `[..., L, size]`."""
         return columns.view(*columns.shape[:-1], self.num_lanes, self.lane_size)
 
     def _pool(self, ids: Tensor, field: ListField) -> Tensor:
@@ -124,7 +125,7 @@ class TabularEncoder(nn.Module):
         if not self.only_ramps:
             first = functional.one_hot(torch.zeros((), dtype=torch.long), self.num_bins)
             basis = torch.where(self.get_buffer("is_ramp"), basis, value * first.to(value))
-        # A missing number counts as 0, whose basis is 0: only the offset gives way.
+        # A missing number counts as 0, whose basis is 0: only the offset has to be replaced.
         mapped = torch.bmm(basis.transpose(0, 1), self.ramps).transpose(0, 1) + self.offset
         absent = missing.to(numeric.dtype).unsqueeze(-1)
         return torch.addcmul(mapped, absent, self.missing - self.offset)

@@ -1,4 +1,4 @@
-"""Encoder, grid and heads in one module, whatever is encoded and whatever is predicted."""
+"""The network that training and search know: encoder, grid and heads, for any inputs and tasks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ __all__ = ["InputEncoder", "Network", "TaskHeads", "predict"]
 
 
 class InputEncoder(Protocol):
-    """A module from the tensors of a batch to the grid's input lanes."""
+    """A module that maps the tensors of a batch to the grid's input lanes."""
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Lanes `[B, S, *F]`."""
@@ -22,20 +22,20 @@ class InputEncoder(Protocol):
         """Parameters and multiply-adds an example."""
 
     def only(self, lanes: Sequence[int]) -> nn.Module:
-        """The encoder of some of the lanes, with their part of the weights."""
+        """The encoder of these lanes alone, with their part of the weights."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
-        """Take over weights."""
+        """Copy the weights of a `state_dict`."""
 
 
 class TaskHeads(Protocol):
-    """A module from task lanes to outputs, which knows what they should have been."""
+    """A module that maps task lanes to outputs and measures their loss."""
 
     def __call__(self, lanes: Tensor) -> list[Tensor]:
-        """Task lanes `[B, T, *F]` to what each task's loss and scores are made of."""
+        """Task lanes `[B, T, *F]` to each task's outputs, from which losses and scores are made."""
 
     def losses(self, outputs: list[Tensor], labels: Labels, weight: Tensor) -> Tensor:
-        """Mean loss `[T]` of each task where its label is known; 0 where none is."""
+        """Mean loss `[T]` of each task over the rows with a label; 0 if there are none."""
 
     def loss_scale(self, balance: float) -> Tensor:
         """Factor `[T]` of each task's loss: `weight / constant_loss ** balance`."""
@@ -48,7 +48,13 @@ class TaskHeads(Protocol):
 
 
 class Network(nn.Module):
-    """The only meeting place: the tensors of a batch to each task's outputs."""
+    """Maps the tensors of a batch to each task's outputs.
+
+    Args:
+        encoder: tensors of a batch to input lanes.
+        grid: input lanes to task lanes.
+        heads: task lanes to outputs.
+    """
 
     encoder: InputEncoder
     heads: TaskHeads
@@ -60,7 +66,12 @@ class Network(nn.Module):
         self.encoder, self.grid, self.heads = encoder, grid, heads
 
     def forward(self, *inputs: Tensor, decisions: Sequence[Decision] | None = None) -> list[Tensor]:
-        """A batch's inputs to what the heads put out, `[B, ...]` for each task."""
+        """The outputs of the heads, `[B, ...]` for each task.
+
+        Args:
+            inputs: of a batch.
+            decisions: which edges are kept and which lanes run, layer by layer; all by default.
+        """
         return self.heads(self.grid(self.encoder(*inputs), decisions))
 
     def predictions(
@@ -76,11 +87,11 @@ class Network(nn.Module):
         return self.encoder.cost() + wiring + self.heads.cost()
 
     def sparse_parameters(self) -> list[Tensor]:
-        """Weights whose gradient is sparse."""
+        """Parameters whose gradients are sparse."""
         return []
 
-    def described(self) -> dict[str, Any]:
-        """What must be known, beside the weights, to build the network again; as JSON data."""
+    def to_json(self) -> dict[str, Any]:
+        """What rebuilds the network, apart from its weights, as JSON data."""
         raise NotImplementedError
 
 

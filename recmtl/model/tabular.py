@@ -1,4 +1,4 @@
-"""The network of tables: encoded columns to scored columns."""
+"""The network of tables: encoded columns to scored columns; pruned, saved and loaded here."""
 
 import json
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError, Runtime
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """Widths, dropouts and head chain: what a layout does not say.
+    """Widths, dropouts and funnel settings of a network, which its layout leaves open.
 
     Attributes:
-        embedding: features of one field's embedding.
+        embedding: width of one field's embedding.
         tower: hidden widths of a head.
         dropout: share of an expert's activations dropped in training.
         field_dropout: share of whole input fields dropped in training.
-        chain: what the heads of a funnel's children take from their parents.
+        chain: how the children of a funnel depend on their parents.
     """
 
     embedding: int = 8
@@ -44,7 +44,7 @@ class ModelSizes:
 
 
 class TabularModel(Network):
-    """Ids `[B, I]` and numbers `[B, N]` to each task's logits `[B, size]`, and to scored columns.
+    """Maps ids `[B, I]` and numbers `[B, N]` to each task's logits `[B, size]` and scored columns.
 
     Args:
         encoding: the encoded columns.
@@ -67,9 +67,9 @@ class TabularModel(Network):
         )
         grid = SharingGrid(layout, input_width=encoder.width, dropout=sizes.dropout)
         tower, chain = sizes.tower, sizes.chain
-        own_heads = TabularHeads(heads, width=grid.output_width, tower=tower, chain=chain)
-        super().__init__(encoder, grid=grid, heads=own_heads)
-        self.sizes, self.columns = sizes, own_heads.columns
+        task_heads = TabularHeads(heads, width=grid.output_width, tower=tower, chain=chain)
+        super().__init__(encoder, grid=grid, heads=task_heads)
+        self.sizes, self.columns = sizes, task_heads.columns
 
     @torch.inference_mode()
     def predict(
@@ -94,7 +94,7 @@ class TabularModel(Network):
         """The embedding table."""
         return [self.encoder.table.weight]
 
-    def described(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Encoding, heads, layout and sizes."""
         return {
             "encoding": json.loads(self.encoder.encoding.to_json()),
@@ -105,7 +105,7 @@ class TabularModel(Network):
 
 
 def prune_model(model: TabularModel, routes: Routes) -> TabularModel:
-    """The smaller model of a frozen route, with the weights of `model` and equal outputs."""
+    """The smaller model of frozen routes, with the weights and the outputs of `model`."""
     grid = prune_grid(model.grid, routes)
     small = TabularModel(
         model.encoder.encoding, model.heads.specs, layout=grid.layout, sizes=model.sizes
@@ -118,13 +118,13 @@ def prune_model(model: TabularModel, routes: Routes) -> TabularModel:
 
 def save_model(model: Network, folder: Path) -> None:
     """Write `network.json` and `weights.safetensors` into an existing folder."""
-    (folder / "network.json").write_text(json.dumps(model.described(), indent=1))
+    (folder / "network.json").write_text(json.dumps(model.to_json(), indent=1))
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, str(folder / "weights.safetensors"))
 
 
 def load_model(folder: Path) -> TabularModel:
-    """Rebuild the model of `save_model`, in evaluation mode.
+    """Rebuild the model that `save_model` wrote, in evaluation mode.
 
     Raises:
         BundleError: a file is missing or does not describe a model.
@@ -134,9 +134,9 @@ def load_model(folder: Path) -> TabularModel:
         heads = [
             HeadSpec(**{**spec, "classes": tuple(spec["classes"])}) for spec in network["heads"]
         ]
-        read = network["sizes"]
-        chain = Chain(**read.get("chain", {}))  # version 0.1 had none
-        sizes = ModelSizes(**{**read, "tower": tuple(read["tower"]), "chain": chain})
+        saved_sizes = network["sizes"]
+        chain = Chain(**saved_sizes.get("chain", {}))  # version 0.1 had none
+        sizes = ModelSizes(**{**saved_sizes, "tower": tuple(saved_sizes["tower"]), "chain": chain})
         model = TabularModel(
             Encoding.from_json(json.dumps(network["encoding"])),
             heads,

@@ -106,7 +106,7 @@ class ImageModel(Network):
         outputs = self(*batch.inputs, decisions=decisions)
         return self.heads.predictions(outputs, tuple(batch.labels))
 
-    def described(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The content of `network.json`: channels, heads, layout and sizes."""
         return {
             "channels": asdict(self.channels),

@@ -1,4 +1,7 @@
-"""Task heads: binary, regression, multiclass, and the click -> conversion funnel."""
+"""Heads of tables: binary, regression and multiclass tasks, and click -> conversion funnels.
+
+`spec` describes a head, `funnel` relates a child to its parent, `heads` holds the weights.
+"""
 
 from recmtl.model.heads.funnel import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain
 from recmtl.model.heads.heads import TabularHeads

@@ -1,6 +1,7 @@
-"""How the heads of a funnel depend on one another: published models as settings.
+"""Funnels: events that follow one another (click, then conversion), and what a child's head learns.
 
-Events that follow one another, click then conversion: labels, losses and probabilities.
+`Chain` holds the settings under which ESMM, AITM and ESCM2 differ; `Funnel` turns logits and labels
+into losses and probabilities. The module has no weights; those are in `recmtl.model.heads.heads`.
 """
 
 from collections.abc import Sequence
@@ -31,27 +32,26 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Chain:
-    """What a funnel child takes from its parent; tasks without a parent do not notice.
+    """How a funnel child depends on its parent; tasks without a parent are not affected.
 
-    The chain is that of the schema's `parent`: of click -> buy -> refund each child follows its
-    own parent, and two children of one parent do not follow one another. Scored columns have the
-    same names and the same meaning whatever is chosen here.
+    Parents come from the schema: in click -> buy -> refund each child follows its own parent, and
+    two children of one parent are independent of one another. The names and the meaning of scored
+    columns do not depend on these settings.
 
     Attributes:
-        transfer: whether a child's head reads its own features together with those of its parent
-            (`Transfer`, AITM).
-        child: what a child's logit says. `conditional`: p(child | parent), the joint probability
-            being the product down the chain (ESMM). `joint`: the probability that the whole chain
-            happened (AITM); it is scored as at most its parent's, and the conditional is the
-            quotient of the two.
-        calibrator: price of a joint probability above its parent's (AITM's alpha); only `joint`
-            children can exceed their parent.
-        counterfactual: second loss of a conditional child, its error as if every parent had
-            happened: `ips`, by inverse propensity, or `dr`, doubly robust (ESCM2).
-        counterfactual_weight: factor of that loss beside the child's own; our choice, since the
-            papers tune it.
-        least_propensity: the parent's predicted probability counts as no less than this, so that
-            no row weighs more than its inverse. Public code has bounds from 1e-6 to 1/15.
+        transfer: whether a child's head reads its parent's features beside its own (`Transfer`,
+            AITM).
+        child: meaning of a child's logit. `conditional`: p(child | parent); the joint probability
+            is the product down the chain (ESMM). `joint`: the probability that the whole chain
+            happened (AITM); scoring caps it at the parent's, and the conditional probability is
+            the quotient of the two.
+        calibrator: weight of the penalty on a joint probability above its parent's (AITM's alpha);
+            it applies to `joint` children only.
+        counterfactual: second loss of a conditional child, which estimates its error as if every
+            parent had happened: `ips`, by inverse propensity, or `dr`, doubly robust (ESCM2).
+        counterfactual_weight: factor of that loss; our choice, since the papers tune it.
+        least_propensity: lower bound of the parent's predicted probability, so that no row weighs
+            more than its inverse. Public code uses bounds from 1e-6 to 1/15.
     """
 
     transfer: bool = False
@@ -62,7 +62,7 @@ class Chain:
     least_propensity: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
+        """Refuse settings that cannot be trained."""
         if self.counterfactual != "none" and self.child == "joint":
             raise ValueError("counterfactual needs child: conditional, which it corrects")
         if min(self.calibrator, self.counterfactual_weight) < 0.0:
@@ -72,23 +72,33 @@ class Chain:
 
 
 ESMM = Chain()
-"""Entire-space product of conditionals (SIGIR 2018): the default."""
+"""Product of conditional probabilities on the entire space (SIGIR 2018): the default."""
 
 AITM = Chain(transfer=True, child="joint")
-"""Adaptive information transfer with the calibrator, alpha = 0.6 (KDD 2021)."""
+"""Adaptive information transfer with calibrator, alpha = 0.6 (KDD 2021)."""
 
 ESCM2_IPS = Chain(counterfactual="ips")
-"""ESMM and inverse propensities (SIGIR 2022)."""
+"""ESMM with inverse propensities (SIGIR 2022)."""
 
 ESCM2_DR = Chain(counterfactual="dr")
-"""ESMM, inverse propensities and imputed errors (SIGIR 2022)."""
+"""ESMM with inverse propensities and imputed errors (SIGIR 2022)."""
 
 
 class Funnel:
-    """The binary tasks of a model, each after its parent; a task without one stands alone.
+    """Labels, losses and probabilities of binary tasks with parents.
 
-    Positions are those of the tasks; `logits` hold `[B, 1]` a task, and after them the imputed
-    errors of the children where the chain asks for them. Labels are `[B, T]`, NaN if unknown.
+    A position is that of a task among all tasks. `logits` hold one `[B, 1]` tensor a task, then the
+    imputed errors of the children if the chain has such. Labels are `[B, T]`, NaN if unknown.
+
+    Args:
+        specs: all tasks of the model.
+        chain: how children depend on their parents.
+
+    Attributes:
+        parents: position of each task's parent, or None.
+        children: positions of the tasks with a parent.
+        direct: positions of the binary tasks whose logit alone determines the probability of their
+            label.
     """
 
     def __init__(self, specs: Sequence[HeadSpec], chain: Chain) -> None:
@@ -96,18 +106,17 @@ class Funnel:
         self.chain, self.means = chain, [spec.mean for spec in specs]
         self.parents = [None if s.parent is None else names.index(s.parent) for s in specs]
         self.children = [t for t, parent in enumerate(self.parents) if parent is not None]
-        # Tasks whose own logit says all that their label tells.
         binary = [t for t, spec in enumerate(specs) if spec.kind == "binary"]
-        self.own = [t for t in binary if t not in self.children or chain.child == "joint"]
+        self.direct = [t for t in binary if t not in self.children or chain.child == "joint"]
 
     def labels(self, labels: Tensor) -> Tensor:
-        """Labels `[B, T]` on the entire space, where a child's is 0 if a parent's is."""
+        """Labels `[B, T]` on the entire space: a child's label is 0 wherever its parent's is."""
         if not self.children:
             return labels
         return torch.stack([self.label(task, labels) for task in range(len(self.parents))], 1)
 
     def label(self, position: int, labels: Tensor) -> Tensor:
-        """Whether all events down to this one happened `[B]`: not where a parent did not."""
+        """Whether this event and all its ancestors happened `[B]`: 0 where an ancestor did not."""
         parent = self.parents[position]
         if parent is None:
             return labels[:, position]
@@ -115,11 +124,11 @@ class Funnel:
         return torch.where(above == 1, labels[:, position], above)
 
     def loss(self, position: int, logits: list[Tensor], label: Tensor) -> Tensor:
-        """Cross-entropy `[B]` of what `label` says of a conditional child, on the entire space."""
+        """Cross-entropy `[B]` of a conditional child's joint event; `label` is from `label()`."""
         return joint_loss(self._log_joint(position, logits), label)
 
     def addition(self, position: int, logits: list[Tensor], labels: Tensor) -> Tensor | None:
-        """What training adds to a child's loss `[B]`: the calibrator, a counterfactual loss."""
+        """Training's second loss of a child `[B]`: calibrator or counterfactual; None without."""
         chain, parent, logit = self.chain, self.parents[position], logits[position][:, 0]
         if parent is None:
             return None
@@ -129,7 +138,7 @@ class Funnel:
             return None
         happened = (self.label(parent, labels) == 1).to(logit.dtype)
         error = cross_entropy(logit, (happened * labels[:, position]).nan_to_num())
-        # Without a gradient: the loss would otherwise fall by predicting more clicks.
+        # Detached: otherwise the loss would fall when the model predicts more clicks.
         propensity = self._log_joint(parent, logits).detach().exp()
         propensity = propensity.clamp_min(chain.least_propensity)
         loss = inverse_propensity(error, happened, propensity)
@@ -139,38 +148,42 @@ class Funnel:
         return chain.counterfactual_weight * loss
 
     def scores(self, position: int, logits: list[Tensor]) -> list[Tensor]:
-        """`[B]` each: p(event), or of a child p(event | parent) and p(all events down to it).
+        """p(event) `[B]`; of a child p(event | parent) and p(event and all its ancestors).
 
-        The second is the first times that of the parent, whatever the chain.
+        With every chain, the joint probability is the conditional one times the parent's.
         """
-        own, parent = torch.sigmoid(logits[position][:, 0]), self.parents[position]
+        probability, parent = torch.sigmoid(logits[position][:, 0]), self.parents[position]
         if parent is None:
-            return [own]
+            return [probability]
         log_joint = self._log_joint(position, logits)
         if self.chain.child == "joint":
-            own = torch.exp(log_joint - self._log_joint(parent, logits))
-        return [own, torch.exp(log_joint)]
+            probability = torch.exp(log_joint - self._log_joint(parent, logits))
+        return [probability, torch.exp(log_joint)]
 
     def base_rate(self, position: int) -> float:
-        """Probability that a fresh logit should say, kept away from 0 and 1."""
+        """Probability to which a new head's bias is set, kept away from 0 and 1."""
         rate, parent = self.means[position], self.parents[position]
         if parent is not None and self.chain.child == "conditional":
             rate /= max(self.means[parent], 1e-6)
         return min(max(rate, 1e-6), 1.0 - 1e-6)
 
     def _log_joint(self, position: int, logits: list[Tensor]) -> Tensor:
-        """Of all events down to this one; a joint child counts as no more than its parents."""
-        line = [position]
-        while (above := self.parents[line[0]]) is not None:
-            line.insert(0, above)
-        chain = [logits[task][:, 0] for task in line]
+        """Log p(event and all its ancestors) `[B]`; a joint child's is capped at its parents'."""
+        path = [position]
+        while (parent := self.parents[path[0]]) is not None:
+            path.insert(0, parent)
+        chain = [logits[task][:, 0] for task in path]
         if self.chain.child == "joint":
             return functional.logsigmoid(torch.stack(chain).amin(0))
         return joint_log_probability(chain)
 
 
 def joint_log_probability(chain: list[Tensor]) -> Tensor:
-    """`log p(all events)` of conditional logits `[B]`, first event first: a sum of log sigmoids."""
+    """`log p(all events)` `[B]` of conditional logits `[B]`, first event first.
+
+    >>> joint_log_probability([torch.zeros(1), torch.zeros(1)]).exp().item()
+    0.25
+    """
     return torch.stack([functional.logsigmoid(logit) for logit in chain]).sum(0)
 
 
@@ -188,17 +201,17 @@ def joint_loss(log_joint: Tensor, label: Tensor) -> Tensor:
 
 
 def excess(child: Tensor, parent: Tensor) -> Tensor:
-    """`max(y_t - y_{t-1}, 0)` `[B]` of joint logits `[B]`: AITM's calibrator (KDD 2021)."""
+    """AITM's calibrator (KDD 2021): `max(y_t - y_{t-1}, 0)` `[B]` of joint logits `[B]`."""
     return functional.relu(torch.sigmoid(child) - torch.sigmoid(parent))
 
 
 def inverse_propensity(error: Tensor, happened: Tensor, propensity: Tensor) -> Tensor:
     """`o * delta / o_hat` `[B]` (ESCM2-IPS, SIGIR 2022): the error as if all parents happened.
 
-    Its mean is unbiased where the propensity is right.
+    Its mean is unbiased if the propensity is right.
 
     Args:
-        error: delta, the child's cross-entropy; it counts only where the parent happened.
+        error: delta, the child's cross-entropy; it only counts where the parent happened.
         happened: o, 1 where the parent happened and 0 elsewhere.
         propensity: o_hat, the predicted probability that it did, above zero.
     """
@@ -208,13 +221,13 @@ def inverse_propensity(error: Tensor, happened: Tensor, propensity: Tensor) -> T
 def doubly_robust(error: Tensor, imputed: Tensor, happened: Tensor, propensity: Tensor) -> Tensor:
     """`delta_hat + o (delta - delta_hat) / o_hat + o (delta - delta_hat)^2 / o_hat` `[B]`.
 
-    ESCM2-DR (SIGIR 2022): the mean of the first two terms is unbiased where the propensity or the
-    imputed error delta_hat is right; the third trains the imputation. As published all three are
-    minimised together: gradients pass through both errors in each term.
+    ESCM2-DR (SIGIR 2022): the mean of the first two terms is unbiased if either the propensity or
+    the imputed error delta_hat is right; the third term trains the imputation. As published, all
+    three are minimised together, and gradients pass through both errors in each term.
 
     Args:
         error: delta, as in `inverse_propensity`.
-        imputed: delta_hat, what a head of its own expects the error to be.
+        imputed: delta_hat, the error that a head of its own predicts.
         happened: o.
         propensity: o_hat, above zero.
     """
@@ -223,5 +236,5 @@ def doubly_robust(error: Tensor, imputed: Tensor, happened: Tensor, propensity: 
 
 
 def cross_entropy(logit: Tensor, label: Tensor) -> Tensor:
-    """Of probabilities by their logits, element by element."""
+    """Cross-entropy of probabilities given by logits, element by element."""
     return functional.binary_cross_entropy_with_logits(logit, label, reduction="none")

@@ -1,7 +1,4 @@
-"""One head a task on top of the grid's task lanes: logits, losses and scored columns.
-
-What one event's head learned, handed on to the head of the next: AITM's transfer.
-"""
+"""The heads of tables: task lanes to logits, losses and scored columns, and AITM's transfer."""
 
 import math
 from collections.abc import Sequence
@@ -22,13 +19,17 @@ __all__ = ["TabularHeads", "Transfer"]
 class TabularHeads(nn.Module):
     """Task lanes `[B, T, D]` to one logit tensor `[B, size]` a task.
 
-    All tasks' towers run as one batched product; heads of equal size share the last one.
+    The towers of all tasks run as one batched product, and so do the last products of all heads
+    with equally many logits.
 
     Args:
         specs: the tasks.
         width: features D of a task lane.
         tower: hidden widths between the lane and the logits.
-        chain: what the children of a funnel take from their parents.
+        chain: how the children of a funnel depend on their parents.
+
+    Attributes:
+        columns: names of the scored columns, in task order.
     """
 
     def __init__(
@@ -37,8 +38,8 @@ class TabularHeads(nn.Module):
         super().__init__()
         self.specs, self.chain = tuple(specs), chain
         self.funnel = Funnel(self.specs, chain)
-        own = [(t, t) for t in range(len(self.specs))]
-        self.tower = StackedExperts((width, *tower), own) if tower else None
+        lane_of_task = [(t, t) for t in range(len(self.specs))]
+        self.tower = StackedExperts((width, *tower), lane_of_task) if tower else None
         self.width, self.hidden = width, tuple(tower)
         last = tower[-1] if tower else width
         sizes = sorted({spec.size for spec in self.specs})
@@ -61,8 +62,8 @@ class TabularHeads(nn.Module):
     def forward(self, lanes: Tensor) -> list[Tensor]:
         """The logits `[B, size]` of each task.
 
-        In training, the imputed error `[B, 1]` of each child of a funnel follows if the chain has
-        such (ESCM2-DR): a tower of its own on the child's lane, and softplus.
+        With ESCM2-DR, in training, the imputed error `[B, 1]` of each funnel child follows: the
+        softplus of a tower of its own on the child's lane.
         """
         hidden = self.tower(lanes) if self.tower is not None else lanes
         if self.transfer is not None:
@@ -78,10 +79,15 @@ class TabularHeads(nn.Module):
     def losses(self, logits: list[Tensor], labels: Labels, weight: Tensor) -> Tensor:
         """Mean loss `[T]` of each task over the rows on which its label is defined.
 
-        Labels are `[B, T]` with NaN where a task is not defined, weights `[B]`. A batch without
-        any such row gives 0 and no gradient. A funnel child is trained on the entire space: its
-        event did not happen where its parent did not, whether its own label is known there or not.
-        In training its loss includes what the chain adds, a mean over the same rows.
+        A funnel child is trained on the entire space: its event did not happen where its parent's
+        did not, whether or not its own label is known there. In training its loss includes the
+        second loss of the chain, a mean over the same rows.
+
+        Args:
+            logits: from `forward`.
+            labels: `[B, T]`, NaN where a task is not defined. A batch without any defined row of a
+                task gives 0 and no gradient.
+            weight: of each row `[B]`.
         """
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels of a table are one tensor, not {len(labels)} of them")
@@ -100,12 +106,12 @@ class TabularHeads(nn.Module):
         return self._scales[key]
 
     def scores(self, logits: list[Tensor]) -> Tensor:
-        """The scored columns `[B, len(columns)]`: probabilities, and regression values."""
+        """The scored columns `[B, len(columns)]`: probabilities and regression values."""
         scores = [self._score(position, logits) for position in range(len(self.specs))]
         return torch.stack([column for columns in scores for column in columns], 1)
 
     def cost(self) -> Cost:
-        """Parameters, and multiply-adds of scoring an example: imputation is for training."""
+        """Parameters, and multiply-adds of scoring an example; only training imputes errors."""
         parameters = sum(p.numel() for p in self.parameters())
         weights = sum(
             p.numel()
@@ -115,20 +121,23 @@ class TabularHeads(nn.Module):
         transfer = self.transfer.multiply_adds if self.transfer is not None else 0
         return Cost(parameters, weights + transfer)
 
-    def _losses(self, logits: list[Tensor], known: Tensor, labels: Tensor) -> Tensor:
-        """The loss `[B, T]` of each row by its `known` label, of many tasks in one operation."""
-        losses, own = dict[int, Tensor](), self.funnel.own
-        if own:
-            said = torch.cat([logits[position] for position in own], 1)
-            found = cross_entropy(said, select_lanes(known, own)).unbind(1)
-            losses = dict(zip(own, found, strict=True))
+    def _losses(self, logits: list[Tensor], targets: Tensor, labels: Tensor) -> Tensor:
+        """The loss `[B, T]` of each row and task; all direct binary tasks in one operation.
+
+        `targets` are the labels on the entire space with 0 in place of NaN.
+        """
+        losses, direct = dict[int, Tensor](), self.funnel.direct
+        if direct:
+            direct_logits = torch.cat([logits[position] for position in direct], 1)
+            entropies = cross_entropy(direct_logits, select_lanes(targets, direct)).unbind(1)
+            losses = dict(zip(direct, entropies, strict=True))
         for position in range(len(self.specs)):
             if position not in losses:
-                losses[position] = self._loss(position, logits, known[:, position])
+                losses[position] = self._loss(position, logits, targets[:, position])
         for child in self.funnel.children if self.training else ():
-            added = self.funnel.addition(child, logits, labels)
-            if added is not None:
-                losses[child] = losses[child] + added
+            second_loss = self.funnel.addition(child, logits, labels)
+            if second_loss is not None:
+                losses[child] = losses[child] + second_loss
         return torch.stack([losses[position] for position in range(len(self.specs))], 1)
 
     def _loss(self, position: int, logits: list[Tensor], label: Tensor) -> Tensor:
@@ -154,21 +163,21 @@ class TabularHeads(nn.Module):
         for group, product in zip(self.groups, self.logits, strict=True):
             for number, position in enumerate(group):
                 if self.specs[position].kind == "binary":
-                    # On the CPU whatever the default device: its value is needed here.
+                    # On the CPU even if the default device is another: the value is read here.
                     rate = torch.tensor(self.funnel.base_rate(position), device="cpu")
                     product.get_parameter("biases.0")[number].fill_(torch.logit(rate).item())
 
 
 class Transfer(nn.Module):
-    """Features of each task `[B, T, k]` to features that know those of the task's parent.
+    """AITM's transfer (KDD 2021): mixes the features of a task's parent into the task's own.
 
-    AITM (KDD 2021), with one module for each child t of the chain, its parent called t - 1:
+    One module for each child t, with its parent called t - 1:
 
         z_1 = q_1,  p_{t-1} = g(z_{t-1}),  z_t = sum_{u in {p_{t-1}, q_t}} w_u h1(u),
         w_u = softmax_u(<h2(u), h3(u)> / sqrt(k))
 
-    As in the authors' code g is a product with ReLU, and h1, h2, h3 are products without bias. Our
-    readings: no dropout in g, and no module is shared between steps of a longer chain. A task
+    As in the authors' code, g is a linear layer with ReLU, and h1, h2, h3 are linear layers without
+    bias. Our readings: g has no dropout, and the steps of a longer chain share no module. A task
     without a parent keeps its features.
 
     Args:
@@ -180,19 +189,19 @@ class Transfer(nn.Module):
         super().__init__()
         self.width = width
         self.parents = {child: p for child, p in enumerate(parents) if p is not None}
-        self.order = sorted(self.parents, key=self._depth)  # a parent is ready before its child
+        self.order = sorted(self.parents, key=self._depth)  # parents before their children
         self.steps = nn.ModuleDict({str(child): _Step(width) for child in self.order})
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features `[B, T, k]` after the transfer down the chain."""
-        found = list(features.unbind(1))
+        """Features `[B, T, k]` to features `[B, T, k]`, from the first event to the last."""
+        by_task = list(features.unbind(1))
         for child in self.order:
-            found[child] = self.steps[str(child)](found[self.parents[child]], found[child])
-        return torch.stack(found, 1)
+            by_task[child] = self.steps[str(child)](by_task[self.parents[child]], by_task[child])
+        return torch.stack(by_task, 1)
 
     @property
     def multiply_adds(self) -> int:
-        """Of an example: g once, h1 to h3 on two inputs, two dot products and the sum."""
+        """Multiply-adds an example: g once, h1 to h3 twice each, two dot products, one sum."""
         return len(self.order) * (7 * self.width**2 + 4 * self.width)
 
     def _depth(self, task: int) -> int:
@@ -200,7 +209,7 @@ class Transfer(nn.Module):
 
 
 class _Step(nn.Module):
-    """One parent and one child: `[B, k]` and `[B, k]` to `[B, k]`."""
+    """The features of a parent and of its child, `[B, k]` each, to new ones of the child."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -208,8 +217,8 @@ class _Step(nn.Module):
         nn.init.zeros_(self.g.bias)
         self.h1, self.h2, self.h3 = (nn.Linear(width, width, bias=False) for _ in range(3))
 
-    def forward(self, parent: Tensor, own: Tensor) -> Tensor:
-        heard = torch.stack([torch.relu(self.g(parent)), own], 1)
-        agreement = (self.h2(heard) * self.h3(heard)).sum(-1) / math.sqrt(own.shape[-1])
-        found: Tensor = (agreement.softmax(1).unsqueeze(-1) * self.h1(heard)).sum(1)
-        return found
+    def forward(self, parent: Tensor, child: Tensor) -> Tensor:
+        both = torch.stack([torch.relu(self.g(parent)), child], 1)
+        agreement = (self.h2(both) * self.h3(both)).sum(-1) / math.sqrt(child.shape[-1])
+        mixed: Tensor = (agreement.softmax(1).unsqueeze(-1) * self.h1(both)).sum(1)
+        return mixed

@@ -1,4 +1,4 @@
-"""What a head must know of its task, independent of the table that the labels came from."""
+"""A task as its head sees it: kind, parent, and the label statistics that scale loss and bias."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ __all__ = ["HeadSpec", "head_specs", "output_columns"]
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """One task as a head sees it.
+    """What a head needs to know of its task.
 
     Attributes:
         name: the task's name, part of its columns' names.
         kind: binary, regression or multiclass.
         parent: the task whose event comes before this one's in a funnel, or None.
         weight: factor of the task's loss.
-        transform: of a regression label before it is standardised, none or log1p.
-        mean: of the transformed label on train rows; of a binary label its rate, of a funnel child
-            that of the joint event on the rows of its parent.
-        std: of the transformed label on train rows.
-        classes: of a multiclass label, in the order of its class indices.
+        transform: `none`, or `log1p` of a regression label before it is standardised.
+        mean: mean of the transformed label on train rows. For a binary label this is its rate; for
+            a funnel child it is the rate of the joint event on the rows with a parent label.
+        std: standard deviation of the transformed label on train rows.
+        classes: names of a multiclass task's classes, in the order of the class indices.
     """
 
     name: str
@@ -38,12 +38,16 @@ class HeadSpec:
 
     @property
     def size(self) -> int:
-        """Logits of the head."""
+        """Number of logits."""
         return len(self.classes) if self.kind == "multiclass" else 1
 
     @property
     def constant_loss(self) -> float:
-        """Loss of the best constant prediction; 1 for a standardised regression label."""
+        """Loss of the best constant prediction; 1 for a standardised regression label.
+
+        >>> round(HeadSpec("click", "binary", mean=0.5).constant_loss, 4)  # log 2
+        0.6931
+        """
         if self.kind == "regression":
             return 1.0
         if self.kind == "multiclass":
@@ -66,7 +70,7 @@ class HeadSpec:
 def head_specs(
     tasks: Sequence[TaskSpec], statistics: Mapping[str, LabelStatistics]
 ) -> tuple[HeadSpec, ...]:
-    """The heads of a schema's tasks, with the label statistics of the train rows."""
+    """The heads of a schema's tasks, with label statistics of the train rows by task."""
     return tuple(
         HeadSpec(
             task.name,
@@ -83,11 +87,11 @@ def head_specs(
 
 
 def _mean(task: TaskSpec, statistics: Mapping[str, LabelStatistics]) -> float:
-    own = statistics[task.name]
-    if task.parent is None or own.rows == statistics[task.parent].rows:
-        return own.mean
-    # Known only where the parent happened: elsewhere the joint event did not happen either.
-    return own.positives / statistics[task.parent].rows
+    label = statistics[task.name]
+    if task.parent is None or label.rows == statistics[task.parent].rows:
+        return label.mean
+    # The label is known only where the parent happened; elsewhere the joint event did not happen.
+    return label.positives / statistics[task.parent].rows
 
 
 def output_columns(specs: Sequence[HeadSpec]) -> tuple[str, ...]:
