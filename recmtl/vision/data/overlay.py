@@ -16,6 +16,7 @@ import gzip
 import hashlib
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -280,13 +281,14 @@ def _from_archive(path: Path) -> dict[str, Glyphs]:
         with np.load(path, allow_pickle=False) as archive:
             if "x" in archive.files:
                 names = {"test": ("x", "y")}
-            return {
-                part: _glyphs(archive[x], archive[y], path)
+            arrays = {
+                part: (archive[x], archive[y])
                 for part, (x, y) in names.items()
                 if x in archive.files and y in archive.files
             }
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as fault:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as fault:
         raise SourceLocation(str(path)).error(f"is damaged ({fault})", COPY_AGAIN) from fault
+    return {part: _glyphs(images, classes, path) for part, (images, classes) in arrays.items()}
 
 
 def _from_idx(folder: Path) -> dict[str, Glyphs]:
@@ -316,7 +318,7 @@ def _read_idx(path: Path) -> Codes:
     try:
         packed = path.read_bytes()
         content = gzip.decompress(packed) if path.suffix == ".gz" else packed
-    except (OSError, EOFError, ValueError) as fault:
+    except (OSError, EOFError, ValueError, zlib.error) as fault:
         raise place.error(f"is damaged ({fault})", COPY_AGAIN) from fault
     zero, kind, axes = struct.unpack(">HBB", content[:4].ljust(4, b"\xff"))
     header = 4 + 4 * axes

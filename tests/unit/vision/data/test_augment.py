@@ -1,10 +1,13 @@
 """Augmentation moves image and targets together, and says "not known" where pixels come in."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recmtl.vision.data.augment import Augment, Crop, Flip, Scale, Zoom, nearest, resized
 from recmtl.vision.data.examples import Example, ImageTask
@@ -166,3 +169,114 @@ def test_nearest_and_linear_are_those_of_torch(size: tuple[int, int]) -> None:
     assert np.array_equal(nearest(image, size), expected)
     linear = torch.nn.functional.interpolate(tensor, size=size, mode="bilinear")[0]
     assert np.allclose(resized(image, size), linear)
+
+
+SIDES = st.integers(3, 24)
+PLACES = (
+    ImageTask("number", "segmentation", 24 * 24),
+    ImageTask("place", "regression_map", 2),
+    ImageTask("far", "depth"),
+)
+
+
+def a_grid(height: int, width: int) -> Example:
+    """An image and maps that hold the place of every pixel, counted from 1."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float32) + 1
+    place = np.stack([rows, columns])
+    number = ((rows - 1) * width + columns - 1).astype(np.int64)
+    return Example(np.stack([rows, columns, columns]), (number, place, np.ones_like(rows[None])))
+
+
+def places(example: Example, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the pixels come from: whether from inside, and the row and column from 1."""
+    number = example.targets[0]
+    return number >= 0, number // width + 1, number % width + 1
+
+
+@given(SIDES, SIDES, SIDES, SIDES, st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_a_crop_moves_every_pixel_of_image_and_maps_alike(
+    height: int, width: int, to_height: int, to_width: int, seed: int
+) -> None:
+    cropped = Crop(to_height, to_width)(a_grid(height, width), PLACES, np.random.default_rng(seed))
+    inside, rows, columns = places(cropped, width)
+    assert inside.sum() == min(height, to_height) * min(width, to_width)
+    place = cropped.targets[1]
+    assert np.array_equal(place[0][inside], rows[inside])
+    assert np.array_equal(place[1][inside], columns[inside])
+    assert np.array_equal(cropped.image[0][inside], rows[inside])
+    assert np.array_equal(cropped.image[1][inside], columns[inside])
+    assert (cropped.image[:, ~inside] == 0).all() and np.isnan(place[:, ~inside]).all()
+    assert np.isnan(cropped.targets[2][0][~inside]).all()
+    # What is inside is one rectangle of neighbouring pixels.
+    height_inside, width_inside = np.ptp(rows[inside]) + 1, np.ptp(columns[inside]) + 1
+    assert height_inside * width_inside == inside.sum()
+
+
+@given(SIDES, SIDES, st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_a_flip_and_a_crop_keep_image_and_maps_together(height: int, width: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    moved = Flip()(a_grid(height, width), PLACES, random)
+    moved = Crop(height + 1, max(width - 2, 1))(moved, PLACES, random)
+    inside, rows, columns = places(moved, width)
+    assert np.array_equal(moved.image[0][inside], rows[inside])
+    assert np.array_equal(moved.image[1][inside], columns[inside])
+    assert np.array_equal(moved.targets[1][:, inside], moved.image[:2][:, inside])
+
+
+@given(SIDES, SIDES, st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_a_scaled_image_stays_with_its_scaled_maps(height: int, width: int, seed: int) -> None:
+    scaled = Scale()(a_grid(height, width), PLACES, np.random.default_rng(seed))
+    place = scaled.targets[1]
+    assert place.shape[1:] == scaled.image.shape[1:]
+    # The nearest pixel is the first of an area, the interpolated one its centre: half of it apart.
+    for axis, old in enumerate((height, width)):
+        distance = np.abs(scaled.image[axis] - place[axis]).max()
+        assert distance <= (old / place.shape[1 + axis] + 1) / 2 + 1e-4
+    assert 0.5 * height - 1 < place.shape[1] <= 1.5 * height
+    # Along both axes the places rise, as they did before.
+    assert (np.diff(place[0], axis=0) >= 0).all() and (np.diff(place[1], axis=1) >= 0).all()
+
+
+@given(st.integers(6, 24), st.integers(6, 24), st.integers(0, 99), st.sampled_from([-1, 1]))
+@settings(max_examples=40, deadline=None)
+def test_a_zoomed_image_is_within_a_pixel_of_its_zoomed_maps(
+    height: int, width: int, seed: int, power: int
+) -> None:
+    zoomed = Zoom(depth_power=power)(a_grid(height, width), PLACES, np.random.default_rng(seed))
+    _, rows, columns = places(zoomed, width)
+    assert zoomed.image.shape == (3, height, width)
+    assert np.array_equal(zoomed.targets[1], np.stack([rows, columns]))
+    assert np.abs(zoomed.image[:2] - zoomed.targets[1]).max() <= 1.0
+    scale = round(float(zoomed.targets[2].max()) ** power, 3)
+    shown = np.ptp(rows) + 1
+    assert int(height / scale) == shown, "depth changes by the factor of the window"
+
+
+def test_normals_next_to_unknown_ones_are_unknown_after_a_zoom() -> None:
+    example = an_example()
+    normals = example.targets[2].copy()
+    normals[:, 5, 7] = np.nan
+    tasks = (TASKS[2],)
+    zoomed = Zoom((1.5,))(
+        Example(example.image, (normals,)), tasks, np.random.default_rng(1)
+    ).targets[0]
+    unknown = np.isnan(zoomed)
+    assert unknown.any() and np.array_equal(unknown.all(0), unknown.any(0))
+    assert np.allclose(np.sqrt((zoomed[:, ~unknown[0]] ** 2).sum(0)), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=str)
+def test_steps_go_to_workers_and_do_there_what_they_do_here(step: Augment) -> None:
+    copy = pickle.loads(pickle.dumps(step))
+    outcomes = [s(an_example(), TASKS, np.random.default_rng(3)) for s in (step, copy)]
+    assert same(*outcomes)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=str)
+def test_a_step_leaves_the_stored_example_as_it_was(step: Augment) -> None:
+    example, before = an_example(), an_example()
+    step(example, TASKS, np.random.default_rng(3))
+    assert same(example, before)

@@ -144,3 +144,97 @@ def test_the_real_glyphs(real_data: Path) -> None:
     assert digits == [8000, 1000, 1000]
     used = [{g.tobytes() for g in s.second.images} for s in splits(images)]
     assert not used[0] & used[1] and not used[0] & used[2] and not used[1] & used[2]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_picture_depends_on_its_index_alone(reader: str, folder: Path) -> None:
+    images, again = (open_images(reader, folder, {"protocol": "pareto"}) for _ in range(2))
+    for split, other in zip(splits(images), splits(again), strict=True):
+        forward = [split.example(i, None) for i in range(len(split))]
+        random = np.random.default_rng(3)
+        for index in random.permutation(len(split)):
+            example = other.example(int(index), random)
+            assert np.array_equal(example.image, forward[index].image)
+            assert example.targets == forward[index].targets
+
+
+def test_the_brighter_pixel_wins_and_every_pixel_is_of_a_glyph(folder: Path) -> None:
+    train: Any = open_images("multi_fashion_mnist", folder, {"protocol": "pareto"}).train
+    for index in range(20):
+        shown = np.round(train.example(index, None).image[0] * 255).astype(int)
+        (a, b), (down, up) = train.pairs[index], train.moves[index]
+        layers = np.zeros((2, 36, 36), int)
+        corners = (tuple(down), tuple(8 - up))
+        for layer, glyph, (row, column) in zip(
+            layers, (train.first.images[a], train.second.images[b]), corners, strict=True
+        ):
+            layer[row : row + 28, column : column + 28] = glyph
+        assert np.array_equal(shown, layers.max(0))
+
+
+def test_pictures_of_both_sources_have_their_own_classes(folder: Path) -> None:
+    train: Any = open_images("multi_fashion_mnist", folder).train
+    for index in range(len(train)):
+        classes = [int(target) for target in train.example(index, None).targets]
+        a, b = train.pairs[index]
+        assert classes == [train.first.classes[a], train.second.classes[b]]
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("t10k-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte: is missing; copy or unpack"),
+        ("t10k-labels-idx1-ubyte.gz", "t10k-labels-idx1-ubyte: is missing; copy or unpack"),
+    ],
+)
+def test_half_a_pair_of_idx_files_is_named(file: str, message: str, folder: Path) -> None:
+    (folder / "mnist" / file).unlink()
+    with pytest.raises(DataError, match=message):
+        open_images("multi_mnist", folder)
+
+
+@pytest.mark.parametrize("place", [4, 40, -12, -2])
+def test_a_damaged_byte_in_a_packed_file_is_one_line(place: int, folder: Path) -> None:
+    path = folder / "mnist" / "train-images-idx3-ubyte.gz"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0xFF
+    path.write_bytes(bytes(content))
+    try:
+        open_images("multi_mnist", folder)
+    except DataError as error:
+        assert str(error).startswith(f"{path}: ") and "copy or unpack it again" in str(error)
+    else:
+        assert place == 4, "the time stamp of the packing is not read"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\0\0\x08\x01\0\0\0\x05abc", "does not hold the .5,. bytes that it promises"),
+        (b"\0\0\x0d\x01\0\0\0\x01abcd", "is no idx file of bytes"),
+        (b"\0\0\x08\x03\0\0\0\x01", "is no idx file of bytes"),
+        (b"", "is no idx file of bytes"),
+    ],
+    ids=["short", "floats", "header", "empty"],
+)
+def test_what_is_no_idx_file_of_bytes_is_refused(
+    content: bytes, message: str, folder: Path
+) -> None:
+    path = folder / "fashion_mnist" / "raw" / "train-labels-idx1-ubyte"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        open_images("multi_fashion", folder)
+
+
+def test_a_wrong_archive_says_what_is_due(tmp_path: Path) -> None:
+    (tmp_path / "mnist").mkdir()
+    path = tmp_path / "mnist" / "mnist.npz"
+    np.savez(path, x=np.zeros((5, 28, 28)), y=np.zeros(5, np.uint8))
+    with pytest.raises(DataError, match=r"npz: holds float64 images .* 8-bit .* are due"):
+        open_images("multi_mnist", tmp_path)
+    np.savez_compressed(path, x=glyphs(50, 0)[0], y=glyphs(50, 0)[1])
+    content = bytearray(path.read_bytes())
+    content[400:420] = b"\xff" * 20
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match="npz: is damaged"):
+        open_images("multi_mnist", tmp_path)
