@@ -61,11 +61,18 @@ def make_heads(labels: np.ndarray) -> tuple[HeadSpec, ...]:
     """The heads that fit the labels `[R, T]`."""
     statistics = {}
     for task, column in zip(TASKS, labels.astype(np.float64).T, strict=True):
-        known = column[~np.isnan(column)]
-        known = np.log1p(known) if task.transform == "log1p" else known
-        positives = int(known.sum()) if task.kind == "binary" else 0
+        labels_of_task = column[~np.isnan(column)]
+        if task.transform == "log1p":
+            labels_of_task = np.log1p(labels_of_task)
+        positives = int(labels_of_task.sum()) if task.kind == "binary" else 0
         classes = ("1", "2", "3") if task.kind == "multiclass" else ()
-        facts = (len(known), positives, float(known.mean()), float(known.std()), classes)
+        facts = (
+            len(labels_of_task),
+            positives,
+            float(labels_of_task.mean()),
+            float(labels_of_task.std()),
+            classes,
+        )
         statistics[task.name] = LabelStatistics(*facts)
     return head_specs(TASKS, statistics)
 
@@ -79,8 +86,8 @@ def make_problem(rows: int = 257, seed: int = 0) -> TabularProblem:
 def make_model(
     layout: Layout | None = None, *, problem: TabularProblem | None = None, dropout: float = 0.0
 ) -> TabularModel:
-    """A small network for the problem's tasks, MMoE unless told."""
-    found = problem or make_problem()
-    layout = layout or mmoe(len(found.tasks), experts=3, widths=(8, 4))
+    """A small network for the problem's tasks, MMoE by default."""
+    problem = problem or make_problem()
+    layout = layout or mmoe(len(problem.tasks), experts=3, widths=(8, 4))
     sizes = ModelSizes(embedding=4, tower=(6,), dropout=dropout, field_dropout=dropout)
-    return TabularModel(found.encoding, found.heads, layout=layout, sizes=sizes)
+    return TabularModel(problem.encoding, problem.heads, layout=layout, sizes=sizes)

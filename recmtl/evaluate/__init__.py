@@ -1,9 +1,8 @@
-"""How good is each task, did sharing help or hurt it, and a page that shows it.
+"""How good is each task, and did sharing help or hurt it?
 
-`evaluate` measures every task on its own population, `judge_transfer` compares the searched network
-with each task's own single-task model and with LightGBM,
-`assemble` puts all into results.json, and
-`write_report` makes one self-contained HTML file of it.
+`evaluate` measures every task on the rows on which it is defined, `judge_transfer` compares the
+searched network with each task's single-task network and with the other models, and `assemble`
+collects everything in the form of results.json.
 """
 
 from recmtl.evaluate.metrics import ReliabilityCurve, reliability_curve

@@ -1,8 +1,9 @@
-"""A task is judged on its own rows: those where its label exists and its funnel parent happened.
+"""The rows, labels and scored columns of each task.
 
-Everything that evaluates or fits one task alone asks here which rows, which labels and which
-scored columns are the task's, so that no metric is ever taken over rows where the question has no
-answer (a conversion rate over impressions that nobody clicked).
+A task is judged on the rows on which it is defined: its label exists and the event of its funnel
+parent happened. Everything that evaluates or fits a single task takes rows and columns from here,
+so that no metric includes rows without an answer (a conversion rate over impressions that nobody
+clicked).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ __all__ = [
 
 
 def task_position(tasks: Sequence[TaskSpec], name: str) -> int:
-    """The column of `labels` that belongs to the task called `name`."""
+    """Position of a task in `tasks`, and of its column in `labels`."""
     return [task.name for task in tasks].index(name)
 
 
@@ -41,21 +42,21 @@ def defined_rows(
 def joint_labels(
     labels: np.ndarray, tasks: Sequence[TaskSpec], task: TaskSpec
 ) -> NDArray[np.float64]:
-    """Label [R] of "parent and child happened": 0 where the parent did not, NaN where unknown."""
+    """Label [R] of the event "parent and child": 0 where the parent's is 0, NaN if unknown."""
     child = np.asarray(labels[:, task_position(tasks, task.name)], dtype=np.float64)
     parent = labels[:, task_position(tasks, str(task.parent))]
     return np.where(parent == 0, 0.0, np.where(np.isnan(parent), np.nan, child))
 
 
 def task_column(task: TaskSpec) -> str:
-    """The scored column of a binary or regression task on its own rows."""
+    """The scored column of a binary or regression task, for the rows on which it is defined."""
     if task.kind == "regression":
         return f"value_{task.name}"
     return f"p_{task.name}" if task.parent is None else f"p_{task.name}_given_{task.parent}"
 
 
 def joint_column(task: TaskSpec) -> str:
-    """The scored column of "parent and child happened", defined on all rows."""
+    """The scored column of the event "parent and child", for all rows."""
     return f"p_{task.parent}_and_{task.name}"
 
 
@@ -87,8 +88,8 @@ def scores_of(
 def _class_columns(
     predictions: Mapping[str, np.ndarray], tasks: Sequence[TaskSpec], task: TaskSpec
 ) -> list[str]:
-    # p_rating_full_3 may be class "full_3" of `rating` or class "3" of `rating_full`: the longest
-    # task name that fits owns the column.
+    # p_rating_full_3 may be class "full_3" of `rating` or class "3" of `rating_full`: the task
+    # with the longest matching name owns the column.
     names = [other.name for other in tasks if other.name.startswith(task.name)]
 
     def owner(column: str) -> str | None:

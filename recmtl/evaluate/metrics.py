@@ -1,9 +1,8 @@
-"""Reliability curve: in bins of equal weight, what was promised beside what happened.
+"""Exact metrics of one task in vectorised numpy, with row weights: weight 2 equals the row twice.
 
-Exact metrics in vectorised numpy, with weights: a weight of 2 equals the row twice.
-
-All functions take one-dimensional arrays of equal length [R] and give one float. Where a metric
-is not defined (no rows, one class only, no spread) it is NaN, never an error and never a guess.
+Unless said otherwise, functions take one-dimensional arrays of equal length [R] and return one
+float. A metric that is not defined (no rows, one class only, no spread) is NaN, never an error and
+never a guess. `task_metrics` decides which metrics a task has and on which rows.
 """
 
 from collections.abc import Sequence
@@ -34,68 +33,7 @@ __all__ = [
     "spearman",
 ]
 
-
-@dataclass(frozen=True)
-class ReliabilityCurve:
-    """One point a bin, in ascending order of the prediction; empty bins are left out.
-
-    `predicted` and `observed` are the bin's mean prediction and mean label, `weight` the weight of
-    its rows, `low` and `high` the 95 % Wilson interval of `observed`; all of shape [bins].
-    """
-
-    predicted: FloatArray
-    observed: FloatArray
-    weight: FloatArray
-    low: FloatArray
-    high: FloatArray
-
-
-def reliability_curve(
-    labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None, *, bins: int = 10
-) -> ReliabilityCurve:
-    """Cut the rows by rank of `p` into `bins` bins of equal weight and average inside each.
-
-    Rows with equal predictions stay in one bin, so the curve does not depend on the rows' order
-    and a constant prediction gives one point. Reading: on the diagonal = calibrated.
-
-    Args:
-        labels: 0 or 1, shape [R].
-        p: probabilities, shape [R].
-        weights: row weights, shape [R].
-        bins: number of bins, at least 1.
-    """
-    if len(labels) == 0:
-        return ReliabilityCurve(*(np.empty(0) for _ in range(5)))
-    order = np.argsort(p, kind="stable")
-    ordered = np.asarray(p, dtype=np.float64)[order]
-    label = np.asarray(labels, dtype=np.float64)[order]
-    weight = np.ones(len(order)) if weights is None else np.asarray(weights, np.float64)[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    mass = np.add.reduceat(weight, starts)
-    middle = np.cumsum(mass) - 0.5 * mass  # a run of equal predictions goes where its middle lies
-    place = np.minimum((middle / max(mass.sum(), 1e-300) * bins).astype(np.int64), bins - 1)
-
-    def total(values: FloatArray) -> FloatArray:
-        return np.bincount(place, np.add.reduceat(values, starts), bins).astype(np.float64)
-
-    in_bin = total(weight)
-    used = in_bin > 0
-    in_bin = in_bin[used]
-    observed = total(weight * label)[used] / in_bin
-    rows = in_bin**2 / total(weight**2)[used]  # effective number of rows under weights
-    low, high = _wilson(observed, rows)
-    return ReliabilityCurve(total(weight * ordered)[used] / in_bin, observed, in_bin, low, high)
-
-
-def _wilson(share: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    z = 1.959964
-    centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2)) / (1 + z**2 / rows)
-    # The interval holds the share; at a share of 0 or 1 rounding alone could put it outside.
-    return np.minimum(centre - half, share), np.maximum(centre + half, share)
-
-
-# Scores travel as float32, so a probability nearer to 0 or 1 than this cannot be told from it.
+# Scores are float32: a probability nearer to 0 or 1 than this may have been rounded to it.
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 
 
@@ -109,6 +47,9 @@ def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = Non
 
     Returns:
         The area, NaN if one class is absent.
+
+    >>> auc(np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.5, 0.5]))  # 3 and a half pairs of 4
+    0.875
     """
     return PairwiseOrder(labels, scores).auc(weights)
 
@@ -118,14 +59,14 @@ def gauc(
 ) -> float:
     """Grouped AUC: mean over groups of the AUC inside the group, weighted by the group's rows.
 
-    A group without both classes has no AUC and is left out of sum and weight. Cost: one sort of
-    all rows; it does not grow with the number of groups. Source: Zhu et al. 2017 (OCPC).
+    A group without both classes has no AUC and is left out. One sort of all rows is the whole
+    cost, whatever the number of groups. Source: Zhu et al. 2017 (OCPC).
 
     Args:
         labels: 0 or 1, shape [R].
         scores: shape [R].
         group: integer code of the row's group (user, request), shape [R].
-        weights: row weights, shape [R]; a group then counts with the sum of its weights.
+        weights: row weights, shape [R]; a group counts with the sum of its rows' weights.
 
     Returns:
         The mean, NaN if no group has both classes.
@@ -155,10 +96,10 @@ def gauc(
 
 
 def pr_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Average precision: sum over thresholds of (recall gained) x (precision there).
+    """Average precision: sum over thresholds of (gain in recall) x (precision at the threshold).
 
-    The area under the precision-recall curve as a step function, without interpolation; rows with
-    equal scores enter together. NaN without a positive.
+    This is the area under the precision-recall curve as a step function, without interpolation.
+    Rows with equal scores share a threshold. NaN without a positive.
     """
     if not np.any(labels == 1):
         return float("nan")
@@ -174,7 +115,7 @@ def pr_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = 
 
 
 def log_loss(labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Mean of -log(probability given to what happened), in nats; p is kept off 0 and 1."""
+    """Mean of -log(predicted probability of the label), in nats; p is kept off 0 and 1."""
     return _mean(log_loss_by_row(labels, p), weights)
 
 
@@ -185,14 +126,14 @@ def log_loss_by_row(labels: np.ndarray, p: np.ndarray) -> FloatArray:
 
 
 def brier(labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Mean squared distance of the probability from what happened (Brier 1950)."""
+    """Mean squared difference between probability and label (Brier 1950)."""
     return _mean((_float(p) - _float(labels)) ** 2, weights)
 
 
 def normalized_entropy(
     labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None
 ) -> float:
-    """Log loss over the log loss of always saying the base rate; 1 = no better than that.
+    """Log loss over the log loss of predicting the base rate; 1 = no better than the base rate.
 
     NaN if one class is absent. Source: He et al. 2014, section 3.
     """
@@ -206,7 +147,7 @@ def normalized_entropy(
 def calibration_ratio(
     labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None
 ) -> float:
-    """Mean prediction over mean label: 1 = right on average, 2 = promises twice too much."""
+    """Mean prediction over mean label: 1 = right on average, 2 = predictions twice too high."""
     happened = _mean(_float(labels), weights)
     return _mean(_float(p), weights) / happened if happened > 0 else float("nan")
 
@@ -216,11 +157,74 @@ def ece(
 ) -> float:
     """Expected calibration error: mean of |mean prediction - mean label| over equal-mass bins.
 
-    Rows are cut by rank of `p` into `bins` bins of equal weight (see `reliability_curve`); a bin
-    counts with its weight.
+    `reliability_curve` cuts the rows into bins; each bin counts with its weight.
     """
     curve = reliability_curve(labels, p, weights, bins=bins)
     return _mean(np.abs(curve.predicted - curve.observed), curve.weight)
+
+
+@dataclass(frozen=True)
+class ReliabilityCurve:
+    """Predicted beside observed rate in bins of ascending prediction; empty bins are left out.
+
+    Attributes:
+        predicted: mean prediction of each bin, shape [bins].
+        observed: mean label of each bin.
+        weight: sum of the row weights of each bin.
+        low: lower bound of the 95 % Wilson interval of `observed`.
+        high: upper bound of it.
+    """
+
+    predicted: FloatArray
+    observed: FloatArray
+    weight: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def reliability_curve(
+    labels: np.ndarray, p: np.ndarray, weights: np.ndarray | None = None, *, bins: int = 10
+) -> ReliabilityCurve:
+    """Cut the rows by rank of `p` into `bins` bins of equal weight and average inside each.
+
+    Rows with equal predictions stay in one bin, so the curve does not depend on the order of the
+    rows, and a constant prediction gives one point. A calibrated model lies on the diagonal.
+
+    Args:
+        labels: 0 or 1, shape [R].
+        p: probabilities, shape [R].
+        weights: row weights, shape [R].
+        bins: number of bins, at least 1.
+    """
+    if len(labels) == 0:
+        return ReliabilityCurve(*(np.empty(0) for _ in range(5)))
+    order = np.argsort(p, kind="stable")
+    ordered = np.asarray(p, dtype=np.float64)[order]
+    label = np.asarray(labels, dtype=np.float64)[order]
+    weight = np.ones(len(order)) if weights is None else np.asarray(weights, np.float64)[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    mass = np.add.reduceat(weight, starts)
+    middle = np.cumsum(mass) - 0.5 * mass  # equal predictions go to the bin of their middle
+    bin_of_run = np.minimum((middle / max(mass.sum(), 1e-300) * bins).astype(np.int64), bins - 1)
+
+    def total(values: FloatArray) -> FloatArray:
+        return np.bincount(bin_of_run, np.add.reduceat(values, starts), bins).astype(np.float64)
+
+    in_bin = total(weight)
+    used = in_bin > 0
+    in_bin = in_bin[used]
+    observed = total(weight * label)[used] / in_bin
+    rows = in_bin**2 / total(weight**2)[used]  # effective number of rows under weights
+    low, high = _wilson(observed, rows)
+    return ReliabilityCurve(total(weight * ordered)[used] / in_bin, observed, in_bin, low, high)
+
+
+def _wilson(share: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    z = 1.959964
+    centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2)) / (1 + z**2 / rows)
+    # The interval contains the share; at 0 or 1 rounding could put the share outside.
+    return np.minimum(centre - half, share), np.maximum(centre + half, share)
 
 
 def multiclass_log_loss(

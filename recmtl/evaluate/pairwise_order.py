@@ -1,9 +1,9 @@
-"""Sort once, then ask for the AUC under as many row weights as you like.
+"""Sort once, then compute the AUC under any number of row weights.
 
-The AUC needs only one thing of the scores: for each positive, how many negatives lie below it and
-how many tie with it. So negatives are dealt out to the gaps between the positives' scores once,
-and a bootstrap resample (a new set of weights on the same rows) costs a sum for each gap and one
-running sum over the gaps, and no sort. Several resamples at a time share the way through memory.
+The AUC depends on the scores only through the number of negatives below and equal to each positive.
+Negatives are therefore assigned once to the gaps between the positives' scores. A resample of a
+bootstrap (new weights for the same rows) then costs one sum for each gap and one running sum over
+the gaps, and no sort. Several resamples at a time share one pass through memory.
 """
 
 from typing import final
@@ -20,14 +20,18 @@ FloatArray = NDArray[np.float64]
 def product_sum(left: FloatArray, right: FloatArray) -> float:
     """Sum of left * right over all rows, both of shape [R].
 
-    Not `np.dot`: BLAS wakes all its threads for a vector of this length, which on a busy machine
-    costs twenty times the sum itself, and bootstraps take thousands of such sums.
+    Not `np.dot`: for a vector of this length BLAS wakes all its threads, which on a busy machine
+    costs twenty times as much as the sum itself, and a bootstrap takes thousands of such sums.
     """
     return float(np.einsum("i,i", left, right))
 
 
 def tie_blocks(values: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ascending order of `values` [R], and where in that order each run of equal values starts."""
+    """Ascending order of `values` [R], and where in that order each run of equal values starts.
+
+    >>> [part.tolist() for part in tie_blocks(np.array([5, 3, 5]))]
+    [[1, 0, 2], [0, 1]]
+    """
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     changed = np.r_[True, ordered[1:] != ordered[:-1]] if len(values) else np.empty(0, bool)
@@ -36,7 +40,7 @@ def tie_blocks(values: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 @final
 class PairwiseOrder:
-    """Which negatives each positive beats, kept for any number of weightings.
+    """The negatives that each positive beats, stored for any number of weightings.
 
     Args:
         labels: 0 or 1, shape [R].
@@ -44,12 +48,12 @@ class PairwiseOrder:
     """
 
     def __init__(self, labels: np.ndarray, scores: np.ndarray) -> None:
-        """Place the negatives among the different scores of the positives."""
+        """Assign the negatives to the gaps between the distinct scores of the positives."""
         positive = np.asarray(labels) == 1
         wins, losses = np.flatnonzero(positive), np.flatnonzero(~positive)
         steps = np.unique(scores[wins])
-        # Half of a negative counts below the first step that it does not exceed, half below the
-        # first that exceeds it: the whole of it, or half where it ties.
+        # Half of a negative counts below the first step that is at least its score, half below the
+        # first step above its score: in sum all of it, or half where it ties.
         sides = [np.searchsorted(steps, scores[losses], side=side) for side in ("left", "right")]
         shape = (len(steps) + 1, len(positive))
         self._below = _sums(np.concatenate(sides), np.tile(losses, 2), 0.5, shape)
@@ -57,8 +61,8 @@ class PairwiseOrder:
 
     def auc(self, weights: np.ndarray | None = None) -> float:
         """The AUC under row weights [R] (None: all 1); NaN if one class has no weight."""
-        given = np.ones(self._at.shape[1]) if weights is None else np.asarray(weights)
-        return float(self.aucs(given[:, np.newaxis])[0])
+        column = np.ones(self._at.shape[1]) if weights is None else np.asarray(weights)
+        return float(self.aucs(column[:, np.newaxis])[0])
 
     def aucs(self, weights: np.ndarray) -> FloatArray:
         """The AUC [D] under each column of row weights [R, D]."""
@@ -72,7 +76,7 @@ class PairwiseOrder:
 def _sums(
     group: NDArray[np.int64], row: NDArray[np.int64], share: float, shape: tuple[int, int]
 ) -> csr_array:
-    """A matrix [groups, R] that adds up a share of each row's weight in its group."""
+    """A matrix [groups, R] whose product with row weights sums `share` of them by group."""
     sums = csr_array((np.full(len(row), share), (group, row)), shape=shape)
     sums.sum_duplicates()
     return sums

@@ -2,8 +2,8 @@
 
 Equal scores have no order, so every metric is its expected value over all orders of the ties
 (McSherry and Najork, ECIR 2008, "Computing information retrieval performance measures efficiently
-in the presence of tied scores"): it neither depends on the order of the rows nor rewards a
-constant score. A group without a relevant row has no metric; it is left out and counted.
+in the presence of tied scores"). It therefore neither depends on the order of the rows nor rewards
+a constant score. Groups without a relevant row have no metric; they are left out and counted.
 """
 
 from typing import final
@@ -26,12 +26,12 @@ def ranking_metrics(
     Args:
         gains: how good a row is, 0 or more, shape [R]; a row with a gain above 0 is relevant.
         scores: shape [R], larger is ranked higher.
-        group: what competes with what (request, user), any values that can be sorted, shape [R].
-        k: how many rows of a group are shown; all without it.
+        group: rows with equal values compete (request, user); any sortable values, shape [R].
+        k: number of rows of a group that are shown; None for all.
 
     Returns:
-        `ndcg`, `map`, `mrr`, `hit_rate`, `recall` (NaN if no group has a relevant row), and the
-        numbers of groups on which they rest (`groups`) and that were left out (`groups_left_out`).
+        `ndcg`, `map`, `mrr`, `hit_rate`, `recall` (NaN if no group has a relevant row), the number
+        of groups over which they are means (`groups`) and of those left out (`groups_left_out`).
 
     Raises:
         DataError: lengths differ, a gain is negative or not finite, a score is NaN, k below 1.
@@ -45,17 +45,17 @@ def ranking_metrics(
         "recall": ranking.recall(gains),
     }
     ranked = ~np.isnan(by_group["ndcg"])
-    found = {
+    means = {
         name: float(values[ranked].mean()) if ranked.any() else float("nan")
         for name, values in by_group.items()
     }
     counts = {"groups": ranked.sum(), "groups_left_out": (~ranked).sum()}
-    return found | {name: float(count) for name, count in counts.items()}
+    return means | {name: float(count) for name, count in counts.items()}
 
 
 @final
 class GroupedRanking:
-    """The rows of every group, best score first, ready for any number of labels.
+    """The rows of every group, best score first, prepared for any number of labels.
 
     Every method takes gains [R] in the order of the rows and gives one value a group [G], groups in
     ascending order of `group`, NaN where no row of the group is relevant.
@@ -63,7 +63,7 @@ class GroupedRanking:
     Args:
         scores: shape [R], larger is ranked higher.
         group: shape [R].
-        k: ranks that count; all without it.
+        k: number of ranks that count; None for all.
     """
 
     def __init__(self, scores: np.ndarray, group: np.ndarray, *, k: int | None = None) -> None:
@@ -115,8 +115,8 @@ class GroupedRanking:
         """
         relevant, ties, place = self._relevant(gains)
         above = self._above(gains)
-        # Given that this place of the run is relevant, the places above it in the run hold
-        # (place - 1) of the other relevant - 1 rows out of ties - 1.
+        # If the row at this place is relevant, the other relevant - 1 rows of its run are spread
+        # over ties - 1 places, of which place - 1 lie above it.
         others = (place - 1) * (relevant - 1) / np.maximum(ties - 1, 1)
         precision = relevant / ties * (above + others + 1) / self._rank
         possible = self._count(gains)
@@ -140,23 +140,23 @@ class GroupedRanking:
     def _first(self, gains: np.ndarray) -> FloatArray:
         """Probability that the first relevant row of the group stands at this rank, [R] sorted.
 
-        In the first run with relevant rows (r of n) it stands at place i with the probability
-        C(n - i, r - 1) / C(n, r) that the other r - 1 lie behind it.
+        In the first run with relevant rows (r of n) it stands at place i with probability
+        C(n - i, r - 1) / C(n, r): the other r - 1 lie behind it.
         """
         relevant, ties, place = self._relevant(gains)
         possible = (self._above(gains) == 0) & (relevant > 0) & (ties - place >= relevant - 1)
-        found = np.zeros(len(ties))
+        probability = np.zeros(len(ties))
         r, n, i = relevant[possible], ties[possible], place[possible]
-        found[possible] = np.exp(_log_choose(n - i, r - 1) - _log_choose(n, r))
-        return found
+        probability[possible] = np.exp(_log_choose(n - i, r - 1) - _log_choose(n, r))
+        return probability
 
     def _relevant(self, gains: np.ndarray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """For every sorted row: relevant rows of its run, rows of it, its place in it."""
+        """For every sorted row: relevant rows of its run, rows of its run, its place in the run."""
         relevant = self._blocks(self._checked(gains) > 0)[self._block]
         return relevant, self._ties.astype(np.float64), self._place.astype(np.float64)
 
     def _above(self, gains: np.ndarray) -> FloatArray:
-        """Relevant rows of the group in the runs above that of a row, [R] sorted."""
+        """Number of relevant rows of the group in the runs above that of a row, [R] sorted."""
         relevant = self._blocks(self._checked(gains) > 0)
         before: FloatArray = np.cumsum(relevant) - relevant
         above: FloatArray = before[self._block] - before[self._first_block]

@@ -1,4 +1,4 @@
-"""Every metric of every task, each task on its own population."""
+"""The metrics of each kind of task, and their values for every task on its own rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class PrimaryMetric:
-    """The one metric on which a task is judged, and which way is up."""
+    """The metric on which a kind of task is judged, and its direction."""
 
     name: str
     higher_is_better: bool
@@ -82,21 +82,21 @@ def evaluate(
     group: np.ndarray | None = None,
     weight: np.ndarray | None = None,
 ) -> Metrics:
-    """All metrics, task by task.
+    """Every metric of every task.
 
     Args:
         predictions: scored columns by name, each of shape [R]: `p_<task>`, `value_<task>`,
             `p_<task>_<class>`, `p_<child>_given_<parent>` and `p_<parent>_and_<child>`.
         labels: shape [R, T] in the order of `tasks`; NaN = the task is not defined on this row.
         tasks: the schema's tasks.
-        group: integer codes [R] for the grouped AUC and the ranking metrics at 10 (`ndcg_at_10`,
-            see `recmtl.evaluate.ranking_metrics`; every group counts once); None leaves both out.
+        group: integer codes [R] for the grouped AUC and the ranking metrics at 10 (`ndcg_at_10`
+            and others, see `ranking_metrics`; every group counts once); None leaves them out.
         weight: row weights [R]; None counts every row once.
 
     Returns:
-        task -> metric -> value. A funnel child is judged on the rows whose parent label is 1; the
-        joint probability is judged on all rows, its metrics prefixed `joint_`. A metric that is
-        not defined on the rows at hand (one class only, no row) is NaN.
+        task -> metric -> value. A funnel child is judged on the rows whose parent label is 1; its
+        joint probability is judged on all rows, with metrics prefixed `joint_`. A metric that is
+        not defined on the rows (one class only, no row) is NaN.
 
     Raises:
         DataError: a column is missing, of another length, not finite or no probability.
@@ -107,7 +107,7 @@ def evaluate(
         rows = defined_rows(labels, tasks, task)
         scores = scores_of(predictions, tasks, task)
         check_scores(task.name, task.kind, scores, rows)
-        found = _metrics(task.kind, label[rows], scores[rows], _at(group, rows), _at(weight, rows))
+        values = _metrics(task.kind, label[rows], scores[rows], _at(group, rows), _at(weight, rows))
         joint = joint_column(task)
         if task.parent is not None and joint in predictions:
             label = joint_labels(labels, tasks, task)
@@ -116,8 +116,8 @@ def evaluate(
             for name, value in _metrics(
                 "binary", label[rows], predictions[joint][rows], _at(group, rows), _at(weight, rows)
             ).items():
-                found[f"joint_{name}"] = value
-        result[task.name] = found
+                values[f"joint_{name}"] = value
+        result[task.name] = values
     return result
 
 
@@ -131,7 +131,7 @@ def validation_score(metrics: Metrics, tasks: Sequence[TaskSpec]) -> float:
 
 
 def check_scores(task: str, kind: str, scores: np.ndarray, rows: np.ndarray) -> None:
-    """Refuse scores that cannot be judged on `rows` (bool [R]); the error names the task.
+    """Refuse scores that cannot be judged on `rows` (bool [R]).
 
     Raises:
         DataError: another number of rows, a value that is not finite, a probability outside 0..1.
@@ -161,12 +161,12 @@ def _metrics(
     group: np.ndarray | None,
     weight: np.ndarray | None,
 ) -> dict[str, float]:
-    found = {name: function(label, scores, weight) for name, function in METRICS[kind].items()}
+    values = {name: function(label, scores, weight) for name, function in METRICS[kind].items()}
     if kind == "binary" and group is not None:
-        found["gauc"] = gauc(label, scores, group, weight)
+        values["gauc"] = gauc(label, scores, group, weight)
         ranked = ranking_metrics(label, scores, group, k=SHOWN_RANKS)
-        found |= {f"{name}_at_{SHOWN_RANKS}": ranked[name] for name in RANKED}
-    return found
+        values |= {f"{name}_at_{SHOWN_RANKS}": ranked[name] for name in RANKED}
+    return values
 
 
 def _at(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:

@@ -1,34 +1,32 @@
-"""The primary metric as a function of row weights, and the paired bootstrap that turns on it.
-
-A bootstrap resample is nothing but whole-number row weights. A metric prepared once for fixed
-labels and scores (sorted once for the AUC, squared errors once for the RMSE) is then measured
-under many weightings, the same for all models, several at a time.
-
-The negative-transfer verdict: did sharing help, hurt, or is neither proven?
+"""The negative-transfer test: did sharing help a task, hurt it, or is neither proven?
 
 For each task the searched network is compared with a network trained for that task alone (and with
-LightGBM) on the task's primary metric, on the same test rows. The statistics, in plain words:
+every other opponent) on the task's primary metric, on the same test rows. In plain words:
 
-- Gain = mean over seeds of the searched network's metric - mean over seeds of the opponent's, with
-  the sign turned where lower is better: a positive gain is always good.
-- Two things could have made the gain by luck: the test rows that happened to be drawn, and the
-  training seeds that happened to be used. Each gets a standard error.
-- Rows: a paired bootstrap. The test rows (whole groups where there is a group role, since rows of
-  one user or request are not independent) are drawn again with replacement, and both models are
-  measured on the same draw; the standard deviation of the gain over the draws is the error. What
-  makes both models good or bad together cancels.
-- Seeds: sqrt(s1^2/n1 + s2^2/n2) from the sample variances over the seeds of the two models.
-  A model with a single seed adds nothing here: its luck is unknown, not zero, and the report
-  says so.
-- The errors are independent, so they add in squares. Interval = gain +- q * error, where q is the
-  Student quantile with Welch and Satterthwaite's degrees of freedom (the rows' part, made of many
-  draws, counts as known exactly); with one seed each, q is the normal 1.96.
-- helped: the interval lies wholly above 0. hurt: wholly below. Otherwise: not proven.
+- The gain is the mean over seeds of the searched network's metric minus the mean over seeds of the
+  opponent's, with the sign turned where lower is better: a positive gain is always good.
+- A gain can be luck in two ways: through the test rows that happened to be drawn, and through the
+  training seeds that happened to be used. Each has a standard error.
+- Rows: a paired bootstrap. The test rows are drawn again with replacement, and both models are
+  measured on the same draw; the error is the standard deviation of the gain over the draws. What
+  makes both models good or bad together cancels. If there is a group role, whole groups are drawn,
+  since rows of one user or request are not independent.
+- Seeds: sqrt(s1^2/n1 + s2^2/n2) from the sample variances over the seeds of the two models. A
+  model with a single seed adds nothing: its luck is unknown, not zero, and the report says so.
+- The two errors are independent, so their squares add. The interval is gain +- q * error, where q
+  is Student's quantile with the degrees of freedom of Welch and Satterthwaite. The part of the
+  rows, made of many draws, counts as known exactly; with one seed each, q is the normal 1.96.
+- The verdict is `helped` if the whole interval lies above 0, `hurt` if it lies below 0, and
+  otherwise `not proven`.
 
-Each interval is for one task; among twenty tasks without any true difference, one verdict in one
-direction or the other is to be expected. The mean over the tasks is judged in the same way, with
-every task measured so that 1 is perfect and 0 says nothing: AUC (there .5 says nothing), 1 -
-squared error over variance, 1 - log loss over entropy.
+Each interval is for one task: among twenty tasks without any true difference, expect one verdict
+other than `not proven`. The mean over the tasks is judged in the same way, with every task measured
+on a scale on which 1 is perfect and a constant prediction gets a fixed value: AUC (0.5), 1 -
+squared error over variance (0), 1 - log loss over entropy (0).
+
+A bootstrap draw is nothing but whole-number row weights. Each metric is therefore prepared once for
+fixed labels and scores (one sort for the AUC, one pass over squared errors for the RMSE) and then
+measured under many weightings at a time, the same ones for all models.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -59,92 +57,30 @@ __all__ = [
     "primary_measure",
 ]
 
-Measure = Callable[[FloatArray], FloatArray]
-
-# So many draws at a time that the weights of a row fill one cache line.
-AT_ONCE = 8
-
-
-def primary_measure(kind: str, labels: np.ndarray, scores: np.ndarray) -> Measure:
-    """The primary metric of a task of this kind (see `score.PRIMARY`): weights [R, D] -> [D].
-
-    Args:
-        kind: `binary`, `regression` or `multiclass`.
-        labels: shape [R], on the task's own rows.
-        scores: shape [R], or [R, C] for multiclass.
-    """
-    if kind == "binary":
-        return PairwiseOrder(labels, scores).aucs
-    if kind == "multiclass":
-        loss = multiclass_log_loss_by_row(labels, scores)
-        return lambda weights: _mean(loss, weights)
-    square = (np.asarray(scores, np.float64) - np.asarray(labels, np.float64)) ** 2
-    return lambda weights: np.sqrt(_mean(square, weights))
-
-
-def paired_bootstrap(
-    measures: Sequence[Measure],
-    unit: NDArray[np.int64],
-    weights: FloatArray,
-    *,
-    rows: NDArray[np.bool_],
-    resamples: int,
-    seed: int,
-) -> FloatArray:
-    """Every measure under the same `resamples` draws of units with replacement.
-
-    Args:
-        measures: each takes weights [rows where `rows` is true, D].
-        unit: dense code 0..U-1 of what is drawn (the row itself, or its group), shape [R].
-        weights: row weights [R], multiplied with the number of times the unit was drawn.
-        rows: the task's own rows, bool [R].
-        resamples: number of draws.
-        seed: of the draws; the same for every task, so that tasks are drawn together.
-
-    Returns:
-        Values of shape [resamples, measures]; NaN where a draw leaves a metric undefined.
-    """
-    generator = np.random.default_rng(seed)
-    units = int(unit.max()) + 1 if len(unit) else 0
-    unit, weights = unit[rows], weights[rows]
-    values = np.full((resamples, len(measures)), np.nan)
-    if not len(unit):
-        return values
-    for first in range(0, resamples, AT_ONCE):
-        times = [_drawn(generator, units) for _ in range(min(AT_ONCE, resamples - first))]
-        drawn = weights[:, np.newaxis] * np.stack([drawn[unit] for drawn in times], axis=1)
-        for number, measure in enumerate(measures):
-            values[first : first + len(times), number] = measure(drawn)
-    return values
-
-
-def _drawn(generator: np.random.Generator, units: int) -> NDArray[np.int64]:
-    """How often each unit is drawn in one resample."""
-    return np.bincount(generator.integers(0, units, units), minlength=units)
-
-
-def _mean(terms: FloatArray, weights: FloatArray) -> FloatArray:
-    """Weighted mean of terms [R] under weights [R, D]; NaN where there is no weight."""
-    total = weights.sum(axis=0)
-    # Not `@`: BLAS wakes all its threads for it, which on a busy machine costs more than the sum.
-    sums = np.einsum("r,rd->d", terms, weights)
-    return np.where(total > 0, sums / np.where(total > 0, total, 1.0), np.nan)
-
-
-# Below this many rows of either class a bootstrap cannot know its own spread: no verdict.
+# With fewer rows of either class, a bootstrap cannot estimate its own spread: no verdict.
 FEWEST_OF_A_CLASS = 10
 NOT_PROVEN = "not proven"
+# So many draws at a time that the weights of a row fill one cache line.
+DRAWS_AT_A_TIME = 8
 
+Measure = Callable[[FloatArray], FloatArray]
+"""A metric of fixed labels and scores: row weights `[R, D]` -> values `[D]`."""
 SeedPredictions = Mapping[int, Mapping[str, np.ndarray]]
+"""Seed -> scored column -> values `[R]`."""
 
 
 @dataclass(frozen=True)
 class Gain:
     """How far one model is ahead of another on one task; positive = ahead.
 
-    `low` and `high` bound the interval; `error_rows` and `error_seeds` are its two standard
-    errors; `seeds` counts the seeds of the model and of the opponent; `verdict` is `helped`,
-    `hurt` or `not proven`.
+    Attributes:
+        gain: difference of the metrics, signed so that more is better.
+        low: lower bound of the interval.
+        high: upper bound of the interval.
+        error_rows: standard error from the choice of the test rows.
+        error_seeds: standard error from the training seeds.
+        seeds: number of seeds of the model and of the opponent.
+        verdict: `helped`, `hurt` or `not proven`.
     """
 
     gain: float
@@ -162,10 +98,10 @@ class TransferVerdict:
 
     Attributes:
         tasks: task -> {metric, higher_is_better, confidence, resamples, unit, rows, verdict} and
-            the fields of `Gain` under each opponent's name. Without the deciding opponent the
+            the fields of `Gain` under each opponent's name. Without the decisive opponent the
             verdict is `not proven`.
-        mean: `tasks` that the mean is over (those that can be judged), `verdict`, and the fields of
-            `Gain` under each opponent's name.
+        mean: `tasks` over which the mean is taken (those that can be judged), `verdict`, and the
+            fields of `Gain` under each opponent's name.
     """
 
     tasks: dict[str, dict[str, Any]]
@@ -195,7 +131,7 @@ def judge_transfer(
         weight: row weights [R], used in every metric.
         subject: the model that is judged.
         decisive: the opponent against which a task is helped or hurt.
-        resamples: bootstrap draws.
+        resamples: number of bootstrap draws.
         confidence: of the interval, between 0 and 1.
         seed: of the draws.
 
@@ -213,60 +149,33 @@ def judge_transfer(
     report: dict[str, dict[str, Any]] = {}
     scaled: dict[str, FloatArray] = {}
     for task in tasks:
-        found = _measured(test, task, models, draw)
-        gains = _gains(found.values, models, confidence)
-        if not found.enough:
+        measured = _measured(test, task, models, draw)
+        gains = _gains(measured.values, models, confidence)
+        if not measured.enough:
             gains = {name: replace(gain, verdict=NOT_PROVEN) for name, gain in gains.items()}
-        elif np.isfinite(found.scaled[0]).all():
-            scaled[task.name] = found.scaled
+        elif np.isfinite(measured.scaled[0]).all():
+            scaled[task.name] = measured.scaled
         settings: dict[str, Any] = {"confidence": confidence, "resamples": resamples}
         settings["unit"] = "row" if group is None else "group"
-        report[task.name] = {**test.facts(task), **settings, **_told(gains, decisive)}
-    mean = np.mean(list(scaled.values()), axis=0) if scaled else None
-    told = {} if mean is None else _told(_gains(mean, models, confidence), decisive)
-    return TransferVerdict(report, {"tasks": list(scaled), **told})
-
-
-def gain_of(ours: FloatArray, theirs: FloatArray, *, confidence: float) -> Gain:
-    """The gain and its interval from metric values in which higher is better.
-
-    Args:
-        ours: shape [1 + resamples, seeds]: row 0 on the rows as they are, then one row a draw.
-        theirs: the opponent's, [1 + resamples, its seeds], measured on the same draws.
-        confidence: of the interval.
-    """
-    difference = ours.mean(axis=1) - theirs.mean(axis=1)
-    gain, drawn = float(difference[0]), difference[1:][np.isfinite(difference[1:])]
-    # Draws without one of the classes have no value; were they many, the spread would lie.
-    known = len(drawn) > 1 and 2 * len(drawn) >= len(difference) - 1
-    error_rows = float(np.std(drawn, ddof=1)) if known else float("nan")
-    several = [m[0] for m in (ours, theirs) if m.shape[1] > 1]
-    parts = np.array([np.var(seeds, ddof=1) / len(seeds) for seeds in several])
-    error = float(np.sqrt(error_rows**2 + parts.sum()))
-    share = sum(p**2 / (len(seeds) - 1) for p, seeds in zip(parts, several, strict=True))
-    freedom = error**4 / share if share > 0 else np.inf
-    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
-    low, high = gain - half, gain + half
-    return Gain(
-        gain,
-        low,
-        high,
-        error_rows,
-        error_seeds=float(np.sqrt(parts.sum())),
-        seeds=(ours.shape[1], theirs.shape[1]),
-        verdict="helped" if low > 0 else "hurt" if high < 0 else NOT_PROVEN,
-    )
+        report[task.name] = {**test.facts(task), **settings, **_entry(gains, decisive)}
+    mean: dict[str, Any] = {"tasks": list(scaled)}
+    if scaled:
+        means = np.mean(list(scaled.values()), axis=0)
+        mean |= _entry(_gains(means, models, confidence), decisive)
+    return TransferVerdict(report, mean)
 
 
 @dataclass(frozen=True)
 class _TestRows:
+    """Labels `[R, T]`, units that are resampled `[R]` and weights `[R]` of the test rows."""
+
     labels: np.ndarray
     tasks: Sequence[TaskSpec]
     unit: NDArray[np.int64]
     weights: FloatArray
 
     def facts(self, task: TaskSpec) -> dict[str, Any]:
-        """What a task is measured by, and on how many rows."""
+        """The metric of a task, and the number of rows on which it is taken."""
         primary = PRIMARY[task.kind]
         return {
             "metric": primary.name,
@@ -277,10 +186,13 @@ class _TestRows:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A task's metric of every model and seed, one model after another.
+    """A task's metric of every model and seed, one model after another; higher is better.
 
-    `values` [1 + resamples, models and seeds] and `scaled`, both with higher = better: row 0 on
-    the rows as they are, then one row a draw. `enough`: a bootstrap can know its spread.
+    Attributes:
+        values: `[1 + resamples, models and seeds]`: row 0 on the rows as they are, then one row a
+            draw.
+        scaled: the same on the scale on which tasks are averaged.
+        enough: whether there are enough rows for a bootstrap to estimate its spread.
     """
 
     values: FloatArray
@@ -302,17 +214,42 @@ def _measured(
         check_scores(task.name, task.kind, scores, rows)
         measures.append(primary_measure(task.kind, label, scores[rows]))
     weight = test.weights[rows]
-    now = np.array([measure(weight[:, np.newaxis])[0] for measure in measures])
-    values = np.vstack([now, draw(measures, test.unit, test.weights, rows=rows)])
-    nothing = _of_nothing(task.kind, label, weight)
+    undrawn = np.array([measure(weight[:, np.newaxis])[0] for measure in measures])
+    values = np.vstack([undrawn, draw(measures, test.unit, test.weights, rows=rows)])
+    constant_loss = _constant_loss(task.kind, label, weight)
     if task.kind == "binary":
-        few = min(np.count_nonzero(label == 0), np.count_nonzero(label == 1))
-        return _Measured(values, values, enough=bool(few >= FEWEST_OF_A_CLASS))
+        fewer = min(np.count_nonzero(label == 0), np.count_nonzero(label == 1))
+        return _Measured(values, values, enough=bool(fewer >= FEWEST_OF_A_CLASS))
     power = 2 if task.kind == "regression" else 1
-    return _Measured(-values, 1.0 - values**power / nothing, enough=True)
+    return _Measured(-values, 1.0 - values**power / constant_loss, enough=True)
 
 
-def _of_nothing(kind: str, label: np.ndarray, weight: FloatArray) -> float:
+def primary_measure(kind: str, labels: np.ndarray, scores: np.ndarray) -> Measure:
+    """The primary metric of a kind of task (see `PRIMARY`), prepared for any row weights.
+
+    Args:
+        kind: `binary`, `regression` or `multiclass`.
+        labels: shape [R], on the rows on which the task is defined.
+        scores: shape [R], or [R, C] for multiclass.
+    """
+    if kind == "binary":
+        return PairwiseOrder(labels, scores).aucs
+    if kind == "multiclass":
+        loss = multiclass_log_loss_by_row(labels, scores)
+        return lambda weights: _mean(loss, weights)
+    square = (np.asarray(scores, np.float64) - np.asarray(labels, np.float64)) ** 2
+    return lambda weights: np.sqrt(_mean(square, weights))
+
+
+def _mean(terms: FloatArray, weights: FloatArray) -> FloatArray:
+    """Weighted mean of terms [R] under weights [R, D]; NaN where the weights are 0."""
+    total = weights.sum(axis=0)
+    # Not `@`: BLAS wakes all its threads for it, which on a busy machine costs more than the sum.
+    sums = np.einsum("r,rd->d", terms, weights)
+    return np.where(total > 0, sums / np.where(total > 0, total, 1.0), np.nan)
+
+
+def _constant_loss(kind: str, label: np.ndarray, weight: FloatArray) -> float:
     """Variance (regression) or entropy (multiclass) of the labels: the loss of a constant."""
     if not weight.sum() > 0:
         return float("nan")
@@ -323,9 +260,45 @@ def _of_nothing(kind: str, label: np.ndarray, weight: FloatArray) -> float:
     return float(-np.sum(share[share > 0] * np.log(share[share > 0]))) or float("nan")
 
 
-def _told(gains: Mapping[str, Gain], decisive: str) -> dict[str, Any]:
-    verdict = gains[decisive].verdict if decisive in gains else NOT_PROVEN
-    return {"verdict": verdict, **{name: asdict(gain) for name, gain in gains.items()}}
+def paired_bootstrap(
+    measures: Sequence[Measure],
+    unit: NDArray[np.int64],
+    weights: FloatArray,
+    *,
+    rows: NDArray[np.bool_],
+    resamples: int,
+    seed: int,
+) -> FloatArray:
+    """Every measure under the same `resamples` draws of units with replacement.
+
+    Args:
+        measures: each takes weights [rows where `rows` is true, D].
+        unit: dense code 0..U-1 of what is drawn (the row itself, or its group), shape [R].
+        weights: row weights [R], multiplied with the number of times the unit was drawn.
+        rows: the rows on which the task is defined, bool [R].
+        resamples: number of draws.
+        seed: of the draws; with one seed for all tasks, the tasks share their draws.
+
+    Returns:
+        Values of shape [resamples, measures]; NaN where a draw leaves a metric undefined.
+    """
+    generator = np.random.default_rng(seed)
+    units = int(unit.max()) + 1 if len(unit) else 0
+    unit, weights = unit[rows], weights[rows]
+    values = np.full((resamples, len(measures)), np.nan)
+    if not len(unit):
+        return values
+    for first in range(0, resamples, DRAWS_AT_A_TIME):
+        times = [_draw(generator, units) for _ in range(min(DRAWS_AT_A_TIME, resamples - first))]
+        drawn = weights[:, np.newaxis] * np.stack([drawn[unit] for drawn in times], axis=1)
+        for number, measure in enumerate(measures):
+            values[first : first + len(times), number] = measure(drawn)
+    return values
+
+
+def _draw(generator: np.random.Generator, units: int) -> NDArray[np.int64]:
+    """How often each unit is drawn in one resample."""
+    return np.bincount(generator.integers(0, units, units), minlength=units)
 
 
 def _gains(
@@ -338,3 +311,39 @@ def _gains(
         name: gain_of(ours, theirs, confidence=confidence)
         for name, theirs in zip(list(models)[1:], others, strict=True)
     }
+
+
+def gain_of(ours: FloatArray, theirs: FloatArray, *, confidence: float) -> Gain:
+    """The gain and its interval from metric values in which higher is better.
+
+    Args:
+        ours: shape [1 + resamples, seeds]: row 0 on the rows as they are, then one row a draw.
+        theirs: the opponent's, [1 + resamples, its seeds], measured on the same draws.
+        confidence: of the interval.
+    """
+    difference = ours.mean(axis=1) - theirs.mean(axis=1)
+    gain, drawn = float(difference[0]), difference[1:][np.isfinite(difference[1:])]
+    # Draws without one of the classes have no value; if they are many, the spread is not reliable.
+    reliable = len(drawn) > 1 and 2 * len(drawn) >= len(difference) - 1
+    error_rows = float(np.std(drawn, ddof=1)) if reliable else float("nan")
+    several = [m[0] for m in (ours, theirs) if m.shape[1] > 1]
+    parts = np.array([np.var(seeds, ddof=1) / len(seeds) for seeds in several])
+    error = float(np.sqrt(error_rows**2 + parts.sum()))
+    share = sum(p**2 / (len(seeds) - 1) for p, seeds in zip(parts, several, strict=True))
+    freedom = error**4 / share if share > 0 else np.inf
+    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
+    low, high = gain - half, gain + half
+    return Gain(
+        gain,
+        low,
+        high,
+        error_rows,
+        error_seeds=float(np.sqrt(parts.sum())),
+        seeds=(ours.shape[1], theirs.shape[1]),
+        verdict="helped" if low > 0 else "hurt" if high < 0 else NOT_PROVEN,
+    )
+
+
+def _entry(gains: Mapping[str, Gain], decisive: str) -> dict[str, Any]:
+    verdict = gains[decisive].verdict if decisive in gains else NOT_PROVEN
+    return {"verdict": verdict, **{name: asdict(gain) for name, gain in gains.items()}}
