@@ -37,10 +37,12 @@ def column_names(frame: Frame) -> list[str]:
         return list(frame.schema.names)
     if isinstance(frame, Mapping) or _is_pandas(frame):
         names = list(frame) if isinstance(frame, Mapping) else list(frame.columns)
-        wrong = next((name for name in names if not isinstance(name, str)), None)
-        if wrong is not None:
-            kind = type(wrong).__name__
-            raise DataError(f"input: column {wrong!r} has a {kind} for a name; rename it to text")
+        for name in names:
+            if not isinstance(name, str):
+                kind = type(name).__name__
+                raise DataError(
+                    f"input: the name of column {name!r} is of type {kind}; rename it to text"
+                )
         return names
     raise DataError(
         f"cannot read rows from a {type(frame).__name__}: give a pandas DataFrame, an Arrow table "

@@ -160,3 +160,75 @@ def test_recording_says_nothing(encoder: RowEncoder) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert isinstance(trace_network(make_model(encoder), ROWS), TracedNetwork)
+
+
+class Noting:
+    """Scores a row by its sums, and notes what it was given."""
+
+    columns = ("ids", "numbers")
+
+    def __init__(self) -> None:
+        self.shapes: set[tuple[int, ...]] = set()
+        self.threads: set[int] = set()
+        self.padding: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def predict(self, ids: torch.Tensor, numeric: torch.Tensor) -> torch.Tensor:
+        self.shapes.add(tuple(ids.shape))
+        self.threads.add(torch.get_num_threads())
+        self.padding.append((ids[-1].clone(), numeric[-1].clone()))
+        return torch.stack([ids.sum(1).float(), numeric.sum(1)], 1)
+
+
+def plain_rows(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    dice = np.random.default_rng(rows)
+    return dice.integers(1, 9, (rows, 3)).astype(np.int32), dice.random((rows, 2), np.float32)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 4, 5, 8, 23])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_whatever_predicts_is_called_with_one_shape_on_one_thread(rows: int, threads: int) -> None:
+    predictor, (ids, numeric) = Noting(), plain_rows(rows)
+    scores = FixedShapeModel(predictor, chunk_rows=4, threads=threads).scores(ids, numeric)
+    assert scores.shape == (rows, 2) and scores.dtype == np.float32
+    np.testing.assert_array_equal(scores[:, 0], ids.sum(1))
+    np.testing.assert_allclose(scores[:, 1], numeric.sum(1), rtol=1e-6)
+    assert predictor.shapes <= {(4, 3)} and predictor.threads <= {1}
+    assert len(predictor.padding) == -(-rows // 4)
+
+
+def test_padding_is_an_empty_row_even_where_a_full_chunk_stood_before() -> None:
+    predictor, (ids, numeric) = Noting(), plain_rows(5)
+    FixedShapeModel(predictor, chunk_rows=4, threads=1).scores(ids, numeric)
+    last_ids, last_numeric = predictor.padding[-1]
+    assert last_ids.tolist() == [0, 0, 0] and last_numeric.isnan().all()
+
+
+def test_the_caller_hears_what_went_wrong_in_a_worker() -> None:
+    class Failing(Noting):
+        def predict(self, ids: torch.Tensor, numeric: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("out of luck")
+
+    model = FixedShapeModel(Failing(), chunk_rows=4, threads=2)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of luck"):
+            model.scores(*plain_rows(9))
+
+
+def test_a_forked_process_starts_workers_of_its_own() -> None:
+    model = FixedShapeModel(Noting(), chunk_rows=4, threads=2)
+    workers = model._workers()
+    assert model._workers() is workers
+    model._process -= 1  # as if the pool were another process's
+    assert model._workers() is not workers
+    np.testing.assert_array_equal(model.scores(*plain_rows(9))[:, 0], plain_rows(9)[0].sum(1))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_tracing_leaves_the_garbage_collector_as_it_was(encoder: RowEncoder, enabled: bool) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        trace_network(make_model(encoder), ROWS)
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()

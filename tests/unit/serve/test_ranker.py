@@ -141,7 +141,7 @@ def test_wrong_requests_get_one_line(ranker: Ranker, log: pa.Table) -> None:
             ranker.rank(log, by="p_click", k=k)
     with pytest.raises(DataError, match="no column ''"):
         ranker.rank(log, by="p_click", group="")
-    with pytest.raises(DataError, match="column 7 has a int for a name"):
+    with pytest.raises(DataError, match="the name of column 7 is of type int"):
         ranker.rank(log.to_pandas().assign(x=1).rename(columns={"x": 7}), by="p_click")
     with pytest.raises(DataError, match="cannot group by 'history'"):
         ranker.rank(log, by="p_click", group="history")

@@ -1,7 +1,10 @@
 """Far more unknown ids than in training are noticed; a few more are not."""
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +17,8 @@ from recmtl.errors import ConfigError, DataError, SourceLocation
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
 from recmtl.serve.scoring.drift import Drift
 from tests.unit.serve.shop import make_log, make_model
+
+HERE = SourceLocation()
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +130,87 @@ def test_wrong_options_get_one_line(watching: Scorer, bundle: Path) -> None:
     with pytest.raises(ConfigError, match="does not say how many ids were unknown"):
         Drift(load_bundle(bundle), mode="error")
     assert Drift(load_bundle(bundle)).warnings() == []
+
+
+def drift_from(scorer: Scorer, usual: dict[str, float], **options: Any) -> Drift:
+    return Drift(replace(scorer.bundle, unknown=usual), **options)
+
+
+def encoded_users(scorer: Scorer, unknown: int, rows: int) -> Encoded:
+    """Rows of which the first ones have users that nobody knows."""
+    return scorer.bundle.encoder.encode(strange(make_log(rows, seed=4), unknown))
+
+
+@pytest.mark.parametrize("cuts", [[0, 300], [0, 1, 300], [0, 120, 121, 290, 300]])
+def test_batches_are_counted_as_their_sum(watching: Scorer, cuts: list[int]) -> None:
+    whole = encoded_users(watching, 60, 300)
+    drift = Drift(watching.bundle)
+    for first, last in pairwise(cuts):
+        part = Encoded(whole.ids[first:last], whole.numeric[first:last], {})
+        drift.check(part, SourceLocation())
+    lists = whole.ids[:, 2:]
+    values = [300, 300, int((lists != 0).sum())]
+    np.testing.assert_array_equal(drift.totals[1], values)
+    assert drift.totals[0, 0] == 60
+    assert drift.totals.dtype == np.int64
+
+
+def test_totals_of_processes_may_be_added(watching: Scorer) -> None:
+    parts, one_process = [Drift(watching.bundle) for _ in range(2)], Drift(watching.bundle)
+    for drift, unknown in zip(parts, (90, 10), strict=True):
+        drift.check(encoded_users(watching, unknown, 200), SourceLocation())
+        one_process.check(encoded_users(watching, unknown, 200), SourceLocation())
+    parts[0].totals += parts[1].totals
+    assert parts[0].warnings() == one_process.warnings() != []
+
+
+@pytest.mark.parametrize(("usual", "limit"), [(0.0, 0.1), (0.2, 0.1), (0.2, 0.0), (0.0, 0.5)])
+@pytest.mark.parametrize("rows", [40, 400])
+def test_a_share_has_drifted_where_three_deviations_leave_the_limit(
+    watching: Scorer, usual: float, limit: float, rows: int
+) -> None:
+    def has_drifted(unknown: int) -> bool:
+        drift = drift_from(watching, {"user_id": usual}, limit=limit)
+        drift.check(encoded_users(watching, unknown, rows), SourceLocation())
+        return bool(drift.warnings())
+
+    shares = np.arange(rows + 1) / rows
+    surely = shares - 3 * np.sqrt(shares * (1 - shares) / rows) > usual + limit
+    first = int(np.flatnonzero(surely)[0])
+    assert not has_drifted(first - 1) and has_drifted(first) and has_drifted(rows)
+
+
+def test_the_same_share_over_more_rows_is_surer(watching: Scorer) -> None:
+    few, many = (drift_from(watching, {"user_id": 0.0}) for _ in range(2))
+    few.check(encoded_users(watching, 4, 20), SourceLocation())
+    many.check(encoded_users(watching, 400, 2000), SourceLocation())
+    assert few.warnings() == [] and len(many.warnings()) == 1
+
+
+def test_only_features_whose_share_is_known_are_judged(watching: Scorer) -> None:
+    rows = encoded_users(watching, 300, 300)
+    other = drift_from(watching, {"item": 0.1})
+    other.check(rows, SourceLocation())
+    assert other.warnings() == [] and other.totals[0, 0] == 300
+    nothing = drift_from(watching, {})
+    nothing.check(rows, SourceLocation())
+    assert nothing.totals.sum() == 0, "without any share there is nothing to count for"
+
+
+def test_off_counts_nothing_and_no_rows_prove_nothing(watching: Scorer) -> None:
+    off = Drift(watching.bundle, mode="off")
+    off.check(encoded_users(watching, 300, 300), SourceLocation())
+    assert off.totals.sum() == 0 and off.warnings() == []
+    empty = Drift(watching.bundle, mode="error", limit=0.0)
+    empty.check(encoded_users(watching, 0, 300), SourceLocation())
+    empty.check(Encoded(np.empty((0, 6), np.int32), np.empty((0, 2), np.float32), {}), HERE)
+
+
+def test_a_batch_that_is_refused_is_not_counted(watching: Scorer) -> None:
+    drift = drift_from(watching, {"user_id": 0.0}, mode="error")
+    drift.check(encoded_users(watching, 0, 300), HERE)
+    with pytest.raises(DataError, match=r"column 'user_id': 100\.0% of its 300 values") as raised:
+        drift.check(encoded_users(watching, 300, 300), SourceLocation("a.parquet", 7))
+    assert str(raised.value).startswith("a.parquet, row group 7: column 'user_id'")
+    assert str(raised.value).endswith("mend the input, or score with drift warn")
+    assert drift.totals[0, 0] == 0 and drift.totals[1, 0] == 300

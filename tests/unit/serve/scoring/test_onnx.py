@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError
@@ -180,3 +182,83 @@ def test_without_the_packages_one_line_says_what_to_install(
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(ConfigError, match=r"onnxruntime is not installed: pip install 'recmtl\[on"):
         Scorer.load(bundle, engine="onnx")
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=8), st.integers(-8, 8))
+def test_equal_to_rounding_is_reflexive_and_knows_no_unit(column, exponent):
+    """Scores and expectation doubled together stay as near; below 0.1 the bound is absolute."""
+    expected = np.array(column, np.float32)[:, None]
+    assert equal_to_rounding(expected, expected)
+    largest = np.abs(expected).max()
+    near, far = expected.astype(np.float64) + 1e-7 * largest, expected + 1e-3 * (1 + largest)
+    assert equal_to_rounding(near, expected) and not equal_to_rounding(far, expected)
+    if largest * 2.0**exponent > 0.1:
+        factor = 2.0**exponent
+        assert equal_to_rounding(near * factor, (expected * np.float32(factor)))
+
+
+def test_the_rows_of_the_proof_are_rows_that_a_log_could_hold(bundle: Path) -> None:
+    loaded = load_bundle(bundle)
+    ids, numeric = onnx_engine._random_rows(loaded, 500)
+    encoder, (owners, firsts) = loaded.encoder, loaded.encoder.unknown_rows()
+    singles = len(encoder.encoding.single)
+    for column, (owner, first) in enumerate(zip(owners, firsts, strict=True)):
+        table = next(v for v in encoder.vocabularies.values() if v.first == first)
+        values = ids[:, column]
+        block = (values >= first) & (values < first + table.rows)
+        assert (block if column < singles else block | (values == 0)).all(), owner
+        assert (values == first).any(), "unknown ids are among them"
+    assert np.isnan(numeric).any(0).all() and np.isfinite(numeric).any(0).all()
+
+
+def test_the_gap_is_that_of_the_worst_score(carrying: Path, network: OnnxNetwork) -> None:
+    loaded = load_bundle(carrying)
+    assert network.gap(loaded) == 0.0
+
+    class Off(OnnxNetwork):
+        def __init__(self) -> None:
+            self.columns = network.columns
+
+        def scores(self, *columns: np.ndarray) -> np.ndarray:
+            scores = network.scores(*columns)
+            scores[3, 2] += 0.25
+            return scores
+
+    assert Off().gap(loaded) == pytest.approx(0.25, abs=1e-3)
+
+
+def test_an_export_needs_its_packages_and_names_the_first_that_is_missing(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "script" in name else 1)
+    assert onnx_export.missing_package() == "onnxscript"
+
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(ConfigError, match=r"^onnx is not installed: pip install 'recmtl\[onnx\]'"):
+        export(bundle, tmp_path / "n.onnx")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [
+        (RuntimeError("no such\noperator"), BundleError, r"cannot be exported \(no such\)"),
+        (KeyError(), BundleError, r"cannot be exported \(KeyError\)"),
+        (OSError("disk"), OSError, "disk"),
+    ],
+)
+def test_a_network_that_cannot_be_exported_is_told_in_one_line(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault, kind, message
+) -> None:
+    pytest.importorskip("onnxscript")
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(onnx_export, "_exported_program", fail)
+    before = torch.is_grad_enabled()
+    with pytest.raises(kind, match=message):
+        export(bundle, tmp_path / "n.onnx")
+    assert torch.is_grad_enabled() is before

@@ -1,5 +1,8 @@
 """A row's scores depend on that row alone; the kind of frame that comes in goes out."""
 
+import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -9,9 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from recmtl.data.row_encoder import RowEncoder
-from recmtl.errors import ConfigError, DataError
+from recmtl.data.row_encoder import Encoded, RowEncoder
+from recmtl.errors import ConfigError, DataError, SourceLocation
 from recmtl.serve import Scorer
 from recmtl.serve.fixed_shape import FixedShapeModel
 from recmtl.serve.frames import to_arrow
@@ -163,3 +168,118 @@ def test_many_threads_may_share_a_scorer(bundle: Path, log: pa.Table) -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: scorer.scores(log), range(24)))
     assert all(np.array_equal(result, whole) for result in results)
+
+
+@pytest.fixture(scope="module")
+def plain_scorer(bundle: Path) -> Scorer:
+    """Small chunks, so that a few rows fill several."""
+    return Scorer.load(bundle, chunk_rows=16, threads=2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_rows_in_any_order_with_repeats_keep_their_bits(plain_scorer, log, data):
+    whole = plain_scorer.scores(log)
+    rows = np.array(data.draw(st.lists(st.integers(0, 699), min_size=1, max_size=60)))
+    np.testing.assert_array_equal(plain_scorer.scores(log.take(pa.array(rows))), whole[rows])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 80), max_size=5))
+def test_any_cuts_of_the_rows_keep_their_bits(plain_scorer, log, cuts):
+    head = log.slice(0, 80)
+    ends = [0, *sorted(cuts), 80]
+    pieces = [plain_scorer.scores(head.slice(a, b - a)) for a, b in pairwise(ends)]
+    np.testing.assert_array_equal(np.concatenate(pieces), plain_scorer.scores(head))
+
+
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 31, 32, 33])
+def test_the_padding_of_the_last_chunk_leaves_no_trace(
+    plain_scorer: Scorer, log: pa.Table, rows: int
+) -> None:
+    np.testing.assert_array_equal(
+        plain_scorer.scores(log.slice(0, rows)), plain_scorer.scores(log)[:rows]
+    )
+
+
+def test_joined_tables_score_as_their_parts(plain_scorer: Scorer, log: pa.Table) -> None:
+    """However Arrow has cut the columns: chunks, slices with an offset, record batches."""
+    parts = [log.slice(3, 50), log.slice(200, 1), log.slice(0, 30)]
+    joined = pa.concat_tables(parts)
+    expected = np.concatenate([plain_scorer.scores(part) for part in parts])
+    np.testing.assert_array_equal(plain_scorer.scores(joined), expected)
+    np.testing.assert_array_equal(plain_scorer.scores(joined.combine_chunks()), expected)
+    batch = plain_scorer.score(joined.combine_chunks().to_batches()[0])
+    np.testing.assert_array_equal(np.stack(batch.columns, 1), expected)
+
+
+def test_a_row_check_sees_every_slice_and_where_it_comes_from(
+    bundle: Path, log: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recmtl.serve.scoring.scorer.SLICE_ROWS", 300)
+    scorer, place, seen = Scorer.load(bundle), SourceLocation("a.parquet", 2), []
+    scorer.scores(log, place=place, check=lambda rows, where: seen.append((len(rows.ids), where)))
+    assert seen == [(300, place), (300, place), (100, place)]
+
+
+def test_rows_that_a_check_refuses_are_neither_scored_nor_counted(
+    bundle: Path, log: pa.Table
+) -> None:
+    def refuse(rows: Encoded, place: SourceLocation) -> None:
+        raise place.error("too strange", "send others")
+
+    scorer = Scorer.load(bundle)
+    strange = log.set_column(1, "user_id", pa.array([1] * 700, pa.int64()))
+    with pytest.raises(DataError, match="input: too strange; send others"):
+        scorer.scores(strange, check=refuse)
+    assert scorer.unknown.get("user_id", 0) == 0
+
+
+def test_unknown_counts_add_up_and_are_handed_out_as_a_copy(bundle: Path, log: pa.Table) -> None:
+    scorer = Scorer.load(bundle)
+    for _ in range(3):
+        scorer.count({"item": 2, "history": 1})
+    counts = scorer.unknown
+    counts["item"] = 99
+    assert scorer.unknown == {"item": 6, "history": 3}
+
+
+def test_encoded_rows_get_the_scores_of_raw_rows(plain_scorer: Scorer, log: pa.Table) -> None:
+    encoded = plain_scorer.bundle.encoder.encode(log)
+    for small in (None, True, False):
+        scores = plain_scorer.encoded_scores(encoded.ids, encoded.numeric, small=small)
+        np.testing.assert_array_equal(scores, plain_scorer.scores(log))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": None}, "engine None is not one of torch, onnx, auto"),
+        ({"record": 1}, "record is 1; give a bool"),
+        ({"chunk_rows": 2**20 + 1}, "give a whole number from 1 to 1,048,576"),
+        ({"threads": 1025}, "give a whole number from 1 to 1,024"),
+    ],
+)
+def test_options_out_of_bounds_are_named(bundle: Path, options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Scorer.load(bundle, **options)
+    with pytest.raises(ConfigError, match="bundle is 'folder'; give a Bundle"):
+        Scorer("folder")
+
+
+LOADED = """
+import json, sys
+from recmtl import Scorer
+Scorer.load(sys.argv[1])
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_loading_a_scorer_loads_nothing_that_it_does_not_use(bundle: Path) -> None:
+    command = [sys.executable, "-c", LOADED, str(bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    heavy = {"matplotlib", "mlflow", "lightgbm", "sklearn", "numba", "onnx", "onnxruntime",
+             "pyspark"}  # fmt: skip
+    modules = set(json.loads(done.stdout))
+    assert heavy & modules == set()
+    assert "recmtl.serve.bundle.bundle" in modules
