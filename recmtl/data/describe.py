@@ -321,7 +321,7 @@ def _event(column: Any, shape: Shape, values: Any) -> tuple[int | str | None, fr
         hits = pc.equal(column, event)
     elif shape in ("bool", "int", "float") and set(map(float, values.to_pylist())) == {0.0, 1.0}:
         event = 1
-        hits = column.cast(pa.bool_())
+        hits = pc.equal(column.cast(pa.float64()), 1.0)  # as true or false, NaN would be true
     else:
         return None, frozenset()
     rows = pc.indices_nonzero(hits.combine_chunks().fill_null(False))

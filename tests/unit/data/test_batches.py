@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recmtl.data import batches
 from recmtl.data.batches import TableBatch
@@ -117,3 +119,64 @@ def test_mapped_pages_do_not_stay_in_the_process(tmp_path: Path, seed: int | Non
     for number, _ in enumerate(split.batches(batch_size=4096, seed=seed, buffer_blocks=4)):
         most = max(most, resident_mb()) if number % 8 == 0 else most
     assert most - before < 16
+
+
+def plain_order(rows: int, seed: int, block: int, buffer_blocks: int) -> list[int]:
+    """The random order, row by row: blocks in random order, mixed a buffer of blocks at a time."""
+    random = np.random.default_rng(seed)
+    starts = random.permutation(np.arange(0, rows, block)).tolist()
+    ordered: list[int] = []
+    while starts:
+        chosen, starts = sorted(starts[:buffer_blocks]), starts[buffer_blocks:]
+        held = [row for first in chosen for row in range(first, min(first + block, rows))]
+        ordered += [held[i] for i in random.permutation(len(held))]
+    return ordered
+
+
+@given(
+    rows=st.integers(1, 120),
+    seed=st.integers(0, 9),
+    block=st.integers(1, 40),
+    buffer_blocks=st.integers(1, 5),
+    batch_size=st.integers(1, 50),
+    start=st.integers(0, 4),
+)
+def test_batches_cut_the_plain_order_into_equal_parts(
+    rows: int, seed: int, block: int, buffer_blocks: int, batch_size: int, start: int
+) -> None:
+    mixing = {"block": block, "buffer_blocks": buffer_blocks}
+    parts = numbered(rows).batches(batch_size=batch_size, seed=seed, start=start, **mixing)
+    expected = plain_order(rows, seed, block, buffer_blocks)
+    firsts = range(start * batch_size, rows, batch_size)
+    assert [batch.weight.int().tolist() for batch in parts] == [
+        expected[first : first + batch_size] for first in firsts
+    ]
+
+
+def test_a_split_without_rows_has_no_batch() -> None:
+    for seed in (None, 0):
+        assert list(numbered(0).batches(batch_size=4, seed=seed)) == []
+        assert list(numbered(9).batches(batch_size=4, seed=seed, rows=np.array([], int))) == []
+
+
+def test_a_part_of_a_batch_has_the_same_rows_of_every_column() -> None:
+    batch = next(numbered(10).batches(batch_size=10, seed=3))
+    part = batch[2:5]
+    assert len(part) == 3 and isinstance(part, TableBatch)
+    for whole, piece in zip(
+        (*batch.inputs, batch.labels, batch.weight),
+        (*part.inputs, part.labels, part.weight),
+        strict=True,
+    ):
+        torch.testing.assert_close(piece, whole[2:5], rtol=0, atol=0)
+
+
+def test_batches_of_a_split_in_memory_do_not_share_its_memory() -> None:
+    """A step that changes its batch leaves the log alone."""
+    split = numbered(8)
+    for seed in (None, 1):
+        for batch in split.batches(batch_size=4, seed=seed):
+            for tensor in (*batch.inputs, batch.labels, batch.weight):
+                tensor.fill_(-1)
+    np.testing.assert_array_equal(split.weight, np.arange(8))
+    np.testing.assert_array_equal(split.ids[:, 0], np.arange(8))

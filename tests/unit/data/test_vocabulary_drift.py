@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recmtl.data import vocabulary_drift as module
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
+from recmtl.data.vocabulary_drift import UnknownCounter, drift_warnings, unknown_shares
 from recmtl.errors import DataError
 from recmtl.schema import Schema
 from tests.unit.data.conftest import make_log
@@ -84,3 +86,50 @@ def test_another_schema_and_other_classes_are_refused(
     with pytest.raises(DataError, match=r"task 'stars' had the classes \[1, 2, 3, 4, 5\], not"):
         prepare(write(columns), schema, tmp_path / "day", like=earlier)
     assert not (tmp_path / "day").exists()
+
+
+def test_values_without_an_id_are_counted_as_by_hand(earlier: EncodedLog) -> None:
+    """Cell by cell: a column belongs to a feature, padding is no value."""
+    encoder, ids = earlier.encoder(), np.asarray(earlier.split("test").ids)
+    counter = UnknownCounter(encoder)
+    assert counter.names == ("user_id", "item_id", "city", "history", "tags")
+    assert counter.columns["item_id"] == "item_id" and counter.columns["age"] == "age"
+    owners, unknown_rows = encoder.unknown_rows()
+    by_hand = {name: [0, 0] for name in counter.names}
+    for row in ids.tolist():
+        for cell, owner, unknown in zip(row, owners, unknown_rows.tolist(), strict=True):
+            by_hand[owner][0] += cell == unknown
+            by_hand[owner][1] += cell != 0
+    counts = counter.counts(ids)
+    assert counts.dtype == np.int64
+    assert counts.T.tolist() == list(by_hand.values())
+    shares = unknown_shares(encoder, ids)
+    assert shares == {name: many[0] / max(many[1], 1) for name, many in by_hand.items()}
+
+
+@pytest.mark.parametrize("rows", [1, 7, 10_000])
+def test_shares_do_not_depend_on_the_slices(
+    earlier: EncodedLog, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    encoder, ids = earlier.encoder(), np.asarray(earlier.split("train").ids)
+    expected = unknown_shares(encoder, ids)
+    monkeypatch.setattr(module, "SLICE_ROWS", rows)
+    assert unknown_shares(encoder, ids) == expected
+
+
+def test_no_row_has_no_unknown_value(earlier: EncodedLog) -> None:
+    shares = unknown_shares(earlier.encoder(), np.empty((0, earlier.encoding.id_columns), np.int32))
+    assert set(shares.values()) == {0.0}
+
+
+def test_a_warning_needs_more_than_a_tenth_of_growth() -> None:
+    drift = {
+        "same": {"before": 0.5, "now": 0.5},
+        "fewer": {"before": 0.9, "now": 0.0},
+        "little": {"before": 0.25, "now": 0.34},
+        "much": {"before": 0.25, "now": 0.375},
+    }
+    assert list(drift_warnings(drift)) == [
+        "feature 'much': 37.5% of the values are unknown, 25.0% when its vocabulary was fitted; "
+        "fit anew"
+    ]
