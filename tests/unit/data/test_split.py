@@ -1,15 +1,18 @@
 """Splits: the shares asked for, groups and ties kept together, exact quantiles."""
 
+import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recmtl.data.reader import open_log
+from recmtl.data.reader import Log, LogBatch, open_log
 from recmtl.data.split import kth_smallest, ordered, plan_split
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Roles, Schema, SplitRule
@@ -111,3 +114,130 @@ def test_a_column_can_say_it(write: Write) -> None:
     assert parts.tolist() == [0, 2, 1, 0]
     with pytest.raises(DataError, match="'fold': holds 'dev'; write one of train, validation"):
         parts_of(write, SplitRule("column", column="fold"), fold=[*said, "dev"])
+
+
+def parts_of_files(folder: Path, split: SplitRule, *columns: Any) -> np.ndarray:
+    """Parts of the rows of a log of which each file holds one of the columns of times."""
+    for i, column in enumerate(columns):
+        pq.write_table(pa.table({"ts": column}), folder / f"{i}.parquet", row_group_size=7)
+    log = open_log(str(folder))
+    assign = plan_split(Schema("s", (), (), split, Roles(time="ts")), log)
+    return np.concatenate([assign(batch) for batch in log.batches(["ts"])])
+
+
+HOURS = np.arange(100) * 3600
+TIMES = {
+    "int64": lambda hours: pa.array(hours),
+    "int32": lambda hours: pa.array(hours, pa.int32()),
+    "uint64": lambda hours: pa.array(hours, pa.uint64()),
+    "float64": lambda hours: pa.array(hours * 1.0),
+    "float32": lambda hours: pa.array(hours.astype(np.float32)),
+    "decimal": lambda hours: pa.array(hours).cast(pa.decimal128(20, 0)),
+}
+STAMPS = {
+    unit: lambda hours, unit=unit: pa.array(hours, pa.timestamp("s")).cast(pa.timestamp(unit))
+    for unit in ("ms", "us", "ns")
+}
+PAIRS = [
+    pytest.param(forms[one], forms[other], id=f"{one} then {other}")
+    for forms in (TIMES, STAMPS)
+    for one, other in itertools.permutations(forms, 2)
+]
+
+
+@pytest.mark.parametrize(("older", "newer"), PAIRS)
+def test_the_newest_rows_are_test_rows_whatever_form_their_file_has(
+    older: Any, newer: Any, tmp_path: Path
+) -> None:
+    parts = parts_of_files(tmp_path, SplitRule("time"), older(HOURS[:50]), newer(HOURS[50:]))
+    np.testing.assert_array_equal(parts, np.repeat([0, 1, 2], [80, 10, 10]))
+
+
+def test_instants_of_two_zones_are_ordered_as_instants(tmp_path: Path) -> None:
+    zones = [pa.timestamp("ms", zone) for zone in ("Asia/Tokyo", "America/New_York")]
+    files = [pa.array(HOURS[i::2] * 1000).cast(zone) for i, zone in enumerate(zones)]
+    parts = parts_of_files(tmp_path, SplitRule("time"), *files)
+    hours = np.concatenate([HOURS[::2], HOURS[1::2]])
+    np.testing.assert_array_equal(parts, np.searchsorted(HOURS[[80, 90]], hours, side="right"))
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        (pa.array(HOURS[:50]), pa.array(HOURS[50:], pa.timestamp("s"))),
+        (pa.array(HOURS[:50], pa.timestamp("ms")), pa.array(HOURS[50:], pa.timestamp("ms", "UTC"))),
+        (pa.array(range(50), pa.date32()), pa.array(HOURS[50:], pa.timestamp("ms"))),
+        (pa.array(map(str, HOURS[:50])), pa.array(HOURS[50:])),
+    ],
+    ids=["number and time", "zone", "day and time", "text and number"],
+)
+def test_times_that_have_no_order_among_them_are_refused(
+    older: Any, newer: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"1\.parquet: column 'ts': holds .*0\.parquet; "):
+        parts_of_files(tmp_path, SplitRule("time"), older, newer)
+
+
+def test_integers_that_floats_would_merge_are_refused_as_times(tmp_path: Path) -> None:
+    files = pa.array([1.0, 2.0]), pa.array([2**60, 2**60 + 1])
+    with pytest.raises(DataError, match=r"1\.parquet, row group 0: column 'ts': holds integers "
+                       r"beyond 2\^53, .*; store int64 in all files"):  # fmt: skip
+        parts_of_files(tmp_path, SplitRule("time"), *files)
+
+
+def test_times_beyond_64_bits_are_refused(write: Write) -> None:
+    times = pa.array([2**63, 5], pa.uint64())
+    with pytest.raises(DataError, match=r"'ts': holds times beyond 64 bits .*; store them as"):
+        parts_of(write, SplitRule("time"), ts=times)
+
+
+def test_a_boundary_is_rounded_as_the_times_of_its_column_are(write: Write) -> None:
+    tenths = np.arange(100, dtype=np.float32) / np.float32(10)
+    split = SplitRule("time", validation_from=0.7, test_from=0.9)
+    parts = parts_of(write, split, ts=pa.array(tenths))
+    np.testing.assert_array_equal(parts, np.searchsorted([7, 9], np.arange(100), side="right"))
+
+
+@pytest.mark.parametrize(
+    ("times", "boundary", "fault"),
+    [
+        (["monday"] * 9, None, "holds string, which is no time; store a number, a date or a"),
+        ([[1]] * 9, None, r"holds list<.*>, which is no time; store a number"),
+        ([True, False] * 9, None, "holds bool, which is no time; store a number"),
+        ([1, None] * 9, None, "has 9 missing times; drop those rows"),
+        ([1.0, float("nan")] * 9, None, "has 9 missing times; drop those rows"),
+        ([{"a": 1}] * 9, 5, "holds struct<a: int64>, which 5 is not; write validation_from"),
+        ([1, 2] * 9, 1.5, "holds int64, which 1.5 is not; write validation_from / test_from"),
+    ],
+)
+def test_a_column_that_has_no_order_is_refused(
+    times: Any, boundary: Any, fault: str, write: Write
+) -> None:
+    split = SplitRule("time", test_from=boundary)
+    with pytest.raises(DataError, match=f"column 'ts': {fault}"):
+        parts_of(write, split, ts=times)
+
+
+def test_a_split_column_without_a_value_is_refused(write: Write) -> None:
+    with pytest.raises(DataError, match="'fold': has missing values; write one of train"):
+        parts_of(write, SplitRule("column", column="fold"), fold=["train", None, "test"])
+
+
+def test_rows_without_a_group_stay_together(write: Write) -> None:
+    parts = parts_of(write, SplitRule("group"), request=[None] * 40 + list(range(60)))
+    assert len(np.unique(parts[:40])) == 1
+
+
+@given(st.integers(0, 2**32), st.floats(0.05, 0.45), st.floats(0.05, 0.45))
+@settings(max_examples=15, deadline=None)
+def test_a_larger_test_share_only_adds_rows_to_it(seed: int, small: float, more: float) -> None:
+    """Rows are ranked by their hash, so that a part grows without exchanging its rows."""
+    batch = LogBatch(pa.record_batch({"x": np.zeros(500)}), 0, SourceLocation())
+    parts = [
+        plan_split(
+            Schema("s", (), (), SplitRule("random", validation=0.05, test=share, seed=seed)),
+            Log("", [], tables=[]),
+        )(batch)
+        for share in (min(small, more), max(small, more))
+    ]
+    assert ((parts[0] == 2) <= (parts[1] == 2)).all()
