@@ -1,4 +1,8 @@
-"""How to build, search and train: one strict YAML, the same for every data set."""
+"""The configuration of a run: sizes, search, training, evidence, calibration and serving.
+
+One strict YAML file fills these dataclasses; the schema describes the data, and this file never
+does. Every class refuses values with which nothing could be built or trained.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,21 +12,31 @@ from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes
 from recmtl.policies import Estimator, SkipVariant
 
-__all__ = ["Budget", "Config", "Evidence", "Grid", "Search", "Skips", "Training"]
+__all__ = [
+    "Budget",
+    "Calibration",
+    "Config",
+    "Evidence",
+    "Grid",
+    "Search",
+    "Serving",
+    "Skips",
+    "Training",
+]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Sizes of the search space, and of the fixed models that it is compared with.
+    """Sizes of the search space and of the fixed models with which it is compared.
 
     Attributes:
-        cells: experts a layer; 0 takes two more than there are tasks.
+        cells: experts a layer; 0 means two more than there are tasks.
         depth: layers of the searched grid.
-        widths: an expert's layers; cells above the first layer have the last width.
-        max_edges: the most experts that one lane may listen to.
-        embeddings: of the searched grid: one embedding of everything for all columns, or one for
-            each task's column beside that of the others, so that routes choose among them.
-        experts: of the searched grid on its input: perceptrons, or cross features (DCN-V2).
+        widths: widths of an expert's layers; above the first layer experts have the last width.
+        max_edges: the most experts whose outputs one lane may read.
+        embeddings: of the searched grid. `shared`: all lanes read one set of embeddings. `apart`:
+            each task has a set of its own beside the shared one, and routes choose among them.
+        experts: kind of the searched grid's first experts: `mlp`, or `cross` features (DCN-V2).
     """
 
     cells: int = 0
@@ -33,7 +47,7 @@ class Grid:
     experts: Literal["mlp", "cross"] = "mlp"
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no network."""
+        """Refuse sizes of which no network can be built."""
         _at_least(0, cells=self.cells)
         _at_least(1, depth=self.depth, max_edges=self.max_edges)
         if not self.widths or min(self.widths) < 1:
@@ -42,35 +56,37 @@ class Grid:
 
 @dataclass(frozen=True)
 class Training:
-    """How weights are trained, the same for every network.
+    """How weights are trained; the same for every network.
 
     Attributes:
         batch_size: rows of a batch.
-        accumulate: batches whose gradients make one step of a training, as if they were one batch
-            (see `take_step`); those left at the end of a pass make a step, too. A search steps
-            after each batch.
+        accumulate: number of batches whose gradients make one step of a training, as if they were
+            one batch (see `take_step`). Fewer batches left at the end of an epoch make a step, too.
+            A search steps after each batch.
         epochs: the most passes over the train rows.
         learning_rate: of the dense weights.
-        head_learning_rate: of the heads, if another.
+        head_learning_rate: of the heads; None means `learning_rate`.
         optimizer: of the dense weights, fused; `adam` and `sgd` add weight decay to the gradient.
-        betas: decay of the moments; the first is the momentum of `sgd`.
+        betas: decay of the two moments; the first is the momentum of `sgd`.
         table_learning_rate: of the embedding rows of a batch (lazy Adam).
         weight_decay: of the dense weights; decoupled with `adamw`.
-        clip: bound of the norm of all gradients of a step, table rows summed; 0 has none.
+        clip: upper bound of the norm of all gradients of a step, with the gradients of equal table
+            rows summed; 0 does not clip.
         decay: whether learning rates fall linearly to zero over all epochs.
-        step_every: steps after which learning rates are multiplied by `step_factor`, again and
-            again, in place of `decay`; 0 does not.
-        step_factor: see there.
+        step_every: number of steps after which learning rates are multiplied by `step_factor`,
+            repeatedly and in place of `decay`; 0 never does.
+        step_factor: see `step_every`.
         checks: validation passes an epoch.
         balance: exponent b of the loss scale `weight / constant_loss ** b`: 0 adds plain losses, 1
-            measures every task against its best constant prediction.
-        patience: checks without a better validation score before stopping.
-        rate_weight: price of missing the target rates of instance gates (DynaShare's 25).
-        gate_warm_up: share of the steps in which instance gates are held open, before they learn.
+            measures every task relative to its best constant prediction.
+        patience: number of checks without a better validation score after which training stops.
+        rate_weight: weight of the penalty on instance gates that miss their target rates
+            (DynaShare uses 25).
+        gate_warm_up: share of the steps in which instance gates are held open before they learn.
         health_rows: validation rows on which the health of the experts is measured at each check;
-            0 measures none.
-        save_every: steps after which the state of a training or a search is saved within a pass,
-            counted from its first pass; 0 saves at the end of each pass alone.
+            0 measures nothing.
+        save_every: number of steps after which the state of a training or a search is saved within
+            an epoch, counted from the first one; 0 saves at the end of each epoch only.
     """
 
     batch_size: int = 1024
@@ -95,7 +111,7 @@ class Training:
     save_every: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse numbers with which nothing is trained."""
+        """Refuse values with which nothing can be trained."""
         for name in ("batch_size", "accumulate", "epochs", "checks", "patience"):
             _at_least(1, **{name: getattr(self, name)})
         for name in ("clip", "health_rows", "save_every", "step_every"):
@@ -109,13 +125,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Budget:
-    """What the found network may cost, encoder, grid and heads together: one of three figures.
+    """The most that the searched network may cost, with encoder and heads: one of three figures.
 
     Attributes:
-        multiply_adds: of one example.
+        multiply_adds: per example.
         parameters: embedding tables included.
-        share: of the full grid's network, above 0 and at most 1.
-        of: what `share` is a share of.
+        share: share of the cost of the full grid's network, above 0 and at most 1.
+        of: the cost of which `share` is a share.
     """
 
     multiply_adds: int | None = None
@@ -124,11 +140,11 @@ class Budget:
     of: Literal["multiply_adds", "parameters"] = "multiply_adds"
 
     def __post_init__(self) -> None:
-        """Refuse anything but one figure that a network can have."""
-        given = [v for v in (self.multiply_adds, self.parameters, self.share) if v is not None]
-        if len(given) != 1:
+        """Refuse anything but one positive figure."""
+        figures = [v for v in (self.multiply_adds, self.parameters, self.share) if v is not None]
+        if len(figures) != 1:
             raise ValueError("budget needs one of multiply_adds, parameters or share")
-        _above_zero(budget=given[0])
+        _above_zero(budget=figures[0])
         if self.share is not None and self.share > 1.0:
             raise ValueError(f"share must be at most 1, not {self.share}")
 
@@ -138,14 +154,14 @@ class Skips:
     """How a search learns which lanes to skip (AdaShare).
 
     Attributes:
-        variant: whose losses: AdaShare's paper's or its code's.
+        variant: the losses of AdaShare's `paper` or of its `code`.
         sparsity: weight of the sparsity term.
-        sharing: weight of the sharing term; meant for layouts whose lanes are the tasks.
-        hard: whether a draw runs or skips, or mixes both softly as in AdaShare's code.
-        curriculum: share of the policy's steps over which layers are opened one by one from the
-            last; 0 opens all at once.
-        most: share of the full space's multiply-adds that the chosen route may cost; lanes that
-            coincide are computed, and counted, once.
+        sharing: weight of the sharing term; meant for layouts with one lane a task.
+        hard: whether a draw either runs or skips a lane; False mixes both as in AdaShare's code.
+        curriculum: share of the policy's steps over which layers become searchable one by one,
+            starting with the last; 0 opens all of them at once.
+        most: the most that the chosen route may cost, as a share of the full space's multiply-adds.
+            Lanes that coincide are computed and counted once.
     """
 
     variant: SkipVariant = "paper"
@@ -156,7 +172,7 @@ class Skips:
     most: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a curriculum that would never end, and a route that may cost nothing."""
+        """Refuse a curriculum that never ends, and a route that may cost nothing."""
         if not 0.0 < self.most <= 1.0:
             raise ValueError(f"most must lie above 0 and at most at 1, not {self.most}")
         if not 0.0 <= self.curriculum <= 1.0:
@@ -169,37 +185,35 @@ class Search:
 
     Attributes:
         epochs: passes over the weight rows, warm-up included.
-        warm_up: share of the steps in which only weights are trained, on routes drawn from where
-            the policy starts; lanes under a curriculum and instance gates run meanwhile.
+        warm_up: share of the steps in which only weights are trained, on routes drawn from the
+            initial policy; lanes under a curriculum and instance gates run meanwhile.
         policy_rows: share of the train rows that only the policy sees.
-        estimator: how the route policy learns.
-        samples: draws of the policy a step; several are each other's baseline.
-        baseline_decay: of the moving average that is the baseline of a single draw.
+        estimator: gradient estimator of the route policy.
+        samples: draws of the policy a step; several draws serve as each other's baseline.
+        baseline_decay: decay of the moving average that is the baseline of a single draw.
         learning_rate: of the architecture parameters (Adam).
-        temperature: of the relaxation at the start and at the end.
-        anchor: initial logit of a lane's own edge alone; 0 starts uniform.
-        run_odds: initial log odds that a lane runs where it might skip; 0 is AdaShare's.
-        skips: the rest about skipping.
-        edge_price: of keeping all edges; hard concrete gates only (SNR's L0 penalty).
-        balance: exponent of the loss scale of the policy's losses, as of `training.balance`; their
-            mean over the tasks is what the policy minimises.
-        cost_weight: price of the full grid's multiply-adds, in units of the normalised loss; with a
-            budget the price with which the search begins.
-        budget: what the found network may cost; none leaves it to `cost_weight`.
-        refine: rounds in which the most probable route is improved lane by lane on validation
-            rows, by changes that surely gain.
-        candidates: frozen routes compared on validation rows where none is refined.
-        agree: tasks hear the same columns where a linear fit to either's lane explains at least
-            this share of what the other says; 0 leaves routes as they were found, 0.75 told related
-            tasks from others on planted logs.
-        race: whether the found route and all tasks together, in the first common column, are both
-            trained at their final size; together they stay where that surely gains on the mean and
-            surely hurts no task. The winner need not be trained again. Without it the search is
-            trusted.
-        branches: what a branched tree may cost: 0 is one branch, 1 all tasks apart.
-        branches_of: what `branches` is a share of.
-        judged_rows: validation rows on which routes are compared and refined; more cost more than
-            they tell.
+        temperature: of the relaxation, at the start and at the end.
+        anchor: initial logit of the subset that holds a lane's own edge alone; 0 starts uniform.
+        run_odds: initial log odds that a lane that may skip runs; AdaShare starts at 0.
+        skips: how skipping is learned.
+        edge_price: weight of the penalty on kept edges; hard concrete gates only (SNR's L0).
+        balance: exponent of the scale of the policy's losses, like `training.balance`; the policy
+            minimises their mean over the tasks.
+        cost_weight: price of the full grid's multiply-adds in units of the normalised loss; with a
+            budget, the price at the start of the search.
+        budget: the most that the network may cost; None leaves the cost to `cost_weight`.
+        refine: rounds in which the most probable route is improved lane by lane on validation rows,
+            by changes whose gain is statistically certain.
+        candidates: number of frozen routes compared on validation rows if none is refined.
+        agree: tasks are merged into the same columns if a linear fit to either task's lane explains
+            at least this share of the other's output. 0 merges none; 0.75 separated related from
+            unrelated tasks on planted logs.
+        race: whether the searched route and full sharing (all tasks in the first common column) are
+            both trained at their final size. Full sharing wins if it surely gains on the mean and
+            surely hurts no task; the winner need not be trained again.
+        branches: cost of a branched tree, from 0 (one branch) to 1 (all tasks apart).
+        branches_of: the cost of which `branches` is a share.
+        judged_rows: validation rows on which routes are compared and refined.
     """
 
     epochs: int = 2
@@ -226,7 +240,7 @@ class Search:
     branches_of: Literal["multiply_adds", "parameters"] = "multiply_adds"
 
     def __post_init__(self) -> None:
-        """Refuse numbers with which nothing is searched."""
+        """Refuse values with which nothing can be searched."""
         _at_least(1, epochs=self.epochs, candidates=self.candidates, samples=self.samples)
         _at_least(1, judged_rows=self.judged_rows)
         _at_least(0, refine=self.refine)
@@ -244,17 +258,17 @@ class Search:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the searched network is compared with.
+    """The models with which the searched network is compared.
 
     Attributes:
-        seeds: networks trained for each model that the verdict rests on.
-        control_seeds: networks trained for each other control.
-        controls: other networks at equal data: any of the catalog, `full_grid`, `random_route`.
+        seeds: number of networks trained for each model of the verdict.
+        control_seeds: number of networks trained for each other control.
+        controls: other networks on equal data: any of the catalog, `full_grid`, `random_route`.
         baselines: models of other kinds, one a task.
-        bootstrap: resamples of the test rows.
-        budget: multiply-adds that every network has, as a share of the full grid's, embeddings and
-            heads included: fixed networks are widened or narrowed to it, the search keeps to it;
-            single-task networks have it together. 0 leaves every network as large as it is.
+        bootstrap: number of resamples of the test rows.
+        budget: multiply-adds of every network as a share of the full grid's network, embeddings and
+            heads included. Fixed networks are widened or narrowed to it, the search stays within
+            it, and the single-task networks share it. 0 leaves every network at its own size.
     """
 
     seeds: int = 3
@@ -265,15 +279,15 @@ class Evidence:
     budget: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse names of no network, and numbers with which nothing is judged."""
+        """Refuse unknown networks, and values with which nothing can be judged."""
         _at_least(1, seeds=self.seeds, control_seeds=self.control_seeds)
         _at_least(2, bootstrap=self.bootstrap)
-        known = (*CATALOG, "full_grid", "random_route")
+        networks = (*CATALOG, "full_grid", "random_route")
         for name in self.controls:
-            if name not in known:
-                hint = did_you_mean(name, known)
+            if name not in networks:
+                hint = did_you_mean(name, networks)
                 raise ValueError(
-                    f"controls: no network {name!r}{hint}; there are {', '.join(known)}"
+                    f"controls: no network {name!r}{hint}; there are {', '.join(networks)}"
                 )
         if not 0.0 <= self.budget <= 1.0:
             raise ValueError(f"budget must lie between 0 and 1, not {self.budget}")
@@ -284,10 +298,10 @@ class Calibration:
     """How the bundle's probabilities are calibrated, on validation rows.
 
     Attributes:
-        method: none, `platt` (two numbers a head) or `isotonic` (a staircase a head).
-        segment: categorical feature whose frequent values get maps of their own; none if empty.
-        min_rows: validation rows that a map needs; a value with fewer shares that of all rows.
-        kept_negatives: share of the negative rows that the log has kept, by binary task.
+        method: `none`, `platt` (two numbers a head) or `isotonic` (a step function a head).
+        segment: categorical feature whose frequent values get maps of their own; empty for none.
+        min_rows: validation rows that a map needs; values with fewer use the map of all rows.
+        kept_negatives: share of the negative rows that the log still holds, by binary task.
     """
 
     method: Literal["none", "platt", "isotonic"] = "none"
@@ -296,7 +310,7 @@ class Calibration:
     kept_negatives: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse numbers with which nothing is calibrated."""
+        """Refuse values with which nothing can be calibrated."""
         _at_least(1, min_rows=self.min_rows)
         for name, kept in self.kept_negatives.items():
             if not 0.0 < kept <= 1.0:
@@ -305,11 +319,11 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Serving:
-    """What the bundle brings along for fast answers.
+    """What the bundle holds beside the network for fast requests.
 
     Attributes:
-        user: input columns that a request gives once, for `Ranker.rank_request`.
-        onnx: whether the network is added as ONNX; needs the packages of `recmtl[onnx]`.
+        user: input columns with one value a request, for `Ranker.rank_request`.
+        onnx: whether the bundle holds the network as ONNX, too; needs `recmtl[onnx]`.
     """
 
     user: tuple[str, ...] = ()
@@ -318,23 +332,23 @@ class Serving:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run may vary; the schema says the rest.
+    """Everything about a run that is not in the schema.
 
     Attributes:
         sizes: widths and dropouts of every network.
         grid: the search space.
         training: how weights are trained.
         search: how routes are searched.
-        evidence: what the result is compared with.
+        evidence: the models with which the result is compared.
         calibration: of the bundle's probabilities.
-        serving: what the bundle brings along for fast answers.
+        serving: additions to the bundle for fast requests.
         seed: the first seed; the others count up from it.
-        threads: of PyTorch and LightGBM; 0 takes one a core, or one in each of several processes.
-            One is the default since it trains networks of this size faster than two: their products
-            are small and threads wait for one another.
-        workers: processes that train the models of a study, with the same results; 0 takes one a
-            core, at most 8.
-        rank_by: formula of the sample ranking; the first probability if empty.
+        threads: of PyTorch and LightGBM; 0 means one a core, or one in each of several processes.
+            The default of 1 trains networks of this size faster than 2: their products are small,
+            and threads wait for one another.
+        workers: processes that train the models of a study; results do not depend on it. 0 means
+            one a core, at most 8.
+        rank_by: formula of the sample ranking; empty for the first probability.
     """
 
     sizes: ModelSizes = field(default_factory=lambda: ModelSizes(dropout=0.1))
@@ -350,14 +364,14 @@ class Config:
     rank_by: str = ""
 
     def models(self) -> tuple[tuple[str, int], ...]:
-        """Every model of a study and its number of seeds."""
+        """Name and number of seeds of every model of a study."""
         evidence = self.evidence
         judged = [(name, evidence.seeds) for name in ("searched", "single_task")]
         controls = [(name, evidence.control_seeds) for name in evidence.controls]
         return (*judged, *controls, *((name, 1) for name in (*evidence.baselines, "constant")))
 
     def __post_init__(self) -> None:
-        """Refuse numbers with which nothing runs."""
+        """Refuse negative numbers of threads and workers."""
         _at_least(0, threads=self.threads, workers=self.workers)
 
 
