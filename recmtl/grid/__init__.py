@@ -1,4 +1,4 @@
-"""The sharing core: layouts, gates, experts, routes, pruning and cost; torch only.
+"""The sharing core: layouts, gates, experts, routes, pruning and cost. It needs only torch.
 
 A grid is a stack of layers. A layer reads S lanes (running representations, `[B, S, *F]`),
 applies experts to lanes, and writes K lanes:

@@ -1,4 +1,13 @@
-"""Layouts as text and as a picture: one panel a task, its route in colour, the rest in grey."""
+"""Layouts as text and as a picture: one panel a task, its route in colour, the rest in grey.
+
+`draw_text` goes into `routes.txt` and the catalog's page, `draw_svg` into the report.
+
+>>> from recmtl.grid import shared_bottom
+>>> print(draw_text(shared_bottom(2, widths=(4,)), ("click", "buy")))
+shared bottom: 1 layers
+layer 1: 1 expert, one gate
+  click, buy <- expert 0
+"""
 
 from collections.abc import Iterator
 from html import escape
@@ -15,17 +24,17 @@ PANEL_WIDTH, MARGINS, STEP, ROW, TOP, RADIUS, ARCH = 230, 70, 26, 30, 40, 9, 25
 
 
 def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
-    """A line for each lane: what it listens to, and what it passes on unchanged."""
+    """A line for each lane: the edges that it listens to, and the lane that it may pass on."""
     lines = [f"{layout.name}: {len(layout.layers)} layers"]
     for depth, layer in enumerate(layout.layers):
         lines.append(f"layer {depth + 1}: {_experts(layer)}, {layer.gate} gate")
         for lane, edges in enumerate(layer.edges):
-            heads = [t for t, k in zip(tasks, layout.readout, strict=True) if k == lane]
-            name = ", ".join(heads) if depth + 1 == len(layout.layers) else f"lane {lane}"
+            readers = [t for t, k in zip(tasks, layout.readout, strict=True) if k == lane]
+            name = ", ".join(readers) if depth + 1 == len(layout.layers) else f"lane {lane}"
             passed = layer.shortcut[lane]
             listens = [_application(layer, a, depth) for a in edges]
             listens += [
-                f"{_application(layer, a, depth)} again" for a in layer.residual_edges[lane]
+                f"{_application(layer, a, depth)} (residual)" for a in layer.residual_edges[lane]
             ]
             if passed is not None:
                 chance = f" for {1 - layer.rate:.0%} of examples" if layer.rate < 1.0 else ""
@@ -83,7 +92,7 @@ def _panel(layout: Layout, task: int, name: str, colour: str) -> str:
 
 
 def _layer(layout: Layout, depth: int, lanes: set[int]) -> Iterator[tuple[bool, str]]:
-    """The marks of a layer, and whether each belongs to the route that ends in `lanes`."""
+    """The marks of a layer, and whether each belongs to the route that ends in these lanes."""
     layer, step = layout.layers[depth], (_width(layout) - MARGINS) / len(layout.layers)
     x, rows = 30 + step * depth, _rows(layer)
     for lane, edges in enumerate(layer.edges):
@@ -100,13 +109,13 @@ def _layer(layout: Layout, depth: int, lanes: set[int]) -> Iterator[tuple[bool, 
 
 
 def _rows(layer: Layer) -> list[int]:
-    """Where each application is drawn: beside the lane that it reads, if no other reads it."""
+    """The row of each application: its lane's if no other application reads the lane."""
     alone = len(set(layer.reads)) == len(layer.reads)
     return [lane if alone else expert for expert, lane in layer.applications]
 
 
 def _width(layout: Layout) -> int:
-    """Of a panel: wider for deep networks, whose experts would overlap."""
+    """Width of a panel: deep networks take more, so that their experts do not overlap."""
     return max(PANEL_WIDTH, MARGINS + STEP * len(layout.layers))
 
 
@@ -120,7 +129,7 @@ def _line(start: Point, end: Point, *, dash: bool = False) -> str:
 
 
 def _arch(start: Point, end: Point, *, dash: bool = False) -> str:
-    """A line around the circle that begins where it begins."""
+    """A line around the circle that starts at the same place."""
     x, y = start[0] - 4, start[1]
     return _curve((x, y), (x + 2, y - ARCH), (x + 24, y - ARCH), end, dash=dash)
 

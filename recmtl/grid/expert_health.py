@@ -1,13 +1,10 @@
-"""Whether the experts of a network are used, differ and live: what a mixture can get wrong.
+"""Whether the experts of a network are used, differ and live: what can go wrong with a mixture.
 
-HoME (KDD 2025) names what goes wrong with mixtures of experts: experts that are almost all zeros,
-experts that one task has to itself, experts that nobody hears. This measures it on a sample of
-rows, together with how decided the gates are, how alike the experts are and how fast all moves.
-
-What the health of a network's experts says in plain sentences: collapsed, starved, dead, alike.
-
-The thresholds are ours but for HoME's of dead experts. They are far from anything that a working
-mixture does, so that a sentence is worth reading.
+HoME (KDD 2025) names the failures: experts whose outputs are almost all zeros, experts that serve a
+single task, experts that no task uses. `measure_health` measures them on a sample of rows, together
+with how undecided the gates are, how alike the experts are and how fast their use changes.
+`expert_warnings` says in sentences what is wrong. Its thresholds are ours except for HoME's of dead
+experts; they lie so far from what a working mixture does that a warning is worth reading.
 """
 
 import math
@@ -35,25 +32,34 @@ __all__ = [
 ]
 
 SIMILARITY_ROWS = 512
-"""Rows on which outputs are compared: the work is quadratic in them."""
+"""Rows on which outputs are compared; the work grows with their square."""
 DIGITS = 6
-"""After the point, of what is kept."""
+"""Decimals of every number of an `ExpertHealth`."""
+COLLAPSED = 0.95
+"""A task has collapsed onto an expert with this share of a layer, if it can reach several there."""
+DEAD = 0.9
+"""An expert is dead if more than this share of its units is 0 on every row (HoME's 90 %)."""
+IDENTICAL = 0.999
+"""Experts of a layer are identical if their outputs have more than this linear CKA. It is so close
+to 1 because CKA weighs directions by their variance: outputs that vary mostly along one direction
+reach 0.99 in networks that work."""
+STARVED = 0.1
+"""An expert is starved if every task gives it less than this part of an equal share."""
 
 
 @dataclass(frozen=True)
 class ExpertHealth:
-    """The experts of one network on some rows; plain numbers, ready for JSON.
+    """The experts of one network on a sample of rows; plain numbers, ready for JSON.
 
     Attributes:
-        use: `[T, E]`, share of each expert (`expert_names`) in what a task hears; a layer's shares
-            sum to at most 1, the rest is skipped. Free scalars count by their size.
-        entropy: `[T]`, mean entropy of the gates that a task depends on, over that of equal
-            weights: 1 is undecided, 0 hears one edge. None without a gate that could decide.
-        similarity: `[L]` matrices `[n, n]`: linear CKA of the outputs of a layer's n experts, for
-            the layers that have experts.
-        dead: `[E]`, share of units that are zero on every row, in the worst of an expert's layers:
-            one layer of zeros makes the output a constant.
-        drift: `[T]`, mean absolute change of `use` since the measurement before; None at first.
+        use: `[T, E]`, share of each expert (`expert_names`) in what a task uses. The shares of a
+            layer sum to at most 1, the rest is skipped. Free scalars count by their size.
+        entropy: `[T]`, mean entropy of the gates that a task depends on, as a share of that of
+            equal weights: 1 is undecided, 0 uses one edge. None if no gate has a choice.
+        similarity: for each layer that has experts the linear CKA `[n, n]` of their outputs.
+        dead: `[E]`, share of units that are 0 on every row, in the worst depth of an expert: one
+            depth of zeros makes the output a constant.
+        drift: `[T]`, mean absolute change of `use` since the last measurement; None at first.
     """
 
     use: list[list[float]]
@@ -67,10 +73,10 @@ class ExpertHealth:
 def measure_health(
     grid: SharingGrid, lanes: Tensor, before: ExpertHealth | None = None
 ) -> ExpertHealth:
-    """The health of a network's experts on its input lanes `[B, S, *F]`, in evaluation mode.
+    """The health of a network's experts on input lanes `[B, S, *F]`, in evaluation mode.
 
-    A few forward passes over the rows; a thousand are plenty. The network's mode and the state
-    of the random numbers stay as they were.
+    It takes a few forward passes; a thousand rows are plenty. The network's mode and the state of
+    the random numbers stay as they are. `before` is the last measurement, for the drift.
     """
     with _evaluating(grid):
         use = _use(grid, lanes)
@@ -97,10 +103,10 @@ def measure_health(
 def linear_cka(outputs: Sequence[Tensor]) -> Tensor:
     """Similarity `[n, n]` of n representations `[B, features]` of the same rows, 0 to 1.
 
-    Linear centred kernel alignment (Kornblith et al., ICML 2019): of centred X and Y
-    `||Y'X||^2 / (||X'X|| ||Y'Y||)`, here by their Gram matrices. It does not notice units that are
-    permuted, rotated or scaled together, nor would a layer that reads them. A representation that
-    is constant is similar to nothing.
+    Linear centred kernel alignment (Kornblith et al., ICML 2019): `||Y'X||^2 / (||X'X|| ||Y'Y||)`
+    of centred X and Y, here by their Gram matrices. Permuting, rotating or scaling the units of a
+    representation leaves it unchanged, as it would leave a layer that reads them. A constant
+    representation is similar to none, not even to itself.
     """
     grams = [x @ x.t() for x in (output - output.mean(0) for output in outputs)]
     flat = torch.stack([gram.flatten() / gram.norm().clamp_min(1e-12) for gram in grams])
@@ -118,14 +124,14 @@ def _evaluating(grid: SharingGrid) -> Iterator[None]:
 
 
 def _use(grid: SharingGrid, lanes: Tensor) -> Tensor:
-    """`expert_use` with free scalars by their size, and no layer above 1."""
+    """`expert_use` with free scalars by their size, and at most 1 in each layer."""
     use = expert_use(grid, lanes).abs()
     layers = torch.split(use, [layer.num_experts for layer in grid.layout.layers], 1)
     return torch.cat([layer / layer.sum(1, keepdim=True).clamp_min(1.0) for layer in layers], 1)
 
 
 def _entropies(layer: GridLayer, read: Tensor, source: Tensor) -> dict[int, float]:
-    """For each lane whose gate could decide its mean entropy over that of equal weights."""
+    """Mean entropy, as a share of that of equal weights, for each lane whose gate has a choice."""
     edges = {lane: len(e) for lane, e in enumerate(layer.layer.edges) if len(e) > 1}
     if layer.layer.gate == "one" or not edges:
         return {}
@@ -137,8 +143,8 @@ def _entropies(layer: GridLayer, read: Tensor, source: Tensor) -> dict[int, floa
 
 def _mean_entropy(layout: Layout, task: int, entropies: Sequence[dict[int, float]]) -> float | None:
     live = zip(live_lanes(layout, task), entropies, strict=True)
-    own = [found[lane] for lanes, found in live for lane in sorted(lanes) if lane in found]
-    return round(sum(own) / len(own), DIGITS) if own else None
+    used = [by_lane[lane] for lanes, by_lane in live for lane in sorted(lanes) if lane in by_lane]
+    return round(sum(used) / len(used), DIGITS) if used else None
 
 
 def _applications(layer: GridLayer) -> list[list[int]]:
@@ -148,23 +154,23 @@ def _applications(layer: GridLayer) -> list[list[int]]:
 
 
 def _by_expert(layer: GridLayer, outputs: Tensor) -> list[Tensor]:
-    """Of outputs `[B, A, *F]` what each expert says of a row, pixels averaged, side by side."""
-    pooled_features = outputs[:SIMILARITY_ROWS].flatten(3).mean(3) if outputs.dim() > 3 else outputs
-    return [pooled_features[:SIMILARITY_ROWS, own].flatten(1) for own in _applications(layer)]
+    """Each expert's features `[B, n]` in outputs `[B, A, *F]`: pixels averaged, lanes joined."""
+    features = pooled_features(outputs[:SIMILARITY_ROWS])
+    return [features[:, applications].flatten(1) for applications in _applications(layer)]
 
 
 def _dead_shares(layer: GridLayer, read: Tensor, outputs: Tensor) -> list[float]:
     worst = [0.0] * layer.layer.num_experts
     for activation in (outputs, *_hidden(layer.experts, read)):
         active = activation.unsqueeze(-1).flatten(3).ne(0).any(-1).any(0)  # [A, units]
-        for expert, own in enumerate(_applications(layer)):
-            dead = 1.0 - float(active[own].any(0).float().mean())
+        for expert, applications in enumerate(_applications(layer)):
+            dead = 1.0 - float(active[applications].any(0).float().mean())
             worst[expert] = max(worst[expert], round(dead, DIGITS))
     return worst
 
 
 def _hidden(experts: object, read: Tensor) -> Iterable[Tensor]:
-    """Hidden activations `[B, A, width]` of experts for tables that have any, none of others."""
+    """Hidden activations `[B, A, width]`, depth by depth, of experts for tables that have them."""
     if not isinstance(experts, StackedExperts) or experts.kind == "cross":
         return
     rows = read[:, experts.reads].transpose(0, 1)
@@ -182,25 +188,13 @@ def _round(matrix: Tensor) -> list[list[float]]:
     return [[round(float(value), DIGITS) for value in row] for row in matrix]
 
 
-COLLAPSED = 0.95
-"""A task has collapsed onto an expert that has this share of a layer where several can be heard."""
-DEAD = 0.9
-"""An expert is dead where more than this share of its units is zero on every row (HoME's 90 %)."""
-IDENTICAL = 0.999
-"""Experts of a layer whose outputs have more than this linear CKA say the same. It is so close to 1
-because CKA weighs directions by their variance: outputs that vary mostly along one direction reach
-0.99 in networks that work."""
-STARVED = 0.1
-"""An expert is starved where every task gives it less than this part of an equal share."""
-
-
 def expert_warnings(health: ExpertHealth, layout: Layout, tasks: Sequence[str]) -> list[str]:
-    """What is wrong with the experts of a network, in plain sentences; none if nothing is.
+    """What is wrong with the experts of a network, in sentences; none if nothing is.
 
-    Thresholds are `COLLAPSED`, `DEAD`, `IDENTICAL` and `STARVED`. A task that can hear but one
+    Thresholds are `COLLAPSED`, `DEAD`, `IDENTICAL` and `STARVED`. A task that can reach only one
     expert of a layer has no choice there, and has not collapsed.
     """
-    found: list[str] = []
+    warnings: list[str] = []
     use, dead, similarity = torch.tensor(health.use), health.dead, iter(health.similarity)
     experts, reached, first = expert_names(layout), reachable_experts(layout), 0
     for depth, layer in enumerate(layout.layers):
@@ -209,16 +203,16 @@ def expert_warnings(health: ExpertHealth, layout: Layout, tasks: Sequence[str]) 
         part = slice(first, first + layer.num_experts)
         first += layer.num_experts
         names, shares = experts[part], use[:, part]
-        choices = [sum(at == depth for at, _ in own) for own in reached]
-        found += _collapsed(shares, choices, tasks, names)
-        found += _starved(shares, names)
-        found += [
+        choices = [sum(at == depth for at, _ in experts_of) for experts_of in reached]
+        warnings += _collapsed(shares, choices, tasks, names)
+        warnings += _starved(shares, names)
+        warnings += [
             f"Expert {name} is dead: {share:.0%} of its units are zero on every row."
             for name, share in zip(names, dead[part], strict=True)
             if share > DEAD
         ]
-        found += _identical(next(similarity), names)
-    return found
+        warnings += _identical(next(similarity), names)
+    return warnings
 
 
 def _collapsed(
@@ -229,7 +223,7 @@ def _collapsed(
         if choice > 1 and total > 0.0 and float(row[top]) > COLLAPSED * total:
             yield (
                 f"The gates of {task} have collapsed onto expert {names[top]}: of {choice} experts "
-                f"that it could hear there, this one has {float(row[top]) / total:.0%}."
+                f"that it can reach there, this one has {float(row[top]) / total:.0%}."
             )
 
 
@@ -238,7 +232,7 @@ def _starved(shares: Tensor, names: Sequence[str]) -> Iterator[str]:
     for name, most in zip(names, shares.amax(0).tolist(), strict=True):
         if most < STARVED * equal:
             yield (
-                f"Expert {name} is starved: no task gives it more than {most:.1%}, where an equal "
+                f"Expert {name} is starved: no task gives it more than {most:.1%}; an equal "
                 f"share is {equal:.0%}."
             )
 
@@ -252,4 +246,4 @@ def _identical(similarity: Sequence[Sequence[float]], names: Sequence[str]) -> I
         if len(same) > 1:
             least = min(similarity[first][i] for i in same[1:])
             listed = ", ".join(names[i] for i in same[:-1]) + f" and {names[same[-1]]}"
-            yield f"Experts {listed} are identical: their similarity is {least:.4f}, one would do."
+            yield f"Experts {listed} are identical: their similarity is {least:.4f}; one would do."

@@ -1,4 +1,9 @@
-"""What a route shares: which experts a task can reach, and how much of each it uses."""
+"""Which experts a task can reach, and how much of each it uses.
+
+`live_lanes`, `reachable_experts` and `shared_experts` read a layout alone. `row_use` and
+`expert_use` follow gate shares down through a network, for reports, explanations and
+`recmtl.grid.expert_health`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,28 +29,33 @@ Expert = tuple[int, int]
 
 
 def reachable_experts(layout: Layout) -> list[set[Expert]]:
-    """For each task the experts (layer, number) that its head depends on."""
-    return [
-        {
-            (depth, layer.applications[a][0])
-            for depth, (layer, lanes) in enumerate(
-                zip(layout.layers, live_lanes(layout, task), strict=True)
-            )
-            for lane in lanes
-            for a in layer.edges[lane]
-            if not layer.only_mixes
-        }
-        for task in range(layout.num_tasks)
-    ]
+    """For each task the experts (layer, number) that its head depends on.
+
+    >>> from recmtl.grid import cgc
+    >>> [sorted(experts) for experts in reachable_experts(cgc(2, own=1, shared=1, widths=(4,)))]
+    [[(0, 0), (0, 2)], [(0, 1), (0, 2)]]
+    """
+    return [_reachable(layout, task) for task in range(layout.num_tasks)]
+
+
+def _reachable(layout: Layout, task: int) -> set[Expert]:
+    by_layer = zip(layout.layers, live_lanes(layout, task), strict=True)
+    return {
+        (depth, layer.applications[a][0])
+        for depth, (layer, lanes) in enumerate(by_layer)
+        for lane in lanes
+        for a in layer.edges[lane]
+        if not layer.only_mixes
+    }
 
 
 def live_lanes(layout: Layout, task: int) -> list[set[int]]:
-    """For each layer the output lanes on which a task's head depends."""
+    """For each layer the output lanes that a task's head depends on."""
     lanes = {layout.readout[task]}
     live = [lanes]
     for layer in reversed(layout.layers[1:]):
         read = {layer.applications[a][1] for lane in lanes for a in layer.edges[lane]}
-        # With edges and a shortcut both, the lane runs, unless examples decide for themselves.
+        # A lane with edges and a shortcut runs, unless examples decide for themselves.
         may_skip = [lane for lane in lanes if not layer.edges[lane] or layer.rate < 1.0]
         passed = {layer.shortcut[lane] for lane in may_skip}
         lanes = read | {lane for lane in passed if lane is not None}
@@ -54,7 +64,7 @@ def live_lanes(layout: Layout, task: int) -> list[set[int]]:
 
 
 def shared_experts(layout: Layout) -> Tensor:
-    """Overlap `[T, T]` of the tasks' experts: shared experts by experts of either (Jaccard)."""
+    """Overlap `[T, T]` of the tasks' experts: shared ones by those of either task (Jaccard)."""
     reached = reachable_experts(layout)
     return torch.tensor([[len(a & b) / max(1, len(a | b)) for b in reached] for a in reached])
 
@@ -70,10 +80,14 @@ def expert_names(layout: Layout) -> list[str]:
 
 @dataclass(frozen=True)
 class ExpertUsage:
-    """How each row travels: `experts` `[B, T, E]` (see `expert_names`), `skipped` `[B, T, L]`.
+    """How much each task uses of each expert and skip, for each row.
 
-    Both are gate shares followed down from a task's head. In a layer with softmax gates a task's
-    shares of its experts and of what it skips (carries along unchanged) sum to 1.
+    Gate shares, followed down from a task's head. In a layer with softmax gates a task's shares of
+    the experts and of what it skips (passes on unchanged) sum to 1.
+
+    Attributes:
+        experts: `[B, T, E]`, in the order of `expert_names`.
+        skipped: `[B, T, L]`, one entry for each layer.
     """
 
     experts: Tensor
@@ -82,7 +96,7 @@ class ExpertUsage:
 
 @torch.no_grad()
 def row_use(grid: SharingGrid, lanes: Tensor) -> ExpertUsage:
-    """Through which experts and skips each task hears each row of `lanes` `[B, S, D]`."""
+    """How much each task uses of each expert and skip, for each row of `lanes` `[B, S, D]`."""
     inputs, source = [lanes], pooled_features(lanes).flatten(1)
     for layer in grid.layers:
         inputs.append(layer(inputs[-1], source, None))
@@ -109,12 +123,12 @@ def row_use(grid: SharingGrid, lanes: Tensor) -> ExpertUsage:
 
 
 def expert_use(grid: SharingGrid, lanes: Tensor) -> Tensor:
-    """Mean gate share `[T, E]` with which each task listens to each expert, over all rows."""
+    """Mean gate share `[T, E]` with which each task uses each expert, over all rows."""
     return row_use(grid, lanes).experts.mean(0)
 
 
 def _onto(targets: Sequence[int], count: int) -> Tensor:
-    """A matrix `[len(targets), count]` that adds each column to the one that `targets` names."""
+    """A matrix `[N, count]`: multiplied by it, column n is added to column `targets[n]`."""
     matrix = torch.zeros(len(targets), count)
     if count:
         matrix[range(len(targets)), list(targets)] = 1.0

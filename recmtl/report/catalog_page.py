@@ -1,4 +1,7 @@
-"""The catalog as a Markdown page: every cell of its table is read off a layout."""
+"""The catalog as a page of the documentation; every cell of its table is read off a layout.
+
+`python -m recmtl.report.catalog_page > docs/reference/catalog.md` writes it.
+"""
 
 import sys
 from collections.abc import Iterable
@@ -31,24 +34,26 @@ Ways to share that the field publishes, each a point of one grid (`recmtl/grid/c
     lane'[b,k] = run[b,k] * sum_a gate[b,k,a] * expert_a(lane[b, read_a])
                + (1 - run[b,k]) * shortcut(lane[b,k])
 
-Written by `python -m recmtl.report.catalog_page > docs/reference/catalog.md`, every cell from a
-layout, for {TASKS} tasks, `cells={CELLS}`, `widths={WIDTHS}`, `depth={DEPTH}` and {INPUT_WIDTH}
-features an input lane; heads and embeddings are not counted. An arrow leads from layer to layer;
-"then" parts the kinds of layers, each named once. Every entry exists a second time, plainly, in
-`tests/parity/`: outputs and gradients are equal. To build one:
+The table describes layouts for {TASKS} tasks, `cells={CELLS}`, `widths={WIDTHS}`, `depth={DEPTH}`
+and {INPUT_WIDTH} features an input lane; heads and embeddings are not counted. An arrow leads from
+layer to layer; "then" separates kinds of layers, each named once. `tests/parity/` holds a second,
+plain implementation of every entry; outputs and gradients are equal. To build one:
 
     from recmtl.grid import CATALOG
     CATALOG["ple"].layout(3, cells=8, widths=(64, 32), depth=2)
 
+The page is written from the layouts: `python -m recmtl.report.catalog_page >
+docs/reference/catalog.md`.
+
 """
 OUTSIDE = """
-Not points of the grid: ESMM and ESCM2 chain the heads, AITM transfers between heads, and MTAN masks
-features by attention.
+ESMM and ESCM2 chain the heads, AITM transfers between heads, and MTAN masks features by attention:
+these are not points of the grid.
 """
 
 
 def catalog_page() -> str:
-    """The page: what the columns mean, the table, then each entry's reading and drawing."""
+    """The page: the rule, the table, then for each entry its reading and its drawing."""
     entries = {name: (entry, _example(entry)) for name, entry in CATALOG.items()}
     rows = [COLUMNS, ("---",) * len(COLUMNS)]
     rows += [_row(name, entry, layout) for name, (entry, layout) in entries.items()]
@@ -113,9 +118,9 @@ def _edges(layer: Layer) -> str:
     elif set(counts) == {several}:
         text = "all"
     if any(layer.residual_edges):
-        text += f", {_counts(map(len, layer.residual_edges))} of them again"
+        text += f", {_counts(map(len, layer.residual_edges))} of them also residual"
     if any(layer.detached_edges):
-        text += f", {_counts(map(len, layer.detached_edges))} of them without gradient"
+        text += f", {_counts(map(len, layer.detached_edges))} of them detached"
     return text
 
 
@@ -128,8 +133,8 @@ def _gate(layer: Layer) -> str:
         return {"scalar": "free scalar", "one": "1"}[layer.gate]
     if any(len(sources) > 1 for sources in layer.queries):
         return "softmax(searched query)"
-    looks = {sources == (INPUT,) for sources in layer.queries}
-    return "softmax(input)" if looks == {True} else "softmax(lane)"
+    on_input = all(sources == (INPUT,) for sources in layer.queries)
+    return "softmax(input)" if on_input else "softmax(lane)"
 
 
 def _run(layer: Layer) -> str:

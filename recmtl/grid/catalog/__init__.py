@@ -1,9 +1,9 @@
 """Named layouts: ways to share that the field publishes, each a point of one grid.
 
 Every function takes the number of tasks (`branched` the tree) and sizes, and returns a `Layout`
-whose `source` says "paper; reading". `widths` are an expert's layers from the first hidden width to
+whose `source` says "paper; reading". `widths` are an expert's widths from the first hidden one to
 its output, `levels` the widths of each level. `CATALOG` builds any of them by name from sizes that
-mean the same for all; `python -m recmtl.report.catalog_page` writes the table of the documentation.
+mean the same for all; `recmtl.report.catalog_page` writes the table of the documentation.
 
 >>> from recmtl.grid.catalog import CATALOG
 >>> CATALOG["ple"].layout(3, cells=8, widths=(64, 32), depth=2).layers[0].num_lanes

@@ -1,4 +1,4 @@
-"""Sharing through softmax gates: mixtures of experts, and experts of a task beside shared ones.
+"""Sharing through softmax gates: mixtures of experts, with shared experts or experts of a task.
 
 The published codes end an expert with ReLU and let a gate be one linear map; so do these layouts.
 Where a code's gate is deeper, the reading says so.
@@ -69,11 +69,11 @@ def ple(
     """
     owners = _owners(num_tasks, own=own, shared=shared)
     rows = [_experts_of(owners, (t, num_tasks)) for t in range(num_tasks)]
-    heard = range(num_tasks + 1) if shared_gate == "all" else (num_tasks,)
+    groups = range(num_tasks + 1) if shared_gate == "all" else (num_tasks,)
     layers = []
     for depth, widths in enumerate(levels):
         last = depth + 1 == len(levels)
-        edges = (*rows, *(() if last else (_experts_of(owners, heard),)))
+        edges = (*rows, *(() if last else (_experts_of(owners, groups),)))
         queries = tuple((lane if depth else INPUT,) for lane in range(len(edges)))
         reads = tuple((e, owner if depth else 0) for e, owner in enumerate(owners))
         layers.append(Layer(widths[-1], reads, edges, hidden=tuple(widths[:-1]), queries=queries))
@@ -85,7 +85,7 @@ def ple(
 
 
 def adatt(num_tasks: int, *, own: int, levels: Sequence[Sequence[int]]) -> Layout:
-    """Adaptive task-to-task fusion (Li et al., KDD 2023): a mixture, and own experts once more.
+    """Adaptive task-to-task fusion (Li et al., KDD 2023): a mixture, and residual own experts.
 
     `lane'_t = softmax(W lane_t) E + v_t E_t`, E all tasks' experts, E_t those of the task.
     Reading: AdaTT-sp, without a shared unit. `v_t` is free also where a task has one expert; it
@@ -119,7 +119,7 @@ def stem(num_tasks: int, *, own: int, shared: int, widths: Sequence[int]) -> Lay
     owners, tasks = _owners(num_tasks, own=own, shared=shared), range(num_tasks)
     lanes = tuple(range(num_tasks + 1))
     passed, sums = tuple((n,) for n in lanes), tuple((t, num_tasks) for t in tasks)
-    looks = Layer(0, tuple((n, n) for n in lanes), (*passed, *sums), gate="one", experts="carry")
+    sources = Layer(0, tuple((n, n) for n in lanes), (*passed, *sums), gate="one", experts="carry")
     others = [[other for other in tasks if other != t] for t in tasks]
     level = Layer(
         widths[-1],
@@ -130,7 +130,7 @@ def stem(num_tasks: int, *, own: int, shared: int, widths: Sequence[int]) -> Lay
         detached_edges=tuple(_experts_of(owners, groups) for groups in others),
     )
     source = "Su et al., AAAI 2024; one level, linear gates (the code's have hidden layers)"
-    return Layout("STEM", (looks, level), tuple(tasks), source, input_lanes=len(lanes))
+    return Layout("STEM", (sources, level), tuple(tasks), source, input_lanes=len(lanes))
 
 
 def _owners(num_tasks: int, *, own: int, shared: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Every named way to share by its short name, built from sizes that mean the same for all."""
+"""The catalog: every published way to share by its short name, built from the same sizes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,13 @@ class CatalogSizes:
     """How large a network of the catalog is, whatever its kind.
 
     Attributes:
-        cells: experts a level, where their number is free.
-        widths: an expert's layers from the first hidden width to its output.
-        depth: levels, columns' experts or blocks, where a network has several; upper ones have
-            one product, of the last width.
+        cells: experts a level, if their number is free.
+        widths: an expert's widths from the first hidden one to its output.
+        depth: number of levels, of a column's experts or of blocks, if a network has several;
+            those above the first have one product, of the last width.
+
+    Raises:
+        ConfigError: no experts, widths or levels.
     """
 
     cells: int
@@ -36,7 +39,7 @@ class CatalogSizes:
     depth: int
 
     def __post_init__(self) -> None:
-        """Check that there is something to build."""
+        """Check that no size is zero."""
         if self.cells < 1 or self.depth < 1 or not self.widths:
             raise ConfigError("catalog: cells and depth must be at least 1, widths not empty")
 
@@ -46,7 +49,7 @@ class CatalogSizes:
         return (self.widths, *(self.widths[-1:],) * (self.depth - 1))
 
     def shared(self, num_tasks: int) -> int:
-        """Shared experts beside one of each task, at least 1."""
+        """Number of shared experts if each task has one of its own; at least 1."""
         return max(1, self.cells - num_tasks)
 
 
@@ -59,7 +62,7 @@ class Entry:
     def layout(
         self, num_tasks: int, *, cells: int, widths: Sequence[int], depth: int = 2
     ) -> Layout:
-        """The layout for T tasks; `CatalogSizes` tells what the sizes mean.
+        """The layout for T tasks; `CatalogSizes` says what the sizes mean.
 
         Raises:
             ConfigError: no experts, widths or levels.
@@ -73,20 +76,20 @@ class Entry:
 
     @property
     def reading(self) -> str:
-        """Which of its variants this is."""
+        """Which variant of the publication this is."""
         return self._sample.source.partition("; ")[2]
 
     @property
     def searched(self) -> tuple[str, ...]:
-        """What policies decide: `edges`, `queries`, `skips`, `examples`; nothing if it is fixed."""
+        """What policies decide, of `edges`, `queries`, `skips` and `examples`."""
         layers = self._sample.layers
-        found = {
+        decided = {
             "edges": any(layer.searched for layer in layers),
             "queries": any(len(q) > 1 for layer in layers for q in layer.queries),
             "skips": any(s is not None for layer in layers for s in layer.shortcut),
             "examples": any(layer.rate < 1.0 for layer in layers),
         }
-        return tuple(name for name, chosen in found.items() if chosen)
+        return tuple(name for name, is_decided in decided.items() if is_decided)
 
     @property
     def _sample(self) -> Layout:

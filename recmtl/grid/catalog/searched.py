@@ -1,4 +1,4 @@
-"""Spaces in which a policy chooses: connections, routes, blocks to skip."""
+"""Search spaces: layouts in which policies choose connections, routes or blocks to skip."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -128,17 +128,19 @@ def recmtl_grid(
     each task listens to a searched subset of them, through a softmax gate whose query, the input
     or the column of the task's own number, is searched too (our reading of MTNAS).
 
-    Where there are more columns than tasks the first T are the tasks' own: others may listen but
-    do not train them (STEM), so that listening never hurts the owner; only a task that leaves its
-    own column moves in with another and trains it too. The rest are common, and trained by all
-    that listen.
+    If there are more columns than tasks, the first T belong to the tasks. Other tasks may listen
+    to them but do not train them (STEM), so that listening never hurts the owner. A task that
+    leaves its own column altogether trains the owned columns that it listens to. All tasks that
+    listen to the remaining, common columns train them.
 
-    With `embeddings` apart there is an input lane for each task and one for all (STEM): the first
-    T columns read their task's, the others the common one. Whose embeddings a task uses is then
-    part of its route, and gates look at the task's own column or at the first common one.
+    With `embeddings="apart"` the encoder writes one input lane for each task and a common one
+    (STEM): the first T columns read their task's lane, the others the common one. A task's route
+    then also decides whose embeddings it uses, and gates look at the task's own column or at the
+    first common one.
 
-    The experts on the input are perceptrons of these `widths`, or cross features (DCN-V2): two
-    crossings whose rank is a quarter of the last width, which cost about as much.
+    The experts on the input are perceptrons of these `widths`, or with `experts="cross"` cross
+    features (DCN-V2): two crossings whose rank is a quarter of the last width, which cost about
+    as much.
     """
     lanes = num_tasks + 1 if embeddings == "apart" else 1
     reads = tuple(min(cell, lanes - 1) for cell in range(cells))

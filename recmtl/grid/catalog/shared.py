@@ -1,6 +1,8 @@
-"""The two kinds of level that most published models are stacks of: experts apart, experts mixed.
+"""Sharing without gates, and the two kinds of level that most published models are stacks of.
 
-Sharing without gates: by hard-wired experts, by free scalars, along a tree.
+`apart` and `mixed` build levels for the whole catalog: experts that each write a lane, and experts
+that every lane may listen to. The models here share by hard-wired experts (`single_task`,
+`shared_bottom`), by free scalars (`cross_stitch`) or along a tree (`branched`).
 """
 
 from collections.abc import Sequence
@@ -24,8 +26,8 @@ __all__ = [
 ]
 
 Level = Sequence[int] | Sequence[Layer]
-"""What an expert of a level is: one stack of products by its widths, or blocks one after another,
-each a layer of one expert whose wiring does not matter."""
+"""The experts of a level: one stack of products, by its widths, or several blocks one above the
+other, each a layer of one expert whose wiring does not matter."""
 
 
 def wired(
@@ -34,7 +36,7 @@ def wired(
     edges: Sequence[Sequence[int]],
     **changes: Any,
 ) -> Layer:
-    """A layer of experts like that of `block`; `changes` are further fields of a layer."""
+    """A layer whose experts are like that of `block`; `changes` set further fields of the layer."""
     fresh: dict[str, Any] = dict.fromkeys(
         ("queries", "shortcut", "residual_edges", "detached_edges", "shortcut_projection"), ()
     )
@@ -43,9 +45,9 @@ def wired(
 
 
 def apart(reads: Sequence[int], widths: Sequence[int] | Layer) -> Layer:
-    """One expert and one lane for each entry of `reads`, the lane that it reads; nothing mixed.
+    """One expert and one lane for each entry of `reads`, the lane that the expert reads.
 
-    Experts have these widths, or are like that of a given block.
+    Nothing is mixed. Experts have the given widths, or are like that of the given block.
     """
     numbers = range(len(reads))
     block = widths if isinstance(widths, Layer) else _products(widths)
@@ -53,7 +55,7 @@ def apart(reads: Sequence[int], widths: Sequence[int] | Layer) -> Layer:
 
 
 def column(reads: Sequence[int], level: Level) -> list[Layer]:
-    """A level of experts apart, each a column of the level's blocks; `reads` as for `apart`."""
+    """A level of `apart` experts, each a column of the level's blocks; `reads` as for `apart`."""
     if all(isinstance(width, int) for width in level):
         return [apart(reads, cast(Sequence[int], level))]
     first, *rest = cast(Sequence[Layer], level)
@@ -68,10 +70,10 @@ def mixed(
     gate: GateKind = "softmax",
     searched: bool = False,
 ) -> tuple[Layer, ...]:
-    """Levels of experts where every lane may listen to every expert of its level.
+    """Levels of experts in which every lane may listen to every expert of its level.
 
-    Experts of the first level read the input. A level writes a lane for each expert of the next
-    level, which reads it, and the last level a lane for each task. Softmax gates look at the input.
+    Experts of the first level read the input. A level writes one lane for each expert of the next
+    level, the last level one lane for each task. Softmax gates look at the input.
     """
     everyone, layers = tuple(range(experts)), list[Layer]()
     for depth, level in enumerate(levels):
@@ -91,7 +93,7 @@ def _products(widths: Sequence[int]) -> Layer:
 
 
 def single_task(num_tasks: int, *, widths: Level) -> Layout:
-    """One tower of experts a task, `y_t = h_t(f_t(x))`: nothing shared above the encoder."""
+    """One tower of experts a task, `y_t = h_t(f_t(x))`: tasks share only the encoder."""
     layers = tuple(column((0,) * num_tasks, widths))
     source = "no paper; towers apart, the encoder shared"
     return Layout("single task", layers, tuple(range(num_tasks)), source)
@@ -129,8 +131,12 @@ def branched(partitions: Sequence[Sequence[int]], *, levels: Sequence[Level]) ->
         levels: each depth's expert widths, or its blocks.
 
     Raises:
-        ConfigError: other depths than levels, other tasks than at the first depth, or branches
-            that meet again.
+        ConfigError: the numbers of partitions and levels differ, a partition has another number of
+            tasks than the first, or branches meet again.
+
+    >>> layout = branched([[0, 0, 0], [0, 0, 1]], levels=[(4,), (4,)])
+    >>> [layer.num_experts for layer in layout.layers], layout.readout
+    ([1, 2], (0, 0, 1))
     """
     if not partitions or len(partitions) != len(levels):
         raise ConfigError(f"branched tree: {len(partitions)} partitions for {len(levels)} levels")
@@ -145,8 +151,8 @@ def branched(partitions: Sequence[Sequence[int]], *, levels: Sequence[Level]) ->
 
 def _lanes(partition: Sequence[int]) -> tuple[int, ...]:
     """The branches of a partition, numbered as they first occur."""
-    found = list(dict.fromkeys(partition))
-    return tuple(found.index(branch) for branch in partition)
+    branches = list(dict.fromkeys(partition))
+    return tuple(branches.index(branch) for branch in partition)
 
 
 def _parents(above: Sequence[int], below: Sequence[int]) -> list[int]:
