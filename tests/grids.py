@@ -31,7 +31,7 @@ def scrambled(layout: Layout, *, seed: int = 0, dropout: float = 0.0) -> Sharing
     return grid
 
 
-def some_lanes(layout: Layout, *, rows: int = 6, seed: int = 1) -> Tensor:
+def random_lanes(layout: Layout, *, rows: int = 6, seed: int = 1) -> Tensor:
     """Input lanes `[rows, S, WIDTH]` that take gradients."""
     torch.manual_seed(seed)
     shape = (rows, layout.input_lanes, WIDTH)
@@ -56,12 +56,12 @@ def assert_pruned_is_masked(
     grid: SharingGrid, lanes: Tensor, routes: Routes, *, atol: float
 ) -> None:
     """The pruned network computes what the masked one does, with gradients and without."""
-    decisions, own = decided(grid.layout, routes), list(prune(grid.layout, routes).inputs)
+    decisions, inputs = decided(grid.layout, routes), list(prune(grid.layout, routes).inputs)
     masked, small = grid(lanes, decisions), prune_grid(grid, routes)
-    torch.testing.assert_close(small(lanes[:, own]), masked, rtol=0, atol=atol)
+    torch.testing.assert_close(small(lanes[:, inputs]), masked, rtol=0, atol=atol)
     with torch.no_grad():  # rows that skip are left out, and nothing changes
         torch.testing.assert_close(grid(lanes, decisions), masked)
-        torch.testing.assert_close(small(lanes[:, own]), masked)
+        torch.testing.assert_close(small(lanes[:, inputs]), masked)
 
 
 def random_layout(seed: int) -> Layout:
@@ -83,8 +83,8 @@ def _layer(dice: random.Random, below: int, width: int) -> Layer:
     same_width = skips or kind in ("residual", "carry")
     experts = dice.randint(1, 4)
     reads = [(expert, dice.randrange(below)) for expert in range(experts)]
-    again = [(dice.randrange(experts), dice.randrange(below)) for _ in range(dice.randint(0, 2))]
-    applications = list(dict.fromkeys([*reads, *again]))
+    more = [(dice.randrange(experts), dice.randrange(below)) for _ in range(dice.randint(0, 2))]
+    applications = list(dict.fromkeys([*reads, *more]))
     lanes = dice.randint(1, 4)
     edges = tuple(_some(dice, range(len(applications))) for _ in range(lanes))
     hidden = dice.randint(kind == "cross", 2) if kind in ("mlp", "residual", "cross") else 0
@@ -99,8 +99,12 @@ def _layer(dice: random.Random, below: int, width: int) -> Layer:
         if skips
         else (),
         experts=kind,
-        residual_edges=tuple(_some(dice, own) for own in edges) if dice.random() < 0.3 else (),
-        detached_edges=tuple(_some(dice, own) for own in edges) if dice.random() < 0.3 else (),
+        residual_edges=tuple(_some(dice, of_lane) for of_lane in edges)
+        if dice.random() < 0.3
+        else (),
+        detached_edges=tuple(_some(dice, of_lane) for of_lane in edges)
+        if dice.random() < 0.3
+        else (),
         rate=0.5 if skips and dice.random() < 0.5 else 1.0,
     )
 

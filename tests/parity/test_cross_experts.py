@@ -6,7 +6,7 @@ import torch
 from recmtl.errors import ConfigError
 from recmtl.grid import Layer, Layout
 from recmtl.grid.experts import StackedExperts
-from tests.grids import WIDTH, scrambled, some_lanes
+from tests.grids import WIDTH, random_lanes, scrambled
 from tests.parity.plain import assert_equal_with_gradients, crossed
 
 
@@ -18,7 +18,7 @@ def test_cross_experts_are_those_of_dcn_v2(reads: tuple[int, ...], ranks: tuple[
     applications = tuple(zip(numbers, reads, strict=True))
     layer = Layer(3, applications, ((0,), (1,), (2,)), ranks, gate="one", experts="cross")
     grid = scrambled(layout := Layout("crossed", (layer,), (0, 1, 2), input_lanes=3))
-    lanes = some_lanes(layout)
+    lanes = random_lanes(layout)
     want = [crossed(grid, 0, number, lanes[:, lane]) for number, lane in applications]
     assert_equal_with_gradients(grid, lanes, grid(lanes), torch.stack(want, 1))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recmtl.grid import INPUT, SharingGrid, adatt, cgc, ml_mmoe, mmoe, omoe, ple, stem
-from tests.grids import scrambled, some_lanes
+from tests.grids import random_lanes, scrambled
 from tests.parity.plain import TASKS, assert_equal_with_gradients, expert, gate_logits, mixture
 
 LEVELS = [(6, 4), (3,), (5, 4)]
@@ -29,13 +29,13 @@ def plain_mmoe(grid: SharingGrid, x: Tensor) -> list[Tensor]:
 
 def test_mmoe_is_its_formula() -> None:
     layout = mmoe(TASKS, experts=4, widths=(6, 4))
-    grid, lanes = scrambled(layout), some_lanes(layout)
+    grid, lanes = scrambled(layout), random_lanes(layout)
     check(grid, lanes, plain_mmoe(grid, lanes[:, 0]))
 
 
 def test_omoe_is_its_formula() -> None:
     layout = omoe(TASKS, experts=4, widths=(6, 4))
-    grid, lanes = scrambled(layout), some_lanes(layout)
+    grid, lanes = scrambled(layout), random_lanes(layout)
     x, linear = lanes[:, 0], grid.layer(0).gate.linears[0]
     one = mixture(x @ linear.weight.T + linear.bias, [expert(grid, 0, e, x) for e in range(4)])
     check(grid, lanes, [one] * TASKS)
@@ -45,7 +45,7 @@ def test_omoe_is_its_formula() -> None:
 def test_ml_mmoe_is_its_formula(levels: int) -> None:
     """A mixture for each expert of the next level; all gates look at the raw input."""
     layout = ml_mmoe(TASKS, experts=4, levels=LEVELS[:levels])
-    grid, lanes = scrambled(layout), some_lanes(layout)
+    grid, lanes = scrambled(layout), random_lanes(layout)
     x, experts = lanes[:, 0], range(4)
     h = [x] * len(experts)
     for depth in range(levels):
@@ -94,7 +94,7 @@ def test_ple_is_its_formula(
     levels: int, own: int, shared: int, shared_gate: Literal["all", "shared"]
 ) -> None:
     layout = ple(TASKS, own=own, shared=shared, levels=LEVELS[:levels], shared_gate=shared_gate)
-    grid, lanes = scrambled(layout), some_lanes(layout)
+    grid, lanes = scrambled(layout), random_lanes(layout)
     want = plain_ple(grid, lanes[:, 0], own=own, shared=shared, shared_gate=shared_gate)
     check(grid, lanes, want)
 
@@ -112,7 +112,7 @@ def test_the_readings_of_ple_differ_from_two_levels_on() -> None:
 
 def test_cgc_is_its_formula() -> None:
     layout = cgc(TASKS, own=2, shared=3, widths=(6, 4))
-    grid, lanes = scrambled(layout), some_lanes(layout)
+    grid, lanes = scrambled(layout), random_lanes(layout)
     x, written = lanes[:, 0], []
     for t in range(TASKS):
         selected = [2 * t, 2 * t + 1, 6, 7, 8]
@@ -126,7 +126,7 @@ def test_cgc_is_its_formula() -> None:
 def test_adatt_is_its_formula(levels: int, own: int) -> None:
     """`f_t = softmax(W f_t) E + v_t E_t`."""
     layout = adatt(TASKS, own=own, levels=LEVELS[:levels])
-    grid, lanes = scrambled(layout), some_lanes(layout)
+    grid, lanes = scrambled(layout), random_lanes(layout)
     everyone = range(own * TASKS)
     f = [lanes[:, 0]] * TASKS
     for depth in range(levels):
@@ -162,7 +162,7 @@ def plain_stem(grid: SharingGrid, lanes: Tensor, *, own: int, shared: int) -> li
 @pytest.mark.parametrize(("own", "shared"), [(1, 1), (2, 3)])
 def test_stem_is_its_formula(own: int, shared: int) -> None:
     layout = stem(TASKS, own=own, shared=shared, widths=(6, 4))
-    grid, lanes = scrambled(layout), some_lanes(layout)
+    grid, lanes = scrambled(layout), random_lanes(layout)
     check(grid, lanes, plain_stem(grid, lanes, own=own, shared=shared))
 
 
@@ -171,7 +171,7 @@ def test_a_task_of_stem_trains_neither_experts_nor_embeddings_of_others() -> Non
     open_ = replace(
         layout, layers=tuple(replace(layer, detached_edges=()) for layer in layout.layers)
     )
-    grid, flowing, lanes = scrambled(layout), scrambled(open_), some_lanes(layout)
+    grid, flowing, lanes = scrambled(layout), scrambled(open_), random_lanes(layout)
     first = grid(lanes)[:, 0]
     torch.testing.assert_close(first, flowing(lanes)[:, 0], rtol=0, atol=1e-12)
     for network, trained in ((grid, [0, 1, 6]), (flowing, list(range(7)))):

@@ -20,7 +20,7 @@ from recmtl.grid import (
     snr_aver,
     snr_trans,
 )
-from tests.grids import decided, random_routes, scrambled, some_lanes
+from tests.grids import decided, random_lanes, random_routes, scrambled
 from tests.parity.plain import (
     TASKS,
     assert_equal_with_gradients,
@@ -40,7 +40,7 @@ CELLS = 4
 def test_snr_aver_is_its_formula(levels: int, seed: int) -> None:
     """`v_i = sum_j z_ij u_j`."""
     layout = snr_aver(TASKS, experts=CELLS, levels=LEVELS[:levels])
-    grid, lanes, (decisions, leaves) = scrambled(layout), some_lanes(layout), drawn(layout, seed)
+    grid, lanes, (decisions, leaves) = scrambled(layout), random_lanes(layout), drawn(layout, seed)
     v = [lanes[:, 0]] * CELLS
     for depth, decision in enumerate(decisions):
         u = [expert(grid, depth, j, v[j]) for j in range(CELLS)]
@@ -54,7 +54,7 @@ def test_snr_aver_is_its_formula(levels: int, seed: int) -> None:
 def test_snr_trans_is_its_formula(levels: int, seed: int) -> None:
     """`v_i = sum_j z_ij W_ij u_j`."""
     layout = snr_trans(TASKS, experts=CELLS, levels=LEVELS[:levels])
-    grid, lanes, (decisions, leaves) = scrambled(layout), some_lanes(layout), drawn(layout, seed)
+    grid, lanes, (decisions, leaves) = scrambled(layout), random_lanes(layout), drawn(layout, seed)
     v = [lanes[:, 0]] * CELLS
     for depth in range(0, 2 * levels, 2):
         u = [expert(grid, depth, j, v[j]) for j in range(CELLS)]
@@ -72,7 +72,7 @@ def test_snr_trans_is_its_formula(levels: int, seed: int) -> None:
 def test_a_route_of_mtnas_is_its_formula(levels: int, seed: int) -> None:
     """Each block a softmax over its chosen inputs, looking at its chosen query."""
     layout = mtnas(TASKS, cells=CELLS, levels=LEVELS[:levels])
-    grid, lanes, routes = scrambled(layout), some_lanes(layout), random_routes(layout, seed)
+    grid, lanes, routes = scrambled(layout), random_lanes(layout), random_routes(layout, seed)
     x, h = lanes[:, 0], [lanes[:, 0]] * CELLS
     for depth, route in enumerate(routes.layers):
         outputs, written = [expert(grid, depth, e, h[e]) for e in range(CELLS)], []
@@ -108,7 +108,7 @@ def plain_adashare(
 @pytest.mark.parametrize("seed", range(3))
 def test_adashare_is_its_formula(hidden: tuple[int, ...], seed: int) -> None:
     layout = adashare(TASKS, widths=(6, 4), blocks=3, hidden=hidden)
-    grid, lanes, (decisions, leaves) = scrambled(layout), some_lanes(layout), drawn(layout, seed)
+    grid, lanes, (decisions, leaves) = scrambled(layout), random_lanes(layout), drawn(layout, seed)
     want = plain_adashare(grid, lanes[:, 0], decisions, lambda *_: [1.0] * TASKS)
     got = grid(lanes, decisions)
     assert_equal_with_gradients(grid, lanes, got, want, decided=leaves)
@@ -135,7 +135,7 @@ def instance_gate(grid: SharingGrid, depth: int, lanes: list[Tensor]) -> list[Te
 @pytest.mark.parametrize("seed", range(3))
 def test_dynashare_is_its_formula(training: bool, seed: int) -> None:
     layout = dynashare(TASKS, widths=(6, 4), rates=(1.0, 0.5, 0.3), hidden=(5,))
-    grid, lanes = scrambled(layout, seed=seed).train(training), some_lanes(layout, rows=20)
+    grid, lanes = scrambled(layout, seed=seed).train(training), random_lanes(layout, rows=20)
     decisions, leaves = drawn(layout, seed)
     ran: list[Tensor] = []
 
@@ -156,7 +156,7 @@ def test_dynashare_is_its_formula(training: bool, seed: int) -> None:
 
 def test_both_of_dynashares_gates_learn() -> None:
     layout = dynashare(TASKS, widths=(6, 4), rates=(0.5, 0.5))
-    grid, lanes = scrambled(layout).train(), some_lanes(layout, rows=20)
+    grid, lanes = scrambled(layout).train(), random_lanes(layout, rows=20)
     grid(lanes).sum().backward()
     gates = [grid.layer(depth).instance for depth in (1, 2)]
     assert all(p.grad.abs().max() > 0 for gate in gates for p in gate.parameters())
@@ -194,7 +194,7 @@ def plain_grid(grid: SharingGrid, routes: Routes, x: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("experts", ["mlp", "cross"])
 def test_a_route_through_the_recmtl_grid_is_the_rule(depth: int, seed: int, experts: str) -> None:
     layout = recmtl_grid(TASKS, cells=4, widths=(6, 4), depth=depth, experts=experts)
-    grid, lanes, routes = scrambled(layout), some_lanes(layout), random_routes(layout, seed)
+    grid, lanes, routes = scrambled(layout), random_lanes(layout), random_routes(layout, seed)
     want = torch.stack(plain_grid(grid, routes, lanes[:, 0]), 1)
     assert_equal_with_gradients(grid, lanes, grid(lanes, decided(layout, routes)), want)
     torch.testing.assert_close(prune_grid(grid, routes)(lanes), want, rtol=0, atol=1e-10)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from recmtl.errors import ConfigError
 from recmtl.grid import SharingGrid, branched, cross_stitch, shared_bottom, single_task
-from tests.grids import scrambled, some_lanes
+from tests.grids import random_lanes, scrambled
 from tests.parity.plain import TASKS, assert_equal_with_gradients, expert
 
 TREE = [[0, 0, 0, 0], [0, 0, 1, 0], [7, 7, 3, 5], [1, 1, 2, 3]]
@@ -52,7 +52,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_layout_without_gates_is_its_formula(name: str) -> None:
     layout, plain = LAYOUTS[name]
-    grid, lanes = scrambled(layout), some_lanes(layout)
+    grid, lanes = scrambled(layout), random_lanes(layout)
     want = torch.stack(plain(grid, lanes[:, 0]), 1)
     assert_equal_with_gradients(grid, lanes, grid(lanes), want)
 

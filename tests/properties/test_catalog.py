@@ -17,7 +17,7 @@ from recmtl.grid import (
     layout_cost,
     prune_grid,
 )
-from tests.grids import WIDTH, scrambled, some_lanes
+from tests.grids import WIDTH, random_lanes, scrambled
 
 SIZES = {
     "usual": (3, 5, (6, 4), 2),
@@ -37,7 +37,7 @@ def build(name: str, size: str = "usual") -> Layout:
 def test_the_network_gives_every_task_a_lane_of_its_width(name: str, size: str) -> None:
     layout, (tasks, _, widths, _) = build(name, size), SIZES[size]
     assert layout.num_tasks == tasks
-    assert scrambled(layout)(some_lanes(layout)).shape == (6, tasks, widths[-1])
+    assert scrambled(layout)(random_lanes(layout)).shape == (6, tasks, widths[-1])
     first = next(layer for layer in layout.layers if not layer.only_mixes)
     assert (*first.hidden, first.width) == widths
 
@@ -60,7 +60,7 @@ def test_a_layout_can_be_drawn(name: str, size: str) -> None:
 @pytest.mark.parametrize(("name", "size"), EVERY)
 def test_the_full_route_is_the_network(name: str, size: str) -> None:
     layout = build(name, size)
-    grid, lanes = scrambled(layout), some_lanes(layout)
+    grid, lanes = scrambled(layout), random_lanes(layout)
     small = prune_grid(grid, Routes.full(layout))
     torch.testing.assert_close(small(lanes), grid(lanes), rtol=0, atol=1e-10)
 

@@ -22,7 +22,7 @@ from recmtl.model import TabularModel, predict, prune_model
 from recmtl.model.heads import TabularHeads
 from recmtl.train.config import Config, Grid, Training
 from recmtl.train.loop import train
-from tests.grids import random_routes, scrambled, some_lanes
+from tests.grids import random_lanes, random_routes, scrambled
 from tests.tabular_problems import TASKS, make_model, make_problem
 
 T = len(TASKS)
@@ -165,7 +165,7 @@ LAYOUTS = [
 def test_reading_out_in_another_order_permutes_the_task_lanes(
     layout: Layout, order: list[int]
 ) -> None:
-    grid, lanes = scrambled(layout), some_lanes(layout)
+    grid, lanes = scrambled(layout), random_lanes(layout)
     moved = replace(layout, readout=tuple(layout.readout[t] for t in order))
     again = scrambled(moved)
     again.load_state_dict(grid.state_dict())

@@ -19,7 +19,7 @@ from recmtl.grid import (
 )
 from recmtl.policies import RoutePolicy, SkipPolicy
 from recmtl.policies.policy import choose
-from tests.grids import WIDTH, some_lanes
+from tests.grids import WIDTH, random_lanes
 
 DRAWS = 20_000
 CELLS = 4
@@ -147,7 +147,7 @@ def test_every_draw_is_a_route_of_the_layout(space: Layout, temperature: float |
 def test_every_architecture_parameter_is_reached_by_the_loss(space: Layout) -> None:
     """Over some draws, each choice that a lane really has gets a gradient, from loss or cost."""
     policies = torch.nn.ModuleList([RoutePolicy(space, max_edges=2), SkipPolicy(space)])
-    grid, lanes = SharingGrid(space, input_width=WIDTH), some_lanes(space).float()
+    grid, lanes = SharingGrid(space, input_width=WIDTH), random_lanes(space).float()
     with torch.no_grad():
         for parameter in grid.parameters():
             parameter.normal_()

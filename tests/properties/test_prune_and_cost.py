@@ -31,10 +31,10 @@ from tests.grids import (
     WIDTH,
     assert_pruned_is_masked,
     decided,
+    random_lanes,
     random_layout,
     random_routes,
     scrambled,
-    some_lanes,
 )
 
 SEEDS = st.integers(0, 10**6)
@@ -51,7 +51,7 @@ def parameters(module: torch.nn.Module) -> int:
 def test_the_pruned_network_computes_what_the_masked_network_computes(a: int, b: int) -> None:
     layout = random_layout(a)
     grid, routes = scrambled(layout, seed=a), random_routes(layout, b)
-    assert_pruned_is_masked(grid, some_lanes(layout), routes, atol=1e-10)
+    assert_pruned_is_masked(grid, random_lanes(layout), routes, atol=1e-10)
 
 
 @few
@@ -185,7 +185,7 @@ def test_the_full_grid_costs_most() -> None:
 
 def test_dropping_an_edge_renormalises_the_survivors() -> None:
     layout = mmoe(1, experts=3, widths=(4,))
-    grid, lanes = SharingGrid(layout, input_width=WIDTH).double(), some_lanes(layout)
+    grid, lanes = SharingGrid(layout, input_width=WIDTH).double(), random_lanes(layout)
     gate = grid.layer(0).gate
     with torch.no_grad():
         gate.linears[0].bias.copy_(torch.tensor([2.0, 1.0, 0.0]))
@@ -222,7 +222,7 @@ def test_a_lane_that_listens_to_twins_still_hears_both(gate: GateKind) -> None:
     skips = LayerRoutes(first.edges, (INPUT,) * 2, (False,) * 2)
     kept = LayerRoutes(((0, 1), (1,), (1, 2)), (INPUT,) * 3, (True,) * 3)
     routes = Routes((skips, kept))
-    grid, lanes = scrambled(layout), some_lanes(layout)
+    grid, lanes = scrambled(layout), random_lanes(layout)
     masked, small = grid(lanes, decided(layout, routes)), prune_grid(grid, routes)
     own = lanes[:, list(prune(layout, routes).inputs)]
     torch.testing.assert_close(small(own), masked, rtol=0, atol=1e-10)

@@ -6,7 +6,7 @@ import torch
 from recmtl.grid import Layout, SharingGrid, catalog, expert_use, prune_grid, row_use
 from recmtl.grid.experts import StackedExperts
 from recmtl.grid.gates import ScalarGate
-from tests.grids import WIDTH, random_routes, scrambled, some_lanes
+from tests.grids import WIDTH, random_lanes, random_routes, scrambled
 
 ONE = (WIDTH,)
 LAYOUTS = {
@@ -53,7 +53,7 @@ def shares_by_layer(layout: Layout, experts: torch.Tensor, skipped: torch.Tensor
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_task_hears_what_each_expert_adds_times_its_share(name: str) -> None:
     layout = LAYOUTS[name]
-    grid, lanes = adding(layout), some_lanes(layout, rows=40).detach().abs()
+    grid, lanes = adding(layout), random_lanes(layout, rows=40).detach().abs()
     use = row_use(grid, lanes)
     with torch.no_grad():
         passed = grid(lanes) - use.experts @ added_by_experts(grid)
@@ -68,7 +68,7 @@ def test_a_task_hears_what_each_expert_adds_times_its_share(name: str) -> None:
 
 def test_rows_skip_for_themselves() -> None:
     layout = LAYOUTS["dynashare"]
-    skipped = row_use(scrambled(layout), some_lanes(layout, rows=200).detach()).skipped
+    skipped = row_use(scrambled(layout), random_lanes(layout, rows=200).detach()).skipped
     assert ((skipped == 0) | (skipped == 1)).all()
     assert (skipped[0] != skipped).any(), "not all rows alike"
 
@@ -77,7 +77,7 @@ def test_rows_skip_for_themselves() -> None:
 def test_shares_of_a_pruned_network_sum_to_one_and_use_is_their_mean(seed: int) -> None:
     layout = LAYOUTS["searched"]
     grid = prune_grid(scrambled(layout), random_routes(layout, seed))
-    lanes = some_lanes(grid.layout, rows=30).detach()
+    lanes = random_lanes(grid.layout, rows=30).detach()
     use = row_use(grid, lanes)
     totals = shares_by_layer(grid.layout, use.experts, use.skipped)
     torch.testing.assert_close(totals, torch.ones_like(totals))

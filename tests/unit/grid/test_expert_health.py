@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recmtl.grid import CATALOG, Layer, Layout, SharingGrid, dynashare, ml_mmoe, mmoe, shared_bottom
 from recmtl.grid.expert_health import ExpertHealth, expert_warnings, linear_cka, measure_health
 from recmtl.grid.expert_usage import expert_names
-from tests.grids import random_layout, scrambled, some_lanes
+from tests.grids import random_lanes, random_layout, scrambled
 
 TASKS = ("click", "buy", "watch")
 INPUT, ROWS, EXPERTS = 12, 300, 4
@@ -44,7 +44,7 @@ def test_any_layout_can_be_measured(seed: int) -> None:
     """Carried lanes, shortcuts, instance rates, several input lanes, edges heard again."""
     layout = random_layout(seed)
     grid = scrambled(layout)
-    lanes = some_lanes(layout, rows=20)
+    lanes = random_lanes(layout, rows=20)
     first = measure_health(grid, lanes)
     health = measure_health(grid, lanes, first)
     names = expert_names(layout)
