@@ -15,6 +15,7 @@ from recmtl.vision.heads import (
     HeadStyle,
     ImageHeads,
     ImageHeadSpec,
+    LinearHead,
     constant_loss,
     image_loss,
 )
@@ -174,3 +175,99 @@ def test_the_constant_loss_is_that_of_the_best_constant(task: ImageTask) -> None
         optimizer.step()
     found = constant_loss(task, list(target.numpy()))
     assert found == pytest.approx(float(loss.detach()), rel=0.02, abs=2e-3)
+
+
+def test_a_linear_head_reads_the_mean_of_the_pixels_or_each_pixel() -> None:
+    torch.manual_seed(0)
+    lane = torch.randn(3, 5, 4, 2)
+    mean = LinearHead(5, 2, hidden=0, dropout=0.0)
+    expected = lane.mean((2, 3)) @ mean.last.weight.T + mean.last.bias
+    torch.testing.assert_close(mean(lane), expected)
+    every = LinearHead(5, 2, hidden=3, dropout=0.0, area=8)
+    assert every.hidden is not None and every.hidden.weight.shape == (3, 40)
+    inside = torch.relu(lane.flatten(1) @ every.hidden.weight.T + every.hidden.bias)
+    torch.testing.assert_close(every(lane), inside @ every.last.weight.T + every.last.bias)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+@pytest.mark.parametrize("pixels", [(1, 1), (4, 3), (9, 2)])
+def test_the_multiply_adds_of_a_head_are_those_of_its_layers(
+    task: ImageTask, pixels: tuple[int, int]
+) -> None:
+    for style in (HeadStyle(hidden=4), HeadStyle(hidden=3, maps="aspp", reads="all")):
+        heads = ImageHeads([ImageHeadSpec(task)], width=5, pixels=pixels, style=style)
+        counted: list[int] = []
+
+        def count(part: torch.nn.Linear, _: object, output: Tensor, into=counted) -> None:
+            into.append(part.weight.numel() * math.prod(output.shape[2:]))
+
+        for part in heads.modules():
+            if isinstance(part, torch.nn.Conv2d | torch.nn.Linear):
+                part.register_forward_hook(count)
+        heads(torch.randn(1, 1, 5, *pixels))
+        assert heads.cost().multiply_adds == sum(counted)
+
+
+@pytest.mark.parametrize("maps", ["small", "aspp"])
+def test_dropout_acts_in_training_alone(maps: str) -> None:
+    style = HeadStyle(maps=maps, hidden=16, dropout=0.5)
+    heads = ImageHeads([ImageHeadSpec(t) for t in TASKS], width=5, pixels=(4, 3), style=style)
+    lanes = torch.randn(2, len(TASKS), 5, 4, 3)
+    first, second = heads.train()(lanes), heads(lanes)
+    assert not any(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    first, second = heads.eval()(lanes), heads(lanes)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_the_scale_of_a_loss_is_its_weight_over_a_power_of_its_constant_loss() -> None:
+    specs = [ImageHeadSpec(TASKS[0], 3.0, 4.0), ImageHeadSpec(TASKS[3], 0.5, 0.25)]
+    heads = ImageHeads(specs, width=5, pixels=(4, 3), style=HeadStyle(hidden=2))
+    for balance in (0.0, 0.5, 1.0):
+        expected = torch.tensor([3.0 / 4.0**balance, 0.5 / 0.25**balance])
+        torch.testing.assert_close(heads.loss_scale(balance), expected)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_outputs_at_unknown_targets_change_no_loss_by_a_bit(task: ImageTask) -> None:
+    output, target = batch_of(task)
+    unknown = target < 0 if target.dtype == torch.int64 else target.isnan()
+    spread = unknown.unsqueeze(1) if target.dtype == torch.int64 else unknown
+    other = torch.where(spread.expand_as(output), output * 3 + 5, output)
+    assert not torch.equal(other, output)
+    assert image_loss(task, other, target) == image_loss(task, output, target)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_order_of_the_images_and_a_second_copy_change_no_loss(task: ImageTask) -> None:
+    output, target = batch_of(task)
+    loss = image_loss(task, output, target)
+    order = torch.randperm(len(output))
+    torch.testing.assert_close(image_loss(task, output[order], target[order]), loss)
+    twice = torch.cat([output, output]), torch.cat([target, target])
+    torch.testing.assert_close(image_loss(task, *twice), loss)
+
+
+def test_equal_class_weights_are_none() -> None:
+    task = ImageTask("parts", "segmentation", 3)
+    output, target = batch_of(task)
+    equal = replace(task, class_weights=(2.5, 2.5, 2.5))
+    torch.testing.assert_close(image_loss(equal, output, target), image_loss(task, output, target))
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_task_without_known_targets_has_the_constant_loss_one(task: ImageTask) -> None:
+    _, target = batch_of(task, rows=2)
+    nothing = torch.full_like(target, -1 if target.dtype == torch.int64 else NAN)
+    assert constant_loss(task, list(nothing.numpy())) == 1.0
+
+
+def test_constant_losses_by_hand() -> None:
+    labels = [np.array([1.0, 0.0], np.float32), np.array([1.0, 1.0], np.float32)]
+    half = constant_loss(ImageTask("signs", "multilabel", 2), labels)
+    assert half == pytest.approx(math.log(2) / 2, abs=1e-4)
+    depth = [np.array([[[1.0, 2.0, NAN, 9.0]]], np.float32)]
+    assert constant_loss(ImageTask("far", "depth"), depth) == pytest.approx((1 + 0 + 7) / 3)
+    opposite = np.array([[[0.0, 0.0]], [[0.0, 0.0]], [[1.0, -1.0]]], np.float32)
+    assert constant_loss(ImageTask("normals", "normals", 3), [opposite]) == pytest.approx(1.0)
+    same = [np.zeros((2, 2), np.int64)]
+    assert constant_loss(ImageTask("parts", "segmentation", 4), same) == 1e-3

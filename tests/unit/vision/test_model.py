@@ -1,5 +1,7 @@
-"""Weights of a ResNet that the user has: put where they belong, and refused by name if not."""
+"""The network for images: saved and loaded, refused, and started from a ResNet of the user."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +10,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recmtl.errors import DataError
-from recmtl.model import ModelSizes
+from recmtl.errors import BundleError, ConfigError, DataError
+from recmtl.model import ModelSizes, save_model
 from recmtl.vision.config import ImageNetworkConfig, TrunkShape
 from recmtl.vision.encoder import Stem
-from recmtl.vision.model import ImageModel, load_pretrained
+from recmtl.vision.model import ImageModel, load_image_model, load_pretrained
 from tests.image_problems import TASKS, make_images
 
 DEPTHS, WIDTHS = (1, 2), (6, 8)
@@ -124,3 +126,67 @@ def test_what_is_no_file_of_tensors_is_refused(tmp_path: Path) -> None:
             load_pretrained(model("adashare"), path, DEPTHS)
     with pytest.raises(DataError, match="cannot be read"):
         load_pretrained(model("adashare"), tmp_path / "missing.safetensors", DEPTHS)
+
+
+@pytest.mark.parametrize("name", ["mmoe", "adashare"])
+def test_a_loaded_model_has_the_outputs_bits_and_cost_of_the_saved_one(
+    name: str, tmp_path: Path
+) -> None:
+    saved = model(name)
+    save_model(saved, tmp_path)
+    loaded = load_image_model(tmp_path)
+    images = torch.rand(3, 3, 16, 12)
+    for before, after in zip(saved(images), loaded(images), strict=True):
+        assert torch.equal(before, after)
+    assert loaded.cost() == saved.cost() and loaded.to_json() == saved.to_json()
+    assert not loaded.training and loaded.columns == tuple(task.name for task in TASKS[:2])
+
+
+@pytest.mark.parametrize("part", ["heads", "channels", "sizes", "layout"])
+def test_a_saved_model_without_a_part_is_refused(part: str, tmp_path: Path) -> None:
+    save_model(model("shared_bottom"), tmp_path)
+    path = tmp_path / "network.json"
+    network = json.loads(path.read_text())
+    del network[part]
+    path.write_text(json.dumps(network))
+    with pytest.raises(BundleError, match=r"not a saved image model: .*; save it again"):
+        load_image_model(tmp_path)
+
+
+def test_a_folder_without_weights_or_with_those_of_another_network_is_refused(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(BundleError, match="not a saved image model"):
+        load_image_model(tmp_path)
+    save_model(model("shared_bottom"), tmp_path)
+    (tmp_path / "other").mkdir()
+    save_model(model("separate"), tmp_path / "other")
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes((tmp_path / "other" / "weights.safetensors").read_bytes())
+    with pytest.raises(BundleError, match="not a saved image model"):
+        load_image_model(tmp_path)
+    weights.unlink()
+    with pytest.raises(BundleError, match="not a saved image model"):
+        load_image_model(tmp_path)
+
+
+def test_a_layout_of_several_input_lanes_is_refused() -> None:
+    layout = replace(PROBLEM.layout("shared_bottom"), input_lanes=2)
+    with pytest.raises(ConfigError, match="has 2 input lanes, but images are one; take a layout"):
+        PROBLEM.network(layout, ModelSizes())
+
+
+def test_mean_and_deviation_travel_with_the_model() -> None:
+    ours = model("shared_bottom")
+    shifted = ImageModel(
+        replace(PROBLEM.channels, mean=(0.1, 0.2, 0.3)),
+        PROBLEM.heads,
+        layout=ours.grid.layout,
+        sizes=ours.sizes,
+    ).eval()
+    weights = {n: t for n, t in ours.state_dict().items() if n != "encoder.mean"}
+    shifted.load_state_dict(weights, strict=False)
+    images = torch.rand(3, 3, 16, 12)
+    moved = images - (0.5 - torch.tensor((0.1, 0.2, 0.3))).view(3, 1, 1)
+    for plain_output, output in zip(ours(images), shifted(moved), strict=True):
+        torch.testing.assert_close(output, plain_output, rtol=1e-4, atol=1e-5)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from recmtl.errors import DataError
 from recmtl.vision.data.batches import ImageBatch
+from recmtl.vision.data.examples import Example
 from tests.image_problems import make_images
 
 ROWS = make_images(train=23).train
@@ -84,3 +86,43 @@ def test_reading_ahead_ends_with_the_pass() -> None:
     assert threading.active_count() > before
     feed.close()
     assert threading.active_count() == before
+
+
+def test_a_batch_is_a_slice_of_its_images_targets_and_weights() -> None:
+    batch = read(seed=None, size=8)[0]
+    part = batch[2:5]
+    assert len(part) == 3 and len(part.weight) == 3
+    assert torch.equal(part.inputs[0], batch.inputs[0][2:5])
+    for sliced, whole in zip(part.labels, batch.labels, strict=True):
+        assert torch.equal(sliced.nan_to_num(9), whole[2:5].nan_to_num(9))
+
+
+def test_targets_are_those_of_the_chosen_tasks_in_their_order() -> None:
+    chosen = replace(ROWS, tasks=(3, 0))
+    example, stored = chosen.example(4, None), ROWS.split.example(4, None)
+    assert np.array_equal(example.targets[0], stored.targets[3], equal_nan=True)
+    assert np.array_equal(example.targets[1], stored.targets[0])
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_an_error_of_a_reader_ends_the_pass_with_that_error(threads: int) -> None:
+    class Broken:
+        def __len__(self) -> int:
+            return 9
+
+        def example(self, index: int, random: np.random.Generator | None) -> Example:
+            if index == 5:
+                raise DataError("5.png: is damaged; copy it again")
+            return ROWS.split.example(index, random)
+
+    rows = replace(ROWS, split=Broken(), numbers=np.arange(9), threads=threads)
+    before = threading.active_count()
+    with pytest.raises(DataError, match=r"5\.png: is damaged"):
+        list(rows.batches(batch_size=3, seed=None))
+    assert threading.active_count() == before
+
+
+def test_a_pass_over_no_images_has_no_batch() -> None:
+    empty = ROWS.take(np.array([], np.int64))
+    for seed in (None, 3):
+        assert list(empty.batches(batch_size=4, seed=seed)) == []

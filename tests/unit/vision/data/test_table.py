@@ -146,3 +146,82 @@ def test_a_map_of_another_size_than_its_image_is_named(folder: Path) -> None:
 def test_words_are_for_classification() -> None:
     with pytest.raises(ConfigError, match="words are for classification"):
         opened(Path(), SIGNS | {"words": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PAR1 and no more", r"labels\.parquet: is damaged or no table .*write it again"),
+        (None, r"labels\.parquet: is missing; name the table with `table`"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named(
+    content: bytes | None, message: str, folder: Path
+) -> None:
+    path = folder / "labels.parquet"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        opened(folder)
+
+
+def test_a_table_without_rows_and_a_split_without_images_are_refused(folder: Path) -> None:
+    path = folder / "labels.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, 0), path)
+    with pytest.raises(DataError, match="holds no rows; write one row per image"):
+        opened(folder)
+    pq.write_table(table.slice(0, 2), path)
+    with pytest.raises(DataError, match="gives no image to test; each split needs some"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": [16, 0]},
+        {"size": [16, 20, 3]},
+        {"std": [1.0, 1.0, 0.0]},
+        {"mean": [0.5]},
+    ],
+)
+def test_sizes_and_channels_out_of_range_are_refused(options: dict[str, Any], folder: Path) -> None:
+    with pytest.raises(ConfigError, match="size takes H and W, mean and std three numbers each"):
+        opened(folder, **options)
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_drawn_splits_depend_on_the_seed_alone(seed: int, folder: Path) -> None:
+    def parts(seed: int) -> list[set[str]]:
+        images: Any = opened(folder, SCENE, split=None, validation=0.2, test=0.3, seed=seed)
+        return [{e[0] for e in s.entries} for s in (images.train, images.validation, images.test)]
+
+    first, again, other = parts(seed), parts(seed), parts(seed + 1)
+    assert first == again and first != other
+    assert [len(part) for part in first] == [10, 4, 6]
+    assert len(set.union(*first)) == 20
+
+
+def test_tasks_are_read_independently_of_one_another(folder: Path) -> None:
+    together = opened(folder)
+    for place, task in enumerate(ALL):
+        alone = opened(folder, task)
+        for index in range(len(together.train)):
+            pair = [
+                together.train.example(index, None).targets[place],
+                alone.train.example(index, None).targets[0],
+            ]
+            assert np.array_equal(*pair, equal_nan=pair[0].dtype != np.int64)
+
+
+@pytest.mark.parametrize("augment", ["none", "flip", "scale_flip_crop"])
+def test_only_the_augmentation_that_was_chosen_is_applied(augment: str, folder: Path) -> None:
+    images = opened(folder, FAR, augment=augment)
+    stored = images.train.example(0, None).image
+    shown = [images.train.example(0, np.random.default_rng(s)).image for s in range(12)]
+    plain = [np.array_equal(image, stored) for image in shown]
+    mirrored = [np.array_equal(image, stored[..., ::-1]) for image in shown]
+    is_plain_or_mirrored = all(p or m for p, m in zip(plain, mirrored, strict=True))
+    assert all(plain) == (augment == "none")
+    assert is_plain_or_mirrored == (augment != "scale_flip_crop")

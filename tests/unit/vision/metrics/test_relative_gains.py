@@ -1,6 +1,8 @@
 """The relative gains that published tables print come out of our code, from the published rows."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recmtl.errors import ConfigError
 from recmtl.vision.data.examples import ImageTask
@@ -9,6 +11,7 @@ from recmtl.vision.metrics import (
     SURVEY,
     delta_by_task,
     delta_flat,
+    higher_is_better,
     relative_gains,
     select_metrics,
 )
@@ -194,3 +197,70 @@ def test_only_takes_the_metrics_of_a_convention() -> None:
 def test_different_metrics_are_not_compared(other: Rows) -> None:
     with pytest.raises(ConfigError, match="do not both have"):
         delta_flat({"a": {"miou": 1.0}}, other)
+
+
+def test_the_two_conventions_by_hand() -> None:
+    single = {"a": {"miou": 0.5, "pixel_accuracy": 0.8}, "b": {"abs": 2.0}}
+    method = {"a": {"miou": 0.6, "pixel_accuracy": 0.8}, "b": {"abs": 3.0}}
+    # Gains: 20, 0 and -50 percent. The mean over three metrics is -10, over two tasks -20.
+    assert relative_gains(method, single) == {
+        "a": pytest.approx({"miou": 20.0, "pixel_accuracy": 0.0}),
+        "b": pytest.approx({"abs": -50.0}),
+    }
+    assert delta_flat(method, single) == pytest.approx(10.0)
+    assert delta_by_task(method, single) == pytest.approx(-20.0)
+
+
+POSITIVE = st.floats(0.01, 100.0)
+
+
+@given(st.lists(st.tuples(POSITIVE, POSITIVE), min_size=1, max_size=5), POSITIVE)
+def test_gains_do_not_depend_on_the_unit_of_a_metric(
+    pairs: list[tuple[float, float]], unit: float
+) -> None:
+    def results(column: int, scale: float) -> Rows:
+        return {f"task {n}": {"abs": scale * pair[column]} for n, pair in enumerate(pairs)}
+
+    for delta in (delta_flat, delta_by_task):
+        plain = delta(results(0, 1.0), results(1, 1.0))
+        assert delta(results(0, unit), results(1, unit)) == pytest.approx(plain, rel=1e-6, abs=1e-6)
+
+
+@given(POSITIVE, POSITIVE, st.integers(1, 6))
+def test_more_metrics_of_one_task_move_the_flat_mean_alone(
+    value: float, base: float, copies: int
+) -> None:
+    other = {"b": {"miou": 1.0}}
+    names = ["abs", "rel", "rmse", "sq_rel", "mean", "median"][:copies]
+    method = {"a": dict.fromkeys(names, value)} | other
+    single = {"a": dict.fromkeys(names, base)} | other
+    gain = 100 * (base - value) / base
+    assert delta_by_task(method, single) == pytest.approx(gain / 2, abs=1e-6)
+    assert delta_flat(method, single) == pytest.approx(-gain * copies / (copies + 1), abs=1e-6)
+
+
+def test_a_gain_grows_as_an_error_falls_and_a_share_rises() -> None:
+    single = {"a": {"abs": 1.0, "delta1": 0.5}}
+    values = [0.2, 0.5, 0.8]
+    methods = [{"a": {"abs": value, "delta1": value}} for value in values]
+    errors, shares = (
+        [relative_gains(method, single)["a"][metric] for method in methods]
+        for metric in ("abs", "delta1")
+    )
+    assert errors == sorted(errors, reverse=True) and shares == sorted(shares)
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_higher_better"),
+    [
+        ("legacy_survey_miou", True),
+        ("legacy_libmtl_rel", False),
+        ("legacy_adashare_within_30", True),
+        ("legacy_mtan_median", False),
+        ("legacy_astmt_rmse", False),
+    ],
+)
+def test_a_legacy_metric_has_the_direction_of_the_true_one(
+    metric: str, is_higher_better: bool
+) -> None:
+    assert higher_is_better(metric) == is_higher_better
