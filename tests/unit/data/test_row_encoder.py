@@ -1,6 +1,8 @@
 """Encoding: exact ids, the fitted maps as formulas, and rows that do not depend on one another."""
 
+import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from recmtl.data.reader import open_log
 from recmtl.data.row_encoder import Encoded, EncoderFit, RowEncoder
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Categorical, Feature, ListOf, Numeric, Schema, SplitRule
+from tests.unit.data.arrow_forms import CELLS, FORMS, VALUES
 
 PLACE = SourceLocation("here")
 
@@ -263,3 +266,78 @@ def test_missing_values_get_no_key() -> None:
     keys = category_keys(arrow([1.0, np.nan, None, 2.0, 1.0]), "a", PLACE)
     assert keys.codes.tolist() == [0, -1, -1, 1, 0]
     assert keys.values.to_pylist() == [1, 2]
+
+
+FRAME_FEATURES: dict[str, tuple[Feature, ...]] = {
+    "integer": (Categorical("c", "x"), Numeric("n", "x"), Categorical("h", "x", hash_buckets=4)),
+    "float": (Numeric("n", "x", bins=3), Numeric("s", "x", encoding="standard")),
+    "text": (Categorical("c", "x"), Categorical("h", "x", hash_buckets=4)),
+    "binary": (Categorical("c", "x"),),
+    "boolean": (Categorical("c", "x"), Numeric("n", "x")),
+    "timestamp": (Categorical("c", "x"),),
+    "list": (ListOf("l", "x", max_length=2), ListOf("f", "x", max_length=1, keep="first")),
+}
+
+
+@pytest.mark.parametrize(("kind", "form"), CELLS)
+def test_a_frame_of_any_form_is_encoded_as_the_one_that_was_fitted(kind: str, form: str) -> None:
+    values = VALUES[kind]
+    if kind == "list" and "fixed" in form:
+        values = [[0, 0] if row is None else row for row in values]
+    trained = FORMS[kind][form if kind == "timestamp" else next(iter(FORMS[kind]))](values)
+    encoder = fitted(FRAME_FEATURES[kind], x=trained)
+    expected = encode(encoder, x=trained)
+    column = FORMS[kind][form](values)
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    for frame in (
+        pa.table({"x": column}),
+        pa.table({"x": pa.chunked_array([*chunks, chunks[0][:0]])}),
+    ):
+        got = encoder.encode(frame)
+        np.testing.assert_array_equal(got.ids, expected.ids)
+        np.testing.assert_array_equal(got.numeric, expected.numeric)
+        assert got.unknown == expected.unknown
+
+
+@pytest.mark.parametrize("name", ["grid", "mmoe"])
+def test_an_encoder_of_the_first_release_reads_frames_of_any_form(name: str) -> None:
+    bundle = Path("tests/data/bundles/0.1") / name
+    encoder = RowEncoder.load(bundle / "encoder")
+    with pa.OSFile(str(bundle / "golden" / "rows.arrow")) as source:
+        rows = pa.ipc.open_file(source).read_all()
+    expected = encoder.encode(rows)
+    forms = {
+        pa.int64(): pa.decimal128(38, 0),
+        pa.string(): pa.string_view(),
+        pa.large_string(): pa.string_view(),
+    }
+    columns = {
+        field.name: rows[field.name].cast(forms.get(field.type, field.type))
+        for field in rows.schema
+    }
+    assert {column.type for column in columns.values()} != {field.type for field in rows.schema}
+    got = encoder.encode(pa.table(columns))
+    np.testing.assert_array_equal(got.ids, expected.ids)
+    np.testing.assert_array_equal(got.numeric, expected.numeric)
+    assert got.unknown == expected.unknown
+
+
+def test_an_encoder_of_another_format_is_refused(
+    shop: tuple[RowEncoder, Any], tmp_path: Path
+) -> None:
+    shop[0].save(tmp_path)
+    document = json.loads((tmp_path / "encoder.json").read_text())
+    (tmp_path / "encoder.json").write_text(json.dumps(document | {"format": 99}))
+    with pytest.raises(DataError, match="encoder of format 99; prepare again"):
+        RowEncoder.load(tmp_path)
+
+
+def test_two_features_of_one_column_read_the_same_values() -> None:
+    features: tuple[Feature, ...] = (Categorical("c", "x"), Numeric("n", "x", encoding="standard"))
+    encoder = fitted(features, x=arrow([5, 6, 6, 7]))
+    got = encode(encoder, x=arrow([Decimal(6), Decimal(9), None]))
+    first = encoder.vocabularies["c"].first
+    assert got.ids[:, 0].tolist() == [first + 1, first, first]
+    assert got.unknown == {"c": 1}
+    np.testing.assert_allclose(got.numeric[:2, 0], [0, 3 / np.std([5, 6, 6, 7])], rtol=1e-6)
+    assert np.isnan(got.numeric[2, 0])
