@@ -4,7 +4,7 @@
 
 >>> from recmtl.grid import shared_bottom
 >>> print(draw_text(shared_bottom(2, widths=(4,)), ("click", "buy")))
-shared bottom: 1 layers
+shared bottom: 1 layer
 layer 1: 1 expert, one gate
   click, buy <- expert 0
 """
@@ -25,12 +25,13 @@ PANEL_WIDTH, MARGINS, STEP, ROW, TOP, RADIUS, ARCH = 230, 70, 26, 30, 40, 9, 25
 
 def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
     """A line for each lane: the edges that it listens to, and the lane that it may pass on."""
-    lines = [f"{layout.name}: {len(layout.layers)} layers"]
+    lines = [f"{layout.name}: {_count(len(layout.layers), 'layer')}"]
     for depth, layer in enumerate(layout.layers):
         lines.append(f"layer {depth + 1}: {_experts(layer)}, {layer.gate} gate")
         for lane, edges in enumerate(layer.edges):
             readers = [t for t, k in zip(tasks, layout.readout, strict=True) if k == lane]
-            name = ", ".join(readers) if depth + 1 == len(layout.layers) else f"lane {lane}"
+            is_last = depth + 1 == len(layout.layers)
+            name = ", ".join(readers) if is_last and readers else f"lane {lane}"
             passed = layer.shortcut[lane]
             listens = [_application(layer, a, depth) for a in edges]
             listens += [
@@ -41,13 +42,6 @@ def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
                 listens.append(f"skip to lane {passed}{chance if edges else ''}")
             lines.append(f"  {name} <- {' + '.join(listens)}")
     return "\n".join(lines)
-
-
-def _experts(layer: Layer) -> str:
-    if layer.only_mixes:
-        return "no experts"
-    kind = "" if layer.experts == "mlp" else f"{layer.experts} "
-    return f"{layer.num_experts} {kind}expert{'' if layer.num_experts == 1 else 's'}"
 
 
 def draw_svg(layout: Layout, tasks: tuple[str, ...]) -> str:
@@ -69,6 +63,17 @@ def draw_svg(layout: Layout, tasks: tuple[str, ...]) -> str:
         f'font-family="sans-serif" font-size="12" role="img" aria-label="{title}">'
         f"<title>{title}</title>{''.join(panels)}</svg>"
     )
+
+
+def _experts(layer: Layer) -> str:
+    if layer.only_mixes:
+        return "no experts"
+    kind = "" if layer.experts == "mlp" else f"{layer.experts} "
+    return _count(layer.num_experts, f"{kind}expert")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _application(layer: Layer, application: int, depth: int) -> str:

@@ -86,7 +86,8 @@ def prune_grid(grid: SharingGrid, routes: Routes) -> SharingGrid:
     small = SharingGrid(
         pruned.layout, input_width=grid.input_width, dropout=grid.dropout, pixels=grid.pixels
     )
-    small = small.to(grid.layer(0).get_buffer("keep"))  # the same number format and device
+    if len(small.layers):  # every layer may be skipped
+        small = small.to(grid.layer(0).get_buffer("keep"))  # the same number format and device
     with torch.no_grad():
         for depth in range(len(small.layers)):
             _copy_experts(grid, small, depth, pruned, routes)

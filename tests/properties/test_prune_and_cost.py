@@ -55,6 +55,71 @@ def test_the_pruned_network_computes_what_the_masked_network_computes(a: int, b:
 
 
 @few
+@given(SEEDS, st.sampled_from(SPACES))
+def test_pruning_what_is_pruned_changes_nothing(seed: int, space: Layout) -> None:
+    """The full route through a pruned search space leaves it as it is, weights included."""
+    small = prune_grid(scrambled(space, seed=seed), random_routes(space, seed))
+    smaller = prune_grid(small, Routes.full(small.layout))
+    assert smaller.layout == small.layout
+    lanes = random_lanes(small.layout)
+    assert torch.equal(smaller(lanes), small(lanes))
+    for name, weight in small.state_dict().items():
+        assert torch.equal(weight, smaller.state_dict()[name])
+
+
+@few
+@given(SEEDS, SEEDS)
+def test_pruning_again_costs_no_more_and_computes_the_same(a: int, b: int) -> None:
+    """It may find more twins: lanes whose detached edges were given back have become equal."""
+    layout = random_layout(a)
+    small = prune_grid(scrambled(layout, seed=a), random_routes(layout, b))
+    routes, lanes = Routes.full(small.layout), random_lanes(small.layout)
+    again, inputs = prune_grid(small, routes), list(prune(small.layout, routes).inputs)
+    torch.testing.assert_close(again(lanes[:, inputs]), small(lanes), rtol=0, atol=1e-10)
+    costs = [layout_cost(grid.layout, input_width=WIDTH) for grid in (small, again)]
+    assert costs[1].parameters <= costs[0].parameters
+    assert costs[1].multiply_adds <= costs[0].multiply_adds
+
+
+def test_a_network_whose_layers_are_all_skipped_can_be_pruned_again() -> None:
+    layer = Layer(WIDTH, ((0, 0),), ((0,),), gate="one", shortcut=(0,))
+    layout = Layout("skipped", (layer,), (0, 0))
+    skips = Routes((LayerRoutes(layer.edges, (INPUT,), (False,)),))
+    small, lanes = prune_grid(scrambled(layout), skips), random_lanes(layout)
+    assert small.layout.layers == () and torch.equal(small(lanes), lanes.expand(-1, 2, -1))
+    again = prune_grid(small, Routes.full(small.layout))
+    assert torch.equal(again(lanes), small(lanes))
+
+
+@few
+@given(SEEDS, SEEDS)
+def test_every_weight_of_a_pruned_network_is_one_of_the_original(a: int, b: int) -> None:
+    layout = random_layout(a)
+    grid = scrambled(layout, seed=a)
+    originals = torch.cat([parameter.detach().flatten() for parameter in grid.parameters()])
+    for parameter in prune_grid(grid, random_routes(layout, b)).parameters():
+        assert torch.isin(parameter.detach(), originals).all()
+
+
+@few
+@given(SEEDS, SEEDS)
+def test_pruning_says_where_everything_stood(a: int, b: int) -> None:
+    layout = random_layout(a)
+    pruned = prune(layout, random_routes(layout, b))
+    assert list(pruned.depths) == sorted({*pruned.depths})
+    assert len(pruned.inputs) == pruned.layout.input_lanes
+    for layer, depth, lanes, applications in zip(
+        pruned.layout.layers, pruned.depths, pruned.lanes, pruned.applications, strict=True
+    ):
+        old = layout.layers[depth]
+        assert (layer.num_lanes, len(layer.applications)) == (len(lanes), len(applications))
+        assert layer.width == old.width and layer.experts == old.experts
+        for edges, lane in zip(layer.edges, lanes, strict=True):
+            assert {applications[a] for a in edges} <= {*range(len(old.applications))}
+            assert len(edges) <= len(old.edges[lane])
+
+
+@few
 @given(SEEDS, SEEDS)
 def test_pruning_never_adds_cost(a: int, b: int) -> None:
     layout = random_layout(a)

@@ -1,9 +1,22 @@
-"""Shares that are followed row by row are exactly what each expert adds to each task."""
+"""What tasks reach and share, by hand; shares are exactly what each expert adds to each task."""
 
 import pytest
 import torch
 
-from recmtl.grid import Layout, SharingGrid, catalog, expert_use, prune_grid, row_use
+from recmtl.grid import (
+    CATALOG,
+    Layer,
+    Layout,
+    SharingGrid,
+    catalog,
+    expert_names,
+    expert_use,
+    prune_grid,
+    reachable_experts,
+    row_use,
+    shared_experts,
+)
+from recmtl.grid.expert_usage import live_lanes
 from recmtl.grid.experts import StackedExperts
 from recmtl.grid.gates import ScalarGate
 from tests.grids import WIDTH, random_lanes, random_routes, scrambled
@@ -82,3 +95,49 @@ def test_shares_of_a_pruned_network_sum_to_one_and_use_is_their_mean(seed: int) 
     totals = shares_by_layer(grid.layout, use.experts, use.skipped)
     torch.testing.assert_close(totals, torch.ones_like(totals))
     torch.testing.assert_close(expert_use(grid, lanes), use.experts.mean(0))
+
+
+def test_tasks_of_a_tree_share_what_lies_below_their_branch() -> None:
+    """Tasks 0 and 1 share all three depths, task 2 only the first: 1 of 5 experts."""
+    layout = catalog.branched([[0, 0, 0], [0, 0, 1], [0, 0, 1]], levels=[ONE] * 3)
+    assert reachable_experts(layout)[2] == {(0, 0), (1, 1), (2, 1)}
+    expected = torch.tensor([[1.0, 1.0, 0.2], [1.0, 1.0, 0.2], [0.2, 0.2, 1.0]])
+    torch.testing.assert_close(shared_experts(layout), expected)
+    assert expert_names(layout) == ["1.0", "2.0", "2.1", "3.0", "3.1"]
+
+
+def test_towers_share_nothing_and_a_bottom_everything() -> None:
+    assert torch.equal(shared_experts(catalog.single_task(3, widths=ONE)), torch.eye(3))
+    assert torch.equal(shared_experts(catalog.shared_bottom(3, widths=ONE)), torch.ones(3, 3))
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_sharing_is_symmetric_and_whole_on_the_diagonal(name: str) -> None:
+    layout = CATALOG[name].layout(3, cells=5, widths=(6, 4), depth=2)
+    shared = shared_experts(layout)
+    assert torch.equal(shared, shared.T) and (shared.diagonal() == 1).all()
+    assert ((shared >= 0) & (shared <= 1)).all()
+
+
+@pytest.mark.parametrize(("rate", "reached"), [(1.0, {(1, 0)}), (0.5, {(0, 0), (1, 0)})])
+def test_a_shortcut_counts_only_where_it_can_be_taken(
+    rate: float, reached: set[tuple[int, int]]
+) -> None:
+    """The head's lane runs on input lane 1 and may pass on lane 0, which expert 0 writes."""
+    first = Layer(WIDTH, ((0, 0),), ((0,), ()), gate="one", shortcut=(None, 0))
+    second = Layer(WIDTH, ((0, 1),), ((0,),), gate="one", shortcut=(0,), rate=rate)
+    layout = Layout("skip", (first, second), (0,))
+    assert reachable_experts(layout) == [reached]
+    assert live_lanes(layout, 0) == [{1} | ({0} if rate < 1.0 else set()), {0}]
+
+
+def test_use_by_hand() -> None:
+    """A free scalar of 2 on each of two experts, and a head that reads half of the first."""
+    layout = catalog.cross_stitch(2, levels=(ONE, ONE))
+    grid = scrambled(layout)
+    with torch.no_grad():
+        grid.layer(0).gate.scalar.copy_(torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
+        grid.layer(1).gate.scalar.copy_(torch.tensor([[0.25, 0.75], [0.0, 2.0]]))
+    use = expert_use(grid, random_lanes(layout).detach())
+    expected = [[0.25 + 0.75 * 0.5, 0.75 * 0.5, 0.25, 0.75], [2 * 0.5, 2 * 0.5, 0.0, 2.0]]
+    torch.testing.assert_close(use, torch.tensor(expected, dtype=use.dtype))
