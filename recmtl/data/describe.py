@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recmtl.data.columns.logical_type import Kind, LogicalType, arrow_form
 from recmtl.data.reader import Log, open_log
 from recmtl.data.split import PARTS
 from recmtl.schema.strict_yaml import plain_scalar
@@ -20,6 +21,17 @@ from recmtl.schema.strict_yaml import plain_scalar
 __all__ = ["ColumnProfile", "column_profiles", "describe"]
 
 Shape = Literal["bool", "int", "float", "text", "time", "list", "other"]
+SHAPES: dict[Kind, Shape] = {
+    "boolean": "bool",
+    "integer": "int",
+    "float": "float",
+    "text": "text",
+    "timestamp": "time",
+    "date": "time",
+    "time of day": "time",
+    "duration": "time",
+    "list": "list",
+}
 SAMPLE_ROWS = 200_000
 """Rows from the start of the log that are looked at."""
 
@@ -292,17 +304,14 @@ def column_profiles(log: Log) -> Iterator[ColumnProfile]:
         rows += batch.rows
         if rows >= SAMPLE_ROWS:
             break
+    types = log.logical_types(names)
     for i, name in enumerate(names):
-        yield _profile(name, [_decoded(batch.column(i)) for batch in batches])
+        yield _profile(name, types[name], [batch.column(i) for batch in batches])
 
 
-def _decoded(array: Any) -> Any:
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-
-
-def _profile(name: str, parts: list[Any]) -> ColumnProfile:
-    column = pa.chunked_array([part.cast(parts[0].type) for part in parts])
-    shape = _shape(column.type)
+def _profile(name: str, kind: LogicalType, parts: list[Any]) -> ColumnProfile:
+    column = _in_one_form(kind, parts)
+    shape = SHAPES.get(kind.kind, "other")
     missing = pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0
     inner = pc.list_flatten(column) if shape == "list" else column
     if pa.types.is_nested(inner.type):
@@ -328,17 +337,10 @@ def _event(column: Any, shape: Shape, values: Any) -> tuple[int | str | None, fr
     return event, frozenset(rows.to_pylist())
 
 
-def _shape(kind: Any) -> Shape:
-    tests: list[tuple[Shape, Any]] = [
-        ("bool", pa.types.is_boolean),
-        ("int", pa.types.is_integer),
-        ("float", pa.types.is_floating),
-        ("float", pa.types.is_decimal),
-        ("text", pa.types.is_string),
-        ("text", pa.types.is_large_string),
-        ("time", pa.types.is_temporal),
-        ("list", pa.types.is_list),
-        ("list", pa.types.is_large_list),
-        ("list", pa.types.is_fixed_size_list),
+def _in_one_form(kind: LogicalType, parts: list[Any]) -> Any:
+    """Canonical parts of a column as one column: they may differ in width, and hold codes."""
+    plain = [
+        part.dictionary_decode() if pa.types.is_dictionary(part.type) else part for part in parts
     ]
-    return next((shape for shape, test in tests if test(kind)), "other")
+    same = len({part.type for part in plain}) == 1
+    return pa.chunked_array(plain if same else [part.cast(arrow_form(kind)) for part in plain])

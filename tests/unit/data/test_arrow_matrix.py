@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recmtl.data.describe import describe
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.schema import parse_schema
@@ -54,9 +55,9 @@ def values_of(kind: str, *, fixed: bool) -> list[Any]:
     return [[0, 1] if row is None else row for row in values] if fixed else values
 
 
-def prepared(folder: Path, kind: str, files: list[str], *, fixed: bool) -> EncodedLog:
-    """The log whose rows are spread over files, of which each holds column x in a form."""
-    (folder / "log").mkdir(parents=True)
+def write_log(folder: Path, kind: str, files: list[str], *, fixed: bool) -> None:
+    """A log whose rows are spread over files, of which each holds column x in a form."""
+    folder.mkdir(parents=True)
     values, size = values_of(kind, fixed=fixed), ROWS // len(files)
     for i, form in enumerate(files):
         rows = slice(i * size, (i + 1) * size)
@@ -64,7 +65,12 @@ def prepared(folder: Path, kind: str, files: list[str], *, fixed: bool) -> Encod
         column = FORMS[kind][form](values[rows])
         columns = {"x": column, "copy": column, "y": numbers % 2, "row": numbers, "ts": numbers}
         # Row groups of 10 in every file: sums of floats depend on what is added up together.
-        pq.write_table(pa.table(columns), folder / "log" / f"{i}.parquet", row_group_size=10)
+        pq.write_table(pa.table(columns), folder / f"{i}.parquet", row_group_size=10)
+
+
+def prepared(folder: Path, kind: str, files: list[str], *, fixed: bool) -> EncodedLog:
+    """The encoded log of the files that `write_log` makes."""
+    write_log(folder / "log", kind, files, fixed=fixed)
     features, task = USES[kind]
     roles = "time: x" if kind == "timestamp" else "time: ts"
     roles += ", group: x" if kind in ("integer", "text", "binary") else ""
@@ -111,6 +117,27 @@ def test_a_form_beside_another_is_encoded_as_the_plainest(
     for number, files in enumerate(([first, form], [form, first, form])):
         log = prepared(tmp_path / str(number), kind, files, fixed=fixed)
         assert_same(log, plainest(kind, fixed))
+
+
+@pytest.mark.parametrize(("kind", "form"), STORED)
+def test_a_form_beside_another_is_described_as_the_plainest(
+    kind: str, form: str, tmp_path: Path
+) -> None:
+    fixed = kind == "list" and "fixed" in form
+    first = next(iter(FORMS[kind]))
+    drafts = []
+    for name, files in (("mixed", [first, form]), ("plain", [first, first])):
+        write_log(tmp_path / name / "log", kind, files, fixed=fixed)
+        drafts.append(describe(str(tmp_path / name / "log")).splitlines()[1:])
+    assert drafts[0] == drafts[1]
+    if kind in ("integer", "float", "list", "text", "boolean"):
+        assert any(line.startswith("  x: {kind: ") for line in drafts[0])
+
+
+def test_a_wider_integer_in_a_later_file_is_described(tmp_path: Path) -> None:
+    for i, column in enumerate([pa.array([1, 2], pa.int8()), pa.array([1000, 2**40])]):
+        pq.write_table(pa.table({"x": column}), tmp_path / f"{i}.parquet")
+    assert "x: {kind: categorical}  # 4 distinct values" in describe(str(tmp_path))
 
 
 PROMOTED = [
