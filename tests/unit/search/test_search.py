@@ -16,13 +16,11 @@ from recmtl.grid import (
     Layout,
     Routes,
     expected_multiply_adds,
-    full_multiply_adds,
     mmoe,
     prune,
     recmtl_grid,
 )
 from recmtl.model import TabularModel
-from recmtl.policies import random_routes
 from recmtl.search.policy_factory import make_policy
 from recmtl.search.schedule import BilevelRows, SearchSchedule, bilevel_split
 from recmtl.search.search import SearchResult, search
@@ -230,15 +228,3 @@ def test_the_schedule_of_a_search() -> None:
         layout, bilevel_split(1000, 0.2, seed=0), config=replace(config, search=Search())
     )
     assert always.open_layers(0) == 3
-
-
-@pytest.mark.parametrize("share", [0.4, 0.8])
-def test_a_random_route_has_about_the_cost_asked_for(share: float) -> None:
-    space: Layout = recmtl_grid(4, cells=5, widths=(8, 4), depth=2)
-    asked = share * full_multiply_adds(space, input_width=20)
-    options = {"max_edges": 3, "multiply_adds": asked, "input_width": 20}
-    routes = random_routes(space, seed=1, **options)
-    cost = expected_multiply_adds(space, routes.decisions(space), input_width=20).item()
-    assert abs(cost - asked) < 0.05 * asked
-    assert random_routes(space, seed=1, **options) == routes
-    assert random_routes(space, seed=2, **options) != routes
