@@ -49,9 +49,10 @@ class Supernet:
         return self.model.heads.losses(logits, batch.labels, batch.weight)
 
     def normalised(self, losses: Tensor) -> Tensor:
-        """Mean over the tasks of scaled losses `[..., T]`; the best constant predictions have 1.
+        """Mean over the tasks of scaled losses `[..., T]`.
 
-        This is so at `search.balance` 1, the default; a lower exponent scales less.
+        At `search.balance` 1, the default, each task's best constant prediction counts as its
+        weight; a lower exponent scales less.
         """
         return (losses * self._scale.to(losses.device)).mean(-1)
 

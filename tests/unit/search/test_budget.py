@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, prune, recmtl_grid, scaled
@@ -38,6 +40,7 @@ def cost(layout: Layout, unit: str) -> int:
     return model.cost().multiply_adds
 
 
+UNITS = ("multiply_adds", "parameters")
 FULL = prune(SPACE, Routes.full(SPACE)).layout
 BUDGETS = {
     "share": Budget(share=0.5),
@@ -143,3 +146,75 @@ def test_a_budget_is_read_from_yaml() -> None:
     assert read.budget == Budget(share=0.5, of="parameters")
     assert (read.skips.variant, read.skips.curriculum) == ("code", 0.5)
     assert Search().budget is None
+
+
+def target(**budget: Any) -> BudgetTarget:
+    return BudgetTarget(Budget(**budget), SPACE, problem=PROBLEM, config=config(None))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize(("share", "seed"), [(0.7, 3), (1.5, 4), (40.0, 5)])
+def test_a_sized_network_meets_the_budget_or_says_what_to_do(
+    share: float, seed: int, unit: str
+) -> None:
+    amount = int(share * cost(FULL, unit))
+    wanted = target(**{unit: amount})
+    layout, report = wanted.sized(random_routes(SPACE, seed))
+    assert (report["unit"], report["amount"]) == (unit, amount)
+    assert report["cost"] == cost(layout, unit)
+    within = abs(report["cost"] / amount - 1) <= 0.05
+    assert report["met"] is within is ("remedy" not in report)
+    assert within or report["remedy"]
+
+
+def test_a_network_within_the_tolerance_keeps_its_widths() -> None:
+    layout, report = target(multiply_adds=int(1.03 * cost(FULL, "multiply_adds"))).sized(
+        Routes.full(SPACE)
+    )
+    assert layout == FULL and report["met"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_share_is_of_the_full_network_with_its_encoder_and_heads(unit: str) -> None:
+    for share in (0.7, 1.0):
+        assert target(share=share, of=unit).amount == pytest.approx(share * cost(FULL, unit))
+
+
+def test_excess_is_relative_to_the_amount() -> None:
+    """The same network over half the budget costs twice as much of it."""
+    routes = random_routes(SPACE, 1)
+    whole, half = (target(share=share).excess(routes) + 1 for share in (1.0, 0.5))
+    assert half == pytest.approx(2 * whole)
+
+
+def test_more_edges_and_running_lanes_never_lower_the_excess() -> None:
+    wanted = target(share=0.8)
+    full = wanted.excess(Routes.full(SPACE))
+    excesses = [wanted.excess(random_routes(SPACE, seed)) for seed in range(10)]
+    assert max(excesses) <= full + 1e-9 and len(set(excesses)) > 3
+
+
+def test_dual_ascent_finds_the_multiplier_at_which_a_toy_meets_its_budget() -> None:
+    """Cost `1 / (1 + 20 m)` of the full grid at multiplier m: half of it is left at m = 0.05."""
+    multiplier = CostMultiplier(0.01, steps=400)
+    for _ in range(400):
+        multiplier.observe(1 / (1 + 20 * multiplier.value) / 0.5 - 1)
+    assert multiplier.value == pytest.approx(0.05, rel=0.02)
+
+
+@given(st.floats(1e-3, 1.0), st.lists(st.floats(-3.0, 3.0), max_size=30))
+def test_the_multiplier_moves_with_the_excess_within_its_bounds(
+    start: float, excesses: list[float]
+) -> None:
+    multiplier = CostMultiplier(start, steps=10)
+    for excess in excesses:
+        before = multiplier.value
+        multiplier.observe(excess)
+        assert start <= multiplier.value <= MAX_MULTIPLIER
+        assert (multiplier.value - before) * excess >= -1e-12
+
+
+def test_a_multiplier_that_starts_at_nothing_can_rise() -> None:
+    multiplier = CostMultiplier(0.0, steps=10)
+    multiplier.observe(1.0)
+    assert multiplier.value > 0.0

@@ -1,11 +1,14 @@
 """The supernet computed in parts is the supernet; what is refined cannot be improved further."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recmtl.data.batches import Batch
 from recmtl.grid import CATALOG, Decision, Layout, Routes, recmtl_grid
@@ -13,7 +16,7 @@ from recmtl.policies import RoutePolicy
 from recmtl.search import refine as refine_module
 from recmtl.search.budget import BudgetTarget, CostMultiplier
 from recmtl.search.policy_factory import make_policy
-from recmtl.search.refine import refine
+from recmtl.search.refine import FOLDS, refine, surely_positive
 from recmtl.search.selection import RouteObjective, sample_route
 from recmtl.search.supernet import Supernet
 from recmtl.train.config import Budget, Config, Search
@@ -189,3 +192,63 @@ def test_a_change_must_surely_gain(
     start = Routes.of(space, policy(None))
     found = refine(supernet, route, start, rows=all_rows(), value=judge, rounds=1)
     assert (found != start) is changes
+
+
+@given(st.lists(st.floats(-1, 1), min_size=FOLDS, max_size=FOLDS), st.floats(0.01, 100.0))
+def test_a_gain_is_sure_from_two_standard_errors_on(gains: list[float], unit: float) -> None:
+    """Against a plain t statistic; the unit does not matter, and no gain and its loss are sure."""
+    column = torch.tensor(gains, dtype=torch.float64).unsqueeze(1)
+    mean = sum(gains) / FOLDS
+    variance = sum((gain - mean) ** 2 for gain in gains) / (FOLDS - 1)
+    margin = mean - 2.0 * math.sqrt(variance / FOLDS)
+    if abs(margin) > 1e-9:
+        assert bool(surely_positive(column)) is (margin > 0)
+        assert bool(surely_positive(unit * column)) is (margin > 0)
+    assert not (bool(surely_positive(column)) and bool(surely_positive(-column)))
+
+
+def test_equal_gains_are_sure_and_nothing_is_not() -> None:
+    table = torch.stack([torch.full((FOLDS,), 0.1), torch.zeros(FOLDS), -torch.ones(FOLDS)], 1)
+    assert surely_positive(table).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_cached_layer_computes_what_the_supernet_does(name: str) -> None:
+    """Values on all rows and on each part of them, without and with instance gates."""
+    supernet, batch = make_supernet(SPACES[name]), all_rows()
+    supernet.model.eval()
+    decisions = random_routes(supernet.layout, 6).decisions(supernet.layout)
+
+    def total(losses: torch.Tensor, _: Sequence[Decision]) -> float:
+        return float(losses.sum())
+
+    with torch.no_grad():
+        encoded = supernet.model.encoder(*batch.inputs)
+        for depth in range(len(supernet.layout.layers)):
+            lanes = supernet.apply_layers(encoded, encoded, decisions[:depth])
+            cached = refine_module._CachedLayer(
+                supernet, depth, lanes=lanes, encoded=encoded, rows=batch
+            )
+            every_third = slice(None, None, 3)
+            values = cached.values(decisions, total, rows=every_third, parts=2)
+            thirds = batch[every_third]
+            parts = [thirds, thirds[slice(0, None, 2)], thirds[slice(1, None, 2)]]
+            wanted = [total(supernet.losses(part, decisions), decisions) for part in parts]
+            assert values.tolist() == pytest.approx(wanted, rel=1e-4)
+
+
+def test_refining_repeats_itself_and_stops_where_nothing_gains() -> None:
+    supernet = make_supernet(SPACES["mtnas"])
+    space, policy = supernet.layout, make_policy(SPACES["mtnas"], CONFIG)
+    route = next(part for part in policy.modules() if isinstance(part, RoutePolicy))
+    start, calls = Routes.of(space, policy(None)), [0, 0]
+
+    def constant(_: torch.Tensor, __: Sequence[Decision]) -> float:
+        calls[0] += 1
+        return 1.0
+
+    same = refine(supernet, route, start, rows=all_rows(), value=constant, rounds=1)
+    calls[1] = calls[0]
+    again = refine(supernet, route, start, rows=all_rows(), value=constant, rounds=50)
+    assert same == again == start
+    assert calls[0] == 2 * calls[1], "one round that changes nothing is the last"

@@ -21,8 +21,6 @@ from recmtl.grid import (
     recmtl_grid,
 )
 from recmtl.model import TabularModel
-from recmtl.search.policy_factory import make_policy
-from recmtl.search.schedule import BilevelRows, SearchSchedule, bilevel_split
 from recmtl.search.search import SearchResult, search
 from recmtl.train.config import Budget, Config, Grid, Search, Skips, Training
 from recmtl.train.loop import train
@@ -48,32 +46,6 @@ def permuted(problem: TabularProblem) -> TabularProblem:
 @pytest.fixture(scope="module")
 def found() -> SearchResult:
     return search(SPACE, PROBLEM, CONFIG, seed=0)
-
-
-def test_the_two_parts_are_disjoint_and_all_rows() -> None:
-    parts = bilevel_split(1000, 0.3, seed=4)
-    assert np.array_equal(np.union1d(parts.weights, parts.policy), np.arange(1000))
-    assert len(np.intersect1d(parts.weights, parts.policy)) == 0
-    assert 230 < len(parts.policy) < 370
-    for rows in (parts.weights, parts.policy):
-        assert (np.diff(rows) > 0).all()
-
-
-def test_another_seed_divides_otherwise_the_same_seed_alike() -> None:
-    one, again, other = (bilevel_split(500, 0.3, seed=seed).policy for seed in (1, 1, 2))
-    assert np.array_equal(one, again)
-    assert not np.array_equal(one, other)
-
-
-def test_parts_that_overlap_are_refused() -> None:
-    with pytest.raises(ConfigError, match="share rows"):
-        BilevelRows(np.arange(10), np.arange(9, 20))
-
-
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_part_without_rows_is_refused(share: float) -> None:
-    with pytest.raises(ConfigError, match=r"search\.policy_rows"):
-        bilevel_split(50, share, seed=0)
 
 
 @pytest.fixture
@@ -199,32 +171,52 @@ def test_a_fixed_layout_is_refused() -> None:
         search(mmoe(4, experts=3, widths=(8, 4)), PROBLEM, CONFIG, seed=0)
 
 
-def test_policies_are_read_off_the_layout() -> None:
-    def kinds(name: str) -> set[str]:
-        policy = make_policy(CATALOG[name].layout(4, cells=4, widths=(8, 4), depth=2), CONFIG)
-        return {type(m).__name__ for m in policy.modules()} & {"RoutePolicy", "SkipPolicy"}
+def test_a_result_is_read_back_from_its_json(found: SearchResult) -> None:
+    config = replace(CONFIG, search=replace(CONFIG.search, epochs=1, budget=Budget(share=0.8)))
+    for result in (found, search(SPACE, PROBLEM, config, seed=0)):
+        text = json.dumps(result.to_json(), allow_nan=False)
+        again = SearchResult.from_json(json.loads(text))
+        assert json.dumps(again.to_json()) == text
+        assert (again.routes, again.candidates) == (result.routes, result.candidates)
+        assert Layout.from_json(again.layout) == Layout.from_json(result.layout)
 
-    assert kinds("mtnas") == kinds("snr_aver") == {"RoutePolicy"}
-    assert kinds("adashare") == kinds("dynashare") == {"SkipPolicy"}
-    assert kinds("recmtl_grid") == {"RoutePolicy", "SkipPolicy"}
+
+def test_files_of_a_search_have_these_names(found: SearchResult) -> None:
+    """Reports and resumed studies read them: a name may change only with a reader of the old."""
+    data = found.to_json()
+    assert list(data) == [
+        "routes",
+        "layout",
+        "history",
+        "candidates",
+        "seconds",
+        "budget",
+        "race",
+    ]
+    assert {key for record in data["history"] for key in record} == {
+        "epoch",
+        "temperature",
+        "price",
+        "entropy",
+        "multiply_adds",
+        "validation",
+    }
 
 
-def test_the_schedule_of_a_search() -> None:
-    search = Search(epochs=4, warm_up=0.5, temperature=(4.0, 1.0), skips=Skips(curriculum=0.5))
-    config = Config(training=Training(batch_size=10), search=search)
-    layout = recmtl_grid(2, cells=2, widths=(4,), depth=4)
-    plan = SearchSchedule(layout, bilevel_split(1000, 0.2, seed=0), config=config)
-    assert (plan.total, plan.warm_up) == (4 * plan.steps_an_epoch, 2 * plan.steps_an_epoch)
-    assert plan.ratio == 4 and plan.policy_steps == plan.warm_up // 4
-    middle = (plan.warm_up + plan.total) // 2
-    warmth = [plan.temperature(step) for step in (0, plan.warm_up, middle, plan.total)]
-    assert warmth == pytest.approx([4.0, 4.0, 2.0, 1.0], rel=0.01)
-    opened = [plan.open_layers(step) for step in range(plan.total)]
-    assert opened[: plan.warm_up] == [0] * plan.warm_up
-    assert opened[plan.warm_up :] == sorted(opened[plan.warm_up :])
-    assert set(opened[plan.warm_up : middle]) == {1, 2, 3}
-    assert set(opened[middle:]) == {3}
-    always = SearchSchedule(
-        layout, bilevel_split(1000, 0.2, seed=0), config=replace(config, search=Search())
-    )
-    assert always.open_layers(0) == 3
+def test_a_file_from_before_budgets_and_contests_is_read(found: SearchResult) -> None:
+    data = found.to_json()
+    for name in ("budget", "race", "candidates"):
+        del data[name]
+    old = SearchResult.from_json(json.loads(json.dumps(data)))
+    assert (old.budget, old.race, old.candidates) == (None, [], [])
+    assert old.routes == found.routes and old.layout == found.layout
+
+
+def test_records_follow_the_schedule(found: SearchResult) -> None:
+    assert [record["epoch"] for record in found.history] == [1.0, 2.0]
+    first, last = CONFIG.search.temperature
+    assert last <= found.history[1]["temperature"] < found.history[0]["temperature"] <= first
+    for record in found.history:
+        assert 0.0 <= record["entropy"] <= 1.0
+        assert record["multiply_adds"] > 0.0
+        assert set(record["validation"]) == {task.name for task in PROBLEM.tasks}

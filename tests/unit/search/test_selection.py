@@ -1,21 +1,38 @@
-"""Together replaces what was found only where that surely gains and surely hurts no task.
+"""The choice among frozen routes, and the contest of the found route with full sharing.
 
-The race is the training of the winner, too.
+Full sharing replaces the found route only where that surely gains on the mean and surely hurts no
+task; the contest is the training of the winner, too.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
-from recmtl.grid import Layout, prune, recmtl_grid
+from recmtl.grid import Decision, Layout, Routes, prune, recmtl_grid
 from recmtl.grid.catalog import mtnas
 from recmtl.search import selection
+from recmtl.search.budget import CostMultiplier
+from recmtl.search.policy_factory import make_policy
 from recmtl.search.refine import FOLDS
 from recmtl.search.search import SearchResult, search
-from recmtl.search.selection import final_losses, full_sharing, surely_better
+from recmtl.search.selection import (
+    RouteObjective,
+    choose_route,
+    compare_full_sharing,
+    contest_files,
+    final_losses,
+    full_sharing,
+    sample_route,
+    sample_rows,
+    surely_better,
+)
+from recmtl.search.supernet import Supernet
 from recmtl.train.config import Budget, Config, Search, Training
 from recmtl.train.loop import train
 from recmtl.train.training_state import TrainingState
@@ -124,3 +141,128 @@ def test_the_search_keeps_the_winner(
 
 def _searched(config: Config) -> SearchResult:
     return search(SPACE, PROBLEM, config, seed=2)
+
+
+fold_losses = st.lists(st.floats(0.1, 2.0), min_size=2 * FOLDS, max_size=2 * FOLDS)
+
+
+@given(fold_losses, fold_losses, st.floats(-0.5, 0.5), st.floats(0.0, 1.0))
+def test_at_most_one_of_two_networks_is_surely_better(
+    one: list[float], other: list[float], saved: float, more: float
+) -> None:
+    first, second = (torch.tensor(values).view(FOLDS, 2) for values in (one, other))
+    wins = surely_better(first, second, saved=saved)
+    assert not (wins and surely_better(second, first, saved=-saved))
+    assert not wins or surely_better(first, second, saved=saved + more), "cheaper is no worse"
+    scaled = surely_better(4 * first, 4 * second, saved=4 * saved)
+    assert scaled is wins, "the unit of loss does not matter"
+
+
+def test_full_sharing_changes_only_searched_layers_with_a_common_edge() -> None:
+    for seed in range(5):
+        routes = random_routes(SPACE, seed)
+        shared = full_sharing(routes, SPACE)
+        assert shared.layers[:-1] == routes.layers[:-1]
+        assert shared.layers[-1].run == routes.layers[-1].run
+        assert full_sharing(shared, SPACE) == shared, "a second time changes nothing"
+
+
+def test_a_sample_of_rows_is_sorted_repeatable_and_never_more_than_there_are() -> None:
+    split = PROBLEM.validation
+    assert sample_rows(split, len(split), 0) is split and sample_rows(split, 10**6, 0) is split
+    sample, again, other = (sample_rows(split, 50, seed) for seed in (0, 0, 1))
+    assert len(sample) == 50 and (np.diff(sample.row) > 0).all()
+    assert np.array_equal(sample.row, again.row) and not np.array_equal(sample.row, other.row)
+    assert set(sample.row) <= set(split.row)
+
+
+def test_a_contest_without_a_checkpoint_leaves_no_files(tmp_path: Path) -> None:
+    assert contest_files(None) == []
+    names = [path.name for path in contest_files(tmp_path / "searched-3.safetensors")]
+    assert names == ["searched-3.0.safetensors", "searched-3.1.safetensors"]
+
+
+@pytest.mark.parametrize("wins", [True, False])
+def test_only_the_winner_s_training_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wins: bool
+) -> None:
+    layouts = [prune(SPACE, random_routes(SPACE, seed)).layout for seed in range(2)]
+    trained: list[tuple[Layout, Path]] = []
+
+    def losses_of(layout: Layout, *, checkpoint: Path, **_: object) -> Tensor:
+        checkpoint.write_text(f"state {len(trained)}")
+        trained.append((layout, checkpoint))
+        return folds(0.5, 0.5) - (0.2 if wins else -0.2) * (len(trained) - 1)
+
+    monkeypatch.setattr(selection, "final_losses", losses_of)
+    path = tmp_path / "searched.safetensors"
+    shared_wins, means = compare_full_sharing(
+        *layouts, saved=0.0, problem=PROBLEM, config=CONFIG, seed=0, checkpoint=path
+    )
+    assert shared_wins is wins
+    assert means == pytest.approx([0.5, 0.3 if wins else 0.7])
+    assert [layout for layout, _ in trained] == layouts
+    assert list(tmp_path.iterdir()) == [path] and path.read_text() == f"state {int(wins)}"
+
+
+def objective(weight: float = 0.0) -> RouteObjective:
+    torch.manual_seed(0)
+    supernet = Supernet(SPACE, problem=PROBLEM, config=CONFIG)
+    return RouteObjective(supernet, multiplier=CostMultiplier(weight, steps=1), target=None)
+
+
+def test_the_objective_is_the_loss_plus_the_weighted_cost() -> None:
+    losses, routes = torch.tensor([0.2, 0.4, 0.1, 0.3]), random_routes(SPACE, 4)
+    decisions = routes.decisions(SPACE)
+    free, priced = objective(0.0), objective(0.5)
+    loss = float(free.supernet.normalised(losses))
+    assert free(losses, decisions) == pytest.approx(loss)
+    share = float(priced.supernet.cost_share(decisions))
+    assert priced(losses, decisions) == pytest.approx(loss + 0.5 * share)
+    assert priced(2 * losses, decisions) - priced(losses, decisions) == pytest.approx(loss)
+
+
+def distance(routes: Routes, planted: Routes) -> float:
+    """Edges in which two routes differ."""
+    pairs = zip(routes.layers, planted.layers, strict=True)
+    return sum(
+        len({*first} ^ {*second})
+        for layer, other in pairs
+        for first, second in zip(layer.edges, other.edges, strict=True)
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_candidate_nearest_to_a_planted_route_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """The losses are planted: the further from a drawn route, the higher."""
+    judged, policy = objective(), make_policy(SPACE, CONFIG)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.zero_()
+    torch.manual_seed(seed)
+    planted, compared = sample_route(policy), list[Routes]()
+
+    def planted_losses(_: object, candidates: list[list[Decision]]) -> Tensor:
+        compared.extend(Routes.of(SPACE, decisions) for decisions in candidates)
+        return torch.tensor([[0.1 + distance(routes, planted)] * 4 for routes in compared])
+
+    monkeypatch.setattr(judged.supernet, "compare", planted_losses)
+    settings = replace(CONFIG.search, candidates=40)
+    torch.manual_seed(seed)  # the planted route is the first of the draws
+    routes, figures = choose_route(judged, policy, PROBLEM.validation, settings=settings, seed=0)
+    assert routes == planted and distance(routes, planted) == 0
+    assert len(figures) == len(compared) == len(set(compared)) > 20
+    costs = [cost for _, cost in figures]
+    assert costs == sorted(costs)
+
+
+def test_cost_decides_between_routes_of_equal_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged, policy = objective(0.3), make_policy(SPACE, CONFIG)
+    equal = lambda _, candidates: torch.ones(len(candidates), 4)  # noqa: E731
+    monkeypatch.setattr(judged.supernet, "compare", equal)
+    settings = replace(CONFIG.search, candidates=30)
+    routes, figures = choose_route(judged, policy, PROBLEM.validation, settings=settings, seed=0)
+    cost = judged.supernet.pruned_multiply_adds(routes)
+    assert cost == pytest.approx(min(cost for _, cost in figures))

@@ -179,3 +179,35 @@ def test_given_trees_are_trained_and_ranked(
     fitted = train(model, problem, CONFIG.training, seed=2)
     assert agreement.scores[1] == fitted.checks[fitted.best].score
     assert CostRanking.of(agreement.costs, agreement.scores) == agreement
+
+
+def test_a_file_of_an_older_search_is_read() -> None:
+    """As a study wrote it: plain lists, and the names of its fields."""
+    data = {
+        "tree": {"clusters": [[[0, 1]], [[0], [1]]]},
+        "levels": [[8], [6]],
+        "affinity": [[[1.0, 0.5], [0.5, 1.0]]] * 2,
+        "budget": 250.0,
+        "seconds": 1.5,
+    }
+    result = TreeSearchResult.from_json(data)
+    assert result.tree == Tree.of([(0, 0), (0, 1)])
+    assert result.layout == branched(((0, 0), (0, 1)), levels=((8,), (6,)))
+    assert json.loads(json.dumps(result.to_json())) == data
+
+
+@pytest.mark.parametrize("unit", ["parameters", "multiply_adds"])
+def test_block_sizes_are_products_by_hand(unit: str) -> None:
+    """A product of n inputs and m outputs has n m weights, and m biases that are parameters."""
+    biases = unit == "parameters"
+    sizes = block_sizes(((8, 5), (4,), (3,)), input_width=10, unit=unit)
+    products = [10 * 8 + 8 * 5, 5 * 4, 4 * 3]
+    outputs = [8 + 5, 4, 3]
+    assert sizes == [p + biases * o for p, o in zip(products, outputs, strict=True)]
+
+
+def test_too_little_for_a_tree_says_what_there_is(problem: TabularProblem) -> None:
+    with pytest.raises(ConfigError, match=r"there are 4 tasks, and the share is -0\.1"):
+        search_tree(problem, CONFIG, seed=0, share=-0.1)
+    with pytest.raises(ConfigError, match="there are 3 costs and 4 scores"):
+        CostRanking.of([1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0])
