@@ -15,7 +15,7 @@ from recmtl.grid import mmoe
 from recmtl.grid.catalog import CATALOG
 from recmtl.job.fit import ModelResult
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
-from recmtl.job.study import Study
+from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.work_items import (
     FIXED,
     SEARCHED,
@@ -177,3 +177,54 @@ def test_a_budget_that_no_width_meets_is_refused_before_any_training(
         small.check([WorkItem(name, 0)])
     replace(small, config=CONFIG).check([WorkItem(name, 0)])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_keeps_to_the_facts_that_it_was_begun_with(tmp_path: Path) -> None:
+    facts = {"data": "abc", "grid": {"widths": (8, 4)}, "seed": 0}
+    refuse_another_study(tmp_path, facts)
+    refuse_another_study(tmp_path, {**facts, "grid": {"widths": [8, 4]}})
+    with pytest.raises(ConfigError, match=r"holds models of another data, seed; give another"):
+        refuse_another_study(tmp_path, {**facts, "data": "abd", "seed": 1})
+    with pytest.raises(ConfigError, match="another budget"):
+        refuse_another_study(tmp_path, {**facts, "budget": 0.5})
+    assert json.loads((tmp_path / "study.json").read_text())["seed"] == 0, "as it was begun"
+
+
+def test_a_work_item_is_done_when_its_file_is_there(study: Study, tmp_path: Path) -> None:
+    empty = replace(study, folder=tmp_path)
+    search, training = WorkItem("mtnas", 4, search=True), WorkItem("mtnas", 4)
+    assert not empty.has(search) and not empty.has(training)
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "mtnas-4.json").write_text("{}")
+    assert empty.has(search) and not empty.has(training)
+    empty.model_folder("mtnas", 4).mkdir(parents=True)
+    assert not empty.has(training), "a folder alone is no result"
+    (empty.model_folder("mtnas", 4) / "trained.json").write_text("{}")
+    assert empty.has(training)
+
+
+def test_progress_is_shown_under_the_name_of_the_work_item(study: Study, tmp_path: Path) -> None:
+    shown: list[tuple[str, int, int]] = []
+    config = replace(CONFIG, evidence=replace(CONFIG.evidence, budget=0.0))
+    watched = replace(
+        study,
+        folder=tmp_path,
+        config=config,
+        on_progress=lambda what, done, total, check: shown.append((what, done, total)),
+    )
+    for name in ("single_task", "mtnas", "constant"):
+        watched.do(WorkItem(name, 1, search=name == "mtnas"))
+    names = list(dict.fromkeys(what for what, _, _ in shown))
+    tasks = [f"single_task-1-{task.name}" for task in TASKS]
+    assert names == [*tasks, "mtnas-search-1", "constant-1"]
+    assert [entry[1:] for entry in shown if entry[0] == "constant-1"] == [(0, 1), (1, 1)]
+    assert list((tmp_path / "checkpoints").iterdir()) == [], "finished work needs none"
+
+
+def test_single_task_networks_share_the_budget_equally(study: Study) -> None:
+    alone = [study._layout_alone(study.problem.only(task)) for task in TASKS]
+    costs = [
+        study._multiply_adds(layout, study.problem.only(task))
+        for layout, task in zip(alone, TASKS, strict=True)
+    ]
+    assert costs == pytest.approx([study._budget() / len(TASKS)] * len(TASKS), rel=0.05)
