@@ -126,6 +126,8 @@ def test_a_new_folder_without_data_gets_a_simulated_log_once(
     written = Path(first.data).stat().st_mtime_ns
     assert first.config.rank_by == "p_click_and_purchase", "of the configuration that ships with it"
     assert start(seen, "--out", str(tmp_path / "out")).data == first.data
+    (tmp_path / "out" / "job.json").unlink()
+    assert start(seen, "--out", str(tmp_path / "out")).data == first.data
     assert Path(first.data).stat().st_mtime_ns == written
 
 
