@@ -265,7 +265,7 @@ def _changed_fields(part: Any, *, without: tuple[str, ...] = ()) -> dict[str, An
 
 
 def _is_default(value: object, default: object) -> bool:
-    # 1 equals True and 1.0, and YAML tells them apart.
+    # Fingerprints hash the text, so that a whole 1 stays apart from the default 1.0.
     return type(value) is type(default) and value == default
 
 
