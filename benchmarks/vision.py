@@ -1,4 +1,4 @@
-"""Images a second of AdaShare's ResNet-34 at full size: every block run, and pruned networks.
+"""Images per second of AdaShare's ResNet-34 at full size: every block run, and pruned networks.
 
 python -m benchmarks.vision [--batch 16] [--size 321] [--steps 10] [--mixed] [--out FOLDER]
 

@@ -58,7 +58,7 @@ class ImageEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if len(mean) != len(std) or min(std) <= 0.0:
-            raise ConfigError("images: mean and std need one number a channel, std above 0")
+            raise ConfigError("images: mean and std need one number per channel, std above 0")
         self.stem, self.image_pixels = stem, pixels
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))

@@ -93,5 +93,5 @@ def test_normalisation_alone_costs_nothing_and_is_part_of_the_state() -> None:
 def test_channels_that_cannot_be_normalised_are_refused(
     mean: tuple[float, ...], std: tuple[float, ...]
 ) -> None:
-    with pytest.raises(ConfigError, match="mean and std need one number a channel, std above 0"):
+    with pytest.raises(ConfigError, match="mean and std need one number per channel, std above 0"):
         ImageEncoder(mean, std, stem=Stem("none"), pixels=(4, 4))

@@ -35,16 +35,16 @@ def images_of(task: ImageTask, seed: int = 0) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(seed)
     area = (H, W) if task.kind not in ("classification", "multilabel") else ()
     prediction = torch.randn(IMAGES, task.classes, *area, generator=random).double()
-    known = torch.rand(IMAGES, *area, generator=random) < 0.7
+    is_known = torch.rand(IMAGES, *area, generator=random) < 0.7
     if task.kind in ("classification", "segmentation"):
         target = torch.randint(task.classes, (IMAGES, *area), generator=random)
-        return prediction, torch.where(known, target, -1)
+        return prediction, torch.where(is_known, target, -1)
     target = torch.rand(IMAGES, task.classes, *area, generator=random).double() + 0.5
     if task.kind == "multilabel":
         target = (target > 1.0).double()
     if task.kind == "normals":
         target = torch.nn.functional.normalize(target - 1.0, dim=1)
-    return prediction, torch.where(known.unsqueeze(1), target, math.nan)
+    return prediction, torch.where(is_known.unsqueeze(1), target, math.nan)
 
 
 def metered(task: ImageTask, batches: Sequence[tuple[Tensor, Tensor]]) -> Result:
