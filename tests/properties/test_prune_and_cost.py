@@ -294,3 +294,14 @@ def test_a_lane_that_listens_to_twins_still_hears_both(gate: GateKind) -> None:
     with torch.no_grad():  # rows that skip are left out, and nothing changes
         torch.testing.assert_close(grid(lanes, decided(layout, routes)), masked)
         torch.testing.assert_close(small(own), masked)
+
+
+def test_an_expert_on_two_lanes_that_coincide_is_computed_once() -> None:
+    """Both tasks skip the first block, so that the second reads one lane for both."""
+    space = adashare(2, widths=(WIDTH,), blocks=2)
+    full = Routes.full(space)
+    skipped = replace(full.layers[1], run=(False, False))
+    small = prune(space, Routes((full.layers[0], skipped, full.layers[2]))).layout
+    assert [layer.applications for layer in small.layers] == [((0, 0),), ((0, 0),)]
+    assert [layer.edges for layer in small.layers] == [((0,),), ((0,),)]
+    assert small.readout == (0, 0)
