@@ -86,13 +86,17 @@ def test_a_path_needs_no_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert local_folder(Path("models:/shop/1")) == Path("models:/shop/1"), "a Path is a path"
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["a store of its own", "no store"])
 def test_a_lookup_leaves_the_process_with_the_stores_that_it_had(
-    no_store: None, tmp_path: Path
+    no_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mine.db")
-    os.environ.pop(URI, None)
+    monkeypatch.chdir(tmp_path)
+    if named:
+        mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mine.db")
+        os.environ.pop(URI, None)
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    with pytest.raises(BundleError, match=rf"nowhere: not found in the store {before[0]}"):
+    searched = before[0] if named else f"sqlite:///{tmp_path}/mlflow.db"
+    with pytest.raises(BundleError, match=rf"nowhere: not found in the store {searched} "):
         download_artifacts(f"file://{tmp_path}/nowhere")
     assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) == before
     assert URI not in os.environ
