@@ -7,7 +7,7 @@ from recmtl.report.tables import MISSING, markdown_table, model_names, primary_o
 
 __all__ = ["benchmark_page", "validation_page"]
 
-# Only sharing can help or hurt; against another network it is ahead or behind.
+# Only sharing can help or hurt; compared with another network, the searched one is ahead or behind.
 HELPED = {"helped": "helped", "hurt": "hurt"}
 AHEAD = {"helped": "ahead", "hurt": "behind"}
 MOST_DIFFERENCES = 6
@@ -56,10 +56,10 @@ def _quality(results: Results) -> list[str]:
     costs = ["parameters", "multiply-adds", "train s", "rows/s"]
     rows = []
     for model in model_names(results):
-        found = [results["tasks"][task].get(model, {}).get(m) for task, m in metrics.items()]
-        found.append(results["score"].get(model))
-        seeds = max((cell["seeds"] for cell in found if cell), default=0)
-        rows.append([words(model), seeds, *map(_cell, found), *_cost(results["cost"][model])])
+        cells = [results["tasks"][task].get(model, {}).get(m) for task, m in metrics.items()]
+        cells.append(results["score"].get(model))
+        seeds = max((cell["seeds"] for cell in cells if cell), default=0)
+        rows.append([words(model), seeds, *map(_cell, cells), *_cost(results["cost"][model])])
     return markdown_table(["model", "seeds", *heads, "mean", *costs], rows)
 
 
@@ -76,22 +76,24 @@ def _cost(cost: Mapping[str, float | None]) -> list[str]:
 
 
 def _against_best(results: Results) -> list[str]:
-    """The strongest fixed model of each task, picked by the test rows themselves."""
-    found = results["best_fixed"]
+    """The searched network against the best fixed model of each task, picked on these test rows."""
+    best = results["best_fixed"]
     rows = [
         [task, words(gain["model"]), *_gain(gain, AHEAD)]
-        for task, gain in [*found["tasks"].items(), ("mean", found["mean"])]
+        for task, gain in [*best["tasks"].items(), ("mean", best["mean"])]
         if gain
     ]
-    told = (
+    introduction = (
         "The searched network against the fixed model that does best on the task; which one that "
         "is was picked on these test rows, in its favour. Intervals of 95 % over rows and seeds:"
     )
     left_out = [task for task in results["tasks"] if task not in results["mean"]["tasks"]]
     if left_out:
-        told = f"{told[:-1]}; the mean leaves out {', '.join(left_out)}, rare on these rows:"
+        introduction = (
+            f"{introduction[:-1]}; the mean leaves out {', '.join(left_out)}, rare on these rows:"
+        )
     head = ["task", "best fixed model", "gain", "interval", "verdict"]
-    return [told, "", *markdown_table(head, rows)] if rows else []
+    return [introduction, "", *markdown_table(head, rows)] if rows else []
 
 
 def _against_some(results: Results) -> list[str]:
@@ -108,9 +110,13 @@ def _against_all(results: Results) -> list[str]:
     judged = _judged(results)
     models = [m for m in model_names(results) if any(m in gains for _, gains in judged)]
     rows = [[words(model), *(_mark(gains.get(model)) for _, gains in judged)] for model in models]
-    told = "Gain of the searched network over each model, bold where the interval excludes 0:"
+    introduction = (
+        "Gain of the searched network over each model, bold where the interval excludes 0:"
+    )
     return (
-        [told, "", *markdown_table(["over", *(task for task, _ in judged)], rows)] if rows else []
+        [introduction, "", *markdown_table(["over", *(task for task, _ in judged)], rows)]
+        if rows
+        else []
     )
 
 
@@ -137,22 +143,28 @@ def _sharing(sharing: Mapping[str, Any]) -> list[str]:
         [task, *(f"{value:.2f}" for value in overlaps)]
         for task, overlaps in zip(tasks, sharing["overlap"], strict=True)
     ]
-    told = f"Experts that two tasks share (Jaccard), mean of {sharing['seeds']} searches:"
-    return [told, "", *markdown_table(["", *tasks], rows), *_agreement(sharing), *_planted(sharing)]
+    introduction = f"Experts that two tasks share (Jaccard), mean of {sharing['seeds']} searches:"
+    return [
+        introduction,
+        "",
+        *markdown_table(["", *tasks], rows),
+        *_agreement(sharing),
+        *_planted(sharing),
+    ]
 
 
 def _agreement(sharing: Mapping[str, Any]) -> list[str]:
     if "agreement" not in sharing:
         return []
-    told = f"Agreement of the searches of different seeds: {sharing['agreement']:.2f}"
+    line = f"Agreement of the searches of different seeds: {sharing['agreement']:.2f}"
     if "agreement_of_random_routes" in sharing:
-        told += f"; of random routes {sharing['agreement_of_random_routes']:.2f}"
+        line += f"; of random routes {sharing['agreement_of_random_routes']:.2f}"
     differs = [
         f"{' and '.join(pair['tasks'])} ({pair['lowest']:.2f} to {pair['highest']:.2f})"
         for pair in sharing["differs"][:MOST_DIFFERENCES]
     ]
-    told += f". They differ most in what is shared by {', '.join(differs)}." if differs else "."
-    return [told, ""]
+    line += f". They differ most in what is shared by {', '.join(differs)}." if differs else "."
+    return [line, ""]
 
 
 def _planted(sharing: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The report's section on the experts of the searched network: do they live, differ, get used?"""
+"""The report's section on the experts of the searched network: are they active, distinct, used?"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from recmtl.report.page import Html, figure, join, paragraph, section, text
 __all__ = ["health"]
 
 SHOWN_EXPERTS = 8
-"""Experts of a layer drawn at most, the least used first: names must fit beside the curves."""
+"""The most experts of a layer in one plot, least used first, so that their names fit."""
 
 Curves = dict[str, list[float | None]]
 
 
 def health(record: Mapping[str, Any]) -> Html | None:
-    """Warnings in plain words, and use, entropy, similarity, dead units and drift by epoch.
+    """Warnings, and use, entropy, similarity, dead units and drift of the experts by epoch.
 
     Args:
         record: `tasks`, `experts` (named layer.number), `warnings`, `limits` and `checks`, each an
@@ -42,23 +42,24 @@ def health(record: Mapping[str, Any]) -> Html | None:
     )
 
 
-def _warnings(found: Sequence[str]) -> Html:
-    if not found:
+def _warnings(sentences: Sequence[str]) -> Html:
+    if not sentences:
         return paragraph("No expert is collapsed, starved, dead or a copy of another.")
-    items = "".join(f"<li>{text(sentence)}</li>" for sentence in found)
+    items = "".join(f"<li>{text(sentence)}</li>" for sentence in sentences)
     return Html(f"<ul>{items}</ul>")
 
 
 def _meaning(limits: Mapping[str, float]) -> str:
     return (
         "Measured on a sample of validation rows at every check of the searched network's "
-        "training; the warnings are of its best check. A task has collapsed where one of several "
-        f"experts has more than {limits['collapsed']:.0%} of what it hears in a layer; an expert "
-        f"is starved where every task gives it less than {limits['starved']:.0%} of an equal "
-        f"share, dead where more than {limits['dead']:.0%} of its units are zero on every row. "
-        f"Experts are identical above a similarity of {limits['identical']:g} (linear CKA, 1 = "
-        "the same up to a rotation). Entropy 1 is a gate that weighs all equally, 0 one that hears "
-        "a single expert. Drift is how much a task's shares changed since the check before."
+        "training; the warnings are those of its best check. A task has collapsed if one of "
+        f"several experts has more than {limits['collapsed']:.0%} of its gate in a layer. An "
+        f"expert is starved if every task gives it less than {limits['starved']:.0%} of an equal "
+        f"share, and dead if more than {limits['dead']:.0%} of its units are zero on every row. "
+        f"Two experts are identical above a similarity of {limits['identical']:g} (linear CKA; 1 "
+        "means the same up to a rotation). A gate of entropy 1 weighs all experts equally, one of "
+        "entropy 0 uses a single expert. Drift is the change of a task's shares since the previous "
+        "check."
     )
 
 
@@ -72,12 +73,14 @@ def _panels(record: Mapping[str, Any]) -> list[tuple[str, str, Curves]]:
     }
     use = [
         (
-            f"Use of the experts of layer {layer}{_fewer(own)}",
+            f"Use of the experts of layer {layer}{_fewer(numbers)}",
             "largest share of a task",
-            _least_used({experts[e]: [_most(check["use"], e) for check in checks] for e in own}),
+            _least_used(
+                {experts[e]: [_most(check["use"], e) for check in checks] for e in numbers}
+            ),
         )
-        for layer, own in members.items()
-        if len(own) > 1
+        for layer, numbers in members.items()
+        if len(numbers) > 1
     ]
     alike: Curves = {
         f"layer {layer}": [_most_alike(check["similarity"][number]) for check in checks]
@@ -85,13 +88,13 @@ def _panels(record: Mapping[str, Any]) -> list[tuple[str, str, Curves]]:
         if len(members[layer]) > 1
     }
     dead: Curves = {
-        f"layer {layer}": [max(check["dead"][e] for e in own) for check in checks]
-        for layer, own in members.items()
+        f"layer {layer}": [max(check["dead"][e] for e in numbers) for check in checks]
+        for layer, numbers in members.items()
     }
     return [
         *use,
         ("Entropy of the gates", "entropy, 1 = undecided", _by_task(record, "entropy")),
-        ("Similarity of the two experts most alike", "linear CKA", alike),
+        ("Similarity of the two most similar experts", "linear CKA", alike),
         ("Dead units of the worst expert", "share of its units", dead),
         ("Drift of the gates", "mean change of a share", _by_task(record, "drift")),
     ]
@@ -110,8 +113,8 @@ def _most(use: Sequence[Sequence[float]], expert: int) -> float:
     return max(shares[expert] for shares in use)
 
 
-def _fewer(own: Sequence[int]) -> str:
-    return f", the {SHOWN_EXPERTS} least used" if len(own) > SHOWN_EXPERTS else ""
+def _fewer(numbers: Sequence[int]) -> str:
+    return f", the {SHOWN_EXPERTS} least used" if len(numbers) > SHOWN_EXPERTS else ""
 
 
 def _least_used(curves: Mapping[str, list[float]]) -> Curves:

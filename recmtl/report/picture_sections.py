@@ -1,6 +1,6 @@
-"""The report's sections with pictures: each maps results to HTML, or to None where there is none.
+"""The report's sections with plots: each maps results to HTML, or to None where there is no plot.
 
-Every picture says in its alternative text the numbers that it shows.
+The alternative text of every plot gives the numbers that it shows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from recmtl.report.tables import (
 __all__ = ["calibration", "expert_use", "gains", "quality_against_cost", "routes", "search"]
 
 Results = Mapping[str, Any]
-# So far below the networks that their dots would press all others together.
+# These lie so far below the networks that their dots would squeeze all others together.
 FLOORS = ("constant", "logistic")
 OPPONENTS = ("single_task", "lightgbm")
 CALIBRATED = ("log_loss", "brier", "ece")
@@ -41,11 +41,11 @@ def gains(results: Results) -> Html | None:
         }
         for metric in dict.fromkeys(str(verdicts[task]["metric"]) for task in against):
             shown = {t: gain for t, gain in against.items() if verdicts[t]["metric"] == metric}
-            told = "; ".join(f"{task} {format_gain(gain)}" for task, gain in shown.items())
+            values = "; ".join(f"{task} {format_gain(gain)}" for task, gain in shown.items())
             pictures.append(
                 figure(
                     plots.gain_plot(shown, metric=words(metric)),
-                    alt=f"Gain in {words(metric)} against {words(opponent)}: {told}",
+                    alt=f"Gain in {words(metric)} against {words(opponent)}: {values}",
                     title=f"Against {words(opponent)}, {words(metric)}",
                 )
             )
@@ -61,8 +61,8 @@ def gains(results: Results) -> Html | None:
     return section(
         "Gains and losses by task",
         paragraph(
-            "Dot: the searched network's gain; bar: its interval. Green lies wholly on the better "
-            "side, red wholly on the worse side, grey holds zero: not proven."
+            "Dot: the searched network's gain. Bar: its interval. Green lies wholly on the better "
+            "side, red wholly on the worse side; grey contains zero and proves nothing."
         ),
         _figures(pictures),
         table(["task", "against", "gain (interval)", "searched is"], rows, kinds=kinds),
@@ -72,7 +72,7 @@ def gains(results: Results) -> Html | None:
 def quality_against_cost(results: Results) -> Html | None:
     """Primary metric against multiply-adds, one panel a task."""
     pictures = []
-    spent = {model: entry.get("multiply_adds") for model, entry in results.get("cost", {}).items()}
+    costs = {model: entry.get("multiply_adds") for model, entry in results.get("cost", {}).items()}
     for task, entry in results["tasks"].items():
         metric = primary_of(results, task)
         means = {
@@ -80,18 +80,18 @@ def quality_against_cost(results: Results) -> Html | None:
             for model in model_names(results)
             if entry.get(model, {}).get(metric, {}).get("mean") is not None and model not in FLOORS
         }
-        points = {model: (float(spent[model]), m) for model, m in means.items() if spent.get(model)}
+        points = {model: (float(costs[model]), m) for model, m in means.items() if costs.get(model)}
         if len(points) < 2:
             continue
         levels = {model: m for model, m in means.items() if model == "lightgbm"}
-        told = "; ".join(f"{words(m)} {q:.4g} at {c:,.0f}" for m, (c, q) in points.items())
+        values = "; ".join(f"{words(m)} {q:.4g} at {c:,.0f}" for m, (c, q) in points.items())
         better = metric not in LOWER_IS_BETTER
         pictures.append(
             figure(
                 plots.quality_cost_plot(
                     points, levels, metric=words(metric), higher_is_better=better
                 ),
-                alt=f"{task}: {words(metric)} against multiply-adds: {told}",
+                alt=f"{task}: {words(metric)} against multiply-adds: {values}",
                 title=task,
             )
         )
@@ -100,39 +100,41 @@ def quality_against_cost(results: Results) -> Html | None:
     return section(
         "Quality against cost",
         paragraph(
-            "Up is better, left is cheaper; the diamond is the searched network. LightGBM "
-            "multiplies nothing, so it is a dashed line. Logistic regression is in the table above."
+            "Up is better, left is cheaper; the diamond is the searched network. LightGBM has no "
+            "multiply-adds and is a dashed line. Logistic regression is in the table above."
         ),
         _figures(pictures),
     )
 
 
 def routes(svg: str | None) -> Html | None:
-    """The picture of the routes."""
+    """The drawing of the routes."""
     if svg is None:
         return None
     return section(
         "The routes that the search found",
-        paragraph("Which experts each task's lane listens to, layer by layer, and what it skips."),
-        figure(svg, alt="Diagram of the experts each task uses in every layer", kind="wide"),
+        paragraph("The experts that each task uses, layer by layer, and the layers that it skips."),
+        figure(svg, alt="Diagram of the experts that each task uses in every layer", kind="wide"),
     )
 
 
 def expert_use(use: np.ndarray, tasks: Sequence[str], experts: Sequence[str]) -> Html:
     """The heat map of experts by task."""
-    told = "; ".join(
+    most_used = "; ".join(
         f"{task} mostly {experts[int(np.argmax(row))]}"
         for task, row in zip(tasks, use, strict=True)
     )
     return section(
         "Expert use by task",
-        paragraph("Darker = more of the task's gate. Equal rows share the same experts."),
-        _figures([figure(plots.expert_use_plot(use, tasks, experts), alt=f"Expert use: {told}")]),
+        paragraph("Darker: a larger share of the task's gates. Equal rows use the same experts."),
+        _figures(
+            [figure(plots.expert_use_plot(use, tasks, experts), alt=f"Expert use: {most_used}")]
+        ),
     )
 
 
 def search(history: Sequence[Mapping[str, Any]], results: Results) -> Html | None:
-    """How entropy, cost, temperature and validation quality moved."""
+    """How entropy, cost, temperature and validation quality changed over the search."""
     if not history:
         return None
     epochs = [entry.get("epoch", index) for index, entry in enumerate(history)]
@@ -159,7 +161,7 @@ def search(history: Sequence[Mapping[str, Any]], results: Results) -> Html | Non
     if not pictures:
         return None
     return section(
-        "How the search moved",
+        "How the search went",
         paragraph("Falling entropy means that the policy settles on fewer routes."),
         _figures(pictures),
     )
@@ -168,7 +170,7 @@ def search(history: Sequence[Mapping[str, Any]], results: Results) -> Html | Non
 def calibration(
     curves: Mapping[str, Mapping[str, ReliabilityCurve]], results: Results
 ) -> Html | None:
-    """Reliability curves, one panel a binary task, and what calibrating the bundle changed."""
+    """Reliability curves, one panel a binary task, and the effect of calibrating the bundle."""
     pictures = []
     for task, models in curves.items():
         shown = {model: curve for model, curve in models.items() if len(curve.predicted)}
@@ -176,7 +178,7 @@ def calibration(
             pictures.append(
                 figure(
                     plots.reliability_plot(shown),
-                    alt=f"{task}: share that happened against predicted probability, for "
+                    alt=f"{task}: observed rate against predicted probability, for "
                     + ", ".join(words(model) for model in shown),
                     title=task,
                 )
@@ -187,8 +189,8 @@ def calibration(
     return section(
         "Calibration",
         paragraph(
-            "Each dot is a bin of equally many rows. On the dashed line, what is promised "
-            "in one row of ten happens in one of ten; below it, the model promises too much."
+            "Each dot is a bin of equally many rows. On the dashed line, an event predicted with "
+            "probability .1 happens in one row of ten; below the line, predictions are too high."
         ),
         _figures(pictures),
         *gains,
@@ -197,22 +199,22 @@ def calibration(
 
 def _calibration_gains(results: Results) -> list[Html]:
     """Every probability column of the bundle before and after calibration."""
-    found = results.get("calibration")
-    if not found or not found["columns"]:
+    calibrated = results.get("calibration")
+    if not calibrated or not calibrated["columns"]:
         return []
     measured = [(name, when) for name in CALIBRATED for when in ("before", "after")]
     rows: list[list[Content]] = [
         [column, *(f"{gain[when][name]:.5f}" for name, when in measured)]
-        for column, gain in found["columns"].items()
+        for column, gain in calibrated["columns"].items()
     ]
-    by = f", by {found['segment']}" if found["segment"] else ""
-    told = (
-        f"The bundle's probabilities are calibrated ({found['method']}{by}), fitted on validation "
-        "rows and measured here on test rows. All other figures of this page are of the networks "
-        "as they were trained."
+    by = f", by {calibrated['segment']}" if calibrated["segment"] else ""
+    introduction = (
+        f"The bundle's probabilities are calibrated ({calibrated['method']}{by}): fitted on "
+        "validation rows, measured here on test rows. All other figures of this page are those of "
+        "the uncalibrated networks."
     )
     header = ["column", *(f"{words(name)} {when}" for name, when in measured)]
-    return [paragraph(told), table(header, rows)]
+    return [paragraph(introduction), table(header, rows)]
 
 
 def _figures(pictures: Sequence[Html]) -> Html:

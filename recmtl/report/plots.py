@@ -1,8 +1,8 @@
-"""The report's pictures: each function maps numbers to one small SVG text.
+"""The report's plots: each function maps numbers to one small SVG text.
 
-Matplotlib is imported when the first picture is drawn, and never its global `pyplot`. Letters
-become outlines, so a picture looks the same where its font is missing. One picture shows one
-task, since a page of small pictures reads on a phone and one wide picture does not.
+Matplotlib is imported when the first plot is drawn, and never its global `pyplot`. Letters become
+outlines, so a plot looks the same where its font is missing. A plot shows one task: a page of small
+plots can be read on a phone, a wide one cannot.
 """
 
 import io
@@ -29,8 +29,8 @@ def gain_plot(gains: Mapping[str, Mapping[str, Any]], *, metric: str) -> str:
     """Dot and interval of the gain, one row a task; all tasks have the same metric.
 
     Args:
-        gains: task -> {gain, low, high, verdict}, all numbers known.
-        metric: what the gain is measured in.
+        gains: task -> {gain, low, high, verdict}, without missing numbers.
+        metric: the unit of the gain.
     """
 
     def draw(axes: Axes) -> None:
@@ -63,7 +63,7 @@ def quality_cost_plot(
         points: model -> (multiply_adds, quality).
         levels: models without multiply-adds -> quality, drawn as a dashed line.
         metric: the name of the quality.
-        higher_is_better: if not, the axis is turned, so that up is always better.
+        higher_is_better: if false, the axis is inverted, so that up is always better.
     """
 
     def draw(axes: Axes) -> None:
@@ -100,13 +100,13 @@ def search_plot(
     def draw(axes: Axes) -> None:
         ends = {}
         for index, (name, values) in enumerate(curves.items()):
-            known = [np.nan if value is None else float(value) for value in values]
+            heights = [np.nan if value is None else float(value) for value in values]
             colour = _sequence_colour(index, len(curves))
-            axes.plot(epochs, known, color=colour, linewidth=1.8, marker=MARKERS[index % 6],
+            axes.plot(epochs, heights, color=colour, linewidth=1.8, marker=MARKERS[index % 6],
                       markersize=3.5)  # fmt: skip
-            shown = np.flatnonzero(np.isfinite(known))
+            shown = np.flatnonzero(np.isfinite(heights))
             if len(shown):
-                ends[name] = (epochs[shown[-1]], known[shown[-1]])
+                ends[name] = (epochs[shown[-1]], heights[shown[-1]])
         axes.margins(x=0.02, y=0.1)
         axes.locator_params(axis="x", nbins=6, integer=True)
         axes.set_xlabel(axis)
@@ -142,7 +142,7 @@ def reliability_plot(curves: Mapping[str, ReliabilityCurve]) -> str:
         axes.set_ylim(min(0.0, bottom), top * 1.12)
         axes.locator_params(nbins=5)
         axes.set_xlabel("predicted probability")
-        axes.set_ylabel("share that happened")
+        axes.set_ylabel("observed rate")
         axes.legend(frameon=False, fontsize=8.5, loc="upper left", labelcolor=INK)
 
     return _picture(draw, height=3.2)
@@ -192,6 +192,7 @@ def _names_beside(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
 
 
 def _picture(draw: Callable[[Axes], None], *, height: float) -> str:
+    # Matplotlib takes a second to load, which only a process that draws should pay for.
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

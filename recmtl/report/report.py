@@ -1,7 +1,7 @@
-"""One HTML file that shows a run: the verdict first, then everything it rests on.
+"""One HTML file that shows a run: the verdict first, then the evidence behind it.
 
-The file needs nothing else: no script, no font, no request. Parts for which there is no input (no
-search, no LightGBM, no group) are left out.
+The file is self-contained: no script, no font, no request. A section without input (no search, no
+LightGBM, no group) is left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 
 from recmtl.evaluate.metrics import ReliabilityCurve
-from recmtl.report import expert_section as health_section
-from recmtl.report import picture_sections as pictures
-from recmtl.report import sections
+from recmtl.report import expert_section, picture_sections, sections
 from recmtl.report.page import write_page
 
 __all__ = ["ExpertUse", "ReportInput", "write_report"]
@@ -22,7 +20,7 @@ __all__ = ["ExpertUse", "ReportInput", "write_report"]
 
 @dataclass(frozen=True)
 class ExpertUse:
-    """How much each task uses each expert: `use` of shape [T, E], with the names of both axes."""
+    """How much each task uses each expert: `use` has shape [T, E], the names are its axes."""
 
     use: np.ndarray
     tasks: Sequence[str]
@@ -31,16 +29,16 @@ class ExpertUse:
 
 @dataclass(frozen=True)
 class ReportInput:
-    """What the page shows.
+    """The content of the page.
 
     Attributes:
         results: results.json (see `assemble`).
         data: the encoded log's manifest: rows by split, tasks, fingerprint, warnings.
         search_history: one entry an epoch: epoch, entropy, multiply_adds, temperature, and
             validation = {task: primary metric}; any of them may be missing.
-        routes_svg: picture of the found routes, as SVG text.
+        routes_svg: drawing of the found routes, as SVG text.
         expert_use: of the searched network.
-        health: of its experts at every check of its training (`health_record`).
+        health: of its experts at every validation check (`health_record`).
         reliability: binary task -> model -> curve.
         title: heading of the page.
     """
@@ -61,14 +59,14 @@ def write_report(path: Path, content: ReportInput) -> None:
     parts = [
         sections.headline(content.title, results),
         sections.quality(results),
-        pictures.gains(results),
-        pictures.quality_against_cost(results),
-        pictures.routes(content.routes_svg),
+        picture_sections.gains(results),
+        picture_sections.quality_against_cost(results),
+        picture_sections.routes(content.routes_svg),
         sections.sharing(results),
-        pictures.expert_use(use.use, use.tasks, use.experts) if use is not None else None,
-        health_section.health(content.health),
-        pictures.search(content.search_history, results),
-        pictures.calibration(content.reliability, results),
+        picture_sections.expert_use(use.use, use.tasks, use.experts) if use is not None else None,
+        expert_section.health(content.health),
+        picture_sections.search(content.search_history, results),
+        picture_sections.calibration(content.reliability, results),
         sections.cost(results),
         sections.data(content.data, results),
         sections.how_to_read(results),

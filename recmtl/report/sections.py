@@ -1,4 +1,7 @@
-"""The sections of the report: each maps a part of the results to HTML, or to None without it."""
+"""The report's sections of words and tables: each maps a part of the results to HTML.
+
+A section whose part is absent is None and is left out.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -131,7 +134,7 @@ def cost(results: Results) -> Html | None:
     entries = results.get("cost", {})
     if not entries:
         return None
-    known = [model for model in model_names(results) if model in entries]
+    compared = [model for model in model_names(results) if model in entries]
     rows: list[list[Content]] = [
         [
             words(model),
@@ -140,43 +143,43 @@ def cost(results: Results) -> Html | None:
                 for key in ("parameters", "multiply_adds", "train_s", "score_rows_per_s")
             ),
         ]
-        for model in known + [model for model in entries if model not in known]
+        for model in compared + [model for model in entries if model not in compared]
     ]
     header = ["model", "parameters", "multiply-adds", "training, s", "scored rows/s"]
     return section(
         "Cost",
         paragraph(
-            "Parameters and multiply-adds are for all tasks together, the latter an example. "
-            "LightGBM's parameters are its leaves. Times are of this machine in this run."
+            "Parameters count all tasks together; multiply-adds are those of one example. "
+            "LightGBM's parameters are its leaves. Times were measured on this machine in this run."
         ),
         table(header, rows),
     )
 
 
 def sharing(results: Results) -> Html | None:
-    """How many of their experts each two tasks share, over all searches."""
-    found = results.get("sharing")
-    if not found:
+    """The share of their experts that each pair of tasks has in common, over all searches."""
+    overlaps = results.get("sharing")
+    if not overlaps:
         return None
-    names = list(found["tasks"])
+    names = list(overlaps["tasks"])
     rows: list[list[Content]] = []
     for i, name in enumerate(names):
-        pairs = zip(found["overlap"][i], found["std"][i], strict=True)
+        pairs = zip(overlaps["overlap"][i], overlaps["std"][i], strict=True)
         cells = [f"{mean:.2f} ± {std:.2f}" for mean, std in pairs]
         rows.append([name, *(cell if j != i else MISSING for j, cell in enumerate(cells))])
     parts = [
         paragraph(
-            "Experts that both tasks use, as a share of the experts that either uses: 1 is one "
-            f"network for both, 0 is nothing in common. Mean ± deviation of {found['seeds']} "
-            "searches; a small deviation means that the searches agree."
+            "Experts that both tasks use, as a share of the experts that either uses: 1 means one "
+            "network for both, 0 nothing in common. Mean ± standard deviation of "
+            f"{overlaps['seeds']} searches; a small deviation means that the searches agree."
         ),
         table(["", *names], rows),
     ]
-    planted = found.get("planted")
+    planted = overlaps.get("planted")
     if planted:
         parts.append(
             paragraph(
-                "This log is simulated and its answer is known: related tasks share "
+                "This log is simulated, so the answer is known: related tasks share "
                 f"{planted['related']:.2f} of their experts, unrelated tasks "
                 f"{planted['unrelated']:.2f}."
             )
@@ -191,9 +194,9 @@ def data(manifest: Mapping[str, Any], results: Results) -> Html:
         shown: list[list[Content]] = [[s, _count(n)] for s, n in manifest["rows"].items()]
         parts.append(table(["split", "rows"], shown))
     labels: list[list[Content]] = []
-    for task, found in manifest.get("tasks", {}).items():
-        rows, positives = found.get("rows"), found.get("positives")
-        # The manifest counts positives of binary labels only and refuses a label without any.
+    for task, statistics in manifest.get("tasks", {}).items():
+        rows, positives = statistics.get("rows"), statistics.get("positives")
+        # The manifest counts positives of binary labels only, and a label without any is refused.
         share = f"{positives / rows:.2%}" if rows and positives else MISSING
         labels.append([task, _count(rows), _count(positives or None), share])
     if labels:
@@ -218,28 +221,29 @@ def how_to_read(results: Results) -> Html:
     seeds = [gain["seeds"] for v in verdicts for gain in v.values() if isinstance(gain, dict)]
     single = seeds and all(max(pair) == 1 for pair in seeds)
     terms = {
-        "helped, hurt, not proven": "The searched network against a network of its own for the "
-        "task, on the task's primary metric. Helped: the whole interval of the gain is above 0. "
-        "Hurt: wholly below. Not proven: it holds 0, so chance is enough to explain the gain.",
-        "gain and interval": f"Difference of the means over seeds, positive = better. The interval "
-        f"({first.get('confidence', 0.95):.0%}) adds the luck of the test rows "
+        "helped, hurt, not proven": "The searched network is compared with a network trained for "
+        "the task alone, on the task's primary metric. Helped: the whole interval of the gain is "
+        "above 0. Hurt: the whole interval is below 0. Not proven: the interval contains 0, so "
+        "chance alone could explain the gain.",
+        "gain and interval": "Difference of the means over seeds; positive is better. The "
+        f"interval ({first.get('confidence', 0.95):.0%}) covers two kinds of luck: the test rows "
         f"({first.get('resamples', 200)} draws of {unit} with replacement, the same for both "
-        "models) and the luck of the training seeds. Each task has its own interval: of many "
-        "tasks, a few may be called by chance.",
-        "own population": "A task is measured only where it is defined: a conversion rate on "
-        "clicked rows. Metrics that start with “joint” are of click and conversion "
+        "models) and the training seeds. Each task has its own interval: among many tasks, a few "
+        "verdicts may be due to chance.",
+        "own population": "A task is measured only on the rows where it is defined: a conversion "
+        "rate on clicked rows. Metrics that start with “joint” judge click and conversion "
         "together, on all rows.",
         "AUC": "How often a positive row gets a higher score than a negative one; 0.5 is chance.",
         "NDCG, MAP, MRR, hit rate, recall at 10": "Where the positive rows of a group stand among "
         "its ten with the highest scores; 1 is best. Groups without a positive are left out.",
-        "normalized entropy": "Log loss over that of always predicting the base rate; below 1 is "
-        "better than that.",
-        "calibration ratio": "Mean prediction over what happened; 1 is right on average.",
-        "multiply-adds": "Counted from the network's shape, for one example, forward only.",
+        "normalized entropy": "Log loss divided by the log loss of always predicting the base "
+        "rate; below 1 is better than that.",
+        "calibration ratio": "Mean prediction divided by the observed rate; 1 is right on average.",
+        "multiply-adds": "Counted from the network's shape, for the forward pass of one example.",
     }
     if single:
         terms["one seed"] = (
-            "Every model was trained once here, so the intervals do not know the luck of "
+            "Every model was trained once here, so the intervals do not cover the luck of "
             "training. Several seeds make a verdict firmer."
         )
     items = "".join(f"<dt>{text(t)}</dt><dd>{text(meaning)}</dd>" for t, meaning in terms.items())

@@ -17,7 +17,7 @@ __all__ = [
     "words",
 ]
 
-# In this order wherever models are listed; a model not named here comes after these.
+# The order in which models are listed; a model not named here comes after these.
 MODEL_ORDER = (
     "searched",
     "single_task",
@@ -45,8 +45,8 @@ MODEL_ORDER = (
     "logistic",
     "constant",
 )
-# Stands where there is no value.
 MISSING = "-"
+"""Shown where there is no value."""
 LOWER_IS_BETTER = frozenset({"rmse", "mae", "log_loss"})
 WORDS = {
     "auc": "AUC",
@@ -89,16 +89,16 @@ def words(name: str) -> str:
 
 
 def model_names(results: Mapping[str, Any]) -> list[str]:
-    """All models for which results hold a metric of some task, in the order of `MODEL_ORDER`."""
-    found = dict.fromkeys(
+    """Every model that has a metric of some task, in the order of `MODEL_ORDER`."""
+    present = dict.fromkeys(
         name for entry in results["tasks"].values() for name in entry if name != "verdict"
     )
-    known = [name for name in MODEL_ORDER if name in found]
-    return known + [name for name in found if name not in MODEL_ORDER]
+    ordered = [name for name in MODEL_ORDER if name in present]
+    return ordered + [name for name in present if name not in MODEL_ORDER]
 
 
 def primary_of(results: Mapping[str, Any], task: str) -> str:
-    """The task's primary metric: as audited, else the first of auc, rmse, log_loss it has."""
+    """The task's primary metric: that of its verdict, else read off the metrics that it has."""
     verdict = results.get("verdicts", {}).get(task)
     if verdict:
         return str(verdict["metric"])

@@ -24,7 +24,7 @@ SECTIONS = (
     "The routes that the search found",
     "Expert use by task",
     "Health of the experts",
-    "How the search moved",
+    "How the search went",
     "Calibration",
     "Cost",
     "Data",
@@ -190,7 +190,7 @@ def test_the_bundle_is_shown_before_and_after_calibration(report_input, tmp_path
         content = dataclasses.replace(report_input, results=results, reliability=curves)
         write_report(tmp_path / "page.html", content)
         page = (tmp_path / "page.html").read_text()
-        assert "calibrated (isotonic, by city), fitted on validation rows" in page
+        assert "calibrated (isotonic, by city): fitted on validation rows" in page
         assert "<td>0.54321</td><td>0.51234</td>" in page
         assert page.count("<h2>Calibration</h2>") == 1
     write_report(tmp_path / "page.html", report_input)

@@ -8,7 +8,7 @@ TITLES = [
     "Use of the experts of layer 1, the 8 least used",
     "Use of the experts of layer 2",
     "Entropy of the gates",
-    "Similarity of the two experts most alike",
+    "Similarity of the two most similar experts",
     "Dead units of the worst expert",
     "Drift of the gates",
 ]
