@@ -45,7 +45,7 @@ def as_whole_number(name: str, value: Any, *, least: int, most: int) -> int:
     >>> as_whole_number("threads", 4, least=1, most=8)
     4
     """
-    is_whole = isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_whole or not least <= value <= most:
         raise ConfigError(
             f"{name} is {short_repr(value)}; give a whole number from {least} to {most:,}"
