@@ -68,6 +68,7 @@ class RowEncoder:
         self._single = [f for f in schema.features if isinstance(f, Categorical)]
         self._lists = [f for f in schema.features if isinstance(f, ListOf)]
         self._numeric = [f for f in schema.features if isinstance(f, Numeric)]
+        self._input_columns = schema.feature_columns()
         self.encoding = self._describe()
 
     def _describe(self) -> Encoding:
@@ -86,7 +87,7 @@ class RowEncoder:
     @property
     def input_columns(self) -> tuple[str, ...]:
         """The raw columns needed to score: those of the features."""
-        return self.schema.feature_columns()
+        return self._input_columns
 
     def encode(self, batch: pa.RecordBatch | pa.Table, *, place: SourceLocation = HERE) -> Encoded:
         """Encode rows; each row's result does not depend on the others.
@@ -148,15 +149,14 @@ class RowEncoder:
         """The input columns in canonical form."""
         names = batch.schema.names
         position = {name: i for i, name in enumerate(names)}
-        for column in self.input_columns:
+        columns: dict[str, AnyArray] = {}
+        for column in self._input_columns:
             if column not in position:
                 hint = did_you_mean(column, names)
                 remedy = "add it, or drop its feature from the schema and train again"
                 raise place.error(f"is missing{hint}", remedy, column=column)
-        return {
-            column: canonical(batch.column(position[column]), column, place)
-            for column in self.input_columns
-        }
+            columns[column] = canonical(batch.column(position[column]), column, place)
+        return columns
 
     def save(self, folder: Path) -> None:
         """Write `encoder.json`, `vocabularies.arrow` and `schema.yaml` into `folder`."""
