@@ -172,7 +172,7 @@ class StackedExperts(nn.Module):
         """The first depth `[A, B, hidden]` on one lane `[B, D]`: one matrix for all experts."""
         weight: Tensor = self.weights[0]
         bias: Tensor = self.biases[0]
-        if self._is_active(0) and fused.is_supported(lane):
+        if torch.is_grad_enabled() and self._is_active(0) and fused.is_supported(lane):
             return self._dropped(fused.wide(lane, weight, bias, inner=self._is_inner(0))[0])
         matrix = weight.transpose(0, 1).reshape(weight.shape[1], -1)
         hidden = self._activated(torch.addmm(bias.reshape(-1), lane, matrix), 0)
@@ -204,7 +204,8 @@ class StackedExperts(nn.Module):
 
     def _depth(self, rows: Tensor, depth: int, experts: list[int] | int | None) -> Tensor:
         """One depth: its product, ReLU and dropout."""
-        if isinstance(experts, int) or not self._is_active(depth) or not fused.is_supported(rows):
+        trains = torch.is_grad_enabled() and not isinstance(experts, int)
+        if not (trains and self._is_active(depth) and fused.is_supported(rows)):
             return self._activated(self._product(rows, depth, experts), depth)
         weight: Tensor = self.weights[depth]
         bias: Tensor = self.biases[depth]

@@ -35,7 +35,8 @@ def mix(weights: Tensor, outputs: Tensor) -> Tensor:
     if weights.shape[0] == 1:
         mixed = torch.matmul(weights[0], flat)
     else:
-        mixed = (fused.mixed if fused.is_supported(flat) else torch.bmm)(weights, flat)
+        trains = torch.is_grad_enabled() and fused.is_supported(flat)
+        mixed = (fused.mixed if trains else torch.bmm)(weights, flat)
     return mixed.view(len(outputs), weights.shape[1], *outputs.shape[2:])
 
 
@@ -199,7 +200,7 @@ class GridLayer(nn.Module):
 
     def _mix_every_edge_fused(self, lanes: Tensor, passed: Tensor, source: Tensor) -> Tensor:
         """Gate and experts read the same single lane: one product serves both."""
-        if not fused.is_supported(lanes):
+        if not (torch.is_grad_enabled() and fused.is_supported(lanes)):
             return self._mix_every_edge(lanes, passed, source)
         experts, gate = cast(StackedExperts, self.experts), cast(SoftmaxGate, self.gate)
         outputs, product = experts.with_linear_map(lanes, gate.linears[0])

@@ -3,8 +3,15 @@
 `Network` is what training, search and pruning know; `TabularModel` is the network of tables.
 """
 
-from recmtl.model.network import Network, predict
-from recmtl.model.tabular import ModelSizes, TabularModel, load_model, prune_model, save_model
+from recmtl.model.network import (
+    ModelSizes,
+    Network,
+    TabularModel,
+    load_model,
+    predict,
+    prune_model,
+    save_model,
+)
 
 __all__ = [
     "ModelSizes",

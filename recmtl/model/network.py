@@ -1,15 +1,41 @@
-"""The network that training and search know: encoder, grid and heads, for any inputs and tasks."""
+"""The network that training and search know: encoder, grid and heads in one module.
 
+`Network` holds for any inputs and tasks; images build theirs on it. `TabularModel` is that of
+tables: encoded columns to scored columns, pruned, saved and loaded here.
+"""
+
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from recmtl.data.batches import Batch, Labels, Rows
-from recmtl.grid import Cost, Decision, SharingGrid, layout_cost
+from recmtl.data.encoding import Encoding
+from recmtl.errors import BundleError
+from recmtl.grid import Cost, Decision, Layout, Routes, SharingGrid, layout_cost, prune, prune_grid
+from recmtl.model.encoder import TabularEncoder
+from recmtl.model.heads import Chain, HeadSpec, TabularHeads
 
-__all__ = ["InputEncoder", "Network", "TaskHeads", "predict"]
+__all__ = [
+    "InputEncoder",
+    "ModelSizes",
+    "Network",
+    "TabularModel",
+    "TaskHeads",
+    "load_model",
+    "predict",
+    "prune_model",
+    "save_model",
+]
+
+UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError)
 
 
 class InputEncoder(Protocol):
@@ -112,3 +138,129 @@ def predict(
         name: np.concatenate([columns[place].numpy() for columns in by_batch] or [nothing])
         for place, name in enumerate(model.columns)
     }
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """Widths, dropouts and funnel settings of a network, which its layout leaves open.
+
+    Attributes:
+        embedding: width of one field's embedding.
+        tower: hidden widths of a head.
+        dropout: share of an expert's activations dropped in training.
+        field_dropout: share of whole input fields dropped in training.
+        chain: how the children of a funnel depend on their parents.
+    """
+
+    embedding: int = 8
+    tower: tuple[int, ...] = (32,)
+    dropout: float = 0.0
+    field_dropout: float = 0.0
+    chain: Chain = field(default_factory=Chain)
+
+
+class TabularModel(Network):
+    """Maps ids `[B, I]` and numbers `[B, N]` to each task's logits `[B, size]` and scored columns.
+
+    Args:
+        encoding: the encoded columns.
+        heads: the tasks.
+        layout: how they share.
+        sizes: widths and dropouts.
+    """
+
+    encoder: TabularEncoder
+    heads: TabularHeads
+
+    def __init__(
+        self, encoding: Encoding, heads: Sequence[HeadSpec], *, layout: Layout, sizes: ModelSizes
+    ) -> None:
+        encoder = TabularEncoder(
+            encoding,
+            size=sizes.embedding,
+            lanes=layout.input_lanes,
+            dropout=sizes.field_dropout,
+        )
+        grid = SharingGrid(layout, input_width=encoder.width, dropout=sizes.dropout)
+        tower, chain = sizes.tower, sizes.chain
+        task_heads = TabularHeads(heads, width=grid.output_width, tower=tower, chain=chain)
+        super().__init__(encoder, grid=grid, heads=task_heads)
+        self.sizes, self.columns = sizes, task_heads.columns
+
+    @torch.inference_mode()
+    def predict(
+        self, ids: Tensor, numeric: Tensor, decisions: Sequence[Decision] | None = None
+    ) -> Tensor:
+        """Scored columns `[B, len(columns)]`, in evaluation mode."""
+        if not self.training:
+            return self.heads.scores(self(ids, numeric, decisions=decisions))
+        self.eval()
+        scores = self.heads.scores(self(ids, numeric, decisions=decisions))
+        self.train()
+        return scores
+
+    def predictions(
+        self, batch: Batch, decisions: Sequence[Decision] | None = None
+    ) -> Sequence[Tensor]:
+        """The scored columns `[B]` of a batch, as of `predict`."""
+        ids, numeric = batch.inputs
+        return self.predict(ids, numeric, decisions).unbind(1)
+
+    def sparse_parameters(self) -> list[Tensor]:
+        """The embedding table."""
+        return [self.encoder.table.weight]
+
+    def to_json(self) -> dict[str, Any]:
+        """Encoding, heads, layout and sizes."""
+        return {
+            "encoding": json.loads(self.encoder.encoding.to_json()),
+            "heads": [asdict(spec) for spec in self.heads.specs],
+            "layout": self.grid.layout.to_json(),
+            "sizes": asdict(self.sizes),
+        }
+
+
+def prune_model(model: TabularModel, routes: Routes) -> TabularModel:
+    """The smaller model of frozen routes, with the weights and the outputs of `model`."""
+    grid = prune_grid(model.grid, routes)
+    small = TabularModel(
+        model.encoder.encoding, model.heads.specs, layout=grid.layout, sizes=model.sizes
+    )
+    small.encoder = model.encoder.only(prune(model.grid.layout, routes).inputs)
+    small.heads.load_state_dict(model.heads.state_dict())
+    small.grid.load_state_dict(grid.state_dict())
+    return small.train(model.training)
+
+
+def save_model(model: Network, folder: Path) -> None:
+    """Write `network.json` and `weights.safetensors` into an existing folder."""
+    (folder / "network.json").write_text(json.dumps(model.to_json(), indent=1))
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, str(folder / "weights.safetensors"))
+
+
+def load_model(folder: Path) -> TabularModel:
+    """Rebuild the model that `save_model` wrote, in evaluation mode.
+
+    Raises:
+        BundleError: a file is missing or does not describe a model.
+    """
+    try:
+        network = json.loads((folder / "network.json").read_text())
+        heads = [
+            HeadSpec(**{**spec, "classes": tuple(spec["classes"])}) for spec in network["heads"]
+        ]
+        saved_sizes = network["sizes"]
+        chain = Chain(**saved_sizes.get("chain", {}))  # version 0.1 had none
+        sizes = ModelSizes(**{**saved_sizes, "tower": tuple(saved_sizes["tower"]), "chain": chain})
+        model = TabularModel(
+            Encoding.from_json(json.dumps(network["encoding"])),
+            heads,
+            layout=Layout.from_json(network["layout"]),
+            sizes=sizes,
+        )
+        model.load_state_dict(load_file(str(folder / "weights.safetensors")))
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0]
+        raise BundleError(f"{folder}: not a saved model: {reason}; save it again") from error
+    return model.eval()

@@ -14,8 +14,7 @@ from recmtl.data.batches import Batch
 from recmtl.errors import BundleError, ConfigError, DataError
 from recmtl.grid import Decision, Layout, Routes, SharingGrid, prune_grid
 from recmtl.grid.convolution_experts import ConvolutionExperts
-from recmtl.model.network import Network
-from recmtl.model.tabular import UNREADABLE
+from recmtl.model.network import UNREADABLE, Network
 from recmtl.vision.data.examples import ImageTask
 from recmtl.vision.encoder import ImageEncoder, Stem
 from recmtl.vision.heads import HeadStyle, ImageHeads, ImageHeadSpec

@@ -156,6 +156,8 @@ class TabularHeads(nn.Module):
         if spec.kind == "regression":
             value = logit[:, 0] * spec.std + spec.mean
             return [torch.expm1(value) if spec.transform == "log1p" else value]
+        if self.funnel.parents[position] is None:
+            return [torch.sigmoid(logit[:, 0])]
         return self.funnel.scores(position, logits)
 
     @torch.no_grad()
