@@ -298,7 +298,8 @@ def _encoded_arrays(
     schema: Schema, fitted: _Fitted, batch: LogBatch
 ) -> dict[str, npt.NDArray[Any]]:
     """The arrays of `LogSplit` for one batch."""
-    encoded = fitted.encoder.encode(batch.columns, place=batch.place)
+    columns = dict(zip(batch.columns.schema.names, batch.columns.columns, strict=True))
+    encoded = fitted.encoder.encode_canonical(columns, batch.rows, batch.place)
     return {
         "ids": encoded.ids,
         "numeric": encoded.numeric,

@@ -120,8 +120,8 @@ def _converted(array: AnyArray, wanted: LogicalType) -> AnyArray:
         return pa.nulls(len(array), arrow_form(wanted))
     if pa.types.is_dictionary(array.type):
         return _from_dictionary(array, wanted)
-    if wanted.kind == "list":
-        return _converted_list(array, wanted)
+    if wanted.item is not None:
+        return _converted_list(array, wanted.item)
     if wanted.kind in ("integer", "float"):
         return _converted_number(array, wanted)
     if wanted.kind == "text" and pa.types.is_fixed_size_binary(array.type):
@@ -148,14 +148,13 @@ def _from_dictionary(array: AnyArray, wanted: LogicalType) -> AnyArray:
     return pa.DictionaryArray.from_arrays(array.indices, texts)
 
 
-def _converted_list(array: AnyArray, wanted: LogicalType) -> AnyArray:
-    assert wanted.item is not None
+def _converted_list(array: AnyArray, item: LogicalType) -> AnyArray:
     if pa.types.is_fixed_size_list(array.type):
         array = array.cast(pa.list_(array.type.value_type))
     elif array.type.id not in _LISTS:
         array = _from_list_view(array)
     values = array.values
-    items = _converted(plain_array(values), wanted.item)
+    items = _converted(plain_array(values), item)
     if items is values:
         return array
     form = pa.LargeListArray if pa.types.is_large_list(array.type) else pa.ListArray

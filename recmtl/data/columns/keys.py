@@ -66,14 +66,17 @@ def category_keys(array: AnyArray, name: str, place: SourceLocation) -> Keys:
     """
     if pa.types.is_null(array.type):
         return Keys(np.full(len(array), -1), pa.array([], pa.int64()))
-    if not pa.types.is_dictionary(array.type):
+    is_text = pa.types.is_dictionary(array.type)
+    if not is_text:
         _refuse_what_is_no_category(array, name, place)
         array = array.dictionary_encode()
-    codes = array.indices
+    codes, values = array.indices, array.dictionary
     if codes.null_count:
         codes = codes.fill_null(-1)
-    values, missing = _without_missing(array.dictionary)
     codes = codes.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    if is_text and not values.null_count:  # a canonical dictionary holds text, its own key
+        return Keys(codes, values)
+    values, missing = _without_missing(values)
     if missing is not None:
         # Drop the missing values and renumber the others; code -1 reads the appended last entry.
         renumbered = np.append(np.where(missing, -1, np.cumsum(~missing) - 1), -1)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray
-from recmtl.data.columns.keys import Keys, KeyType, as_type, stable_hash
+from recmtl.data.columns.keys import Keys, KeyType, as_type, category_keys, stable_hash
 from recmtl.errors import SourceLocation
 
 __all__ = ["KeyIndex", "Vocabulary", "VocabularyFit"]
@@ -114,6 +114,17 @@ class Vocabulary:
     def rows(self) -> int:
         """Rows of the table that it owns, with the unknown row."""
         return 1 + (len(self.values) if self.buckets is None else self.buckets)
+
+    def rows_of_column(
+        self, array: AnyArray, column: str, place: SourceLocation
+    ) -> tuple[npt.NDArray[np.int32], int]:
+        """What `rows_of` gives for a canonical column of single values.
+
+        Raises:
+            DataError: the column holds no categories, or none of the fitted type.
+        """
+        rows = self.rows_at_once(array)
+        return rows or self.rows_of(category_keys(array, column, place), column, place)
 
     def rows_of(
         self, keys: Keys, column: str, place: SourceLocation
