@@ -4,8 +4,8 @@ python pipelines/score.py --bundle BUNDLE --input PARQUET --output FOLDER
     [--keep col,col] [--resume] [--quarantine FOLDER] [--drift warn|error|off]
     [--engine local|spark] [--network torch|onnx] [--chunk-rows N]
 
-Exit status: 0, all rows are scored; 2, an error, explained in one line; 3, finished, with files or
-rows in the quarantine; 130, interrupted, go on with --resume.
+Exit status: 0, all rows are scored; 2, an error, explained in one line; 3, finished with files or
+rows in the quarantine; 130, interrupted, continue with --resume.
 """
 
 import argparse
@@ -30,24 +30,33 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--input", required=True, help="Parquet file, folder or glob, here or by URL")
     add("--output", required=True, help="folder for part-*.parquet")
     add("--keep", default="", help="input columns to carry along: col,col")
-    add("--resume", action="store_true", help="go on with a job that was killed")
+    add("--resume", action="store_true", help="continue a job that was killed")
     add("--part-rows", type=int, default=500_000, help="rows of an output file")
-    add("--quarantine", default="", help="folder for what cannot be scored; else it is an error")
+    add(
+        "--quarantine",
+        default="",
+        help="folder for what cannot be scored; without it, that is an error",
+    )
     drift = "what to do about far more unknown ids than in training"
     add("--drift", choices=["warn", "error", "off"], default="warn", help=drift)
-    add("--drift-limit", type=float, default=0.1, help="how much larger their share may be")
+    add(
+        "--drift-limit",
+        type=float,
+        default=0.1,
+        help="how much their share may exceed that of training (0.1)",
+    )
     add("--engine", choices=["local", "spark"], default="local", help="where it runs")
-    network = "what computes: ONNX Runtime is faster, and equal to float32 rounding"
+    network = "what computes scores: onnx is faster, and equal to float32 rounding"
     add("--network", choices=["torch", "onnx"], default="torch", help=network)
-    chunk = "rows computed at once (512): more are faster, and equal to float32 rounding"
+    chunk = "rows of a forward pass (512): more are faster, and equal to float32 rounding"
     add("--chunk-rows", type=int, help=chunk)
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Score; returns the exit status."""
+    """Score a log and return the exit status."""
     options = parse(arguments)
-    # Imported late, so that --help answers at once.
+    # Imported here and below, so that --help answers at once.
     from rich.console import Console
 
     from recmtl.errors import RecmtlError
@@ -64,15 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _here(options: argparse.Namespace, console: "Console") -> int:
-    from recmtl.serve.batch.parquet import score_parquet
-    from recmtl.serve.batch.progress import rows_progress
+    from recmtl.serve.batch.parquet import rows_progress, score_parquet
     from recmtl.serve.fixed_shape import CHUNK_ROWS
     from recmtl.serve.scoring.scorer import Scorer
 
     chunk_rows = CHUNK_ROWS if options.chunk_rows is None else options.chunk_rows
     scorer = Scorer.load(options.bundle, engine=options.network, chunk_rows=chunk_rows)
     with rows_progress(console) as progress:
-        done = score_parquet(
+        summary = score_parquet(
             scorer,
             options.input,
             options.output,
@@ -84,17 +92,18 @@ def _here(options: argparse.Namespace, console: "Console") -> int:
             drift_limit=options.drift_limit,
             progress=progress,
         )
-    for warning in done.warnings:
+    for warning in summary.warnings:
         _say(console, f"warning: {warning}", "yellow")
+    unseen = sum(summary.unknown.values())
     _say(
         console,
-        f"{done.folder}: {done.rows:,} rows in {done.parts} parts, {done.scored_rows:,} scored now "
-        f"in {done.seconds:.1f} s, {sum(done.unknown.values()):,} values that training had not "
-        "seen",
+        f"{summary.folder}: {summary.rows:,} rows in {summary.parts} parts, "
+        f"{summary.scored_rows:,} scored now in {summary.seconds:.1f} s, {unseen:,} values that "
+        "training had not seen",
     )
-    if not (done.quarantined_rows or done.quarantined_files):
+    if not (summary.quarantined_rows or summary.quarantined_files):
         return DONE
-    left_out = f"{done.quarantined_rows:,} rows and {done.quarantined_files} whole files"
+    left_out = f"{summary.quarantined_rows:,} rows and {summary.quarantined_files} whole files"
     _say(console, f"quarantined: {left_out}, see {options.quarantine}", "yellow")
     return QUARANTINED
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import TaskID
 
-from recmtl.serve.batch.progress import rows_progress
+from recmtl.serve.batch.parquet import rows_progress
 from recmtl.train.loop import OnProgress
 from recmtl.train.training_state import ValidationCheck
 

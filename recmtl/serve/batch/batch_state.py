@@ -1,8 +1,8 @@
-"""A batch job on disk: which input rows make which part, and which parts are finished.
+"""A batch job on disk: which input rows make up which part, and which parts are finished.
 
-Parts are cut by row number, so a job that was killed finds the same parts again; that they fit
-together is due to a row's score not depending on the rows that it is scored with. A part counts
-as finished when it has been renamed into place and then listed.
+Parts are cut by row number, so a resumed job finds the same parts again. A row's scores do not
+depend on the rows beside it, so parts of several runs fit together. A part counts as finished once
+it has been renamed into place and then listed in `_manifest.json`.
 """
 
 import fcntl
@@ -11,20 +11,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from recmtl.atomic import partial_path, write_json
 from recmtl.errors import DataError
 
-__all__ = ["Part", "ScoringJob", "locked", "refuse_used"]
+__all__ = ["Part", "QuarantineRecord", "ScoringJob", "lock_folder", "require_unused"]
 
 LOCK = ".lock"
-FINISHED = "_manifest.json"
+MANIFEST = "_manifest.json"
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows `first` up to `last` (excluded) of the input, which become one output file."""
+    """Rows `first` to `last` (excluded) of the input, which become one output file.
+
+    >>> part = Part(number=2, first=1000, last=1300)
+    >>> part.name, part.rows
+    ('part-00002.parquet', 300)
+    """
 
     number: int
     first: int
@@ -41,70 +46,96 @@ class Part:
         return f"part-{self.number:05d}.parquet"
 
 
+class QuarantineRecord(TypedDict):
+    """Rows that were left out, all from `first` to `last` (excluded) or some of them.
+
+    `rows` counts them, `reason` is the error of the first, and `copy` names the file in the
+    quarantine that holds them; it is None if they could not be read.
+    """
+
+    file: str
+    row_group: int | None
+    first: int
+    last: int
+    rows: int
+    reason: str
+    copy: str | None
+
+
 class ScoringJob:
-    """The parts of one job, the finished ones kept in `_manifest.json` of its output folder.
+    """The parts of one job, and the record of the finished ones in its output folder.
 
     Args:
         folder: the output folder, locked by the caller.
-        facts: what makes this job this one; a resumed job must have the same.
+        identity: what a job must have in common with the one that it resumes; must be JSON.
         rows: rows of the input.
         part_rows: rows of every part but the last.
+
+    Attributes:
+        parts: all parts, in row order.
+        quarantined: records of the rows left out, by the name of a finished part.
     """
 
-    def __init__(self, folder: Path, facts: dict[str, Any], *, rows: int, part_rows: int) -> None:
+    def __init__(
+        self, folder: Path, identity: dict[str, Any], *, rows: int, part_rows: int
+    ) -> None:
         self.folder = folder
         self.parts = [
             Part(number, first, min(first + part_rows, rows))
             for number, first in enumerate(range(0, rows, part_rows))
         ]
-        self._facts = json.loads(json.dumps({**facts, "rows": rows, "part_rows": part_rows}))
+        # As JSON gives it back, so that a restored identity compares equal.
+        self._identity = json.loads(json.dumps({**identity, "rows": rows, "part_rows": part_rows}))
         self._finished: dict[str, int] = {}
         self._warnings: list[str] = []
-        self.quarantined: dict[str, list[dict[str, Any]]] = {}
+        self.quarantined: dict[str, list[QuarantineRecord]] = {}
 
     @property
     def quarantined_rows(self) -> int:
         """Rows of the finished parts that were left out."""
-        return sum(record["rows"] for part in self.quarantined.values() for record in part)
+        return sum(record["rows"] for records in self.quarantined.values() for record in records)
 
     def start(self, *, resume: bool) -> list[Part]:
         """Return the parts still to do, in order.
 
         Raises:
-            DataError: the folder holds something and `resume` is not set, or another job.
+            DataError: the folder is not empty and `resume` is not set, or it holds another job.
         """
         if not resume:
-            refuse_used(self.folder)
-        elif _content(self.folder):
+            require_unused(self.folder)
+        elif _job_files(self.folder):
             self._restore()
         self._write(state="running")
         return [part for part in self.parts if part.name not in self._finished]
 
-    def finish(self, part: Part, quarantined: list[dict[str, Any]]) -> None:
-        """List a part that is in its place, and the records of what it lacks."""
+    def finish_part(self, part: Part, quarantined: list[QuarantineRecord]) -> None:
+        """List a part that has been moved into place, with the records of the rows it lacks."""
         self._finished[part.name] = (self.folder / part.name).stat().st_size
         if quarantined:
             self.quarantined[part.name] = quarantined
         self._write(state="running")
 
     def close(self, warnings: Sequence[str]) -> None:
-        """Say that all is done, and what is to be known of it."""
+        """Record that every part is finished, and the warnings of this run."""
         self._warnings += [warning for warning in warnings if warning not in self._warnings]
         self._write(state="finished")
 
     def _restore(self) -> None:
+        """Take over the finished parts of an earlier run whose files are still whole."""
         try:
-            saved = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
-            facts, finished = dict(saved["job"]), dict(saved["finished"])
+            saved = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            identity, finished = dict(saved["job"]), dict(saved["finished"])
             self._warnings = list(saved.get("warnings", ()))
             quarantined = dict(saved.get("quarantined", {}))
         except (OSError, ValueError, KeyError, TypeError):
             raise DataError(
-                f"{self.folder}: has no readable {FINISHED}, so nothing can be resumed there; "
+                f"{self.folder}: has no readable {MANIFEST}, so nothing can be resumed there; "
                 "choose an empty output folder"
             ) from None
         changed = [
-            key for key in {**facts, **self._facts} if facts.get(key) != self._facts.get(key)
+            key
+            for key in {**identity, **self._identity}
+            if identity.get(key) != self._identity.get(key)
         ]
         if changed:
             raise DataError(
@@ -120,31 +151,32 @@ class ScoringJob:
 
     def _write(self, *, state: str) -> None:
         content = {
-            "job": self._facts,
+            "job": self._identity,
             "state": state,
             "finished": self._finished,
             "quarantined": self.quarantined,
             "warnings": self._warnings,
         }
-        write_json(self.folder / FINISHED, content, durable=True)
+        write_json(self.folder / MANIFEST, content, durable=True)
 
 
-def refuse_used(folder: Path) -> None:
-    """Raise a DataError if a folder holds more than a job leaves that was killed as it began."""
-    if _content(folder):
+def require_unused(folder: Path) -> None:
+    """Raise a DataError unless a folder is empty but for what a job killed at its start leaves."""
+    if _job_files(folder):
         raise DataError(
-            f"{folder}: is not empty; choose another folder, or go on with the job that began "
-            "there with --resume"
+            f"{folder}: is not empty; choose another folder, or resume the job that began there "
+            "with --resume"
         )
 
 
-def _content(folder: Path) -> list[str]:
-    mine = (LOCK, partial_path(folder / FINISHED).name)
-    return [path.name for path in folder.iterdir() if path.name not in mine]
+def _job_files(folder: Path) -> list[str]:
+    """Names in a folder, without the lock and an unfinished manifest."""
+    ignored = (LOCK, partial_path(folder / MANIFEST).name)
+    return [path.name for path in folder.iterdir() if path.name not in ignored]
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Hold a folder for one job; the system frees it when the process ends, however it ends.
 
     Raises:

@@ -1,4 +1,9 @@
-"""Batch scoring: Parquet to Parquet in row order, at constant memory, resumable after a kill."""
+"""Batch scoring: Parquet to Parquet in row order, at constant memory, resumable after a kill.
+
+`batch_state` knows which parts there are and which are finished. `rows` reads the rows, scores
+them, and sets aside those that cannot be scored. This module checks the arguments, writes the
+parts and sums up.
+"""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +14,17 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.progress import Progress
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from recmtl.atomic import new_file
 from recmtl.data.files import RemotePath, any_path
@@ -17,28 +32,28 @@ from recmtl.data.reader import Log, open_log
 from recmtl.errors import DataError, SourceLocation
 from recmtl.memory import keep_freed_memory
 from recmtl.serve.arguments import as_column_list, as_instance, as_path, as_whole_number
-from recmtl.serve.batch.batch_state import Part, ScoringJob, locked
-from recmtl.serve.batch.rows import Quarantine, RowScorer, by_part
+from recmtl.serve.batch.batch_state import Part, ScoringJob, lock_folder
+from recmtl.serve.batch.rows import Quarantine, RowScorer, batches_by_part
 from recmtl.serve.scoring.drift import LIMIT, Drift, DriftMode
 from recmtl.serve.scoring.scorer import Scorer
 
-__all__ = ["ScoredRows", "score_parquet"]
+__all__ = ["ScoringSummary", "rows_progress", "score_parquet"]
 
 PART_ROWS = 500_000
 
 
 @dataclass(frozen=True)
-class ScoredRows:
-    """What a job did.
+class ScoringSummary:
+    """What a call of `score_parquet` did.
 
     Attributes:
-        folder: where the parts are.
-        rows: of the input, without files that could not be opened.
-        parts: in the folder.
-        scored_rows: scored by this call.
-        seconds: of this call.
-        unknown: values that training had not seen, by feature, met by this call.
-        quarantined_rows: of `rows`, left out by this call and those that it resumed.
+        folder: the output folder, where the parts are.
+        rows: rows of the input, without files that could not be opened.
+        parts: parts of the whole job.
+        scored_rows: rows of the parts that this call wrote.
+        seconds: time that this call took.
+        unknown: values unseen in training that this call met, by feature.
+        quarantined_rows: how many of `rows` were left out, by this call and those it resumed.
         quarantined_files: files that could not be opened.
         warnings: one line each.
     """
@@ -66,53 +81,58 @@ def score_parquet(
     drift: DriftMode = "warn",
     drift_limit: float = LIMIT,
     progress: Progress | None = None,
-) -> ScoredRows:
+) -> ScoringSummary:
     """Score every row of a Parquet log, in order, into `part-*.parquet` files.
 
     The side tables of the bundle's schema are joined as in training, from the log's own folder.
 
     Args:
-        scorer: what scores.
+        scorer: scores the rows.
         source: a file, a folder or a glob, here or by URL, as in `recmtl.data.reader.open_log`.
-        output: a folder outside `source`, new or empty unless `resume`.
+        output: a folder outside `source`; it must be new or empty unless `resume` is set.
         keep: input columns to carry along, before the scored ones.
-        resume: go on with a job that was killed in this folder; finished parts stay as they are.
-        part_rows: rows of a part, what a kill can cost at most.
+        resume: continue a job that was killed in this folder; finished parts stay as they are.
+        part_rows: rows of a part, which is the most work that a kill can cost.
         quarantine: a folder for files, row groups and rows that cannot be read or encoded, with
-            the reason; without it the first of them ends the job.
-        drift: what far more unknown ids than in training mean, see `recmtl.serve.scoring.drift`;
-            with `error` and `quarantine`, such rows are set aside too.
-        drift_limit: how much larger the share of unknown ids may be.
-        progress: a rich progress display to which the job adds itself.
+            the reason; if None, the first of them ends the job.
+        drift: what to do about far more unknown ids than in training, see
+            `recmtl.serve.scoring.drift`; with `error` and a quarantine, such rows are set aside.
+        drift_limit: how much the share of unknown ids may exceed that of training.
+        progress: a rich progress display to which the job adds a task.
 
     Raises:
-        DataError: nothing to read, a damaged file, a missing column, a `keep` column named like a
-            scored one, an output that is in use, not empty or of another job, a full disk.
+        DataError: there is nothing to read, a file is damaged, a column is missing, a `keep`
+            column is named like a scored one, the output is in use, not empty or of another job,
+            or the disk is full.
+        ConfigError: an argument is of the wrong type or out of bounds.
     """
     keep_freed_memory()
     started, before = time.monotonic(), as_instance("scorer", scorer, Scorer).unknown
     output = _local(as_path("output", output))
-    aside = None if quarantine is None else Quarantine(_local(as_path("quarantine", quarantine)))
+    left_out = None
+    if quarantine is not None:
+        left_out = Quarantine(_local(as_path("quarantine", quarantine)))
     keep, resume = as_column_list("keep", keep), as_instance("resume", resume, bool)
     part_rows = as_whole_number("part_rows", part_rows, least=1, most=2**40)
     drift_watch = Drift(scorer.bundle, mode=drift, limit=drift_limit)
-    log = _open(scorer, str(as_path("source", source)), keep, aside)
+    log = _open(scorer, str(as_path("source", source)), keep, left_out)
     schema = _output_schema(scorer, log, keep)
-    _refuse_folders([output, *([aside.folder] if aside else [])], log)
-    job = ScoringJob(output, _facts(scorer, log, keep, aside), rows=log.rows, part_rows=part_rows)
-    rows = RowScorer(scorer, schema, drift_watch=drift_watch, aside=aside)
-    with ExitStack() as held:
-        held.enter_context(_write_faults(output))
+    _refuse_folders([output, *([left_out.folder] if left_out else [])], log)
+    identity = _identity(scorer, log, keep, left_out)
+    job = ScoringJob(output, identity, rows=log.rows, part_rows=part_rows)
+    rows = RowScorer(scorer, schema, drift_watch=drift_watch, quarantine=left_out)
+    with ExitStack() as stack:
+        stack.enter_context(_write_faults(output))
         output.mkdir(parents=True, exist_ok=True)
-        held.enter_context(locked(output))
-        if aside:
-            held.enter_context(aside.opened(resume=resume))
+        stack.enter_context(lock_folder(output))
+        if left_out:
+            stack.enter_context(left_out.opened(resume=resume))
         todo = job.start(resume=resume)
         if progress:
             rows.show(progress, sum(part.rows for part in todo))
-        _write_parts(job, todo, log, rows=rows, schema=schema, aside=aside)
+        _write_parts(job, todo, log, rows=rows, schema=schema, quarantine=left_out)
         job.close(drift_watch.warnings())
-    return ScoredRows(
+    return ScoringSummary(
         folder=output,
         rows=log.rows,
         parts=len(job.parts),
@@ -120,13 +140,28 @@ def score_parquet(
         seconds=time.monotonic() - started,
         unknown={name: count - before.get(name, 0) for name, count in scorer.unknown.items()},
         quarantined_rows=job.quarantined_rows,
-        quarantined_files=len(aside.files) if aside else 0,
+        quarantined_files=len(left_out.files) if left_out else 0,
         warnings=tuple(drift_watch.warnings()),
+    )
+
+
+def rows_progress(console: Console | None = None) -> Progress:
+    """Return a rich display for tasks that count rows; use it as a context manager."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} rows"),
+        _RowsPerSecond(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
     )
 
 
 @contextmanager
 def _write_faults(output: Path) -> Iterator[None]:
+    """Errors of the disk as one line that says how to continue."""
     try:
         yield
     except OSError as error:
@@ -137,6 +172,7 @@ def _write_faults(output: Path) -> Iterator[None]:
 
 
 def _local(folder: str | Path) -> Path:
+    """A folder of this machine, or a DataError."""
     path = any_path(folder) if isinstance(folder, str) else folder
     if isinstance(path, RemotePath):
         raise DataError(
@@ -146,9 +182,9 @@ def _local(folder: str | Path) -> Path:
     return path
 
 
-def _open(scorer: Scorer, source: str, keep: Sequence[str], aside: Quarantine | None) -> Log:
+def _open(scorer: Scorer, source: str, keep: Sequence[str], quarantine: Quarantine | None) -> Log:
     columns = [*scorer.input_columns, *keep]
-    refused = aside.refuse_file if aside else None
+    refused = quarantine.refuse_file if quarantine else None
     log = open_log(source, scorer.bundle.encoder.schema.tables, refused=refused)
     files = []
     for file in log.files:
@@ -156,27 +192,28 @@ def _open(scorer: Scorer, source: str, keep: Sequence[str], aside: Quarantine | 
             Log(log.data, [file], tables=log.tables).require(columns)
             files.append(file)
         except DataError as fault:
-            if aside is None:
+            if quarantine is None:
                 raise
-            aside.refuse_file(file.path, fault)
-    if aside and not files:
-        raise DataError(f"{source}: no file can be scored: {aside.files[0]['reason']}")
+            quarantine.refuse_file(file.path, fault)
+    if quarantine and not files:
+        raise DataError(f"{source}: no file can be scored: {quarantine.files[0]['reason']}")
     return Log(log.data, files, tables=log.tables)
 
 
-def _facts(
-    scorer: Scorer, log: Log, keep: Sequence[str], aside: Quarantine | None
+def _identity(
+    scorer: Scorer, log: Log, keep: Sequence[str], quarantine: Quarantine | None
 ) -> dict[str, Any]:
     """What a job must have in common with the one that it resumes."""
-    facts: dict[str, Any] = {"bundle": scorer.bundle.fingerprint, "keep": list(keep)}
-    facts["input"] = [{"file": file.path.name, "bytes": file.size} for file in log.files]
-    if aside:
-        facts["quarantine"] = str(aside.folder.resolve())
-        facts["refused files"] = [record["file"] for record in aside.files]
-    return facts
+    identity: dict[str, Any] = {"bundle": scorer.bundle.fingerprint, "keep": list(keep)}
+    identity["input"] = [{"file": file.path.name, "bytes": file.size} for file in log.files]
+    if quarantine:
+        identity["quarantine"] = str(quarantine.folder.resolve())
+        identity["refused files"] = [record["file"] for record in quarantine.files]
+    return identity
 
 
 def _output_schema(scorer: Scorer, log: Log, keep: Sequence[str]) -> pa.Schema:
+    """The kept columns, typed as in the first file, then the scored ones."""
     place = SourceLocation(str(log.files[0].path))
     for number, name in enumerate(keep):
         if name in scorer.columns:
@@ -184,12 +221,12 @@ def _output_schema(scorer: Scorer, log: Log, keep: Sequence[str]) -> pa.Schema:
             raise place.error("has the name of a scored column", remedy, column=name)
         if name in keep[:number]:
             raise place.error("is to be kept twice", "name it once in keep", column=name)
-    kept = [pa.field(name, _kind(log, name)) for name in keep]
+    kept = [pa.field(name, _column_type(log, name)) for name in keep]
     scored = [pa.field(name, pa.float32()) for name in scorer.columns]
     return pa.schema([*kept, *scored], metadata={"recmtl.bundle": scorer.bundle.fingerprint})
 
 
-def _kind(log: Log, name: str) -> pa.DataType:
+def _column_type(log: Log, name: str) -> pa.DataType:
     first = log.files[0]
     if name in first.partition:
         return pa.scalar(first.partition[name]).type
@@ -198,7 +235,7 @@ def _kind(log: Log, name: str) -> pa.DataType:
 
 
 def _refuse_folders(folders: Sequence[Path], log: Log) -> None:
-    """A resumed job would otherwise read its own parts as input."""
+    """Refuse an output in the input, which a resumed job would read, and nested outputs."""
     root = any_path(log.data)
     for folder in folders if isinstance(root, Path) and root.is_dir() else ():
         if folder.resolve().is_relative_to(root.resolve()):  # type: ignore[arg-type] # a Path
@@ -215,17 +252,17 @@ def _write_parts(
     *,
     rows: RowScorer,
     schema: pa.Schema,
-    aside: Quarantine | None,
+    quarantine: Quarantine | None,
 ) -> None:
-    refused = aside.refuse_range if aside else None
-    for part, batches in by_part(log, todo, rows.columns, refused=refused):
-        tables = map(rows.scored, batches)
+    refused = quarantine.refuse_range if quarantine else None
+    for part, batches in batches_by_part(log, todo, rows.columns, refused=refused):
+        tables = map(rows.score, batches)
         _write_part(job.folder / part.name, tables, schema=schema, keep=rows.keep)
-        job.finish(part, aside.of(part) if aside else [])
-        if aside:
-            aside.write(job)
-    if aside:
-        aside.write(job)  # once more: a kill may have come between the last part and its list
+        job.finish_part(part, quarantine.records_of(part) if quarantine else [])
+        if quarantine:
+            quarantine.write(job)
+    if quarantine:
+        quarantine.write(job)  # once more: a kill may have come between the last part and its list
 
 
 def _write_part(
@@ -239,3 +276,11 @@ def _write_part(
     ):
         for table in tables:
             writer.write_table(table)
+
+
+class _RowsPerSecond(ProgressColumn):
+    """Rows a second, over the last moments while running and over all when finished."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("- rows/s" if speed is None else f"{speed:,.0f} rows/s")

@@ -1,9 +1,8 @@
-"""Rows that cannot be scored, set aside with the reason, so that a job can finish without them.
+"""The rows of a batch job: read part by part, scored batch by batch, set aside if they cannot be.
 
-Rows that can be read are copied to `rows-<number of the first>.parquet`, each with its reason; row
-groups and files that cannot be read are named by place. `quarantine.json` lists all of them.
-
-The rows of a batch job: cut into parts as they are read, and scored batch by batch.
+The quarantine lets a job finish without the rows that cannot be scored. Rows that can be read are
+copied to `rows-<number of the batch's first row>.parquet`, each with its reason; row groups and
+files that cannot be read are named by place. `quarantine.json` lists all of them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,29 +19,99 @@ from recmtl.data.files import AnyPath
 from recmtl.data.reader import Log, LogBatch, RefusedRows
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError, SourceLocation
-from recmtl.serve.batch.batch_state import Part, ScoringJob, locked, refuse_used
+from recmtl.serve.batch.batch_state import (
+    Part,
+    QuarantineRecord,
+    ScoringJob,
+    lock_folder,
+    require_unused,
+)
 from recmtl.serve.scoring.drift import Drift
 from recmtl.serve.scoring.scorer import Scorer
 
-__all__ = ["Quarantine", "RowScorer", "bad_rows", "by_part"]
+__all__ = ["Quarantine", "RowScorer", "bad_rows", "batches_by_part", "without_dictionary"]
 
 RECORDS = "quarantine.json"
 ROW, REASON = "quarantine.row", "quarantine.reason"
 MOST_TRIALS = 4000
-Score: TypeAlias = Callable[[LogBatch], pa.Table]
+BatchScorer: TypeAlias = Callable[[LogBatch], pa.Table]
+
+
+class RowScorer:
+    """Turns batches of the input into rows of the output.
+
+    Args:
+        scorer: scores the rows.
+        schema: of the output: the kept columns, then the scored ones.
+        drift_watch: counts the unknown ids of every batch.
+        quarantine: takes the rows that cannot be scored; if None, such a row is an error.
+
+    Attributes:
+        keep: input columns that are carried along.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        schema: pa.Schema,
+        *,
+        drift_watch: Drift,
+        quarantine: "Quarantine | None",
+    ) -> None:
+        self._scorer, self._schema = scorer, schema
+        self._drift_watch, self._quarantine = drift_watch, quarantine
+        self.keep = list(schema.names[: len(schema.names) - len(scorer.columns)])
+        self._advance: Callable[[int], object] = int
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the input that a batch must have."""
+        return [*self._scorer.input_columns, *self.keep]
+
+    def show(self, progress: Progress, rows: int) -> None:
+        """Add a task of `rows` rows to a progress display and advance it with every batch."""
+        task = progress.add_task("score", total=rows)
+        self._advance = lambda done: progress.advance(task, done)
+
+    def score(self, batch: LogBatch) -> pa.Table:
+        """Return the output rows of a batch, without those that go to the quarantine.
+
+        Raises:
+            DataError: a row cannot be scored, and there is no quarantine.
+        """
+        table: pa.Table | None
+        try:
+            table = self._score_all(batch)
+        except DataError as fault:
+            if self._quarantine is None:
+                raise
+            encoder = self._scorer.bundle.encoder
+            table = self._quarantine.sift(batch, fault, encoder=encoder, score=self._score_all)
+        self._advance(batch.rows)
+        return self._schema.empty_table() if table is None else table
+
+    def _score_all(self, batch: LogBatch) -> pa.Table:
+        columns = pa.table(batch.columns)
+        scores = self._scorer.scores(columns, place=batch.place, check=self._drift_watch.check)
+        kept = [_cast(columns[name], self._schema.field(name), batch.place) for name in self.keep]
+        scored: list[Any] = [pa.chunked_array([pa.array(column)]) for column in scores.T]
+        return pa.table([*kept, *scored], schema=self._schema)
 
 
 class Quarantine:
-    """The folder of what one job leaves out.
+    """The folder of what one job leaves out, and the records of it.
 
     Args:
-        folder: of its own for every job.
+        folder: a folder that no other job uses.
+
+    Attributes:
+        files: `file` and `reason` of every file that was left out as a whole.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files: list[dict[str, str]] = []
-        self._records: list[dict[str, Any]] = []
+        self._records: list[QuarantineRecord] = []
 
     @contextmanager
     def opened(self, *, resume: bool) -> Iterator[None]:
@@ -52,9 +121,9 @@ class Quarantine:
             DataError: another job holds it, or it is not empty and `resume` is not set.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder):
+        with lock_folder(self.folder):
             if not resume:
-                refuse_used(self.folder)
+                require_unused(self.folder)
             yield
 
     def refuse_file(self, path: AnyPath, fault: DataError) -> None:
@@ -62,30 +131,30 @@ class Quarantine:
         self.files.append({"file": str(path), "reason": str(fault)})
 
     def refuse_range(self, first: int, last: int, place: SourceLocation, fault: DataError) -> None:
-        """Leave out rows `first` up to `last` (excluded), which cannot be read."""
+        """Leave out rows `first` to `last` (excluded), which cannot be read."""
         self._record(first, last, place, rows=last - first, reason=str(fault), copy=None)
 
-    def sifted(
-        self, batch: LogBatch, fault: DataError, *, encoder: RowEncoder, score: Score
+    def sift(
+        self, batch: LogBatch, fault: DataError, *, encoder: RowEncoder, score: BatchScorer
     ) -> pa.Table | None:
-        """Leave out the rows of a batch that are at fault, all of them if none is by itself.
+        """Leave out the rows at fault in a batch, or all of it if no row is at fault by itself.
 
         Args:
-            batch: could not be scored.
-            fault: why.
+            batch: rows that could not be scored together.
+            fault: the reason.
             encoder: finds the rows at fault.
-            score: scores the others; where it fails they are left out too.
+            score: scores the other rows; if that fails, they are left out too.
 
         Returns:
-            The scored rows, or None if nothing is left.
+            The scored rows, or None if no row is left.
         """
-        columns, scored = _plain(batch.columns), None
+        columns, scored = _without_dictionaries(batch.columns), None
         reasons = bad_rows(encoder, columns, batch.place)
         good = [number for number in range(batch.rows) if number not in reasons]
         if reasons and good:
-            some = columns.take(pa.array(good)).combine_chunks().to_batches()[0]
+            good_rows = columns.take(pa.array(good)).combine_chunks().to_batches()[0]
             try:
-                scored = score(LogBatch(some, batch.first, batch.place))
+                scored = score(LogBatch(good_rows, batch.first, batch.place))
             except DataError as another:
                 fault = another
         if scored is None:
@@ -93,89 +162,69 @@ class Quarantine:
         self._copy(batch, columns, reasons)
         return scored
 
-    def of(self, part: Part) -> list[dict[str, Any]]:
-        """The records of one part's rows, ranges cut at its bounds."""
-        found = []
+    def records_of(self, part: Part) -> list[QuarantineRecord]:
+        """The records of one part's rows; ranges that cannot be read are cut at its bounds."""
+        records: list[QuarantineRecord] = []
         for record in self._records:
             first, last = max(record["first"], part.first), min(record["last"], part.last)
             if first < last:
-                whole = record["copy"] is None
-                rows = last - first if whole else record["rows"]
-                found.append({**record, "first": first, "last": last, "rows": rows})
-        return found
+                rows = last - first if record["copy"] is None else record["rows"]
+                records.append({**record, "first": first, "last": last, "rows": rows})
+        return records
 
     def write(self, job: ScoringJob) -> None:
-        """List all that was left out so far."""
+        """List everything that was left out so far in `quarantine.json`."""
         rows = [record for name in sorted(job.quarantined) for record in job.quarantined[name]]
         content = {"output": str(job.folder), "files": self.files, "rows": rows}
         write_json(self.folder / RECORDS, content)
 
     def _copy(self, batch: LogBatch, columns: pa.Table, reasons: dict[int, str]) -> None:
+        """Write the rows with a reason to a file of their own, and record them."""
         numbers = sorted(reasons)
         bad = columns.take(pa.array(numbers))
         bad = bad.append_column(ROW, pa.array([batch.first + number for number in numbers]))
         bad = bad.append_column(REASON, pa.array([reasons[number] for number in numbers]))
-        copy = self.folder / f"rows-{batch.first:012d}.parquet"
-        with new_file(copy) as partial:
+        path = self.folder / f"rows-{batch.first:012d}.parquet"
+        with new_file(path) as partial:
             pq.write_table(bad, partial)
         last, reason = batch.first + batch.rows, reasons[numbers[0]]
-        facts = {"rows": len(numbers), "reason": reason, "copy": copy.name}
-        self._record(batch.first, last, batch.place, **facts)
+        self._record(
+            batch.first, last, batch.place, rows=len(numbers), reason=reason, copy=path.name
+        )
 
-    def _record(self, first: int, last: int, place: SourceLocation, **facts: Any) -> None:
-        where = {"file": place.file, "row_group": place.row_group, "first": first, "last": last}
-        self._records.append({**where, **facts})
-
-
-def bad_rows(encoder: RowEncoder, table: pa.Table, place: SourceLocation) -> dict[int, str]:
-    """Numbers of the rows that cannot be encoded, with the reason; by halving what fails.
-
-    After 4,000 trials what still fails is given up whole. The answer is empty where no row is at
-    fault by itself: where a column has another type, even no rows fail.
-    """
-    left, reasons, trials = [(0, table.num_rows)], dict[int, str](), 0
-    if _fault(encoder, table.slice(0, 0), place):
-        return {}
-    while left:
-        first, last = left.pop()
-        fault, trials = _fault(encoder, table.slice(first, last - first), place), trials + 1
-        if fault is None:
-            continue
-        if last - first == 1 or trials > MOST_TRIALS:
-            reasons |= dict.fromkeys(range(first, last), fault)
-        else:
-            middle = (first + last) // 2
-            left += [(middle, last), (first, middle)]
-    return reasons
+    def _record(
+        self,
+        first: int,
+        last: int,
+        place: SourceLocation,
+        *,
+        rows: int,
+        reason: str,
+        copy: str | None,
+    ) -> None:
+        self._records.append(
+            {
+                "file": place.file,
+                "row_group": place.row_group,
+                "first": first,
+                "last": last,
+                "rows": rows,
+                "reason": reason,
+                "copy": copy,
+            }
+        )
 
 
-def _fault(encoder: RowEncoder, table: pa.Table, place: SourceLocation) -> str | None:
-    try:
-        encoder.encode(table, place=place)
-    except DataError as fault:
-        return str(fault)
-    return None
-
-
-def _plain(columns: pa.RecordBatch) -> pa.Table:
-    """Without dictionaries: they hold the values of other rows too."""
-    table = pa.table(columns)
-    plain = [
-        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-        for column in table.columns
-    ]
-    return pa.table(plain, names=table.column_names)
-
-
-def by_part(
+def batches_by_part(
     log: Log, todo: Sequence[Part], columns: list[str], *, refused: RefusedRows | None
 ) -> Iterator[tuple[Part, Iterator[LogBatch]]]:
-    """Read the rows of the parts to do, one batch at a time, as `itertools.groupby` would.
+    """Read the rows of the parts to do, one batch at a time; consume them in this order.
 
-    A part of which nothing can be read comes too, without batches. What lies before the first part
-    is not read. When a part's batches are through, `refused` was told of all that they lack.
+    A part without a readable row comes too, without batches. Rows before the first part are not
+    read. Once a part's batches are consumed, `refused` has been called with all rows that they
+    lack.
     """
-    batches = _cut(log, todo, columns, refused)
+    batches = _cut_batches(log, todo, columns, refused)
     ahead = next(batches, None)
     for part in todo:
 
@@ -188,87 +237,80 @@ def by_part(
         yield part, of_part()
 
 
-def _cut(
-    log: Log, todo: Sequence[Part], columns: list[str], refused: RefusedRows | None
-) -> Iterator[tuple[Part, LogBatch]]:
-    """Stream the rows of the parts to do, cut at their bounds."""
-    left = list(todo)
-    if not todo:
-        return
-    first = todo[0].first
-    # The encoder makes its inputs canonical itself; what is kept is written as it was stored.
-    for batch in log.batches(columns, start=first, as_stored=True, refused=refused):
-        end = batch.first + batch.rows
-        while left and left[0].first < end:
-            low, high = max(batch.first, left[0].first), min(end, left[0].last)
-            if low < high:
-                rows = batch.columns.slice(low - batch.first, high - low)
-                yield left[0], LogBatch(rows, low, batch.place)
-            if left[0].last > end:
-                break
-            left.pop(0)
+def bad_rows(encoder: RowEncoder, table: pa.Table, place: SourceLocation) -> dict[int, str]:
+    """Find the rows that cannot be encoded, and why, by halving what fails.
 
+    After 4,000 trials every range that still fails is given up as a whole. The answer is empty if
+    no row is at fault by itself: if a column has another type, even a table without rows fails.
 
-class RowScorer:
-    """Turns batches of the input into rows of the output.
-
-    Args:
-        scorer: what scores.
-        schema: of the output: columns to carry along, then the scored ones.
-        drift_watch: sees every batch's ids.
-        aside: takes rows that cannot be scored; without it they are an error.
-
-    Attributes:
-        keep: columns to carry along.
+    Returns:
+        The reason by the row's number in the table.
     """
+    if _encoding_fault(encoder, table.slice(0, 0), place):
+        return {}
+    ranges, reasons, trials = [(0, table.num_rows)], dict[int, str](), 0
+    while ranges:
+        first, last = ranges.pop()
+        fault = _encoding_fault(encoder, table.slice(first, last - first), place)
+        trials += 1
+        if fault is None:
+            continue
+        if last - first == 1 or trials > MOST_TRIALS:
+            reasons |= dict.fromkeys(range(first, last), fault)
+        else:
+            middle = (first + last) // 2
+            ranges += [(middle, last), (first, middle)]
+    return reasons
 
-    def __init__(
-        self, scorer: Scorer, schema: pa.Schema, *, drift_watch: Drift, aside: Quarantine | None
-    ) -> None:
-        self._scorer, self._schema, self._drift, self._aside = scorer, schema, drift_watch, aside
-        self.keep = list(schema.names[: len(schema.names) - len(scorer.columns)])
-        self._advance: Callable[[int], object] = int
 
-    @property
-    def columns(self) -> list[str]:
-        """What it needs of the input."""
-        return [*self._scorer.input_columns, *self.keep]
-
-    def show(self, progress: Progress, rows: int) -> None:
-        """Add a task of so many rows to a display."""
-        task = progress.add_task("score", total=rows)
-        self._advance = lambda done: progress.advance(task, done)
-
-    def scored(self, batch: LogBatch) -> pa.Table:
-        """The rows of a batch that can be scored.
-
-        Raises:
-            DataError: one cannot be, and there is no quarantine.
-        """
-        try:
-            table = self._table(batch)
-        except DataError as fault:
-            if self._aside is None:
-                raise
-            encoder = self._scorer.bundle.encoder
-            table = self._aside.sifted(batch, fault, encoder=encoder, score=self._table)
-        self._advance(batch.rows)
-        return self._schema.empty_table() if table is None else table
-
-    def _table(self, batch: LogBatch) -> pa.Table:
-        columns = pa.table(batch.columns)
-        scores = self._scorer.scores(columns, place=batch.place, check=self._drift.check)
-        kept = [_cast(columns[name], self._schema.field(name), batch.place) for name in self.keep]
-        scored: list[Any] = [pa.chunked_array([pa.array(column)]) for column in scores.T]
-        return pa.table([*kept, *scored], schema=self._schema)
+def without_dictionary(column: Any) -> Any:
+    """An Arrow column with its values in place of codes into a dictionary."""
+    is_dictionary = pa.types.is_dictionary(column.type)
+    return column.cast(column.type.value_type) if is_dictionary else column
 
 
 def _cast(column: pa.ChunkedArray, field: pa.Field, place: SourceLocation) -> pa.ChunkedArray:
+    """A kept column in the type that it has in the first file."""
     try:
         return column.cast(field.type)
     except pa.ArrowException:
-        text = pa.types.is_dictionary(column.type)
-        kind = column.type.value_type if text else column.type
+        is_dictionary = pa.types.is_dictionary(column.type)
+        kind = column.type.value_type if is_dictionary else column.type
         fault = f"is {kind}, in the first file {field.type}"
         remedy = "give it one type in all files, or do not keep it"
         raise place.error(fault, remedy, column=field.name) from None
+
+
+def _without_dictionaries(columns: pa.RecordBatch) -> pa.Table:
+    """A dictionary also holds the values of other rows, so one bad value would fail every row."""
+    table = pa.table(columns)
+    return pa.table([without_dictionary(c) for c in table.columns], names=table.column_names)
+
+
+def _encoding_fault(encoder: RowEncoder, table: pa.Table, place: SourceLocation) -> str | None:
+    try:
+        encoder.encode(table, place=place)
+    except DataError as fault:
+        return str(fault)
+    return None
+
+
+def _cut_batches(
+    log: Log, todo: Sequence[Part], columns: list[str], refused: RefusedRows | None
+) -> Iterator[tuple[Part, LogBatch]]:
+    """Stream the rows of the parts to do, cut at the bounds of the parts."""
+    if not todo:
+        return
+    parts_left = list(todo)
+    # The encoder normalises its inputs itself; kept columns are written as they were stored.
+    for batch in log.batches(columns, start=todo[0].first, as_stored=True, refused=refused):
+        end = batch.first + batch.rows
+        while parts_left and parts_left[0].first < end:
+            part = parts_left[0]
+            low, high = max(batch.first, part.first), min(end, part.last)
+            if low < high:
+                rows = batch.columns.slice(low - batch.first, high - low)
+                yield part, LogBatch(rows, low, batch.place)
+            if part.last > end:
+                break
+            parts_left.pop(0)

@@ -1,10 +1,11 @@
 """Batch scoring on Spark: the same bundle and the same code, in Spark's Python workers.
 
-Scores are those of `Scorer`, bit for bit on equal processors, since a row's scores depend on that
-row alone. What Spark does not keep is the order of the rows: carry a key along. It repeats failed
-tasks by itself, and a job that fails leaves no `_SUCCESS`.
+A row's scores depend on that row alone, so they equal those of `Scorer`, bit for bit on equal
+processors. Spark does not keep the order of the rows: carry a key along. It repeats failed tasks by
+itself, and a job that fails leaves no `_SUCCESS`.
 
-pyspark is optional (`pip install 'recmtl[spark]'`); recmtl must be installed on the workers.
+pyspark is optional (`pip install 'recmtl[spark]'`); recmtl must be installed on the workers. It is
+heavy and may be absent, so functions import it when they need it.
 """
 
 import atexit
@@ -29,6 +30,7 @@ from recmtl.data.files import AnyPath, LogFile, base_folder, is_url
 from recmtl.data.reader import Log, open_log
 from recmtl.data.side_table import JoinedTable, joined_columns, side_path
 from recmtl.errors import ConfigError, DataError, RecmtlError, SourceLocation
+from recmtl.serve.batch.rows import without_dictionary
 from recmtl.serve.bundle.bundle import Bundle
 from recmtl.serve.scoring.drift import LIMIT, Drift, DriftMode
 from recmtl.serve.scoring.scorer import Scorer
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 Batches = Iterator[pa.RecordBatch]
 HERE = SourceLocation()
 PARTITION_TYPES = "spark.sql.sources.partitionColumnTypeInference.enabled"
-OWN_ERROR = re.compile(r"recmtl\.errors\.(\w+): (.*)")
+RECMTL_ERROR = re.compile(r"recmtl\.errors\.(\w+): (.*)")
 TIMES = ("timestamp", "timestamp_ntz")
 
 
@@ -59,22 +61,23 @@ def score_spark(
     """Score a Parquet log into a new folder of Parquet files; returns its rows, and warnings.
 
     Args:
-        bundle: scores.
+        bundle: the model that scores.
         source: a file, a folder or a glob of this machine, or a URL that Spark can read.
         output: a folder or URL that Spark can write.
         keep: input columns to carry along, before the scored ones.
         drift: as in `recmtl.serve.batch.parquet.score_parquet`.
-        drift_limit: how much larger the share of unknown ids may be.
-        session: an existing session; the active one or that of the environment unless given.
+        drift_limit: how much the share of unknown ids may exceed that of training.
+        session: the Spark session to use; if None, the active one, or one that the environment
+            configures.
 
     Raises:
-        ConfigError: pyspark is not installed.
+        ConfigError: pyspark is not installed, or the drift options are wrong.
         DataError: a column is missing or wrong, or the output exists.
     """
     session = session or _session()
     drift_watch = Drift(bundle, mode=drift, limit=drift_limit)
     totals = session.sparkContext.accumulator(drift_watch.totals, _Sum())
-    with _own_errors(output):
+    with _one_line_errors(output):
         frame, tables = _read(session, bundle, source, keep)
         options = {"mode": drift, "limit": drift_limit, "totals": totals}
         scored = scored_frame(frame, bundle, keep=keep, tables=tables, drift=options)
@@ -92,25 +95,26 @@ def scored_frame(
     tables: Sequence[AnyPath] = (),
     drift: Mapping[str, Any] | None = None,
 ) -> "DataFrame":
-    """The columns `keep` of any frame and the scored columns, computed when Spark asks for them.
+    """The columns `keep` of any frame and the scored columns, computed when Spark needs them.
 
     Args:
         frame: has the bundle's input columns, or the keys of its side tables.
-        bundle: scores.
+        bundle: the model that scores.
         keep: columns to carry along, of the frame or of a side table.
         tables: the files of the side tables that the bundle's schema names, in its order.
         drift: mode and limit of `recmtl.serve.scoring.drift.Drift`, and an accumulator of its
             totals.
 
     Raises:
-        DataError: a column is missing, stands twice, or has a type that Spark changes.
+        DataError: a column is missing, is kept twice, or has a type that Spark changes.
+        ConfigError: the number of `tables` is not that of the schema.
     """
     from pyspark.sql import functions
     from pyspark.sql.types import FloatType, StructField, StructType
 
     columns = list(dict.fromkeys([*bundle.encoder.input_columns, *keep]))
-    joined = _joined(bundle, tables)
-    log = _log(frame.columns, joined)
+    joined = _side_tables(bundle, tables)
+    log = _one_file_log(frame.columns, joined)
     log.require(columns)
     _refuse_changes(frame, bundle, keep)
     needed = log.joins(columns)[0]
@@ -121,7 +125,7 @@ def scored_frame(
     ]
     kept = [_field(frame, joined, name) for name in keep]
     scored = [StructField(name, FloatType(), False) for name in bundle.model.columns]
-    folder = _shipped(frame.sparkSession, bundle, tables)
+    folder = _ship(frame.sparkSession, bundle, tables)
     score = _scoring(folder, columns=columns, keep=list(keep), drift=dict(drift or {"mode": "off"}))
     return frame.select(*quoted).mapInArrow(score, StructType([*kept, *scored]))
 
@@ -129,18 +133,18 @@ def scored_frame(
 def _scoring(
     folder: str, *, columns: list[str], keep: list[str], drift: dict[str, Any]
 ) -> Callable[[Batches], Batches]:
-    """What each worker does with its share of the rows."""
+    """The function with which each worker scores its share of the rows."""
     totals = drift.pop("totals", None)
 
     def score(batches: Batches) -> Batches:
         scorer, joined = _worker(folder)
         drift_watch = Drift(scorer.bundle, **drift)
         for batch in batches:
-            log = _log(batch.schema.names, joined)
+            log = _one_file_log(batch.schema.names, joined)
             rows = joined_columns(batch, log.files[0], log.joins(columns)[1], HERE)
             table = pa.table([rows[name] for name in columns], names=columns)
             scores = scorer.scores(table, check=drift_watch.check)
-            kept = [_plain(rows[name]) for name in keep]
+            kept = [without_dictionary(rows[name]) for name in keep]
             scored = [pa.array(column) for column in scores.T]
             yield pa.record_batch([*kept, *scored], names=[*keep, *scorer.columns])
         if totals is not None:
@@ -158,25 +162,20 @@ def _worker(name: str) -> tuple[Scorer, list[JoinedTable]]:
     # Spark runs one such process for every core.
     scorer = Scorer.load(folder / "bundle", threads=1)
     count = len(scorer.bundle.encoder.schema.tables)
-    return scorer, _joined(scorer.bundle, [folder / f"{n}.parquet" for n in range(count)])
+    return scorer, _side_tables(scorer.bundle, [folder / f"{n}.parquet" for n in range(count)])
 
 
-def _joined(bundle: Bundle, paths: Sequence[AnyPath]) -> list[JoinedTable]:
+def _side_tables(bundle: Bundle, paths: Sequence[AnyPath]) -> list[JoinedTable]:
     tables = bundle.encoder.schema.tables
     if len(paths) != len(tables):
         raise ConfigError(f"the bundle joins {len(tables)} side tables, {len(paths)} are given")
     return [JoinedTable(table, path) for table, path in zip(tables, paths, strict=True)]
 
 
-def _log(columns: Sequence[str], tables: list[JoinedTable]) -> Log:
-    """A log of one file that has these columns, to plan the joins."""
+def _one_file_log(columns: Sequence[str], tables: list[JoinedTable]) -> Log:
+    """A log of one file with these columns, which plans the joins."""
     schema = pa.schema([(name, pa.null()) for name in columns])
     return Log("", [LogFile(Path("input"), 0, 0, schema, {})], tables=tables)
-
-
-def _plain(column: Any) -> Any:
-    text = pa.types.is_dictionary(column.type)
-    return column.cast(column.type.value_type) if text else column
 
 
 def _field(frame: "DataFrame", tables: list[JoinedTable], name: str) -> Any:
@@ -190,6 +189,7 @@ def _field(frame: "DataFrame", tables: list[JoinedTable], name: str) -> Any:
 
 
 def _refuse_changes(frame: "DataFrame", bundle: Bundle, keep: Sequence[str]) -> None:
+    """Refuse kept columns that clash, and input columns whose values Spark would change."""
     for name in keep:
         if name in bundle.model.columns or keep.count(name) > 1:
             fault = "is to be kept twice, or has the name of a scored column"
@@ -200,8 +200,8 @@ def _refuse_changes(frame: "DataFrame", bundle: Bundle, keep: Sequence[str]) -> 
             raise HERE.error(fault, "store it as int64, or use --engine local", column=name)
 
 
-def _shipped(session: "SparkSession", bundle: Bundle, tables: Sequence[AnyPath]) -> str:
-    """Send bundle and side tables to all workers; returns the name under which they find them."""
+def _ship(session: "SparkSession", bundle: Bundle, tables: Sequence[AnyPath]) -> str:
+    """Send bundle and side tables to all workers; returns the name of the archive there."""
     name = f"recmtl-{uuid.uuid4().hex}"
     folder = Path(tempfile.mkdtemp(prefix="recmtl-"))
     # Workers fetch it from here as long as the session lives.
@@ -210,8 +210,8 @@ def _shipped(session: "SparkSession", bundle: Bundle, tables: Sequence[AnyPath])
         for file in (path for path in bundle.folder.rglob("*") if path.is_file()):
             archive.write(file, f"bundle/{file.relative_to(bundle.folder)}")
         for number, path in enumerate(tables):
-            inside = archive.open(f"{number}.parquet", "w", force_zip64=True)
-            with inside as copy, path.open("rb") as source:
+            member = archive.open(f"{number}.parquet", "w", force_zip64=True)
+            with member as copy, path.open("rb") as source:
                 shutil.copyfileobj(source, copy)
     session.sparkContext.addArchive(f"{folder / name}.zip#{name}")
     return name
@@ -242,6 +242,7 @@ def _read(
 
 
 def _session() -> "SparkSession":
+    """The active session, or a new one."""
     if importlib.util.find_spec("pyspark") is None:
         raise ConfigError("pyspark is not installed: pip install 'recmtl[spark]'")
     from pyspark.sql import SparkSession
@@ -265,19 +266,19 @@ class _Sum:
 
 
 @contextmanager
-def _own_errors(output: str) -> Iterator[None]:
-    """Errors of workers and of Spark as one line of our own."""
+def _one_line_errors(output: str) -> Iterator[None]:
+    """Errors of workers and of Spark as one of recmtl's errors, in one line."""
     try:
         yield
     except RecmtlError:
         raise
     except Exception as error:
-        own = OWN_ERROR.search(str(error))
-        if own and hasattr(errors, own[1]):
-            raise getattr(errors, own[1])(own[2]) from None
+        of_worker = RECMTL_ERROR.search(str(error))
+        if of_worker and hasattr(errors, of_worker[1]):
+            raise getattr(errors, of_worker[1])(of_worker[2]) from None
         if not type(error).__module__.startswith(("pyspark", "py4j")):
             raise
-        # What Java threw says more than that it was called.
+        # py4j's own text only says that a Java call failed.
         text = str(getattr(error, "java_exception", error))
         first = (text.splitlines() or [type(error).__name__])[0]
         if "PATH_ALREADY_EXISTS" in first:

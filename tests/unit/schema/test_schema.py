@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recmtl.errors import SchemaError
@@ -22,6 +22,7 @@ from recmtl.schema import (
     parse_schema,
     refuse_contradictions,
 )
+from tests.chaos.bad_inputs import check_schema
 
 HEAD = "version: 1\nname: s\nfeatures:\n  f: {kind: numeric}\n"
 TASKS = "tasks:\n  t: {kind: binary, label: y}\n"
@@ -281,3 +282,10 @@ def test_columns_are_all_that_is_read_once() -> None:
         *("user", "city", "price", "seen", "n_clicks", "is_click", "bought", "education"),
         *("watch_s", "stars", "request", "ts", "w"),
     }
+
+
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_any_text_is_a_schema_or_a_schema_error(data: st.DataObject) -> None:
+    """The first of the thousands that tests/chaos/test_bad_inputs.py draws."""
+    check_schema(data.draw)

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recmtl.data.row_encoder import Encoded, RowEncoder
@@ -20,6 +20,7 @@ from recmtl.errors import ConfigError, DataError, SourceLocation
 from recmtl.serve import Scorer
 from recmtl.serve.fixed_shape import FixedShapeModel
 from recmtl.serve.frames import to_arrow
+from tests.chaos.bad_inputs import check_score
 from tests.unit.serve.shop import make_log, make_model
 
 
@@ -283,3 +284,16 @@ def test_loading_a_scorer_loads_nothing_that_it_does_not_use(bundle: Path) -> No
     modules = set(json.loads(done.stdout))
     assert heavy & modules == set()
     assert "recmtl.serve.bundle.bundle" in modules
+
+
+@pytest.fixture(scope="module")
+def small(bundle: Path) -> Scorer:
+    """Small chunks: the drawn frames have few rows."""
+    return Scorer.load(bundle, chunk_rows=64, threads=1)
+
+
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_frame_gets_scores_or_one_line(small: Scorer, data: st.DataObject) -> None:
+    """The first of the thousands that tests/chaos/test_bad_inputs.py draws."""
+    check_score(data.draw, small)

@@ -13,7 +13,7 @@ from pipelines import score as command
 from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.errors import ConfigError, DataError
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
-from recmtl.serve.batch import spark as serve_spark
+from recmtl.serve.batch import spark as batch_spark
 from recmtl.serve.batch.spark import score_spark, scored_frame
 from tests.chaos.local_spark import local_spark
 from tests.unit.serve.shop import SCHEMA, make_bundle, make_encoder, make_log, make_model
@@ -145,6 +145,6 @@ def test_the_command_runs_on_spark(
 def test_without_pyspark_one_line_says_what_to_install(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve_spark.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(batch_spark.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pyspark is not installed: pip install 'recmtl\[spark"):
         score_spark(load_bundle(bundle), "log.parquet", "out")

@@ -19,9 +19,9 @@ from recmtl.data.reader import open_log
 from recmtl.errors import DataError
 from recmtl.schema import SideTable
 from recmtl.serve import Scorer, save_bundle, score_parquet
-from recmtl.serve.batch.batch_state import ScoringJob, locked
-from recmtl.serve.batch.progress import rows_progress
-from tests.unit.serve.shop import ROWS, SCHEMA, make_encoder, make_model
+from recmtl.serve.batch.batch_state import ScoringJob, lock_folder
+from recmtl.serve.batch.parquet import rows_progress
+from tests.unit.serve.shop import ROWS, SCHEMA, make_bundle, make_encoder, make_log, make_model
 
 
 def parts(folder: Path) -> list[Path]:
@@ -204,13 +204,13 @@ def test_a_job_killed_before_its_first_list_can_be_resumed_or_begun_anew(
 def test_the_manifest_says_when_all_is_done(
     scorer: Scorer, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    states, finish = [], ScoringJob.finish
+    states, finish = [], ScoringJob.finish_part
 
     def watched(job: ScoringJob, *arguments: Any) -> None:
         finish(job, *arguments)
         states.append(json.loads((job.folder / "_manifest.json").read_text())["state"])
 
-    monkeypatch.setattr(ScoringJob, "finish", watched)
+    monkeypatch.setattr(ScoringJob, "finish_part", watched)
     score_parquet(scorer, source, tmp_path / "out", part_rows=500)
     assert states == ["running", "running"]
     assert json.loads((tmp_path / "out" / "_manifest.json").read_text())["state"] == "finished"
@@ -335,7 +335,7 @@ def test_resume_of_another_job_is_refused(scorer: Scorer, source: Path, tmp_path
 def test_a_folder_serves_one_job_at_a_time(scorer: Scorer, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with locked(out), pytest.raises(DataError, match="another job writes there"):
+    with lock_folder(out), pytest.raises(DataError, match="another job writes there"):
         score_parquet(scorer, source, out)
     score_parquet(scorer, source, out)
 
@@ -481,3 +481,24 @@ def test_unseen_values_are_counted_for_this_job(
     first = score_parquet(scorer, source, tmp_path / "out")
     second = score_parquet(scorer, source, tmp_path / "again")
     assert first.unknown == second.unknown
+
+
+PEAK = """
+import resource, sys
+from recmtl.serve import Scorer, score_parquet
+score_parquet(Scorer.load(sys.argv[1]), sys.argv[2], sys.argv[3], part_rows=20_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_a_file_twice_as_large_takes_the_same_memory(tmp_path: Path) -> None:
+    bundle, part = make_bundle(tmp_path / "bundle"), make_log(20_000)
+    peaks = []
+    for times in (5, 10):
+        path = tmp_path / f"{times}.parquet"
+        # One row group of all rows: not even that may be held at once.
+        pq.write_table(pa.concat_tables([part] * times), path, row_group_size=10**7)
+        command = [sys.executable, "-c", PEAK, str(bundle), str(path), str(tmp_path / f"o{times}")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout))
+    assert peaks[1] - peaks[0] < 25, f"peaks in MB: {peaks}"

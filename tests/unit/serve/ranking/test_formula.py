@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recmtl.errors import FormulaError
 from recmtl.serve import Formula
+from tests.chaos.bad_inputs import check_formula
 
 COLUMNS = {
     "a": np.array([1.0, 2.0, 3.5]),
@@ -184,3 +185,10 @@ def test_any_text_is_a_formula_or_a_formula_error(text: str) -> None:
         Formula(text)
     except FormulaError as error:
         assert str(error)
+
+
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_a_formula_over_any_columns_has_a_value_or_one_line(data: st.DataObject) -> None:
+    """The first of the thousands that tests/chaos/test_bad_inputs.py draws."""
+    check_formula(data.draw)

@@ -1,14 +1,18 @@
 """Ranking equals a plain per-group sort of the scorer's own columns."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from recmtl.errors import DataError, FormulaError
 from recmtl.serve import Ranker, Scorer
+from tests.chaos.bad_inputs import check_rank
 
 FORMULA = "p_click * p_buy_given_click"
 
@@ -264,3 +268,16 @@ def test_arguments_of_a_wrong_kind_get_one_line(ranker: Ranker, log: pa.Table) -
         with pytest.raises(DataError) as raised:
             call()
         assert "\n" not in str(raised.value)
+
+
+@pytest.fixture(scope="module")
+def small(bundle: Path) -> Ranker:
+    """Small chunks: the drawn frames have few rows."""
+    return Ranker(Scorer.load(bundle, chunk_rows=64, threads=1))
+
+
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_request_gets_a_ranking_or_one_line(small: Ranker, data: st.DataObject) -> None:
+    """The first of the thousands that tests/chaos/test_bad_inputs.py draws."""
+    check_rank(data.draw, small)

@@ -11,8 +11,8 @@ import pytest
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError, SourceLocation
 from recmtl.serve import Scorer, score_parquet
-from recmtl.serve.batch import rows as serve_quarantine
-from recmtl.serve.batch.batch_state import locked
+from recmtl.serve.batch import rows as batch_rows
+from recmtl.serve.batch.batch_state import lock_folder
 from recmtl.serve.batch.rows import bad_rows
 from tests.unit.serve.shop import ROWS, make_log
 
@@ -206,7 +206,7 @@ def test_a_quarantine_belongs_to_one_job_and_lies_apart(
 ) -> None:
     aside = tmp_path / "aside"
     aside.mkdir()
-    with locked(aside), pytest.raises(DataError, match="another job writes there"):
+    with lock_folder(aside), pytest.raises(DataError, match="another job writes there"):
         score_parquet(scorer, source, tmp_path / "1", quarantine=aside)
     (aside / "thesis.txt").write_text("dear")
     with pytest.raises(DataError, match="aside: is not empty"):
@@ -223,6 +223,6 @@ def test_the_search_for_bad_rows_gives_up_in_time(
     log = poisoned(make_log(256), list(range(0, 256, 2)))
     rows = log.select(list(encoder.input_columns))
     assert sorted(bad_rows(encoder, rows, SourceLocation())) == list(range(0, 256, 2))
-    monkeypatch.setattr(serve_quarantine, "MOST_TRIALS", 20)
+    monkeypatch.setattr(batch_rows, "MOST_TRIALS", 20)
     found = set(bad_rows(encoder, rows, SourceLocation()))
     assert found > set(range(0, 256, 2))
