@@ -1,0 +1,127 @@
+"""The pages keep what they promise: links lead somewhere, and the table of folders is true."""
+
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md") if (ROOT / name).is_file()),
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("datasets/**/README.md")),
+    ROOT / "examples" / "README.md",
+]
+FENCE = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"`[^`\n]*`")
+LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
+
+
+def prose(text: str) -> str:
+    """A page without its fenced blocks and indented code, in which brackets are no links."""
+    lines, code = [], False
+    for line in FENCE.sub("", text).splitlines():
+        # An indented block begins after an empty line, and within a list it is a paragraph.
+        code = line.startswith("    ") and (code or not lines or not lines[-1].strip())
+        lines.append("" if code else line)
+    return "\n".join(lines)
+
+
+def links(text: str) -> list[str]:
+    """Where the links of a page lead, in order."""
+    return LINK.findall(CODE.sub("", prose(text)))
+
+
+def anchors(text: str) -> set[str]:
+    """The fragments under which GitHub shows the headings of a page."""
+    headings = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", FENCE.sub("", text), re.MULTILINE)
+    slugs, seen = set(), Counter[str]()
+    for heading in headings:
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        slugs.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return slugs
+
+
+def broken(page: Path, *, root: Path = ROOT) -> list[str]:
+    """The relative links of a page that lead to no file, or to no heading of one."""
+    dead = []
+    for link in links(page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, fragment = unquote(link).partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or root not in target.parents:
+            dead.append(f"{link}: no such file")
+        elif fragment and fragment not in anchors(target.read_text(encoding="utf-8")):
+            dead.append(f"{link}: no such heading")
+    return dead
+
+
+def table_of_folders() -> list[str]:
+    """The folders of README's table, in its order."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("## Where things are")[1]
+    return re.findall(r"^\| `([^`]+)/` \|", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    assert broken(page) == []
+
+
+def test_a_dead_link_and_a_dead_heading_are_seen(tmp_path: Path) -> None:
+    page, text = tmp_path / "page.md", "# One [b](two.md) `c`\n## Four, five\n## Four five\n"
+    text += "[a](two.md) [b](#one-b-c) ![c](#three) [d](https://x.org/y) `[e](code.md)`\n\n"
+    page.write_text(text + "    [f](code.md)\n\n```\n[g](code.md)\n```\n[h](two.md#four)\n")
+    assert anchors(page.read_text()) == {"one-b-c", "four-five", "four-five-1"}
+    lost = ["two.md", "two.md", "#three: no such heading", "two.md#four"]
+    assert broken(page, root=tmp_path) == [
+        line if ":" in line else f"{line}: no such file" for line in lost
+    ]
+    (tmp_path / "two.md").write_text("# Two\n")
+    assert broken(page, root=tmp_path) == [
+        "#three: no such heading",
+        "two.md#four: no such heading",
+    ]
+    assert broken(page, root=tmp_path / "elsewhere")[0] == "two.md: no such file"
+
+
+def test_the_table_of_folders_names_exactly_the_folders_of_the_package() -> None:
+    folders = table_of_folders()
+    rooms = {f"recmtl/{path.parent.name}" for path in ROOT.glob("recmtl/*/__init__.py")}
+    assert {name for name in folders if name.startswith("recmtl/")} == rooms
+    assert len(folders) == len(set(folders))
+    assert all((ROOT / name).is_dir() for name in folders)
+    assert "examples" in folders
+
+
+def test_the_table_of_folders_stands_in_the_order_of_imports() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = settings["tool"]["importlinter"]["contracts"][0]
+    assert contract["name"] == "Imports run downward only"
+    rank = {
+        name.strip(): number
+        for number, layer in enumerate(contract["layers"])
+        for name in re.split(r"[|:]", layer)
+    }
+    rooms = [name.removeprefix("recmtl/") for name in table_of_folders() if "/" in name]
+    assert rooms == sorted(rooms, key=rank.__getitem__)
+
+
+def test_every_page_of_documentation_is_reached_from_the_readme() -> None:
+    reached, waiting = set[Path](), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        here = links(page.read_text(encoding="utf-8"))
+        paths = (unquote(link).partition("#")[0] for link in here)
+        targets = ((page.parent / path).resolve() for path in paths if path.endswith(".md"))
+        waiting += [target for target in targets if target.is_file()]
+    assert set(PAGES) - reached == set()
