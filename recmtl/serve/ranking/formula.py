@@ -1,6 +1,7 @@
-"""A ranking formula: arithmetic over named columns, read by its own parser, never run as code.
+"""A ranking formula: arithmetic over named columns, with a parser of its own; it never runs code.
 
-Grammar, binding ever tighter (`**` binds to the right and tighter than the minus before it):
+The grammar, from the loosest binding to the tightest; precedence is that of Python, so `**`
+associates to the right and binds tighter than a minus before it:
 
     sum     := product (('+' | '-') product)*
     product := sign (('*' | '/') sign)*
@@ -8,11 +9,7 @@ Grammar, binding ever tighter (`**` binds to the right and tighter than the minu
     power   := atom ('**' sign)?
     atom    := number | name | `any name` | function '(' sum (',' sum)* ')' | '(' sum ')'
 
-The parser writes a postfix program, which runs over a stack of float64 columns.
-
-    >>> formula = Formula("log(price) * p_click ** 0.5")
-    >>> formula.names
-    ('price', 'p_click')
+The parser emits a postfix program, which runs on a stack of float64 columns.
 """
 
 import re
@@ -33,6 +30,7 @@ Column = npt.NDArray[np.float64]
 MAX_LENGTH = 1000
 MAX_DEPTH = 50
 
+# A function and its number of operands; None stands for two or more.
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int | None]] = {
     "log": (np.log, 1),
     "exp": (np.exp, 1),
@@ -40,6 +38,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int | None]] = {
     "min": (np.minimum, None),
     "max": (np.maximum, None),
 }
+# How tightly an operator binds, and its function. A sign binds between `*` and `**`.
 OPERATORS: dict[str, tuple[int, Callable[..., Any]]] = {
     "+": (1, np.add),
     "-": (1, np.subtract),
@@ -57,15 +56,30 @@ TOKEN = re.compile(
 
 
 class Formula:
-    """A parsed formula: columns by name in, one float64 number a row out.
+    """A parsed formula, which maps columns to one float64 number a row.
+
+    >>> formula = Formula("max(price, 1) * p_click ** 0.5")
+    >>> formula.names
+    ('price', 'p_click')
+    >>> columns = {"price": np.array([0.0, 4.0]), "p_click": np.array([0.25, 0.25])}
+    >>> formula.evaluate(columns, rows=2)
+    array([0.5, 2. ])
+
+    Args:
+        text: in the grammar of this module.
+
+    Attributes:
+        text: as given.
+        names: the columns that it reads, in the order of their first use.
 
     Raises:
-        FormulaError: not in the grammar, longer than 1000 characters, or nested deeper than 50.
+        FormulaError: the text is no formula, is longer than 1000 characters, or is nested deeper
+            than 50 levels.
     """
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
-            raise FormulaError(f"formula is {short_repr(text)}; give a text")
+            raise FormulaError(f"formula is {short_repr(text)}; give a string")
         if len(text) > MAX_LENGTH:
             raise FormulaError(f"formula is longer than {MAX_LENGTH} characters: {text[:60]!r}...")
         self.text = text
@@ -74,10 +88,15 @@ class Formula:
         self.names: tuple[str, ...] = tuple(dict.fromkeys(names))
 
     def evaluate(self, columns: Mapping[str, npt.NDArray[Any]], *, rows: int) -> Column:
-        """Map columns (numbers, `[rows]` each) to the formula's value on every row.
+        """Compute the formula's value on every row, float64 `[rows]`.
+
+        Args:
+            columns: numbers `[rows]` by name; columns that the formula does not name are ignored.
+            rows: rows of every column; a formula without names is a constant for all of them.
 
         Raises:
-            FormulaError: an unknown name, a column that is no number, a value that is not finite.
+            FormulaError: a column is absent, has another shape or holds no numbers, or a value is
+                not finite.
         """
         stack: list[Any] = []
         with np.errstate(all="ignore"):
@@ -99,11 +118,11 @@ class Formula:
             )
         return values
 
-    def check_names(self, known: Collection[str]) -> None:
-        """Raise a FormulaError for the first name of the formula that is not known."""
+    def check_names(self, available: Collection[str]) -> None:
+        """Raise a FormulaError for the first name of the formula that is not available."""
         for name in self.names:
-            if name not in known:
-                hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            if name not in available:
+                hint = did_you_mean(name, available) or f"; there are {', '.join(available)}"
                 raise FormulaError(f"formula {self.text!r}: no column {name!r}{hint}")
 
     def _column(self, name: str, columns: Mapping[str, npt.NDArray[Any]], rows: int) -> Column:
@@ -121,7 +140,11 @@ class Formula:
 
 
 class _Step(NamedTuple):
-    """One step of a postfix program: push a number, push a column, or apply a function."""
+    """One step of a postfix program.
+
+    `kind` is `number` or `name`, which push a constant or a column, or `operator`, `sign` or
+    `call`, which replace the last `operands` values of the stack by their result.
+    """
 
     kind: str
     value: float | str
@@ -134,15 +157,12 @@ def _apply(step: _Step, operands: list[Any]) -> Any:
         return OPERATORS[name][1](*operands)
     if step.kind == "sign":
         return np.negative(operands[0])
-    return (
-        FUNCTIONS[name][0](operands[0])
-        if FUNCTIONS[name][1]
-        else reduce(FUNCTIONS[name][0], operands)
-    )
+    function, arity = FUNCTIONS[name]
+    return function(operands[0]) if arity else reduce(function, operands)
 
 
 class _Parser:
-    """Precedence climbing over the tokens, emitting postfix steps."""
+    """Parses by precedence climbing over the tokens, and emits postfix steps."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -162,7 +182,9 @@ class _Parser:
         while True:
             match = TOKEN.match(self._text, place)
             if match is None:
-                raise self._error("a character that is not in the grammar", self._skip(place))
+                rest = self._text[place:]
+                place += len(rest) - len(rest.lstrip())
+                raise self._error("a character that is not in the grammar", place)
             kind = str(match.lastgroup)
             tokens.append((kind, match[kind], match.start(kind)))
             place = match.end()
@@ -170,14 +192,14 @@ class _Parser:
                 return tokens
 
     def _expression(self, lowest: int) -> None:
-        """Read a term, then operators that bind at least as tightly as `lowest`."""
+        """Parse a term, then operators that bind at least as tightly as `lowest`."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise FormulaError(f"formula is nested deeper than {MAX_DEPTH}: {self._text[:60]!r}...")
         self._signed()
         while (mark := self._mark()) in OPERATORS and OPERATORS[mark][0] >= lowest:
             self._next += 1
-            # `**` binds to the right, and its exponent may carry a sign of its own.
+            # `**` associates to the right, and its exponent may carry a sign of its own.
             self._expression(SIGN if mark == "**" else OPERATORS[mark][0] + 1)
             self._steps.append(_Step("operator", mark, 2))
         self._depth -= 1
@@ -217,10 +239,10 @@ class _Parser:
             self._expression(1)
             operands, mark = operands + 1, self._mark()
         self._close()
-        wanted = FUNCTIONS[name][1]
-        if operands != wanted and (wanted or operands < 2):
-            wants = "one operand" if wanted else "two operands or more"
-            raise FormulaError(f"formula {self._text!r}: {name} takes {wants}, not {operands}")
+        arity = FUNCTIONS[name][1]
+        if operands != arity and (arity or operands < 2):
+            takes = "one operand" if arity else "two operands or more"
+            raise FormulaError(f"formula {self._text!r}: {name} takes {takes}, not {operands}")
         self._steps.append(_Step("call", name, operands))
 
     def _close(self) -> None:
@@ -235,12 +257,9 @@ class _Parser:
         kind, value, _ = self._peek()
         return value if kind == "mark" else ""
 
-    def _skip(self, place: int) -> int:
-        return place + len(self._text[place:]) - len(self._text[place:].lstrip())
-
     def _unexpected(self) -> FormulaError:
         kind, value, place = self._peek()
         return self._error("it ends too early" if kind == "end" else f"unexpected {value!r}", place)
 
-    def _error(self, what: str, place: int) -> FormulaError:
-        return FormulaError(f"formula {self._text!r}: {what} at character {place + 1}")
+    def _error(self, fault: str, place: int) -> FormulaError:
+        return FormulaError(f"formula {self._text!r}: {fault} at character {place + 1}")

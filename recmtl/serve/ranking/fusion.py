@@ -1,10 +1,11 @@
 """Learns a ranking formula: the exponents of a product of columns, for a stated target.
 
-The target is the NDCG@k of a weighted label, by group, on rows that no network was fitted to. It
-is constant almost everywhere, so nothing is differentiated: seeded random exponents, then compass
-search (Kolda, Lewis and Torczon, SIAM Review 2003) from the best of them. A ranking does not
-change when all exponents are multiplied by one number; the largest is 1 or -1 here. Everything that
-was tried is kept, so the trade between the labels (the Pareto front) comes for free.
+The target is the NDCG@k of a weighted sum of labels, by group, on rows that no network was fitted
+to. It is constant almost everywhere, so it has no useful gradient: the search draws seeded random
+exponents, then runs a compass search (Kolda, Lewis and Torczon, SIAM Review 2003) from the best of
+them. Multiplying all exponents by one positive number does not change a ranking, so the largest is
+1 or -1 here. Every formula that was measured is kept, so the trade-off between the labels (the
+Pareto front) costs nothing more.
 """
 
 import re
@@ -22,7 +23,7 @@ from recmtl.evaluate.ranking_metrics import GroupedRanking
 from recmtl.serve.arguments import as_array, as_mapping, as_whole_number, short_repr
 from recmtl.serve.ranking.formula import Formula
 
-__all__ = ["Fused", "Fusion", "fuse", "non_dominated"]
+__all__ = ["FusedFormula", "FusionResult", "fuse", "non_dominated"]
 
 Floats = npt.NDArray[np.float64]
 Exponents = tuple[float, ...]
@@ -30,11 +31,13 @@ FLOOR = "1e-9"
 DECIMALS = 3
 FIRST_STEP, LAST_STEP = 0.5, 0.004
 STARTS = 3
+TARGET = -1
+"""Position of the target among the measured values, which hold a value for every label first."""
 
 
 @dataclass(frozen=True)
-class Fused:
-    """One formula: its text, its exponents by column, NDCG@k by label and of the target."""
+class FusedFormula:
+    """One formula: its text, its exponents by column, its NDCG@k by label and of the target."""
 
     formula: str
     exponents: dict[str, float]
@@ -43,21 +46,21 @@ class Fused:
 
 
 @dataclass(frozen=True)
-class Fusion:
-    """What `fuse` found.
+class FusionResult:
+    """The outcome of `fuse`.
 
     Attributes:
         best: the formula with the best target.
-        product: the plain product of all columns, to compare with.
-        front: formulas that no other one beats in one label without losing in another, best in the
-            first label first.
+        product: the plain product of all columns, for comparison.
+        front: the Pareto front: formulas that no other one equals or beats in every label; best in
+            the first label first.
         k: ranks that count.
-        tried: formulas that were measured.
+        tried: number of formulas that were measured.
     """
 
-    best: Fused
-    product: Fused
-    front: tuple[Fused, ...]
+    best: FusedFormula
+    product: FusedFormula
+    front: tuple[FusedFormula, ...]
     k: int | None
     tried: int
 
@@ -68,25 +71,22 @@ class Fusion:
 
     def table(self) -> pa.Table:
         """The front as a table: formula, target, and NDCG by label."""
-        labels = {f"ndcg_{name}": [one.ndcg[name] for one in self.front] for name in self.best.ndcg}
-        columns = {
-            "formula": [one.formula for one in self.front],
-            "target": [one.target for one in self.front],
+        columns: dict[str, list[str] | list[float]] = {
+            "formula": [fused.formula for fused in self.front],
+            "target": [fused.target for fused in self.front],
         }
-        return pa.table(columns | labels)
+        for label in self.best.ndcg:
+            columns[f"ndcg_{label}"] = [fused.ndcg[label] for fused in self.front]
+        return pa.table(columns)
 
     def __str__(self) -> str:
         """Best, plain product and front as lines for people."""
         at = "" if self.k is None else f" at {self.k}"
         lines = [f"NDCG{at}, {self.tried} formulas tried"]
-        named = [
-            ("best", self.best),
-            ("product", self.product),
-            *(("front", f) for f in self.front),
-        ]
-        for name, one in named:
-            by_label = ", ".join(f"{label} {value:.4f}" for label, value in one.ndcg.items())
-            lines.append(f"{name:<8}{one.target:.4f}  {one.formula}  ({by_label})")
+        front = [("front", fused) for fused in self.front]
+        for name, fused in [("best", self.best), ("product", self.product), *front]:
+            by_label = ", ".join(f"{label} {value:.4f}" for label, value in fused.ndcg.items())
+            lines.append(f"{name:<8}{fused.target:.4f}  {fused.formula}  ({by_label})")
         return "\n".join(lines)
 
 
@@ -99,25 +99,26 @@ def fuse(
     k: int | None = 10,
     seed: int = 0,
     tries: int = 100,
-) -> Fusion:
+) -> FusionResult:
     """Learn the exponents of `column ** a * other ** b * ...`.
 
-    Columns that are no probabilities, and those with a negative exponent, stand as
-    `max(column, 1e-9)` in the formula, so that it is finite on every row.
+    A column outside 1e-9..1, or with a negative exponent, appears as `max(column, 1e-9)` in the
+    formula, so that the formula is finite on every row.
 
     Args:
-        columns: what the formula multiplies, by name, `[R]` each.
-        labels: what happened, 0 or more, by name, `[R]` each.
-        target: weight of each label in the gain of a row, 0 or more; weight 0 only looks at it.
+        columns: the factors by name, `[R]` each.
+        labels: outcomes by name, 0 or more, `[R]` each.
+        target: weight of each label in the gain of a row, 0 or more; a label of weight 0 is
+            reported but does not steer the search.
         group: which rows compete, `[R]`.
-        k: ranks that count; all without it.
-        seed: of the exponents drawn.
-        tries: exponents drawn at random before the search.
+        k: ranks that count; None counts all of them.
+        seed: of the random exponents.
+        tries: random exponents drawn before the search.
 
     Raises:
-        DataError: nothing to multiply or to aim at, values that are missing, infinite or (labels,
-            weights) negative, lengths that differ, no group with anything good in it.
-        ConfigError: a seed, k or number of tries that is none.
+        DataError: there is no column or no label with a weight; values are missing or infinite, a
+            label or weight is negative, lengths differ, or no group has a row with a gain.
+        ConfigError: `seed`, `k` or `tries` is no whole number in its bounds.
     """
     for name, value in {"columns": columns, "labels": labels, "target": target}.items():
         as_mapping(name, value)
@@ -132,45 +133,39 @@ def fuse(
     if len(group) != len(next(iter(columns.values()))):
         raise DataError(f"there are {len(group)} groups for the rows of the columns; give a pair")
     search = _Search(columns, labels, target=target, group=group, k=k)
-    number = len(columns)
-    ones = (1.0,) * number
-    random = np.random.default_rng(seed)
-    units = [tuple(row) for row in np.eye(number)]
-    drawn = [tuple(row) for row in random.uniform(-1.0, 1.0, (tries, number))]
-    for exponents in (ones, *units, *drawn):
-        search.measure(exponents)
-    for goal in range(-1, len(labels)):
-        starts = sorted(search.found, key=lambda e: -search.value(e, goal))
-        for start in starts[: STARTS if goal < 0 else 1]:
-            search.climb(start, goal)
-    best = max(search.found, key=lambda e: search.value(e, -1))
-    values = np.array([search.found[e][:-1] for e in search.found])
-    front = [e for e, alone in zip(search.found, non_dominated(values), strict=True) if alone]
-    front.sort(key=lambda e: -search.value(e, 0))
-    return Fusion(
-        best=search.told(best),
-        product=search.told(ones),
-        front=tuple(search.told(e) for e in front),
+    search.run(np.random.default_rng(seed), tries)
+    front = search.front()
+    return FusionResult(
+        best=search.fused(search.best_first(TARGET)[0]),
+        product=search.fused((1.0,) * len(columns)),
+        front=tuple(search.fused(exponents) for exponents in front),
         k=k,
-        tried=len(search.found),
+        tried=len(search.measured),
     )
 
 
 def non_dominated(values: Floats) -> npt.NDArray[np.bool_]:
-    """Which rows of `[N, L]` no other row equals or beats everywhere, and beats somewhere.
+    """Which rows of `[N, L]` no other row dominates: none is as good everywhere and better once.
 
-    Of equal rows the first one stays.
+    The first of several equal rows stays.
+
+    >>> non_dominated(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.5], [1.0, 0.0]]))
+    array([ True,  True, False, False])
     """
-    alone = np.ones(len(values), dtype=bool)
+    stays = np.ones(len(values), dtype=bool)
     for number, row in enumerate(values):
         better = (values >= row).all(1) & (values > row).any(1)
         equal_before = (values[:number] == row).all(1)
-        alone[number] = not (better.any() or equal_before.any())
-    return alone
+        stays[number] = not (better.any() or equal_before.any())
+    return stays
 
 
 class _Search:
-    """Every exponents tuple that was measured, and what it scored: NDCG by label, then target."""
+    """The search over exponents.
+
+    Attributes:
+        measured: NDCG by label, then of the target, of every tuple of exponents measured so far.
+    """
 
     def __init__(
         self,
@@ -188,6 +183,7 @@ class _Search:
         gains.append(np.sum([w * gain for w, gain in zip(weights, gains, strict=True)], axis=0))
         self.group, self.k, self.gains = group, k, gains
         self.ideal = [GroupedRanking(gain, group, k=k).dcg(gain) for gain in gains]
+        # Columns that need no floor to be finite under any exponent up to 1.
         self.plain = {
             name: bool(v.min() >= float(FLOOR) and v.max() <= 1.0)
             for name, v in self.columns.items()
@@ -195,40 +191,62 @@ class _Search:
         for name, ideal in zip([*self.names, "the target"], self.ideal, strict=True):
             if not (ideal > 0).any():
                 raise DataError(f"no group has anything good in {name}; give other rows or labels")
-        self.found: dict[Exponents, tuple[float, ...]] = {}
+        self.measured: dict[Exponents, tuple[float, ...]] = {}
+
+    def run(self, random: np.random.Generator, tries: int) -> None:
+        """Measure fixed and random exponents, then climb for the target and for every label."""
+        number = len(self.columns)
+        self.measure((1.0,) * number)
+        for exponents in (*np.eye(number), *random.uniform(-1.0, 1.0, (tries, number))):
+            self.measure(tuple(exponents))
+        for goal in range(TARGET, len(self.names)):
+            for start in self.best_first(goal)[: STARTS if goal == TARGET else 1]:
+                self.climb(start, goal)
+
+    def best_first(self, goal: int) -> list[Exponents]:
+        """All measured exponents, best in the goal first; equals in the order of measurement."""
+        return sorted(self.measured, key=lambda exponents: -self.value(exponents, goal))
+
+    def front(self) -> list[Exponents]:
+        """The Pareto front over the labels, best in the first label first."""
+        by_label = np.array([values[:TARGET] for values in self.measured.values()])
+        stays = non_dominated(by_label)
+        front = [e for e, on_front in zip(self.measured, stays, strict=True) if on_front]
+        return sorted(front, key=lambda exponents: -self.value(exponents, 0))
 
     def value(self, exponents: Exponents, goal: int) -> float:
-        return self.found[exponents][goal]
+        return self.measured[exponents][goal]
 
     def measure(self, exponents: Sequence[float]) -> Exponents | None:
-        """Bring exponents to their standard form and score them; None if all are zero."""
+        """Scale exponents to their standard form and measure them; None if all are zero."""
         largest = max(map(abs, exponents))
         if largest == 0.0:
             return None
         standard = tuple(round(e / largest, DECIMALS) + 0.0 for e in exponents)
-        if standard not in self.found:
+        if standard not in self.measured:
             scores = Formula(self.text(standard)).evaluate(self.columns, rows=len(self.gains[0]))
             ranking = GroupedRanking(scores, self.group, k=self.k)
-            self.found[standard] = tuple(
+            self.measured[standard] = tuple(
                 float((ranking.dcg(gain)[ideal > 0] / ideal[ideal > 0]).mean())
                 for gain, ideal in zip(self.gains, self.ideal, strict=True)
             )
         return standard
 
     def climb(self, start: Exponents, goal: int) -> None:
-        """Go to better neighbours along the axes; halve the step where there is none."""
+        """Move to the best neighbour along an axis; halve the step if none is better."""
         here, step = start, FIRST_STEP
         while step >= LAST_STEP:
-            around = [found for e in _around(here, step) if (found := self.measure(e)) is not None]
-            best = max(around, key=lambda e: self.value(e, goal))
+            measured = [self.measure(exponents) for exponents in _neighbours(here, step)]
+            around = [exponents for exponents in measured if exponents is not None]
+            best = max(around, key=lambda exponents: self.value(exponents, goal))
             if self.value(best, goal) > self.value(here, goal):
                 here = best
             else:
                 step /= 2
 
-    def told(self, exponents: Exponents) -> Fused:
-        *by_label, target = self.found[exponents]
-        return Fused(
+    def fused(self, exponents: Exponents) -> FusedFormula:
+        *by_label, target = self.measured[exponents]
+        return FusedFormula(
             self.text(exponents),
             dict(zip(self.columns, exponents, strict=True)),
             dict(zip(self.names, by_label, strict=True)),
@@ -236,6 +254,7 @@ class _Search:
         )
 
     def text(self, exponents: Exponents) -> str:
+        """The formula with these exponents."""
         factors = []
         for (name, plain), exponent in zip(self.plain.items(), exponents, strict=True):
             if exponent == 0.0:
@@ -247,7 +266,7 @@ class _Search:
         return " * ".join(factors)
 
 
-def _around(exponents: Exponents, step: float) -> Iterator[Exponents]:
+def _neighbours(exponents: Exponents, step: float) -> Iterator[Exponents]:
     for place, value in enumerate(exponents):
         for moved in (value + step, value - step):
             yield (*exponents[:place], moved, *exponents[place + 1 :])

@@ -1,4 +1,8 @@
-"""The ranker: candidates in, the best k of every group out, by a formula over their scores."""
+"""The ranker: candidates in, the best k of every group out, by a formula over their scores.
+
+It joins a `Scorer`, a `Formula` over its scores, a `RequestScorer` for one user with many
+candidates, and `fuse`, which learns a formula. It returns the kind of frame that it was given.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -24,7 +28,7 @@ from recmtl.serve.frames import (
     to_arrow,
 )
 from recmtl.serve.ranking.formula import Formula
-from recmtl.serve.ranking.fusion import Fusion, fuse
+from recmtl.serve.ranking.fusion import FusionResult, fuse
 from recmtl.serve.ranking.request import RequestScorer, one_value
 from recmtl.serve.scoring.explain import Explanation, explain
 from recmtl.serve.scoring.onnx import Engine, request_network
@@ -36,8 +40,8 @@ RANK_SCORE = "rank_score"
 RANK = "rank"
 
 
-class _Best(NamedTuple):
-    """Rows of a ranking in output order, and what ranking adds to every row of the input."""
+class _Ranking(NamedTuple):
+    """Rows of a ranking in output order, and the columns that it adds, for every INPUT row."""
 
     rows: npt.NDArray[np.int64]
     added: Scores
@@ -46,12 +50,19 @@ class _Best(NamedTuple):
 class Ranker:
     """Orders candidates with the scores of a bundle; safe to call from several threads.
 
+    >>> ranker = Ranker.load("tests/data/bundles/0.1/grid", engine="torch")
+    >>> candidates = {"item": ["item-1", "item-2", "item-3"], "price": [9.5, 20.0, 3.0]}
+    >>> user = {"user_id": 1099511627779, "history": ["item-2"], "age": 31}
+    >>> ranked = ranker.rank_request(user, candidates, by="-price", k=2, keep=["item"])
+    >>> ranked["item"].tolist(), ranked["rank"].tolist()
+    (['item-3', 'item-1'], [1, 2])
+
     Args:
-        scorer: scores them.
-        user: input columns that requests give once; those that the bundle names unless told. If
+        scorer: scores the candidates.
+        user: input columns that a request gives once; if None, those that the bundle names. If
             the scorer's engine is ONNX Runtime, `rank_request` computes their part of the network
-            once a request, equal to float32 rounding. With an engine of `onnx` the network for
-            that is exported now, which takes some seconds, unless the bundle brings it.
+            once a request, equal to float32 rounding. The engine `onnx` exports the network for
+            that now, which takes some seconds, unless the bundle brings it.
 
     Raises:
         DataError: `user` names a column that is no input column.
@@ -81,10 +92,10 @@ class Ranker:
     ) -> "Ranker":
         """Load a bundle from a folder, `models:/name@alias` or `runs:/id/path`, and verify it.
 
-        `engine` says what scores a request, see `Scorer`: `auto` takes ONNX Runtime where it is
-        installed, in the bundle, and equal to float32 rounding.
+        `engine` says what scores a request, see `Scorer`: `auto` takes ONNX Runtime if it is
+        installed and the bundle brings a network whose scores are equal to float32 rounding.
         """
-        # A service loads models for as long as it runs.
+        # A service loads models as long as it runs, and torch keeps every trace until it ends.
         return cls(Scorer.load(path_or_uri, engine=engine, record=False), user=user)
 
     def rank(
@@ -106,24 +117,25 @@ class Ranker:
             frame: candidates, one a row: pandas, Arrow or a dict of arrays; the same kind returns.
             by: formula over scored columns and numeric columns of the frame, higher is better,
                 for instance "p_click * p_purchase"; see `recmtl.serve.ranking.formula`.
-            group: column that says which candidates compete; all rows compete without it.
-            k: candidates kept in a group; all of them without it.
-            keep: columns of the frame to return; all of them without it.
+            group: column whose equal values mark the candidates that compete; if None, all do.
+            k: candidates kept in a group; None keeps all of them.
+            keep: columns of the frame to return; None returns all of them.
 
         Raises:
             FormulaError: the formula is wrong, or not finite on some row.
             DataError: a column is missing, or is named like a column that ranking adds.
         """
-        formula, present = _formula(by, k), column_names(frame)
+        formula, present = _checked_formula(by, k), column_names(frame)
         kept = present if keep is None else as_column_list("keep", keep)
         self._check(formula, present, kept, group)
-        wanted = [*self._needed(formula, present), *([] if group is None else [group])]
-        table = to_arrow(frame, list(dict.fromkeys(wanted)))
-        numbers = {name: _numbers(table[name]) for name in formula.names if name in present}
-        codes = None if group is None else _codes(table, group)
-        scored = self.scorer.scores(table)
-        best = self._best(scored, formula, numbers=numbers, codes=codes, k=k)
-        return take_rows(frame, best.rows, kept, best.added)
+        from_frame = [name for name in formula.names if name in present]
+        needed = [*self.scorer.input_columns, *from_frame, *([] if group is None else [group])]
+        table = to_arrow(frame, list(dict.fromkeys(needed)))
+        numbers = {name: _as_numpy(table[name]) for name in from_frame}
+        codes = None if group is None else _group_codes(table, group)
+        scores = self.scorer.scores(table)
+        ranking = self._ranking(scores, formula, numbers=numbers, codes=codes, k=k)
+        return take_rows(frame, ranking.rows, kept, ranking.added)
 
     def rank_request(
         self,
@@ -136,8 +148,8 @@ class Ranker:
     ) -> Frame:
         """Rank the candidates of one request, whose user and context are given once.
 
-        Equal to `rank` of the candidates with the user's columns joined on: bit for bit, but to
-        float32 rounding where ONNX Runtime scores.
+        Equal to `rank` of the candidates with the user's columns joined on: bit for bit where
+        torch scores, to float32 rounding where ONNX Runtime does.
 
         Args:
             user: one value a column, for every column that is the same for all candidates.
@@ -151,7 +163,7 @@ class Ranker:
             DataError: a column is missing, stands in both, or is named like one that ranking adds.
         """
         as_mapping("user", user)
-        formula, present = _formula(by, k), column_names(candidates)
+        formula, present = _checked_formula(by, k), column_names(candidates)
         kept = present if keep is None else as_column_list("keep", keep)
         for name in user:
             if name in present:
@@ -159,35 +171,35 @@ class Ranker:
         require_columns(kept, present, source="candidates")
         self._check(formula, [*present, *user], [*kept, *user], None)
         inputs = self.scorer.input_columns
-        scorer = self._request(frozenset(name for name in inputs if name in user))
-        of_rows = [name for name in formula.names if name in present]
-        table = to_arrow(candidates, list(dict.fromkeys([*scorer.candidates, *of_rows])))
+        scorer = self._request_scorer(frozenset(name for name in inputs if name in user))
+        from_frame = [name for name in formula.names if name in present]
+        table = to_arrow(candidates, list(dict.fromkeys([*scorer.candidates, *from_frame])))
         rows = table.num_rows if table.num_columns else row_count(candidates)
-        numbers = {name: _numbers(table[name]) for name in of_rows}
+        numbers = {name: _as_numpy(table[name]) for name in from_frame}
         for name in formula.names:
             if name in user:
-                value = _numbers(pa.chunked_array([one_value(name, user[name])]))
+                value = _as_numpy(pa.chunked_array([one_value(name, user[name])]))
                 numbers[name] = np.broadcast_to(value, (rows,))
-        scored = scorer.scores(user, table, rows=rows)
-        best = self._best(scored, formula, numbers=numbers, codes=None, k=k)
-        return take_rows(candidates, best.rows, kept, best.added)
+        scores = scorer.scores(user, table, rows=rows)
+        ranking = self._ranking(scores, formula, numbers=numbers, codes=None, k=k)
+        return take_rows(candidates, ranking.rows, kept, ranking.added)
 
     def explain(
         self, frame: Frame, task: str | Sequence[str] | None = None, *, steps: int = 64
     ) -> Explanation:
-        """Say why rows get their scores: the route each task took, what each feature added.
+        """Explain the scores of rows: the route of each task, the contribution of each feature.
 
         Args:
-            frame: a few rows; the work is rows x steps x tasks passes.
-            task: which task or tasks; all without it.
-            steps: of the integral behind the contributions; more bring their sum closer to the
-                prediction (see `Explanation.gap`).
+            frame: a few rows; the cost is rows x steps x tasks passes.
+            task: one task or several; None explains all of them.
+            steps: of the integral behind the contributions; more steps bring their sum closer to
+                the prediction (see `Explanation.gap`).
 
         Raises:
-            DataError: a task or column is not there, no row, no step.
+            DataError: a task or column is absent, or there is no row or no step.
         """
-        several = () if task is None else task
-        tasks = [task] if isinstance(task, str) else as_column_list("task", several)
+        names = () if task is None else task
+        tasks = [task] if isinstance(task, str) else as_column_list("task", names)
         table = to_arrow(frame, self.scorer.input_columns)
         return explain(self.scorer, table, tasks=tasks, steps=steps)
 
@@ -200,17 +212,17 @@ class Ranker:
         columns: Sequence[str] | None = None,
         k: int | None = 10,
         seed: int = 0,
-    ) -> Fusion:
-        """Learn the exponents of a product formula for `rank` from rows whose outcome is known.
+    ) -> FusionResult:
+        """Learn the exponents of a product formula for `rank` from labelled rows.
 
         Args:
             frame: labelled rows that the network was not trained on (validation rows).
-            target: weight of each label column in what a row is worth, for instance
+            target: weight of each label column in the gain of a row, for instance
                 {"click": 1, "purchase": 5}; see `recmtl.serve.ranking.fusion`.
-            group: column that says which rows compete.
-            columns: what is multiplied, scored columns or numeric columns of the frame; the own
-                probability of every binary task without it.
-            k: ranks that count; all without it.
+            group: column whose equal values mark the rows that compete.
+            columns: the factors, scored columns or numeric columns of the frame; if None, the
+                first column of every binary task.
+            k: ranks that count; None counts all of them.
             seed: of the search.
 
         Raises:
@@ -221,52 +233,51 @@ class Ranker:
         as_mapping("target", target)
         as_column_list("group", [group])
         heads = self.scorer.bundle.model.heads.specs
-        own = [head.columns[0] for head in heads if head.kind == "binary"]
-        chosen = own if columns is None else as_column_list("columns", columns)
-        from_frame = [name for name in chosen if name not in self.scorer.columns]
-        wanted = [*self.scorer.input_columns, *from_frame, *target, group]
-        table = to_arrow(frame, list(dict.fromkeys(wanted)))
-        scored = self.scorer.scores(table)
-        scores = {name: scored[:, i] for i, name in enumerate(self.scorer.columns)}
-        require_columns(chosen, [*scores, *present], source="fuse")
+        binary = [head.columns[0] for head in heads if head.kind == "binary"]
+        factors = binary if columns is None else as_column_list("columns", columns)
+        from_frame = [name for name in factors if name not in self.scorer.columns]
+        needed = [*self.scorer.input_columns, *from_frame, *target, group]
+        table = to_arrow(frame, list(dict.fromkeys(needed)))
+        scores = self._by_column(self.scorer.scores(table))
+        require_columns(factors, [*scores, *present], source="fuse")
         return fuse(
-            {name: scores[name] if name in scores else _numbers(table[name]) for name in chosen},
-            {name: _numbers(table[name]) for name in target},
+            {name: scores[name] if name in scores else _as_numpy(table[name]) for name in factors},
+            {name: _as_numpy(table[name]) for name in target},
             target=target,
-            group=_codes(table, group),
+            group=_group_codes(table, group),
             k=k,
             seed=seed,
         )
 
-    def _needed(self, formula: Formula, present: Sequence[str]) -> list[str]:
-        """Input columns, and those that the formula takes from the frame, each once."""
-        from_frame = [name for name in formula.names if name in present]
-        return list(dict.fromkeys([*self.scorer.input_columns, *from_frame]))
-
-    def _best(
+    def _ranking(
         self,
-        scored: npt.NDArray[np.float32],
+        scores: npt.NDArray[np.float32],
         formula: Formula,
         *,
         numbers: dict[str, npt.NDArray[Any]],
         codes: npt.NDArray[np.int64] | None,
         k: int | None,
-    ) -> "_Best":
-        scores = {name: scored[:, i] for i, name in enumerate(self.scorer.columns)}
-        values = formula.evaluate({**numbers, **scores}, rows=len(scored))
-        rows, ranks = _best(values, codes, k)
-        return _Best(rows, {**scores, RANK_SCORE: values, RANK: ranks})
+    ) -> _Ranking:
+        """Order rows with scores `[R, C]` and numeric columns by the formula, within groups."""
+        by_column = self._by_column(scores)
+        values = formula.evaluate({**numbers, **by_column}, rows=len(scores))
+        rows, ranks = _order(values, codes, k)
+        return _Ranking(rows, {**by_column, RANK_SCORE: values, RANK: ranks})
 
-    def _request(self, user: frozenset[str]) -> RequestScorer:
+    def _by_column(self, scores: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
+        return {name: scores[:, i] for i, name in enumerate(self.scorer.columns)}
+
+    def _request_scorer(self, user: frozenset[str]) -> RequestScorer:
         """The scorer of requests whose user brings these input columns."""
-        found = self._requests.get(user)
-        if found is None:
-            found = self._requests[user] = RequestScorer(self.scorer, user)
-        return found
+        scorer = self._requests.get(user)
+        if scorer is None:
+            scorer = self._requests[user] = RequestScorer(self.scorer, user)
+        return scorer
 
     def _check(
         self, formula: Formula, present: list[str], kept: list[str], group: str | None
     ) -> None:
+        """Refuse columns that are absent, and those that ranking would overwrite."""
         columns = self.scorer.columns
         of_group = [] if group is None else as_column_list("group", [group])
         require_columns([*kept, *of_group], present, source="input")
@@ -279,25 +290,25 @@ class Ranker:
         formula.check_names([*columns, *present])
 
 
-def _formula(by: str, k: int | None) -> Formula:
+def _checked_formula(by: str, k: int | None) -> Formula:
     if k is not None and (isinstance(k, bool) or not isinstance(k, Integral) or k < 1):
         raise DataError(f"k is {short_repr(k)}; keep at least one candidate a group")
-    return _parsed(by) if isinstance(by, str) else Formula(by)
+    return _cached_formula(by) if isinstance(by, str) else Formula(by)
 
 
 @lru_cache(maxsize=64)
-def _parsed(by: str) -> Formula:
-    """A service ranks by few formulas, over and over."""
+def _cached_formula(by: str) -> Formula:
+    """A service ranks by a few formulas, over and over."""
     return Formula(by)
 
 
-def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    values: npt.NDArray[np.float64] = column.to_numpy()
+def _as_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = column.to_numpy()
     return values
 
 
-def _codes(table: pa.Table, group: str) -> npt.NDArray[np.int64]:
-    """Number the groups by first appearance; a missing group is a group like another."""
+def _group_codes(table: pa.Table, group: str) -> npt.NDArray[np.int64]:
+    """Number the groups by first appearance, `[R]`; missing values form a group of their own."""
     values = table[group].combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -309,7 +320,7 @@ def _codes(table: pa.Table, group: str) -> npt.NDArray[np.int64]:
     return codes
 
 
-def _best(
+def _order(
     values: npt.NDArray[np.float64], codes: npt.NDArray[np.int64] | None, k: int | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the kept rows in output order, and the rank of every INPUT row in its group."""

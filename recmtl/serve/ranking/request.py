@@ -1,9 +1,8 @@
-"""One row of plain Python values, encoded without what Arrow costs for every column.
+"""One request: a user, given once, and many candidates, which are scored together.
 
-The scores of one request: its user is encoded once, and once is all that the user costs.
-
-Where ONNX Runtime scores, the user's part of the network is computed once too, by a network for
-requests; torch gets the joined rows, whose scores are those of `Scorer`, bit for bit.
+The user's values are plain Python values and are encoded once, without the cost that Arrow has for
+every column. If ONNX Runtime scores, a network for requests computes the user's part once too.
+torch gets the joined rows, whose scores are those of `Scorer`, bit for bit.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,14 +21,80 @@ from recmtl.serve.scoring.scorer import Scorer
 
 __all__ = ["RequestScorer", "encode_plain_row", "one_value"]
 
-WHOLE = 2**63
+USER = SourceLocation("user")
+ROWS_AT_ONCE = 4096
+INT64_BOUND = 2**63
+
+
+class RequestScorer:
+    """Scores the candidates of one user; safe to call from several threads.
+
+    Args:
+        scorer: scores the rows.
+        user: input columns that the user brings.
+        network: an ONNX network for requests with this user's features; if None, the scorer's
+            networks score the joined rows.
+
+    Attributes:
+        candidates: input columns that the candidates bring.
+    """
+
+    def __init__(
+        self, scorer: Scorer, user: Collection[str], *, network: OnnxNetwork | None = None
+    ) -> None:
+        self._scorer, self._network = scorer, network
+        encoder = scorer.bundle.encoder
+        self.candidates = tuple(name for name in encoder.input_columns if name not in user)
+        self._encoders = encoder.part(user), encoder.part(self.candidates)
+        whole = encoder.encoding
+        self._columns = [whole.columns_of(part.encoding) for part in self._encoders]
+        self._widths = whole.id_columns, len(whole.numeric)
+
+    def scores(
+        self, user: Mapping[str, Any], candidates: pa.Table, *, rows: int
+    ) -> npt.NDArray[np.float32]:
+        """Map the user's values, and the candidates' columns, to scores `[rows, C]`.
+
+        Raises:
+            DataError: a value or a column has a type that cannot be encoded.
+        """
+        user_encoder, candidate_encoder = self._encoders
+        user_row = encode_plain_row(user_encoder, user)
+        if user_row is None:
+            columns = {name: one_value(name, user[name]) for name in user_encoder.input_columns}
+            user_row = user_encoder.encode(pa.table(columns), place=USER)
+        parts = [user_row, candidate_encoder.encode(candidates)]
+        for encoded in parts:
+            self._scorer.count(encoded.unknown)
+        bundle = self._scorer.bundle
+        if self._network is None or rows == 0:
+            return self._scorer.encoded_scores(*self._joined(parts, rows))
+        scores = _network_scores(self._network, *parts)
+        if bundle.calibrators is None:
+            return scores
+        return bundle.calibrated(scores, self._joined(parts, rows)[0])
+
+    def _joined(
+        self, parts: list[Encoded], rows: int
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """The encoded rows `[rows, I]` and `[rows, N]` that the whole encoder would give."""
+        ids = np.empty((rows, self._widths[0]), np.int32)
+        numeric = np.empty((rows, self._widths[1]), np.float32)
+        for part, (id_columns, numeric_columns) in zip(parts, self._columns, strict=True):
+            # A part without features has no rows to assign.
+            if id_columns:
+                ids[:, id_columns] = part.ids
+            if numeric_columns:
+                numeric[:, numeric_columns] = part.numeric
+        return ids, numeric
 
 
 def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | None:
-    """What `encoder.encode` makes of a table of one row, or None if a value is not plain.
+    """Encode one row as `encoder.encode` encodes a table of it; None if a value is not plain.
 
-    Plain are values of the very type that a column was fitted on: str or int for categories, lists
-    and tuples of these, finite int or float for numbers, and None or NaN where one is missing.
+    A plain value has exactly the type on which its column was fitted: str or int for a category, a
+    list or tuple of these for a list, a finite int or float for a number. None and NaN are plain
+    too, and mean that the value is missing.
 
     Args:
         encoder: the fitted preprocessing.
@@ -56,17 +121,38 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
         first = encoder.vocabularies[name].first
         missing = sum(map(_is_missing, values))
         unknown[feature.name] = rows.count(first) - missing
-        at = singles
+        column = singles
         if isinstance(feature, ListOf):
-            at = next(lists).first
+            column = next(lists).first
         else:
             singles += 1
-        ids[0, at : at + len(rows)] = rows
+        ids[0, column : column + len(rows)] = rows
     return Encoded(ids, numeric, unknown)
 
 
+def one_value(name: str, value: Any) -> pa.Array:
+    """A user's value as an Arrow column of one row, or a DataError."""
+    try:
+        return pa.array([value], from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"user: column {name!r} holds no value of a column ({reason})") from None
+
+
+def _network_scores(
+    network: OnnxNetwork, user: Encoded, candidates: Encoded
+) -> npt.NDArray[np.float32]:
+    """The scores of the candidates, at most 4,096 rows at a time."""
+    scores = []
+    for first in range(0, len(candidates.ids), ROWS_AT_ONCE):
+        chunk = slice(first, first + ROWS_AT_ONCE)
+        ids, numeric = candidates.ids[chunk], candidates.numeric[chunk]
+        scores.append(network.scores(user.ids, user.numeric, ids, numeric))
+    return scores[0] if len(scores) == 1 else np.concatenate(scores)
+
+
 def _values(feature: Categorical | ListOf, value: Any) -> list[Any] | None:
-    """The values kept of a cell; None if it is no plain list where one is due."""
+    """The values of a cell that its feature keeps; None if a list feature has no plain list."""
     if isinstance(feature, Categorical):
         return [value]
     if value is None:
@@ -78,6 +164,7 @@ def _values(feature: Categorical | ListOf, value: Any) -> list[Any] | None:
 
 
 def _rows(vocabulary: Vocabulary, values: list[Any]) -> list[int] | None:
+    """The embedding rows of values; None if one of them is not plain."""
     rows = []
     for value in values:
         row = vocabulary.first if _is_missing(value) else vocabulary.row_of(value)
@@ -92,90 +179,8 @@ def _is_missing(value: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
+    """A number as float, NaN if it is missing; None if it is not plain."""
     if _is_missing(value):
         return np.nan
-    plain = type(value) is float or (type(value) is int and -WHOLE <= value < WHOLE)
+    plain = type(value) is float or (type(value) is int and -INT64_BOUND <= value < INT64_BOUND)
     return float(value) if plain and abs(value) < np.inf else None
-
-
-USER = SourceLocation("user")
-ROWS_AT_ONCE = 4096
-
-
-class RequestScorer:
-    """Scores a user's candidates; safe to call from several threads.
-
-    Args:
-        scorer: what scores.
-        user: input columns that the user brings.
-        network: for requests with this user's features; the scorer's own networks without it.
-    """
-
-    def __init__(
-        self, scorer: Scorer, user: Collection[str], *, network: OnnxNetwork | None = None
-    ) -> None:
-        self._scorer, self._network = scorer, network
-        encoder = scorer.bundle.encoder
-        self.candidates = tuple(name for name in encoder.input_columns if name not in user)
-        self._encoders = encoder.part(user), encoder.part(self.candidates)
-        whole = encoder.encoding
-        self._columns = [whole.columns_of(part.encoding) for part in self._encoders]
-        self._widths = whole.id_columns, len(whole.numeric)
-
-    def scores(
-        self, user: Mapping[str, Any], candidates: pa.Table, *, rows: int
-    ) -> npt.NDArray[np.float32]:
-        """Map the user's values, and the candidates' columns, to scores `[rows, C]`.
-
-        Raises:
-            DataError: a value or a column has a type that cannot be encoded.
-        """
-        encoder = self._encoders[0]
-        mine = encode_plain_row(encoder, user)
-        if mine is None:
-            columns = {name: one_value(name, user[name]) for name in encoder.input_columns}
-            mine = encoder.encode(pa.table(columns), place=USER)
-        parts = [mine, self._encoders[1].encode(candidates)]
-        for encoded in parts:
-            self._scorer.count(encoded.unknown)
-        bundle = self._scorer.bundle
-        if self._network is None or rows == 0:
-            return self._scorer.encoded_scores(*self._joined(parts, rows))
-        found = self._by_network(self._network, *parts)
-        if bundle.calibrators is None:
-            return found
-        return bundle.calibrated(found, self._joined(parts, rows)[0])
-
-    def _by_network(
-        self, network: OnnxNetwork, user: Encoded, candidates: Encoded
-    ) -> npt.NDArray[np.float32]:
-        ids, numeric = candidates.ids, candidates.numeric
-        found = [
-            network.scores(user.ids, user.numeric, ids[some], numeric[some])
-            for first in range(0, len(ids), ROWS_AT_ONCE)
-            for some in [slice(first, first + ROWS_AT_ONCE)]
-        ]
-        return found[0] if len(found) == 1 else np.concatenate(found)
-
-    def _joined(
-        self, parts: list[Encoded], rows: int
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        """The encoded rows `[rows, I]` and `[rows, N]` that the whole encoder would give."""
-        ids = np.empty((rows, self._widths[0]), np.int32)
-        numeric = np.empty((rows, self._widths[1]), np.float32)
-        for part, (id_columns, numeric_columns) in zip(parts, self._columns, strict=True):
-            # A part without features has no rows either.
-            if id_columns:
-                ids[:, id_columns] = part.ids
-            if numeric_columns:
-                numeric[:, numeric_columns] = part.numeric
-        return ids, numeric
-
-
-def one_value(name: str, value: Any) -> pa.Array:
-    """One value of the user as a column of one row."""
-    try:
-        return pa.array([value], from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"user: column {name!r} holds no value of a column ({reason})") from None

@@ -171,12 +171,12 @@ def test_any_tree_agrees_with_python(text: str) -> None:
     except ZeroDivisionError:
         expected = math.nan
     try:
-        found = Formula(text).evaluate(COLUMNS, rows=3)[0]
+        evaluated = Formula(text).evaluate(COLUMNS, rows=3)[0]
     except FormulaError as error:
         assert "not finite" in str(error)
         return
     if math.isfinite(expected):
-        assert math.isclose(found, expected, rel_tol=1e-12, abs_tol=1e-12)
+        assert math.isclose(evaluated, expected, rel_tol=1e-12, abs_tol=1e-12)
 
 
 @given(st.text(max_size=40))

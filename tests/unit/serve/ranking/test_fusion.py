@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from recmtl.errors import DataError
 from recmtl.evaluate.ranking_metrics import ranking_metrics
 from recmtl.serve import Formula, Ranker, Scorer
-from recmtl.serve.ranking.fusion import Fusion, fuse, non_dominated
+from recmtl.serve.ranking.fusion import FusionResult, fuse, non_dominated
 
 ROWS, GROUPS = 4000, 200
 
@@ -30,18 +30,18 @@ def groups() -> np.ndarray:
 
 def planted(exponents: tuple[float, float, float]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Columns, and grades 0 to 4 that rise with the product of their powers."""
-    found = columns()
-    product = sum(e * np.log(v) for e, v in zip(exponents, found.values(), strict=True))
+    factors = columns()
+    product = sum(e * np.log(v) for e, v in zip(exponents, factors.values(), strict=True))
     cuts = np.quantile(product, (0.5, 0.7, 0.85, 0.95))
-    return found, np.digitize(product, cuts).astype(float)
+    return factors, np.digitize(product, cuts).astype(float)
 
 
 @pytest.mark.parametrize(
     "exponents", [(1.0, 0.5, 0.0), (0.3, 1.0, 0.6), (1.0, 0.4, -0.5), (0.0, 0.0, 1.0)]
 )
 def test_planted_exponents_are_found_up_to_their_scale(exponents) -> None:
-    found, grade = planted(exponents)
-    fusion = fuse(found, {"grade": grade}, target={"grade": 1.0}, group=groups(), k=10)
+    factors, grade = planted(exponents)
+    fusion = fuse(factors, {"grade": grade}, target={"grade": 1.0}, group=groups(), k=10)
     learned = np.array(list(fusion.best.exponents.values()))
     assert np.abs(learned).max() == 1.0
     np.testing.assert_allclose(learned, exponents, atol=0.05)
@@ -52,41 +52,41 @@ def test_planted_exponents_are_found_up_to_their_scale(exponents) -> None:
 def both_labels() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """A click that follows p_click and a purchase that follows price: no order suits both."""
     random = np.random.default_rng(1)
-    found = columns()
-    click = random.random(ROWS) < found["p_click"]
-    buy = random.random(ROWS) < np.clip(found["price"] / 200, 0, 1)
-    return found, {"click": click, "buy": buy}
+    factors = columns()
+    click = random.random(ROWS) < factors["p_click"]
+    buy = random.random(ROWS) < np.clip(factors["price"] / 200, 0, 1)
+    return factors, {"click": click, "buy": buy}
 
 
 @pytest.fixture(scope="module")
-def traded() -> Fusion:
-    found, labels = both_labels()
-    return fuse(found, labels, target={"click": 1, "buy": 2}, group=groups(), k=5)
+def traded() -> FusionResult:
+    factors, labels = both_labels()
+    return fuse(factors, labels, target={"click": 1, "buy": 2}, group=groups(), k=5)
 
 
-def test_what_is_told_is_what_the_formula_scores(traded: Fusion) -> None:
-    found, labels = both_labels()
+def test_the_reported_ndcg_is_that_of_the_formula(traded: FusionResult) -> None:
+    factors, labels = both_labels()
     gain = labels["click"] + 2.0 * labels["buy"]
-    for one in (traded.best, traded.product, *traded.front):
-        scores = Formula(one.formula).evaluate(found, rows=ROWS)
+    for fused in (traded.best, traded.product, *traded.front):
+        scores = Formula(fused.formula).evaluate(factors, rows=ROWS)
         for name, label in labels.items():
             ndcg = ranking_metrics(label, scores, groups(), k=5)["ndcg"]
-            assert one.ndcg[name] == pytest.approx(ndcg, abs=1e-12)
-        assert one.target == pytest.approx(ranking_metrics(gain, scores, groups(), k=5)["ndcg"])
+            assert fused.ndcg[name] == pytest.approx(ndcg, abs=1e-12)
+        assert fused.target == pytest.approx(ranking_metrics(gain, scores, groups(), k=5)["ndcg"])
     assert traded.formula == traded.best.formula
 
 
-def test_the_front_trades_one_label_for_the_other(traded: Fusion) -> None:
-    click = [one.ndcg["click"] for one in traded.front]
-    buy = [one.ndcg["buy"] for one in traded.front]
+def test_the_front_trades_one_label_for_the_other(traded: FusionResult) -> None:
+    click = [fused.ndcg["click"] for fused in traded.front]
+    buy = [fused.ndcg["buy"] for fused in traded.front]
     assert len(traded.front) > 3
     assert (np.diff(click) < 0).all() and (np.diff(buy) > 0).all()
-    found, labels = both_labels()
+    factors, labels = both_labels()
     for name, value in (("click", click[0]), ("buy", buy[-1])):
         goal = {other: float(other == name) for other in labels}
-        alone = fuse(found, labels, target=goal, group=groups(), k=5)
+        alone = fuse(factors, labels, target=goal, group=groups(), k=5)
         assert alone.best.target == pytest.approx(value, abs=0.01)
-    assert max(one.target for one in traded.front) <= traded.best.target
+    assert max(fused.target for fused in traded.front) <= traded.best.target
     assert traded.best.target > traded.product.target
 
 
@@ -109,30 +109,30 @@ def test_the_front_is_what_a_plain_loop_says(values) -> None:
     assert non_dominated(values).tolist() == expected
 
 
-def test_the_same_seed_finds_the_same_formula(traded: Fusion) -> None:
-    found, labels = both_labels()
-    again = fuse(found, labels, target={"click": 1, "buy": 2}, group=groups(), k=5)
+def test_the_same_seed_finds_the_same_formula(traded: FusionResult) -> None:
+    factors, labels = both_labels()
+    again = fuse(factors, labels, target={"click": 1, "buy": 2}, group=groups(), k=5)
     assert again == traded
 
 
 def test_columns_that_may_be_zero_are_guarded_in_the_formula() -> None:
-    found, grade = planted((1.0, -0.5, 0.6))
-    found["list price, $"] = found.pop("price")
-    fusion = fuse(found, {"grade": grade}, target={"grade": 1.0}, group=groups(), k=10)
+    factors, grade = planted((1.0, -0.5, 0.6))
+    factors["list price, $"] = factors.pop("price")
+    fusion = fuse(factors, {"grade": grade}, target={"grade": 1.0}, group=groups(), k=10)
     assert "p_click * max(p_buy, 1e-9) ** -" in fusion.formula
     assert "max(`list price, $`, 1e-9) ** 0." in fusion.formula
-    empty = {name: np.zeros(3) for name in found}
+    empty = {name: np.zeros(3) for name in factors}
     assert np.isfinite(Formula(fusion.formula).evaluate(empty, rows=3)).all()
 
 
 def test_a_useless_column_is_worth_nothing_where_labels_say_so() -> None:
     """With one candidate a group every order is the best."""
-    found, grade = planted((1.0, 0.5, 0.0))
-    alone = fuse(found, {"grade": grade + 1}, target={"grade": 1.0}, group=np.arange(ROWS), k=1)
+    factors, grade = planted((1.0, 0.5, 0.0))
+    alone = fuse(factors, {"grade": grade + 1}, target={"grade": 1.0}, group=np.arange(ROWS), k=1)
     assert alone.best.target == alone.product.target == 1.0
 
 
-def test_lines_and_table_are_for_people(traded: Fusion) -> None:
+def test_lines_and_table_are_for_people(traded: FusionResult) -> None:
     table = traded.table()
     assert table.column_names == ["formula", "target", "ndcg_click", "ndcg_buy"]
     assert table.num_rows == len(traded.front)
@@ -159,25 +159,25 @@ def test_lines_and_table_are_for_people(traded: Fusion) -> None:
     ],
 )
 def test_what_cannot_be_fused_is_refused(change, message) -> None:
-    found, labels = both_labels()
+    factors, labels = both_labels()
     target = {"click": 1.0, "buy": 2.0}
-    change(found, labels, target)
+    change(factors, labels, target)
     with pytest.raises(DataError, match=message):
-        fuse(found, labels, target=target, group=groups())
+        fuse(factors, labels, target=target, group=groups())
 
 
 def test_a_ranker_fuses_its_own_scores_with_columns_of_the_frame(
     scorer: Scorer, log: pa.Table
 ) -> None:
     ranker = Ranker(scorer)
-    found = ranker.fuse(log, {"clicked": 1, "bought": 5}, group="request", k=3)
-    assert list(found.best.exponents) == ["p_click", "p_buy_given_click"]
-    ranked = ranker.rank(log.to_pandas(), by=found.formula, group="request")
+    fusion = ranker.fuse(log, {"clicked": 1, "bought": 5}, group="request", k=3)
+    assert list(fusion.best.exponents) == ["p_click", "p_buy_given_click"]
+    ranked = ranker.rank(log.to_pandas(), by=fusion.formula, group="request")
     gain = ranked["clicked"] + 5 * ranked["bought"]
     metrics = ranking_metrics(
         gain.to_numpy(), ranked["rank_score"].to_numpy(), ranked["request"].to_numpy(), k=3
     )
-    assert metrics["ndcg"] == pytest.approx(found.best.target, abs=1e-12)
+    assert metrics["ndcg"] == pytest.approx(fusion.best.target, abs=1e-12)
     with_age = ranker.fuse(log, {"bought": 1}, group="request", columns=["p_click", "age"])
     assert list(with_age.best.exponents) == ["p_click", "age"]
     with pytest.raises(DataError, match="column 'price' has values that are missing"):

@@ -53,13 +53,21 @@ def test_every_way_to_share_falls_apart_into_user_and_candidates(
     network = RequestNetwork(model, mine.fields).eval()
     encoded = encoder.encode(log.slice(0, 50))
     ids, numeric = torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numeric).double()
-    own, others = whole.columns_of(mine), whole.columns_of(theirs)
-    ids[:, own[0]], numeric[:, own[1]] = ids[7, own[0]], numeric[7, own[1]]
+    user_columns, others = whole.columns_of(mine), whole.columns_of(theirs)
+    ids[:, user_columns[0]], numeric[:, user_columns[1]] = (
+        ids[7, user_columns[0]],
+        numeric[7, user_columns[1]],
+    )
     expected = model.predict(ids, numeric)
     with torch.no_grad():
-        parts = (ids[:1, own[0]], numeric[:1, own[1]], ids[:, others[0]], numeric[:, others[1]])
-        found = network(*parts)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+        parts = (
+            ids[:1, user_columns[0]],
+            numeric[:1, user_columns[1]],
+            ids[:, others[0]],
+            numeric[:, others[1]],
+        )
+        predicted = network(*parts)
+    torch.testing.assert_close(predicted, expected, rtol=1e-11, atol=1e-13)
     assert bool(network.products) or name not in AFFINE
 
 
@@ -67,12 +75,12 @@ def test_every_way_to_share_falls_apart_into_user_and_candidates(
 def test_onnx_gives_the_joined_rows_scores(carrying: Path, rows: int) -> None:
     user, candidates, joined = request(rows)
     ranker = Ranker.load(carrying, engine="auto")
-    found = ranker.rank_request(user, candidates, BY)
+    ranked = ranker.rank_request(user, candidates, BY)
     plain = Ranker.load(carrying, engine="torch").rank(joined, BY, keep=candidates.column_names)
-    assert found.column_names == plain.column_names
+    assert ranked.column_names == plain.column_names
     columns = ranker.scorer.columns
-    assert equal_to_rounding(matrix(found, columns), matrix(plain, columns))
-    assert (np.diff(found["rank_score"].to_numpy()) <= 0).all()
+    assert equal_to_rounding(matrix(ranked, columns), matrix(plain, columns))
+    assert (np.diff(ranked["rank_score"].to_numpy()) <= 0).all()
 
 
 def test_torch_gives_them_bit_for_bit(carrying: Path) -> None:
@@ -103,10 +111,10 @@ def test_the_network_is_used_only_for_the_users_that_it_was_made_for(carrying: P
     assert list(plain._requests) == []
     del user["history"]
     candidates = candidates.append_column("history", joined["history"])
-    found = ranker.rank_request(user, candidates, BY)
+    ranked = ranker.rank_request(user, candidates, BY)
     expected = plain.rank_request(user, candidates, BY)
     columns = ranker.scorer.columns
-    assert equal_to_rounding(matrix(found, columns), matrix(expected, columns))
+    assert equal_to_rounding(matrix(ranked, columns), matrix(expected, columns))
 
 
 def test_unknown_values_of_a_user_count_once(carrying: Path) -> None:
@@ -150,10 +158,10 @@ def test_another_users_columns_are_exported_when_asked(carrying: Path) -> None:
     rest = candidates
     for name in ("history", "age"):
         rest = rest.append_column(name, joined[name])
-    found = ranker.rank_request({"user_id": user["user_id"]}, rest, BY)
+    ranked = ranker.rank_request({"user_id": user["user_id"]}, rest, BY)
     expected = Ranker.load(carrying, engine="torch").rank(joined, BY)
     columns = ranker.scorer.columns
-    assert equal_to_rounding(matrix(found, columns), matrix(expected, columns))
+    assert equal_to_rounding(matrix(ranked, columns), matrix(expected, columns))
 
 
 def test_a_network_of_another_model_is_refused(carrying: Path) -> None:
