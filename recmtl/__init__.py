@@ -31,7 +31,7 @@ if not WAITING.keys() & os.environ:
 def __getattr__(name: str) -> Any:
     """Load `Ranker` and `Scorer` when they are first asked for."""
     if name in __all__:
-        from recmtl import serve
+        from recmtl import serve  # torch, which only those who ask for a name should load
 
         return getattr(serve, name)
     raise AttributeError(f"module 'recmtl' has no attribute {name!r}")

@@ -69,7 +69,7 @@ def mixed(weights: Tensor, outputs: Tensor) -> Tensor:
 
 
 def _hidden(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    from recmtl.grid.loops import add_and_relu
+    from recmtl.grid.loops import add_and_relu  # Numba is slow to load
 
     hidden = torch.bmm(rows, weight)
     for group, group_bias in zip(hidden.numpy(), bias.numpy(), strict=True):
@@ -79,7 +79,7 @@ def _hidden(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def _masked(gradient: Tensor, hidden: Tensor, *, inner: bool) -> tuple[Tensor, Tensor]:
     """The gradient `[G, N, H]`, 0 where ReLU was 0, and that of the bias `[G, 1, H]`."""
-    from recmtl.grid.loops import relu_backward
+    from recmtl.grid.loops import relu_backward  # Numba is slow to load
 
     if inner:
         masked = gradient.contiguous()
@@ -142,7 +142,7 @@ class _Wide(torch.autograd.Function):
 class _Mixed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, outputs: Tensor) -> Tensor:
-        from recmtl.grid.loops import mix_forward
+        from recmtl.grid.loops import mix_forward  # Numba is slow to load
 
         # Experts write their outputs one after the other, so that this is mostly no copy.
         weights, stacked = weights.contiguous(), outputs.transpose(0, 1).contiguous()
@@ -154,7 +154,7 @@ class _Mixed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        from recmtl.grid.loops import mix_backward
+        from recmtl.grid.loops import mix_backward  # Numba is slow to load
 
         weights, stacked = ctx.saved_tensors
         of_weights, of_outputs = torch.empty_like(weights), torch.empty_like(stacked)
