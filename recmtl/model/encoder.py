@@ -110,12 +110,21 @@ class TabularEncoder(nn.Module):
 
     def _pool(self, ids: Tensor, field: ListField) -> Tensor:
         columns = ids[:, field.first : field.first + field.length]
+        if field.pooling == "max":
+            return self._largest(columns)
         pooled = functional.embedding_bag(
             columns, self.table.weight, mode="sum", sparse=True, padding_idx=0
         )
         if field.pooling == "sum":
             return pooled
         return pooled / (columns != 0).sum(1, keepdim=True).clamp_min(1)
+
+    def _largest(self, columns: Tensor) -> Tensor:
+        """For lists of table rows `[B, length]` the largest value of each feature; 0 if empty."""
+        is_padding = (columns == 0).unsqueeze(-1)
+        rows: Tensor = self.table(columns)
+        largest = rows.masked_fill(is_padding, -torch.inf).amax(1)
+        return largest.masked_fill(is_padding.all(1), 0.0)
 
     def _numbers(self, numeric: Tensor) -> Tensor:
         missing = torch.isnan(numeric)

@@ -81,7 +81,7 @@ class ListOf:
         table: the categorical feature whose vocabulary and embedding rows the list shares;
             with None the list has its own.
         max_length: values of a list that are kept.
-        pooling: `mean` or `sum` over the kept values.
+        pooling: `mean`, `sum` or `max` over the embeddings of the kept values.
         keep: which end of a longer list is kept.
         min_count: as in `Categorical`, where `table` is None.
         hash_buckets: as in `Categorical`, where `table` is None.
@@ -91,7 +91,7 @@ class ListOf:
     column: str
     table: str | None = None
     max_length: int = 20
-    pooling: Literal["mean", "sum"] = "mean"
+    pooling: Literal["mean", "sum", "max"] = "mean"
     keep: Literal["last", "first"] = "last"
     min_count: int = 1
     hash_buckets: int | None = None
