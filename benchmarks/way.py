@@ -1,7 +1,7 @@
 """The way of the data through the modules of the package, counted while it runs.
 
-`python -m benchmarks.way [RUN]` follows three ways and prints, for each, the rooms that it enters in
-order; RUN is the output folder of a finished `make run`. A room is a module one of whose functions
+`python -m benchmarks.way [RUN]` follows three ways and prints, for each, the rooms that it enters,
+in order; RUN is the output folder of a finished `make run`. A room is a module one of whose functions
 is called. A way back is a pair of rooms where the first calls the second, which was entered before
 it: a place at which a reader who follows the calls has to turn round. `docs/architecture.md` holds
 the figures.
