@@ -1,10 +1,10 @@
 """The way of the data through the modules of the package, counted while it runs.
 
 `python -m benchmarks.way [RUN]` follows three ways and prints, for each, the rooms that it enters,
-in order; RUN is the output folder of a finished `make run`. A room is a module one of whose functions
-is called. A way back is a pair of rooms where the first calls the second, which was entered before
-it: a place at which a reader who follows the calls has to turn round. `docs/architecture.md` holds
-the figures.
+in order; RUN is the output folder of a finished `make run`. A room is a module one of whose
+functions is called. A way back is a pair of rooms where the first calls the second, which was
+entered before it: a place at which a reader who follows the calls has to turn round.
+`docs/architecture.md` holds the figures.
 
     column to logit     a batch of one categorical column: its ids, the network, a logit
     score to verdict    scores of the test rows of all models of RUN, up to what results.json holds
