@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _here(options: argparse.Namespace, console: "Console") -> int:
+    # Here, so that --help and refused options answer before torch has loaded.
     from recmtl.serve.batch.parquet import rows_progress, score_parquet
     from recmtl.serve.fixed_shape import CHUNK_ROWS
     from recmtl.serve.scoring.scorer import Scorer
@@ -109,6 +110,7 @@ def _here(options: argparse.Namespace, console: "Console") -> int:
 
 
 def _on_spark(options: argparse.Namespace, console: "Console") -> int:
+    # Here, so that a machine without Spark can score its files.
     from recmtl.errors import ConfigError
     from recmtl.serve.batch.spark import score_spark
     from recmtl.serve.bundle.bundle import load_bundle

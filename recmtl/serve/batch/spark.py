@@ -109,7 +109,7 @@ def scored_frame(
         DataError: a column is missing, is kept twice, or has a type that Spark changes.
         ConfigError: the number of `tables` is not that of the schema.
     """
-    from pyspark.sql import functions
+    from pyspark.sql import functions  # an extra
     from pyspark.sql.types import FloatType, StructField, StructType
 
     columns = list(dict.fromkeys([*bundle.encoder.input_columns, *keep]))
@@ -156,7 +156,7 @@ def _scoring(
 @lru_cache(maxsize=2)
 def _worker(name: str) -> tuple[Scorer, list[JoinedTable]]:
     """The scorer and the side tables of a worker process, which Spark uses for many tasks."""
-    from pyspark import SparkFiles
+    from pyspark import SparkFiles  # an extra
 
     folder = Path(SparkFiles.get(name))
     # Spark runs one such process for every core.
@@ -179,8 +179,8 @@ def _one_file_log(columns: Sequence[str], tables: list[JoinedTable]) -> Log:
 
 
 def _field(frame: "DataFrame", tables: list[JoinedTable], name: str) -> Any:
-    from pyspark.sql.pandas.types import from_arrow_type
-    from pyspark.sql.types import StructField
+    from pyspark.sql.pandas.types import from_arrow_type  # an extra
+    from pyspark.sql.types import StructField  # an extra
 
     if name in frame.columns:
         return frame.schema[name]
@@ -245,7 +245,7 @@ def _session() -> "SparkSession":
     """The active session, or a new one."""
     if importlib.util.find_spec("pyspark") is None:
         raise ConfigError("pyspark is not installed: pip install 'recmtl[spark]'")
-    from pyspark.sql import SparkSession
+    from pyspark.sql import SparkSession  # an extra
 
     active = SparkSession.getActiveSession()
     if active is None:
