@@ -1,4 +1,4 @@
-"""Measurements, each a module or package with a command of its own."""
+"""Measurements; each module or package is a command: `python -m benchmarks.NAME`."""
 
-# First of all, since it says how threads wait: to this process, and to those that it starts.
+# Imported first: it sets how the threads of this process, and of those it starts, wait.
 import recmtl as recmtl

@@ -1,4 +1,4 @@
-"""Measured processes: one a library, in its own environment, that wait for orders in turns."""
+"""The processes that are measured: one for each library, in an environment of its own."""
 
 import json
 import os
@@ -16,7 +16,7 @@ BUILD = ROOT / "build"
 
 
 def peer_environment(requirement: str, *also: str) -> Path:
-    """The interpreter of a virtual environment with one peer, of a fixed version, made once."""
+    """The interpreter of a virtual environment with one peer, made on the first call."""
     folder = BUILD / "peers" / requirement.partition("==")[0]
     python, marker = folder / "bin" / "python", folder / ".installed"
     there = set(marker.read_text().split()) if marker.is_file() else set()
@@ -31,14 +31,18 @@ def peer_environment(requirement: str, *also: str) -> Path:
 
 
 class Worker:
-    """A process that waits for orders, see `benchmarks.worker`."""
+    """A process that carries out orders, see `benchmarks.worker`.
+
+    Attributes:
+        facts: what the process announced when it started.
+    """
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
         self.facts = self._answer()
 
     def run(self, order: str, *numbers: int) -> Any:
-        """What an order gives."""
+        """Send an order; returns its answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(" ".join([order, *map(str, numbers)]) + "\n")
         self._process.stdin.flush()
@@ -49,17 +53,19 @@ class Worker:
         for line in self._process.stdout:
             if line.startswith(ANSWER):
                 return json.loads(line.removeprefix(ANSWER))
-        raise SystemExit(f"{' '.join(map(str, self._process.args))}: ended")
+        raise SystemExit(
+            f"{' '.join(map(str, self._process.args))}: ended without an answer; see its log"
+        )
 
 
 @contextmanager
 def worker(
     command: Sequence[str], log: Path, threads: int = 1, *, pinned: bool = True
 ) -> Iterator[Worker]:
-    """A process of some threads, on the last core if it is pinned; what it prints goes to `log`."""
+    """Start a process, on the last core if `pinned`; its standard error goes to `log`."""
     number = str(threads)
-    one = {"OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number}
-    environment = {**os.environ, **one, "PYTHONPATH": str(ROOT)}
+    thread_counts = {"OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number}
+    environment = {**os.environ, **thread_counts, "PYTHONPATH": str(ROOT)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with (
         log.open("w") as errors,
@@ -74,7 +80,7 @@ def worker(
 
 
 def processor() -> str:
-    """What the machine computes with."""
+    """The name of the processor."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -1,10 +1,11 @@
 """Does a pruned network cost what its multiply-adds say? `python -m benchmarks.pruning`.
 
-Arms are interleaved in one process on one thread: the full grid under a route's mask, and the
-pruned network of the same route, at falling numbers of multiply-adds. Each figure is the median of
-the repeats, as a ratio to the full grid of the same run.
+One process with one thread takes turns between the full grid under the mask of a route and the
+pruned network of the same route, for routes of ever fewer multiply-adds. Each figure is the median
+of the repeats, as a ratio to the full grid of the same run. `--page` only rewrites the page.
 """
 
+import argparse
 import json
 import statistics
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.pages import paragraph
 from recmtl.grid import (
     LayerRoutes,
     Layout,
@@ -23,11 +25,12 @@ from recmtl.grid import (
     recmtl_grid,
 )
 
+OUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "pruning.json"
 INPUT_WIDTH, ROWS, REPEATS, TASKS, CELLS = 256, 2048, 21, 4, 8
 
 
 def route(layout: Layout, columns: int, *, run: bool) -> Routes:
-    """Every task listens to the same first `columns` columns; upper experts run or are skipped."""
+    """Routes: every task reads the first `columns` columns; all upper experts run, or none."""
     layers = [
         LayerRoutes(
             tuple(edges[:columns] if layer.searched else edges for edges in layer.edges),
@@ -51,13 +54,15 @@ def page(rows: list[dict]) -> str:
     lines = [
         "# Pruned against masked",
         "",
-        f"`python -m benchmarks.pruning`: one thread, forward passes of {ROWS:,} rows, arms",
-        f"interleaved, medians of {REPEATS} repeats, as shares of the full grid in the same run",
-        f"({CELLS} columns of experts 128-64 on {INPUT_WIDTH} inputs, an upper expert each,",
-        f"{TASKS} tasks). A mask saves nothing; the time of a pruned network falls with its",
-        "multiply-adds. Outputs are equal to rounding: `tests/properties/test_prune_and_cost.py`",
-        "demands it in float64 for random layouts and routes.",
-        "",
+        *paragraph(
+            f"`python -m benchmarks.pruning`: forward passes of {ROWS:,} rows on one thread, the",
+            f"arms in turns, medians of {REPEATS} repeats, as shares of the full grid in the",
+            f"same run. The grid has {CELLS} columns of experts 128-64 on {INPUT_WIDTH} inputs,",
+            f"an upper expert for each, and {TASKS} tasks. A mask saves no time; the time of a",
+            "pruned network falls with its multiply-adds. Both compute the same outputs up to",
+            "rounding: `tests/properties/test_prune_and_cost.py` checks it in float64 for random",
+            "layouts and routes.",
+        ),
         "| network | multiply-adds | time |",
         "|---|---|---|",
     ]
@@ -67,9 +72,24 @@ def page(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@torch.inference_mode()
 def main() -> int:
-    """Measure, print a table, and write `docs/benchmarks/pruning.json`."""
+    """Measure, print a table, and write `docs/benchmarks/pruning.{json,md}`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pruning", description=__doc__)
+    parser.add_argument("--page", action="store_true", help="only write the page anew")
+    options = parser.parse_args()
+    if not options.page:
+        figures = {"rows": ROWS, "repeats": REPEATS, "arms": measured()}
+        OUT.parent.mkdir(parents=True, exist_ok=True)
+        OUT.write_text(json.dumps(figures, indent=1) + "\n")
+    text = page(json.loads(OUT.read_text())["arms"])
+    OUT.with_suffix(".md").write_text(text)
+    sys.stdout.write(text)
+    return 0
+
+
+@torch.inference_mode()
+def measured() -> list[dict]:
+    """Multiply-adds and time of every arm, as shares of the full grid's."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     layout = recmtl_grid(TASKS, cells=CELLS, widths=(128, 64), depth=2)
@@ -77,36 +97,28 @@ def main() -> int:
     lanes = torch.randn(ROWS, 1, INPUT_WIDTH)
     arms = {"full grid": (full, None)}
     for columns, run in ((8, False), (4, True), (4, False), (2, True), (2, False), (1, False)):
-        chosen = route(layout, columns, run=run)
+        routes = route(layout, columns, run=run)
         name = f"{columns} columns{'' if run else ', upper experts skipped'}"
-        arms[f"{name}: masked"] = (full, chosen.decisions(layout))
-        arms[f"{name}: pruned"] = (prune_grid(full, chosen).eval(), None)
+        arms[f"{name}: masked"] = (full, routes.decisions(layout))
+        arms[f"{name}: pruned"] = (prune_grid(full, routes).eval(), None)
     times: dict[str, list[float]] = {name: [] for name in arms}
     for _ in range(REPEATS):
         for name, (network, masks) in arms.items():
             times[name].append(seconds(network, lanes, masks))
-    whole = layout_cost(layout, input_width=INPUT_WIDTH).multiply_adds
+    costs = {
+        name: layout_cost(network.layout, input_width=INPUT_WIDTH).multiply_adds
+        for name, (network, _) in arms.items()
+    }
     base = statistics.median(times["full grid"])
-    rows = [
+    return [
         {
             "network": name,
-            "multiply_adds": layout_cost(n.layout, input_width=INPUT_WIDTH).multiply_adds,
-            "multiply_adds_share": layout_cost(n.layout, input_width=INPUT_WIDTH).multiply_adds
-            / whole,
+            "multiply_adds": cost,
+            "multiply_adds_share": cost / costs["full grid"],
             "time_share": statistics.median(times[name]) / base,
         }
-        for name, (n, _) in arms.items()
+        for name, cost in costs.items()
     ]
-    target = Path("docs/benchmarks/pruning.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps({"rows": ROWS, "repeats": REPEATS, "arms": rows}, indent=1) + "\n")
-    target.with_suffix(".md").write_text(page(rows))
-    for row in rows:
-        sys.stdout.write(
-            f"{row['network']:<45} multiply-adds {row['multiply_adds_share']:5.2f}"
-            f"   time {row['time_share']:5.2f}\n"
-        )
-    return 0
 
 
 if __name__ == "__main__":

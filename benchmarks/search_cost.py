@@ -1,12 +1,14 @@
 """Does a search cost more than training one fixed network? `python -m benchmarks.search_cost`.
 
-Arms are interleaved in one process on one thread: searches through grids of perceptrons and of
-cross features, without and with a race at the end, and the trainings of fixed networks that they
-are compared with. All have the same train and validation rows. The winner of a race is trained
-when the search ends, so that the training of the found network is taken off. Figures are medians
-over the repeats, in CPU seconds of the process, which other processes disturb less than the clock.
+One process with one thread takes turns between searches, through grids of perceptrons and of cross
+features, without and with a race at the end, and the training of fixed networks. All have the same
+train and validation rows. When a search with a race ends, its winner is already trained, so the
+training of the found network is subtracted. Figures are medians over the repeats, in CPU seconds of
+the process: other processes disturb these less than wall time. `--page` only rewrites the page from
+the stored figures.
 """
 
+import argparse
 import json
 import statistics
 import sys
@@ -19,6 +21,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
+from benchmarks.pages import paragraph
 from benchmarks.worker import seconds
 from recmtl.data.prepare import prepare
 from recmtl.grid import Layout
@@ -35,6 +38,7 @@ T = TypeVar("T")
 Experts = Literal["mlp", "cross"]
 
 ROOT = Path(__file__).parents[1]
+OUT = ROOT / "docs" / "benchmarks" / "search_cost.json"
 ROWS, REPEATS = 100_000, 5
 BOTH = {
     "budget": "a search with half of the full grid's multiply-adds as budget",
@@ -50,39 +54,35 @@ ARMS: dict[Experts, dict[str, str]] = {
     },
     "cross": BOTH,
 }
-"""Experts -> arm -> what it is."""
+"""Kind of experts -> arm -> its description."""
 
 Seconds = dict[Experts, dict[str, list[float]]]
 
 
-def page(found: dict[str, Any]) -> str:
+def page(figures: dict[str, Any]) -> str:
     """The figures as a page of Markdown."""
-    return f"""# What a search costs
-
-`python -m benchmarks.search_cost`: simulated log of {found["rows"]:,} rows, one thread, arms
-interleaved, medians of {REPEATS} repeats with the lowest and highest ratio, CPU seconds. All is as
-the simulated log's configuration has it, but for what the arm says. A search passes
-{found["search_epochs"]} times over the train rows, 70 % for the weights and 30 % for the policies,
-and refines the route on validation rows; a fixed network is trained for {found["epochs"]} passes
-over all train rows, as the found one is. A race trains two networks of the final size: the loser's
-training is its price.
-
-## Perceptrons, the default
-
-{_table(found, "mlp")}
-
-## Cross features, as in the tables of [results](../results/README.md), which have the race
-
-{_table(found, "cross")}
-"""
+    intro = paragraph(
+        f"`python -m benchmarks.search_cost`: a simulated log of {figures['rows']:,} rows, one",
+        f"thread, the arms in turns, CPU seconds, medians of {REPEATS} repeats with the lowest",
+        "and the highest ratio. Each arm has the configuration of the simulated log, except for",
+        f"what its name says. A search makes {figures['search_epochs']} passes over the train",
+        "rows, of which 70 % train the weights and 30 % the policies, and refines the route on",
+        "validation rows. A fixed network, the found one included, is trained for",
+        f"{figures['epochs']} passes over all train rows. A race trains two networks of the",
+        "final size; its price is the training of the loser.",
+    )
+    lines = ["# What a search costs", "", *intro]
+    lines += ["## Perceptrons, the default", "", _table(figures, "mlp"), ""]
+    title = "## Cross features, as in the tables of [results](../results/README.md), with the race"
+    return "\n".join([*lines, title, "", _table(figures, "cross"), ""])
 
 
-def _table(found: dict[str, Any], experts: Experts) -> str:
+def _table(figures: dict[str, Any], experts: Experts) -> str:
     lines = ["| | CPU seconds | of the full grid's training |", "|---|---|---|"]
     for arm, title in ARMS[experts].items():
-        low, middle, high = found["ratios"][experts][arm]
-        told = f"{middle:.2f} ({low:.2f} to {high:.2f})" if arm != "full" else "1"
-        lines.append(f"| {title} | {found['seconds'][experts][arm]:.1f} | {told} |")
+        low, middle, high = figures["ratios"][experts][arm]
+        ratio = f"{middle:.2f} ({low:.2f} to {high:.2f})" if arm != "full" else "1"
+        lines.append(f"| {title} | {figures['seconds'][experts][arm]:.1f} | {ratio} |")
     return "\n".join(lines)
 
 
@@ -92,24 +92,24 @@ def measured(config: Config, problem: TabularProblem) -> Seconds:
     for seed in range(REPEATS):
         for kind, arms in taken.items():
             experts = replace(config, grid=replace(config.grid, experts=kind))
-            for arm, spent in _once(experts, problem, seed, asked=arms).items():
+            for arm, spent in _once(experts, problem, seed, wanted=arms).items():
                 arms[arm].append(spent)
     return taken
 
 
 def _once(
-    config: Config, problem: TabularProblem, seed: int, *, asked: Container[str]
+    config: Config, problem: TabularProblem, seed: int, *, wanted: Container[str]
 ) -> dict[str, float]:
-    """CPU seconds of the arms that are asked for, with the experts of a configuration."""
+    """CPU seconds of the wanted arms, with the experts of a configuration."""
     half = replace(config, evidence=replace(config.evidence, budget=0.5))
     race = replace(half, search=replace(half.search, race=True))
     spent, layouts = dict[str, float](), dict[str, Layout]()
-    for arm, one in {"search": config, "budget": half, "race": race}.items():
-        if arm in asked:
-            spent[arm], found = _cpu(partial(_search, one, problem, seed))
-            layouts["found"] = Layout.from_json(found.layout)
+    for arm, settings in {"search": config, "budget": half, "race": race}.items():
+        if arm in wanted:
+            spent[arm], result = _cpu(partial(_search, settings, problem, seed))
+            layouts["found"] = Layout.from_json(result.layout)
     for arm, name in {"full": "full_grid", "mmoe": "mmoe"}.items():
-        if arm in asked:
+        if arm in wanted:
             layouts[arm] = fixed_layout(name, config, problem)
     for arm, layout in layouts.items():
         spent[arm], _ = _cpu(partial(_train, layout, config, problem, seed))
@@ -126,19 +126,36 @@ def _train(layout: Layout, config: Config, problem: TabularProblem, seed: int) -
     train(problem.network(layout, config.sizes), problem, config.training, seed=seed)
 
 
-def _cpu(of: Callable[[], T]) -> tuple[float, T]:
-    """CPU seconds of a call, and what it returned."""
+def _cpu(call: Callable[[], T]) -> tuple[float, T]:
+    """CPU seconds of a call, and its result."""
     returned: list[T] = []
-    spent = seconds(lambda: returned.append(of()))["cpu_s"]
+    spent = seconds(lambda: returned.append(call()))["cpu_s"]
     return spent, returned[0]
 
 
-def _each(of: Seconds, what: Callable[[list[float]], Any]) -> dict[Experts, dict[str, Any]]:
-    return {kind: {arm: what(own) for arm, own in arms.items()} for kind, arms in of.items()}
+def _each(
+    seconds_by_arm: Seconds, summary: Callable[[list[float]], Any]
+) -> dict[Experts, dict[str, Any]]:
+    return {
+        kind: {arm: summary(times) for arm, times in arms.items()}
+        for kind, arms in seconds_by_arm.items()
+    }
 
 
 def main() -> int:
-    """Measure, print the table, and write `docs/benchmarks/search_cost.{json,md}`."""
+    """Measure, print the page, and write `docs/benchmarks/search_cost.{json,md}`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search_cost", description=__doc__)
+    parser.add_argument("--page", action="store_true", help="only write the page anew")
+    if not parser.parse_args().page:
+        OUT.write_text(json.dumps(_figures(), indent=1) + "\n")
+    text = page(json.loads(OUT.read_text()))
+    OUT.with_suffix(".md").write_text(text)
+    sys.stdout.write(text)
+    return 0
+
+
+def _figures() -> dict[str, Any]:
+    """Medians of the seconds, and lowest, median and highest ratio to the full grid's training."""
     torch.set_num_threads(1)
     config = load_config(ROOT / "pipelines" / "configs" / "simulated" / "recmtl.yaml")
     with tempfile.TemporaryDirectory() as folder:
@@ -149,23 +166,18 @@ def main() -> int:
         taken = measured(config, problem)
     ratios = {
         kind: {
-            arm: sorted(one / other for one, other in zip(own, arms["full"], strict=True))
-            for arm, own in arms.items()
+            arm: sorted(time / full for time, full in zip(times, arms["full"], strict=True))
+            for arm, times in arms.items()
         }
         for kind, arms in taken.items()
     }
-    found = {
+    return {
         "rows": ROWS,
         "epochs": config.training.epochs,
         "search_epochs": config.search.epochs,
         "seconds": _each(taken, statistics.median),
-        "ratios": _each(ratios, lambda own: [own[0], statistics.median(own), own[-1]]),
+        "ratios": _each(ratios, lambda times: [times[0], statistics.median(times), times[-1]]),
     }
-    out = ROOT / "docs" / "benchmarks"
-    (out / "search_cost.json").write_text(json.dumps(found, indent=1) + "\n")
-    (out / "search_cost.md").write_text(page(found))
-    sys.stdout.write(page(found))
-    return 0
 
 
 if __name__ == "__main__":

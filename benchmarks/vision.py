@@ -1,10 +1,10 @@
-"""Images per second of AdaShare's ResNet-34 at full size: every block run, and pruned networks.
+"""Images per second of AdaShare's ResNet-34 at full size, with all blocks and pruned.
 
 python -m benchmarks.vision [--batch 16] [--size 321] [--steps 10] [--mixed] [--out FOLDER]
 
-Random images and targets in the shapes of NYUv2 with three tasks, so that no data set is needed.
-The speed-up of a pruned network over the one in which every task runs every block is set beside
-the quotient of their multiply-adds.
+Images and targets are random, in the shapes of NYUv2 with three tasks, so no data set is needed.
+The page sets the speed-up of a pruned network, over the network in which every task runs every
+block, beside the quotient of their multiply-adds.
 """
 
 import argparse
@@ -47,8 +47,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--size", type=int, default=321, help="height and width of an image")
-    parser.add_argument("--steps", type=int, default=10, help="measured; two more warm up")
-    parser.add_argument("--only", default="", help="networks whose name holds this")
+    parser.add_argument("--steps", type=int, default=10, help="measured steps; two more warm up")
+    parser.add_argument("--only", default="", help="measure only networks whose name contains this")
     parser.add_argument("--mixed", action="store_true", help="products in bfloat16")
     parser.add_argument("--out", default=str(ROOT / "docs" / "benchmarks"))
     options = parser.parse_args()
@@ -73,7 +73,7 @@ def main() -> int:
     out = Path(options.out)
     label = f"vision_{device}{'_mixed' if options.mixed else ''}"
     (out / f"{label}.json").write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
-    (out / f"{label}.md").write_text(_page(facts, rows))
+    (out / f"{label}.md").write_text(page({**facts, "rows": rows}))
     return 0
 
 
@@ -86,17 +86,17 @@ def _problem(config: VisionConfig, size: int) -> ImageProblem:
 
 
 def _layouts(problem: ImageProblem) -> dict[str, Layout]:
-    """Hard sharing, every block run by every task, and routes that run a share of the blocks."""
+    """Shared bottom, every block run by every task, and routes that run a share of the blocks."""
     space = problem.layout("adashare")
-    found = {"shared bottom": problem.layout("shared_bottom"), "every block, by each task": space}
+    layouts = {"shared bottom": problem.layout("shared_bottom"), "every block, by each task": space}
     for share in SHARES:
         random = np.random.default_rng(0)
         layers = tuple(
             LayerRoutes(layer.edges, (-1,) * 3, tuple((random.random(3) < share).tolist()))
             for layer in space.layers
         )
-        found[f"{share:.0%} of the blocks, pruned"] = prune(space, Routes(layers)).layout
-    return found
+        layouts[f"{share:.0%} of the blocks, pruned"] = prune(space, Routes(layers)).layout
+    return layouts
 
 
 def _measured(
@@ -138,7 +138,7 @@ def _measured(
 
 
 def _seconds(work: Callable[[], object], steps: int, device: str) -> float:
-    """Median seconds of a call, after two that do not count; of one call, where one is asked."""
+    """Median seconds of a call after up to two that warm up; a single step has no warm-up."""
     clock = time.perf_counter if device == "cuda" else time.process_time
     taken, warm = [], min(2, steps - 1)
     for _ in range(steps + warm):
@@ -156,7 +156,9 @@ def _device_name(device: str) -> str:
     return "one processor core (seconds of the core; memory is the peak so far)"
 
 
-def _page(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+def page(figures: dict[str, Any]) -> str:
+    """The figures as a page of Markdown."""
+    rows = figures["rows"]
     full = next((row for row in rows if row["network"].startswith("every")), rows[0])
     head = (
         "| network | parameters | multiply-adds | train images/s | forward images/s | memory GB |"
@@ -180,13 +182,13 @@ def _page(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
             *(f"{value:.2f}" for value in quotients),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    told = (
-        f"AdaShare's ResNet-34, three ASPP heads, {facts['size']} x {facts['size']}, batch "
-        f"{facts['batch']}, {facts['device']}, torch {facts['torch']}, "
-        f"{'bfloat16 products' if facts['mixed'] else 'float32'}, median of {facts['steps']}. "
-        "Heads cost the same in every row."
+    products = "bfloat16 products" if figures["mixed"] else "float32"
+    intro = (
+        f"AdaShare's ResNet-34, three ASPP heads, {figures['size']} x {figures['size']}, batch "
+        f"{figures['batch']}, {figures['device']}, torch {figures['torch']}, {products}, median of "
+        f"{figures['steps']}. Heads cost the same in every row."
     )
-    return "\n".join(["# ResNet-34 at full size", "", told, "", *lines, ""])
+    return "\n".join(["# ResNet-34 at full size", "", intro, "", *lines, ""])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The side of a measured process: it does what lines of its input name, and answers in JSON.
+"""What runs inside a measured process: it reads orders from its input and answers in JSON.
 
-Lines in: a name and whole numbers; lines out: what that order returns. Nothing but the standard
-library is imported, so that a peer's process needs no part of recmtl.
+A line of input is the name of an order and whole numbers; the answer is a line with what the order
+returned. Only the standard library is imported, so that a peer's process needs no part of recmtl.
 """
 
 import json
@@ -13,26 +13,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ANSWER = "answer: "
-"""What libraries print is no answer."""
+"""Marks an answer: libraries print lines of their own."""
 
 Order = Callable[..., object]
 
 
 def work(orders: Mapping[str, Order], facts: Mapping[str, object]) -> None:
-    """Announce the facts, then obey lines until the input ends."""
+    """Announce the facts, then carry out orders until the input ends."""
     _answer(facts)
     for line in sys.stdin:
         name, *numbers = line.split()
         _answer(orders[name](*map(int, numbers)))
 
 
-def _answer(what: object) -> None:
-    sys.stdout.write(f"{ANSWER}{json.dumps(what)}\n")
+def _answer(content: object) -> None:
+    sys.stdout.write(f"{ANSWER}{json.dumps(content)}\n")
     sys.stdout.flush()
 
 
 def nanoseconds(request: Callable[[int], object]) -> Order:
-    """An order `first count`: how long each of these requests takes."""
+    """An order with numbers `first count`: nanoseconds of each of these requests."""
 
     def timed(first: int, count: int) -> list[int]:
         times = []
@@ -45,10 +45,10 @@ def nanoseconds(request: Callable[[int], object]) -> Order:
     return timed
 
 
-def seconds(of: Callable[[], object]) -> dict[str, float]:
-    """How long a call takes: wall and processor seconds, and page faults."""
+def seconds(call: Callable[[], object]) -> dict[str, float]:
+    """Wall seconds, processor seconds and page faults of a call."""
     wall, processor, faults = time.perf_counter(), time.process_time(), _faults()
-    of()
+    call()
     return {
         "wall_s": time.perf_counter() - wall,
         "cpu_s": time.process_time() - processor,
@@ -56,15 +56,15 @@ def seconds(of: Callable[[], object]) -> dict[str, float]:
     }
 
 
-def seconds_of_all(of: Callable[[], object]) -> dict[str, float]:
-    """As `seconds`, but processor seconds are of the process and of all that it started."""
+def seconds_of_all(call: Callable[[], object]) -> dict[str, float]:
+    """Like `seconds`, with the processor seconds of the process and of all its descendants."""
     processor = _processor_of_all()
-    told = seconds(of)
-    return {**told, "cpu_s": _processor_of_all() - processor}
+    spent = seconds(call)
+    return {**spent, "cpu_s": _processor_of_all() - processor}
 
 
 def _processor_of_all() -> float:
-    """Processor seconds of this process and its descendants, the ended ones included."""
+    """Processor seconds of this process and its descendants, those that have ended included."""
     parents, ticks = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -73,11 +73,11 @@ def _processor_of_all() -> float:
             continue  # it has ended
         pid = int(stat.parent.name)
         parents[pid], ticks[pid] = int(fields[1]), sum(map(int, fields[11:15]))
-    own, grown = {os.getpid()}, 0
-    while grown < len(own):
-        grown = len(own)
-        own |= {pid for pid, parent in parents.items() if parent in own}
-    return sum(ticks[pid] for pid in own & ticks.keys()) / os.sysconf("SC_CLK_TCK")
+    processes, grown = {os.getpid()}, 0
+    while grown < len(processes):
+        grown = len(processes)
+        processes |= {pid for pid, parent in parents.items() if parent in processes}
+    return sum(ticks[pid] for pid in processes & ticks.keys()) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_mb() -> float:

@@ -1,1 +1,1 @@
-"""Planted recovery: problems in memory whose answer is known, and whether the search finds it."""
+"""Planted recovery: problems in memory with a known answer, and whether the search finds it."""

@@ -1,6 +1,7 @@
-"""Do the searches find what was planted? `make recovery` runs this, about half an hour.
+"""Do the searches find what was planted? `make recovery` runs this in about half an hour.
 
-Trials run in processes of one thread each; figures and page are written after every trial.
+Trials run in processes of one thread each. Figures and page are written after every trial; `page`
+in place of a plant only rewrites the page.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from benchmarks.recovery.trials import PLANTS, SEARCHES, run_trial
 
 
 def results(names: list[str], seeds: range, workers: int) -> Iterator[tuple[str, int, Any]]:
-    """Every trial as it ends."""
+    """Every trial when it ends: name, seed, result."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         waiting = [pool.submit(run_trial, name, seed) for name in names for seed in seeds]
         for done in as_completed(waiting):
@@ -27,7 +28,7 @@ def results(names: list[str], seeds: range, workers: int) -> Iterator[tuple[str,
 
 
 def read(path: Path) -> dict[str, dict[int, Any]]:
-    """What earlier runs left."""
+    """The results of earlier runs: name -> seed -> result."""
     if not path.is_file():
         return {}
     stored = json.loads(path.read_text())
@@ -44,25 +45,34 @@ def _trial(value: Any) -> Any:
     return Trial(**{**value, "fits": fits})
 
 
-def write(path: Path, known: Mapping[str, Mapping[int, Any]]) -> None:
-    """The figures as JSON, and the page beside them."""
-    names = [name for name in (*PLANTS, *SEARCHES) if name in known]
-    ordered = {name: dict(sorted(known[name].items())) for name in names}
+def write(path: Path, results_by_name: Mapping[str, Mapping[int, Any]]) -> None:
+    """Write the figures as JSON and the page beside them."""
     plain = {
         name: {seed: asdict(v) if isinstance(v, Trial) else v for seed, v in seeds.items()}
-        for name, seeds in ordered.items()
+        for name, seeds in _ordered(results_by_name).items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(plain, indent=1) + "\n")
+    path.with_suffix(".md").write_text(page_of(results_by_name))
+
+
+def page_of(results_by_name: Mapping[str, Mapping[int, Any]]) -> str:
+    """The page of these results: plants, and searches compared on the planted routes."""
+    ordered = _ordered(results_by_name)
     trials = {name: seeds for name, seeds in ordered.items() if name in PLANTS}
     gaps = {n: list(seeds.values()) for n, seeds in ordered.items() if n in SEARCHES}
-    path.with_suffix(".md").write_text(page(trials, gaps))
+    return page(trials, gaps)
+
+
+def _ordered(results_by_name: Mapping[str, Mapping[int, Any]]) -> dict[str, dict[int, Any]]:
+    names = [name for name in (*PLANTS, *SEARCHES) if name in results_by_name]
+    return {name: dict(sorted(results_by_name[name].items())) for name in names}
 
 
 def main() -> int:
-    """Run what the command line asks for; results of other plants in the file are kept."""
+    """Run the plants of the command line; results of other plants in the file are kept."""
     parser = argparse.ArgumentParser(description=__doc__)
-    choices = [*PLANTS, "searches"]
+    choices = [*PLANTS, "searches", "page"]
     parser.add_argument(
         "plants", nargs="*", metavar="plant", help=f"of {choices}; all plants if none"
     )
@@ -70,16 +80,19 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/recovery.json"))
-    told = parser.parse_args()
-    names = list(told.plants or PLANTS)
+    options = parser.parse_args()
+    names = list(options.plants or PLANTS)
     if "searches" in names:
         names.remove("searches")
         names += SEARCHES
-    known = {n: seeds for n, seeds in read(told.out).items() if n not in names}
-    seeds = range(told.first, told.first + told.seeds)
-    for name, seed, value in results(names, seeds, told.workers):
-        known.setdefault(name, {})[seed] = value
-        write(told.out, known)
+    if "page" in names:
+        write(options.out, read(options.out))
+        return 0
+    results_by_name = {n: seeds for n, seeds in read(options.out).items() if n not in names}
+    seeds = range(options.first, options.first + options.seeds)
+    for name, seed, value in results(names, seeds, options.workers):
+        results_by_name.setdefault(name, {})[seed] = value
+        write(options.out, results_by_name)
         shown = (value.found, value.what) if isinstance(value, Trial) else value
         sys.stdout.write(f"{name} {seed}: {shown}\n")
         sys.stdout.flush()

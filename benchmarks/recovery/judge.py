@@ -1,4 +1,4 @@
-"""What a trial is, and when a plant counts as found: thresholds were set before the final run."""
+"""A trial, and when a plant counts as found; the thresholds were fixed before the final run."""
 
 import math
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ __all__ = ["LEAST_FOUND", "MARGIN", "Fit", "Trial", "Verdict", "fit", "normalise
 LEAST_FOUND = 0.9
 """Share of the seeds in which the plant must be found."""
 MARGIN = 0.02
-"""By how much the found network's test loss may exceed the oracle's, in units of the constant's
-loss: mean over the seeds of the difference, plus one standard error."""
+"""The most by which the found network's test loss may exceed the oracle's, where a constant's loss
+is 1: the mean difference over the seeds plus one standard error."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained network: normalised losses (1 is a constant's) and multiply-adds an example."""
+    """A trained network: normalised losses (1 is that of a constant), multiply-adds an example."""
 
     validation: float
     test: float
@@ -39,9 +39,9 @@ class Trial:
 
     Attributes:
         found: whether the search found what was planted.
-        what: what it found, for the page.
+        what: details of the answer, for the page.
         fits: networks by name: `found`, `oracle`, `wrong`.
-        seconds: the search alone.
+        seconds: of the search alone.
     """
 
     found: bool
@@ -56,12 +56,13 @@ class Verdict:
 
     Attributes:
         found: seeds in which the plant was found.
-        seeds: how many there were.
+        seeds: number of seeds.
         excess: mean over seeds of the found network's test loss minus the oracle's.
         error: standard error of that mean.
         worse: mean over seeds of the wrong layout's validation loss minus the oracle's.
         worse_error: its standard error.
-        worse_seeds: seeds in which the wrong layout is the worse.
+        worse_seeds: seeds in which the wrong layout is worse than the oracle.
+        failures: reasons why the plant does not count as recovered; empty if it does.
     """
 
     found: int
@@ -75,23 +76,23 @@ class Verdict:
 
     @classmethod
     def of(cls, trials: Sequence[Trial]) -> "Verdict":
-        """Judge the trials of a plant, two or more."""
+        """Judge the trials of a plant, at least two."""
         excess = [trial.fits["found"].test - trial.fits["oracle"].test for trial in trials]
         worse = [
             trial.fits["wrong"].validation - trial.fits["oracle"].validation for trial in trials
         ]
-        found, seeds = sum(trial.found for trial in trials), len(trials)
+        times_found, seeds = sum(trial.found for trial in trials), len(trials)
         mean, error = _mean_and_error(excess)
         gap, gap_error = _mean_and_error(worse)
         failures = []
-        if found < math.ceil(LEAST_FOUND * seeds):
+        if times_found < math.ceil(LEAST_FOUND * seeds):
             failures.append("not found often enough")
         if mean + error > MARGIN:
             failures.append("worse than the oracle")
         if gap - gap_error <= 0.0:
             failures.append("not identifiable: the wrong layout is no worse")
         worse_seeds = sum(value > 0.0 for value in worse)
-        return cls(found, seeds, mean, error, gap, gap_error, worse_seeds, failures)
+        return cls(times_found, seeds, mean, error, gap, gap_error, worse_seeds, failures)
 
 
 def fit(
@@ -102,7 +103,7 @@ def fit(
     seed: int,
     kind: type[TabularModel] = TabularModel,
 ) -> tuple[TabularModel, Fit]:
-    """Train a network of a layout from scratch; its best check on validation rows stays."""
+    """Train a network of a layout from scratch; it keeps the weights of its best check."""
     torch.manual_seed(seed)
     model = kind(problem.encoding, problem.heads, layout=layout, sizes=config.sizes)
     train(model, problem, config.training, seed=seed)
@@ -112,7 +113,7 @@ def fit(
 
 @torch.no_grad()
 def normalised_loss(model: TabularModel, split: LogSplit) -> float:
-    """Mean over tasks of the loss on a split by that of the best constant of the train rows."""
+    """Mean over tasks of the loss on a split, in units of the best constant's loss."""
     model.eval()
     batch = next(split.batches(batch_size=len(split), seed=None))
     losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)

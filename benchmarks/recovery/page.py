@@ -1,9 +1,10 @@
-"""The page of the results, generated from the figures."""
+"""The page of the results, written from the figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.pages import paragraph
 from benchmarks.recovery.judge import LEAST_FOUND, MARGIN, Trial, Verdict
 from benchmarks.recovery.trials import CORRELATIONS, PLANTS
 from recmtl.train.config import Config
@@ -27,26 +28,30 @@ def page(
     lines = [
         "# Planted recovery",
         "",
-        "`make recovery`: problems whose answer is known (`benchmarks/recovery/plants.py`), and",
-        "whether the search finds it. A seed changes data, weights and search. The thresholds",
-        f"stood in the code before the run: found in {LEAST_FOUND:.0%} of the seeds, and a test",
-        "loss (1 is a constant's) no worse than that of an oracle layout that was told the plant:",
-        f"mean difference over the seeds plus one standard error at most {MARGIN}. A layout told",
-        "the opposite must be worse than the oracle on validation rows, or the plant would not be",
-        "there to be found. Oracle and wrong layout have the experts of the grid's sizes. Plants",
-        "and settings were made on seeds from 100 on; where a plant was changed after a run on",
-        "judged seeds, its note says so, and new ones judge it.",
-        "",
+        *paragraph(
+            "`make recovery` plants problems with a known answer",
+            "(`benchmarks/recovery/plants.py`) and checks whether the search finds it. A",
+            "seed changes data, weights and search. The thresholds were fixed in the code",
+            f"before the run. The search must find the plant in {LEAST_FOUND:.0%} of the",
+            "seeds. Its test loss (1 is the loss of a constant) must be no worse than that",
+            "of an oracle, a layout that knows the plant: the mean difference over the seeds",
+            f"plus one standard error is at most {MARGIN}. A layout with the opposite",
+            "answer, the wrong one, must be worse than the oracle on validation rows, for",
+            "otherwise the rows would not determine the answer. The experts of oracle and",
+            "wrong layout have the sizes of the grid's. Plants and settings were made on",
+            "seeds from 100 on; where a plant was changed after a run on judged seeds, its",
+            "note says so, and new seeds judge it.",
+        ),
         "| plant | found when | found | loss above oracle's | wrong above oracle | verdict |",
         "|---|---|---|---|---|---|",
     ]
     for name, verdict in judged.items():
         excess = f"{verdict.excess:+.4f} ± {verdict.error:.4f}"
         worse = f"{verdict.worse:+.4f} ± {verdict.worse_error:.4f}"
-        told = "; ".join(verdict.failures) or "holds"
+        outcome = "; ".join(verdict.failures) or "holds"
         lines.append(
             f"| {PLANTS[name].title} | {FOUND[name]} | {verdict.found} of {verdict.seeds} | "
-            f"{excess} | {worse} ({verdict.worse_seeds} of {verdict.seeds}) | {told} |"
+            f"{excess} | {worse} ({verdict.worse_seeds} of {verdict.seeds}) | {outcome} |"
         )
     for name, seeds in trials.items():
         lines += ["", *_plant(name, seeds)]
@@ -70,8 +75,10 @@ def _plant(name: str, seeds: Mapping[int, Trial]) -> list[str]:
     if name == "mmoe":
         overlaps = [trial.what["overlap"] for trial in seeds.values()]
         means = [sum(o[str(p)] for o in overlaps) / len(overlaps) for p in CORRELATIONS]
-        told = ", ".join(f"{m:.2f} at {p}" for m, p in zip(means, CORRELATIONS, strict=True))
-        lines += ["", f"Mean overlap by correlation: {told}."]
+        means_by_correlation = ", ".join(
+            f"{m:.2f} at {p}" for m, p in zip(means, CORRELATIONS, strict=True)
+        )
+        lines += ["", f"Mean overlap by correlation: {means_by_correlation}."]
     lines += [
         "",
         "| seed | found | what | found: loss, multiply-adds | oracle | wrong | search s |",
@@ -92,23 +99,27 @@ def _estimators(gaps: Mapping[str, Sequence[float]]) -> list[str]:
     lines = [
         "## Estimators on the planted routes",
         "",
-        "Overlap of related tasks minus that of the others, by seed. Lanes hear up to two columns,",
-        "a lane's own has an initial logit of 2, and tasks that agree are not merged.",
-        "",
+        *paragraph(
+            "Overlap of related tasks minus that of the others, by seed. A lane reads up to two",
+            "columns, its own column starts with a logit of 2, and tasks that agree are not",
+            "merged.",
+        ),
         "| search | found | mean | by seed |",
         "|---|---|---|---|",
     ]
     for name, values in gaps.items():
-        found = f"{sum(v > 0 for v in values)} of {len(values)}"
+        times_found = f"{sum(v > 0 for v in values)} of {len(values)}"
         listed = ", ".join(f"{v:+.2f}" for v in values)
-        lines.append(f"| {name} | {found} | {sum(values) / len(values):+.2f} | {listed} |")
+        lines.append(f"| {name} | {times_found} | {sum(values) / len(values):+.2f} | {listed} |")
     return lines
 
 
 def _differences(config: Config) -> list[str]:
     """Settings that are not the package's defaults."""
-    own, usual = _flat(asdict(config)), _flat(asdict(Config()))
-    return [f"{key} {_short(value)}" for key, value in own.items() if usual.get(key) != value]
+    settings, defaults = _flat(asdict(config)), _flat(asdict(Config()))
+    return [
+        f"{key} {_short(value)}" for key, value in settings.items() if defaults.get(key) != value
+    ]
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

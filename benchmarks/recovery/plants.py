@@ -1,8 +1,8 @@
-"""Problems whose answer is known: who should share, who needs depth, which rows are hard.
+"""Problems with a known answer: which tasks should share, which need depth, which rows are hard.
 
-Inputs are standard normal numbers, labels are standardised teachers plus noise (regression), so
-that a loss of 1 is that of a constant. Only some train and validation labels are known; test rows
-are fresh and all known.
+Inputs are standard normal numbers. Labels (regression) are standardised teachers plus noise, so
+that a constant has a loss of 1. Train and validation rows may hold only a part of their labels;
+test rows are fresh and hold all of them.
 """
 
 from collections.abc import Callable
@@ -28,12 +28,12 @@ VALIDATION_ROWS = 3000
 TEST_ROWS = 10_000
 SCALE_ROWS = 20_000
 HARD = 0
-"""The input of `difficulty` that is 1 on hard rows and -1 on easy ones."""
+"""Position of the input that is 1 on hard rows and -1 on easy rows of `difficulty`."""
 
 
 @dataclass(frozen=True)
 class Plant:
-    """A problem and its answer: `groups[t]` is the group of task t, tasks of a group are alike."""
+    """A problem and its answer: `groups[t]` is the group of task t; tasks of a group are alike."""
 
     problem: TabularProblem
     groups: tuple[int, ...]
@@ -42,10 +42,10 @@ class Plant:
 def routes(seed: int, *, rows: int = 6000) -> Plant:
     """Two pairs and a lone task: related within a pair, conflicting between pairs, unrelated.
 
-    A task's teacher is a sum of four ridges `tanh(2 w.x)`, the same for both tasks of a pair, of
-    12 inputs. The second pair's ridges are the first's with the signs of half of the inputs
-    turned: what one pair wants of an expert is wrong for the other. The lone task has ridges of 6
-    other inputs. Every label is known on a tenth of the train rows, each for itself.
+    A task's teacher is a sum of four ridges `tanh(2 w.x)` of 12 inputs, the same for both tasks of
+    a pair. The second pair has the ridges of the first with the signs of half of the inputs turned:
+    what one pair needs from an expert is wrong for the other. The lone task has ridges of 6 other
+    inputs. Each label is known on its own tenth of the train rows.
     """
     random = np.random.default_rng((1, seed))
     wide, ridges = 12, 4
@@ -56,11 +56,11 @@ def routes(seed: int, *, rows: int = 6000) -> Plant:
     def teacher(x: Floats) -> Floats:
         both = x[:, :wide]
         hidden = (both @ first, both @ (signs * first), x[:, wide:] @ alone)
-        found = [np.tanh(2.0 * h) @ mix for h, mix in zip(hidden, mixes, strict=True)]
-        return np.stack([found[0], found[0], found[1], found[1], found[2]], 1)
+        labels = [np.tanh(2.0 * h) @ mix for h, mix in zip(hidden, mixes, strict=True)]
+        return np.stack([labels[0], labels[0], labels[1], labels[1], labels[2]], 1)
 
     inputs = wide + wide // 2
-    problem = _problem(random, teacher, inputs=inputs, rows=rows, known=0.1, noise=0.3)
+    problem = _problem(random, teacher, inputs=inputs, rows=rows, known_share=0.1, noise=0.3)
     return Plant(problem, (0, 0, 1, 1, 2))
 
 
@@ -68,8 +68,8 @@ def mmoe_pair(seed: int, correlation: float, *, rows: int = 6000) -> Plant:
     """MMoE's synthetic pair (KDD 2018, section 3.2): `w2 = c(p u1 + sqrt(1 - p^2) u2)`.
 
     `y = w.x + sum_i sin(alpha_i w.x + beta_i) + noise` with PLE's constants: alpha and beta
-    standard normal, c = 1, m = 10, noise of variance 0.01; but 24 inputs in place of 512, and
-    a label known on a tenth of 6,000 train rows in place of 1.4 million.
+    standard normal, c = 1, m = 10, noise of variance 0.01. Unlike there, 24 inputs replace 512, and
+    a tenth of 6,000 train rows has a label in place of 1.4 million rows.
     """
     random = np.random.default_rng((2, seed))
     basis = np.linalg.qr(random.normal(size=(24, 2)))[0]
@@ -82,15 +82,17 @@ def mmoe_pair(seed: int, correlation: float, *, rows: int = 6000) -> Plant:
         labels: Floats = ridge[:, :, 0] + np.sin(alpha * ridge + beta).sum(-1)
         return labels
 
-    problem = _problem(random, teacher, inputs=24, rows=rows, known=0.1, noise=0.1, plain=True)
+    problem = _problem(
+        random, teacher, inputs=24, rows=rows, known_share=0.1, noise=0.1, absolute_noise=True
+    )
     return Plant(problem, (0, 0) if correlation == 1.0 else (0, 1))
 
 
 def skips(seed: int, *, rows: int = 16_000) -> Plant:
     """Two shallow tasks, linear in the inputs, and two deep ones (group 1).
 
-    A deep task is a sum of three products of ridges: `sin(2 u.x) sign(v.x)`, which one layer of a
-    narrow stem does not hold.
+    A deep task is a sum of three products of ridges, `sin(2 u.x) tanh(2 v.x)`, which one layer of a
+    narrow stem cannot represent.
     """
     random = np.random.default_rng((3, seed))
     inputs = 8
@@ -102,36 +104,37 @@ def skips(seed: int, *, rows: int = 16_000) -> Plant:
         deep = _products(x, u, v) @ mix
         return np.concatenate([x @ linear, deep], 1)
 
-    problem = _problem(random, teacher, inputs=inputs, rows=rows, known=1.0, noise=0.2)
+    problem = _problem(random, teacher, inputs=inputs, rows=rows, known_share=1.0, noise=0.2)
     return Plant(problem, (0, 0, 1, 1))
 
 
 def tree(seed: int, *, rows: int = 6000) -> Plant:
-    """Four tasks, pairs of pairs: all share hidden features, then each pair shares its own.
+    """Four tasks in two pairs: all share hidden features, and each pair shares further ones.
 
-    `g = tanh(1.5 W x)` is everybody's, `h_p = tanh(2 V_p g)` a pair's, a task's label is a sum of
-    `h_p`; the tasks of a pair weigh it alike (cosine 0.99). `V_1` and `V_2` are orthogonal: with
-    directions of their own draw some pairs are nearly as alike as the tasks of a pair.
+    All tasks have `g = tanh(1.5 W x)`, a pair has `h_p = tanh(2 V_p g)`, and a task's label is a
+    sum of `h_p` with weights that are alike within a pair (cosine 0.99). `V_1` and `V_2` are
+    orthogonal: if they were drawn independently, two pairs could be nearly as alike as the tasks of
+    one.
     """
     random = np.random.default_rng((4, seed))
     inputs, hidden = 10, 8
     common = _directions(random, inputs, hidden)
-    own = np.split(_directions(random, hidden, hidden), 2, 1)
+    pair_directions = np.split(_directions(random, hidden, hidden), 2, 1)
     mixes = [_alike(random, 4, 0.99) for _ in range(2)]
 
     def teacher(x: Floats) -> Floats:
         g = np.tanh(1.5 * (x @ common))
-        pairs = zip(own, mixes, strict=True)
+        pairs = zip(pair_directions, mixes, strict=True)
         return np.concatenate([np.tanh(2.0 * (g @ v)) @ mix for v, mix in pairs], 1)
 
-    problem = _problem(random, teacher, inputs=inputs, rows=rows, known=1.0, noise=0.2)
+    problem = _problem(random, teacher, inputs=inputs, rows=rows, known_share=1.0, noise=0.2)
     return Plant(problem, (0, 0, 1, 1))
 
 
 def difficulty(seed: int, *, rows: int = 16_000) -> Plant:
-    """Two tasks whose rows are easy (a linear rule) or hard (products), told by a flag.
+    """Two tasks whose rows are easy (a linear rule) or hard (products).
 
-    The rules of both kinds look at the other inputs only.
+    One input says which rows are hard. The rules of both kinds read the other inputs only.
     """
     random = np.random.default_rng((5, seed))
     inputs = 6
@@ -147,7 +150,7 @@ def difficulty(seed: int, *, rows: int = 16_000) -> Plant:
         return labels
 
     sizes = {"inputs": inputs + 1, "rows": rows, "flags": 1}
-    return Plant(_problem(random, teacher, **sizes, known=1.0, noise=0.2), (0, 0))
+    return Plant(_problem(random, teacher, **sizes, known_share=1.0, noise=0.2), (0, 0))
 
 
 def _directions(random: np.random.Generator, inputs: int, number: int) -> Floats:
@@ -156,7 +159,7 @@ def _directions(random: np.random.Generator, inputs: int, number: int) -> Floats
 
 
 def _products(x: Floats, u: Floats, v: Floats) -> Floats:
-    """Products of ridges `[R, n]`: smooth, and out of reach of one layer of a narrow stem."""
+    """Products of ridges `[R, n]`: smooth, but too much for one layer of a narrow stem."""
     return np.asarray(np.sin(2.0 * (x @ u)) * np.tanh(2.0 * (x @ v)))
 
 
@@ -172,15 +175,22 @@ def _problem(
     *,
     inputs: int,
     rows: int,
-    known: float,
+    known_share: float,
     noise: float,
-    plain: bool = False,
+    absolute_noise: bool = False,
     flags: int = 0,
 ) -> TabularProblem:
-    """Train, validation and test rows of a teacher.
+    """A problem with the train, validation and test rows of a teacher.
 
-    On validation rows at least half of the labels are known. The noise is in
-    units of the teacher's standard deviation, or plain. The first `flags` inputs are signs.
+    Args:
+        random: draws inputs, noise and which labels are known.
+        teacher: inputs to labels without noise.
+        inputs: number of inputs.
+        rows: number of train rows.
+        known_share: share of the train labels that are known; of validation labels at least half.
+        noise: standard deviation of the noise in units of the teacher's, or in absolute units.
+        absolute_noise: whether the noise is in absolute units.
+        flags: number of inputs, the first ones, that are replaced by their signs.
     """
 
     def drawn(number: int) -> Floats:
@@ -194,7 +204,7 @@ def _problem(
     def split(number: int, share: float) -> LogSplit:
         x = drawn(number)
         truth = teacher(x)
-        labels = truth + noise * (1.0 if plain else std) * random.normal(size=truth.shape)
+        labels = truth + noise * (1.0 if absolute_noise else std) * random.normal(size=truth.shape)
         labels = (labels - mean) / std
         labels[random.random(labels.shape) >= share] = np.nan
         return LogSplit(
@@ -206,16 +216,16 @@ def _problem(
             np.arange(number),
         )
 
-    train, validation = split(rows, known), split(VALIDATION_ROWS, max(known, 0.5))
+    train, validation = split(rows, known_share), split(VALIDATION_ROWS, max(known_share, 0.5))
     test = split(TEST_ROWS, 1.0)
     names = [f"task_{t}" for t in range(train.labels.shape[1])]
     tasks = tuple(TaskSpec(n, "regression", Condition(n), missing="ignore") for n in names)
-    statistics = {n: _facts(c) for n, c in zip(names, train.labels.T, strict=True)}
+    statistics = {n: _statistics(c) for n, c in zip(names, train.labels.T, strict=True)}
     fields = tuple(NumericField(f"x{n}", "standard", 1) for n in range(inputs))
     encoding = Encoding(table_rows=1, single=(), lists=(), numeric=fields)
     return TabularProblem(train, validation, test, encoding, tasks, head_specs(tasks, statistics))
 
 
-def _facts(labels: NDArray[np.float32]) -> LabelStatistics:
-    own = labels[~np.isnan(labels)].astype(np.float64)
-    return LabelStatistics(len(own), 0, float(own.mean()), float(own.std()), ())
+def _statistics(labels: NDArray[np.float32]) -> LabelStatistics:
+    present = labels[~np.isnan(labels)].astype(np.float64)
+    return LabelStatistics(len(present), 0, float(present.mean()), float(present.std()), ())

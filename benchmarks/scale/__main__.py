@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scale [--millions 1 10 50] [--keep] [--quick]`; see the package."""
+"""`python -m benchmarks.scale [--millions 1 10 50] [--keep] [--quick] [--page]`."""
 
 import argparse
 import json
@@ -19,48 +19,50 @@ STEPS = ("prepare", "train", "score")
 
 
 def measure(rows: int, *, keep: bool) -> dict[str, Any]:
-    """What each step takes on a log of so many rows; the log goes afterwards unless kept."""
+    """Figures of each step on a log of so many rows; the log is removed afterwards unless kept."""
     folder = BUILD / "scale" / str(rows)
     for left in ("encoded", "bundle", "scores"):
         shutil.rmtree(folder / left, ignore_errors=True)
     write(folder / "log", rows)
-    told = {step: _step(step, folder) for step in STEPS}
-    told["disk_mb"] = {
+    figures = {step: _step(step, folder) for step in STEPS}
+    figures["disk_mb"] = {
         name: sum(p.stat().st_size for p in (folder / name).rglob("*") if p.is_file()) / 1e6
         for name in ("log", "encoded", "scores")
     }
     if not keep:
         shutil.rmtree(folder)
-    return told
+    return figures
 
 
 def _step(step: str, folder: Path) -> Mapping[str, float]:
-    one = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.scale.step", step, str(folder)],
-        env={**os.environ, **one}, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, **settings}, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    told: Mapping[str, float] = json.loads(run.stdout.splitlines()[-1])
-    return told
+    figures: Mapping[str, float] = json.loads(run.stdout.splitlines()[-1])
+    return figures
 
 
 def main() -> int:
-    """Measure every size; those measured before stay on the page."""
+    """Measure every size; sizes measured before stay on the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--millions", nargs="+", type=float, default=[1, 10, 50], help="of rows")
     parser.add_argument("--keep", action="store_true", help="leave logs and results in build/")
     parser.add_argument("--quick", action="store_true", help="a check that it runs, no figures")
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON; the page lies beside it")
+    parser.add_argument("--page", action="store_true", help="only write the page anew")
     options = parser.parse_args()
-    known = json.loads(options.out.read_text()) if options.out.is_file() else {"sizes": {}}
-    for millions in [0.2] if options.quick else options.millions:
-        rows = round(millions * 1e6)
-        known["sizes"][str(rows)] = measure(rows, keep=options.keep)
-    known["processor"] = processor()
-    text = page(known)
+    figures = json.loads(options.out.read_text()) if options.out.is_file() else {"sizes": {}}
+    if not options.page:
+        for millions in [0.2] if options.quick else options.millions:
+            rows = round(millions * 1e6)
+            figures["sizes"][str(rows)] = measure(rows, keep=options.keep)
+        figures["processor"] = processor()
+    text = page(figures)
     sys.stdout.write(text)
     if not options.quick:
-        options.out.write_text(json.dumps(known, indent=1) + "\n")
+        options.out.write_text(json.dumps(figures, indent=1) + "\n")
         options.out.with_suffix(".md").write_text(text)
     return 0
 

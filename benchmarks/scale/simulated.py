@@ -1,4 +1,4 @@
-"""A log of any length, written in parts: skewed ids, two tasks, a fixed number of held-out rows."""
+"""A log of any length, in parts: skewed ids, two tasks, a fixed number of held-out rows."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from recmtl.schema import Schema, parse_schema
 
 FILE_ROWS, GROUP_ROWS = 500_000, 65_536
 HELD_OUT = 50_000
-"""Validation rows, and test rows: of the first file, so that their number does not grow."""
+"""Validation rows and test rows, both in the first file, so that their number does not grow."""
 SIZES = VOCABULARIES["small"]
 
 
 def write(folder: Path, rows: int) -> Path:
-    """A folder of Parquet files with `rows` rows in all; one that is there already stays."""
+    """Write a folder of Parquet files with `rows` rows in all; files that exist are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, first in enumerate(range(0, rows, FILE_ROWS)):
         path = folder / f"part-{number:05d}.parquet"
@@ -44,7 +44,7 @@ def _table(number: int, rows: int) -> pa.Table:
 
 
 def schema() -> Schema:
-    """What the columns mean."""
+    """The schema of the log."""
     features = [f"  column_{i}: {{kind: categorical}}" for i in range(len(SIZES))]
     tasks = [f"  {task}: {{kind: binary, label: {task}}}" for task in TASKS]
     split = "split: {by: column, column: part}"

@@ -1,4 +1,4 @@
-"""One step in a process of its own: `... WHAT FOLDER`; prints rows, seconds and peaks as JSON."""
+"""One step in a process of its own: `... STEP FOLDER`; prints rows, seconds and peak as JSON."""
 
 import json
 import sys
@@ -23,19 +23,19 @@ SETTINGS = Training(batch_size=4096, epochs=1, checks=1)
 
 
 def prepared(folder: Path) -> int:
-    """Parquet to the encoded log."""
+    """Encode the log; returns its rows."""
     log = prepare(str(folder / "log"), schema(), folder / "encoded")
     return sum(log.manifest["rows"].values())
 
 
 def network(problem: TabularProblem) -> TabularModel:
-    """A small MMoE, so that data and not products take the time."""
+    """A small MMoE, so that the time goes to data rather than products."""
     layout = catalog.mmoe(len(problem.tasks), experts=2, widths=(32, 16))
     return problem.network(layout, ModelSizes(8, tower=(8,)))
 
 
 def trained(folder: Path) -> int:
-    """One pass over the train rows."""
+    """Train for one pass; returns the train rows."""
     problem = TabularProblem.of(EncodedLog.open(folder / "encoded"))
     torch.manual_seed(0)
     train(network(problem), problem, SETTINGS, seed=0)
@@ -43,7 +43,7 @@ def trained(folder: Path) -> int:
 
 
 def scored(folder: Path) -> int:
-    """The whole log, Parquet to Parquet, by a network of random weights."""
+    """Score the whole log with random weights, Parquet to Parquet; returns its rows."""
     log = EncodedLog.open(folder / "encoded")
     model = network(TabularProblem.of(log)).eval()
     rows = pq.ParquetFile(folder / "log" / "part-00000.parquet").read_row_group(0).slice(0, 64)
@@ -55,15 +55,15 @@ def scored(folder: Path) -> int:
 STEPS: dict[str, Callable[[Path], int]] = {"prepare": prepared, "train": trained, "score": scored}
 
 
-def main(what: str, folder: Path) -> None:
-    """Do it and tell."""
+def main(step: str, folder: Path) -> None:
+    """Run the step and print its figures."""
     torch.set_num_threads(1)
     wall, processor = time.perf_counter(), time.process_time()
-    told: dict[str, float] = {"rows": STEPS[what](folder)}
-    told |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - processor}
+    figures: dict[str, float] = {"rows": STEPS[step](folder)}
+    figures |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - processor}
     lines = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    sys.stdout.write(json.dumps({**told, "peak_mb": peak / 1024}) + "\n")
+    sys.stdout.write(json.dumps({**figures, "peak_mb": peak / 1024}) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,44 +13,46 @@ from benchmarks.serving.page import page
 OUT = ROOT / "docs" / "benchmarks" / "serving.json"
 
 
-def measured(what: str, options: argparse.Namespace) -> dict[str, Any]:
+def measured(part: str, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one part."""
-    if what == "latency":
+    if part == "latency":
         return latency.measure(quick=options.quick)
-    if what == "soak":
+    if part == "soak":
         return soak.measure(seconds=10.0 if options.quick else options.seconds)
-    if what == "calibration":
+    if part == "calibration":
         return {name: calibration.measure(name) for name in options.data}
     return chaos.measure(options.junit)
 
 
 def main() -> int:
-    """Measure what is asked for; what was measured before stays on the page."""
+    """Measure the named parts; parts measured before stay on the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parts = ["latency", "soak", "calibration", "chaos", "page"]
-    parser.add_argument("what", nargs="+", choices=parts, help="page: only write it anew")
+    parser.add_argument("what", nargs="+", choices=parts, help="page: only write the page anew")
     parser.add_argument("--quick", action="store_true", help="a check that it runs, no figures")
-    parser.add_argument("--seconds", type=float, default=600.0, help="of the soak")
+    parser.add_argument("--seconds", type=float, default=600.0, help="length of the soak")
     parser.add_argument(
         "--data",
         nargs="+",
         choices=[*calibration.LOGS],
         default=[*calibration.LOGS],
-        help="of calibration",
+        help="logs of the calibration",
     )
-    parser.add_argument("--junit", type=Path, help="chaos: read what its suites left there")
+    parser.add_argument(
+        "--junit", type=Path, help="chaos: read the JUnit files there instead of running the suites"
+    )
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON; the page lies beside it")
     options = parser.parse_args()
-    known = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    for what in options.what:
-        if what != "page":
-            known[what] = measured(what, options)
-    text = page(known)
+    figures = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    for part in options.what:
+        if part != "page":
+            figures[part] = measured(part, options)
+    text = page(figures)
     if options.quick:
         sys.stdout.write(text)
         return 0
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(known, indent=1) + "\n")
+    options.out.write_text(json.dumps(figures, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(text)
     sys.stdout.write(text)
     return 0

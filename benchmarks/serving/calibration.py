@@ -27,7 +27,7 @@ LOGS = {
 
 
 def measure(name: str, *, seed: int = 0) -> dict[str, Any]:
-    """Train an MMoE as the data set's configuration says, and calibrate it both ways."""
+    """Train an MMoE with the data set's configuration, and calibrate it with both methods."""
     torch.set_num_threads(1)
     config = load_config(ROOT / "pipelines" / "configs" / name / "recmtl.yaml")
     schema = load_schema(ROOT / "datasets" / name / "schema.yaml")

@@ -1,4 +1,4 @@
-"""The suites of tests/chaos, one after the other; what they did, and how long it took."""
+"""Run the suites of tests/chaos one after the other; count their tests and their seconds."""
 
 import os
 import subprocess
@@ -15,11 +15,11 @@ SUITES = {
         "undisturbed run"
     ),
     "test_kills_steps": (
-        "a kill before and after every step on the disk, 15 races of three jobs: the same"
+        "a kill before and after every step on the disk, 15 races of three jobs: the same bytes"
     ),
     "test_bundles": (
         "1,000 altered bundles: refused in one line; 1,000 altered and sealed again: refused, or "
-        "the golden rows get their scores; nothing is executed, nothing outside is read"
+        "the golden rows keep their scores; nothing is executed, nothing outside is read"
     ),
     "test_bad_inputs": (
         "10,000 generated bad inputs to `rank`, `score`, the schema and the formula: one of "
@@ -42,7 +42,7 @@ def measure(folder: Path | None) -> dict[str, Any]:
         folder = FOLDER / "chaos"
         for suite in SUITES:
             _run(suite, folder)
-    return {suite: _told(sorted(folder.glob(f"{suite}*.xml"))) for suite in SUITES}
+    return {suite: _counts(sorted(folder.glob(f"{suite}*.xml"))) for suite in SUITES}
 
 
 def _run(suite: str, folder: Path) -> None:
@@ -55,8 +55,8 @@ def _run(suite: str, folder: Path) -> None:
     subprocess.run(command, cwd=ROOT, env=environment, check=False)
 
 
-def _told(paths: list[Path]) -> dict[str, Any]:
-    """Counts and seconds of a suite, which may have been run in several pieces."""
+def _counts(paths: list[Path]) -> dict[str, Any]:
+    """Counts and seconds of a suite, which may have run in several pieces."""
     suites = [suite for path in paths for suite in ElementTree.parse(path).iter("testsuite")]
     names = ("tests", "failures", "errors", "skipped")
     counts = {name: sum(int(suite.get(name, 0)) for suite in suites) for name in names}

@@ -1,7 +1,7 @@
 """One request of 300 candidates on one core, recmtl beside torch-rechub.
 
-Each library runs in a process of its own, both on the same core, in turns: a round gives every arm
-some requests, so that all arms see the same machine.
+Each library runs in a process of its own, both on the same core, and they take turns: every round
+gives each arm some requests, so that all arms meet the same conditions.
 """
 
 import os
@@ -22,16 +22,16 @@ THEIRS = ("from_raw", "documented", "module")
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
-    """Every arm of every size, and ratios of the rounds' medians."""
+    """Times of every arm at every size, and ratios of the rounds' medians."""
     rounds, each = (3, 5) if quick else (20, 50)
     sizes = list(SIZES)[: 1 if quick else None]
     python = peer_environment(PEER)
     make(FOLDER, sizes)
     before = os.getloadavg()[0]
-    found = {name: _size(name, python, rounds, each) for name in sizes}
+    sizes_measured = {name: _size(name, python, rounds, each) for name in sizes}
     return {
         "peer": PEER, "candidates": ROWS, "rounds": rounds, "requests": rounds * each,
-        "load": [before, os.getloadavg()[0]], "processor": processor(), "sizes": found,
+        "load": [before, os.getloadavg()[0]], "processor": processor(), "sizes": sizes_measured,
     }  # fmt: skip
 
 
@@ -44,25 +44,34 @@ def _size(name: str, python: Path, rounds: int, each: int) -> dict[str, Any]:
         ours = held.enter_context(worker(mine, FOLDER / "ours.log"))
         peer = held.enter_context(worker([*theirs, str(size.embedding)], FOLDER / "peer.log"))
         facts = {"ours": ours.facts, "peer": peer.facts}
-        for turn in range(-1, rounds):  # the first one warms up
+        for turn in range(-1, rounds):  # the first turn warms up
             for arm in times:
                 process = ours if arm in OURS else peer
                 taken = process.run(arm, turn * each % (REQUESTS - each), each)
                 if turn >= 0:
                     times[arm].append(taken)
-    medians = {arm: [statistics.median(one) for one in some] for arm, some in times.items()}
+    medians = {
+        arm: [statistics.median(round_times) for round_times in rounds_of_arm]
+        for arm, rounds_of_arm in times.items()
+    }
     ratios = {
         other: {arm: _ratio(medians[other], medians[arm]) for arm in OURS} for other in THEIRS
     }
-    return {**facts, "arms": {arm: _told(some) for arm, some in times.items()}, "ratios": ratios}
+    return {
+        **facts,
+        "arms": {arm: _quantiles(rounds_of_arm) for arm, rounds_of_arm in times.items()},
+        "ratios": ratios,
+    }
 
 
 def _ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
-    found = sorted(other / own for other, own in zip(theirs, ours, strict=True))
-    return {"median": statistics.median(found), "low": found[0], "high": found[-1]}
+    ratios = sorted(
+        their_time / our_time for their_time, our_time in zip(theirs, ours, strict=True)
+    )
+    return {"median": statistics.median(ratios), "low": ratios[0], "high": ratios[-1]}
 
 
-def _told(rounds: list[list[int]]) -> dict[str, float]:
+def _quantiles(rounds: list[list[int]]) -> dict[str, float]:
     milliseconds = np.concatenate(rounds) / 1e6
     return {
         "p50_ms": float(np.median(milliseconds)),

@@ -17,14 +17,14 @@ TOP = {"by": BY, "k": 20, "keep": ["item_id"]}
 
 
 def main(folder: Path, size: str) -> None:
-    """Load everything, then wait for orders."""
+    """Load bundles and requests, then carry out orders."""
     torch.set_num_threads(1)
     requests, table = read(folder), pq.read_table(folder / "requests.parquet")
     joined = [table.slice(first, ROWS) for first in range(0, table.num_rows, ROWS)]
-    joined = [one.take(pa.array(range(ROWS))).combine_chunks() for one in joined]
+    joined = [rows.take(pa.array(range(ROWS))).combine_chunks() for rows in joined]
     fast, plain = (Ranker.load(folder / size, engine=engine) for engine in ("onnx", "torch"))
     bundle = plain.scorer.bundle
-    encoded = [bundle.encoder.encode(one) for one in joined]
+    encoded = [bundle.encoder.encode(rows) for rows in joined]
     network = OnnxNetwork(bundle.folder / NETWORK_FILE, bundle.model.columns)
 
     def network_in_torch(number: int) -> object:

@@ -1,9 +1,9 @@
-"""The figures of serving as a page of Markdown; only what was measured stands on it."""
+"""The page on serving, in Markdown; it shows the parts that were measured."""
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from benchmarks.pages import paragraph
 from benchmarks.serving.chaos import SUITES
 from benchmarks.serving.latency import THEIRS
 
@@ -20,8 +20,8 @@ ARMS = {
 }
 
 
-def page(found: Mapping[str, Any]) -> str:
-    """The page of all that was measured."""
+def page(figures: Mapping[str, Any]) -> str:
+    """The page of all parts that were measured."""
     lines = [
         "# Serving: latency, memory, calibration, chaos",
         "",
@@ -30,41 +30,36 @@ def page(found: Mapping[str, Any]) -> str:
     ]
     parts = {"latency": _latency, "soak": _soak, "calibration": _calibration, "chaos": _chaos}
     for name, write in parts.items():
-        if name in found:
-            lines += [*write(found[name]), ""]
+        if name in figures:
+            lines += [*write(figures[name]), ""]
     return "\n".join(lines)
 
 
-def _text(*sentences: str) -> Iterator[str]:
-    """A paragraph, and the empty line after it."""
-    yield from [*textwrap.wrap(" ".join(sentences), 100, break_on_hyphens=False), ""]
-
-
-def _latency(found: Mapping[str, Any]) -> Iterator[str]:
-    before, after = found["load"]
-    yield from [f"## One request of {found['candidates']} candidates on one core", ""]
-    yield from _text(
-        "`python -m benchmarks.serving latency`: the simulated shop log, an MMoE of eight experts,",
-        "four tasks, towers of 32, random weights. recmtl and torch-rechub (0.9.0, in a virtual",
-        "environment of its own) each run in a process with one thread, pinned to the same core,",
-        "in turns:",
-        f"{found['rounds']} rounds, {found['requests']:,} requests an arm, each another user's.",
-        "Ratios are medians over the rounds of the rounds' medians, with the lowest and highest.",
+def _latency(figures: Mapping[str, Any]) -> Iterator[str]:
+    before, after = figures["load"]
+    yield from [f"## One request of {figures['candidates']} candidates on one core", ""]
+    yield from paragraph(
+        "`python -m benchmarks.serving latency`: the simulated shop log and an MMoE of eight",
+        "experts with four tasks, towers of 32 and random weights. recmtl and torch-rechub",
+        "(0.9.0, in a virtual environment of its own) run in two processes with one thread each,",
+        f"pinned to the same core, and take turns: {figures['rounds']} rounds,",
+        f"{figures['requests']:,} requests an arm, each of another user. A ratio is the median",
+        "over the rounds of the ratios of the rounds' medians, with the lowest and the highest.",
     )
-    yield from _text(
-        "`rank` and `rank_request` get raw columns (text, integers, lists, missing values); their",
-        "time includes look-up and scaling, the network, the formula, ranking and the returned",
-        "frame. torch-rechub's way to predict is `MTLTrainer.predict` on a `DataLoader` of a",
-        "`PredictDataset` of encoded columns, one batch of all candidates; from raw columns its",
-        "examples get there with scikit-learn's `LabelEncoder` and `MinMaxScaler` and its",
-        "`pad_sequences`. Its times end with the scores. Like with like: raw to the top 20 against",
-        "raw to scores, encoded to scores against the same. The bare module is the least that",
-        "its users can pay. The networks have equal widths; torch-rechub's takes each of the ten",
-        "numbers as one input and has a BatchNorm after each product, recmtl's gives every number",
-        "an embedding.",
+    yield from paragraph(
+        "`rank` and `rank_request` take raw columns (text, integers, lists, missing values).",
+        "Their time includes look-up and scaling, the network, the formula, ranking and the",
+        "returned frame. torch-rechub predicts with `MTLTrainer.predict` on a `DataLoader` of a",
+        "`PredictDataset` of encoded columns, here one batch of all candidates; its examples",
+        "encode raw columns with scikit-learn's `LabelEncoder` and `MinMaxScaler` and its own",
+        "`pad_sequences`. Its time ends with the scores. Compare like with like: raw to the top",
+        "20 with raw to scores, encoded to scores with the same. The bare module is the least",
+        "time that its users can reach. The networks have equal widths; torch-rechub's takes",
+        "each of the ten numbers as one input and has a BatchNorm after each product, while",
+        "recmtl's gives every number an embedding.",
     )
-    yield f"{found['processor']}; load average {before:.2f} before and {after:.2f} after."
-    for name, size in found["sizes"].items():
+    yield f"{figures['processor']}; load average {before:.2f} before and {after:.2f} after."
+    for name, size in figures["sizes"].items():
         yield from ["", f"### Experts {name}", ""]
         yield (
             f"Parameters: recmtl {size['ours']['parameters']:,}, torch-rechub "
@@ -74,29 +69,30 @@ def _latency(found: Mapping[str, Any]) -> Iterator[str]:
         yield "| arm | from, to | p50 ms | p99 ms | peer raw / arm | encoded / arm | module / arm |"
         yield "|---|---|---|---|---|---|---|"
         for arm, (title, scope) in ARMS.items():
-            told = size["arms"][arm]
+            of_arm = size["arms"][arm]
             ratios = [_ratio(size["ratios"][other].get(arm)) for other in THEIRS]
-            figures = f"{told['p50_ms']:.2f} | {told['p99_ms']:.2f}"
-            yield f"| {title} | {scope} | {figures} | {' | '.join(ratios)} |"
+            milliseconds = f"{of_arm['p50_ms']:.2f} | {of_arm['p99_ms']:.2f}"
+            yield f"| {title} | {scope} | {milliseconds} | {' | '.join(ratios)} |"
 
 
-def _ratio(found: Mapping[str, float] | None) -> str:
-    if found is None:
+def _ratio(ratio: Mapping[str, float] | None) -> str:
+    if ratio is None:
         return "-"
-    return f"{found['median']:.1f} ({found['low']:.1f} to {found['high']:.1f})"
+    return f"{ratio['median']:.1f} ({ratio['low']:.1f} to {ratio['high']:.1f})"
 
 
-def _soak(found: Mapping[str, Any]) -> Iterator[str]:
-    series = found["series_s_mb"]
+def _soak(figures: Mapping[str, Any]) -> Iterator[str]:
+    series = figures["series_s_mb"]
     yield from ["## Memory under load", ""]
-    yield from _text(
-        f"`python -m benchmarks.serving soak`: {found['threads']} threads sent",
-        f"{found['requests']:,} requests of 300 candidates in {found['seconds'] / 60:.0f} minutes,",
-        f"in turns to a ranker with {' and one with '.join(found['engines'])};",
-        f"{len(found['faults'])} failed. Without the first tenth of the time, resident memory was",
-        f"{found['first_third_mb']:.1f} MB in the first third and {found['last_third_mb']:.1f} MB",
-        f"in the last; a straight line through it rises by {found['mb_a_minute']:.2f} MB a minute,",
-        f"through the last third by {found['mb_a_minute_last_third']:.2f}.",
+    yield from paragraph(
+        f"`python -m benchmarks.serving soak`: {figures['threads']} threads sent",
+        f"{figures['requests']:,} requests of 300 candidates in {figures['seconds'] / 60:.0f}",
+        f"minutes, alternately to a ranker with {' and to one with '.join(figures['engines'])};",
+        f"{len(figures['faults'])} requests failed. After the first tenth of the time, resident",
+        f"memory had a median of {figures['first_third_mb']:.1f} MB in the first third and of",
+        f"{figures['last_third_mb']:.1f} MB in the last. A straight line through it rises by",
+        f"{figures['mb_a_minute']:.2f} MB a minute, one through the last third by",
+        f"{figures['mb_a_minute_last_third']:.2f}.",
     )
     yield from [
         "| minute | MB |",
@@ -107,21 +103,21 @@ def _soak(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"| {series[-1][0] / 60:.1f} | {series[-1][1]:.1f} |"
 
 
-def _calibration(found: Mapping[str, Any]) -> Iterator[str]:
+def _calibration(figures: Mapping[str, Any]) -> Iterator[str]:
     yield from ["## Calibration on real data", ""]
-    yield from _text(
-        "`python -m benchmarks.serving calibration`: one MMoE with the data set's own",
-        "configuration and seed 0; maps are fitted on validation rows, figures are those of test",
-        "rows. ECE: expected calibration error.",
+    yield from paragraph(
+        "`python -m benchmarks.serving calibration`: one MMoE with the data set's configuration",
+        "and seed 0. Maps are fitted on validation rows and judged on test rows. ECE: expected",
+        "calibration error.",
     )
-    for data, told in found.items():
-        rows = told["rows"]
+    for data, of_log in figures.items():
+        rows = of_log["rows"]
         yield from [f"### {data}", ""]
         yield f"Maps fitted on {rows['validation']:,} rows, judged on {rows['test']:,}."
         yield ""
         yield "| column | log loss | Platt | isotonic | ECE | Platt | isotonic |"
         yield "|---|---|---|---|---|---|---|"
-        platt, isotonic = told["gains"]["platt"], told["gains"]["isotonic"]
+        platt, isotonic = of_log["gains"]["platt"], of_log["gains"]["isotonic"]
         for column, gain in platt.items():
             cells = [
                 f"{side[metric]:.5f}"
@@ -132,21 +128,21 @@ def _calibration(found: Mapping[str, Any]) -> Iterator[str]:
         yield ""
 
 
-def _chaos(found: Mapping[str, Any]) -> Iterator[str]:
+def _chaos(figures: Mapping[str, Any]) -> Iterator[str]:
     yield from [
         "## Chaos",
         "",
-        "`make chaos` runs these; `python -m benchmarks.serving chaos` notes what they did.",
+        "`make chaos` runs these; `python -m benchmarks.serving chaos` records their results.",
         "",
         "| what | tests | passed | left out | minutes |",
         "|---|---|---|---|---|",
     ]
     for suite, what in SUITES.items():
-        told = found.get(suite, {"tests": 0})
-        if not told["tests"]:
+        counts = figures.get(suite, {"tests": 0})
+        if not counts["tests"]:
             yield f"| {what} | not run | | | |"
             continue
-        passed = told["tests"] - told["failures"] - told["errors"] - told["skipped"]
-        left_out = ", ".join(told["left_out"]) or "none"
-        minutes = f"{told['seconds'] / 60:.1f}"
-        yield f"| {what} | {told['tests']} | {passed} | {left_out} | {minutes} |"
+        passed = counts["tests"] - counts["failures"] - counts["errors"] - counts["skipped"]
+        left_out = ", ".join(counts["left_out"]) or "none"
+        minutes = f"{counts['seconds'] / 60:.1f}"
+        yield f"| {what} | {counts['tests']} | {passed} | {left_out} | {minutes} |"

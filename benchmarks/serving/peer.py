@@ -1,9 +1,9 @@
 """torch-rechub's arms of the latency benchmark, in its own environment: `... FOLDER WIDTHS EMBED`.
 
 The documented way to predict is a `PredictDataset` of encoded columns, a `DataLoader` and the
-trainer's `predict`; the loader has one batch of all candidates, which suits it best. From raw
-columns its examples get there with scikit-learn's `LabelEncoder` and `MinMaxScaler` and with
-`pad_sequences`. The last arm calls the bare module on tensors.
+trainer's `predict`; the loader has one batch of all candidates, its fastest setting. Its examples
+encode raw columns with scikit-learn's `LabelEncoder` and `MinMaxScaler` and with `pad_sequences`.
+The last arm calls the bare module on tensors.
 """
 
 import json
@@ -25,71 +25,76 @@ from benchmarks.worker import nanoseconds, work
 TASKS = ["classification", "classification", "regression", "classification"]
 
 
-def feature(told: dict, size: int) -> object:
+def feature(description: dict, size: int) -> object:
     """A feature as torch-rechub describes it."""
-    if "rows" not in told:
-        return DenseFeature(told["name"])
-    if "list" not in told:
-        return SparseFeature(told["name"], told["rows"], embed_dim=size)
+    if "rows" not in description:
+        return DenseFeature(description["name"])
+    if "list" not in description:
+        return SparseFeature(description["name"], description["rows"], embed_dim=size)
     options = {"embed_dim": size, "pooling": "mean", "padding_idx": 0}
-    return SequenceFeature(told["name"], told["rows"], shared_with=told["shared"], **options)
+    return SequenceFeature(
+        description["name"], description["rows"], shared_with=description["shared"], **options
+    )
 
 
 class Preprocessing:
-    """Raw columns as the examples of torch-rechub encode them, fitted on all requests.
+    """Encodes raw columns as torch-rechub's examples do.
 
-    An unknown category, which a `LabelEncoder` refuses, does not occur then.
+    It is fitted on all requests, so that no category is unknown: a `LabelEncoder` would refuse it.
     """
 
     def __init__(self, features: list[dict], raw: pd.DataFrame) -> None:
-        self.singles = [one for one in features if "rows" in one and "list" not in one]
-        self.lists = [one for one in features if "list" in one]
-        self.dense = [one for one in features if "rows" not in one]
+        self.singles = [
+            feature for feature in features if "rows" in feature and "list" not in feature
+        ]
+        self.lists = [feature for feature in features if "list" in feature]
+        self.dense = [feature for feature in features if "rows" not in feature]
         self.encoders = {
-            one["name"]: LabelEncoder().fit(self._filled(raw, one)) for one in self.singles
+            feature["name"]: LabelEncoder().fit(self._filled(raw, feature))
+            for feature in self.singles
         }
-        self.tables = {one["name"]: self._table(raw, one) for one in self.lists}
+        self.tables = {feature["name"]: self._table(raw, feature) for feature in self.lists}
         self.scaler = MinMaxScaler().fit(self._numbers(raw))
 
     def __call__(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
-        """What a `PredictDataset` is made of."""
+        """The columns of a `PredictDataset`."""
         columns = {
-            # Rare ids share rows of a table that has none for them.
-            one["name"]: self.encoders[one["name"]].transform(self._filled(frame, one))
-            % one["rows"]
-            for one in self.singles
+            # The table has no rows for rare ids; they share those of others.
+            feature["name"]: self.encoders[feature["name"]].transform(self._filled(frame, feature))
+            % feature["rows"]
+            for feature in self.singles
         }
-        for one in self.lists:
-            table = self.tables[one["name"]]
-            ids = [[table[value] for value in cell or ()] for cell in frame[one["column"]]]
-            columns[one["name"]] = pad_sequences(ids, maxlen=one["list"])
+        for feature in self.lists:
+            table = self.tables[feature["name"]]
+            ids = [[table[value] for value in cell or ()] for cell in frame[feature["column"]]]
+            columns[feature["name"]] = pad_sequences(ids, maxlen=feature["list"])
         scaled = self.scaler.transform(self._numbers(frame))
-        return columns | {one["name"]: scaled[:, i] for i, one in enumerate(self.dense)}
+        return columns | {feature["name"]: scaled[:, i] for i, feature in enumerate(self.dense)}
 
-    def _filled(self, frame: pd.DataFrame, one: dict) -> pd.Series:
-        column = frame[one["column"]]
+    def _filled(self, frame: pd.DataFrame, feature: dict) -> pd.Series:
+        column = frame[feature["column"]]
         return column.fillna("") if column.dtype == object else column
 
     def _numbers(self, frame: pd.DataFrame) -> np.ndarray:
-        return frame[[one["column"] for one in self.dense]].fillna(0).to_numpy()
+        return frame[[feature["column"] for feature in self.dense]].fillna(0).to_numpy()
 
-    def _table(self, raw: pd.DataFrame, one: dict) -> dict:
-        values = {value for cell in raw[one["column"]] for value in cell or ()}
-        return {value: 1 + number % (one["rows"] - 1) for number, value in enumerate(values)}
+    def _table(self, raw: pd.DataFrame, feature: dict) -> dict:
+        values = {value for cell in raw[feature["column"]] for value in cell or ()}
+        return {value: 1 + number % (feature["rows"] - 1) for number, value in enumerate(values)}
 
 
 def main(folder: Path, widths: list[int], size: int) -> None:
-    """Build the network with random weights, then wait for orders."""
+    """Build the network with random weights, then carry out orders."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    told = json.loads((folder / "peer.json").read_text())
-    features = [feature(one, size) for one in told["features"]]
+    request_facts = json.loads((folder / "peer.json").read_text())
+    features = [feature(description, size) for description in request_facts["features"]]
     towers = [{"dims": [32]} for _ in TASKS]
     model = MMOE(features, TASKS, 8, {"dims": widths}, towers)
     trainer = MTLTrainer(model, TASKS)
     with np.load(folder / "peer.npz") as stored:
         columns = {name: stored[name] for name in stored.files}
-    rows, total = told["rows"], len(next(iter(columns.values())))
+    rows, total = request_facts["rows"], len(next(iter(columns.values())))
     requests = [
         {name: values[first : first + rows].copy() for name, values in columns.items()}
         for first in range(0, total, rows)
@@ -100,7 +105,7 @@ def main(folder: Path, widths: list[int], size: int) -> None:
         return trainer.predict(model, loader)
 
     raw = pd.DataFrame(json.loads((folder / "peer_raw.json").read_text()))
-    preprocess = Preprocessing(told["features"], raw)
+    preprocess = Preprocessing(request_facts["features"], raw)
     frames = [raw.iloc[first : first + rows].reset_index() for first in range(0, total, rows)]
 
     def from_raw(number: int) -> object:

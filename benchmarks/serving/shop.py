@@ -1,4 +1,4 @@
-"""The material of latency and soak: bundles on the simulated shop log, and requests to them."""
+"""Input of latency and soak: bundles on the simulated shop log, and requests to them."""
 
 import json
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ SIZES = {"64-32": Size((64, 32), 8), "256-128": Size((256, 128), 16)}
 
 
 def make(folder: Path, sizes: Sequence[str]) -> None:
-    """Write log, bundles, requests as raw columns, and the same requests encoded for the peer."""
+    """Write the log, bundles, requests as raw columns, and the same requests for the peer."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.parquet"
     simulate(log, 60_000, seed=1)
@@ -64,7 +64,7 @@ def make(folder: Path, sizes: Sequence[str]) -> None:
 
 
 def _requests(rows: pa.Table) -> pa.Table:
-    """Random candidates, 300 a request, each with one user's columns."""
+    """Random candidates, 300 a request; all candidates of a request have one user."""
     dice = np.random.default_rng(2)
     picked = rows.take(pa.array(dice.integers(0, rows.num_rows, REQUESTS * ROWS)))
     users = rows.take(pa.array(np.repeat(dice.integers(0, rows.num_rows, REQUESTS), ROWS)))
@@ -77,16 +77,16 @@ def read(folder: Path) -> list[tuple[dict[str, Any], pa.Table]]:
     """The requests as a service gets them: the user's values and the candidates' columns."""
     table, requests = pq.read_table(folder / "requests.parquet"), []
     for first in range(0, table.num_rows, ROWS):
-        one = table.slice(first, ROWS)
-        user = {name: one[name][0].as_py() for name in USER}
-        # Columns of their own, not a window into those of all requests.
-        candidates = one.drop_columns(USER).take(pa.array(range(ROWS))).combine_chunks()
+        rows = table.slice(first, ROWS)
+        user = {name: rows[name][0].as_py() for name in USER}
+        # Copied: a service gets columns of one request, not a slice of all requests.
+        candidates = rows.drop_columns(USER).take(pa.array(range(ROWS))).combine_chunks()
         requests.append((user, candidates))
     return requests
 
 
 def _for_peer(folder: Path, encoder: RowEncoder, requests: pa.Table) -> None:
-    """Ids counted from 1 in each table, 0 for padding; numbers with 0 where one is missing."""
+    """Write ids counted from 1 in each table, 0 for padding; a missing number is 0."""
     encoding, columns, features = encoder.encoding, {}, []
     encoded = encoder.encode(requests)
 
@@ -106,8 +106,8 @@ def _for_peer(folder: Path, encoder: RowEncoder, requests: pa.Table) -> None:
         shared = table if table != field.name else None
         size = encoder.vocabularies[table].rows + 1
         column = encoder.schema.feature(field.name).column
-        told = {"name": field.name, "column": column, "rows": size}
-        features.append({**told, "list": field.length, "shared": shared})
+        description = {"name": field.name, "column": column, "rows": size}
+        features.append({**description, "list": field.length, "shared": shared})
     for at, number in enumerate(encoding.numeric):
         columns[number.name] = np.nan_to_num(encoded.numeric[:, at])
         features.append({"name": number.name, "column": encoder.schema.feature(number.name).column})

@@ -1,7 +1,7 @@
 """Eight threads of requests for ten minutes: does the memory of the process grow?
 
-Threads share two rankers, one with ONNX Runtime and one with torch, and take turns between them.
-What counts is the resident memory after a tenth of the time, when all is loaded and warm.
+The threads share two rankers, one with ONNX Runtime and one with torch, and alternate between them.
+Growth is measured after the first tenth of the time, when everything is loaded and warm.
 """
 
 import os
@@ -25,7 +25,7 @@ def resident_mb() -> float:
 
 
 def measure(*, seconds: float, folder: Path = FOLDER) -> dict[str, Any]:
-    """Serve for so long; the memory over time, and how it grew after the first tenth."""
+    """Serve for so many seconds; memory over time, and its growth after the first tenth."""
     size = next(iter(SIZES))
     if not (folder / size / "manifest.json").is_file():
         make(folder, [size])
@@ -35,7 +35,7 @@ def measure(*, seconds: float, folder: Path = FOLDER) -> dict[str, Any]:
 def serve(
     bundle: Path, requests: list[tuple[dict[str, Any], Any]], *, seconds: float, by: str = BY
 ) -> dict[str, Any]:
-    """Let threads ask, and watch the memory."""
+    """Send requests from several threads and sample the memory of the process."""
     rankers = [Ranker.load(bundle, engine=engine) for engine in ("auto", "torch")]
     stop, counts, faults = threading.Event(), [0] * THREADS, list[str]()
 
@@ -78,5 +78,5 @@ def serve(
 
 
 def _slope(series: np.ndarray) -> float:
-    """Megabytes a minute of a straight line through samples of seconds and megabytes."""
+    """Slope, in megabytes a minute, of a line through samples of seconds and megabytes."""
     return float(np.polyfit(series[:, 0] / 60, series[:, 1], 1)[0])

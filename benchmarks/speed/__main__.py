@@ -15,19 +15,19 @@ from benchmarks.speed.shape import NETWORKS, VOCABULARIES
 OUT = ROOT / "docs" / "benchmarks" / "speed.json"
 
 
-def measured(what: str, options: argparse.Namespace) -> dict[str, Any]:
+def measured(part: str, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one part."""
-    if what == "breakdown":
+    if part == "breakdown":
         return {name: breakdown.measure(quick=options.quick, name=name) for name in options.sizes}
-    if what == "prepare":
+    if part == "prepare":
         return preparing.measure(quick=options.quick, sizes=options.sizes)
-    if what == "trees":
+    if part == "trees":
         return preparing.trees(sizes=options.sizes)
     pinned = options.threads == 1 and not options.free
     how = {"quick": options.quick, "threads": options.threads, "pinned": pinned}
-    if what == "scoring":
+    if part == "scoring":
         return scoring.measure(sizes=options.sizes, **how)
-    if what == "beside":
+    if part == "beside":
         arms = [arm for arm in options.arms if arm in BESIDE]
         others = [name for name in NETWORKS if name != "mmoe"]
         return {
@@ -38,30 +38,29 @@ def measured(what: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure what is asked for; what was measured before stays on the page."""
+    """Measure the named parts; parts measured before stay on the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parts = ["prepare", "training", "trees", "beside", "scoring", "breakdown", "page"]
-    told = "all but page, which only writes it anew, if nothing is named"
-    parser.add_argument("what", nargs="*", choices=[*parts, "all"], default="all", help=told)
+    help_text = "everything if nothing is named; page only writes the page anew"
+    parser.add_argument("what", nargs="*", choices=[*parts, "all"], default="all", help=help_text)
     parser.add_argument("--quick", action="store_true", help="a check that it runs, no figures")
-    parser.add_argument("--threads", type=int, default=1, help="of every arm")
+    parser.add_argument("--threads", type=int, default=1, help="threads of every arm")
     parser.add_argument("--free", action="store_true", help="do not pin the arms to the last core")
     parser.add_argument("--sizes", nargs="+", choices=[*VOCABULARIES], default=[*VOCABULARIES])
     parser.add_argument("--arms", nargs="+", choices=[*TRAINED], default=[*TRAINED])
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON; the page lies beside it")
     options = parser.parse_args()
-    known = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    for what in parts[:-1] if "all" in options.what else options.what:
-        if what != "page":
-            name = (
-                what if what in ("prepare", "trees", "breakdown") else f"{what}_{options.threads}"
-            )
-            known[name] = measured(what, options)
-    text = page(known)
+    figures = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    for part in parts[:-1] if "all" in options.what else options.what:
+        if part != "page":
+            on_any_threads = part in ("prepare", "trees", "breakdown")
+            name = part if on_any_threads else f"{part}_{options.threads}"
+            figures[name] = measured(part, options)
+    text = page(figures)
     sys.stdout.write(text)
     if not options.quick:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(known, indent=1) + "\n")
+        options.out.write_text(json.dumps(figures, indent=1) + "\n")
         options.out.with_suffix(".md").write_text(text)
     return 0
 

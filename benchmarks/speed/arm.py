@@ -1,4 +1,4 @@
-"""What a process of an arm does when told: train a slice, score rows, score a file; its memory."""
+"""The orders of an arm's process: train on a slice, score rows, score a file, tell its memory."""
 
 import sys
 import tempfile
@@ -24,14 +24,15 @@ def serve(
     score: Scores,
     parquet: Callable[[Path, Path], Ready] | None = None,
 ) -> None:
-    """Wait for orders.
+    """Carry out orders.
 
     Args:
-        parameters: of the network, tables included.
-        train: rows to what trains on them; what must be done before the clock starts is done in it.
-        score: integer columns `[rows]` by name to scores `[rows, tasks]`.
-        parquet: a file of such columns and another for the scores, to what writes them; if a
-            library has no such thing, its users read, score and write as `_rewritten` does.
+        parameters: number of parameters of the network, tables included.
+        train: gets rows and returns a function that trains on them; only that function is timed.
+        score: maps integer columns `[rows]` by name to scores `[rows, tasks]`.
+        parquet: gets a file of such columns and a file to write, and returns a function that
+            scores the one into the other. Without it, as for a library that has none, pyarrow reads
+            and writes (`_rewritten`).
     """
     folder = Path(sys.argv[1])
     first_test = SLICES * len(slice_rows(0, STEPS))
@@ -40,11 +41,11 @@ def serve(
         return seconds(train(slice_rows(number, steps)))
 
     def score_test(rows: int) -> dict[str, float]:
-        found: list[np.ndarray] = []
+        scored: list[np.ndarray] = []
         columns = named(np.array(log(folder)[0][first_test : first_test + rows]))
-        told = seconds(lambda: found.append(score(columns)))
-        np.save(folder / f"scores_{sys.argv[2]}.npy", found[0])
-        return told
+        spent = seconds(lambda: scored.append(score(columns)))
+        np.save(folder / f"scores_{sys.argv[2]}.npy", scored[0])
+        return spent
 
     def score_file() -> dict[str, float]:
         with tempfile.TemporaryDirectory(dir=folder) as there:

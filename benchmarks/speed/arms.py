@@ -1,4 +1,4 @@
-"""The arms: which module runs each, and which packages its environment has."""
+"""The arms: the module that runs each, and the packages of its environment."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from benchmarks.processes import Worker, peer_environment, worker
 
 
 class Arm(NamedTuple):
-    """Which module runs it, and what its environment has, the peer first: nothing is our own."""
+    """The module that runs it, and its packages, the peer first; none for our own environment."""
 
     module: str
     requirements: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ TRAINED = {
     "deepctr_fused": DEEPCTR,
 }
 BESIDE = ("recmtl", "rechub", "rechub_fused", "deepctr", "deepctr_fused")
-"""The arms whose speed is told for other networks too."""
+"""The arms that are measured with other networks, too."""
 SCORED = {
     "recmtl": Arm("ours"),
     "recmtl_onnx": Arm("ours"),
@@ -49,7 +49,7 @@ SCORED = {
 def workers(
     arms: Mapping[str, Arm], folder: Path, *, network: str, threads: int, pinned: bool
 ) -> Iterator[dict[str, Worker]]:
-    """A process for each arm, with that network on the log in `folder`."""
+    """Start a process for each arm, with this network and the log in `folder`."""
     with ExitStack() as held:
         yield {
             name: held.enter_context(

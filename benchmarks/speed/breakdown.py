@@ -1,4 +1,4 @@
-"""Where a step of recmtl's training goes, beside the least that its products and rows can cost."""
+"""Where a step of recmtl's training goes, and a floor: the bare cost of its products and rows."""
 
 import statistics
 import time
@@ -23,25 +23,25 @@ PEAK_SIZE = 1024
 
 
 class Watch:
-    """Milliseconds of each part, step by step."""
+    """A stopwatch: milliseconds of each part, step by step."""
 
     def __init__(self) -> None:
         self.times: dict[str, list[float]] = {}
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time what is done within."""
+        """Time the block."""
         began = time.perf_counter()
         yield
         self.times.setdefault(name, []).append((time.perf_counter() - began) * 1e3)
 
     def medians(self) -> dict[str, float]:
-        """Of the steps after the first."""
-        return {name: statistics.median(some[WARM_UP:]) for name, some in self.times.items()}
+        """Medians over the steps after the warm-up."""
+        return {name: statistics.median(times[WARM_UP:]) for name, times in self.times.items()}
 
 
 def measure(*, quick: bool, name: str = "large") -> dict[str, Any]:
-    """Medians of each part on one thread, and the floor of the same process."""
+    """Medians of each part on one thread, and the floor in the same process."""
     torch.set_num_threads(1)
     keep_freed_memory()
     split = split_of(make(FOLDER, name))
@@ -56,20 +56,23 @@ def measure(*, quick: bool, name: str = "large") -> dict[str, Any]:
             batch = next(feed)
         _step(model, optimizer, batch, stopwatch)
         distinct.append(sum_by_row(model.encoder.table.weight.grad)[0])
-        # Rows of an earlier step: those of this one would be in the caches.
+        # Rows of an earlier step, since those of this one are still in the caches.
         _bare_rows(optimizer, batch.ids, distinct[len(distinct) // 2], stopwatch)
-    told, peak = stopwatch.medians(), _peak()
-    told["feed"] = statistics.mean(stopwatch.times["feed"])
+    parts, peak = stopwatch.medians(), _peak()
+    parts["feed"] = statistics.mean(stopwatch.times["feed"])
     floor = {"products": 3 * 2 * multiply_adds() * BATCH / peak * 1e3}
-    floor |= {name: told.pop(name) for name in ("gather", "update")}
+    floor |= {name: parts.pop(name) for name in ("gather", "update")}
     return {
-        "processor": processor(), "peak_gflops": peak / 1e9,
-        "distinct_rows": statistics.median(map(len, distinct)), "parts_ms": told, "floor_ms": floor,
-    }  # fmt: skip
+        "processor": processor(),
+        "peak_gflops": peak / 1e9,
+        "distinct_rows": statistics.median(map(len, distinct)),
+        "parts_ms": parts,
+        "floor_ms": floor,
+    }
 
 
 def _step(model: TabularModel, optimizer: Optimizer, batch: TableBatch, stopwatch: Watch) -> None:
-    """`take_step`, part by part."""
+    """The parts of `take_step`, each timed."""
     assert optimizer.sparse is not None
     with stopwatch.part("lookup"):
         lanes = model.encoder(*batch.inputs)
@@ -91,7 +94,7 @@ def _step(model: TabularModel, optimizer: Optimizer, batch: TableBatch, stopwatc
 def _bare_rows(
     optimizer: Optimizer, ids: torch.Tensor, rows: torch.Tensor, stopwatch: Watch
 ) -> None:
-    """The least that is done to rows: all looked up; three arrays' distinct ones read, written."""
+    """The least work on rows: look all up; read and write the distinct ones of three arrays."""
     assert optimizer.sparse is not None
     ((table, state),) = optimizer.sparse.state.items()
     with stopwatch.part("gather"):
@@ -102,7 +105,7 @@ def _bare_rows(
 
 
 def _peak() -> float:
-    """Floating-point operations a second of a large product, the best of some."""
+    """Floating-point operations a second of a large product, the best of 30."""
     a, b = (torch.randn(PEAK_SIZE, PEAK_SIZE) for _ in range(2))
     return 2 * PEAK_SIZE**3 / _least(lambda: a @ b, 30)
 

@@ -1,7 +1,8 @@
 """DeepCTR-Torch's arms, in its own environment: `... FOLDER ARM`.
 
-`deepctr` is as shipped, with L2 over whole tables; `deepctr_no_l2` without; `deepctr_fused` has a
-fused Adam too. Its own MMOE and PLE with gates of one linear map, `fit` and `predict`.
+`deepctr` is the library as shipped, with L2 over whole tables; `deepctr_no_l2` leaves the L2 out,
+and `deepctr_fused` also has a fused Adam. The networks are the library's MMOE and PLE with linear
+gates, trained by its `fit` and scored by its `predict`.
 """
 
 import os
@@ -26,8 +27,8 @@ from benchmarks.speed.shape import (
 
 
 def main(folder: Path, arm: str, shape: Network) -> None:
-    """Build the network, then wait for orders."""
-    # On import it asks a server for a newer version, with a package that it does not declare.
+    """Build the network, then carry out orders."""
+    # Its import asks a server for newer versions through a package that it does not declare.
     sys.modules.setdefault("requests", types.ModuleType("requests"))
     from deepctr_torch.inputs import SparseFeat
     from deepctr_torch.models import MMOE, PLE

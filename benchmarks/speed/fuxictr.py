@@ -1,7 +1,7 @@
-"""FuxiCTR's preparation, in its own environment: `... FOLDER TARGET`; `fuxictr` tells seconds.
+"""FuxiCTR's preparation, in its own environment: `... FOLDER TARGET`; the order is `fuxictr`.
 
-Its `FeatureProcessor` and `build_dataset`, as shipped. Ray, in whose processes it encodes, is up
-before the clock starts; what those processes compute counts.
+It runs the library's `FeatureProcessor` and `build_dataset` as shipped. Ray, in whose processes the
+library encodes, is started before the clock; the processor time of these processes counts.
 """
 
 import logging
@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-# Polars reads it when it is loaded.
+# Polars reads this when it is imported.
 os.environ["POLARS_MAX_THREADS"] = "1"
 
 import ray
@@ -22,7 +22,7 @@ from benchmarks.worker import seconds_of_all, work
 
 
 def main(folder: Path, target: Path) -> None:
-    """Count values, encode them, write them."""
+    """Offer an order that counts values, encodes them and writes them."""
     logging.disable(logging.CRITICAL)
     names = [f"column_{number}" for number in range(len(VOCABULARIES[folder.name]))]
     features = [{"name": names, "active": True, "dtype": "int", "type": "categorical"}]
@@ -33,9 +33,9 @@ def main(folder: Path, target: Path) -> None:
     done = partial(build_dataset, processor, train_data=source, data_format="parquet")
 
     def prepare() -> dict[str, float]:
-        told = seconds_of_all(done)
+        spent = seconds_of_all(done)
         ray.shutdown()
-        return told
+        return spent
 
     work({"fuxictr": prepare}, {})
 

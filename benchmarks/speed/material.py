@@ -1,4 +1,4 @@
-"""A simulated log of 24 categorical columns with skewed ids, encoded: arrays that all arms read."""
+"""A simulated log of 24 categorical columns with skewed ids, encoded as arrays for all arms."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,10 @@ TRAIN_ROWS = SLICES * STEPS * BATCH
 
 
 def make(folder: Path, name: str) -> Path:
-    """Write ids (int32, from 0 in each column) and labels, and Parquet files of both parts."""
+    """Write ids (int32, from 0 in each column), labels, and Parquet files of both parts."""
     folder, sizes = folder / name, VOCABULARIES[name]
-    told = json.dumps({"format": 3, "sizes": sizes, "train": TRAIN_ROWS, "test": TEST_ROWS})
-    if (folder / "sizes.json").is_file() and (folder / "sizes.json").read_text() == told:
+    facts = json.dumps({"format": 3, "sizes": sizes, "train": TRAIN_ROWS, "test": TEST_ROWS})
+    if (folder / "sizes.json").is_file() and (folder / "sizes.json").read_text() == facts:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     dice, rows = np.random.default_rng(0), TRAIN_ROWS + TEST_ROWS
@@ -24,7 +24,7 @@ def make(folder: Path, name: str) -> Path:
     logits = np.repeat(np.array([[-1.4, -1.2]]), rows, 0)
     for column, size in enumerate(sizes):
         ids[:, column] = size * dice.random(rows) ** 3
-        # An effect a value on each task; both tasks share half of it.
+        # Each value has an effect on each task; the tasks share half of it.
         effects = dice.normal(scale=0.25, size=(size, 3))
         logits += (effects[:, :2] + effects[:, 2:])[ids[:, column]]
     happened = dice.random((rows, 2)) < 1.0 / (1.0 + np.exp(-logits))
@@ -36,5 +36,5 @@ def make(folder: Path, name: str) -> Path:
     pq.write_table(train.slice(0, TRAIN_ROWS), folder / "train.parquet", row_group_size=32_768)
     test = pa.table(columns).slice(TRAIN_ROWS)
     pq.write_table(test, folder / "test.parquet", row_group_size=32_768)
-    (folder / "sizes.json").write_text(told)
+    (folder / "sizes.json").write_text(facts)
     return folder

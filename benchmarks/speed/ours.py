@@ -1,9 +1,9 @@
-"""recmtl's arms: encoded columns on disk, its feed, network, optimiser, scores: `... FOLDER ARM`.
+"""recmtl's arms, with its encoded log, batches, networks, optimiser and scorer: `... FOLDER ARM`.
 
-`recmtl_pruned` has one expert left of four, a quarter of the multiply-adds. `recmtl_onnx` and
-`recmtl_pruned_onnx` score with ONNX Runtime within recmtl, `recmtl_2048` and `recmtl_pruned_2048`
-more rows at once than they do unless told. `onnx` is the same network in ONNX Runtime alone, read,
-scored and written by hand.
+`recmtl_pruned` keeps one expert of four, a quarter of the multiply-adds. `recmtl_onnx` and
+`recmtl_pruned_onnx` score with ONNX Runtime within recmtl; `recmtl_2048` and `recmtl_pruned_2048`
+score more rows at once than the default. `onnx` is the same network in ONNX Runtime alone; the
+arm's own code reads, scores and writes.
 """
 
 import os
@@ -54,7 +54,7 @@ SETTINGS = Training(
 
 
 def schema_of(name: str) -> Schema:
-    """Categorical columns and binary tasks."""
+    """The schema of the log: categorical columns and binary tasks."""
     features = [f"  {column}: {{kind: categorical}}" for column in _sizes(name)]
     tasks = [f"  {task}: {{kind: binary, label: {task}}}" for task in TASKS]
     split = "split: {by: random, validation: 0.1, test: 0.1}"
@@ -67,7 +67,7 @@ def _sizes(name: str) -> dict[str, int]:
 
 
 def encoder_of(name: str) -> RowEncoder:
-    """Vocabularies that know every value of the columns."""
+    """An encoder whose vocabularies hold every value of the columns."""
     vocabularies, first = {}, 1
     for column, size in _sizes(name).items():
         values = pa.array(np.arange(size))
@@ -77,12 +77,12 @@ def encoder_of(name: str) -> RowEncoder:
 
 
 def zeros_rows(encoder: RowEncoder) -> np.ndarray:
-    """For each column the table row of its value 0: a block's first row is for unknown values."""
+    """The table row of value 0 of each column; a column's first row is for unknown values."""
     return np.array([vocabulary.first + 1 for vocabulary in encoder.vocabularies.values()])
 
 
 def split_of(folder: Path) -> LogSplit:
-    """All rows as `prepare` leaves them: rows of the one table, on disk and mapped."""
+    """All rows as `prepare` writes them: rows of one common table, on disk and memory-mapped."""
     path, (ids, labels) = folder / "table_rows.npy", log(folder)
     if not path.is_file() or path.stat().st_mtime < (folder / "ids.npy").stat().st_mtime:
         np.save(path, (ids + zeros_rows(encoder_of(folder.name))).astype(np.int32))
@@ -97,7 +97,7 @@ def _split(ids: np.ndarray, labels: np.ndarray) -> LogSplit:
 
 
 def network(folder: Path, labels: np.ndarray, shape: Network = NETWORKS["mmoe"]) -> TabularModel:
-    """The catalogue's MMoE or PLE."""
+    """The catalog's MMoE or PLE."""
     torch.manual_seed(0)
     heads = [
         HeadSpec(name, "binary", mean=float(rate))
@@ -113,7 +113,7 @@ def network(folder: Path, labels: np.ndarray, shape: Network = NETWORKS["mmoe"])
 
 
 def pruned(model: TabularModel) -> TabularModel:
-    """The model in which every task listens to the first expert alone."""
+    """The model in which every task reads the first expert alone."""
     layers = [
         LayerRoutes(
             tuple(edges[:1] for edges in layer.edges),
@@ -126,7 +126,7 @@ def pruned(model: TabularModel) -> TabularModel:
 
 
 def bundle_of(model: TabularModel, folder: Path, arm: str) -> Path:
-    """A bundle of the model as it is."""
+    """Save the model as it is; returns the folder of the bundle."""
     rows = pq.read_table(folder / "test.parquet").slice(0, 64)
     facts = {"metrics": {}, "onnx": "onnx" in arm}
     encoder = encoder_of(folder.name)
@@ -134,10 +134,10 @@ def bundle_of(model: TabularModel, folder: Path, arm: str) -> Path:
 
 
 def in_onnx_runtime(bundle: Path, source: Path, target: Path) -> None:
-    """Row group by row group: columns, offsets, the network, its scores."""
-    told = load_bundle(bundle)
-    network = OnnxNetwork(bundle / NETWORK_FILE, told.model.columns)
-    zeros, file = zeros_rows(told.encoder), pq.ParquetFile(source)
+    """Score a file row group by row group: add the offsets, run the network, write the scores."""
+    loaded = load_bundle(bundle)
+    network = OnnxNetwork(bundle / NETWORK_FILE, loaded.model.columns)
+    zeros, file = zeros_rows(loaded.encoder), pq.ParquetFile(source)
     nothing = np.empty((BATCH, 0), np.float32)
     schema = pa.schema([(name, pa.float32()) for name in network.columns])
     with pq.ParquetWriter(target, schema) as writer:
@@ -150,7 +150,7 @@ def in_onnx_runtime(bundle: Path, source: Path, target: Path) -> None:
 
 
 def main(folder: Path, arm: str, shape: Network) -> None:
-    """Build the network, then wait for orders."""
+    """Build the network, then carry out orders."""
     threads = int(os.environ["OMP_NUM_THREADS"])
     torch.set_num_threads(threads)
     keep_freed_memory()

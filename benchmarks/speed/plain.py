@@ -1,7 +1,7 @@
-"""The reference: MMoE as a PyTorch user writes it who knows sparse tables; `... FOLDER ARM`.
+"""The reference: MMoE as an experienced PyTorch user writes it: `... FOLDER ARM`.
 
-One table with offsets, batches by slicing a shuffled index. `plain_sparse` has SparseAdam on the
-table, `plain_dense` a fused Adam on everything.
+It has one table with offsets, and slices its batches out of a shuffled index. `plain_sparse` trains
+the table with SparseAdam, `plain_dense` everything with a fused Adam.
 """
 
 import os
@@ -27,7 +27,7 @@ from benchmarks.speed.shape import (
 
 
 class Plain(nn.Module):
-    """Ids `[B, columns]` to logits `[B, tasks]`."""
+    """MMoE: ids `[B, columns]` to logits `[B, tasks]`."""
 
     def __init__(self, rows: int, num_columns: int, shape: Network, *, sparse: bool) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Plain(nn.Module):
         )
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Every task's gate mixes what the experts make of the embeddings."""
+        """Each task's gate mixes the outputs of the experts."""
         x = self.table(ids).flatten(1)
         outputs = torch.stack([expert(x) for expert in self.experts], 1)
         logits = []
@@ -54,7 +54,7 @@ class Plain(nn.Module):
 
 
 def main(folder: Path, arm: str, shape: Network) -> None:
-    """Build the network, then wait for orders."""
+    """Build the network, then carry out orders."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
     sizes = VOCABULARIES[folder.name]
@@ -91,7 +91,7 @@ def main(folder: Path, arm: str, shape: Network) -> None:
     def score(columns: Columns) -> np.ndarray:
         model.eval()
         rows = torch.from_numpy(np.stack([*columns.values()], 1) + offsets)
-        return torch.cat([model(some).sigmoid() for some in rows.split(BATCH)]).numpy()
+        return torch.cat([model(part).sigmoid() for part in rows.split(BATCH)]).numpy()
 
     serve(sum(p.numel() for p in model.parameters()), train=train, score=score)
 

@@ -1,4 +1,4 @@
-"""recmtl's preparation: `... FOLDER TARGET`; `prepare` tells seconds."""
+"""recmtl's preparation: `... FOLDER TARGET`; the order is `prepare`."""
 
 import sys
 from functools import partial
@@ -10,7 +10,7 @@ from recmtl.data.prepare import prepare
 
 
 def main(folder: Path, target: Path) -> None:
-    """Count values, encode them, write them, fingerprinted."""
+    """Offer an order that counts values, encodes them, writes them and takes a fingerprint."""
     schema, source = schema_of(folder.name), str(folder / "train.parquet")
     done = partial(prepare, source, schema, target / "log")
     work({"prepare": lambda: seconds_of_all(done)}, {})

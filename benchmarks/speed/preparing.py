@@ -1,4 +1,4 @@
-"""What has a process for every turn: preparing, beside FuxiCTR; LightGBM on the same rows."""
+"""Arms with a fresh process for every turn: preparing, beside FuxiCTR; and LightGBM."""
 
 import os
 import sys
@@ -16,13 +16,13 @@ REPEATS, QUICK_REPEATS = 5, 1
 
 
 def trees(*, sizes: Sequence[str]) -> dict[str, Any]:
-    """LightGBM at every size, once."""
-    told = {name: _done(sys.executable, "trees", make(FOLDER, name)) for name in sizes}
-    return {"sizes": told, "processor": processor()}
+    """Figures of LightGBM at every size, measured once."""
+    figures = {name: _run_arm(sys.executable, "trees", make(FOLDER, name)) for name in sizes}
+    return {"sizes": figures, "processor": processor()}
 
 
 def measure(*, quick: bool, sizes: Sequence[str]) -> dict[str, Any]:
-    """Both at every size, in turns."""
+    """Figures of recmtl and FuxiCTR at every size, in turns."""
     before = os.getloadavg()[0]
     repeats = QUICK_REPEATS if quick else REPEATS
     return {
@@ -40,19 +40,19 @@ def _size(folder: Path, repeats: int) -> dict[str, Any]:
     for _ in range(repeats):
         for arm, python in pythons.items():
             turns[arm].append(_turn(python, arm, folder))
-    told = {arm: rates(own, TRAIN_ROWS) for arm, own in turns.items()}
-    return {"arms": told, "ratio": ratio(turns["prepare"], turns["fuxictr"])}
+    arms = {arm: rates(turns_of_arm, TRAIN_ROWS) for arm, turns_of_arm in turns.items()}
+    return {"arms": arms, "ratio": ratio(turns["prepare"], turns["fuxictr"])}
 
 
 def _turn(python: str, arm: str, folder: Path) -> dict[str, float]:
-    """Seconds that a fresh process takes, which writes to a folder that goes afterwards."""
+    """Seconds of a fresh process that writes to a temporary folder."""
     with tempfile.TemporaryDirectory(dir=folder) as target:
-        told: dict[str, float] = _done(python, arm, folder, target)
-    return told
+        spent: dict[str, float] = _run_arm(python, arm, folder, target)
+    return spent
 
 
-def _done(python: str, arm: str, folder: Path, *also: str) -> Any:
-    """What an arm tells that does one thing, on any core."""
+def _run_arm(python: str, arm: str, folder: Path, *also: str) -> Any:
+    """The answer of an arm that knows one order; it may use any core."""
     command = [python, "-m", f"benchmarks.speed.{arm}", str(folder), *also]
     with worker(command, folder / f"{arm}.log", pinned=False) as process:
         return process.run(arm)

@@ -1,7 +1,8 @@
 """torch-rechub's arms, in its own environment: `... FOLDER ARM`; `rechub_fused` has a fused Adam.
 
-Its own MMOE and PLE (BatchNorm after every product, which cannot be switched off), trainer, loader
-and `predict`. Weight decay, on by default, is left out, as it is everywhere.
+The networks are the library's MMOE and PLE, with a BatchNorm after every product that cannot be
+switched off; trainer, loader and `predict` are the library's, too. Weight decay, its default, is
+left out, as in every arm.
 """
 
 import os
@@ -31,7 +32,7 @@ from benchmarks.speed.shape import (
 
 
 def main(folder: Path, arm: str, shape: Network) -> None:
-    """Build the network, then wait for orders."""
+    """Build the network, then carry out orders."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
     sizes = VOCABULARIES[folder.name]

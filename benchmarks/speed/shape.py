@@ -1,4 +1,4 @@
-"""What every arm has in common; only the standard library, for the peers' own environments."""
+"""Sizes that all arms share; it imports only the standard library, since peers import it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +8,7 @@ TASKS = ("click", "conversion")
 EMBEDDING, TOWER = 16, 32
 BATCH, RATE = 2048, 1e-3
 SLICES, STEPS = 8, 18
-"""An epoch's turns, the first of which warms up, and steps of a turn."""
+"""Turns of an epoch, of which the first warms up, and steps of a turn."""
 QUICK_STEPS = 3
 TEST_ROWS = 48 * BATCH
 VOCABULARIES = {
@@ -21,7 +21,7 @@ VOCABULARIES = {
 
 
 class Network(NamedTuple):
-    """MMoE of so many experts; or, with `levels`, PLE: so many shared ones and one a task."""
+    """An MMoE of `experts`; with `levels`, a PLE of so many shared experts and one a task."""
 
     title: str
     experts: int
@@ -36,17 +36,17 @@ NETWORKS = {
     ),
     "wide": Network("MMoE, 8 experts [256, 128]", 8, (256, 128)),
 }
-"""The first is what targets are set for; the others are reported beside it."""
+"""Targets are set for the first; the others are reported without one."""
 
 
 def slice_rows(number: int, steps: int) -> range:
-    """The train rows of a turn."""
+    """The train rows of turn `number`."""
     rows = steps * BATCH
     return range(number * rows, (number + 1) * rows)
 
 
 def multiply_adds() -> int:
-    """Of a row of `mmoe` forward: experts, gates, mixing, towers; training is three times that."""
+    """Multiply-adds of a row through `mmoe`, forward; a training step has three times as many."""
     inputs, (_, experts, (hidden, width), _) = (
         len(VOCABULARIES["large"]) * EMBEDDING,
         NETWORKS["mmoe"],

@@ -1,4 +1,4 @@
-"""Rows trained a second, arm beside arm: each gets a slice of the epoch in turn."""
+"""Rows trained a second: the arms take turns, each on a slice of the epoch."""
 
 import os
 import statistics
@@ -36,10 +36,10 @@ def measure(
     sizes: Sequence[str],
     network: str = "mmoe",
 ) -> dict[str, Any]:
-    """Every arm at every size."""
+    """Figures of every arm at every size."""
     before = os.getloadavg()[0]
     options = {"quick": quick, "network": network, "threads": threads, "pinned": pinned}
-    found = {name: _size(make(FOLDER, name), arms, **options) for name in sizes}
+    sizes_measured = {name: _size(make(FOLDER, name), arms, **options) for name in sizes}
     return {
         "threads": threads,
         "batch": BATCH,
@@ -47,7 +47,7 @@ def measure(
         "steps": _steps(quick),
         "load": [before, os.getloadavg()[0]],
         "processor": processor(),
-        "sizes": found,
+        "sizes": sizes_measured,
     }
 
 
@@ -61,21 +61,21 @@ def _size(folder: Path, arms: Sequence[str], *, quick: bool, **options: Any) -> 
         turns = _turns(processes, _steps(quick))
         scorings = in_turns(processes, SCORINGS, "score", TEST_ROWS // (8 if quick else 1))
         labels = np.load(folder / "labels.npy", mmap_mode="r")[SLICES * len(slice_rows(0, STEPS)) :]
-        told = {}
+        figures = {}
         for arm, process in processes.items():
             scores = np.load(folder / f"scores_{arm}.npy")
-            told[arm] = {
+            figures[arm] = {
                 **process.facts,
                 "train": rates(turns[arm], len(slice_rows(0, _steps(quick)))),
                 "score": rates(scorings[arm], len(scores)),
                 "peak_mb": process.run("peak_mb"),
                 "auc": _auc(labels[: len(scores)], scores),
             }
-    return {"arms": told, "ratios": {arm: ratio(turns["recmtl"], turns[arm]) for arm in arms}}
+    return {"arms": figures, "ratios": {arm: ratio(turns["recmtl"], turns[arm]) for arm in arms}}
 
 
 def _turns(processes: Mapping[str, Worker], steps: int) -> dict[str, Turns]:
-    """What each slice took each arm; the first warms up and is left out."""
+    """Times of every arm on every slice but the first, which warms up."""
     turns: dict[str, Turns] = {arm: [] for arm in processes}
     for number in range(SLICES):
         for arm, process in processes.items():
@@ -88,7 +88,7 @@ def _turns(processes: Mapping[str, Worker], steps: int) -> dict[str, Turns]:
 def in_turns(
     processes: Mapping[str, Worker], repeats: int, order: str, *numbers: int
 ) -> dict[str, Turns]:
-    """What an order takes each arm, again and again."""
+    """Times of an order, `repeats` times for each arm, in turns."""
     turns: dict[str, Turns] = {arm: [] for arm in processes}
     for _ in range(repeats):
         for arm, process in processes.items():
@@ -98,23 +98,31 @@ def in_turns(
 
 def rates(turns: Turns, rows: int) -> dict[str, Any]:
     """Rows a second of processor and of wall time: median, least and most of the turns."""
-    rates = {
+    by_clock = {
         clock: sorted(rows / turn[f"{clock}_s"] for turn in turns) for clock in ("cpu", "wall")
     }
-    told = {clock: [statistics.median(some), some[0], some[-1]] for clock, some in rates.items()}
     faults = statistics.median(turn["page_faults"] for turn in turns)
-    return {**told, "page_faults": faults}
+    return {**_summaries(by_clock), "page_faults": faults}
 
 
 def ratio(ours: Turns, theirs: Turns) -> dict[str, list[float]]:
-    """How many times as fast ours is, turn by turn: median, least and most."""
+    """How many times as fast ours is: median, least and most of the ratios of single turns."""
     ratios = {
         clock: sorted(
-            other[f"{clock}_s"] / own[f"{clock}_s"] for own, other in zip(ours, theirs, strict=True)
+            their_turn[f"{clock}_s"] / our_turn[f"{clock}_s"]
+            for our_turn, their_turn in zip(ours, theirs, strict=True)
         )
         for clock in ("cpu", "wall")
     }
-    return {clock: [statistics.median(some), some[0], some[-1]] for clock, some in ratios.items()}
+    return _summaries(ratios)
+
+
+def _summaries(by_clock: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Median, least and most of sorted values, by clock."""
+    return {
+        clock: [statistics.median(values), values[0], values[-1]]
+        for clock, values in by_clock.items()
+    }
 
 
 def _auc(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""LightGBM, one model a task, on the same rows: `... FOLDER`; `trees` tells speed and AUC."""
+"""LightGBM, one model a task, on the same rows: `... FOLDER`; the order is `trees`."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ VALIDATION_ROWS = TRAIN_ROWS // 10
 
 
 def fitted(folder: Path) -> dict[str, object]:
-    """Fit on nine tenths of the train rows, stop on the last, score the test rows."""
+    """Fit on nine tenths of the train rows, stop by the last tenth, score the test rows."""
     rows = split_of(folder)
     first_test, first_validation = TRAIN_ROWS, TRAIN_ROWS - VALIDATION_ROWS
     parts = (
@@ -27,8 +27,8 @@ def fitted(folder: Path) -> dict[str, object]:
     )
     tasks, encoding = schema_of(folder.name).tasks, encoder_of(folder.name).encoding
     began = time.process_time()
-    found = lightgbm.fit_predict(*parts, tasks, encoding, threads=1)
-    spent, cost = time.process_time() - began, found.cost
+    models = lightgbm.fit_predict(*parts, tasks, encoding, threads=1)
+    spent, cost = time.process_time() - began, models.cost
     score_s = TEST_ROWS / float(cost["score_rows_per_s"] or 1.0)
     return {
         "leaves": cost["parameters"],
@@ -36,7 +36,7 @@ def fitted(folder: Path) -> dict[str, object]:
         "score": cost["score_rows_per_s"],
         "peak_mb": peak_mb(),
         "auc": {
-            task: roc_auc_score(parts[2].labels[:, t], found.predictions[f"p_{task}"])
+            task: roc_auc_score(parts[2].labels[:, t], models.predictions[f"p_{task}"])
             for t, task in enumerate(TASKS)
         },
     }

@@ -1,12 +1,21 @@
 """The pages keep what they promise: links lead somewhere, and the table of folders is true."""
 
+import json
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
+
+from benchmarks import pruning, search_cost, vision
+from benchmarks.recovery.__main__ import page_of, read
+from benchmarks.scale.page import page as scale_page
+from benchmarks.serving.page import page as serving_page
+from benchmarks.speed.page import page as speed_page
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -129,3 +138,26 @@ def test_every_page_of_documentation_is_reached_from_the_readme() -> None:
         targets = ((page.parent / path).resolve() for path in paths if path.endswith(".md"))
         waiting += [target for target in targets if target.is_file()]
     assert set(PAGES) - reached == set()
+
+
+FIGURES: dict[str, Callable[[Any], str]] = {
+    "pruning": lambda figures: pruning.page(figures["arms"]),
+    "scale": scale_page,
+    "search_cost": search_cost.page,
+    "serving": serving_page,
+    "speed": speed_page,
+    "vision_cpu": vision.page,
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_page_of_figures_is_what_the_code_makes_of_them(name: str) -> None:
+    file = ROOT / "docs" / "benchmarks" / f"{name}.json"
+    text = FIGURES[name](json.loads(file.read_text(encoding="utf-8")))
+    assert text == file.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_planted_recovery_is_what_the_code_makes_of_the_trials() -> None:
+    file = ROOT / "docs" / "benchmarks" / "recovery.json"
+    assert page_of(read(file)) == file.with_suffix(".md").read_text(encoding="utf-8")
+    assert set(FIGURES) | {"recovery"} == {path.stem for path in file.parent.glob("*.json")}
