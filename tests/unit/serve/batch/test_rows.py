@@ -1,19 +1,24 @@
 """With a quarantine a job finishes: every input row is scored or set aside with the reason."""
 
 import json
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from recmtl.data.reader import open_log
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError, SourceLocation
 from recmtl.serve import Scorer, score_parquet
 from recmtl.serve.batch import rows as batch_rows
-from recmtl.serve.batch.batch_state import lock_folder
-from recmtl.serve.batch.rows import bad_rows
+from recmtl.serve.batch.batch_state import ScoringJob, lock_folder
+from recmtl.serve.batch.rows import Quarantine, bad_rows, batches_by_part, without_dictionary
 from tests.unit.serve.shop import ROWS, make_log
 
 
@@ -226,3 +231,139 @@ def test_the_search_for_bad_rows_gives_up_in_time(
     monkeypatch.setattr(batch_rows, "MOST_TRIALS", 20)
     found = set(bad_rows(encoder, rows, SourceLocation()))
     assert found > set(range(0, 256, 2))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many rows the row groups of every file have, and how parts are cut."""
+
+    files: list[list[int]]
+    part_rows: int
+
+    @property
+    def rows(self) -> int:
+        return sum(map(sum, self.files))
+
+    def write(self, folder: Path) -> None:
+        first = 0
+        for number, groups in enumerate(self.files):
+            schema = pa.schema([("row", pa.int64())])
+            with pq.ParquetWriter(folder / f"{number}.parquet", schema) as writer:
+                for rows in groups:
+                    writer.write_table(pa.table({"row": range(first, first + rows)}, schema=schema))
+                    first += rows
+
+
+layouts = st.builds(
+    Layout,
+    st.lists(st.lists(st.integers(1, 12), max_size=4), min_size=1, max_size=4).filter(any),
+    st.integers(1, 30),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(layouts, st.data())
+def test_parts_hold_every_row_once_however_files_and_row_groups_are_cut(
+    layout: Layout, data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        layout.write(Path(name))
+        log = open_log(name)
+        parts = ScoringJob(Path(name), {}, rows=log.rows, part_rows=layout.part_rows).parts
+        # As after a kill: any of the parts may be left to do.
+        todo = [part for part in parts if data.draw(st.booleans())]
+        rows_of = {}
+        for part, batches in batches_by_part(log, todo, ["row"], refused=None):
+            rows_of[part] = []
+            for batch in batches:
+                rows = batch.columns["row"].to_pylist()
+                assert rows == list(range(batch.first, batch.first + batch.rows))
+                rows_of[part] += rows
+    assert log.rows == layout.rows
+    assert rows_of == {part: list(range(part.first, part.last)) for part in todo}
+
+
+def test_records_of_ranges_are_cut_at_the_bounds_of_parts_and_add_up() -> None:
+    quarantine = Quarantine(Path("aside"))
+    place = SourceLocation("a.parquet", 3)
+    quarantine.refuse_range(10, 75, place, DataError("damaged"))
+    for part_rows in (1, 7, 30, 64, 65, 100):
+        parts = ScoringJob(Path("out"), {}, rows=100, part_rows=part_rows).parts
+        records = [record for part in parts for record in quarantine.records_of(part)]
+        rows = [row for record in records for row in range(record["first"], record["last"])]
+        assert rows == list(range(10, 75))
+        assert sum(record["rows"] for record in records) == 65
+        assert {(r["file"], r["row_group"], r["reason"], r["copy"]) for r in records} == {
+            ("a.parquet", 3, "damaged", None)
+        }
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    bad=st.sets(st.integers(0, 119), max_size=12),
+    lost=st.sets(st.integers(0, 4), max_size=2),
+    gone=st.sets(st.integers(0, 9)),
+    part_rows=st.integers(13, 130),
+)
+def test_scored_and_quarantined_rows_add_up_and_a_resumed_job_ends_as_an_undisturbed_one(
+    scorer: Scorer, big: pa.Table, bad: set[int], lost: set[int], gone: set[int], part_rows: int
+) -> None:
+    """`lost` row groups of 25 rows cannot be read; `gone` parts are deleted before the resume."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "log").mkdir()
+        path = folder / "log" / "a.parquet"
+        pq.write_table(poisoned(big.slice(0, 120), sorted(bad)), path, row_group_size=25)
+        for group in lost:
+            damage(path, group)
+        unreadable = {row for group in lost for row in range(25 * group, min(25 * group + 25, 120))}
+        out, aside = folder / "out", folder / "aside"
+        options = {"keep": ["row"], "part_rows": part_rows, "quarantine": aside}
+        done = score_parquet(scorer, folder / "log", out, **options)
+        left_out = bad | unreadable
+        assert scored_rows(out) == sorted(set(range(120)) - left_out)
+        assert done.quarantined_rows == len(left_out)
+        assert set(set_aside(aside)) == bad - unreadable
+        listed = json.loads((aside / "quarantine.json").read_text())["rows"]
+        assert sum(record["rows"] for record in listed) == len(left_out)
+        content = {path.name: path.read_bytes() for path in out.glob("part-*")}
+        lists = manifest(out), listed
+        doomed = [part for part in sorted(out.glob("part-*")) if int(part.stem[5:]) in gone]
+        for part in doomed:
+            part.unlink()
+        again = score_parquet(scorer, folder / "log", out, resume=True, **options)
+        assert again.quarantined_rows == len(left_out)
+        assert {path.name: path.read_bytes() for path in out.glob("part-*")} == content
+        said = manifest(out)
+        assert (said, json.loads((aside / "quarantine.json").read_text())["rows"]) == lists
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.integers(0, 63)), st.sets(st.integers(0, 63), max_size=3))
+def test_bad_rows_are_those_that_fail_alone(
+    encoder: RowEncoder, infinite: set[int], texts: set[int]
+) -> None:
+    log = poisoned(make_log(64), sorted(infinite))
+    users = [str(user) for user in log["user_id"].to_pylist()]
+    for row in texts:
+        users[row] = "who?"
+    rows = replaced(log, "user_id", pa.array(users)).select(list(encoder.input_columns))
+    expected = {}
+    for row in range(64):
+        try:
+            encoder.encode(rows.slice(row, 1), place=SourceLocation("x.parquet"))
+        except DataError as error:
+            expected[row] = str(error)
+    assert bad_rows(encoder, rows, SourceLocation("x.parquet")) == expected
+    assert set(expected) == infinite | texts
+
+
+def test_rows_of_another_type_are_no_rows_at_fault(encoder: RowEncoder) -> None:
+    log = replaced(make_log(10), "price", pa.array(["dear"] * 10))
+    assert bad_rows(encoder, log.select(list(encoder.input_columns)), SourceLocation()) == {}
+
+
+def test_a_column_loses_its_dictionary_and_no_value() -> None:
+    plain = pa.array(["a", None, "b", "a"])
+    assert without_dictionary(plain.dictionary_encode()).equals(plain)
+    assert without_dictionary(plain) is plain

@@ -1,5 +1,7 @@
 """Fusing finds planted exponents, tells the truth about its formula, and keeps what trades off."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from recmtl.errors import DataError
+from recmtl.errors import ConfigError, DataError
 from recmtl.evaluate.ranking_metrics import ranking_metrics
 from recmtl.serve import Formula, Ranker, Scorer
 from recmtl.serve.ranking.fusion import FusionResult, fuse, non_dominated
@@ -184,3 +186,129 @@ def test_a_ranker_fuses_its_own_scores_with_columns_of_the_frame(
         ranker.fuse(log, {"bought": 1}, group="request", columns=["price"])
     with pytest.raises(DataError, match="no column 'bougt'; did you mean 'bought'"):
         ranker.fuse(log, {"bougt": 1}, group="request")
+
+
+def small_problem(seed: int) -> tuple[dict, dict, np.ndarray]:
+    """Two factors and two labels of 240 rows in 24 groups."""
+    random = np.random.default_rng(seed)
+    factors = {"p": random.uniform(0.05, 0.95, 240), "q": random.uniform(0.05, 0.95, 240)}
+    labels = {"click": (random.random(240) < factors["p"]).astype(float)}
+    labels["buy"] = np.round(3 * factors["q"] ** 2 * random.random(240))
+    return factors, labels, random.permutation(np.arange(240) % 24)
+
+
+def learn(factors: dict, labels: dict, group: np.ndarray, **options) -> FusionResult:
+    weights = {"click": 1.0, "buy": 2.0}
+    return fuse(factors, labels, group=group, **{"target": weights, "tries": 15, "k": 5} | options)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_planted_exponents_of_either_sign_are_recovered(seed: int) -> None:
+    exponents = np.random.default_rng(seed).uniform(-1.0, 1.0, 3)
+    exponents /= np.abs(exponents).max()
+    factors, grade = planted(tuple(exponents))
+    fusion = fuse(factors, {"grade": grade}, target={"grade": 1.0}, group=groups(), k=10)
+    learned = np.array(list(fusion.best.exponents.values()))
+    np.testing.assert_allclose(learned, exponents, atol=0.06)
+    assert fusion.best.target > 0.995
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_formula_of_the_front_is_dominated_and_the_best_is_never_beaten(seed: int) -> None:
+    fusion = learn(*small_problem(seed))
+    front = [tuple(fused.ndcg.values()) for fused in fusion.front]
+    for values, others in itertools.permutations(front, 2):
+        assert any(a > b for a, b in zip(values, others, strict=True))
+    measured = [fusion.best, fusion.product, *fusion.front]
+    assert max(fused.target for fused in measured) == fusion.best.target
+    for fused in (fusion.best, fusion.product):
+        values = tuple(fused.ndcg.values())
+        assert any(all(a >= b for a, b in zip(row, values, strict=True)) for row in front)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_is_at_least_as_good_as_each_factor_alone_and_as_the_product(seed: int) -> None:
+    factors, labels, group = small_problem(seed)
+    gain = labels["click"] + 2.0 * labels["buy"]
+    best = learn(factors, labels, group, tries=0).best.target
+    for scores in (*factors.values(), factors["p"] * factors["q"]):
+        assert best >= ranking_metrics(gain, scores, group, k=5)["ndcg"] - 1e-12
+
+
+@pytest.mark.parametrize("scale", [0.25, 8.0])
+def test_only_the_ratio_of_the_weights_counts(scale: float) -> None:
+    problem = small_problem(1)
+    scaled = learn(*problem, target={"click": scale, "buy": 2.0 * scale})
+    assert scaled == learn(*problem)
+
+
+def test_the_unit_of_a_label_is_its_weight() -> None:
+    factors, labels, group = small_problem(2)
+    cents = labels | {"buy": 4.0 * labels["buy"]}
+    assert learn(factors, cents, group, target={"click": 1.0, "buy": 0.5}) == learn(
+        factors, labels, group
+    )
+
+
+def test_names_of_groups_and_the_order_of_the_rows_do_not_count() -> None:
+    factors, labels, group = small_problem(3)
+    order = np.random.default_rng(0).permutation(240)
+    shuffled = [{name: v[order] for name, v in columns.items()} for columns in (factors, labels)]
+    plain, moved = learn(factors, labels, group), learn(*shuffled, group[order])
+    renamed = learn(factors, labels, np.array([f"user {23 - g:02d}" for g in group]))
+    for other in (moved, renamed):
+        assert other.best.exponents == plain.best.exponents
+        assert other.best.target == pytest.approx(plain.best.target, abs=1e-12)
+
+
+def test_a_label_of_weight_zero_is_reported_and_does_not_steer() -> None:
+    factors, labels, group = small_problem(4)
+    alone = learn(factors, {"click": labels["click"]}, group, target={"click": 1.0})
+    watched = learn(factors, labels, group, target={"click": 1.0, "buy": 0.0})
+    assert watched.best.target == alone.best.target == watched.best.ndcg["click"]
+    assert set(watched.best.ndcg) == {"click", "buy"}
+    assert set(alone.best.ndcg) == {"click"}
+
+
+def test_exponents_come_in_their_standard_form() -> None:
+    fusion = learn(*small_problem(6))
+    for fused in (fusion.best, *fusion.front):
+        exponents = np.array(list(fused.exponents.values()))
+        assert np.abs(exponents).max() == 1.0
+        np.testing.assert_array_equal(np.round(exponents, 3), exponents)
+        mentioned = Formula(fused.formula).names
+        assert mentioned == tuple(name for name, e in fused.exponents.items() if e != 0.0)
+
+
+def test_one_factor_is_used_upright_or_upside_down() -> None:
+    factors, labels, group = small_problem(7)
+    falling = {"p": 1.0 - factors["p"]}
+    for columns, exponent in (({"p": factors["p"]}, 1.0), (falling, -1.0)):
+        fusion = learn(columns, {"click": labels["click"]}, group, target={"click": 1.0})
+        assert fusion.best.exponents == {"p": exponent}
+        assert fusion.tried == 2
+
+
+def test_groups_that_do_not_pair_with_the_rows_are_refused() -> None:
+    factors, labels, group = small_problem(0)
+    with pytest.raises(DataError, match="there are 239 groups for the rows"):
+        learn(factors, labels, group[1:])
+    with pytest.raises(DataError, match=r"group is .* give one value a row"):
+        learn(factors, labels, group.reshape(24, 10))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("k", 0),
+        ("k", 2.5),
+        ("k", True),
+        ("tries", -1),
+        ("tries", 10**7),
+        ("seed", -1),
+        ("seed", "1"),
+    ],
+)
+def test_numbers_out_of_bounds_are_refused(option: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"{option} is .*; give a whole number"):
+        learn(*small_problem(0), **{option: value})

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pandas as pd
@@ -281,3 +282,132 @@ def small(bundle: Path) -> Ranker:
 def test_any_request_gets_a_ranking_or_one_line(small: Ranker, data: st.DataObject) -> None:
     """The first of the thousands that tests/chaos/test_bad_inputs.py draws."""
     check_rank(data.draw, small)
+
+
+@st.composite
+def competitions(draw: st.DrawFn) -> tuple[list[str | None], list[int]]:
+    """A group and a bid for every row: few distinct ones, so that groups mix and bids tie."""
+    rows = draw(st.integers(1, 24))
+    groups = st.lists(st.sampled_from(["x", "y", "z", None]), min_size=rows, max_size=rows)
+    bids = st.lists(st.integers(-3, 3), min_size=rows, max_size=rows)
+    return draw(groups), draw(bids)
+
+
+def frame_of(log: pa.Table, groups: list[str | None], bids: list[int]) -> pa.Table:
+    frame = log.slice(0, len(bids)).append_column("team", pa.array(groups, pa.string()))
+    return frame.append_column("bid", pa.array(bids)).append_column(
+        "row", pa.array(range(len(bids)))
+    )
+
+
+def ranked_rows(ranked: pa.Table) -> list[tuple[int, int]]:
+    """Row number and rank, in the order of the output."""
+    return list(zip(ranked["row"].to_pylist(), ranked["rank"].to_pylist(), strict=True))
+
+
+few = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@few
+@given(competitions(), st.none() | st.integers(1, 30))
+def test_rows_ranks_and_ties_are_those_of_a_plain_sort(
+    small: Ranker, log: pa.Table, drawn: tuple[list[str | None], list[int]], k: int | None
+) -> None:
+    groups, bids = drawn
+    expected = []
+    for name in dict.fromkeys(groups):
+        members = [row for row, team in enumerate(groups) if team == name]
+        members.sort(key=lambda row: (-bids[row], row))
+        expected += [(row, place) for place, row in enumerate(members[:k], 1)]
+    ranked = small.rank(frame_of(log, groups, bids), by="bid", group="team", k=k)
+    assert ranked_rows(ranked) == expected
+
+
+@few
+@given(competitions(), st.randoms(use_true_random=False))
+def test_permuted_rows_get_the_same_scores_and_the_same_ranks_but_for_ties(
+    small: Ranker, log: pa.Table, drawn: tuple[list[str | None], list[int]], dice: Random
+) -> None:
+    frame = frame_of(log, *drawn)
+    order = list(range(frame.num_rows))
+    dice.shuffle(order)
+    before, after = (
+        small.rank(rows, by="bid", group="team", keep=["row", "team"])
+        for rows in (frame, frame.take(order))
+    )
+    places = [sorted(zip(*(t[n].to_pylist() for n in ("rank", "rank_score")), strict=True))
+              for t in (before, after)]  # fmt: skip
+    assert places[0] == places[1]
+    scores = [t.sort_by("row").select(["row", *small.scorer.columns]) for t in (before, after)]
+    assert scores[0].equals(scores[1])
+
+
+@few
+@given(competitions())
+def test_only_the_order_of_the_formulas_values_decides(
+    small: Ranker, log: pa.Table, drawn: tuple[list[str | None], list[int]]
+) -> None:
+    """Increasing functions keep every row where it is."""
+    frame = frame_of(log, *drawn)
+    plain = ranked_rows(small.rank(frame, by="bid", group="team"))
+    for same_order in ("3 * bid - 7", "exp(bid)", "bid ** 3", "-(-bid)", "max(bid, -9)"):
+        assert ranked_rows(small.rank(frame, by=same_order, group="team")) == plain
+
+
+@few
+@given(competitions())
+def test_a_group_is_ranked_as_if_it_were_alone(
+    small: Ranker, log: pa.Table, drawn: tuple[list[str | None], list[int]]
+) -> None:
+    groups, bids = drawn
+    frame = frame_of(log, groups, bids)
+    parts = [
+        small.rank(frame.take([row for row, team in enumerate(groups) if team == name]), by="bid")
+        for name in dict.fromkeys(groups)
+    ]
+    together = small.rank(frame, by="bid", group="team")
+    assert together.combine_chunks().equals(pa.concat_tables(parts).combine_chunks())
+
+
+def test_groups_of_one_keep_the_order_of_the_input_with_rank_one(
+    small: Ranker, log: pa.Table
+) -> None:
+    frame = frame_of(log, [str(row) for row in range(20)], list(range(20)))
+    for k in (None, 1, 5):
+        ranked = small.rank(frame, by="-bid", group="team", k=k)
+        assert ranked_rows(ranked) == [(row, 1) for row in range(20)]
+
+
+@pytest.mark.parametrize("k", [7, 8, 10**30])
+def test_more_places_than_candidates_are_all_candidates(
+    small: Ranker, log: pa.Table, k: int
+) -> None:
+    frame = frame_of(log, ["x"] * 7 + ["y"] * 2, [1, 5, 3, 3, 2, 5, 0, 1, 2])
+    assert small.rank(frame, by="bid", group="team", k=k).equals(
+        small.rank(frame, by="bid", group="team")
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int8(), pa.float32(), pa.string(), pa.large_string(), pa.binary(), pa.date32()]
+)
+def test_any_comparable_column_groups_alike(
+    small: Ranker, log: pa.Table, kind: pa.DataType
+) -> None:
+    teams, bids = [3, 1, None, 3, 1, 2, None, 3], [1, 2, 3, 4, 5, 6, 7, 8]
+    frame = frame_of(log, ["unused"] * 8, bids)
+    values = pa.array(teams, pa.int32())
+    values = values.cast(pa.string()).cast(kind) if pa.types.is_binary(kind) else values.cast(kind)
+    ranked = small.rank(frame.set_column(frame.column_names.index("team"), "team", values),
+                        by="bid", group="team", keep=["row"])  # fmt: skip
+    assert ranked["row"].to_pylist() == [7, 3, 0, 4, 1, 6, 2, 5]
+    assert ranked["rank"].to_pylist() == [1, 2, 3, 1, 2, 1, 2, 1]
+
+
+def test_a_request_is_one_group(small: Ranker, log: pa.Table) -> None:
+    rows = candidates(frame_of(log, ["x"] * 12, [row % 4 for row in range(12)]).drop_columns("bid"))
+    user = {**USER, "bid": 2.0}
+    ranked = small.rank_request(user, rows, by="bid * p_click", k=5)
+    joined_rows = small.rank(joined(rows, user), by="2 * p_click", k=5)
+    assert ranked_rows(ranked) == ranked_rows(joined_rows)
+    assert ranked["rank_score"].equals(joined_rows["rank_score"])
