@@ -159,8 +159,8 @@ def path_trick(target: Target, dice: random.Random) -> None:
     if dice.random() < 0.5:
         edit(target, lambda m: m["files"].update({trick: entry}))
         return
-    known = listed_file(target, dice).relative_to(target.folder).as_posix()
-    edit(target, lambda m: m["files"].update({trick: m["files"].pop(known)}))
+    listed = listed_file(target, dice).relative_to(target.folder).as_posix()
+    edit(target, lambda m: m["files"].update({trick: m["files"].pop(listed)}))
     if dice.random() < 0.3:
         manifest_file.write_text(manifest_file.read_text().replace("  ", "\t"))
 

@@ -63,8 +63,10 @@ def start(
     site: Site, out: Path, *, resume: bool, die_at: tuple[int, bool] | None = None
 ) -> BaseProcess:
     """Start a job; `die_at` kills it before or after its n-th step on the disk."""
-    aside = out.with_name(out.name + "-aside") if site.quarantine else None
-    process = PROCESSES.Process(target=_job, args=(site, out, aside, resume, die_at), daemon=True)
+    quarantine = out.with_name(out.name + "-aside") if site.quarantine else None
+    process = PROCESSES.Process(
+        target=_job, args=(site, out, quarantine, resume, die_at), daemon=True
+    )
     process.start()
     return process
 
@@ -78,7 +80,7 @@ def finish(site: Site, out: Path, *, resume: bool = True) -> int:
 
 
 def _job(
-    site: Site, out: Path, aside: Path | None, resume: bool, die_at: tuple[int, bool] | None
+    site: Site, out: Path, quarantine: Path | None, resume: bool, die_at: tuple[int, bool] | None
 ) -> None:
     from recmtl.errors import DataError
     from recmtl.serve import Scorer, score_parquet
@@ -88,7 +90,7 @@ def _job(
     options: dict[str, Any] = {"keep": ["row"], "part_rows": site.part_rows, "resume": resume}
     scorer = Scorer.load(site.folder / "bundle", threads=1)
     try:
-        score_parquet(scorer, site.folder / "log", out, quarantine=aside, **options)
+        score_parquet(scorer, site.folder / "log", out, quarantine=quarantine, **options)
     except DataError as error:
         sys.exit(3 if "another job writes there" in str(error) else 2)
 
@@ -132,14 +134,14 @@ def assert_consistent(out: Path) -> None:
 def assert_as_undisturbed(site: Site, out: Path) -> None:
     """The same files with the same bytes, and nothing left behind."""
     for folder, whole in _folders(site, out):
-        found, expected = (
+        files, expected = (
             {path.name: path for path in where.iterdir()} for where in (folder, whole)
         )
-        assert found.keys() == expected.keys()
-        for name, path in found.items():
+        assert files.keys() == expected.keys()
+        for name, path in files.items():
             if name != "quarantine.json":  # it names the output folder
                 assert path.read_bytes() == expected[name].read_bytes() or name == "_manifest.json"
-        assert _said(folder) == _said(whole)
+        assert _listed(folder) == _listed(whole)
 
 
 def _folders(site: Site, out: Path) -> list[tuple[Path, Path]]:
@@ -149,9 +151,9 @@ def _folders(site: Site, out: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def _said(folder: Path) -> dict[str, Any]:
+def _listed(folder: Path) -> dict[str, Any]:
     name = "quarantine.json" if folder.name.endswith("-aside") else "_manifest.json"
-    said = json.loads((folder / name).read_text())
-    said.pop("output", None)
-    said.get("job", {}).pop("quarantine", None)
-    return said
+    listed = json.loads((folder / name).read_text())
+    listed.pop("output", None)
+    listed.get("job", {}).pop("quarantine", None)
+    return listed

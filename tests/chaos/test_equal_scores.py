@@ -85,40 +85,40 @@ def uri(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 def test_ranker(scorer: Scorer, rows: pa.Table, expected: npt.NDArray[np.float32]) -> None:
     options = {"by": "p_click * p_buy_given_click", "group": "request", "keep": ["row"]}
     ranked = Ranker(scorer).rank(rows, **options).sort_by("row")
-    found = np.stack([ranked[name].to_numpy() for name in scorer.columns], 1)
-    np.testing.assert_array_equal(found, expected)
+    scores = np.stack([ranked[name].to_numpy() for name in scorer.columns], 1)
+    np.testing.assert_array_equal(scores, expected)
 
 
 def test_pandas_and_dicts(
     scorer: Scorer, rows: pa.Table, expected: npt.NDArray[np.float32]
 ) -> None:
     frame = rows.to_pandas()
-    found = scorer.score(frame)
-    np.testing.assert_array_equal(found.to_numpy(), expected)
-    found = scorer.score({name: frame[name].to_numpy() for name in scorer.input_columns})
-    np.testing.assert_array_equal(np.stack(list(found.values()), 1), expected)
+    scores = scorer.score(frame)
+    np.testing.assert_array_equal(scores.to_numpy(), expected)
+    scores = scorer.score({name: frame[name].to_numpy() for name in scorer.input_columns})
+    np.testing.assert_array_equal(np.stack(list(scores.values()), 1), expected)
 
 
 def test_onnx(bundle: Path, rows: pa.Table, expected: npt.NDArray[np.float32]) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     scorer = Scorer.load(bundle, engine="onnx")
-    found = np.concatenate([scorer.scores(rows.slice(at, 500)) for at in range(0, ROWS, 500)])
-    assert not np.array_equal(found, expected)
-    assert equal_to_rounding(found, expected)
+    scores = np.concatenate([scorer.scores(rows.slice(at, 500)) for at in range(0, ROWS, 500)])
+    assert not np.array_equal(scores, expected)
+    assert equal_to_rounding(scores, expected)
 
 
 def test_mlflow_model(uri: str, rows: pa.Table, expected: npt.NDArray[np.float32]) -> None:
     model, inputs = mlflow.pyfunc.load_model(uri), ["user_id", "item", "history", "price", "age"]
     frame = rows.select(inputs).to_pandas()
-    found = [model.predict(frame.iloc[at : at + STEP]) for at in range(0, ROWS, STEP)]
-    np.testing.assert_array_equal(pd.concat(found).to_numpy(), expected)
+    scores = [model.predict(frame.iloc[at : at + STEP]) for at in range(0, ROWS, STEP)]
+    np.testing.assert_array_equal(pd.concat(scores).to_numpy(), expected)
 
 
 def test_rest(
     uri: str, scorer: Scorer, rows: pa.Table, expected: npt.NDArray[np.float32], tmp_path: Path
 ) -> None:
-    frame, found = rows.select(list(scorer.input_columns)).to_pandas(), []
+    frame, scores = rows.select(list(scorer.input_columns)).to_pandas(), []
     with served(uri, tmp_path) as address:
         for at in range(0, ROWS, STEP):
             body = json.loads(
@@ -132,8 +132,8 @@ def test_rest(
             )
             with urllib.request.urlopen(request, timeout=300) as answer:
                 predictions = pd.DataFrame(json.load(answer)["predictions"])
-            found.append(predictions[list(scorer.columns)].to_numpy(np.float32))
-    np.testing.assert_array_equal(np.concatenate(found), expected)
+            scores.append(predictions[list(scorer.columns)].to_numpy(np.float32))
+    np.testing.assert_array_equal(np.concatenate(scores), expected)
 
 
 def test_spark(
@@ -150,5 +150,5 @@ def test_spark(
         )
     scored = pq.read_table(tmp_path / "out").sort_by("row")
     assert scored["row"].to_pylist() == list(range(ROWS))
-    found = np.stack([scored[name].to_numpy() for name in scorer.columns], 1)
-    np.testing.assert_array_equal(found, expected)
+    scores = np.stack([scored[name].to_numpy() for name in scorer.columns], 1)
+    np.testing.assert_array_equal(scores, expected)

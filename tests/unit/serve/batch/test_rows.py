@@ -51,16 +51,16 @@ def scored_rows(out: Path) -> list[int]:
 
 def set_aside(folder: Path) -> dict[int, str]:
     """Row numbers and reasons of all copies."""
-    found: dict[int, str] = {}
+    copied: dict[int, str] = {}
     for copy in sorted(folder.glob("rows-*.parquet")):
         table = pq.read_table(copy)
         rows = dict(
             zip(table["row"].to_pylist(), table["quarantine.reason"].to_pylist(), strict=True)
         )
         assert table["quarantine.row"].to_pylist() == list(rows)
-        assert not found.keys() & rows.keys()
-        found |= rows
-    return found
+        assert not copied.keys() & rows.keys()
+        copied |= rows
+    return copied
 
 
 def manifest(out: Path) -> dict:
@@ -89,9 +89,9 @@ def test_bad_rows_are_set_aside_and_the_others_scored(
     done = score_parquet(scorer, source, out, keep=["row"], part_rows=part_rows, quarantine=aside)
     assert scored_rows(out) == sorted(set(range(ROWS)) - set(bad))
     assert_scored_as_ever(out, scorer, big)
-    found = set_aside(aside)
-    assert sorted(found) == bad
-    assert all("column 'price': 1 values are infinite" in reason for reason in found.values())
+    reasons = set_aside(aside)
+    assert sorted(reasons) == bad
+    assert all("column 'price': 1 values are infinite" in reason for reason in reasons.values())
     assert (done.rows, done.quarantined_rows, done.quarantined_files) == (ROWS, len(bad), 0)
     said = manifest(out)
     records = [record for part in said["quarantined"].values() for record in part]
@@ -229,8 +229,8 @@ def test_the_search_for_bad_rows_gives_up_in_time(
     rows = log.select(list(encoder.input_columns))
     assert sorted(bad_rows(encoder, rows, SourceLocation())) == list(range(0, 256, 2))
     monkeypatch.setattr(batch_rows, "MOST_TRIALS", 20)
-    found = set(bad_rows(encoder, rows, SourceLocation()))
-    assert found > set(range(0, 256, 2))
+    given_up = set(bad_rows(encoder, rows, SourceLocation()))
+    assert given_up > set(range(0, 256, 2))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,14 @@ import pytest
 
 from pipelines import score as command
 from recmtl.data.vocabulary_drift import unknown_shares
-from recmtl.errors import ConfigError, DataError
+from recmtl.errors import (
+    BundleError,
+    ConfigError,
+    DataError,
+    FormulaError,
+    RecmtlError,
+    SchemaError,
+)
 from recmtl.serve import Scorer, load_bundle, save_bundle, score_parquet
 from recmtl.serve.batch import spark as batch_spark
 from recmtl.serve.batch.spark import score_spark, scored_frame
@@ -148,3 +155,65 @@ def test_without_pyspark_one_line_says_what_to_install(
     monkeypatch.setattr(batch_spark.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pyspark is not installed: pip install 'recmtl\[spark"):
         score_spark(load_bundle(bundle), "log.parquet", "out")
+
+
+def foreign_error(module: str, text: str) -> Exception:
+    return type("Py4JJavaError", (Exception,), {"__module__": module})(text)
+
+
+@pytest.mark.parametrize("kind", [ConfigError, DataError, BundleError, FormulaError, SchemaError])
+def test_an_error_of_a_worker_is_raised_as_the_error_that_it_was(kind: type[RecmtlError]) -> None:
+    trace = (
+        f"Job aborted:\n  File ...\nrecmtl.errors.{kind.__name__}: input: is wrong; mend it\n at"
+    )
+    with pytest.raises(kind) as raised, batch_spark._one_line_errors("out"):
+        raise foreign_error("py4j.protocol", trace)
+    assert str(raised.value) == "input: is wrong; mend it"
+    assert type(raised.value) is kind
+
+
+def test_errors_of_spark_get_one_line_and_others_pass() -> None:
+    with (
+        pytest.raises(DataError, match=r"^Spark failed: no memory$"),
+        batch_spark._one_line_errors("out"),
+    ):
+        raise foreign_error("pyspark.errors", "no memory\n at java.lang")
+    with (
+        pytest.raises(DataError, match=r"^out: exists already; choose a new folder$"),
+        batch_spark._one_line_errors("out"),
+    ):
+        raise foreign_error("pyspark.errors", "[PATH_ALREADY_EXISTS] Path file:/out")
+    error = foreign_error("py4j.protocol", "An error occurred while calling o12.parquet")
+    error.java_exception = "java.io.IOException: refused\n at x"
+    with pytest.raises(DataError, match="refused"), batch_spark._one_line_errors("out"):
+        raise error
+    with pytest.raises(KeyError), batch_spark._one_line_errors("out"):
+        raise KeyError("a mistake of ours")
+    kept = DataError("input: is wrong; mend it")
+    with pytest.raises(DataError) as raised, batch_spark._one_line_errors("out"):
+        raise kept
+    assert raised.value is kept
+
+
+def test_an_error_without_text_is_named_by_its_kind() -> None:
+    with (
+        pytest.raises(DataError, match=r"^Spark failed: Py4JJavaError$"),
+        batch_spark._one_line_errors("out"),
+    ):
+        raise foreign_error("py4j.protocol", "")
+
+
+def test_counts_of_tasks_add_up_in_any_order() -> None:
+    total, sums = np.zeros((2, 3), np.int64), batch_spark._Sum()
+    counts = [np.arange(6).reshape(2, 3) * factor for factor in (1, 10, 100)]
+    for order in ((0, 1, 2), (2, 0, 1)):
+        added = sums.zero(total)
+        for task in order:
+            added = sums.addInPlace(added, counts[task])
+        np.testing.assert_array_equal(added, 111 * np.arange(6).reshape(2, 3))
+    np.testing.assert_array_equal(total, 0)
+
+
+def test_side_tables_that_the_schema_does_not_name_are_refused(bundle: Path) -> None:
+    with pytest.raises(ConfigError, match="the bundle joins 0 side tables, 1 are given"):
+        batch_spark._side_tables(load_bundle(bundle), [Path("items.parquet")])
