@@ -1,5 +1,5 @@
 # make setup | run [DATA=... SCHEMA=... OUT=... CONFIG=...] | test | lint | bench | recovery | serving | chaos | clean
-# Each target first does the set-up that is missing, and nothing twice.
+# Each target first does the set-up that is missing, and does nothing twice.
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,23 +40,24 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # Rows trained and scored a second beside torch-rechub and DeepCTR-Torch, which it installs into
-# build/, and where a step goes; a quiet machine, a quarter of an hour.
+# build/, and where a step goes. Needs a quiet machine for a quarter of an hour.
 # ARGS: prepare, training, trees, beside, scoring, breakdown, page, --quick.
 bench: $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[dev,onnx]'
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 
-# Searches on problems with a known answer: about half an hour on two quiet cores.
+# Searches on problems with a known answer: about half an hour on two quiet cores. ARGS: page, and
+# names of plants.
 recovery: $(STAMP)
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m benchmarks.recovery $(ARGS)
 
-# Latency beside torch-rechub, which it installs into build/, and memory over ten minutes; needs a
+# Latency beside torch-rechub, which it installs into build/, and memory over ten minutes. Needs a
 # quiet machine. ARGS: latency, soak, calibration, chaos, page, --quick.
 serving: $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[dev,onnx]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving $(or $(ARGS),latency soak)
 
-# Kills, altered bundles and bad inputs by the thousand: an hour or two. Spark needs Java 17.
+# Kills, altered bundles and bad inputs by the thousand: one to two hours. Spark needs Java 17.
 chaos: $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[dev,onnx,spark]'
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest tests/chaos --chaos $(ARGS)
