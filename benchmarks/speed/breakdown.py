@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from benchmarks.processes import processor
-from benchmarks.speed.material import make
 from benchmarks.speed.ours import SETTINGS, network, split_of
 from benchmarks.speed.shape import BATCH, FOLDER, multiply_adds
+from benchmarks.speed.simulated_log import make
 from recmtl.data.batches import TableBatch
 from recmtl.memory import keep_freed_memory
 from recmtl.model import TabularModel

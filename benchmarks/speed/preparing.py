@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import peer_environment, processor, worker
-from benchmarks.speed.material import TRAIN_ROWS, make
 from benchmarks.speed.shape import FOLDER
+from benchmarks.speed.simulated_log import TRAIN_ROWS, make
 from benchmarks.speed.training import Turns, rates, ratio
 
 REPEATS, QUICK_REPEATS = 5, 1

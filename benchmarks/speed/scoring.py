@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.processes import processor
 from benchmarks.speed.arms import SCORED, workers
-from benchmarks.speed.material import make
 from benchmarks.speed.shape import FOLDER, TEST_ROWS
+from benchmarks.speed.simulated_log import make
 from benchmarks.speed.training import in_turns, rates, ratio
 
 REPEATS, QUICK_REPEATS = 7, 1

@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.processes import Worker, processor
 from benchmarks.speed.arms import TRAINED, workers
-from benchmarks.speed.material import make
 from benchmarks.speed.shape import (
     BATCH,
     FOLDER,
@@ -22,6 +21,7 @@ from benchmarks.speed.shape import (
     TEST_ROWS,
     slice_rows,
 )
+from benchmarks.speed.simulated_log import make
 
 SCORINGS = 3
 Turns = list[dict[str, float]]

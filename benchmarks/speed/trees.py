@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.speed.material import TRAIN_ROWS
 from benchmarks.speed.ours import encoder_of, schema_of, split_of
 from benchmarks.speed.shape import TASKS, TEST_ROWS
+from benchmarks.speed.simulated_log import TRAIN_ROWS
 from benchmarks.worker import peak_mb, work
 from recmtl.baselines import lightgbm
 
