@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate the log and run the job on it; returns 0, or 2 after an error."""
     parser = argparse.ArgumentParser(description="Run the whole job on a small simulated log.")
     parser.add_argument("out", type=Path, help="output folder")
-    parser.add_argument("--rows", type=int, default=20_000, help="impressions to simulate")
+    parser.add_argument("--rows", type=int, default=40_000, help="impressions to simulate")
     parser.add_argument("--config", type=Path, default=HERE / "small.yaml", help="YAML of the run")
     options = parser.parse_args(arguments)
     log = options.out / "shop.parquet"

@@ -86,8 +86,8 @@ def test_reasons_and_formulas_are_printed(ran: dict[str, Any]) -> None:
 
 
 def test_metrics_and_calibration_are_as_told(ran: dict[str, Any]) -> None:
-    told = {"ndcg", "map", "mrr", "hit_rate", "recall", "groups", "groups_left_out"}
-    assert set(ran["metrics"]) == told and 0 < ran["metrics"]["ndcg"] <= 1
+    names = {"ndcg", "map", "mrr", "hit_rate", "recall", "groups", "groups_left_out"}
+    assert set(ran["metrics"]) == names and 0 < ran["metrics"]["ndcg"] <= 1
     assert ran["gain"]["p_click"]["after"]["log_loss"] < 1
     assert ran["maps"].columns["p_click"].curve is not None
     calibrated = np.asarray(ran["calibrated"]["p_click"])
