@@ -82,7 +82,7 @@ def follow(call: Callable[[], object]) -> tuple[list[str], list[str]]:
         call()
     finally:
         sys.setprofile(None)
-    back = [f"{one} -> {other}" for one, other in sorted(calls) if rooms[other] < rooms[one]]
+    back = [f"{a} -> {b}" for a, b in sorted(calls) if rooms[b] < rooms[a]]
     return list(rooms), back
 
 
