@@ -117,7 +117,7 @@ def fuse(
 
     Raises:
         DataError: there is no column or no label with a weight; values are missing or infinite, a
-            label or weight is negative, lengths differ, or no group has a row with a gain.
+            label or weight is negative, lengths differ, or a label or the target is 0 everywhere.
         ConfigError: `seed`, `k` or `tries` is no whole number in its bounds.
     """
     for name, value in {"columns": columns, "labels": labels, "target": target}.items():
@@ -183,14 +183,17 @@ class _Search:
         gains.append(np.sum([w * gain for w, gain in zip(weights, gains, strict=True)], axis=0))
         self.group, self.k, self.gains = group, k, gains
         self.ideal = [GroupedRanking(gain, group, k=k).dcg(gain) for gain in gains]
-        # Columns that need no floor to be finite under any exponent up to 1.
+        # Columns that are positive and finite without a floor under any exponent from 0 to 1.
         self.plain = {
             name: bool(v.min() >= float(FLOOR) and v.max() <= 1.0)
             for name, v in self.columns.items()
         }
         for name, ideal in zip([*self.names, "the target"], self.ideal, strict=True):
             if not (ideal > 0).any():
-                raise DataError(f"no group has anything good in {name}; give other rows or labels")
+                raise DataError(
+                    f"{name} is 0 on every row, so no order is better than another; give other "
+                    "rows or labels"
+                )
         self.measured: dict[Exponents, tuple[float, ...]] = {}
 
     def run(self, random: np.random.Generator, tries: int) -> None:
@@ -278,19 +281,25 @@ def _check(
     target: Mapping[str, float],
 ) -> None:
     if set(target) != set(labels):
-        raise DataError(f"fuse weighs {', '.join(target)} but has labels {', '.join(labels)}")
+        raise DataError(
+            f"the target weighs {', '.join(target)} but the labels are {', '.join(labels)}; give "
+            "every label one weight"
+        )
     numbers = {n: w for n, w in target.items() if isinstance(w, Real) and 0.0 <= w < np.inf}
     wrong = [name for name in target if name not in numbers]
     if wrong:
         raise DataError(
-            f"the weight of label {wrong[0]!r} is {short_repr(target[wrong[0]])}, no number of 0 "
-            "or more: leave it out, and let the column that predicts it take a negative exponent"
+            f"the weight of label {wrong[0]!r} is {short_repr(target[wrong[0]])}; give a number "
+            "of 0 or more, or leave the label out: the column that predicts it may still take a "
+            "negative exponent"
         )
     if not columns or not any(numbers.values()):
         raise DataError("fuse needs at least one column and one label with a weight above 0")
     lengths = {len(values) for values in (*columns.values(), *labels.values())}
     if len(lengths) > 1 or lengths == {0}:
-        raise DataError("columns and labels differ in length, or have no rows")
+        raise DataError(
+            "columns and labels differ in length, or have no rows; give one value a row"
+        )
     for name, values in (*columns.items(), *labels.items()):
         if values.dtype.kind not in "fiub" or not np.isfinite(values.astype(np.float64)).all():
             raise DataError(f"column {name!r} has values that are missing or no numbers; fill them")

@@ -226,8 +226,8 @@ class Ranker:
             seed: of the search.
 
         Raises:
-            DataError: a column is missing, has missing values, or is no number; no group with
-                anything good in it.
+            DataError: a column is missing, has missing values or is no number, or a label is 0 on
+                every row.
         """
         present = column_names(frame)
         as_mapping("target", target)

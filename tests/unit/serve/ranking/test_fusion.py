@@ -150,14 +150,14 @@ def test_lines_and_table_are_for_people(traded: FusionResult) -> None:
         (lambda c, ls, t: t.update(click=0, buy=0), "a weight above 0"),
         (
             lambda c, ls, t: t.update(click=-1.0),
-            "weight of label 'click' is -1.0, no number of 0 or",
+            "weight of label 'click' is -1.0; give a number of 0 or",
         ),
-        (lambda c, ls, t: t.update(clik=1.0), "fuse weighs click, buy, clik"),
+        (lambda c, ls, t: t.update(clik=1.0), "the target weighs click, buy, clik but"),
         (lambda c, ls, t: c.update(price=c["price"][:-1]), "differ in length"),
         (lambda c, ls, t: c.update(price=c["price"] * np.nan), "column 'price' has values that"),
         (lambda c, ls, t: c.update(price=np.full(ROWS, "x")), "column 'price' has values that"),
         (lambda c, ls, t: ls.update(buy=-1.0 * ls["buy"]), "label 'buy' is negative"),
-        (lambda c, ls, t: ls.update(buy=0.0 * ls["buy"]), "no group has anything good in buy"),
+        (lambda c, ls, t: ls.update(buy=0.0 * ls["buy"]), "buy is 0 on every row, so no order"),
     ],
 )
 def test_what_cannot_be_fused_is_refused(change, message) -> None:
