@@ -142,7 +142,7 @@ class Convolutions(nn.Module):
         ]
         return torch.stack(outputs, 1)
 
-    def some(self, lanes: Tensor, wanted: Tensor) -> Tensor:
+    def needed_outputs(self, lanes: Tensor, wanted: Tensor) -> Tensor:
         """The same, rows that nobody wants are zero."""
         return self(lanes) * wanted.to(lanes).view(*wanted.shape, 1, 1, 1)
 
