@@ -113,7 +113,12 @@ def read_bundle(folder: Path, fingerprint: str) -> Bundle:
         heads = model.heads.specs
         calibrators = Calibrators.load(folder / CALIBRATORS, heads=heads, encoding=encoder.encoding)
     if (folder / REQUEST).is_file():
-        user = user_features(encoder, _read_json(folder / REQUEST)["user"])
+        columns = _read_json(folder / REQUEST)["user"]
+        for column in columns:
+            if column not in encoder.input_columns:
+                fault = f"cannot be read (user: has no column {column!r})"
+                raise BundleError(f"{folder}: {fault}; save the bundle again")
+        user = encoder.part(columns).encoding.fields
     return Bundle(
         folder=folder,
         fingerprint=fingerprint,
