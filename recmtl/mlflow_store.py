@@ -91,14 +91,17 @@ def _searched_by_mlflow(store: str) -> Iterator[None]:
     """Make a store the process's own for a while: MLflow looks up aliases in no other."""
     import mlflow  # here, since it takes seconds
 
-    environment = os.environ.get("MLFLOW_TRACKING_URI")
+    # What was not set is unset again, in the environment too, where MLflow keeps both.
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    absent = [name for name in names if name not in os.environ]
+    is_set = mlflow.is_tracking_uri_set()  # type: ignore[no-untyped-call]
     tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     mlflow.set_tracking_uri(store)
     mlflow.set_registry_uri(store)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(tracking)
-        mlflow.set_registry_uri(registry)
-        if environment is None:
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        mlflow.set_tracking_uri(tracking if is_set else None)  # type: ignore[arg-type]
+        mlflow.set_registry_uri(registry if registry != tracking else None)  # type: ignore[arg-type]
+        for name in absent:
+            os.environ.pop(name, None)

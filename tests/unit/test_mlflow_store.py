@@ -27,14 +27,15 @@ URI = "MLFLOW_TRACKING_URI"
 
 @pytest.fixture
 def no_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Neither the environment nor MLflow names a store."""
+    """Neither the environment nor MLflow names a store; nor does MLflow afterwards.
+
+    To set what `get_tracking_uri` answered would name the default store, for all tests that follow.
+    """
     monkeypatch.delenv(URI, raising=False)
     monkeypatch.setattr(mlflow_store, "_embedded_stores", set())
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(None)
     yield
-    mlflow.set_tracking_uri(before)
-    os.environ.pop(URI, None)
+    mlflow.set_tracking_uri(None)
 
 
 def test_the_embedded_store_lies_in_the_root_which_is_made(no_store: None, tmp_path: Path) -> None:

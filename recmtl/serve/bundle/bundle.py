@@ -17,7 +17,6 @@ import pyarrow as pa
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError
 from recmtl.model import TabularModel, load_model
-from recmtl.serve.arguments import as_path
 from recmtl.serve.bundle.manifest import MANIFEST, Manifest, local_folder, verify_manifest
 from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.serve.fixed_shape import FixedShapeModel
@@ -88,7 +87,7 @@ def load_bundle(path_or_uri: str | Path) -> Bundle:
         BundleError: a file is not the one that the manifest lists or cannot be read, or the
             golden rows do not get their scores.
     """
-    folder = local_folder(as_path("bundle", path_or_uri))
+    folder = local_folder(path_or_uri)
     manifest = verify_manifest(folder)
     try:
         bundle = read_bundle(folder, manifest.fingerprint)

@@ -1,6 +1,4 @@
-"""Where a bundle lies: a folder, or an MLflow URI that is brought to a folder first.
-
-The inventory of a bundle: every file with its size and SHA-256, and the check of it.
+"""Where a bundle lies, and its inventory: every file with size and SHA-256, and the check of it.
 
 The check opens only files that a walk through the folder has found, never a path that the manifest
 names. It proves that a bundle is what was saved, not who saved it.
@@ -15,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recmtl.errors import BundleError
+from recmtl.errors import BundleError, ConfigError
 from recmtl.mlflow_store import download_artifacts
 
 __all__ = [
@@ -36,8 +34,12 @@ def local_folder(path_or_uri: str | Path) -> Path:
 
     Raises:
         BundleError: the URI names nothing that is there, or nothing that holds a bundle.
+        ConfigError: the argument is neither a path nor a URI.
     """
-    text = str(path_or_uri)
+    text = str(path_or_uri) if isinstance(path_or_uri, str | Path) else ""
+    if not text or not set(text).isdisjoint("\0\r\n"):
+        kind = type(path_or_uri).__name__
+        raise ConfigError(f"bundle is {kind} {text!r:.80}; give a folder or an MLflow URI")
     if isinstance(path_or_uri, Path) or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is None:
         return Path(text)
     folder = download_artifacts(text)
