@@ -117,7 +117,7 @@ def read_bundle(folder: Path, fingerprint: str) -> Bundle:
             if column not in encoder.input_columns:
                 fault = f"cannot be read (user: has no column {column!r})"
                 raise BundleError(f"{folder}: {fault}; save the bundle again")
-        user = encoder.part(columns).encoding.fields
+        user = _user_fields(encoder, columns)
     return Bundle(
         folder=folder,
         fingerprint=fingerprint,
@@ -139,6 +139,11 @@ def user_features(encoder: RowEncoder, columns: Sequence[str]) -> tuple[str, ...
         ConfigError: no feature is left to the candidates.
     """
     require_columns(columns, encoder.input_columns, source="user")
+    return _user_fields(encoder, columns)
+
+
+def _user_fields(encoder: RowEncoder, columns: Sequence[str]) -> tuple[str, ...]:
+    """The features that read input columns; some have to be left to the candidates."""
     features = encoder.part(columns).encoding.fields
     if columns and len(features) == len(encoder.encoding.fields):
         raise ConfigError("user: all features are the user's; leave some to the candidates")

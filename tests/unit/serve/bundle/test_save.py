@@ -137,6 +137,17 @@ def test_requests_of_unknown_columns_are_refused_even_if_sealed(full: Path, tmp_
         load_bundle(copy)
 
 
+def test_requests_that_leave_nothing_to_the_candidates_are_refused_even_if_sealed(
+    full: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(full, tmp_path / "copy"))
+    columns = list(load_bundle(full).encoder.input_columns)
+    (copy / "request.json").write_text(json.dumps({"user": columns}))
+    reseal(copy)
+    with pytest.raises(BundleError, match="leave some to the candidates"):
+        load_bundle(copy)
+
+
 def test_a_short_log_gives_all_its_rows_as_golden_rows(
     parts: dict[str, Any], log: pa.Table, tmp_path: Path
 ) -> None:
