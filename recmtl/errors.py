@@ -9,6 +9,7 @@ line that names the place, says what is wrong, and ends with a remedy:
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from unicodedata import normalize
 
 __all__ = [
     "BundleError",
@@ -69,10 +70,17 @@ class SourceLocation:
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the option nearest to `word`, or an empty string.
 
+    A word that is itself an option is no slip of the pen. An option that only looks like the word,
+    in another Unicode form, is shown by its code points.
+
     >>> did_you_mean("clik", ["click", "like"])
     "; did you mean 'click'?"
     >>> did_you_mean("watch", ["click", "like"])
     ''
     """
-    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    names = list(options)
+    near = [] if word in names else difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if not near:
+        return ""
+    looks_alike = normalize("NFKC", near[0]) == normalize("NFKC", word)
+    return f"; did you mean {ascii(near[0]) if looks_alike else repr(near[0])}?"

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from recmtl.data.columns.logical_type import Kind, LogicalType, arrow_form
 from recmtl.data.reader import Log, open_log
 from recmtl.data.split import PARTS
-from recmtl.schema.strict_yaml import plain_scalar
+from recmtl.schema.yaml_text import plain_scalar
 
 __all__ = ["ColumnProfile", "column_profiles", "describe"]
 

@@ -18,6 +18,7 @@ from recmtl.job.console import progress_display
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.steps import JobContext
 from recmtl.schema.strict_yaml import load
+from recmtl.schema.yaml_text import read_text
 from recmtl.simulate import simulate
 from recmtl.tracking import Run, Tracker
 from recmtl.train.config import Config
@@ -102,11 +103,8 @@ def read_config(kind: type[C], path: Path) -> C:
         ConfigError: the file cannot be read, or it holds unknown keys or wrong values; the message
             names all of them.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}; give a YAML file") from None
-    return load(kind, text, source=path.name, error=ConfigError)
+    text = read_text(path, ConfigError, what="configuration")
+    return load(kind, text, source=str(path), error=ConfigError)
 
 
 def output_folder(option: str) -> Path:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from recmtl.errors import BundleError
 from recmtl.grid import Cost, Decision, Layout, Routes, SharingGrid, layout_cost, prune, prune_grid
 from recmtl.model.encoder import TabularEncoder
 from recmtl.model.heads import Chain, HeadSpec, TabularHeads
+from recmtl.schema.bounds import SIZE, Within, check_numbers
 
 __all__ = [
     "InputEncoder",
@@ -152,11 +153,15 @@ class ModelSizes:
         chain: how the children of a funnel depend on their parents.
     """
 
-    embedding: int = 8
-    tower: tuple[int, ...] = (32,)
-    dropout: float = 0.0
-    field_dropout: float = 0.0
+    embedding: Annotated[int, SIZE] = 8
+    tower: tuple[Annotated[int, SIZE], ...] = (32,)
+    dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
+    field_dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
     chain: Chain = field(default_factory=Chain)
+
+    def __post_init__(self) -> None:
+        """Refuse sizes of which no network can be built."""
+        check_numbers(self)
 
 
 class TabularModel(Network):

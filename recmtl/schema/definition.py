@@ -7,7 +7,9 @@ own values; `recmtl.schema.rules` checks the parts against one another.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from recmtl.schema.bounds import COUNT, FINITE, Within, check_numbers
 
 __all__ = [
     "Categorical",
@@ -22,6 +24,7 @@ __all__ = [
     "TaskSpec",
 ]
 
+BUCKETS = Within(1, 10**9)
 Value = str | int | float | bool
 _TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -39,11 +42,12 @@ class Categorical:
 
     name: str
     column: str
-    min_count: int = 1
-    hash_buckets: int | None = None
+    min_count: Annotated[int, COUNT] = 1
+    hash_buckets: Annotated[int, BUCKETS] | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        check_numbers(self)
         _check_vocabulary(self.min_count, self.hash_buckets)
 
 
@@ -62,13 +66,12 @@ class Numeric:
     name: str
     column: str
     encoding: Literal["piecewise", "quantile", "standard"] = "piecewise"
-    bins: int = 32
+    bins: Annotated[int, Within(1, 4096)] = 32
     log: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if not 1 <= self.bins <= 4096:
-            raise ValueError(f"bins must be from 1 to 4096, not {self.bins}")
+        check_numbers(self)
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,15 @@ class ListOf:
     name: str
     column: str
     table: str | None = None
-    max_length: int = 20
+    max_length: Annotated[int, Within(1, 10_000)] = 20
     pooling: Literal["mean", "sum", "max"] = "mean"
     keep: Literal["last", "first"] = "last"
-    min_count: int = 1
-    hash_buckets: int | None = None
+    min_count: Annotated[int, COUNT] = 1
+    hash_buckets: Annotated[int, BUCKETS] | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if not 1 <= self.max_length <= 10_000:
-            raise ValueError(f"max_length must be from 1 to 10000, not {self.max_length}")
+        check_numbers(self)
         _check_vocabulary(self.min_count, self.hash_buckets)
         if self.table is not None and (self.min_count != 1 or self.hash_buckets is not None):
             raise ValueError("table shares a vocabulary; drop min_count and hash_buckets")
@@ -122,10 +124,11 @@ class Condition:
     column: str
     equals: Value | None = None
     one_of: tuple[Value, ...] | None = None
-    at_least: float | None = None
+    at_least: Annotated[float, FINITE] | None = None
 
     def __post_init__(self) -> None:
         """Refuse two rules, and a rule that nothing meets."""
+        check_numbers(self)
         rules = (self.equals, self.one_of, self.at_least)
         if sum(rule is not None for rule in rules) > 1:
             raise ValueError("give only one of equals, one_of, at_least")
@@ -158,7 +161,7 @@ class TaskSpec:
     label: Condition
     rows: Condition | None = None
     parent: str | None = None
-    weight: float = 1.0
+    weight: Annotated[float, Within(0, 1e9, above=True)] = 1.0
     transform: Literal["none", "log1p"] = "none"
     missing: Literal["refuse", "ignore"] = "refuse"
 
@@ -168,8 +171,7 @@ class TaskSpec:
             raise ValueError(
                 "a task name is letters, digits and _, and does not begin with a digit"
             )
-        if self.weight <= 0:
-            raise ValueError(f"weight must be above 0, not {self.weight}")
+        check_numbers(self)
         if self.kind != "binary" and self.label.is_rule:
             raise ValueError(f"a rule in label gives 0 and 1; kind: {self.kind} needs the value")
         if self.kind != "regression" and self.transform != "none":
@@ -215,18 +217,16 @@ class SplitRule:
     """
 
     by: Literal["time", "group", "random", "column"]
-    validation: float = 0.1
-    test: float = 0.1
+    validation: Annotated[float, Within(0, 1, above=True, below=True)] = 0.1
+    test: Annotated[float, Within(0, 1, above=True, below=True)] = 0.1
     column: str | None = None
-    seed: int = 0
+    seed: Annotated[int, Within(-(2**63), 2**63 - 1)] = 0
     validation_from: int | float | str | None = None
     test_from: int | float | str | None = None
 
     def __post_init__(self) -> None:
         """Check the fractions, and refuse keys of another way of splitting."""
-        for name, fraction in (("validation", self.validation), ("test", self.test)):
-            if not 0 < fraction < 1:
-                raise ValueError(f"{name} must be between 0 and 1, not {fraction}")
+        check_numbers(self)
         if self.validation + self.test >= 1:
             raise ValueError(
                 "validation and test together leave no row to train on; lower one of them"
@@ -294,9 +294,5 @@ class Schema:
 
 
 def _check_vocabulary(min_count: int, hash_buckets: int | None) -> None:
-    if min_count < 1:
-        raise ValueError(f"min_count must be at least 1, not {min_count}")
-    if hash_buckets is not None and hash_buckets < 1:
-        raise ValueError(f"hash_buckets must be at least 1, not {hash_buckets}")
     if hash_buckets is not None and min_count != 1:
         raise ValueError("give min_count (a vocabulary) or hash_buckets (hashing), not both")

@@ -3,11 +3,10 @@
 The annotations of the dataclass are the grammar: `str`, `int`, `float` (an int is accepted),
 `bool`, `Literal`, `X | None` and other unions of scalars, `tuple[X, ...]`, `dict[str, X]`, nested
 dataclasses, and `Any` for what is checked elsewhere. A `ValueError` from `__post_init__` becomes a
-mistake at the line of the mapping. Scalars follow the core rules of YAML 1.2: `no`, `on` and
-`2024-01-31` are strings, `1e-3` is a number, and keys are always strings.
+mistake at the line of the key with which its message begins, or else at that of the mapping.
 
-The file reads in the order of the work: `parse` turns text into values with their lines, `build`
-turns those into a dataclass, and `load` does both.
+`recmtl.schema.yaml_text` turns text into values with their lines, `build` turns those into a
+dataclass, and `load` does both.
 """
 
 import dataclasses
@@ -17,35 +16,13 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from recmtl.errors import RecmtlError, did_you_mean
+from recmtl.schema.yaml_text import Located, Problems, join, parse
 
-__all__ = [
-    "Located",
-    "Problems",
-    "build",
-    "convert",
-    "load",
-    "parse",
-    "plain_scalar",
-]
+__all__ = ["build", "convert", "load"]
 
-Scalar = str | int | float | bool | None
 T = TypeVar("T")
 
-_INTEGER = re.compile(r"[-+]?[0-9]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-MOST_DIGITS = 400
-"""A longer whole number is read as a float, and so refused as infinite."""
-_CONSTANTS: dict[str, Scalar] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-    **dict.fromkeys((".inf", "+.inf"), math.inf),
-    "-.inf": -math.inf,
-    ".nan": math.nan,
-}
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -55,39 +32,6 @@ class _Failed:
 
 _FAILED = _Failed()
 """Stands for a value whose mistake has been reported."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Located:
-    """A YAML value and the line on which it stands (1-based)."""
-
-    value: Scalar | dict[str, "Located"] | list["Located"]
-    line: int
-
-
-class Problems:
-    """Collects mistakes and raises them together, one line each, in the order of the file."""
-
-    def __init__(self, source: str) -> None:
-        """Collect mistakes in `source`, the name that opens each line: usually the file's."""
-        self.source = source
-        self._mistakes: list[tuple[int, str]] = []
-
-    def add(self, line: int, path: str, message: str) -> None:
-        """Record one mistake at `path` (dotted keys; empty for the top)."""
-        entry = (line, f"{path}: {message}" if path else message)
-        if entry not in self._mistakes:
-            self._mistakes.append(entry)
-
-    def __len__(self) -> int:
-        """Number of mistakes so far."""
-        return len(self._mistakes)
-
-    def raise_as(self, error: type[RecmtlError]) -> None:
-        """Raise `error` with all mistakes, or return if there is none."""
-        if self._mistakes:
-            ordered = sorted(self._mistakes, key=lambda entry: entry[0])
-            raise error("\n".join(f"{self.source}:{line}: {text}" for line, text in ordered))
 
 
 def load(cls: type[T], text: str, *, source: str, error: type[RecmtlError]) -> T:
@@ -115,54 +59,6 @@ def load(cls: type[T], text: str, *, source: str, error: type[RecmtlError]) -> T
     if built is None:
         raise error(f"{source}:1: nothing could be read")
     return built
-
-
-def parse(text: str, problems: Problems) -> Located | None:
-    """Parse YAML text into located values; None, and a mistake, if it is not YAML."""
-    try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            problems.add(1, "", "aliases (*name) are not supported; write the value out")
-            return None
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        return Located({}, 1) if node is None else _locate(node, "", problems)
-    except RecursionError:
-        problems.add(1, "", "nested too deep; flatten it")
-        return None
-    except yaml.YAMLError as fault:
-        mark = getattr(fault, "problem_mark", None)
-        reason = getattr(fault, "problem", None) or str(fault).splitlines()[0]
-        problems.add(mark.line + 1 if mark else 1, "", f"not valid YAML: {reason}")
-        return None
-
-
-def _locate(node: yaml.Node, path: str, problems: Problems) -> Located:
-    line = node.start_mark.line + 1
-    if isinstance(node, yaml.SequenceNode):
-        return Located([_locate(item, path, problems) for item in node.value], line)
-    if not isinstance(node, yaml.MappingNode):
-        quoted = getattr(node, "style", None) is not None
-        return Located(node.value if quoted else plain_scalar(node.value), line)
-    entries: dict[str, Located] = {}
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            problems.add(key.start_mark.line + 1, path, "a key must be a single word")
-            continue
-        if key.value in entries:
-            problems.add(key.start_mark.line + 1, path, f"key {key.value!r} is given twice")
-        child = _locate(value, _join(path, key.value), problems)
-        entries[key.value] = Located(child.value, key.start_mark.line + 1)
-    return Located(entries, line)
-
-
-def plain_scalar(text: str) -> Scalar:
-    """The value of an unquoted YAML scalar under the YAML 1.2 core rules."""
-    if text in _CONSTANTS:
-        return _CONSTANTS[text]
-    if _INTEGER.fullmatch(text) and len(text) < MOST_DIGITS:
-        return int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    return text
 
 
 def build(
@@ -194,7 +90,8 @@ def build(
     try:
         return cls(**fixed, **values)
     except ValueError as fault:
-        problems.add(node.line, path, str(fault))
+        first = re.split(r"[:. ]", str(fault), maxsplit=1)[0]
+        problems.add(node.value.get(first, node).line, path, str(fault))
         return None
 
 
@@ -222,7 +119,7 @@ def _field_values(
     failed = False
     for name, field in fields.items():
         if name in entries:
-            value = _convert(hints[name], entries[name], _join(path, name), problems)
+            value = _convert(hints[name], entries[name], join(path, name), problems)
             failed |= value is _FAILED
             values[name] = value
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
@@ -331,7 +228,7 @@ def _convert_dict(annotation: object, node: Located, path: str, problems: Proble
         return _FAILED
     item = get_args(annotation)[1]
     values = {
-        key: _convert(item, child, _join(path, key), problems) for key, child in node.value.items()
+        key: _convert(item, child, join(path, key), problems) for key, child in node.value.items()
     }
     return _FAILED if any(value is _FAILED for value in values.values()) else values
 
@@ -372,7 +269,3 @@ def _wanted(annotation: object) -> str:
     if isinstance(annotation, type) and annotation in _WORDS:
         return _WORDS[annotation]
     return "a list" if get_origin(annotation) is tuple else "a mapping"
-
-
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key

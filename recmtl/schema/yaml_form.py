@@ -25,7 +25,8 @@ from recmtl.schema.definition import (
     TaskSpec,
 )
 from recmtl.schema.rules import contradictions
-from recmtl.schema.strict_yaml import Located, Problems, build, convert, parse, plain_scalar
+from recmtl.schema.strict_yaml import build, convert
+from recmtl.schema.yaml_text import Located, Problems, parse, plain_scalar, read_text
 
 __all__ = ["dump_schema", "load_schema", "parse_schema"]
 
@@ -45,15 +46,7 @@ def load_schema(path: str | Path) -> Schema:
     Raises:
         SchemaError: every mistake in the file, one line each: `file:line: place: what is wrong`.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as fault:
-        raise SchemaError(f"{path}: no such schema file; check the path") from fault
-    except (OSError, UnicodeDecodeError) as fault:
-        raise SchemaError(
-            f"{path}: cannot be read as UTF-8 text ({fault}); save it as UTF-8"
-        ) from fault
+    text = read_text(Path(path), SchemaError, what="schema file")
     return parse_schema(text, source=str(path))
 
 

@@ -5,12 +5,23 @@ does. Every class refuses values with which nothing could be built or trained.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from recmtl.errors import did_you_mean
 from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes
 from recmtl.policies import Estimator, SkipVariant
+from recmtl.schema.bounds import (
+    COUNT,
+    COUNT_OR_NONE,
+    EXPONENT,
+    RATE,
+    SHARE,
+    SIZE,
+    WEIGHT,
+    Within,
+    check_numbers,
+)
 
 __all__ = [
     "Budget",
@@ -39,19 +50,18 @@ class Grid:
         experts: kind of the searched grid's first experts: `mlp`, or `cross` features (DCN-V2).
     """
 
-    cells: int = 0
-    depth: int = 2
-    widths: tuple[int, ...] = (64, 32)
-    max_edges: int = 3
+    cells: Annotated[int, Within(0, 1024)] = 0
+    depth: Annotated[int, Within(1, 64)] = 2
+    widths: tuple[Annotated[int, SIZE], ...] = (64, 32)
+    max_edges: Annotated[int, Within(1, 1024)] = 3
     embeddings: Literal["shared", "apart"] = "shared"
     experts: Literal["mlp", "cross"] = "mlp"
 
     def __post_init__(self) -> None:
         """Refuse sizes of which no network can be built."""
-        _at_least(0, cells=self.cells)
-        _at_least(1, depth=self.depth, max_edges=self.max_edges)
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError(f"widths must be one or more positive numbers, not {self.widths}")
+        check_numbers(self)
+        if not self.widths:
+            raise ValueError("widths must be one or more numbers; give the width of each layer")
 
 
 @dataclass(frozen=True)
@@ -89,38 +99,32 @@ class Training:
             an epoch, counted from the first one; 0 saves at the end of each epoch only.
     """
 
-    batch_size: int = 1024
-    accumulate: int = 1
-    epochs: int = 3
-    learning_rate: float = 3e-3
-    head_learning_rate: float | None = None
+    batch_size: Annotated[int, COUNT] = 1024
+    accumulate: Annotated[int, COUNT] = 1
+    epochs: Annotated[int, COUNT] = 3
+    learning_rate: Annotated[float, RATE] = 3e-3
+    head_learning_rate: Annotated[float, RATE] | None = None
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    betas: tuple[float, float] = (0.9, 0.999)
-    table_learning_rate: float = 3e-3
-    weight_decay: float = 1e-5
-    clip: float = 0.0
+    betas: Annotated[tuple[float, float], Within(0, 1, below=True)] = (0.9, 0.999)
+    table_learning_rate: Annotated[float, RATE] = 3e-3
+    weight_decay: Annotated[float, WEIGHT] = 1e-5
+    clip: Annotated[float, WEIGHT] = 0.0
     decay: bool = True
-    step_every: int = 0
-    step_factor: float = 0.5
-    checks: int = 2
-    balance: float = 0.5
-    patience: int = 4
-    rate_weight: float = 25.0
-    gate_warm_up: float = 0.1
-    health_rows: int = 1024
-    save_every: int = 0
+    step_every: Annotated[int, COUNT_OR_NONE] = 0
+    step_factor: Annotated[float, RATE] = 0.5
+    checks: Annotated[int, Within(1, 10000)] = 2
+    balance: Annotated[float, EXPONENT] = 0.5
+    patience: Annotated[int, COUNT] = 4
+    rate_weight: Annotated[float, WEIGHT] = 25.0
+    gate_warm_up: Annotated[float, Within(0, 1, below=True)] = 0.1
+    health_rows: Annotated[int, COUNT_OR_NONE] = 1024
+    save_every: Annotated[int, COUNT_OR_NONE] = 0
 
     def __post_init__(self) -> None:
         """Refuse values with which nothing can be trained."""
-        for name in ("batch_size", "accumulate", "epochs", "checks", "patience"):
-            _at_least(1, **{name: getattr(self, name)})
-        for name in ("clip", "health_rows", "save_every", "step_every"):
-            _at_least(0, **{name: getattr(self, name)})
-        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
+        check_numbers(self)
+        if len(self.betas) != 2:
             raise ValueError("betas must be two numbers from 0 to below 1")
-        if not 0.0 <= self.gate_warm_up < 1.0:
-            raise ValueError("gate_warm_up must lie from 0 to below 1")
-        _above_zero(learning_rate=self.learning_rate, table_learning_rate=self.table_learning_rate)
 
 
 @dataclass(frozen=True)
@@ -134,9 +138,9 @@ class Budget:
         of: the cost of which `share` is a share.
     """
 
-    multiply_adds: int | None = None
-    parameters: int | None = None
-    share: float | None = None
+    multiply_adds: Annotated[int, Within(1, 10**18)] | None = None
+    parameters: Annotated[int, Within(1, 10**18)] | None = None
+    share: Annotated[float, Within(0, 1, above=True)] | None = None
     of: Literal["multiply_adds", "parameters"] = "multiply_adds"
 
     def __post_init__(self) -> None:
@@ -144,9 +148,7 @@ class Budget:
         figures = [v for v in (self.multiply_adds, self.parameters, self.share) if v is not None]
         if len(figures) != 1:
             raise ValueError("budget needs one of multiply_adds, parameters or share")
-        _above_zero(budget=figures[0])
-        if self.share is not None and self.share > 1.0:
-            raise ValueError(f"share must be at most 1, not {self.share}")
+        check_numbers(self)
 
 
 @dataclass(frozen=True)
@@ -165,18 +167,15 @@ class Skips:
     """
 
     variant: SkipVariant = "paper"
-    sparsity: float = 0.0
-    sharing: float = 0.0
+    sparsity: Annotated[float, WEIGHT] = 0.0
+    sharing: Annotated[float, WEIGHT] = 0.0
     hard: bool = True
-    curriculum: float = 0.0
-    most: float = 1.0
+    curriculum: Annotated[float, SHARE] = 0.0
+    most: Annotated[float, Within(0, 1, above=True)] = 1.0
 
     def __post_init__(self) -> None:
         """Refuse a curriculum that never ends, and a route that may cost nothing."""
-        if not 0.0 < self.most <= 1.0:
-            raise ValueError(f"most must lie above 0 and at most at 1, not {self.most}")
-        if not 0.0 <= self.curriculum <= 1.0:
-            raise ValueError(f"curriculum must lie between 0 and 1, not {self.curriculum}")
+        check_numbers(self)
 
 
 @dataclass(frozen=True)
@@ -216,43 +215,33 @@ class Search:
         judged_rows: validation rows on which routes are compared and refined.
     """
 
-    epochs: int = 2
-    warm_up: float = 0.3
-    policy_rows: float = 0.3
+    epochs: Annotated[int, COUNT] = 2
+    warm_up: Annotated[float, Within(0, 1, below=True)] = 0.3
+    policy_rows: Annotated[float, Within(0, 1, above=True, below=True)] = 0.3
     estimator: Estimator = "straight_through"
-    samples: int = 1
-    baseline_decay: float = 0.9
-    learning_rate: float = 0.1
-    temperature: tuple[float, float] = (2.0, 0.3)
-    anchor: float = 4.0
-    run_odds: float = -2.0
+    samples: Annotated[int, Within(1, 10000)] = 1
+    baseline_decay: Annotated[float, Within(0, 1, below=True)] = 0.9
+    learning_rate: Annotated[float, RATE] = 0.1
+    temperature: Annotated[tuple[float, float], Within(0, 1000, above=True)] = (2.0, 0.3)
+    anchor: Annotated[float, Within(-1000, 1000)] = 4.0
+    run_odds: Annotated[float, Within(-1000, 1000)] = -2.0
     skips: Skips = field(default_factory=Skips)
-    edge_price: float = 0.0
-    balance: float = 1.0
-    cost_weight: float = 0.03
+    edge_price: Annotated[float, WEIGHT] = 0.0
+    balance: Annotated[float, EXPONENT] = 1.0
+    cost_weight: Annotated[float, WEIGHT] = 0.03
     budget: Budget | None = None
-    refine: int = 2
-    candidates: int = 12
-    agree: float = 0.0
+    refine: Annotated[int, Within(0, 1000)] = 2
+    candidates: Annotated[int, COUNT] = 12
+    agree: Annotated[float, SHARE] = 0.0
     race: bool = False
-    judged_rows: int = 10_000
-    branches: float = 0.5
+    judged_rows: Annotated[int, COUNT] = 10_000
+    branches: Annotated[float, SHARE] = 0.5
     branches_of: Literal["multiply_adds", "parameters"] = "multiply_adds"
 
     def __post_init__(self) -> None:
         """Refuse values with which nothing can be searched."""
-        _at_least(1, epochs=self.epochs, candidates=self.candidates, samples=self.samples)
-        _at_least(1, judged_rows=self.judged_rows)
-        _at_least(0, refine=self.refine)
-        _above_zero(learning_rate=self.learning_rate)
-        for name in ("agree", "branches"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
-        if not 0.0 <= self.baseline_decay < 1.0:
-            raise ValueError("baseline_decay must lie between 0 and 1")
-        if not (0.0 < self.policy_rows < 1.0 and 0.0 <= self.warm_up < 1.0):
-            raise ValueError("policy_rows must lie between 0 and 1, warm_up from 0 to below 1")
-        if len(self.temperature) != 2 or min(self.temperature) <= 0.0:
+        check_numbers(self)
+        if len(self.temperature) != 2:
             raise ValueError("temperature must be two numbers above 0: at the start, at the end")
 
 
@@ -271,17 +260,16 @@ class Evidence:
             it, and the single-task networks share it. 0 leaves every network at its own size.
     """
 
-    seeds: int = 3
-    control_seeds: int = 1
+    seeds: Annotated[int, Within(1, 1000)] = 3
+    control_seeds: Annotated[int, Within(1, 1000)] = 1
     controls: tuple[str, ...] = ("shared_bottom", "mmoe", "ple", "full_grid", "random_route")
     baselines: tuple[Literal["lightgbm", "logistic"], ...] = ("lightgbm", "logistic")
-    bootstrap: int = 200
-    budget: float = 0.0
+    bootstrap: Annotated[int, Within(2, 1_000_000)] = 200
+    budget: Annotated[float, SHARE] = 0.0
 
     def __post_init__(self) -> None:
         """Refuse unknown networks, and values with which nothing can be judged."""
-        _at_least(1, seeds=self.seeds, control_seeds=self.control_seeds)
-        _at_least(2, bootstrap=self.bootstrap)
+        check_numbers(self)
         networks = (*CATALOG, "full_grid", "random_route")
         for name in self.controls:
             if name not in networks:
@@ -289,8 +277,6 @@ class Evidence:
                 raise ValueError(
                     f"controls: no network {name!r}{hint}; there are {', '.join(networks)}"
                 )
-        if not 0.0 <= self.budget <= 1.0:
-            raise ValueError(f"budget must lie between 0 and 1, not {self.budget}")
 
 
 @dataclass(frozen=True)
@@ -306,15 +292,14 @@ class Calibration:
 
     method: Literal["none", "platt", "isotonic"] = "none"
     segment: str = ""
-    min_rows: int = 1000
-    kept_negatives: dict[str, float] = field(default_factory=dict)
+    min_rows: Annotated[int, COUNT] = 1000
+    kept_negatives: dict[str, Annotated[float, Within(0, 1, above=True)]] = field(
+        default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         """Refuse values with which nothing can be calibrated."""
-        _at_least(1, min_rows=self.min_rows)
-        for name, kept in self.kept_negatives.items():
-            if not 0.0 < kept <= 1.0:
-                raise ValueError(f"kept_negatives of {name} must lie in (0, 1], not {kept}")
+        check_numbers(self)
 
 
 @dataclass(frozen=True)
@@ -358,9 +343,9 @@ class Config:
     evidence: Evidence = field(default_factory=Evidence)
     calibration: Calibration = field(default_factory=Calibration)
     serving: Serving = field(default_factory=Serving)
-    seed: int = 0
-    threads: int = 1
-    workers: int = 0
+    seed: Annotated[int, Within(0, 2_000_000_000)] = 0
+    threads: Annotated[int, Within(0, 4096)] = 1
+    workers: Annotated[int, Within(0, 4096)] = 0
     rank_by: str = ""
 
     def models(self) -> tuple[tuple[str, int], ...]:
@@ -371,17 +356,5 @@ class Config:
         return (*judged, *controls, *((name, 1) for name in (*evidence.baselines, "constant")))
 
     def __post_init__(self) -> None:
-        """Refuse negative numbers of threads and workers."""
-        _at_least(0, threads=self.threads, workers=self.workers)
-
-
-def _at_least(least: int, **values: float) -> None:
-    for name, value in values.items():
-        if not value >= least:
-            raise ValueError(f"{name} must be at least {least}, not {value}")
-
-
-def _above_zero(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0.0:
-            raise ValueError(f"{name} must be above 0, not {value}")
+        """Refuse numbers of threads and workers that no machine has."""
+        check_numbers(self)

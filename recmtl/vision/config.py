@@ -4,12 +4,13 @@ It is read from one strict YAML file. The names of the fields are the names in t
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
 from recmtl.errors import did_you_mean
 from recmtl.grid.layout import Norm
+from recmtl.schema.bounds import COUNT, COUNT_OR_NONE, SHARE, SIZE, WEIGHT, Within, check_numbers
 from recmtl.train.config import Config
 from recmtl.vision.encoder import Stem
 from recmtl.vision.heads import HeadStyle
@@ -38,11 +39,15 @@ class ImageDataConfig:
     reader: str = ""
     folder: str = ""
     options: dict[str, Any] = field(default_factory=dict)
-    train_images: int = 0
-    validation_images: int = 0
-    test_images: int = 0
-    threads: int = 0
-    evaluated_at_once: int = 64
+    train_images: Annotated[int, COUNT_OR_NONE] = 0
+    validation_images: Annotated[int, COUNT_OR_NONE] = 0
+    test_images: Annotated[int, COUNT_OR_NONE] = 0
+    threads: Annotated[int, Within(0, 4096)] = 0
+    evaluated_at_once: Annotated[int, COUNT] = 64
+
+    def __post_init__(self) -> None:
+        """Refuse negative numbers of images."""
+        check_numbers(self)
 
 
 @dataclass(frozen=True)
@@ -64,21 +69,22 @@ class TrunkShape:
     """
 
     kind: Literal["resnet", "plain", "thin_vgg"] = "resnet"
-    depths: tuple[int, ...] = (2, 2)
-    widths: tuple[int, ...] = (32, 64)
-    strides: tuple[int, ...] = (2, 2)
-    dilations: tuple[int, ...] = (1, 1)
+    depths: tuple[Annotated[int, Within(1, 1000)], ...] = (2, 2)
+    widths: tuple[Annotated[int, SIZE], ...] = (32, 64)
+    strides: tuple[Annotated[int, Within(1, 64)], ...] = (2, 2)
+    dilations: tuple[Annotated[int, Within(1, 1024)], ...] = (1, 1)
     norm: Norm = "batch"
-    cells: int = 0
-    rates: tuple[float, ...] = ()
+    cells: Annotated[int, Within(0, 1024)] = 0
+    rates: tuple[Annotated[float, SHARE], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse settings of different numbers of stages, and widths that are not positive."""
+        check_numbers(self)
         stages = {len(self.depths), len(self.widths), len(self.strides), len(self.dilations)}
         if self.kind == "resnet" and len(stages) != 1:
             raise ValueError("depths, widths, strides and dilations need one number per stage")
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError(f"widths must be positive numbers, not {self.widths}")
+        if not self.widths:
+            raise ValueError("widths must be one or more numbers; give the width of each stage")
 
     def build(self, stem: int, *, cells: int) -> Trunk:
         """The trunk after a stem of `stem` channels, with `cells` columns by default."""
@@ -134,8 +140,12 @@ class StepLengths:
         search: weight steps of a search, warm-up included.
     """
 
-    training: int = 0
-    search: int = 0
+    training: Annotated[int, COUNT_OR_NONE] = 0
+    search: Annotated[int, COUNT_OR_NONE] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse negative lengths."""
+        check_numbers(self)
 
 
 @dataclass(frozen=True)
@@ -154,9 +164,9 @@ class VisionConfig(Config):
     data: ImageDataConfig = field(default_factory=ImageDataConfig)
     network: ImageNetworkConfig = field(default_factory=ImageNetworkConfig)
     steps: StepLengths = field(default_factory=StepLengths)
-    task_weights: dict[str, float] = field(default_factory=dict)
+    task_weights: dict[str, Annotated[float, WEIGHT]] = field(default_factory=dict)
     compare: tuple[str, ...] = ("single_task", "shared_bottom", "adashare")
-    workers: int = 1
+    workers: Annotated[int, Within(0, 4096)] = 1
 
     def __post_init__(self) -> None:
         """Refuse models that do not exist, and random routes without searched ones."""

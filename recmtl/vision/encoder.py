@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from recmtl.errors import ConfigError
 from recmtl.grid import Cost
 from recmtl.grid.convolution_experts import ConvolutionExperts
 from recmtl.grid.layout import Convolution, Norm, Pixels
+from recmtl.schema.bounds import SIZE, check_numbers
 
 __all__ = ["ImageEncoder", "Stem"]
 
@@ -29,8 +30,12 @@ class Stem:
     """
 
     kind: Literal["none", "small", "resnet"] = "small"
-    width: int = 16
+    width: Annotated[int, SIZE] = 16
     norm: Norm = "batch"
+
+    def __post_init__(self) -> None:
+        """Refuse a width of which no convolution can be built."""
+        check_numbers(self)
 
 
 class ImageEncoder(nn.Module):

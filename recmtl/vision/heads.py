@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional
 from recmtl.data.batches import Labels
 from recmtl.grid.cost import Cost
 from recmtl.grid.layout import Pixels
+from recmtl.schema.bounds import Within, check_numbers
 from recmtl.vision.data.examples import IGNORED, MAPS, ImageTask, Target
 
 __all__ = [
@@ -159,10 +160,14 @@ class HeadStyle:
     """
 
     maps: Literal["small", "aspp"] = "small"
-    hidden: int = 64
+    hidden: Annotated[int, Within(0, 65_536)] = 64
     reads: Literal["mean", "all"] = "mean"
-    dropout: float = 0.0
+    dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
     resize: Literal["nearest", "bilinear"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        """Refuse sizes of which no head can be built."""
+        check_numbers(self)
 
 
 class ImageHeads(nn.Module):

@@ -249,7 +249,7 @@ def test_data_and_schema_go_together(
         ("seed: x", "seed"),
         ("training: {epochs: 0}", "epochs must be at least 1"),
         ("training: {learning_rate: -1.0}", "learning_rate must be above 0"),
-        ("search: {policy_rows: 1.0}", "policy_rows must lie between 0 and 1"),
+        ("search: {policy_rows: 1.0}", "policy_rows must be below 1"),
         ("search: {temperature: [1.0, 0.0]}", "temperature"),
         ("grid: {widths: []}", "widths"),
         ("evidence: {bootstrap: 1}", "bootstrap must be at least 2"),

@@ -6,13 +6,14 @@ into losses and probabilities. The module has no weights; those are in `recmtl.m
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from recmtl.model.heads.spec import HeadSpec
+from recmtl.schema.bounds import Within, check_numbers
 
 __all__ = [
     "AITM",
@@ -56,19 +57,16 @@ class Chain:
 
     transfer: bool = False
     child: Literal["conditional", "joint"] = "conditional"
-    calibrator: float = 0.6
+    calibrator: Annotated[float, Within(0, 1e6)] = 0.6
     counterfactual: Literal["none", "ips", "dr"] = "none"
-    counterfactual_weight: float = 0.1
-    least_propensity: float = 0.01
+    counterfactual_weight: Annotated[float, Within(0, 1e6)] = 0.1
+    least_propensity: Annotated[float, Within(0, 1, above=True)] = 0.01
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be trained."""
+        check_numbers(self)
         if self.counterfactual != "none" and self.child == "joint":
             raise ValueError("counterfactual needs child: conditional, which it corrects")
-        if min(self.calibrator, self.counterfactual_weight) < 0.0:
-            raise ValueError("calibrator and counterfactual_weight must not be negative")
-        if not 0.0 < self.least_propensity <= 1.0:
-            raise ValueError("least_propensity must lie above 0 and be at most 1")
 
 
 ESMM = Chain()

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from recmtl.errors import ConfigError, did_you_mean
-from recmtl.schema.strict_yaml import Located, Problems, convert
+from recmtl.schema.strict_yaml import convert
+from recmtl.schema.yaml_text import Located, Problems
 from recmtl.vision.data.adashare import (
     cityscapes_adashare,
     nyuv2_adashare,

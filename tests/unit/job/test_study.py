@@ -159,7 +159,7 @@ def test_a_item_comes_after_what_it_needs() -> None:
     [
         ("controls: [mmo]", "did you mean 'mmoe'"),
         ("controls: [lightgbm]", "no network 'lightgbm'"),
-        ("budget: 1.5", "budget must lie between 0 and 1"),
+        ("budget: 1.5", "budget must be at most 1"),
     ],
 )
 def test_wrong_evidence_is_refused(given: str, told: str) -> None:

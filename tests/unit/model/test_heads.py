@@ -348,8 +348,8 @@ def test_a_chain_is_read_from_the_settings() -> None:
     ("settings", "fault"),
     [
         ("{counterfactual: ips, child: joint}", "counterfactual needs child: conditional"),
-        ("{calibrator: -1}", "must not be negative"),
-        ("{least_propensity: 0}", "least_propensity must lie above 0"),
+        ("{calibrator: -1}", "calibrator must be at least 0"),
+        ("{least_propensity: 0}", "least_propensity must be above 0"),
         ("{transfers: true}", "transfer"),
     ],
 )

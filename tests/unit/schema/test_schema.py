@@ -229,7 +229,7 @@ CASES = {
     ),
     "fraction": (
         HEAD + TASKS + "split: {by: random, test: 1.5}\n",
-        ["7: split: test must be between 0 and 1, not 1.5"],
+        ["7: split: test must be at most 1, not 1.5"],
     ),
     "nothing to train on": (
         HEAD + TASKS + "split: {by: random, validation: 0.5, test: 0.5}\n",

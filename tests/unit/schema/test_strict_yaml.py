@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from recmtl.errors import ConfigError
 from recmtl.schema import strict_yaml
-from recmtl.schema.strict_yaml import Located, Problems, build, convert, parse, plain_scalar
+from recmtl.schema.strict_yaml import build, convert
+from recmtl.schema.yaml_text import Located, Problems, parse, plain_scalar
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def test_defaults_fill_what_is_left_out_and_null_means_none() -> None:
         ("name: a\nseeds: 3", "c.yaml:2: seeds: must be a list, not 3"),
         ("name: a\nseeds:\n  - 1\n  - x", "c.yaml:4: seeds[1]: must be a whole number, not 'x'"),
         ("name: a\nseeds: [true]", "c.yaml:2: seeds[0]: must be a whole number, not true"),
-        ("name: a\ninner:\n  size: 0", "c.yaml:2: inner: size must be at least 1"),
+        ("name: a\ninner:\n  size: 0", "c.yaml:3: inner: size must be at least 1"),
         ("name: a\ninner:\n  size: 1\n  raet: 1", "c.yaml:4: inner: unknown key 'raet'; did you"),
         ("name: a\nmany:\n  x:\n    size: 1.5", "c.yaml:4: many.x.size: must be a whole number"),
         ("name: a\ninner: {size: 1, rate: .nan}", "c.yaml:2: inner.rate: must be a finite number"),

@@ -131,7 +131,7 @@ def test_a_price_stays_within_bounds() -> None:
         ("{}", "one of multiply_adds, parameters or share"),
         ("{share: 0.5, parameters: 10}", "one of multiply_adds, parameters or share"),
         ("{share: 1.5}", "share must be at most 1"),
-        ("{multiply_adds: 0}", "budget must be above 0"),
+        ("{multiply_adds: 0}", "multiply_adds must be at least 1"),
         ("{share: 0.5, of: seconds}", "of"),
     ],
 )

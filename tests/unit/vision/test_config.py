@@ -17,8 +17,8 @@ from recmtl.vision.config import ImageNetworkConfig, StepLengths, TrunkShape, Vi
     [
         ({"depths": (2, 2, 2)}, "depths, widths, strides and dilations need one number per stage"),
         ({"strides": (2,)}, "one number per stage"),
-        ({"widths": (0, 8)}, r"widths must be positive numbers, not \(0, 8\)"),
-        ({"kind": "plain", "widths": ()}, r"widths must be positive numbers, not \(\)"),
+        ({"widths": (0, 8)}, "widths must be at least 1, not 0"),
+        ({"kind": "plain", "widths": ()}, "widths must be one or more numbers"),
     ],
 )
 def test_stages_that_do_not_fit_are_refused(shape: dict[str, Any], message: str) -> None:
