@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recmtl.data.columns.funnel import defined_rows
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
 from recmtl.memory import release_pages
@@ -39,6 +40,9 @@ def leak_warnings(schema: Schema, encoding: Encoding, train: LogSplit) -> Iterat
     blocks = _blocks(len(train))
     ids, numbers = _read(train.ids, blocks), _read(train.numeric, blocks)
     labels = _read(train.labels, blocks).astype(np.float64)
+    for t, task in enumerate(schema.tasks):
+        # Most rows of a child are 0 because its parent is: a copy shows where the parent happened.
+        labels[~defined_rows(labels, schema.tasks, task), t] = np.nan
     for i, feature in enumerate(encoding.single):
         codes = ids[:, i] - ids[:, i].min()
         if codes.max() >= MOST_VALUES:

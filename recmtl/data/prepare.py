@@ -221,7 +221,7 @@ def _fit(log: Log, schema: Schema, like: EncodedLog | None, progress: Progress) 
         train = parts == 0
         if like is None:
             encoder_fit.add(batch.columns, train, batch.place)
-        label_fit.add(batch.columns, train, batch.place)
+        label_fit.add(batch.columns, train, batch.place, first=batch.first)
         progress("fit", batch.first + batch.rows, log.rows)
     for part, count in zip(PARTS, counts, strict=True):
         if count == 0:

@@ -9,8 +9,8 @@ clicked).
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from recmtl.data.columns.funnel import defined_rows, joint_labels, task_position
 from recmtl.errors import DataError
 from recmtl.schema import TaskSpec
 
@@ -22,30 +22,6 @@ __all__ = [
     "task_column",
     "task_position",
 ]
-
-
-def task_position(tasks: Sequence[TaskSpec], name: str) -> int:
-    """Position of a task in `tasks`, and of its column in `labels`."""
-    return [task.name for task in tasks].index(name)
-
-
-def defined_rows(
-    labels: np.ndarray, tasks: Sequence[TaskSpec], task: TaskSpec
-) -> NDArray[np.bool_]:
-    """Rows [R] on which `task` is defined: label not NaN and, in a funnel, parent label 1."""
-    defined: NDArray[np.bool_] = ~np.isnan(labels[:, task_position(tasks, task.name)])
-    if task.parent is not None:
-        defined &= labels[:, task_position(tasks, task.parent)] == 1
-    return defined
-
-
-def joint_labels(
-    labels: np.ndarray, tasks: Sequence[TaskSpec], task: TaskSpec
-) -> NDArray[np.float64]:
-    """Label [R] of the event "parent and child": 0 where the parent's is 0, NaN if unknown."""
-    child = np.asarray(labels[:, task_position(tasks, task.name)], dtype=np.float64)
-    parent = labels[:, task_position(tasks, str(task.parent))]
-    return np.where(parent == 0, 0.0, np.where(np.isnan(parent), np.nan, child))
 
 
 def task_column(task: TaskSpec) -> str:

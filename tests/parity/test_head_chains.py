@@ -44,7 +44,7 @@ def made(chain: Chain) -> tuple[TabularHeads, Tensor, Tensor, Tensor]:
     columns = [happened[n].double() if n in happened else torch.randn(ROWS) for n in NAMES]
     labels = torch.stack(columns, 1).double()
     labels[0] = math.nan
-    labels[1, NAMES.index("view")] = math.nan  # its children are not known to be defined
+    labels[1, NAMES.index("view")] = math.nan  # its children say what happened all the same
     labels[2, NAMES.index("buy")] = math.nan
     lanes = torch.randn(ROWS, len(SPECS), WIDTH, dtype=torch.float64, requires_grad=True)
     return heads, lanes, labels, torch.rand(ROWS, dtype=torch.float64)
@@ -108,8 +108,8 @@ def cross_entropy(p: Tensor, y: float) -> Tensor:
 
 def plain_label(labels: dict[str, float], name: str) -> float:
     parent = PARENT[name]
-    above = 1.0 if parent is None else plain_label(labels, parent)
-    return labels[name] if above == 1.0 else above
+    failed = parent is not None and plain_label(labels, parent) == 0.0
+    return 0.0 if failed else labels[name]
 
 
 def plain_imputed(heads: TabularHeads, lanes: Tensor, name: str) -> Tensor:
@@ -131,6 +131,8 @@ def plain_loss(heads: TabularHeads, lanes: Tensor, labels: dict[str, float], nam
     if chain.child == "joint":
         return loss + chain.calibrator * torch.clamp(p[name][1] - p[parent][1], min=0.0)
     o = plain_label(labels, parent)
+    if math.isnan(o):
+        return loss
     o_hat = max(p[parent][1].item(), chain.least_propensity)  # a number: no gradient
     delta = cross_entropy(p[name][0], labels[name]) if o == 1.0 else torch.zeros(())
     if chain.counterfactual == "ips":

@@ -5,6 +5,7 @@ schema's `Condition` on a column. Columns are canonical, see `recmtl.data.column
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmtl.data.columns.canonical import AnyArray, kind_of, missing_rows
+from recmtl.data.columns.funnel import Orphans, defined_rows, funnel_path, joint_labels
 from recmtl.data.columns.keys import Keys, category_keys
 from recmtl.data.columns.logical_type import value_type_name
 from recmtl.data.columns.numeric import Moments, numbers
@@ -87,6 +89,10 @@ class LabelStatistics:
         mean: of the label after its transform (of the class index for multiclass).
         std: of the same.
         classes: values of a multiclass label, sorted; empty for other kinds.
+        given_parent: mean of a funnel child's label on train rows on which its parent happened;
+            None for other tasks, and in logs of 0.1.
+
+    The label of a funnel child is that of the joint event, see `recmtl.data.columns.funnel`.
     """
 
     rows: int
@@ -94,6 +100,7 @@ class LabelStatistics:
     mean: float
     std: float
     classes: tuple[int | str, ...] = ()
+    given_parent: float | None = None
 
     @staticmethod
     def from_json(raw: dict[str, Any]) -> "LabelStatistics":
@@ -106,9 +113,15 @@ class LabelStatistics:
 
 
 def read_label(
-    task: TaskSpec, columns: pa.RecordBatch, place: SourceLocation
-) -> tuple[Floats, Bools]:
-    """Binary or regression label float64 [rows] and where it is defined, bool [rows].
+    task: TaskSpec, tasks: Sequence[TaskSpec], columns: pa.RecordBatch, place: SourceLocation
+) -> Floats:
+    """Binary or regression label float64 [rows], as it is written; NaN where it is not defined.
+
+    Args:
+        task: one of `tasks`.
+        tasks: the schema's tasks.
+        columns: a record batch with the columns of the labels.
+        place: where the rows come from.
 
     Raises:
         DataError: the column has a wrong type, a binary label is not 0 or 1, or a label is missing
@@ -116,7 +129,7 @@ def read_label(
     """
     name = task.label.column
     column = columns.column(name)
-    applies = _applies(task, columns, place)
+    applies = _applies(funnel_path(tasks, task), columns, place)
     if task.label.is_rule:
         truth, missing = satisfied(task.label, column, place)
         values = truth.astype(np.float64)
@@ -133,23 +146,25 @@ def read_label(
     if task.transform == "log1p" and (values[defined] <= -1).any():
         remedy = "correct them, or use transform: none"
         raise place.error("holds labels <= -1, which log1p cannot take", remedy, column=name)
-    return np.where(defined, values, np.nan), defined
+    return np.where(defined, values, np.nan)
 
 
 def read_class(task: TaskSpec, columns: pa.RecordBatch, place: SourceLocation) -> Keys:
     """The class of each row, code -1 where the task is not defined; raises as `read_label`."""
     name = task.label.column
     keys = category_keys(columns.column(name), name, place)
-    applies = _applies(task, columns, place)
+    applies = _applies([task], columns, place)
     defined = _defined(task, applies, keys.codes < 0, place)
     return Keys(np.where(defined, keys.codes, -1), keys.values)
 
 
-def _applies(task: TaskSpec, columns: pa.RecordBatch, place: SourceLocation) -> Bools:
-    """The rows on which the task's `rows` rule holds: all rows if it has none."""
-    if task.rows is None:
-        return np.ones(columns.num_rows, np.bool_)
-    return satisfied(task.rows, columns.column(task.rows.column), place)[0]
+def _applies(path: Sequence[TaskSpec], columns: pa.RecordBatch, place: SourceLocation) -> Bools:
+    """The rows on which the `rows` rules of a task and of all before it in its funnel hold."""
+    applies = np.ones(columns.num_rows, np.bool_)
+    for task in path:
+        if task.rows is not None:
+            applies &= satisfied(task.rows, columns.column(task.rows.column), place)[0]
+    return applies
 
 
 def _defined(task: TaskSpec, applies: Bools, missing: Bools, place: SourceLocation) -> Bools:
@@ -175,13 +190,20 @@ class Labels:
         self.statistics = statistics
 
     def encode(self, columns: pa.RecordBatch, place: SourceLocation) -> npt.NDArray[np.float32]:
-        """float32 [rows, T]: 0/1, class index or raw value; NaN where not defined."""
-        out = np.empty((columns.num_rows, len(self.schema.tasks)), np.float32)
-        for i, task in enumerate(self.schema.tasks):
+        """float32 [rows, T]: 0/1, class index or raw value; NaN where not defined.
+
+        Labels of funnel children are those of joint events, see `recmtl.data.columns.funnel`.
+        """
+        tasks = self.schema.tasks
+        out = np.empty((columns.num_rows, len(tasks)), np.float32)
+        for i, task in enumerate(tasks):
             if task.kind == "multiclass":
                 out[:, i] = self._classes(task, columns, place)
             else:
-                out[:, i] = read_label(task, columns, place)[0]
+                out[:, i] = read_label(task, tasks, columns, place)
+        for i, task in enumerate(tasks):
+            if task.parent is not None:
+                out[:, i] = joint_labels(out, tasks, task)
         return out
 
     def _classes(self, task: TaskSpec, columns: pa.RecordBatch, place: SourceLocation) -> Floats:
@@ -206,46 +228,44 @@ class LabelFit:
         self.place = SourceLocation(source)
         tasks = schema.tasks
         self._moments = {task.name: Moments() for task in tasks}
-        self._where_parent = {task.name: Moments() for task in tasks if task.parent is not None}
-        self._orphans = dict.fromkeys(self._where_parent, 0)
-        self._orphan_place: dict[str, SourceLocation] = {}
+        self._given_parent = {task.name: Moments() for task in tasks if task.parent is not None}
+        self._orphans = Orphans(tasks)
         self._classes = {
             task.name: VocabularyFit(task.name, min_count=1, buckets=None)
             for task in tasks
             if task.kind == "multiclass"
         }
 
-    def add(self, columns: pa.RecordBatch, train: Bools, place: SourceLocation) -> None:
+    def add(
+        self, columns: pa.RecordBatch, train: Bools, place: SourceLocation, *, first: int = 0
+    ) -> None:
         """Check one batch; count its train rows.
 
         Args:
             columns: a record batch with the columns of the labels.
             train: bool [rows].
             place: where the rows come from.
+            first: number of the first row in the whole log.
         """
-        values: dict[str, Floats] = {}
-        for task in self.schema.tasks:
+        tasks = self.schema.tasks
+        labels = np.full((columns.num_rows, len(tasks)), np.nan, order="F")
+        for i, task in enumerate(tasks):
             if task.kind == "multiclass":
                 keys = read_class(task, columns, place)
                 kept = Keys(np.where(train, keys.codes, -1), keys.values)
                 self._classes[task.name].add(kept, task.label.column, place)
+            else:
+                labels[:, i] = read_label(task, tasks, columns, place)
+        self._orphans.add(labels, first, place)
+        for i, task in enumerate(tasks):
+            if task.kind == "multiclass":
                 continue
-            values[task.name], defined = read_label(task, columns, place)
-            label = values[task.name][train & defined]
-            log = task.transform == "log1p"
-            self._moments[task.name].add(np.log1p(label) if log else label)
-        for task in self.schema.tasks:
+            label = joint_labels(labels, tasks, task)
+            label = label[train & ~np.isnan(label)]
+            self._moments[task.name].add(np.log1p(label) if task.transform == "log1p" else label)
             if task.parent is not None:
-                self._add_child(task.name, values[task.name], values[task.parent], train, place)
-
-    def _add_child(
-        self, name: str, child: Floats, parent: Floats, train: Bools, place: SourceLocation
-    ) -> None:
-        orphans = int(np.count_nonzero((child == 1) & (parent == 0)))
-        if orphans:
-            self._orphans[name] += orphans
-            self._orphan_place.setdefault(name, place)
-        self._where_parent[name].add(child[train & (parent == 1) & ~np.isnan(child)])
+                given_parent = train & defined_rows(labels, tasks, task)
+                self._given_parent[task.name].add(labels[given_parent, i])
 
     def finish(self) -> Labels:
         """The fitted labels.
@@ -256,8 +276,8 @@ class LabelFit:
         """
         statistics = {}
         for task in self.schema.tasks:
-            if task.parent is not None:
-                self._refuse_orphans(task)
+            self._orphans.refuse(task)
+        for task in self.schema.tasks:
             statistics[task.name] = self._statistics(task)
             self._refuse_constant(task, statistics[task.name])
         return Labels(self.schema, statistics)
@@ -267,7 +287,10 @@ class LabelFit:
             return self._class_statistics(task)
         moments = self._moments[task.name]
         positives = round(moments.mean * moments.count) if task.kind == "binary" else 0
-        return LabelStatistics(moments.count, positives, moments.mean, moments.std)
+        given_parent = self._given_parent[task.name].mean if task.parent is not None else None
+        return LabelStatistics(
+            moments.count, positives, moments.mean, moments.std, given_parent=given_parent
+        )
 
     def _class_statistics(self, task: TaskSpec) -> LabelStatistics:
         counted = self._classes[task.name].counts()
@@ -294,14 +317,6 @@ class LabelFit:
                 remedy,
                 column=column,
             )
-        if task.parent is not None and self._where_parent[task.name].std == 0:
+        if task.parent is not None and self._given_parent[task.name].std == 0:
             fault = f"is constant on the train rows where {task.parent!r} is 1"
             raise self.place.error(fault, remedy, column=column)
-
-    def _refuse_orphans(self, task: TaskSpec) -> None:
-        count = self._orphans[task.name]
-        if count:
-            fault = f"{count} rows have {task.name} = 1 where its parent {task.parent} = 0"
-            remedy = "correct those rows, or drop `parent` from the task"
-            place = self._orphan_place[task.name]
-            raise place.error(fault, remedy, column=task.label.column)

@@ -108,18 +108,18 @@ class Funnel:
         self.direct = [t for t in binary if t not in self.children or chain.child == "joint"]
 
     def labels(self, labels: Tensor) -> Tensor:
-        """Labels `[B, T]` on the entire space: a child's label is 0 wherever its parent's is."""
+        """Labels `[B, T]` on the entire space: a child's label is 0 wherever an ancestor's is."""
         if not self.children:
             return labels
         return torch.stack([self.label(task, labels) for task in range(len(self.parents))], 1)
 
     def label(self, position: int, labels: Tensor) -> Tensor:
-        """Whether this event and all its ancestors happened `[B]`: 0 where an ancestor did not."""
+        """Whether this event and all its ancestors happened `[B]`: `joint_labels` of tensors."""
         parent = self.parents[position]
         if parent is None:
             return labels[:, position]
         above = self.label(parent, labels)
-        return torch.where(above == 1, labels[:, position], above)
+        return torch.where(above == 0, above, labels[:, position])
 
     def loss(self, position: int, logits: list[Tensor], label: Tensor) -> Tensor:
         """Cross-entropy `[B]` of a conditional child's joint event; `label` is from `label()`."""
@@ -134,7 +134,8 @@ class Funnel:
             return chain.calibrator * excess(logit, logits[parent][:, 0])
         if chain.counterfactual == "none":
             return None
-        happened = (self.label(parent, labels) == 1).to(logit.dtype)
+        above = self.label(parent, labels)
+        happened = (above == 1).to(logit.dtype)
         error = cross_entropy(logit, (happened * labels[:, position]).nan_to_num())
         # Detached: otherwise the loss would fall when the model predicts more clicks.
         propensity = self._log_joint(parent, logits).detach().exp()
@@ -143,7 +144,8 @@ class Funnel:
         if chain.counterfactual == "dr":
             imputed = logits[len(self.parents) + self.children.index(position)][:, 0]
             loss = doubly_robust(error, imputed, happened, propensity)
-        return chain.counterfactual_weight * loss
+        # Where the parent was not recorded, nothing says with which propensity the row counts.
+        return chain.counterfactual_weight * torch.where(above.isnan(), 0.0, loss)
 
     def scores(self, position: int, logits: list[Tensor]) -> list[Tensor]:
         """p(event) `[B]`; of a child p(event | parent) and p(event and all its ancestors).

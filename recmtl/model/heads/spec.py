@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from recmtl.data.columns.funnel import funnel_path
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.schema import TaskSpec
 
@@ -78,7 +79,7 @@ def head_specs(
             parent=task.parent,
             weight=task.weight,
             transform=task.transform,
-            mean=_mean(task, statistics),
+            mean=_mean(task, tasks, statistics),
             std=statistics[task.name].std or 1.0,
             classes=tuple(str(label) for label in statistics[task.name].classes),
         )
@@ -86,12 +87,18 @@ def head_specs(
     )
 
 
-def _mean(task: TaskSpec, statistics: Mapping[str, LabelStatistics]) -> float:
+def _mean(
+    task: TaskSpec, tasks: Sequence[TaskSpec], statistics: Mapping[str, LabelStatistics]
+) -> float:
     label = statistics[task.name]
     if task.parent is None or label.rows == statistics[task.parent].rows:
         return label.mean
-    # The label is known only where the parent happened; elsewhere the joint event did not happen.
-    return label.positives / statistics[task.parent].rows
+    path = funnel_path(tasks, task)
+    if label.given_parent is None:
+        # A log of 0.1: labels are unknown where an event before did not happen.
+        return label.positives / statistics[path[0].name].rows
+    # Parent and child were not recorded on the same rows: only their ratio is free of the choice.
+    return label.given_parent * _mean(path[-2], tasks, statistics)
 
 
 def output_columns(specs: Sequence[HeadSpec]) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """Labels: rules against plain Python, statistics against plain sums, every refusal."""
 
 import math
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -183,7 +185,8 @@ REFUSED = {
     "constant where the parent is": ({"click": [1, 1, 0], "buy": [1, 1, 0]}, (CLICK, BUY),
                                      "is constant on the train rows where 'click' is 1"),
     "orphans": ({"click": [1, 1, 0, 0], "buy": [1, 0, 1, 1]}, (CLICK, BUY),
-                "2 rows have buy = 1 where its parent click = 0; correct those rows"),
+                r"2 rows have buy = 1 where its parent click = 0 \(rows 2, 3 of the log, "
+                "counted from 0\\); correct those rows"),
     "text": ({"click": ["yes", "no"]}, (CLICK,), "holds string, not numbers"),
     "other values": ({"click": [0, 2]}, (CLICK,), "holds 2, but the label of task 'click' must"),
     "missing": ({"click": pa.array([0, None])}, (CLICK,), "1 labels of task 'click' are null"),
@@ -210,7 +213,43 @@ def test_orphans_are_counted_over_batches_and_named_where_the_first_one_stands()
         label_fit.finish()
 
 
+CART = TaskSpec("cart", "binary", Condition("cart"), parent="click", missing="ignore")
+PAY = TaskSpec("pay", "binary", Condition("pay"), parent="cart")
+
+
+def test_orphans_are_seen_through_steps_that_nothing_is_known_of() -> None:
+    columns = {"click": [0, 1, 0, 1], "cart": pa.array([None, 1, 0, None]), "pay": [1, 1, 0, 0]}
+    label_fit = LabelFit(schema_of(CLICK, CART, PAY), "data")
+    everywhere = np.ones(4, bool)
+    label_fit.add(pa.record_batch(columns), everywhere, SourceLocation("a", 2), first=70)
+    label_fit.add(pa.record_batch(columns), everywhere, SourceLocation("b"), first=74)
+    message = "2 rows have pay = 1 where click = 0 (rows 70, 74 of the log, counted from 0)"
+    with pytest.raises(DataError, match=rf"^a, row group 2: column 'pay': {re.escape(message)}"):
+        label_fit.finish()
+
+
+def test_of_many_orphans_the_first_five_are_named() -> None:
+    columns = {"click": np.arange(40) % 2, "buy": np.ones(40, int)}
+    with pytest.raises(DataError, match=r"^here: .*20 rows .* \(rows 0, 2, 4, 6, 8, \.\.\. of the"):
+        fit(columns, CLICK, BUY).finish()
+
+
+@pytest.mark.parametrize("outside", [0, None])
+def test_the_rows_rule_of_a_parent_holds_for_its_children(outside: int | None) -> None:
+    """Outside of it nothing is asked of a child, whatever the log says there."""
+    click = replace(CLICK, rows=Condition("shown", equals=1))
+    columns = {
+        "shown": [1, 1, 1, 1, 0, 0],
+        "click": [1, 1, 0, 1, 0, 1],
+        "buy": pa.array([1, 0, 0, 1, outside, outside]),
+    }
+    expected = [[1, 1], [1, 0], [0, 0], [1, 1], [np.nan] * 2, [np.nan] * 2]
+    np.testing.assert_array_equal(encoded(columns, click, BUY), expected)
+
+
 def test_statistics_survive_a_manifest() -> None:
     statistics = LabelStatistics(7, 3, 0.5, 0.25, ("a", "b"))
+    child = replace(statistics, classes=(), given_parent=0.75)
     assert LabelStatistics.from_json(statistics.to_json()) == statistics
+    assert LabelStatistics.from_json(child.to_json()) == child
     assert Labels(schema_of(STARS), {"stars": statistics}).statistics["stars"] is statistics

@@ -50,7 +50,7 @@ def test_a_task_is_defined_where_it_has_a_label_and_its_parent_happened(
 
 
 def test_the_joint_event_is_unknown_only_where_it_could_have_happened() -> None:
-    expected = [1.0, 0.0, NAN, 0.0, 0.0, NAN, NAN]
+    expected = [1.0, 0.0, NAN, 0.0, 0.0, 1.0, NAN]
     np.testing.assert_array_equal(joint_labels(LABELS, TASKS, BUY), expected)
 
 

@@ -95,7 +95,7 @@ def test_labels_on_the_entire_space_follow_the_first_event_that_failed() -> None
         [[1, 1, 1], [1, 1, 0], [1, 0, nan], [1, 0, 1], [0, nan, nan], [0, 1, 1], [1, nan, 1]]
     )
     expected = torch.tensor(
-        [[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0], [1, nan, nan]]
+        [[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0], [1, nan, 1]]
     )
     whole = Funnel(FUNNEL, ESMM).labels(labels)
     torch.testing.assert_close(whole, expected, equal_nan=True)

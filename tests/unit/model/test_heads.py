@@ -145,9 +145,13 @@ def test_a_child_did_not_happen_where_its_parent_did_not(unknown: float) -> None
     assert losses(heads, logits, [0.0, unknown, unknown]) == pytest.approx(expected)
 
 
-def test_a_child_of_an_unknown_parent_is_not_used() -> None:
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_a_child_of_an_unknown_parent_says_whether_both_happened(label: float) -> None:
     heads = TabularHeads((CLICK, BUY), width=4, tower=())
-    assert losses(heads, logits_of([0.3], [-1.0]), [math.nan, 1.0]) == [0.0, 0.0]
+    logits = logits_of([0.3], [-1.0])
+    both = heads.scores(logits)[0].tolist()[2]
+    expected = -math.log(both) if label else -math.log(1 - both)
+    assert losses(heads, logits, [math.nan, label]) == pytest.approx([0.0, expected])
 
 
 def test_a_task_without_a_label_takes_nothing_from_the_others() -> None:
