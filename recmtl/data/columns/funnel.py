@@ -102,9 +102,9 @@ class Orphans:
         more = ", ..." if orphans.count > len(orphans.first) else ""
         parent = "its parent " if orphans.ancestor == task.parent else ""
         raise orphans.place.error(
-            f"{orphans.count} rows have {task.name} = 1 where {parent}{orphans.ancestor} = 0 "
-            f"(rows {first}{more} of the log, counted from 0)",
-            "correct those rows, or drop `parent` from the task",
+            f"{orphans.count} rows have {task.name} = 1 where {parent}{orphans.ancestor} = 0",
+            f"correct those rows ({first}{more} of the log, counted from 0), or drop `parent` "
+            "from the task",
             column=task.label.column,
         )
 

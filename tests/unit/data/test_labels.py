@@ -185,8 +185,7 @@ REFUSED = {
     "constant where the parent is": ({"click": [1, 1, 0], "buy": [1, 1, 0]}, (CLICK, BUY),
                                      "is constant on the train rows where 'click' is 1"),
     "orphans": ({"click": [1, 1, 0, 0], "buy": [1, 0, 1, 1]}, (CLICK, BUY),
-                r"2 rows have buy = 1 where its parent click = 0 \(rows 2, 3 of the log, "
-                "counted from 0\\); correct those rows"),
+                "2 rows have buy = 1 where its parent click = 0; correct those rows"),
     "text": ({"click": ["yes", "no"]}, (CLICK,), "holds string, not numbers"),
     "other values": ({"click": [0, 2]}, (CLICK,), "holds 2, but the label of task 'click' must"),
     "missing": ({"click": pa.array([0, None])}, (CLICK,), "1 labels of task 'click' are null"),
@@ -223,14 +222,14 @@ def test_orphans_are_seen_through_steps_that_nothing_is_known_of() -> None:
     everywhere = np.ones(4, bool)
     label_fit.add(pa.record_batch(columns), everywhere, SourceLocation("a", 2), first=70)
     label_fit.add(pa.record_batch(columns), everywhere, SourceLocation("b"), first=74)
-    message = "2 rows have pay = 1 where click = 0 (rows 70, 74 of the log, counted from 0)"
+    message = "2 rows have pay = 1 where click = 0; correct those rows (70, 74 of the log, counted"
     with pytest.raises(DataError, match=rf"^a, row group 2: column 'pay': {re.escape(message)}"):
         label_fit.finish()
 
 
 def test_of_many_orphans_the_first_five_are_named() -> None:
     columns = {"click": np.arange(40) % 2, "buy": np.ones(40, int)}
-    with pytest.raises(DataError, match=r"^here: .*20 rows .* \(rows 0, 2, 4, 6, 8, \.\.\. of the"):
+    with pytest.raises(DataError, match=r"20 rows .*correct those rows \(0, 2, 4, 6, 8, \.\.\. of"):
         fit(columns, CLICK, BUY).finish()
 
 
