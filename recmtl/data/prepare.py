@@ -213,7 +213,8 @@ def _fit(log: Log, schema: Schema, like: EncodedLog | None, progress: Progress) 
     The encoder of added days is the earlier one: of them only the labels are checked and counted.
     """
     assign = plan_split(schema, log)
-    encoder_fit, label_fit = EncoderFit(schema), LabelFit(schema, log.data)
+    encoder_fit = EncoderFit(schema, log.logical_types(schema.columns()))
+    label_fit = LabelFit(schema, log.data)
     counts = np.zeros(len(PARTS), np.int64)
     for batch in log.batches(schema.columns()):
         parts = assign(batch)

@@ -2,8 +2,8 @@
 
 `EncoderFit` fits a `RowEncoder` on the train rows of a stream, in one pass and with memory bounded
 by the vocabularies. The encoder travels with the model: it is saved as JSON, one Arrow file of
-vocabularies and the schema. Rows that callers bring may have any Arrow form; they are made
-canonical here, as the reader makes those of a log.
+vocabularies and the schema. Rows that callers bring may have any Arrow form; here they get the
+logical types of the log on which the encoder was fitted.
 """
 
 import json
@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.data.columns.canonical import AnyArray, canonical
+from recmtl.data.columns.canonical import AnyArray, canonical, normalised
 from recmtl.data.columns.keys import category_keys, kept_values
+from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import NumericFit, Scaler, finite_numbers
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
 from recmtl.data.encoding import Encoding, ListField, NumericField
@@ -28,6 +29,8 @@ __all__ = ["Encoded", "EncoderFit", "RowEncoder"]
 
 FORMAT = 1
 HERE = SourceLocation()
+PLAIN = ("integer", "float", "text", "binary")
+"""Kinds whose values a Python int, float or str is, without a unit or a zone."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class RowEncoder:
         vocabularies: Mapping[str, Vocabulary],
         *,
         scalers: Mapping[str, Scaler],
+        types: Mapping[str, LogicalType] | None = None,
     ) -> None:
         """Take what was fitted.
 
@@ -61,14 +65,18 @@ class RowEncoder:
             schema: the schema it was fitted for.
             vocabularies: by feature, for categorical features and lists with their own.
             scalers: by numeric feature.
+            types: by raw column, the logical type in the log; none in an encoder of release 0.1,
+                which takes columns as what they are.
         """
         self.schema = schema
         self.vocabularies = dict(vocabularies)
         self.scalers = dict(scalers)
+        self.types = dict(types or {})
         self._single = [f for f in schema.features if isinstance(f, Categorical)]
         self._lists = [f for f in schema.features if isinstance(f, ListOf)]
         self._numeric = [f for f in schema.features if isinstance(f, Numeric)]
         self._input_columns = schema.feature_columns()
+        self.takes_plain_values = all(map(_is_plain, map(self.types.get, self._input_columns)))
         self.encoding = self._describe()
         self._id_columns = self.encoding.id_columns
 
@@ -98,7 +106,8 @@ class RowEncoder:
             place: where the rows come from, for messages.
 
         Raises:
-            DataError: a column is missing or of a type that does not fit, or a number is infinite.
+            DataError: a column is missing, cannot mean what it meant in the log (see
+                `recmtl.data.columns.canonical.normalised`), or a number is infinite.
         """
         names = batch.schema.names
         position = {name: i for i, name in enumerate(names)}
@@ -108,8 +117,14 @@ class RowEncoder:
                 hint = did_you_mean(column, names)
                 remedy = "add it, or drop its feature from the schema and train again"
                 raise place.error(f"is missing{hint}", remedy, column=column)
-            columns[column] = canonical(batch.column(position[column]), column, place)
+            columns[column] = self._as_fitted(batch.column(position[column]), column, place)
         return self.encode_canonical(columns, batch.num_rows, place)
+
+    def _as_fitted(self, column: AnyArray, name: str, place: SourceLocation) -> AnyArray:
+        wanted = self.types.get(name)
+        if wanted is None:
+            return canonical(column, name, place)
+        return normalised(column, wanted, name, place)
 
     def encode_canonical(
         self, columns: Mapping[str, AnyArray], rows: int, place: SourceLocation
@@ -138,7 +153,7 @@ class RowEncoder:
         """The encoder of the features that read some of the raw columns, with the same ids."""
         features = tuple(f for f in self.schema.features if f.column in columns)
         schema = replace(self.schema, features=features)
-        return RowEncoder(schema, self.vocabularies, scalers=self.scalers)
+        return RowEncoder(schema, self.vocabularies, scalers=self.scalers, types=self.types)
 
     def unknown_rows(self) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
         """Of each column of `ids` the feature, and the table row of its unknown values."""
@@ -158,7 +173,9 @@ class RowEncoder:
             for v in self.vocabularies.values()
         ]
         scalers = [asdict(scaler) for scaler in self.scalers.values()]
+        types = {column: kind.to_json() for column, kind in self.types.items()}
         document = {"format": FORMAT, "vocabularies": vocabularies, "scalers": scalers}
+        document |= {"types": types}
         (folder / "encoder.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
         (folder / "schema.yaml").write_text(dump_schema(self.schema), encoding="utf-8")
         _write_values(folder / "vocabularies.arrow", list(self.vocabularies.values()))
@@ -179,10 +196,20 @@ class RowEncoder:
                 entry["name"]: Scaler(**{**entry, "edges": tuple(entry["edges"])})
                 for entry in document["scalers"]
             }
+            types = {
+                column: LogicalType.from_json(entry)
+                for column, entry in document.get("types", {}).items()
+            }
         except (OSError, KeyError, TypeError, json.JSONDecodeError, pa.ArrowInvalid) as fault:
             message = f"{folder}: not a complete encoder ({fault}); prepare the data again"
             raise DataError(" ".join(message.split())) from fault
-        return RowEncoder(load_schema(folder / "schema.yaml"), vocabularies, scalers=scalers)
+        schema = load_schema(folder / "schema.yaml")
+        return RowEncoder(schema, vocabularies, scalers=scalers, types=types)
+
+
+def _is_plain(kind: LogicalType | None) -> bool:
+    kind = kind if kind is None or kind.item is None else kind.item
+    return kind is None or kind.kind in PLAIN
 
 
 def _write_values(path: Path, vocabularies: list[Vocabulary]) -> None:
@@ -214,13 +241,15 @@ def _read_values(path: Path) -> dict[str, Any]:
 class EncoderFit:
     """Collects counts and moments batch by batch, then gives the `RowEncoder`."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, types: Mapping[str, LogicalType] | None = None) -> None:
         """Start without rows.
 
         Args:
             schema: says which features there are.
+            types: the logical types of the log's columns, which the encoder keeps.
         """
         self.schema = schema
+        self._types = types
         self._vocabularies: dict[str, VocabularyFit] = {}
         self._numeric: dict[str, NumericFit] = {}
         for i, feature in enumerate(schema.features):
@@ -273,4 +302,4 @@ class EncoderFit:
             vocabularies[name] = fit.finish(first)
             first += vocabularies[name].rows
         scalers = {name: fit.finish() for name, fit in self._numeric.items()}
-        return RowEncoder(self.schema, vocabularies, scalers=scalers)
+        return RowEncoder(self.schema, vocabularies, scalers=scalers, types=self._types)

@@ -141,10 +141,11 @@ def _arrow_column(frame: Frame, name: str, source: str) -> Any:
     values = frame[name]
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
-    if type(getattr(values, "dtype", None)).__name__ == "DatetimeTZDtype":
-        # Arrow drops the zone as well, but with a warning.
-        values = getattr(values, "dt", values).tz_convert(None)
     try:
+        if type(getattr(values, "dtype", None)).__name__ == "DatetimeTZDtype":
+            # Arrow reads pandas' zone, but pandas warns of how it does.
+            times = pa.array(getattr(values, "dt", values).tz_convert(None), from_pandas=True)
+            return times.cast(pa.timestamp(times.type.unit, "UTC"))
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

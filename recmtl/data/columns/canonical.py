@@ -1,8 +1,9 @@
 """The one Arrow form of each logical type, in which columns are read.
 
 Vocabularies, numbers, labels, rules and splits take canonical columns, and so need not know in how
-many forms Arrow holds a value. A log hands them on by `normalised`, with the type that its files
-share; rows that callers bring go through `canonical`.
+many forms Arrow holds a value. `normalised` is the one way to them: a log calls it with the type
+that its files share, an encoder with the type that was fitted. `canonical` keeps a column's own
+type, for encoders of release 0.1, which name none.
 
 Canonical are integers of any width; float32 and float64; booleans; text as string or large_string,
 plain or in a dictionary; binary and large_binary; times in the unit and the zone of their type;
@@ -17,7 +18,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recmtl.data.columns.logical_type import Kind, LogicalType, arrow_form, logical_type
+from recmtl.data.columns.logical_type import (
+    Kind,
+    LogicalType,
+    arrow_form,
+    can_mean,
+    logical_type,
+)
 from recmtl.errors import SourceLocation
 
 __all__ = ["AnyArray", "canonical", "kind_of", "missing_rows", "normalised", "plain_array"]
@@ -75,24 +82,40 @@ def _kind_of_other_form(arrow: Any) -> Kind:
     return "text" if arrow.id == _DICTIONARY else logical_type(arrow).kind
 
 
+class _OtherMeaning(Exception):
+    """Values that are none of the wanted type; the text says which, if only some are not."""
+
+
 def normalised(column: AnyArray, wanted: LogicalType, name: str, place: SourceLocation) -> AnyArray:
     """A column in the canonical form of `wanted`; one that has it already is not copied.
 
     Args:
-        column: an array or a chunked array, of a type whose common type with `wanted` is `wanted`.
-        wanted: the type of the column in its data set.
+        column: an array or a chunked array of any type. Without values (every one null or NaN) it
+            has any type that is wanted.
+        wanted: the type of the column in its data set, or in the log on which a model was fitted.
         name: the column.
         place: where it comes from, for messages.
 
     Raises:
-        DataError: a value cannot be turned into that type.
+        DataError: the column or a value in it cannot mean what the wanted type does.
 
     >>> whole = pa.array([3, None]).cast(pa.decimal128(20, 0))
     >>> normalised(whole, logical_type(whole.type), "item", SourceLocation()).to_pylist()
     [3, None]
+    >>> seconds = logical_type(pa.timestamp("s"))
+    >>> normalised(pa.array([5000], pa.timestamp("ms")), seconds, "ts", SourceLocation()).type
+    TimestampType(timestamp[s])
     """
+    if isinstance(column, pa.ChunkedArray):
+        column = _one_chunk(column)
+    if _is_canonical(column.type, wanted):
+        return column
     try:
         return _converted(plain_array(column), wanted)
+    except _OtherMeaning as fault:
+        holds = f"holds {str(fault) or logical_type(column.type)}, and {wanted} was fitted"
+        remedy = f"give it as {arrow_form(wanted)}, the type of training"
+        raise place.error(holds, remedy, column=name) from fault
     except pa.ArrowException as fault:
         remedy = f"correct the values, or store the column as {arrow_form(wanted)}"
         raise place.error(
@@ -120,10 +143,17 @@ def _converted(array: AnyArray, wanted: LogicalType) -> AnyArray:
         return pa.nulls(len(array), arrow_form(wanted))
     if pa.types.is_dictionary(array.type):
         return _from_dictionary(array, wanted)
+    kind = logical_type(array.type)
+    if not can_mean(kind, wanted):
+        if missing_rows(array).all():
+            return pa.nulls(len(array), arrow_form(wanted))
+        raise _OtherMeaning
     if wanted.item is not None:
         return _converted_list(array, wanted.item)
-    if wanted.kind in ("integer", "float"):
+    if wanted.kind in ("boolean", "integer", "float"):
         return _converted_number(array, wanted)
+    if wanted.is_time:
+        return _converted_time(array, wanted)
     if wanted.kind == "text" and pa.types.is_fixed_size_binary(array.type):
         array = array.cast(pa.large_binary())
     return array if wanted.kind == "other" else array.cast(arrow_form(wanted))
@@ -171,9 +201,10 @@ def _from_list_view(array: AnyArray) -> AnyArray:
 
 def _converted_number(array: AnyArray, wanted: LogicalType) -> AnyArray:
     kind = logical_type(array.type).kind
+    if wanted.kind == "boolean":
+        return _as_booleans(array)
     if kind == "float":
-        # Unsafe rounds decimals to the nearest float64, as any reader of them must.
-        return array.cast(arrow_form(logical_type(array.type)), safe=False)
+        return _converted_float(array, wanted)
     if kind == "boolean":
         return array.cast(pa.uint8() if wanted.kind == "integer" else pa.float64())
     try:
@@ -183,6 +214,45 @@ def _converted_number(array: AnyArray, wanted: LogicalType) -> AnyArray:
     except pa.ArrowInvalid:
         # Decimals beyond 64 bits, and integers that float64 would round, stay what they are.
         return array
+
+
+def _converted_float(array: AnyArray, wanted: LogicalType) -> AnyArray:
+    """Floats and decimals with a scale; such as stand for integers are whole, or stay floats.
+
+    pandas makes floats of integers where one is missing. Fractions are for the feature to judge: a
+    number may have them, a category not.
+    """
+    if wanted.kind == "integer" and pa.types.is_decimal(array.type):
+        try:
+            return _converted_number(_whole_decimals(array), wanted)
+        except pa.ArrowInvalid:
+            pass
+    # Unsafe rounds decimals to the nearest float64, as any reader of them must.
+    return array.cast(arrow_form(logical_type(array.type)), safe=False)
+
+
+def _as_booleans(array: AnyArray) -> AnyArray:
+    """Numbers that are all 0 or 1 as booleans, NaN as null."""
+    values = array.cast(pa.float64(), safe=False)
+    values = pc.if_else(pc.is_nan(values), None, values)
+    others = values.filter(pc.invert(pc.is_in(values, value_set=pa.array([0.0, 1.0, None]))))
+    if len(others):
+        raise _OtherMeaning(f"{logical_type(array.type)} such as {others[0].as_py():g}")
+    return values.cast(pa.bool_())
+
+
+def _converted_time(array: AnyArray, wanted: LogicalType) -> AnyArray:
+    form = arrow_form(wanted)
+    if pa.types.is_string_view(array.type):
+        array = array.cast(pa.large_string())
+    if wanted.kind != "date" or not pa.types.is_timestamp(array.type):
+        return array.cast(form)
+    # Arrow would take the day of any time.
+    days = array.cast(pa.date32())
+    within = array.filter(pc.not_equal(days.cast(array.type), array))
+    if len(within):
+        raise _OtherMeaning(f"times within a day, such as {within[0].as_py()}")
+    return days.cast(form)
 
 
 def _whole_decimals(array: AnyArray) -> AnyArray:

@@ -1,9 +1,10 @@
 """Category values in one canonical form: int64 or text, exact, never through a float.
 
 Integers, integral floats, booleans, dates and times become int64; text and UTF-8 bytes are text;
-null and NaN are missing. All work is done on the distinct values of a column: a column is `codes`
-into them. Of a list column the values are those that are kept, with their slots in the padded
-block. Columns are canonical, see `recmtl.data.columns.logical_type`.
+null and NaN are missing. Floats so large that they round whole numbers are refused. All work is
+done on the distinct values of a column: a column is `codes` into them. Of a list column the values
+are those that are kept, with their slots in the padded block. Columns are canonical, see
+`recmtl.data.columns.logical_type`.
 """
 
 from dataclasses import dataclass
@@ -122,9 +123,15 @@ def _as_keys(values: AnyArray, name: str, place: SourceLocation) -> AnyArray:
 
 def _integral(values: AnyArray, name: str, place: SourceLocation) -> AnyArray:
     floats = values.to_numpy(zero_copy_only=False).astype(np.float64)
-    if not np.all((np.abs(floats) < 2.0**63) & (floats == np.floor(floats))):
+    if not np.all(floats == np.floor(floats)) or np.isinf(floats).any():
         fault = "holds fractions or infinities, which are no categories"
         raise place.error(fault, "declare kind: numeric, or round it", column=name)
+    limit = 2.0**24 if pa.types.is_float32(values.type) else 2.0**53
+    if np.any(np.abs(floats) > limit):
+        fault = (
+            f"holds {values.type} beyond {limit:.0f}, where floats stand for several ids at once"
+        )
+        raise place.error(fault, "store it as int64 or text", column=name)
     return pa.array(floats.astype(np.int64))
 
 

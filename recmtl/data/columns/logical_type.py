@@ -9,7 +9,9 @@ value keeps its meaning, or the files are refused:
 - times take the finest unit, and instants of different zones UTC. Timestamps with a zone and
   without one, dates, times of day and durations do not mix.
 
-`recmtl.data.columns.canonical` turns columns into the one Arrow form of their type.
+`recmtl.data.columns.canonical` turns columns into the one Arrow form of their type. The types of a
+log are fitted with its encoder: what is scored, ranked or added later is turned into them, where it
+`can_mean` the same.
 """
 
 from collections.abc import Iterable
@@ -25,6 +27,7 @@ __all__ = [
     "Kind",
     "LogicalType",
     "arrow_form",
+    "can_mean",
     "common_type",
     "logical_type",
     "unify",
@@ -71,6 +74,24 @@ class LogicalType:
     def is_time(self) -> bool:
         """Whether the values are counted in a unit of time."""
         return self.kind in ("timestamp", "date", "time of day", "duration")
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads; attributes without a value are left out."""
+        document: dict[str, Any] = {"kind": self.kind, "detail": self.detail, "zone": self.zone}
+        if self.item is not None:
+            document["item"] = self.item.to_json()
+        return {name: value for name, value in document.items() if value}
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> "LogicalType":
+        """Read what `to_json` gave.
+
+        >>> days = LogicalType("list", item=LogicalType("timestamp", "ms", "UTC"))
+        >>> LogicalType.from_json(days.to_json()) == days
+        True
+        """
+        item = document.get("item")
+        return LogicalType(**{**document, "item": item and LogicalType.from_json(item)})
 
 
 NULL, BOOLEAN, INTEGER = LogicalType("null"), LogicalType("boolean"), LogicalType("integer")
@@ -185,6 +206,30 @@ def common_type(one: LogicalType, other: LogicalType) -> LogicalType | None:
         item = common_type(one.item, other.item)
         return None if item is None else replace(one, item=item)
     return _common_time(one, other) if one.is_time else None
+
+
+@lru_cache(maxsize=4096)
+def can_mean(incoming: LogicalType, fitted: LogicalType) -> bool:
+    """Whether values of one type can be values of a fitted type, if the values themselves allow it.
+
+    Types that have a common type can. So can dates and timestamps without a zone (a date is its
+    midnight), and texts the dates and times that they write as ISO 8601 says.
+
+    >>> can_mean(logical_type(pa.timestamp("us")), logical_type(pa.date32()))
+    True
+    >>> can_mean(logical_type(pa.string()), logical_type(pa.int64()))
+    False
+    """
+    if incoming.kind == fitted.kind == "list":
+        items = incoming.item, fitted.item
+        return items[0] is not None and items[1] is not None and can_mean(*items)
+    if fitted == NULL:
+        return incoming == NULL
+    if {incoming.kind, fitted.kind} == {"date", "timestamp"}:
+        return incoming.zone is None and fitted.zone is None
+    if incoming.kind == "text" and fitted.kind in ("date", "timestamp", "time of day"):
+        return True
+    return common_type(incoming, fitted) is not None
 
 
 def _common_time(one: LogicalType, other: LogicalType) -> LogicalType | None:

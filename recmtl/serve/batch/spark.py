@@ -76,7 +76,8 @@ def score_spark(
     """
     session = session or _session()
     drift_watch = Drift(bundle, mode=drift, limit=drift_limit)
-    totals = session.sparkContext.accumulator(drift_watch.totals, _Sum())
+    sum_of_arrays: Any = _Sum()
+    totals = session.sparkContext.accumulator(drift_watch.totals, sum_of_arrays)
     with _one_line_errors(output):
         frame, tables = _read(session, bundle, source, keep)
         options = {"mode": drift, "limit": drift_limit, "totals": totals}
@@ -227,7 +228,7 @@ def _read(
         return session.read.parquet(source), paths
     log = open_log(source, tables)
     log.require([*bundle.encoder.input_columns, *keep])
-    base, inferred = base_folder(source), session.conf.get(PARTITION_TYPES)
+    base, inferred = base_folder(source), str(session.conf.get(PARTITION_TYPES))
     try:
         # Spark would read days as dates; here they are text, as in training.
         session.conf.set(PARTITION_TYPES, "false")

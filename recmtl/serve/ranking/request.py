@@ -94,12 +94,14 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
 
     A plain value has exactly the type on which its column was fitted: str or int for a category, a
     list or tuple of these for a list, a finite int or float for a number. None and NaN are plain
-    too, and mean that the value is missing.
+    too, and mean that the value is missing. Times and booleans have units or words of their own.
 
     Args:
         encoder: the fitted preprocessing.
         row: a value for every input column.
     """
+    if not encoder.takes_plain_values:
+        return None
     encoding, unknown = encoder.encoding, dict[str, int]()
     ids = np.zeros((1, encoding.id_columns), np.int32)
     numeric = np.empty((1, len(encoding.numeric)), np.float32)

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from recmtl.data.columns.logical_type import logical_type
 from recmtl.data.row_encoder import EncoderFit, RowEncoder
 from recmtl.errors import SourceLocation
 from recmtl.grid import catalog
@@ -91,7 +92,8 @@ def make_model(encoder: RowEncoder, *, width: int = 16, seed: int = 0) -> Tabula
 
 def make_encoder(log: pa.Table, schema: str = SCHEMA) -> RowEncoder:
     """The preprocessing fitted on all rows of a log."""
-    fit = EncoderFit(parse_schema(schema, source="shop.yaml"))
+    types = {field.name: logical_type(field.type) for field in log.schema}
+    fit = EncoderFit(parse_schema(schema, source="shop.yaml"), types)
     for batch in log.to_batches():
         fit.add(batch, np.ones(batch.num_rows, dtype=bool), SourceLocation())
     return fit.finish()
