@@ -90,8 +90,8 @@ def normalised(column: AnyArray, wanted: LogicalType, name: str, place: SourceLo
     """A column in the canonical form of `wanted`; one that has it already is not copied.
 
     Args:
-        column: an array or a chunked array of any type. Without values (every one null or NaN) it
-            has any type that is wanted.
+        column: an array or a chunked array of any type. Rows that are all null or NaN have any
+            type that is wanted.
         wanted: the type of the column in its data set, or in the log on which a model was fitted.
         name: the column.
         place: where it comes from, for messages.
@@ -111,6 +111,8 @@ def normalised(column: AnyArray, wanted: LogicalType, name: str, place: SourceLo
     if _is_canonical(column.type, wanted):
         return column
     try:
+        if not len(column) and not can_mean(logical_type(column.type), wanted):
+            raise _OtherMeaning  # its type alone is at fault, and would be with rows
         return _converted(plain_array(column), wanted)
     except _OtherMeaning as fault:
         holds = f"holds {str(fault) or logical_type(column.type)}, and {wanted} was fitted"
