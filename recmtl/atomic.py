@@ -18,7 +18,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["new_file", "new_folder", "partial_path", "write_json", "write_text"]
+from recmtl.errors import DataError, RecmtlError
+
+__all__ = [
+    "new_file",
+    "new_folder",
+    "partial_path",
+    "read_json",
+    "reading",
+    "write_json",
+    "write_text",
+]
 
 
 def partial_path(path: Path) -> Path:
@@ -95,6 +105,34 @@ def write_json(path: Path, content: Any, *, allow_nan: bool = False, durable: bo
     """
     text = json.dumps(content, indent=1, allow_nan=allow_nan)
     write_text(path, text + "\n", durable=durable)
+
+
+@contextmanager
+def reading(path: Path, *, remedy: str) -> Iterator[None]:
+    """Turn whatever fails while a file is read and taken apart into a `DataError`.
+
+    Args:
+        path: the file; a loss of power, or another hand, may have left anything in it.
+        remedy: what to do about it, the end of the message.
+    """
+    try:
+        yield
+    except RecmtlError:
+        raise
+    except Exception as fault:
+        # A bare KeyError says no more than the key.
+        reason = getattr(fault, "strerror", None) or str(fault).partition("\n")[0]
+        reason = f"no {reason}" if isinstance(fault, KeyError) else reason
+        raise DataError(f"{path}: is damaged ({reason}); {remedy}") from fault
+
+
+def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
+    """The object that `write_json` wrote; NaN and infinity are read. See `reading`."""
+    with reading(path, remedy=remedy):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError("it holds no JSON object")
+        return content
 
 
 def _flush(path: Path) -> None:

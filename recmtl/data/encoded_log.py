@@ -5,7 +5,6 @@ process and turn a full disk into a crash. `EncodedLog` maps them for reading; a
 pages that it has read (`recmtl.memory.release_pages`).
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from recmtl.atomic import read_json
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.encoding import Encoding
 from recmtl.data.row_encoder import RowEncoder
@@ -108,11 +108,10 @@ class EncodedLog:
             DataError: the folder was not written by `prepare`.
         """
         folder = Path(folder)
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as fault:
-            raise DataError(f"{folder}: not an encoded log; run prepare to make one") from fault
-        return EncodedLog(folder, manifest)
+        if not (folder / "manifest.json").is_file():
+            raise DataError(f"{folder}: not an encoded log; run prepare to make one")
+        remedy = f"delete {folder} and run prepare again"
+        return EncodedLog(folder, read_json(folder / "manifest.json", remedy=remedy))
 
     @cached_property
     def schema(self) -> Schema:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,20 +22,28 @@ from recmtl.errors import DataError, RecmtlError, SourceLocation
 
 __all__ = [
     "AnyPath",
+    "FileContent",
     "LogFile",
     "Refused",
     "RemotePath",
     "any_path",
     "base_folder",
     "content_hash",
+    "file_content",
     "find_files",
     "is_url",
+    "name_within",
     "open_parquet",
+    "sampled_hash",
     "stored_texts",
 ]
 
 READ_BUFFER = 1 << 20
 """Bytes that a column is read in at a time."""
+HASHED_WHOLE = 16 << 20
+"""Bytes up to which `sampled_hash` reads a whole file."""
+SAMPLES, REMOTE_SAMPLES, SAMPLE_BYTES = 128, 16, 32 << 10
+"""Blocks of a larger file that it reads, here and behind a URL, and their size."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 _INTEGER = re.compile(r"-?\d+")
 
@@ -174,6 +182,16 @@ class LogFile:
     partition: dict[str, int | str]
 
 
+class FileContent(NamedTuple):
+    """Size in bytes, and `sampled_hash`, of a file."""
+
+    bytes: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.bytes:,} bytes, hash {self.hash}"
+
+
 def base_folder(data: str) -> AnyPath:
     """The folder of the data: a file's parent, the folder itself, or a glob up to its first `*`."""
     path = any_path(data)
@@ -233,11 +251,17 @@ def _is_visible(relative: PurePath) -> bool:
     return not any(part.startswith((".", "_")) for part in relative.parts)
 
 
+def name_within(root: AnyPath, path: AnyPath) -> str:
+    """The path of a file from a folder, or its name if it does not lie there."""
+    if not path.is_relative_to(root):  # type: ignore[arg-type] # of one kind
+        return path.name
+    return path.relative_to(root).as_posix()  # type: ignore[arg-type]
+
+
 def _inspect(path: AnyPath, root: AnyPath) -> LogFile:
     with open_parquet(path) as parquet:
         rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
-    inside = path.is_relative_to(root)  # type: ignore[arg-type] # of one kind
-    parts = path.relative_to(root).parts[:-1] if inside else ()  # type: ignore[arg-type]
+    parts = name_within(root, path).split("/")[:-1]
     named = (part.partition("=") for part in parts)
     partition: dict[str, int | str] = {
         name: text for name, equals, text in named if equals and name not in schema.names
@@ -311,3 +335,44 @@ def content_hash(path: AnyPath) -> str:
     """BLAKE2 of the file's bytes, in hex: the same rows in another file have another hash."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def file_content(path: AnyPath) -> FileContent:
+    """What identifies the content of a file, wherever it lies and whenever it was written.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return FileContent(_bytes(path), sampled_hash(path))
+    except OSError as fault:
+        remedy = "check that it is there and may be read"
+        raise SourceLocation(str(path)).error(f"cannot be read ({fault})", remedy) from fault
+
+
+def sampled_hash(path: AnyPath) -> str:
+    """BLAKE2 of all bytes up to 16 MiB; of a larger file its size, Parquet footer and samples.
+
+    The footer holds the schema and, for every row group and column, its place, its size and its
+    statistics. The samples are 128 blocks of 32 KiB (16 behind a URL), evenly spread. A change in
+    place that keeps the size, all of the footer and the samples is not seen.
+    """
+    size = _bytes(path)
+    if size <= HASHED_WHOLE:
+        return content_hash(path)
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    with path.open("rb") as stream:
+        samples = REMOTE_SAMPLES if isinstance(path, RemotePath) else SAMPLES
+        for start, count in _sampled_blocks(stream, size, samples):
+            stream.seek(start)
+            digest.update(stream.read(count))
+    return digest.hexdigest()
+
+
+def _sampled_blocks(stream: Any, size: int, samples: int) -> Iterator[tuple[int, int]]:
+    """First byte and length of evenly spread blocks, then of the footer of a Parquet file."""
+    for number in range(samples):
+        yield number * (size - SAMPLE_BYTES) // (samples - 1), SAMPLE_BYTES
+    stream.seek(size - 8)  # the length of the footer, and a mark
+    footer = 8 + int.from_bytes(stream.read(4), "little")
+    yield max(size - footer, 0), footer

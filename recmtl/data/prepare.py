@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
+from rich.filesize import decimal
 
 from recmtl.atomic import new_folder, write_json
 from recmtl.data.columns.keys import category_keys, stable_hash
 from recmtl.data.columns.labels import LabelFit, Labels
 from recmtl.data.columns.numeric import numbers
 from recmtl.data.encoded_log import ArrayWriter, EncodedLog, row_bytes
-from recmtl.data.files import content_hash
+from recmtl.data.files import FileContent
 from recmtl.data.leaks import leak_warnings
 from recmtl.data.reader import Log, LogBatch, open_log
 from recmtl.data.row_encoder import EncoderFit, RowEncoder
@@ -53,6 +55,7 @@ def prepare(
     *,
     like: EncodedLog | None = None,
     progress: Progress | None = None,
+    admit: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> EncodedLog:
     """Encode a log.
 
@@ -63,10 +66,13 @@ def prepare(
         like: an earlier log of the same schema, whose encoder is used as it is: added days. The
             manifest then has `drift`, see `recmtl.data.vocabulary_drift.vocabulary_drift`.
         progress: called with (stage, rows done, rows in all) after every batch.
+        admit: called before anything is written with what decides the result: the fingerprint as
+            `data`, and the parts of it as `inputs`, `schema` and `like`; it may raise.
 
     Raises:
         SchemaError: the schema contradicts itself.
-        DataError: the data is not what the schema says; nothing is left behind.
+        DataError: the data is not what the schema says, or it changed while it was read; nothing
+            is left behind.
     """
     refuse_contradictions(schema)
     out = Path(out)
@@ -74,23 +80,51 @@ def prepare(
     log.logical_types(schema.columns())
     if like is not None:
         refuse_another_schema(schema, like)
-    prints = _fingerprints(log, schema, like)
+    contents = log.content()
+    prints = _fingerprints(log, contents, schema, like)
+    if admit is not None:
+        admit(_facts(prints, contents, schema, like))
     if _holds(out, prints["fingerprint"]):
         return EncodedLog.open(out)
     with _write_faults_as_data_error(out), new_folder(out) as partial:
         _build(log, schema, partial, prints, like=like, progress=progress or _no_progress)
+        _refuse_changed(contents, log.content())
     return EncodedLog.open(out)
 
 
-def _fingerprints(log: Log, schema: Schema, like: EncodedLog | None) -> dict[str, str]:
+def _fingerprints(
+    log: Log, contents: Mapping[str, FileContent], schema: Schema, like: EncodedLog | None
+) -> dict[str, str]:
     text = hashlib.blake2b(dump_schema(schema).encode(), digest_size=16).hexdigest()
-    paths = [*(file.path for file in log.files), *(table.path for table in log.tables)]
     # Partition values are data that stands in folder names, so they count like bytes of a file.
-    parts = [f"{content_hash(path)}" for path in paths]
+    parts = [content.hash for content in contents.values()]
     parts += [json.dumps(file.partition, sort_keys=True) for file in log.files]
     parts += [] if like is None else [f"like {like.fingerprint}"]
     whole = hashlib.blake2b("\n".join([str(FORMAT), text, *parts]).encode(), digest_size=16)
     return {"fingerprint": whole.hexdigest(), "schema_fingerprint": text}
+
+
+def _facts(
+    prints: Mapping[str, str],
+    contents: Mapping[str, FileContent],
+    schema: Schema,
+    like: EncodedLog | None,
+) -> dict[str, Any]:
+    return {
+        "data": prints["fingerprint"],
+        "inputs": {name: str(content) for name, content in contents.items()},
+        # Every scalar as it is written: a date would be no JSON.
+        "schema": yaml.load(dump_schema(schema), Loader=yaml.BaseLoader),
+        "like": None if like is None else like.fingerprint,
+    }
+
+
+def _refuse_changed(before: Mapping[str, FileContent], after: Mapping[str, FileContent]) -> None:
+    changed = [name for name, content in before.items() if after.get(name) != content]
+    if changed:
+        raise DataError(
+            f"{changed[0]}: changed while it was read; run again when nothing writes to the data"
+        )
 
 
 def _holds(out: Path, fingerprint: str) -> bool:
@@ -191,8 +225,8 @@ def _refuse_full_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"{folder}: the encoded log needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
-            "free; free some, or choose another folder"
+            f"{folder.parent}: the encoded log needs {decimal(needed)} and {decimal(free)} are "
+            f"free; free {decimal(needed - free)}, or choose another folder"
         )
 
 

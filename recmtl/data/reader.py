@@ -14,7 +14,17 @@ import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray, normalised
 from recmtl.data.columns.logical_type import LogicalType, logical_type, unify
-from recmtl.data.files import LogFile, Refused, base_folder, find_files, open_parquet, stored_texts
+from recmtl.data.files import (
+    FileContent,
+    LogFile,
+    Refused,
+    base_folder,
+    file_content,
+    find_files,
+    name_within,
+    open_parquet,
+    stored_texts,
+)
 from recmtl.data.side_table import JoinedTable, joined_columns, side_path
 from recmtl.errors import DataError, SourceLocation, did_you_mean
 from recmtl.schema import SideTable
@@ -59,6 +69,17 @@ class Log:
     def rows(self) -> int:
         """Rows in all files."""
         return sum(file.rows for file in self.files)
+
+    def content(self) -> dict[str, FileContent]:
+        """Size and hash of every file, then of every side table, read anew at each call.
+
+        A file's name is its path below the folder of the data, so that moved data has the same.
+        """
+        root = base_folder(self.data)
+        contents = {name_within(root, file.path): file_content(file.path) for file in self.files}
+        for number, table in enumerate(self.tables, start=1):
+            contents[f"side table {number}, {table.path.name}"] = file_content(table.path)
+        return contents
 
     def column_names(self) -> tuple[str, ...]:
         """Every column that can be asked for: of the first file, then of the side tables."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from recmtl.atomic import new_folder, write_json
+from recmtl.atomic import new_folder, reading, write_json
 from recmtl.evaluate.task_metrics import Metrics
 from recmtl.grid import Layout
 from recmtl.model import Network, save_model
@@ -25,7 +25,9 @@ from recmtl.train.loop import OnProgress, train
 from recmtl.train.problem import Problem
 from recmtl.train.training_state import TrainingState
 
-__all__ = ["Fit", "ModelResult"]
+__all__ = ["TRAIN_AGAIN", "Fit", "ModelResult"]
+
+TRAIN_AGAIN = "delete the model's folder, so that it is trained again"
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,16 @@ class ModelResult:
 
     @classmethod
     def load(cls, folder: Path) -> "ModelResult | None":
-        """The result that was saved there, or None if there is none."""
+        """The result that was saved there, or None if there is none.
+
+        Raises:
+            DataError: what is there is damaged.
+        """
         if not (folder / "trained.json").is_file():
             return None
-        facts = json.loads((folder / "trained.json").read_text())
-        return cls(load_file(str(folder / "test.safetensors")), **facts)
+        with reading(folder, remedy=TRAIN_AGAIN):
+            facts = json.loads((folder / "trained.json").read_text())
+            return cls(load_file(str(folder / "test.safetensors")), **facts)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from there.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,7 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
-from recmtl.atomic import write_json, write_text
+from recmtl.atomic import new_file, write_json, write_text
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare as prepare_log
 from recmtl.data.reader import open_log
@@ -86,6 +87,10 @@ GOLDEN_ROWS, RANKED_ROWS = 64, 20_000
 """First rows of the input: for the bundle's golden rows, and for the sample ranking."""
 
 
+def _nothing() -> None:
+    """What happens on admission where nobody waits for it."""
+
+
 @dataclass(frozen=True)
 class JobContext:
     """What a job was given, and where it reports.
@@ -99,6 +104,7 @@ class JobContext:
         on_progress: called with the progress of every step.
         console: for warnings.
         like: an earlier encoded log, whose vocabularies the input is encoded with.
+        on_admitted: called once the input is known to be the one that `out` was begun with.
     """
 
     data: str
@@ -109,6 +115,7 @@ class JobContext:
     on_progress: OnProgress
     console: Console
     like: Path | None = None
+    on_admitted: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True)
@@ -202,13 +209,17 @@ def prepare(job: JobContext, run: Run) -> PreparedLog:
     """Encode the log, or open it if it is encoded already."""
     job.out.mkdir(parents=True, exist_ok=True)
 
+    def admit(facts: Mapping[str, Any]) -> None:
+        refuse_another_study(job.out, facts)
+        job.on_admitted()
+
     def progress(stage: str, done: int, total: int) -> None:
         job.on_progress(f"prepare: {stage}", done, total, None)
 
     schema, earlier = load_schema(job.schema), None
     if job.like is not None:
         earlier = EncodedLog.open(job.like)
-    log = prepare_log(job.data, schema, job.out / LOG, like=earlier, progress=progress)
+    log = prepare_log(job.data, schema, job.out / LOG, like=earlier, progress=progress, admit=admit)
     run.log_data(fingerprint=log.fingerprint, schema=job.schema)
     for warning in log.manifest["warnings"]:
         job.console.print(f"warning: {warning}", style="yellow", markup=False)
@@ -305,7 +316,8 @@ def score(job: JobContext, bundled: BundledNetwork) -> None:
     rows = _first_rows(job, bundled.prepared, [*scorer.input_columns, *keep], RANKED_ROWS)
     ranker = Ranker(Scorer(verified, engine="auto", record=False))
     by = job.config.rank_by or _first_probability(scorer.columns)
-    pq.write_table(ranker.rank(rows, by=by, group=roles.group, k=20), job.out / "ranking.parquet")
+    with new_file(job.out / "ranking.parquet") as partial:
+        pq.write_table(ranker.rank(rows, by=by, group=roles.group, k=20), partial)
 
 
 def _open_study(job: JobContext, prepared: PreparedLog) -> TabularStudy:

@@ -5,16 +5,17 @@ absent. A study that was killed goes on: what is finished is read back, and an u
 or search continues from its checkpoint.
 """
 
+import importlib.metadata
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from recmtl.atomic import write_json
+from recmtl.atomic import read_json, reading, write_json
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, expected_multiply_adds, matched, prune
-from recmtl.job.fit import Fit, ModelResult
+from recmtl.job.fit import TRAIN_AGAIN, Fit, ModelResult
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.work_items import (
     FIXED,
@@ -40,24 +41,62 @@ C = TypeVar("C", bound=Config)
 SearchRecord: TypeAlias = dict[str, Any]
 """JSON of a file in `search/`: a `SearchResult`, or a `TreeSearchResult` for `branched`."""
 
+SHOWN, LONGEST_VALUE = 5, 80
+"""Differences that a refusal lists, and characters of a value."""
+SEARCH_AGAIN = "delete it, so that the search is done again"
+_DATA_PARTS = ("inputs", "schema", "like")
+
 
 def refuse_another_study(out: Path, facts: Mapping[str, Any]) -> None:
-    """Refuse a folder whose models were trained on other data or with other settings.
+    """Refuse a folder that was begun with other facts; note those that it does not know yet.
+
+    The facts are kept in `study.json`, with the version of recmtl. A fact is what the folder's
+    results depend on: the content of the data, and settings of the search and the training.
+
+    Args:
+        out: the output folder.
+        facts: JSON by name; `data` is the fingerprint that `inputs`, `schema` and `like` make up,
+            which are compared only to say why it differs.
 
     Raises:
-        ConfigError: `study.json` in the folder holds other facts than these.
+        ConfigError: a fact differs; the message says from what to what.
+        DataError: `study.json` is damaged.
     """
-    wanted = json.loads(json.dumps(facts))
     path = out / "study.json"
-    if not path.is_file():
-        write_json(path, wanted)
-    before = json.loads(path.read_text())
-    changed = [name for name in wanted if before.get(name) != wanted[name]]
+    now = json.loads(json.dumps({"recmtl": importlib.metadata.version("recmtl"), **facts}))
+    remedy = f"delete it with models/ and search/ in {out}, or give another --out"
+    before = read_json(path, remedy=remedy) if path.is_file() else {}
+    same_data = "data" in before and before["data"] == now.get("data")
+    compared = [name for name in now if name in before and not (same_data and name in _DATA_PARTS)]
+    parts_differ = any(before[name] != now[name] for name in compared if name in _DATA_PARTS)
+    if parts_differ:  # they say more than the fingerprint
+        compared.remove("data")
+    changed = list(_differences({n: before[n] for n in compared}, {n: now[n] for n in compared}))
     if changed:
+        more = f", and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
         raise ConfigError(
-            f"{out}: holds models of another {', '.join(changed)}; "
-            "give another --out, or delete its models/, search/ and study.json"
+            f"{out}: was begun with another job: {', '.join(changed[:SHOWN])}{more}; "
+            "put back what it was begun with, or give another --out"
         )
+    if {**before, **now} != before:
+        write_json(path, {**before, **now}, durable=True)
+
+
+def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    """A line for every value below two JSON values that is not the same in both."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in {**before, **now}:
+            path = f"{name}.{key}" if name else key
+            yield from _differences(before.get(key), now.get(key), path)
+    elif before != now:
+        yield f"{name} was {_shown(before)} and is {_shown(now)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "absent"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 @dataclass(frozen=True)
@@ -112,7 +151,9 @@ class Study(Generic[P, C]):
 
     def search_result(self, name: str, seed: int) -> SearchResult:
         """The route of one search; searched now unless it was before."""
-        return SearchResult.from_json(self.record(name, seed))
+        record = self.record(name, seed)
+        with reading(self._search_file(name, seed), remedy=SEARCH_AGAIN):
+            return SearchResult.from_json(record)
 
     def record(self, name: str, seed: int) -> SearchRecord:
         """The record of one search; searched now unless it was before."""
@@ -122,8 +163,7 @@ class Study(Generic[P, C]):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, record, allow_nan=True)
         # Read back even if it was just written, so that a resumed study sees the same values.
-        saved: SearchRecord = json.loads(path.read_text())
-        return saved
+        return read_json(path, remedy=SEARCH_AGAIN)
 
     def trained(self, name: str, seed: int) -> ModelResult:
         """The result of one model; trained now unless it was before.
@@ -153,15 +193,19 @@ class Study(Generic[P, C]):
 
     def wiring(self, name: str, seed: int) -> Layout:
         """The layout of a network that was trained, as it was saved."""
-        network = self.model_folder(name, seed) / "network.json"
-        return Layout.from_json(json.loads(network.read_text())["layout"])
+        folder = self.model_folder(name, seed)
+        with reading(folder / "network.json", remedy=TRAIN_AGAIN):
+            return Layout.from_json(json.loads((folder / "network.json").read_text())["layout"])
 
     def layout(self, name: str, seed: int) -> Layout:
         """The layout of a network that is to be trained, at the size that the study asks for."""
-        if name == "branched":
-            layout = TreeSearchResult.from_json(self.record(name, seed)).layout
-        elif name in SEARCHED:
-            layout = Layout.from_json(self.record(name, seed)["layout"])
+        if name in SEARCHED:
+            record = self.record(name, seed)
+            with reading(self._search_file(name, seed), remedy=SEARCH_AGAIN):
+                if name == "branched":
+                    layout = TreeSearchResult.from_json(record).layout
+                else:
+                    layout = Layout.from_json(record["layout"])
         elif name == "random_route":
             layout = self._random_layout(seed)
         else:

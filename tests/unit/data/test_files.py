@@ -1,5 +1,7 @@
 """Files of a log: which are found where, as plain paths and behind URLs, and every fault."""
 
+import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from recmtl.data.files import (
+    HASHED_WHOLE,
+    SAMPLE_BYTES,
+    SAMPLES,
     RemotePath,
     any_path,
     base_folder,
     content_hash,
+    file_content,
     find_files,
     is_url,
     open_parquet,
+    sampled_hash,
     stored_texts,
 )
 from recmtl.errors import DataError
@@ -184,3 +191,66 @@ def test_a_file_that_may_not_be_read_says_so(
     monkeypatch.setattr(pq, "ParquetFile", denied)
     with pytest.raises(DataError, match=r"a\.parquet: may not be read; change its permissions"):
         open_parquet(tmp_path / "a.parquet")
+
+
+def large(path: Path, size: int = HASHED_WHOLE + 5_000_003) -> Path:
+    """A file just too large to be hashed whole, with a footer of 1,000 bytes."""
+    content = bytearray(random.Random(3).randbytes(size))
+    content[-8:] = (1000).to_bytes(4, "little") + b"PAR1"
+    path.write_bytes(content)
+    return path
+
+
+def altered(path: Path, place: int) -> Path:
+    with path.open("r+b") as stream:
+        stream.seek(place, os.SEEK_END if place < 0 else os.SEEK_SET)
+        byte = stream.read(1)
+        stream.seek(-1, os.SEEK_CUR)
+        stream.write(bytes([byte[0] ^ 1]))
+    return path
+
+
+def test_a_small_file_is_hashed_whole_and_its_place_and_time_do_not_matter(put: Put) -> None:
+    root = base_folder(put("a.parquet"))
+    assert isinstance(root, Path)
+    path = root / "a.parquet"
+    before = file_content(path)
+    assert before.hash == content_hash(path) and before.bytes == path.stat().st_size
+    os.utime(path, (1, 1))
+    assert file_content(path.rename(root / "b.parquet")) == before
+    for place in range(0, before.bytes, 97):
+        assert sampled_hash(altered(root / "b.parquet", place)) != before.hash
+        altered(root / "b.parquet", place)
+
+
+def test_of_a_large_file_size_footer_and_samples_are_hashed(tmp_path: Path) -> None:
+    path = large(tmp_path / "log.parquet")
+    before, size = sampled_hash(path), path.stat().st_size
+    last_sample = size - SAMPLE_BYTES
+    for place in (0, SAMPLE_BYTES - 1, last_sample // (SAMPLES - 1), last_sample, -1008, -9):
+        assert sampled_hash(altered(path, place)) != before, place
+        assert sampled_hash(altered(path, place)) == before
+    assert sampled_hash(altered(path, SAMPLE_BYTES + 7)) == before, "the documentation says so"
+    altered(path, SAMPLE_BYTES + 7)
+    copy = path.read_bytes()
+    path.write_bytes(copy[:SAMPLE_BYTES] + copy[SAMPLE_BYTES + 1 :])
+    assert sampled_hash(path) != before
+
+
+def test_a_large_file_behind_a_url_is_sampled_too(tmp_path: Path) -> None:
+    content = large(tmp_path / "log.parquet").read_bytes()
+    remote = any_path("memory://sampled/log.parquet")
+    assert isinstance(remote, RemotePath)
+    for count, other in ((0, 0), (1, 5), (2, len(content) - 1005)):
+        with remote.open("wb") as stream:
+            changed = bytearray(content)
+            changed[other] ^= bool(count)
+            stream.write(bytes(changed))
+        if count == 0:
+            before = sampled_hash(remote)
+        assert (sampled_hash(remote) == before) == (count == 0)
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.parquet: cannot be read .*; check that it is"):
+        file_content(tmp_path / "none.parquet")

@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.filesize import decimal
 
 from recmtl.data import prepare as prepare_module
 from recmtl.data.encoded_log import ArrayWriter, EncodedLog
@@ -299,11 +300,50 @@ def test_a_full_disk_is_one_clear_error(
 def test_too_little_space_is_said_before_writing(
     schema: Schema, columns: Columns, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    log = prepare(write(columns), schema, tmp_path / "out").folder
+    arrays = [np.load(path).nbytes for path in log.rglob("*.npy")]
+    shutil.rmtree(log)
+    needed = decimal(sum(arrays))
     usage = type("Usage", (), {"free": 10})
     monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(DataError, match="are free; free some"):
+    with pytest.raises(DataError, match=f"needs {needed} and 10 bytes are free; free {needed}"):
         prepare(write(columns), schema, tmp_path / "out")
     assert left_over(tmp_path) == []
+
+
+def test_data_that_change_while_they_are_read_are_refused(
+    schema: Schema, columns: Columns, write: Write, tmp_path: Path
+) -> None:
+    """A side table rewritten between two streams would give a silent mixture."""
+
+    def rewrite(stage: str, done: int, total: int) -> None:
+        if stage == "encode":
+            users = pq.read_table(tmp_path / "users.parquet")
+            pq.write_table(users.slice(1), tmp_path / "users.parquet")
+
+    with pytest.raises(DataError, match=r"users\.parquet: changed while it was read; run again"):
+        prepare(write(columns), schema, tmp_path / "out", progress=rewrite)
+    assert left_over(tmp_path) == []
+
+
+def test_what_decides_the_log_is_told_before_anything_is_written(
+    schema: Schema, columns: Columns, write: Write, tmp_path: Path
+) -> None:
+    facts: list[Mapping[str, Any]] = []
+
+    def admit(told: Mapping[str, Any]) -> None:
+        facts.append(told)
+        raise DataError("another job")
+
+    with pytest.raises(DataError, match="another job"):
+        prepare(write(columns), schema, tmp_path / "out", admit=admit)
+    assert left_over(tmp_path) == []
+    log = prepare(write(columns), schema, tmp_path / "out", admit=lambda told: facts.append(told))
+    prepare(write(columns), schema, tmp_path / "out", admit=lambda told: facts.append(told))
+    assert facts[0] == facts[1] == facts[2] == json.loads(json.dumps(facts[0]))
+    assert facts[0]["data"] == log.fingerprint and facts[0]["like"] is None
+    assert sorted(facts[0]["inputs"]) == ["log.parquet", "side table 1, users.parquet"]
+    assert facts[0]["schema"]["features"]["price"]["kind"] == "numeric"
 
 
 def test_an_interruption_leaves_the_older_log_alone(

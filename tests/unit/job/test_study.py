@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recmtl.baselines import logistic
-from recmtl.errors import ConfigError
+from recmtl.errors import ConfigError, DataError
 from recmtl.evaluate import evaluate
 from recmtl.evaluate.task_metrics import validation_score
 from recmtl.grid import mmoe
@@ -183,11 +183,78 @@ def test_a_folder_keeps_to_the_facts_that_it_was_begun_with(tmp_path: Path) -> N
     facts = {"data": "abc", "grid": {"widths": (8, 4)}, "seed": 0}
     refuse_another_study(tmp_path, facts)
     refuse_another_study(tmp_path, {**facts, "grid": {"widths": [8, 4]}})
-    with pytest.raises(ConfigError, match=r"holds models of another data, seed; give another"):
-        refuse_another_study(tmp_path, {**facts, "data": "abd", "seed": 1})
-    with pytest.raises(ConfigError, match="another budget"):
-        refuse_another_study(tmp_path, {**facts, "budget": 0.5})
+    changed = {"data": "abd", "grid": {"widths": [8, 5]}, "seed": 1}
+    told = (
+        r"data was abc and is abd, grid\.widths was \[8, 4\] and is \[8, 5\], seed was 0 and is 1"
+    )
+    with pytest.raises(ConfigError, match=rf"{told}; put back what .* or give another --out"):
+        refuse_another_study(tmp_path, changed)
     assert json.loads((tmp_path / "study.json").read_text())["seed"] == 0, "as it was begun"
+
+
+def test_a_fact_that_a_folder_does_not_know_yet_is_noted(tmp_path: Path) -> None:
+    """Preparing knows the data, training the settings; an older folder knows no version."""
+    (tmp_path / "study.json").write_text('{"seed": 0}')
+    refuse_another_study(tmp_path, {"seed": 0, "budget": 0.5})
+    assert set(json.loads((tmp_path / "study.json").read_text())) == {"seed", "budget", "recmtl"}
+    with pytest.raises(ConfigError, match=r"budget was 0\.5 and is absent"):
+        refuse_another_study(tmp_path, {"seed": 0, "budget": None})
+
+
+def test_another_release_does_not_go_on(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text('{"recmtl": "0.0.9"}')
+    with pytest.raises(ConfigError, match=r"recmtl was 0\.0\.9 and is "):
+        refuse_another_study(tmp_path, {})
+
+
+def test_other_data_are_told_by_their_parts_and_equal_data_by_none(tmp_path: Path) -> None:
+    inputs = {f"{day}.parquet": "1 bytes, hash a" for day in range(9)}
+    facts = {"data": "abc", "inputs": inputs, "schema": {"tasks": {"click": "a"}}, "like": None}
+    refuse_another_study(tmp_path, facts)
+    refuse_another_study(tmp_path, {**facts, "inputs": {"moved.parquet": "1 bytes, hash a"}})
+    refuse_another_study(tmp_path, facts)
+    other = {**inputs, "3.parquet": "1 bytes, hash b", "9.parquet": "new"}
+    with pytest.raises(ConfigError) as refusal:
+        refuse_another_study(tmp_path, {**facts, "data": "abd", "inputs": other})
+    line = (
+        "inputs.3.parquet was 1 bytes, hash a and is 1 bytes, hash b, inputs.9.parquet was absent"
+    )
+    assert line in str(refusal.value) and "abd" not in str(refusal.value)
+    with pytest.raises(ConfigError, match=r"schema\.tasks\.click was a and is b; put"):
+        refuse_another_study(
+            tmp_path, {**facts, "data": "abd", "schema": {"tasks": {"click": "b"}}}
+        )
+    with pytest.raises(ConfigError, match=r"inputs\.4\.parquet was .*, and 4 more; put back"):
+        refuse_another_study(tmp_path, {**facts, "data": "abd", "inputs": {}})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\udc80", '{"seed": 0'])
+def test_a_damaged_record_of_the_facts_is_one_line_with_a_remedy(text: str, tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match=r"study\.json: is damaged .*; delete it with models/"):
+        refuse_another_study(tmp_path, {"seed": 0})
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"layout": 3}'])
+def test_a_damaged_result_is_one_line_that_says_what_to_delete(
+    text: str, study: Study, tmp_path: Path
+) -> None:
+    damaged = replace(study, folder=tmp_path)
+    (tmp_path / "search").mkdir()
+    for name in ("searched", "branched"):
+        (tmp_path / "search" / f"{name}-0.json").write_text(text)
+        with pytest.raises(DataError, match=rf"{name}-0\.json: is damaged .*; delete it"):
+            damaged.layout(name, 0)
+    with pytest.raises(DataError, match=r"searched-0\.json: is damaged"):
+        damaged.search_result("searched", 0)
+    folder = damaged.model_folder("mmoe", 0)
+    folder.mkdir(parents=True)
+    for name in ("trained.json", "network.json"):
+        (folder / name).write_text(text)
+    with pytest.raises(DataError, match=r"is damaged .*; delete the model's folder"):
+        damaged.trained("mmoe", 0)
+    with pytest.raises(DataError, match=r"is damaged .*; delete the model's folder"):
+        damaged.wiring("mmoe", 0)
 
 
 def test_a_work_item_is_done_when_its_file_is_there(study: Study, tmp_path: Path) -> None:
