@@ -210,17 +210,16 @@ def altered(path: Path, place: int) -> Path:
     return path
 
 
-def test_a_small_file_is_hashed_whole_and_its_place_and_time_do_not_matter(put: Put) -> None:
-    root = base_folder(put("a.parquet"))
-    assert isinstance(root, Path)
-    path = root / "a.parquet"
+def test_a_small_file_is_hashed_whole_and_its_place_and_time_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(TABLE, path)
     before = file_content(path)
     assert before.hash == content_hash(path) and before.bytes == path.stat().st_size
     os.utime(path, (1, 1))
-    assert file_content(path.rename(root / "b.parquet")) == before
+    assert file_content(path.rename(tmp_path / "b.parquet")) == before
     for place in range(0, before.bytes, 97):
-        assert sampled_hash(altered(root / "b.parquet", place)) != before.hash
-        altered(root / "b.parquet", place)
+        assert sampled_hash(altered(tmp_path / "b.parquet", place)) != before.hash
+        altered(tmp_path / "b.parquet", place)
 
 
 def test_of_a_large_file_size_footer_and_samples_are_hashed(tmp_path: Path) -> None:
