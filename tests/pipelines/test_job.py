@@ -267,7 +267,7 @@ def test_a_wrong_configuration_is_refused_before_any_work(
 @pytest.mark.parametrize(
     ("before", "after", "text"),
     [
-        ("widths: [8]", "widths: [9]", "holds models of another grid"),
+        ("widths: [8]", "widths: [9]", "grid.widths was [8] and is [9]"),
         ("rank_by: p_click_and_purchase", "rank_by: p_clik", "did you mean 'p_click'"),
         ("threads: 1", "threads: 1\ncalibration: {segment: price}", "'price', which is no categor"),
     ],
