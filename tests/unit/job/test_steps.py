@@ -208,7 +208,10 @@ def test_validating_makes_no_test_figure(job: JobContext, trained: TrainedModels
         ({"calibration": Calibration(kept_negatives={"clik": 0.5})}, "'clik', which is no binary"),
         ({"serving": Serving(user=("user",))}, "column 'user'"),
         ({"seed": 5}, "seed was 0 and is "),
-        ({"search": Search(epochs=2)}, "holds models of another search; give another --out"),
+        (
+            {"search": Search(epochs=2)},
+            r"search\.epochs was 1 and is 2; put back .*, or give another --out",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused_before_any_search(
