@@ -126,12 +126,19 @@ def _single_threaded_pool(threads: int) -> ThreadPoolExecutor:
     """Start workers in which torch uses one thread each; the caller's number stays as it was."""
     before = torch.get_num_threads()
     ready = threading.Barrier(threads + 1)
-    pool = ThreadPoolExecutor(threads, "recmtl-score", lambda: torch.set_num_threads(1))
+    pool = ThreadPoolExecutor(threads, "recmtl-score", _use_one_thread)
     for _ in range(threads):
         pool.submit(ready.wait)
     ready.wait()
     torch.set_num_threads(before)
     return pool
+
+
+def _use_one_thread() -> None:
+    # torch gives a new thread the process's number when that thread first asks for it, which would
+    # undo a number that was set before.
+    torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 def trace_network(model: TabularModel, rows: int) -> "TabularModel | TracedNetwork":

@@ -83,6 +83,19 @@ def test_chunks_of_several_threads_score_the_bits_of_the_network(encoder: RowEnc
     np.testing.assert_array_equal(fast.scores(ids[:1], numeric[:1]), whole[:1])
 
 
+def test_workers_use_one_thread_each_and_the_callers_number_stays(encoder: RowEncoder) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        model = FixedShapeModel(make_model(encoder), chunk_rows=8, threads=2)
+        model.scores(*(tensor.numpy() for tensor in some_rows(encoder, 1)))
+        pool = model._workers()
+        assert [pool.submit(torch.get_num_threads).result() for _ in range(4)] == [1] * 4
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_scorers_record_and_rankers_do_not(bundle: Path) -> None:
     assert isinstance(Scorer.load(bundle)._model.model, TracedNetwork)
     assert not isinstance(Scorer.load(bundle, record=False)._model.model, TracedNetwork)
