@@ -140,6 +140,7 @@ def _names(text: str) -> list[str]:
 
 
 def _say(console: "Console", text: str, style: str | None = None) -> None:
+    text = text.encode(errors="backslashreplace").decode()  # names of files may be no Unicode
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 

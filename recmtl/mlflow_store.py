@@ -58,7 +58,6 @@ def download_artifacts(uri: str) -> Path:
         BundleError: the store holds nothing of that name.
     """
     import mlflow  # here, since it takes seconds and a bundle in a folder does not need it
-    from mlflow.exceptions import MlflowException
 
     quiet_mlflow()
     store = os.environ.get("MLFLOW_TRACKING_URI") or store_location(DEFAULT_ROOT)[0]
@@ -67,9 +66,15 @@ def download_artifacts(uri: str) -> Path:
     try:
         with without_warnings(), _searched_by_mlflow(store):
             return Path(mlflow.artifacts.download_artifacts(uri))
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{uri}: not found in the store {store} ({reason})") from None
+    except ImportError as error:
+        # Before OSError and all others: the store of a URI's scheme needs a package of its own.
+        package = (error.name or str(error)).partition(".")[0]
+        remedy = f"install the package that holds {package!r}, or copy the bundle here"
+        raise BundleError(f"{uri}: has no driver here ({error}); {remedy}") from None
+    except Exception as error:  # MLflow's, the system's, or those of a remote driver
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        remedy = "check the name, and that the store can be reached"
+        raise BundleError(f"{uri}: not found in the store {store} ({reason}); {remedy}") from None
 
 
 def quiet_mlflow() -> None:

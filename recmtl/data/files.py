@@ -195,8 +195,12 @@ class FileContent(NamedTuple):
 def base_folder(data: str) -> AnyPath:
     """The folder of the data: a file's parent, the folder itself, or a glob up to its first `*`."""
     path = any_path(data)
-    if path.exists() or not glob.has_magic(str(path)):
-        return path if path.is_dir() else path.parent
+    try:
+        if path.exists() or not glob.has_magic(str(path)):
+            return path if path.is_dir() else path.parent
+    except OSError as fault:  # a name too long, a folder that may not be entered
+        reason = fault.strerror or str(fault)
+        raise DataError(f"{data}: cannot be read ({reason}); check the path") from None
     if isinstance(path, RemotePath):
         while glob.has_magic(path.path):
             path = path.parent
@@ -237,7 +241,7 @@ def find_files(
 
 def _listed(path: AnyPath) -> list[AnyPath]:
     if path.is_dir():
-        below = path.files() if isinstance(path, RemotePath) else sorted(path.rglob("*.parquet"))
+        below = path.files() if isinstance(path, RemotePath) else _files_below(path)
         names = [(p, p.relative_to(path)) for p in below]  # type: ignore[arg-type] # of one kind
         return [p for p, name in names if name.suffix == ".parquet" and _is_visible(name)]
     if path.exists():
@@ -245,6 +249,11 @@ def _listed(path: AnyPath) -> list[AnyPath]:
     if isinstance(path, RemotePath):
         return list(path.matches())
     return [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if Path(p).is_file()]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """The Parquet files; Spark writes a folder of such a name around the files of one data set."""
+    return [path for path in sorted(folder.rglob("*.parquet")) if not path.is_dir()]
 
 
 def _is_visible(relative: PurePath) -> bool:

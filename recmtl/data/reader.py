@@ -100,6 +100,8 @@ class Log:
         in_log = column in file.schema.names or column in file.partition
         tables = [table for table in self.tables if column in table.names and column != table.key]
         place = SourceLocation(str(file.path))
+        if file.schema.names.count(column) > 1:
+            raise place.error("stands twice", "rename one of the two", column=column)
         if len(tables) + in_log > 1:
             names = ", ".join(table.path.name for table in tables)
             fault = f"stands in more than one table ({names})"

@@ -118,7 +118,10 @@ class RowEncoder:
                 remedy = "add it, or drop its feature from the schema and train again"
                 raise place.error(f"is missing{hint}", remedy, column=column)
             columns[column] = self._as_fitted(batch.column(position[column]), column, place)
-        return self.encode_canonical(columns, batch.num_rows, place)
+        try:
+            return self.encode_canonical(columns, batch.num_rows, place)
+        except UnicodeDecodeError:
+            raise _not_utf8(columns, place) from None
 
     def _as_fitted(self, column: AnyArray, name: str, place: SourceLocation) -> AnyArray:
         wanted = self.types.get(name)
@@ -210,6 +213,16 @@ class RowEncoder:
 def _is_plain(kind: LogicalType | None) -> bool:
     kind = kind if kind is None or kind.item is None else kind.item
     return kind is None or kind.kind in PLAIN
+
+
+def _not_utf8(columns: Mapping[str, AnyArray], place: SourceLocation) -> DataError:
+    """The error for the first column whose text is not UTF-8; to look for it takes time."""
+    for name, column in columns.items():
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            return place.error("holds text that is not UTF-8", "write it as UTF-8", column=name)
+    return place.error("holds text that is not UTF-8", "write it as UTF-8")
 
 
 def _write_values(path: Path, vocabularies: list[Vocabulary]) -> None:

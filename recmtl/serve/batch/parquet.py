@@ -6,8 +6,8 @@ parts and sums up.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,14 @@ from recmtl.memory import keep_freed_memory
 from recmtl.serve.arguments import as_column_list, as_instance, as_path, as_whole_number
 from recmtl.serve.batch.batch_state import Part, ScoringJob, lock_folder
 from recmtl.serve.batch.rows import Quarantine, RowScorer, batches_by_part
+from recmtl.serve.faults import write_faults
 from recmtl.serve.scoring.drift import LIMIT, Drift, DriftMode
 from recmtl.serve.scoring.scorer import Scorer
 
 __all__ = ["ScoringSummary", "rows_progress", "score_parquet"]
 
 PART_ROWS = 500_000
+GO_ON = ", then run the same command with --resume"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def score_parquet(
     job = ScoringJob(output, identity, rows=log.rows, part_rows=part_rows)
     rows = RowScorer(scorer, schema, drift_watch=drift_watch, quarantine=left_out)
     with ExitStack() as stack:
-        stack.enter_context(_write_faults(output))
+        stack.enter_context(write_faults(output, go_on=GO_ON))
         output.mkdir(parents=True, exist_ok=True)
         stack.enter_context(lock_folder(output))
         if left_out:
@@ -157,18 +159,6 @@ def rows_progress(console: Console | None = None) -> Progress:
         TimeRemainingColumn(),
         console=console,
     )
-
-
-@contextmanager
-def _write_faults(output: Path) -> Iterator[None]:
-    """Errors of the disk as one line that says how to continue."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or output}: cannot write ({error.strerror or error}); make room "
-            "there, then run the same command with --resume"
-        ) from None
 
 
 def _local(folder: str | Path) -> Path:

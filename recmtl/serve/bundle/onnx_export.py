@@ -28,6 +28,7 @@ from recmtl.model import TabularModel
 from recmtl.serve.arguments import as_column_list, as_path
 from recmtl.serve.bundle.bundle import Bundle, load_bundle, user_features
 from recmtl.serve.bundle.request_network import RequestNetwork
+from recmtl.serve.faults import write_faults
 
 __all__ = [
     "COLUMNS_KEY",
@@ -83,7 +84,17 @@ def write_network(
     """
     for name in PACKAGES:
         optional_package(name)
+    if path.is_dir() or not path.parent.is_dir():
+        raise BundleError(f"{path}: is no place for a file; give a new file in a folder")
     facts = facts | {COLUMNS_KEY: json.dumps(list(model.columns))}
+    with write_faults(path, kind=BundleError):
+        _write_program(path, model, user, facts=facts)
+    return path
+
+
+def _write_program(
+    path: Path, model: TabularModel, user: Collection[str], *, facts: dict[str, str]
+) -> None:
     size = sum(4 * parameter.numel() for parameter in model.parameters())
     try:
         # Instance gates compute all rows only where a gradient might be asked for.
@@ -102,7 +113,6 @@ def write_network(
     except Exception as error:  # the exporter's errors have no common class
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise BundleError(f"{path}: the network cannot be exported ({reason})") from error
-    return path
 
 
 def missing_package() -> str | None:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from recmtl.atomic import new_folder
 from recmtl.data.row_encoder import RowEncoder
-from recmtl.errors import BundleError, ConfigError
+from recmtl.errors import BundleError, ConfigError, DataError
 from recmtl.model import TabularModel, save_model
 from recmtl.serve.arguments import as_column_list, as_instance, as_path
 from recmtl.serve.bundle.bundle import (
@@ -39,6 +39,8 @@ from recmtl.serve.bundle.onnx_export import (
     write_network,
 )
 from recmtl.serve.calibration.calibrators import Calibrators
+from recmtl.serve.faults import write_faults
+from recmtl.serve.frames import require_columns
 
 __all__ = ["check_serving", "save_bundle"]
 
@@ -77,7 +79,8 @@ def save_bundle(
 
     Raises:
         BundleError: the folder holds something else, or the disk is full.
-        DataError: `user` names a column that is not an input column.
+        DataError: `user` names a column that is not an input column, or `rows` lacks one or is
+            empty.
         ConfigError: an argument is of another type, `user` names all input columns, `metrics` is
             not JSON, or ONNX is asked for and not installed.
     """
@@ -90,9 +93,10 @@ def save_bundle(
     as_instance("notes", notes, str)
     user = as_column_list("user", user)
     check_serving(encoder, user=user, onnx=onnx)
-    _check_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    rows = _input_rows(rows, encoder)
+    with write_faults(folder, kind=BundleError):
+        _check_replaceable(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with new_folder(folder) as partial:
             _write_json(partial / METRICS, metrics)
             if unknown is not None:
@@ -102,14 +106,12 @@ def save_bundle(
             _write_parts(partial, model, encoder, calibrators)
             if onnx:
                 _write_onnx(partial, model, user_features(encoder, user))
-            _write_golden(partial, rows.select(list(encoder.input_columns)))
+            _write_golden(partial, rows)
             card = model_card(encoder.schema, encoder.input_columns, model.columns, metrics, notes)
             (partial / "README.md").write_text(card, encoding="utf-8")
             columns = {"columns": model.columns, "input_columns": encoder.input_columns}
             facts = {name: list(names) for name, names in columns.items()}
             write_manifest(partial, {"recmtl": _recmtl_version(), **facts})
-    except OSError as error:
-        raise BundleError(f"{folder}: cannot write the bundle: {error.strerror}") from None
     return folder
 
 
@@ -119,6 +121,14 @@ def check_serving(encoder: RowEncoder, *, user: Sequence[str], onnx: bool) -> No
     missing = missing_package() if onnx else None
     if missing is not None:
         raise ConfigError(f"{missing} is not installed: pip install 'recmtl[onnx]'")
+
+
+def _input_rows(rows: pa.Table, encoder: RowEncoder) -> pa.Table:
+    """The input columns of the rows from which the golden ones are chosen."""
+    require_columns(encoder.input_columns, rows.column_names, source="rows")
+    if not rows.num_rows:
+        raise DataError("rows: holds no row; give at least one, whose scores prove the bundle")
+    return rows.select(list(encoder.input_columns))
 
 
 def _check_replaceable(folder: Path) -> None:

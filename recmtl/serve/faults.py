@@ -1,0 +1,57 @@
+"""What the system says when it cannot write, in one line that names the place and the remedy."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recmtl.errors import DataError, RecmtlError
+
+__all__ = ["write_faults"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions, or choose another place"),
+    errno.EROFS: "the disk is read-only: choose another place",
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a file is in the way: choose another folder"),
+    errno.EISDIR: "a folder is in the way: name a file",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+@contextmanager
+def write_faults(
+    place: object, *, kind: type[RecmtlError] = DataError, go_on: str = ""
+) -> Iterator[None]:
+    """Raise errors of the system, while something is written to `place`, as one line.
+
+    Args:
+        place: what is written.
+        kind: the class of the error.
+        go_on: what to do once a full disk has room again.
+
+    Raises:
+        RecmtlError: of the class `kind`.
+    """
+    try:
+        yield
+    except UnicodeEncodeError:
+        text = str(place).encode(errors="backslashreplace").decode()
+        fault = "cannot write (a name or a text in it is not Unicode)"
+        raise kind(f"{text}: {fault}; correct or leave out that text") from None
+    except OSError as error:
+        file = Path(str(error.filename or place))
+        reason, remedy = error.strerror or str(error), REMEDIES.get(error.errno or 0, "")
+        if error.errno in FULL:
+            reason = f"{reason}, {_free_bytes(file):,} bytes are free"
+            remedy = f"make room there{go_on}"
+        line = f"{file}: cannot write ({reason}); {remedy or 'check that place'}"
+        raise kind(" ".join(line.split())) from None
+
+
+def _free_bytes(path: Path) -> int:
+    """Free bytes of the disk that holds a path, or will."""
+    there = next((place for place in (path, *path.parents) if os.path.exists(place)), Path())
+    return shutil.disk_usage(there).free
