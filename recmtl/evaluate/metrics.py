@@ -1,4 +1,7 @@
-"""Exact metrics of one task in vectorised numpy, with row weights: weight 2 equals the row twice.
+"""Exact metrics of one task in vectorised numpy, with row weights.
+
+A weight of 2 equals the row twice, a weight of 0 the row's absence, and a common factor of all
+weights changes nothing.
 
 Unless said otherwise, functions take one-dimensional arrays of equal length [R] and return one
 float. A metric that is not defined (no rows, one class only, no spread) is NaN, never an error and
@@ -31,6 +34,7 @@ __all__ = [
     "reliability_curve",
     "rmse",
     "spearman",
+    "varies",
 ]
 
 # Scores are float32: a probability nearer to 0 or 1 than this may have been rounded to it.
@@ -60,7 +64,9 @@ def gauc(
     """Grouped AUC: mean over groups of the AUC inside the group, weighted by the group's rows.
 
     A group without both classes has no AUC and is left out. One sort of all rows is the whole
-    cost, whatever the number of groups. Source: Zhu et al. 2017 (OCPC).
+    cost, whatever the number of groups. Weights are divided by their mean within the group, which
+    no group's AUC notices, so that light groups keep their digits beside heavy ones. Source: Zhu et
+    al. 2017 (OCPC).
 
     Args:
         labels: 0 or 1, shape [R].
@@ -76,8 +82,12 @@ def gauc(
     order = np.lexsort((scores, group))
     label, score, member = labels[order] == 1, scores[order], group[order]
     weight = np.ones(len(order)) if weights is None else _float(weights)[order]
-    positive, negative = weight * label, weight * ~label
     new_group = np.flatnonzero(np.r_[True, member[1:] != member[:-1]])
+    rows = np.add.reduceat(weight, new_group)
+    if weights is not None:
+        sizes = np.diff(np.r_[new_group, len(order)])
+        weight = weight / np.repeat(np.where(rows > 0, rows / sizes, 1.0), sizes)
+    positive, negative = weight * label, weight * ~label
     new_block = np.r_[True, (member[1:] != member[:-1]) | (score[1:] != score[:-1])]
     block = np.flatnonzero(new_block)
     block_positive = np.add.reduceat(positive, block)
@@ -88,7 +98,6 @@ def gauc(
     wins = block_positive * (below - below[first_block][group_of_block] + 0.5 * block_negative)
     group_wins = np.add.reduceat(wins, first_block)
     pairs = np.add.reduceat(positive, new_group) * np.add.reduceat(negative, new_group)
-    rows = np.add.reduceat(weight, new_group)
     both = pairs > 0
     if not both.any():
         return float("nan")
@@ -138,7 +147,7 @@ def normalized_entropy(
     NaN if one class is absent. Source: He et al. 2014, section 3.
     """
     base = _mean(_float(labels), weights)
-    if not 0 < base < 1:
+    if not (varies(labels, weights) and 0 < base < 1):
         return float("nan")
     entropy = -(base * np.log(base) + (1 - base) * np.log1p(-base))
     return log_loss(labels, p, weights) / float(entropy)
@@ -205,7 +214,9 @@ def reliability_curve(
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     mass = np.add.reduceat(weight, starts)
     middle = np.cumsum(mass) - 0.5 * mass  # equal predictions go to the bin of their middle
-    bin_of_run = np.minimum((middle / max(mass.sum(), 1e-300) * bins).astype(np.int64), bins - 1)
+    # A middle on the bound of two bins may come out of the division just below it.
+    position = middle / max(mass.sum(), 1e-300) * bins + 1e-9
+    bin_of_run = np.minimum(position.astype(np.int64), bins - 1)
 
     def total(values: FloatArray) -> FloatArray:
         return np.bincount(bin_of_run, np.add.reduceat(values, starts), bins).astype(np.float64)
@@ -273,7 +284,9 @@ def r2(labels: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None
     """1 - squared error / squared error of the mean label; NaN if the labels do not vary."""
     label = _float(labels)
     spread = _mean((label - _mean(label, weights)) ** 2, weights)
-    return 1 - rmse(labels, values, weights) ** 2 / spread if spread > 0 else float("nan")
+    if not (varies(label, weights) and spread > 0):
+        return float("nan")
+    return 1 - rmse(labels, values, weights) ** 2 / spread
 
 
 def spearman(labels: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -281,11 +294,22 @@ def spearman(labels: np.ndarray, values: np.ndarray, weights: np.ndarray | None 
 
     NaN if either does not vary.
     """
+    if not (varies(labels, weights) and varies(values, weights)):
+        return float("nan")
     weight = np.ones(len(labels)) if weights is None else _float(weights)
     x, y = (_middle_ranks(_float(v), weight) for v in (labels, values))
     x, y = x - _mean(x, weight), y - _mean(y, weight)
     scale = np.sqrt(_mean(x * x, weight) * _mean(y * y, weight))
     return _mean(x * y, weight) / float(scale) if scale > 0 else float("nan")
+
+
+def varies(values: np.ndarray, weights: np.ndarray | None = None) -> bool:
+    """Whether values [R] differ among the rows of a weight above 0.
+
+    A weighted variance cannot tell: under fractional weights, rounding leaves a constant some.
+    """
+    counted = values if weights is None else values[np.asarray(weights) > 0]
+    return len(counted) > 0 and bool(counted.min() < counted.max())
 
 
 def mean_of_defined(values: Sequence[float]) -> float:

@@ -19,15 +19,23 @@ __all__ = ["GroupedRanking", "ranking_metrics"]
 
 
 def ranking_metrics(
-    gains: np.ndarray, scores: np.ndarray, group: np.ndarray, *, k: int | None = 10
+    gains: np.ndarray,
+    scores: np.ndarray,
+    group: np.ndarray,
+    *,
+    k: int | None = 10,
+    weights: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Mean over groups of every ranking metric; each group counts once.
+    """Mean over groups of every ranking metric; each group counts with its rows' mean weight.
+
+    A weight is that of the group: whatever it is, a row takes one place of the ranking.
 
     Args:
         gains: how good a row is, 0 or more, shape [R]; a row with a gain above 0 is relevant.
         scores: shape [R], larger is ranked higher.
         group: rows with equal values compete (request, user); any sortable values, shape [R].
         k: number of rows of a group that are shown; None for all.
+        weights: of the rows [R]; rows of weight 0 are left out. None counts every group once.
 
     Returns:
         `ndcg`, `map`, `mrr`, `hit_rate`, `recall` (NaN if no group has a relevant row), the number
@@ -36,6 +44,9 @@ def ranking_metrics(
     Raises:
         DataError: lengths differ, a gain is negative or not finite, a score is NaN, k below 1.
     """
+    if weights is not None:
+        counted = weights > 0
+        gains, scores, group, weights = (v[counted] for v in (gains, scores, group, weights))
     ranking = GroupedRanking(scores, group, k=k)
     by_group = {
         "ndcg": ranking.ndcg(gains),
@@ -45,8 +56,9 @@ def ranking_metrics(
         "recall": ranking.recall(gains),
     }
     ranked = ~np.isnan(by_group["ndcg"])
+    weight = ranking.group_means(np.ones(len(scores)) if weights is None else weights)[ranked]
     means = {
-        name: float(values[ranked].mean()) if ranked.any() else float("nan")
+        name: float(np.average(values[ranked], weights=weight)) if ranked.any() else float("nan")
         for name, values in by_group.items()
     }
     counts = {"groups": ranked.sum(), "groups_left_out": (~ranked).sum()}
@@ -91,6 +103,12 @@ class GroupedRanking:
         self._place = rows - self._block_starts[self._block] + 1  # within the run of ties
         self._ties = self._lengths(self._block_starts)[self._block]
         self._shown = self._rank <= (len(scores) if k is None else k)
+
+    def group_means(self, values: np.ndarray) -> FloatArray:
+        """Mean of row values [R] over each group [G]."""
+        rows = np.asarray(values, dtype=np.float64)[self._order]
+        means: FloatArray = self._total(rows) / self._lengths(self._group_starts)
+        return means
 
     def dcg(self, gains: np.ndarray) -> FloatArray:
         """Sum of gain / log2(1 + rank) over the shown ranks; 0, not NaN, without relevant rows."""

@@ -90,8 +90,9 @@ def evaluate(
         labels: shape [R, T] in the order of `tasks`; NaN = the task is not defined on this row.
         tasks: the schema's tasks.
         group: integer codes [R] for the grouped AUC and the ranking metrics at 10 (`ndcg_at_10`
-            and others, see `ranking_metrics`; every group counts once); None leaves them out.
-        weight: row weights [R]; None counts every row once.
+            and others, see `ranking_metrics`); None leaves them out.
+        weight: row weights [R], 0 or more; None counts every row once. A row of weight 0 is as if
+            it were absent.
 
     Returns:
         task -> metric -> value. A funnel child is judged on the rows whose parent label is 1; its
@@ -101,6 +102,10 @@ def evaluate(
     Raises:
         DataError: a column is missing, of another length, not finite or no probability.
     """
+    if weight is not None and not np.all(weight > 0):
+        counted = np.flatnonzero(weight > 0)
+        predictions = {name: scores[counted] for name, scores in predictions.items()}
+        labels, group, weight = labels[counted], _at(group, counted), weight[counted]
     result = {}
     for task in tasks:
         label = labels[:, task_position(tasks, task.name)]
@@ -164,7 +169,7 @@ def _metrics(
     values = {name: function(label, scores, weight) for name, function in METRICS[kind].items()}
     if kind == "binary" and group is not None:
         values["gauc"] = gauc(label, scores, group, weight)
-        ranked = ranking_metrics(label, scores, group, k=SHOWN_RANKS)
+        ranked = ranking_metrics(label, scores, group, k=SHOWN_RANKS, weights=weight)
         values |= {f"{name}_at_{SHOWN_RANKS}": ranked[name] for name in RANKED}
     return values
 

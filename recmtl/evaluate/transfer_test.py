@@ -40,7 +40,7 @@ from scipy.special import stdtrit
 
 from recmtl.errors import DataError
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
-from recmtl.evaluate.metrics import multiclass_log_loss_by_row
+from recmtl.evaluate.metrics import multiclass_log_loss_by_row, varies
 from recmtl.evaluate.pairwise_order import FloatArray, PairwiseOrder
 from recmtl.evaluate.task_metrics import PRIMARY, check_scores
 from recmtl.schema import TaskSpec
@@ -128,7 +128,10 @@ def judge_transfer(
         labels: shape [R, T], NaN = not defined.
         tasks: the schema's tasks.
         group: integer codes [R]; whole groups are resampled. None: rows are resampled.
-        weight: row weights [R], used in every metric.
+        weight: row weights [R], used in every metric. They are those of a survey: a row of weight 2
+            stands for two rows like it but is drawn as one, so that weights move the metrics and
+            never make the interval narrower by their sum. A row of weight 0 is as if it were
+            absent.
         subject: the model that is judged.
         decisive: the opponent against which a task is helped or hurt.
         resamples: number of bootstrap draws.
@@ -140,12 +143,17 @@ def judge_transfer(
     """
     if not predictions.get(subject):
         raise DataError(f"no predictions of {subject!r} to judge; found {', '.join(predictions)}")
-    unit = np.arange(len(labels)) if group is None else np.unique(group, return_inverse=True)[1]
     weights = np.ones(len(labels)) if weight is None else np.asarray(weight, dtype=np.float64)
     others = {name: seeds for name, seeds in predictions.items() if seeds and name != subject}
+    models: Mapping[str, SeedPredictions] = {subject: predictions[subject], **others}
+    if not np.all(weights > 0):
+        counted = np.flatnonzero(weights > 0)
+        models = {name: _rows_of(seeds, counted) for name, seeds in models.items()}
+        labels, weights = labels[counted], weights[counted]
+        group = None if group is None else group[counted]
+    unit = np.arange(len(labels)) if group is None else np.unique(group, return_inverse=True)[1]
     test = _TestRows(labels, tasks, unit, weights)
     draw = partial(paired_bootstrap, resamples=resamples, seed=seed)
-    models = {subject: predictions[subject], **others}
     report: dict[str, dict[str, Any]] = {}
     scaled: dict[str, FloatArray] = {}
     for task in tasks:
@@ -163,6 +171,13 @@ def judge_transfer(
         means = np.mean(list(scaled.values()), axis=0)
         mean |= _entry(_gains(means, models, confidence), decisive)
     return TransferVerdict(report, mean)
+
+
+def _rows_of(seeds: SeedPredictions, rows: NDArray[np.int64]) -> SeedPredictions:
+    return {
+        seed: {name: scores[rows] for name, scores in columns.items()}
+        for seed, columns in seeds.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -251,7 +266,7 @@ def _mean(terms: FloatArray, weights: FloatArray) -> FloatArray:
 
 def _constant_loss(kind: str, label: np.ndarray, weight: FloatArray) -> float:
     """Variance (regression) or entropy (multiclass) of the labels: the loss of a constant."""
-    if not weight.sum() > 0:
+    if not varies(label, weight):
         return float("nan")
     if kind == "regression":
         mean = np.average(label, weights=weight)
