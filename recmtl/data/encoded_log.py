@@ -36,7 +36,8 @@ class LogSplit:
         ids: int32 [R, I] rows of the embedding table.
         numeric: float32 [R, N], NaN where missing.
         labels: float32 [R, T], NaN where a task is not defined.
-        weight: float32 [R].
+        weight: float32 [R], above 0, with mean 1 on the train rows (as they stood in the column in
+            logs of release 0.1).
         group: int64 [R], equal within a group; all 0 without a group role.
         row: int64 [R], number of the row in the input.
     """

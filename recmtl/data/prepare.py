@@ -1,8 +1,8 @@
 """Parquet -> encoded log: split, fit on train rows, encode; all or nothing.
 
-The data is streamed two or three times, row group by row group: for the split where it needs a
-column of its own, to check and fit, and to encode. The result is built beside `out` and moved there
-when it is complete.
+The data is streamed two to four times, row group by row group: for weights and for the split where
+they need a column of their own, to check and fit, and to encode. Rows of weight 0 are left out from
+the start. The result is built beside `out` and moved there when it is complete.
 """
 
 import errno
@@ -24,11 +24,11 @@ from rich.filesize import decimal
 from recmtl.atomic import new_folder, write_json
 from recmtl.data.columns.keys import category_keys, stable_hash
 from recmtl.data.columns.labels import LabelFit, Labels
-from recmtl.data.columns.numeric import numbers
+from recmtl.data.counted_log import CountedBatch, CountedLog
 from recmtl.data.encoded_log import ArrayWriter, EncodedLog, row_bytes
 from recmtl.data.files import FileContent
 from recmtl.data.leaks import leak_warnings
-from recmtl.data.reader import Log, LogBatch, open_log
+from recmtl.data.reader import Log, open_log
 from recmtl.data.row_encoder import EncoderFit, RowEncoder
 from recmtl.data.split import PARTS, Assign, plan_split
 from recmtl.data.vocabulary_drift import (
@@ -44,6 +44,8 @@ from recmtl.schema import Schema, dump_schema, refuse_contradictions
 __all__ = ["Progress", "prepare"]
 
 FORMAT = 1
+WEIGHTS = "weights: 0 is absent, mean 1 on train rows"
+"""In the fingerprint of weighted logs: those of release 0.1 held other weights."""
 Progress = Callable[[str, int, int], None]
 logger = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ def _fingerprints(
     parts = [content.hash for content in contents.values()]
     parts += [json.dumps(file.partition, sort_keys=True) for file in log.files]
     parts += [] if like is None else [f"like {like.fingerprint}"]
+    parts += [] if schema.roles.sample_weight is None else [WEIGHTS]
     whole = hashlib.blake2b("\n".join([str(FORMAT), text, *parts]).encode(), digest_size=16)
     return {"fingerprint": whole.hexdigest(), "schema_fingerprint": text}
 
@@ -163,12 +166,14 @@ class _Fitted:
         encoder: of the features.
         labels: of the tasks.
         rows: of each part.
+        mean_weight: of the train rows.
     """
 
     assign: Assign
     encoder: RowEncoder
     labels: Labels
     rows: list[int]
+    mean_weight: float
 
 
 def _build(
@@ -181,12 +186,13 @@ def _build(
     progress: Progress,
 ) -> None:
     """Fit, encode and describe the log in a folder."""
-    fitted = _fit(log, schema, like, progress)
-    _refuse_full_disk(folder, log.rows * row_bytes(_widths(schema, fitted.encoder)))
+    counted = CountedLog(log, schema.roles.sample_weight)
+    fitted = _fit(counted, schema, like, progress)
+    _refuse_full_disk(folder, counted.rows * row_bytes(_widths(schema, fitted.encoder)))
     (folder / "schema.yaml").write_text(dump_schema(schema), encoding="utf-8")
     (folder / "encoding.json").write_text(fitted.encoder.encoding.to_json(), encoding="utf-8")
     fitted.encoder.save(folder / "encoder")
-    counts = _encode(log, schema, fitted, folder, progress)
+    counts = _encode(counted, schema, fitted, folder, progress)
     manifest: dict[str, Any] = {
         "version": FORMAT,
         **prints,
@@ -199,6 +205,7 @@ def _build(
         "tasks": {name: label.to_json() for name, label in fitted.labels.statistics.items()},
         **counts,
         "warnings": list(_rare_labels(counts["positives"])),
+        **_weight_facts(counted, fitted),
     }
     if like is not None:
         manifest["like"], manifest["drift"] = like.fingerprint, vocabulary_drift(manifest, like)
@@ -230,6 +237,14 @@ def _refuse_full_disk(folder: Path, needed: int) -> None:
         )
 
 
+def _weight_facts(log: CountedLog, fitted: _Fitted) -> dict[str, Any]:
+    """What the manifest says of weights; nothing of a log without."""
+    if log.column is None:
+        return {}
+    mean = log.in_units_of_the_column(fitted.mean_weight)
+    return {"weights": {"column": log.column, "rows_of_weight_0": log.left_out, "train_mean": mean}}
+
+
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     write_json(folder / "manifest.json", manifest, allow_nan=True)
 
@@ -241,7 +256,7 @@ def _rare_labels(positives: dict[str, dict[str, int]]) -> Iterator[str]:
                 yield f"{part} has no positive row of task {task!r}: no AUC can be given"
 
 
-def _fit(log: Log, schema: Schema, like: EncodedLog | None, progress: Progress) -> _Fitted:
+def _fit(log: CountedLog, schema: Schema, like: EncodedLog | None, progress: Progress) -> _Fitted:
     """Check and fit in one stream, after those that the split needs.
 
     The encoder of added days is the earlier one: of them only the labels are checked and counted.
@@ -249,28 +264,31 @@ def _fit(log: Log, schema: Schema, like: EncodedLog | None, progress: Progress) 
     assign = plan_split(schema, log)
     encoder_fit = EncoderFit(schema, log.logical_types(schema.columns()))
     label_fit = LabelFit(schema, log.data)
-    counts = np.zeros(len(PARTS), np.int64)
+    counts, train_weight = np.zeros(len(PARTS), np.int64), 0.0
     for batch in log.batches(schema.columns()):
-        parts = assign(batch)
+        parts, weight = assign(batch), batch.weight
         counts += np.bincount(parts, minlength=len(PARTS))
         train = parts == 0
         if like is None:
-            encoder_fit.add(batch.columns, train, batch.place)
-        label_fit.add(batch.columns, train, batch.place, first=batch.first)
+            encoder_fit.add(batch.columns, train, batch.place, weight=weight)
+        label_fit.add(batch.columns, train, batch.place, row=batch.row, weight=weight)
+        train_weight += np.count_nonzero(train) if weight is None else weight[train].sum()
         progress("fit", batch.first + batch.rows, log.rows)
     for part, count in zip(PARTS, counts, strict=True):
         if count == 0:
-            raise DataError(f"{log.data}: no row falls into {part}; correct split in the schema")
+            zero = f" ({log.left_out} rows have weight 0)" if log.left_out else ""
+            remedy = f"correct {log.column} or split" if log.left_out else "correct split"
+            raise DataError(f"{log.data}: no row falls into {part}{zero}; {remedy} in the schema")
     labels = label_fit.finish()
     if like is not None:
         classes = {name: label.classes for name, label in labels.statistics.items()}
         refuse_other_classes(classes, like)
     encoder = encoder_fit.finish() if like is None else like.encoder()
-    return _Fitted(assign, encoder, labels, counts.tolist())
+    return _Fitted(assign, encoder, labels, counts.tolist(), float(train_weight / counts[0]))
 
 
 def _encode(
-    log: Log, schema: Schema, fitted: _Fitted, folder: Path, progress: Progress
+    log: CountedLog, schema: Schema, fitted: _Fitted, folder: Path, progress: Progress
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Write every row to its part.
 
@@ -330,35 +348,23 @@ def _by_part(names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, d
 
 
 def _encoded_arrays(
-    schema: Schema, fitted: _Fitted, batch: LogBatch
+    schema: Schema, fitted: _Fitted, batch: CountedBatch
 ) -> dict[str, npt.NDArray[Any]]:
     """The arrays of `LogSplit` for one batch."""
     columns = dict(zip(batch.columns.schema.names, batch.columns.columns, strict=True))
+    weight = batch.weight
     encoded = fitted.encoder.encode_canonical(columns, batch.rows, batch.place)
     return {
         "ids": encoded.ids,
         "numeric": encoded.numeric,
         "labels": fitted.labels.encode(batch.columns, batch.place),
-        "weight": _weights(schema, batch),
+        "weight": np.ones(batch.rows) if weight is None else weight / fitted.mean_weight,
         "group": _groups(schema, batch),
-        "row": np.arange(batch.first, batch.first + batch.rows),
+        "row": batch.row,
     }
 
 
-def _weights(schema: Schema, batch: LogBatch) -> npt.NDArray[np.float64]:
-    """The weight of each row, 1 without a `sample_weight` role."""
-    column = schema.roles.sample_weight
-    if column is None:
-        return np.ones(batch.rows)
-    values = numbers(batch.columns.column(column), column, batch.place)
-    wrong = ~(np.isfinite(values) & (values >= 0))
-    if wrong.any():
-        fault = f"{int(wrong.sum())} sample weights are missing, infinite or negative"
-        raise batch.place.error(fault, "correct them, or drop sample_weight", column=column)
-    return values
-
-
-def _groups(schema: Schema, batch: LogBatch) -> npt.NDArray[np.int64]:
+def _groups(schema: Schema, batch: CountedBatch) -> npt.NDArray[np.int64]:
     """A code for each row, equal within a group."""
     column = schema.roles.group
     if column is None:

@@ -274,14 +274,20 @@ class EncoderFit:
                 )
 
     def add(
-        self, batch: pa.RecordBatch, train: npt.NDArray[np.bool_], place: SourceLocation
+        self,
+        batch: pa.RecordBatch,
+        train: npt.NDArray[np.bool_],
+        place: SourceLocation,
+        *,
+        weight: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        """Count the train rows of one batch.
+        """Count the train rows of one batch; numbers count with their weight.
 
         Args:
             batch: a record batch with the feature columns in canonical form.
             train: bool [rows].
             place: where the rows come from, for messages.
+            weight: of the rows, above 0; None counts each once.
 
         Raises:
             DataError: a column holds values that its feature cannot have.
@@ -294,7 +300,8 @@ class EncoderFit:
             column = column if kept is None else column.filter(kept)
             if isinstance(feature, Numeric):
                 values = finite_numbers(column, feature.column, place)
-                self._numeric[feature.name].add(values)
+                of_rows = None if weight is None else weight[train]
+                self._numeric[feature.name].add(values, of_rows)
             else:
                 self._count(feature, column, place)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from recmtl.data.columns.canonical import AnyArray, kind_of, missing_rows
 from recmtl.data.columns.keys import category_keys, stable_hash
 from recmtl.data.columns.logical_type import LogicalType, arrow_form, value_type_name
+from recmtl.data.counted_log import CountedLog
 from recmtl.data.reader import Log, LogBatch
 from recmtl.errors import SourceLocation
 from recmtl.schema import Schema, SplitRule
@@ -29,8 +30,11 @@ ORDERED = ("integer", "timestamp", "date", "time of day", "duration")
 Assign = Callable[[LogBatch], Parts]
 
 
-def plan_split(schema: Schema, log: Log) -> Assign:
+def plan_split(schema: Schema, log: Log | CountedLog) -> Assign:
     """The function that gives each row of a batch its part, uint8 [rows] indexing `PARTS`.
+
+    Fractions are those of the log's rows, and rows are numbered as its batches number them: of a
+    `CountedLog` only the rows that count.
 
     Raises:
         DataError: the time column cannot be ordered, has gaps, or an explicit boundary is not of
@@ -78,7 +82,7 @@ def _by_column(column: str, batch: LogBatch) -> Parts:
     return np.array([PARTS.index(value) for value in values], np.uint8)[keys.codes]
 
 
-def _by_time(split: SplitRule, column: str, log: Log) -> Assign:
+def _by_time(split: SplitRule, column: str, log: Log | CountedLog) -> Assign:
     time_type = log.logical_types([column])[column]
 
     def times_of(batch: LogBatch) -> Ints:

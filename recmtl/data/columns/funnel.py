@@ -80,14 +80,16 @@ class Orphans:
         self._tasks = tasks
         self._by_task: dict[str, _OrphanRows] = {}
 
-    def add(self, labels: NDArray[np.float64], first: int, place: SourceLocation) -> None:
-        """Look through labels [rows, T] as they are written; `first` numbers the first row."""
+    def add(
+        self, labels: NDArray[np.float64], row: NDArray[np.int64], place: SourceLocation
+    ) -> None:
+        """Look through labels [rows, T] as they are written, of rows with these numbers."""
         for task in self._tasks:
             *before, _ = funnel_path(self._tasks, task)
             happened = labels[:, task_position(self._tasks, task.name)] == 1
             for ancestor in reversed(before):
                 failed = labels[:, task_position(self._tasks, ancestor.name)] == 0
-                rows = (first + np.flatnonzero(happened & failed)).tolist()
+                rows = row[happened & failed].tolist()
                 happened &= ~failed
                 if rows:
                     orphans = _OrphanRows(ancestor.name, place)

@@ -28,6 +28,10 @@ __all__ = ["LabelFit", "LabelStatistics", "Labels", "satisfied"]
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 MOST_CLASSES = 1000
+LARGEST_LABEL = 1e30
+"""Labels and what is predicted of them are float32, which ends at 3.4e38."""
+MOST_ROUNDING = 0.01
+"""Rounding to float32 may move a label by this share of the labels' deviation."""
 
 
 def satisfied(condition: Condition, array: AnyArray, place: SourceLocation) -> tuple[Bools, Bools]:
@@ -84,9 +88,9 @@ class LabelStatistics:
     """What the train rows say of one task.
 
     Attributes:
-        rows: train rows on which the label is defined.
+        rows: number of train rows on which the label is defined.
         positives: of those, how many are 1 (binary); 0 for other kinds.
-        mean: of the label after its transform (of the class index for multiclass).
+        mean: of the label after its transform (of the class index for multiclass), by weight.
         std: of the same.
         classes: values of a multiclass label, sorted; empty for other kinds.
         given_parent: mean of a funnel child's label on train rows on which its parent happened;
@@ -108,8 +112,9 @@ class LabelStatistics:
         return LabelStatistics(**{**raw, "classes": tuple(raw["classes"])})
 
     def to_json(self) -> dict[str, Any]:
-        """The entry for a manifest."""
-        return {**asdict(self), "classes": list(self.classes)}
+        """The entry for a manifest; `given_parent` is left out of tasks without a parent."""
+        fields = {name: value for name, value in asdict(self).items() if value is not None}
+        return {**fields, "classes": list(self.classes)}
 
 
 def read_label(
@@ -124,8 +129,9 @@ def read_label(
         place: where the rows come from.
 
     Raises:
-        DataError: the column has a wrong type, a binary label is not 0 or 1, or a label is missing
-            or infinite and the task does not say `missing: ignore`.
+        DataError: the column has a wrong type, a binary label is not 0 or 1, a label is larger than
+            `LARGEST_LABEL`, or one is missing or infinite and the task does not say
+            `missing: ignore`.
     """
     name = task.label.column
     column = columns.column(name)
@@ -143,6 +149,10 @@ def read_label(
             remedy = "give label a rule: equals, one_of or at_least"
             fault = f"holds {wrong[0]:g}, but the label of task {task.name!r} must be 0 or 1"
             raise place.error(fault, remedy, column=name)
+    farthest = float(np.abs(values[defined]).max(initial=0.0))
+    if farthest > LARGEST_LABEL:
+        fault = f"holds the label {farthest:g}, and no label may be beyond {LARGEST_LABEL:g}"
+        raise place.error(fault, "give labels in another unit, or correct them", column=name)
     if task.transform == "log1p" and (values[defined] <= -1).any():
         remedy = "correct them, or use transform: none"
         raise place.error("holds labels <= -1, which log1p cannot take", remedy, column=name)
@@ -229,6 +239,9 @@ class LabelFit:
         tasks = schema.tasks
         self._moments = {task.name: Moments() for task in tasks}
         self._given_parent = {task.name: Moments() for task in tasks if task.parent is not None}
+        self._rounding = {task.name: Moments() for task in tasks}
+        self._positives = dict.fromkeys(self._moments, 0)
+        self._class_weights: dict[str, dict[int | str, float]] = {}
         self._orphans = Orphans(tasks)
         self._classes = {
             task.name: VocabularyFit(task.name, min_count=1, buckets=None)
@@ -237,7 +250,13 @@ class LabelFit:
         }
 
     def add(
-        self, columns: pa.RecordBatch, train: Bools, place: SourceLocation, *, first: int = 0
+        self,
+        columns: pa.RecordBatch,
+        train: Bools,
+        place: SourceLocation,
+        *,
+        row: npt.NDArray[np.int64] | None = None,
+        weight: Floats | None = None,
     ) -> None:
         """Check one batch; count its train rows.
 
@@ -245,7 +264,8 @@ class LabelFit:
             columns: a record batch with the columns of the labels.
             train: bool [rows].
             place: where the rows come from.
-            first: number of the first row in the whole log.
+            row: numbers of the rows in the whole log; None counts from 0.
+            weight: of the rows, above 0; None counts each once.
         """
         tasks = self.schema.tasks
         labels = np.full((columns.num_rows, len(tasks)), np.nan, order="F")
@@ -254,18 +274,42 @@ class LabelFit:
                 keys = read_class(task, columns, place)
                 kept = Keys(np.where(train, keys.codes, -1), keys.values)
                 self._classes[task.name].add(kept, task.label.column, place)
+                self._weigh_classes(task.name, kept, weight)
             else:
                 labels[:, i] = read_label(task, tasks, columns, place)
-        self._orphans.add(labels, first, place)
+        self._orphans.add(labels, np.arange(len(labels)) if row is None else row, place)
         for i, task in enumerate(tasks):
             if task.kind == "multiclass":
                 continue
             label = joint_labels(labels, tasks, task)
-            label = label[train & ~np.isnan(label)]
-            self._moments[task.name].add(np.log1p(label) if task.transform == "log1p" else label)
+            self._add_label(task, label, train & ~np.isnan(label), weight)
             if task.parent is not None:
-                given_parent = train & defined_rows(labels, tasks, task)
-                self._given_parent[task.name].add(labels[given_parent, i])
+                rows = train & defined_rows(labels, tasks, task)
+                of_rows = None if weight is None else weight[rows]
+                self._given_parent[task.name].add(labels[rows, i], of_rows)
+
+    def _weigh_classes(self, name: str, keys: Keys, weight: Floats | None) -> None:
+        """Sum up the weights of a class's rows; without weights, their counts are enough."""
+        if weight is None:
+            return
+        weights = self._class_weights.setdefault(name, {})
+        sums = np.bincount(keys.codes + 1, weight, len(keys.values) + 1)[1:]
+        for value, total in zip(keys.values.to_pylist(), sums.tolist(), strict=True):
+            weights[value] = weights.get(value, 0.0) + total
+
+    def _add_label(
+        self, task: TaskSpec, values: Floats, rows: Bools, weight: Floats | None
+    ) -> None:
+        label, of_rows = values[rows], None if weight is None else weight[rows]
+        if task.kind == "binary":
+            self._positives[task.name] += int(np.count_nonzero(label == 1))
+            self._moments[task.name].add(label, of_rows)
+            return
+        rounded = label.astype(np.float32).astype(np.float64)
+        if task.transform == "log1p":
+            label, rounded = np.log1p(label), np.log1p(rounded)
+        self._moments[task.name].add(label, of_rows)
+        self._rounding[task.name].add(np.square(rounded - label), of_rows)
 
     def finish(self) -> Labels:
         """The fitted labels.
@@ -280,16 +324,20 @@ class LabelFit:
         for task in self.schema.tasks:
             statistics[task.name] = self._statistics(task)
             self._refuse_constant(task, statistics[task.name])
+            self._refuse_rounded(task)
         return Labels(self.schema, statistics)
 
     def _statistics(self, task: TaskSpec) -> LabelStatistics:
         if task.kind == "multiclass":
             return self._class_statistics(task)
         moments = self._moments[task.name]
-        positives = round(moments.mean * moments.count) if task.kind == "binary" else 0
         given_parent = self._given_parent[task.name].mean if task.parent is not None else None
         return LabelStatistics(
-            moments.count, positives, moments.mean, moments.std, given_parent=given_parent
+            moments.count,
+            self._positives[task.name],
+            moments.mean,
+            moments.std,
+            given_parent=given_parent,
         )
 
     def _class_statistics(self, task: TaskSpec) -> LabelStatistics:
@@ -301,8 +349,13 @@ class LabelFit:
             raise self.place.error(fault, remedy, column=task.label.column)
         counts = np.array([counted[value] for value in classes])
         index = np.repeat(np.arange(len(classes), dtype=np.float64), counts)
-        mean, std = (float(index.mean()), float(index.std())) if len(index) else (0.0, 0.0)
-        return LabelStatistics(len(index), 0, mean, std, classes)
+        moments, weights = Moments(), self._class_weights.get(task.name)
+        if weights is None:
+            moments.add(index)
+        else:
+            by_class = np.array([weights[value] for value in classes])
+            moments.add(np.arange(len(classes), dtype=np.float64), by_class)
+        return LabelStatistics(len(index), 0, moments.mean, moments.std, classes)
 
     def _refuse_constant(self, task: TaskSpec, label: LabelStatistics) -> None:
         column = task.label.column
@@ -320,3 +373,14 @@ class LabelFit:
         if task.parent is not None and self._given_parent[task.name].std == 0:
             fault = f"is constant on the train rows where {task.parent!r} is 1"
             raise self.place.error(fault, remedy, column=column)
+
+    def _refuse_rounded(self, task: TaskSpec) -> None:
+        """Refuse labels whose differences float32 does not hold."""
+        label, error = self._moments[task.name], math.sqrt(self._rounding[task.name].mean)
+        if error > MOST_ROUNDING * label.std:
+            fault = (
+                f"the labels of task {task.name!r} lie around {label.mean:g} with a deviation of "
+                f"{label.std:g}, and float32 would move each by {error:g}"
+            )
+            remedy = "subtract a constant from them, or give them in another unit"
+            raise self.place.error(fault, remedy, column=task.label.column)

@@ -220,8 +220,10 @@ def test_orphans_are_seen_through_steps_that_nothing_is_known_of() -> None:
     columns = {"click": [0, 1, 0, 1], "cart": pa.array([None, 1, 0, None]), "pay": [1, 1, 0, 0]}
     label_fit = LabelFit(schema_of(CLICK, CART, PAY), "data")
     everywhere = np.ones(4, bool)
-    label_fit.add(pa.record_batch(columns), everywhere, SourceLocation("a", 2), first=70)
-    label_fit.add(pa.record_batch(columns), everywhere, SourceLocation("b"), first=74)
+    label_fit.add(
+        pa.record_batch(columns), everywhere, SourceLocation("a", 2), row=np.arange(70, 74)
+    )
+    label_fit.add(pa.record_batch(columns), everywhere, SourceLocation("b"), row=np.arange(74, 78))
     message = "2 rows have pay = 1 where click = 0; correct those rows (70, 74 of the log, counted"
     with pytest.raises(DataError, match=rf"^a, row group 2: column 'pay': {re.escape(message)}"):
         label_fit.finish()
