@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recmtl.data.encoded_log import LogSplit
-from recmtl.evaluate.label_space import defined_rows, joint_column, task_column, task_position
+from recmtl.evaluate.label_space import defined_rows, task_position
 from recmtl.schema import TaskSpec
+from recmtl.schema.names import joint_column, scored_columns, task_column
 
 __all__ = [
     "BaselineMethod",
@@ -159,14 +160,14 @@ def _scored_columns(
         score = scores[task.name]
         return score if task.parent is None else score * joint(by_name[task.parent])
 
-    columns = {}
+    columns: dict[str, np.ndarray] = {}
     for task in tasks:
         score = scores[task.name]
         if task.kind == "multiclass":
             if score.ndim == 1:  # the train rows had one class alone
                 score = np.eye(len(classes[task.name]))[score.astype(int)]
-            for index, name in enumerate(classes[task.name]):
-                columns[f"p_{task.name}_{name}"] = score[:, index]
+            names = scored_columns(task, classes[task.name])
+            columns |= {name: score[:, index] for index, name in enumerate(names)}
         elif task.kind == "regression":
             columns[task_column(task)] = np.expm1(score) if task.transform == "log1p" else score
         else:

@@ -117,7 +117,7 @@ class EncodedLog:
     @cached_property
     def schema(self) -> Schema:
         """The schema with which the log was prepared."""
-        return load_schema(self.folder / "schema.yaml")
+        return load_schema(self.folder / "schema.yaml", stored=True)
 
     @cached_property
     def encoding(self) -> Encoding:

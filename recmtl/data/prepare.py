@@ -8,7 +8,6 @@ the start. The result is built beside `out` and moved there when it is complete.
 import errno
 import hashlib
 import json
-import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -38,8 +37,8 @@ from recmtl.data.vocabulary_drift import (
     refuse_other_classes,
     vocabulary_drift,
 )
-from recmtl.errors import DataError
-from recmtl.schema import Schema, dump_schema, refuse_contradictions
+from recmtl.errors import DataError, SourceLocation
+from recmtl.schema import Schema, dump_schema, refuse_contradictions, refuse_same_columns
 
 __all__ = ["Progress", "prepare"]
 
@@ -47,7 +46,6 @@ FORMAT = 1
 WEIGHTS = "weights: 0 is absent, mean 1 on train rows"
 """In the fingerprint of weighted logs: those of release 0.1 held other weights."""
 Progress = Callable[[str, int, int], None]
-logger = logging.getLogger(__name__)
 
 
 def prepare(
@@ -70,6 +68,9 @@ def prepare(
         progress: called with (stage, rows done, rows in all) after every batch.
         admit: called before anything is written with what decides the result: the fingerprint as
             `data`, and the parts of it as `inputs`, `schema` and `like`; it may raise.
+
+    Returns:
+        The log; `manifest["warnings"]` says what is doubtful, for the caller to tell.
 
     Raises:
         SchemaError: the schema contradicts itself.
@@ -213,8 +214,6 @@ def _build(
     _write_manifest(folder, manifest)
     train = EncodedLog.open(folder).split("train")
     manifest["warnings"] += leak_warnings(schema, fitted.encoder.encoding, train)
-    for warning in manifest["warnings"]:
-        logger.warning(warning)
     _write_manifest(folder, manifest)
 
 
@@ -280,8 +279,10 @@ def _fit(log: CountedLog, schema: Schema, like: EncodedLog | None, progress: Pro
             remedy = f"correct {log.column} or split" if log.left_out else "correct split"
             raise DataError(f"{log.data}: no row falls into {part}{zero}; {remedy} in the schema")
     labels = label_fit.finish()
-    if like is not None:
-        classes = {name: label.classes for name, label in labels.statistics.items()}
+    classes = {name: label.classes for name, label in labels.statistics.items()}
+    if like is None:
+        refuse_same_columns(schema, classes, SourceLocation(log.data))
+    else:
         refuse_other_classes(classes, like)
     encoder = encoder_fit.finish() if like is None else like.encoder()
     return _Fitted(assign, encoder, labels, counts.tolist(), float(train_weight / counts[0]))

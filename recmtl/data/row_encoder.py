@@ -206,7 +206,7 @@ class RowEncoder:
         except (OSError, KeyError, TypeError, json.JSONDecodeError, pa.ArrowInvalid) as fault:
             message = f"{folder}: not a complete encoder ({fault}); prepare the data again"
             raise DataError(" ".join(message.split())) from fault
-        schema = load_schema(folder / "schema.yaml")
+        schema = load_schema(folder / "schema.yaml", stored=True)
         return RowEncoder(schema, vocabularies, scalers=scalers, types=types)
 
 

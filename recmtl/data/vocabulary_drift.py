@@ -15,7 +15,7 @@ import numpy.typing as npt
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError
-from recmtl.schema import Schema, dump_schema
+from recmtl.schema import Schema, differences, dump_schema
 
 __all__ = [
     "DRIFT_LIMIT",
@@ -73,9 +73,10 @@ DRIFT_LIMIT = 0.1
 def refuse_another_schema(schema: Schema, earlier: EncodedLog) -> None:
     """Raise a `DataError` unless the earlier log was prepared with an equal schema."""
     if dump_schema(schema) != dump_schema(earlier.schema):
+        changes = "; ".join(differences(earlier.schema, schema))
         raise DataError(
-            f"{earlier.folder}: was prepared with another schema; give the same one, or prepare "
-            "without an earlier log"
+            f"{earlier.folder}: was prepared with another schema ({changes}); give the same one, "
+            "or prepare without an earlier log"
         )
 
 

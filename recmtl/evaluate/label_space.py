@@ -13,27 +13,14 @@ import numpy as np
 from recmtl.data.columns.funnel import defined_rows, joint_labels, task_position
 from recmtl.errors import DataError
 from recmtl.schema import TaskSpec
+from recmtl.schema.names import owner_of, task_column
 
 __all__ = [
     "defined_rows",
-    "joint_column",
     "joint_labels",
     "scores_of",
-    "task_column",
     "task_position",
 ]
-
-
-def task_column(task: TaskSpec) -> str:
-    """The scored column of a binary or regression task, for the rows on which it is defined."""
-    if task.kind == "regression":
-        return f"value_{task.name}"
-    return f"p_{task.name}" if task.parent is None else f"p_{task.name}_given_{task.parent}"
-
-
-def joint_column(task: TaskSpec) -> str:
-    """The scored column of the event "parent and child", for all rows."""
-    return f"p_{task.parent}_and_{task.name}"
 
 
 def scores_of(
@@ -64,12 +51,4 @@ def scores_of(
 def _class_columns(
     predictions: Mapping[str, np.ndarray], tasks: Sequence[TaskSpec], task: TaskSpec
 ) -> list[str]:
-    # p_rating_full_3 may be class "full_3" of `rating` or class "3" of `rating_full`: the task
-    # with the longest matching name owns the column.
-    names = [other.name for other in tasks if other.name.startswith(task.name)]
-
-    def owner(column: str) -> str | None:
-        fitting = [n for n in names if column == f"p_{n}" or column.startswith(f"p_{n}_")]
-        return max(fitting, key=len, default=None)
-
-    return [column for column in predictions if owner(column) == task.name]
+    return [column for column in predictions if owner_of(column, tasks) == task.name]

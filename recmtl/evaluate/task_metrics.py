@@ -8,7 +8,6 @@ import numpy as np
 from recmtl.errors import DataError
 from recmtl.evaluate.label_space import (
     defined_rows,
-    joint_column,
     joint_labels,
     scores_of,
     task_position,
@@ -32,6 +31,7 @@ from recmtl.evaluate.metrics import (
 )
 from recmtl.evaluate.ranking_metrics import ranking_metrics
 from recmtl.schema import TaskSpec
+from recmtl.schema.names import joint_column
 
 __all__ = ["PRIMARY", "Metrics", "PrimaryMetric", "evaluate", "validation_score"]
 

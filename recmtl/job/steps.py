@@ -59,6 +59,8 @@ from recmtl.serve.batch.parquet import score_parquet
 from recmtl.serve.bundle import check_serving, load_bundle, save_bundle
 from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.serve.calibration.fit import calibration_gain, check_calibration, fit_calibrators
+from recmtl.serve.ranking.formula import quoted_name
+from recmtl.serve.ranking.ranker import RANKING_COLUMNS
 from recmtl.simulate import truth_path
 from recmtl.tracking import Run, Tracker
 from recmtl.train.config import Config
@@ -316,8 +318,11 @@ def score(job: JobContext, bundled: BundledNetwork) -> None:
     rows = _first_rows(job, bundled.prepared, [*scorer.input_columns, *keep], RANKED_ROWS)
     ranker = Ranker(Scorer(verified, engine="auto", record=False))
     by = job.config.rank_by or _first_probability(scorer.columns)
+    # Columns of the data that are called like the rank stay out of the ranking.
+    kept = [name for name in rows.column_names if name not in RANKING_COLUMNS]
+    ranking = ranker.rank(rows, by=by, group=roles.group, k=20, keep=kept)
     with new_file(job.out / "ranking.parquet") as partial:
-        pq.write_table(ranker.rank(rows, by=by, group=roles.group, k=20), partial)
+        pq.write_table(ranking, partial)
 
 
 def _open_study(job: JobContext, prepared: PreparedLog) -> TabularStudy:
@@ -384,4 +389,4 @@ def _first_rows(
 
 
 def _first_probability(columns: Sequence[str]) -> str:
-    return next((name for name in columns if name.startswith("p_")), columns[0])
+    return quoted_name(next((name for name in columns if name.startswith("p_")), columns[0]))

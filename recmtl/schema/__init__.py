@@ -16,7 +16,8 @@ from recmtl.schema.definition import (
     SplitRule,
     TaskSpec,
 )
-from recmtl.schema.rules import refuse_contradictions
+from recmtl.schema.differences import differences
+from recmtl.schema.rules import refuse_contradictions, refuse_same_columns
 from recmtl.schema.yaml_form import dump_schema, load_schema, parse_schema
 
 __all__ = [
@@ -30,8 +31,10 @@ __all__ = [
     "SideTable",
     "SplitRule",
     "TaskSpec",
+    "differences",
     "dump_schema",
     "load_schema",
     "parse_schema",
     "refuse_contradictions",
+    "refuse_same_columns",
 ]

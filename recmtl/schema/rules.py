@@ -1,11 +1,13 @@
 """Contradictions between the parts of a schema, which no part can see alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from recmtl.errors import SchemaError, did_you_mean
+from recmtl.errors import SchemaError, SourceLocation, did_you_mean
 from recmtl.schema.definition import Categorical, ListOf, Schema, TaskSpec
+from recmtl.schema.names import column_faults, name_faults
 
-__all__ = ["contradictions", "refuse_contradictions"]
+__all__ = ["contradictions", "refuse_contradictions", "refuse_same_columns"]
 
 Contradictions = Iterator[tuple[tuple[str, ...], str]]
 """Of each contradiction the keys that lead to it in the file, and what is wrong."""
@@ -32,9 +34,25 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> C
 
 def refuse_contradictions(schema: Schema) -> None:
     """Raise one `SchemaError` with every contradiction of a schema that was built in Python."""
-    lines = [f"{schema.name}: {'.'.join(path)}: {text}" for path, text in contradictions(schema)]
+    faults = [*contradictions(schema), *name_faults(schema)]
+    lines = [f"{schema.name}: {'.'.join(path)}: {text}" for path, text in faults]
     if lines:
         raise SchemaError("\n".join(lines))
+
+
+def refuse_same_columns(
+    schema: Schema, classes: Mapping[str, Sequence[Any]], place: SourceLocation
+) -> None:
+    """Raise a `DataError` if two scored columns have one name, once the classes are known.
+
+    Args:
+        schema: the tasks.
+        classes: of each multiclass task.
+        place: the data with these classes.
+    """
+    for task, text in column_faults(schema, classes):
+        fault, remedy = f"task {task!r}: {text}".rsplit("; ", 1)
+        raise place.error(fault, remedy, column=schema.task(task).label.column)
 
 
 def _outcomes_among_features(schema: Schema) -> Contradictions:

@@ -24,6 +24,7 @@ from recmtl.schema.definition import (
     SplitRule,
     TaskSpec,
 )
+from recmtl.schema.names import name_faults
 from recmtl.schema.rules import contradictions
 from recmtl.schema.strict_yaml import build, convert
 from recmtl.schema.yaml_text import Located, Problems, parse, plain_scalar, read_text
@@ -40,18 +41,22 @@ REQUIRED = ("version", "name", "features", "tasks", "split")
 Part = TypeVar("Part")
 
 
-def load_schema(path: str | Path) -> Schema:
+def load_schema(path: str | Path, *, stored: bool = False) -> Schema:
     """Read a schema file.
+
+    Args:
+        path: the file.
+        stored: whether a release has written it, which may have known fewer rules about names.
 
     Raises:
         SchemaError: every mistake in the file, one line each: `file:line: place: what is wrong`.
     """
     text = read_text(Path(path), SchemaError, what="schema file")
-    return parse_schema(text, source=str(path))
+    return parse_schema(text, source=str(path), stored=stored)
 
 
-def parse_schema(text: str, *, source: str) -> Schema:
-    """Read schema text; `source` names it in messages. Raises `SchemaError`.
+def parse_schema(text: str, *, source: str, stored: bool = False) -> Schema:
+    """Read schema text, as `load_schema` does; `source` names it in messages.
 
     >>> text = '''
     ... version: 1
@@ -65,21 +70,21 @@ def parse_schema(text: str, *, source: str) -> Schema:
     """
     problems = Problems(source)
     root = parse(text, problems)
-    schema = _build_schema(root, problems) if root is not None else None
+    schema = _build_schema(root, problems, stored) if root is not None else None
     problems.raise_as(SchemaError)
     if schema is None:
         raise SchemaError(f"{source}:1: nothing could be read")
     return schema
 
 
-def _build_schema(root: Located, problems: Problems) -> Schema | None:
+def _build_schema(root: Located, problems: Problems, stored: bool) -> Schema | None:
     entries = _top_level(root, problems)
     features, broken_features = _features(entries.get("features"), problems)
     tasks, broken_tasks = _tasks(entries.get("tasks"), problems)
     split = _section(SplitRule, entries, "split", problems)
     roles = _section(Roles, entries, "roles", problems)
     schema = Schema(
-        name=_entry(str, entries, "name", problems, default=""),
+        name=_entry(str, entries, "name", problems, default="unnamed"),
         features=features,
         tasks=tasks,
         # A split that could not be read is replaced, so that the other parts are still checked.
@@ -88,7 +93,10 @@ def _build_schema(root: Located, problems: Problems) -> Schema | None:
         tables=_entry(tuple[SideTable, ...], entries, "tables", problems, default=()),
         ignore=_entry(tuple[str, ...], entries, "ignore", problems, default=()),
     )
-    for path, message in contradictions(schema, broken=frozenset(broken_features | broken_tasks)):
+    faults = list(contradictions(schema, broken=frozenset(broken_features | broken_tasks)))
+    if not stored:
+        faults += name_faults(schema)
+    for path, message in faults:
         # Without roles, a split that needs one would be blamed for a mistake made there.
         if not (path[0] == "split" and roles is None and "roles" in entries):
             problems.add(_line_of(root, path), ".".join(path), message)

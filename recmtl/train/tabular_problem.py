@@ -8,13 +8,14 @@ import numpy as np
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.encoding import Encoding
-from recmtl.evaluate.label_space import defined_rows, joint_column, task_column, task_position
+from recmtl.evaluate.label_space import defined_rows, task_position
 from recmtl.evaluate.task_metrics import PRIMARY, Metrics, evaluate, validation_score
 from recmtl.grid import Decision, Layout, recmtl_grid
 from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes, Network, TabularModel, predict
 from recmtl.model.heads import HeadSpec, head_specs
 from recmtl.schema import TaskSpec
+from recmtl.schema.names import joint_column, task_column
 from recmtl.train.config import Grid
 from recmtl.train.problem import LaneShape, Part, Predictions, TrainingTask
 
@@ -121,7 +122,8 @@ class TabularProblem:
             if task.kind != "binary":
                 columns |= predictions
                 continue
-            probability = predictions[f"p_{task.name}"]
+            alone = replace(task, parent=None)
+            probability = predictions[task_column(alone)]
             columns[task_column(task)] = probability
             event_probability[task.name] = probability
             if task.parent is not None:

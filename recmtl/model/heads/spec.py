@@ -8,6 +8,7 @@ from typing import Literal
 from recmtl.data.columns.funnel import funnel_path
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.schema import TaskSpec
+from recmtl.schema.names import scored_columns
 
 __all__ = ["HeadSpec", "head_specs", "output_columns"]
 
@@ -59,13 +60,7 @@ class HeadSpec:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the task's scored columns."""
-        if self.kind == "regression":
-            return (f"value_{self.name}",)
-        if self.kind == "multiclass":
-            return tuple(f"p_{self.name}_{label}" for label in self.classes)
-        if self.parent is None:
-            return (f"p_{self.name}",)
-        return (f"p_{self.name}_given_{self.parent}", f"p_{self.parent}_and_{self.name}")
+        return scored_columns(self, self.classes)
 
 
 def head_specs(

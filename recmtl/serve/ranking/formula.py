@@ -23,7 +23,7 @@ import numpy.typing as npt
 from recmtl.errors import FormulaError, did_you_mean
 from recmtl.serve.arguments import short_repr
 
-__all__ = ["FUNCTIONS", "Formula"]
+__all__ = ["FUNCTIONS", "Formula", "quoted_name"]
 
 Column = npt.NDArray[np.float64]
 
@@ -53,6 +53,15 @@ TOKEN = re.compile(
     r"|`(?P<quoted>[^`]+)`|(?P<mark>\*\*|[-+*/(),])|(?P<end>\Z))",
     re.ASCII,
 )
+
+
+def quoted_name(name: str) -> str:
+    """A column as a formula names it.
+
+    >>> quoted_name("p_click"), quoted_name("p_stars_5 or more")
+    ('p_click', '`p_stars_5 or more`')
+    """
+    return name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f"`{name}`"
 
 
 class Formula:

@@ -8,7 +8,6 @@ them. Multiplying all exponents by one positive number does not change a ranking
 Pareto front) costs nothing more.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -21,7 +20,7 @@ import pyarrow as pa
 from recmtl.errors import DataError
 from recmtl.evaluate.ranking_metrics import GroupedRanking
 from recmtl.serve.arguments import as_array, as_mapping, as_whole_number, short_repr
-from recmtl.serve.ranking.formula import Formula
+from recmtl.serve.ranking.formula import Formula, quoted_name
 
 __all__ = ["FusedFormula", "FusionResult", "fuse", "non_dominated"]
 
@@ -262,7 +261,7 @@ class _Search:
         for (name, plain), exponent in zip(self.plain.items(), exponents, strict=True):
             if exponent == 0.0:
                 continue
-            factor = name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f"`{name}`"
+            factor = quoted_name(name)
             if exponent < 0.0 or not plain:
                 factor = f"max({factor}, {FLOOR})"
             factors.append(factor if exponent == 1.0 else f"{factor} ** {exponent:g}")

@@ -34,10 +34,12 @@ from recmtl.serve.scoring.explain import Explanation, explain
 from recmtl.serve.scoring.onnx import Engine, request_network
 from recmtl.serve.scoring.scorer import Scorer
 
-__all__ = ["Ranker"]
+__all__ = ["RANKING_COLUMNS", "Ranker"]
 
 RANK_SCORE = "rank_score"
 RANK = "rank"
+RANKING_COLUMNS = (RANK_SCORE, RANK)
+"""The columns that ranking adds beside the scored ones."""
 
 
 class _Ranking(NamedTuple):
@@ -281,7 +283,7 @@ class Ranker:
         columns = self.scorer.columns
         of_group = [] if group is None else as_column_list("group", [group])
         require_columns([*kept, *of_group], present, source="input")
-        for name in (*columns, RANK_SCORE, RANK):
+        for name in (*columns, *RANKING_COLUMNS):
             if name in kept or (name in columns and name in formula.names and name in present):
                 raise DataError(
                     f"input: column {name!r} has the name of one that ranking adds; rename it, or "

@@ -6,13 +6,12 @@ import pytest
 from recmtl.errors import DataError
 from recmtl.evaluate.label_space import (
     defined_rows,
-    joint_column,
     joint_labels,
     scores_of,
-    task_column,
     task_position,
 )
 from recmtl.schema import Condition, TaskSpec
+from recmtl.schema.names import joint_column, task_column
 
 CLICK = TaskSpec("click", "binary", Condition("click"))
 BUY = TaskSpec("buy", "binary", Condition("buy"), parent="click")

@@ -5,10 +5,11 @@ import pytest
 
 from recmtl.errors import DataError
 from recmtl.evaluate import PRIMARY, evaluate, metrics
-from recmtl.evaluate.label_space import joint_column, scores_of, task_column
+from recmtl.evaluate.label_space import scores_of
 from recmtl.evaluate.ranking_metrics import ranking_metrics
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import Condition, TaskSpec
+from recmtl.schema.names import joint_column, task_column
 
 
 @pytest.fixture(scope="module")
