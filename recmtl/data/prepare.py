@@ -30,6 +30,7 @@ from recmtl.data.leaks import leak_warnings
 from recmtl.data.reader import Log, open_log
 from recmtl.data.row_encoder import EncoderFit, RowEncoder
 from recmtl.data.split import PARTS, Assign, plan_split
+from recmtl.data.statistics.past import count_past, refuse_number_names
 from recmtl.data.vocabulary_drift import (
     UnknownCounter,
     drift_warnings,
@@ -81,6 +82,7 @@ def prepare(
     out = Path(out)
     log = open_log(str(data), schema.tables)
     log.logical_types(schema.columns())
+    refuse_number_names(schema, log)
     if like is not None:
         refuse_another_schema(schema, like)
     contents = log.content()
@@ -208,6 +210,8 @@ def _build(
         "warnings": list(_rare_labels(counts["positives"])),
         **_weight_facts(counted, fitted),
     }
+    if fitted.encoder.past is not None:
+        manifest["statistics"] = fitted.encoder.past.summary()
     if like is not None:
         manifest["like"], manifest["drift"] = like.fingerprint, vocabulary_drift(manifest, like)
         manifest["warnings"] += drift_warnings(manifest["drift"])
@@ -261,11 +265,17 @@ def _fit(log: CountedLog, schema: Schema, like: EncodedLog | None, progress: Pro
     The encoder of added days is the earlier one: of them only the labels are checked and counted.
     """
     assign = plan_split(schema, log)
-    encoder_fit = EncoderFit(schema, log.logical_types(schema.columns()))
+    past = None
+    if schema.statistics:
+        earlier = None if like is None else like.encoder().past
+        past = count_past(log, schema, assign, earlier=earlier, progress=progress)
+    encoder_fit = EncoderFit(schema, log.logical_types(schema.columns()), past=past)
     label_fit = LabelFit(schema, log.data)
     counts, train_weight = np.zeros(len(PARTS), np.int64), 0.0
     for batch in log.batches(schema.columns()):
         parts, weight = assign(batch), batch.weight
+        if past is not None and like is None:
+            batch = past.with_numbers(batch, parts)
         counts += np.bincount(parts, minlength=len(PARTS))
         train = parts == 0
         if like is None:
@@ -285,6 +295,7 @@ def _fit(log: CountedLog, schema: Schema, like: EncodedLog | None, progress: Pro
     else:
         refuse_other_classes(classes, like)
     encoder = encoder_fit.finish() if like is None else like.encoder()
+    encoder.past = past
     return _Fitted(assign, encoder, labels, counts.tolist(), float(train_weight / counts[0]))
 
 
@@ -305,7 +316,10 @@ def _encode(
             for part, rows in zip(PARTS, fitted.rows, strict=True)
         ]
         for batch in log.batches(schema.columns()):
-            parts, arrays = fitted.assign(batch), _encoded_arrays(schema, fitted, batch)
+            parts = fitted.assign(batch)
+            if fitted.encoder.past is not None:
+                batch = fitted.encoder.past.with_numbers(batch, parts)
+            arrays = _encoded_arrays(schema, fitted, batch)
             for i, writer in enumerate(writers):
                 rows = np.flatnonzero(parts == i)
                 if len(rows):

@@ -22,6 +22,7 @@ from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import NumericFit, Scaler, finite_numbers
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
 from recmtl.data.encoding import Encoding, ListField, NumericField
+from recmtl.data.statistics.past import PastState
 from recmtl.errors import DataError, SourceLocation, did_you_mean
 from recmtl.schema import Categorical, ListOf, Numeric, Schema, dump_schema, load_schema
 
@@ -58,6 +59,7 @@ class RowEncoder:
         *,
         scalers: Mapping[str, Scaler],
         types: Mapping[str, LogicalType] | None = None,
+        past: PastState | None = None,
     ) -> None:
         """Take what was fitted.
 
@@ -67,14 +69,16 @@ class RowEncoder:
             scalers: by numeric feature.
             types: by raw column, the logical type in the log; none in an encoder of release 0.1,
                 which takes columns as what they are.
+            past: the statistics of the past, if the schema has any.
         """
         self.schema = schema
         self.vocabularies = dict(vocabularies)
         self.scalers = dict(scalers)
         self.types = dict(types or {})
+        self.past = past
         self._single = [f for f in schema.features if isinstance(f, Categorical)]
         self._lists = [f for f in schema.features if isinstance(f, ListOf)]
-        self._numeric = [f for f in schema.features if isinstance(f, Numeric)]
+        self._numeric = [f for f in schema.encoded_features if isinstance(f, Numeric)]
         self._input_columns = schema.feature_columns()
         self.takes_plain_values = all(map(_is_plain, map(self.types.get, self._input_columns)))
         self.encoding = self._describe()
@@ -95,14 +99,20 @@ class RowEncoder:
 
     @property
     def input_columns(self) -> tuple[str, ...]:
-        """The raw columns needed to score: those of the features."""
+        """The raw columns needed to score: those of the features, and keys and time of the past."""
         return self._input_columns
+
+    def columns_to_read(self, present: Collection[str]) -> tuple[str, ...]:
+        """The input columns, and numbers of the past that rows with these columns bring."""
+        derived = () if self.past is None else self.past.numbers
+        return (*self._input_columns, *(name for name in derived if name in present))
 
     def encode(self, batch: pa.RecordBatch | pa.Table, *, place: SourceLocation = HERE) -> Encoded:
         """Encode rows that a caller brings; each row's result does not depend on the others.
 
         Args:
-            batch: holds `input_columns` in any Arrow form; other columns are not looked at.
+            batch: holds `input_columns` in any Arrow form, and perhaps numbers of the past, which
+                are then not looked up; other columns are not looked at.
             place: where the rows come from, for messages.
 
         Raises:
@@ -119,9 +129,33 @@ class RowEncoder:
                 raise place.error(f"is missing{hint}", remedy, column=column)
             columns[column] = self._as_fitted(batch.column(position[column]), column, place)
         try:
-            return self.encode_canonical(columns, batch.num_rows, place)
+            unknown = self._add_numbers(columns, batch, place) if self.past is not None else {}
+            encoded = self.encode_canonical(columns, batch.num_rows, place)
         except UnicodeDecodeError:
             raise _not_utf8(columns, place) from None
+        encoded.unknown.update(unknown)
+        return encoded
+
+    def _add_numbers(
+        self, columns: dict[str, AnyArray], batch: pa.RecordBatch | pa.Table, place: SourceLocation
+    ) -> dict[str, int]:
+        """Add the numbers of the past to canonical columns; the unknown keys of each entry."""
+        if self.past is None:
+            return {}
+        values, unknown = self.past.values(columns, batch.num_rows, place)
+        names = batch.schema.names
+        for name, derived in values.items():
+            column = batch.column(names.index(name)) if name in names else pa.array(derived)
+            columns[name] = canonical(column, name, place)
+        return unknown
+
+    def with_numbers(self, rows: pa.Table) -> pa.Table:
+        """Rows that a caller brings with a column for each number of the past that they lack."""
+        columns = {name: self._as_fitted(rows[name], name, HERE) for name in self._input_columns}
+        self._add_numbers(columns, rows, HERE)
+        for name in columns.keys() - set(rows.column_names):
+            rows = rows.append_column(name, columns[name])
+        return rows
 
     def _as_fitted(self, column: AnyArray, name: str, place: SourceLocation) -> AnyArray:
         wanted = self.types.get(name)
@@ -153,10 +187,15 @@ class RowEncoder:
         return Encoded(np.ascontiguousarray(ids), numeric, unknown)
 
     def part(self, columns: Collection[str]) -> "RowEncoder":
-        """The encoder of the features that read some of the raw columns, with the same ids."""
-        features = tuple(f for f in self.schema.features if f.column in columns)
-        schema = replace(self.schema, features=features)
-        return RowEncoder(schema, self.vocabularies, scalers=self.scalers, types=self.types)
+        """The encoder of the features that these raw columns suffice for, with the same ids."""
+        schema = self.schema
+        features = tuple(f for f in schema.features if f.column in columns)
+        entries = tuple(e for e in schema.statistics if set(schema.read_by(e)) <= set(columns))
+        schema = replace(schema, features=features, statistics=entries)
+        past = None if self.past is None else self.past.part(schema)
+        return RowEncoder(
+            schema, self.vocabularies, scalers=self.scalers, types=self.types, past=past
+        )
 
     def unknown_rows(self) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
         """Of each column of `ids` the feature, and the table row of its unknown values."""
@@ -169,7 +208,7 @@ class RowEncoder:
         return tuple(owners), np.array(rows, np.int32)
 
     def save(self, folder: Path) -> None:
-        """Write `encoder.json`, `vocabularies.arrow` and `schema.yaml` into `folder`."""
+        """Write `encoder.json`, `vocabularies.arrow`, `schema.yaml` and the past into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         vocabularies = [
             {"name": v.name, "type": v.type, "first": v.first, "buckets": v.buckets}
@@ -182,6 +221,8 @@ class RowEncoder:
         (folder / "encoder.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
         (folder / "schema.yaml").write_text(dump_schema(self.schema), encoding="utf-8")
         _write_values(folder / "vocabularies.arrow", list(self.vocabularies.values()))
+        if self.past is not None:
+            self.past.save(folder)
 
     @staticmethod
     def load(folder: Path) -> "RowEncoder":
@@ -207,7 +248,8 @@ class RowEncoder:
             message = f"{folder}: not a complete encoder ({fault}); prepare the data again"
             raise DataError(" ".join(message.split())) from fault
         schema = load_schema(folder / "schema.yaml", stored=True)
-        return RowEncoder(schema, vocabularies, scalers=scalers, types=types)
+        past = PastState.load(folder, schema) if schema.statistics else None
+        return RowEncoder(schema, vocabularies, scalers=scalers, types=types, past=past)
 
 
 def _is_plain(kind: LogicalType | None) -> bool:
@@ -254,18 +296,25 @@ def _read_values(path: Path) -> dict[str, Any]:
 class EncoderFit:
     """Collects counts and moments batch by batch, then gives the `RowEncoder`."""
 
-    def __init__(self, schema: Schema, types: Mapping[str, LogicalType] | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        types: Mapping[str, LogicalType] | None = None,
+        *,
+        past: PastState | None = None,
+    ) -> None:
         """Start without rows.
 
         Args:
             schema: says which features there are.
             types: the logical types of the log's columns, which the encoder keeps.
+            past: the statistics of the past, whose numbers the batches then have.
         """
         self.schema = schema
-        self._types = types
+        self._types, self._past = types, past
         self._vocabularies: dict[str, VocabularyFit] = {}
         self._numeric: dict[str, NumericFit] = {}
-        for i, feature in enumerate(schema.features):
+        for i, feature in enumerate(schema.encoded_features):
             if isinstance(feature, Numeric):
                 self._numeric[feature.name] = NumericFit(feature, seed=i)
             elif not (isinstance(feature, ListOf) and feature.table is not None):
@@ -293,7 +342,7 @@ class EncoderFit:
             DataError: a column holds values that its feature cannot have.
         """
         kept = None if train.all() else pa.array(train)
-        for feature in self.schema.features:
+        for feature in self.schema.encoded_features:
             if isinstance(feature, ListOf) and feature.table is not None:
                 continue
             column = batch.column(feature.column)
@@ -322,4 +371,6 @@ class EncoderFit:
             vocabularies[name] = fit.finish(first)
             first += vocabularies[name].rows
         scalers = {name: fit.finish() for name, fit in self._numeric.items()}
-        return RowEncoder(self.schema, vocabularies, scalers=scalers, types=self._types)
+        return RowEncoder(
+            self.schema, vocabularies, scalers=scalers, types=self._types, past=self._past
+        )

@@ -7,9 +7,12 @@ own values; `recmtl.schema.rules` checks the parts against one another.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Literal
 
-from recmtl.schema.bounds import COUNT, FINITE, Within, check_numbers
+from recmtl.schema.bounds import COUNT, Within, check_numbers
+from recmtl.schema.condition import Condition
+from recmtl.schema.statistics import Outcome, PastStatistics
 
 __all__ = [
     "Categorical",
@@ -17,6 +20,8 @@ __all__ = [
     "Feature",
     "ListOf",
     "Numeric",
+    "Outcome",
+    "PastStatistics",
     "Roles",
     "Schema",
     "SideTable",
@@ -25,7 +30,6 @@ __all__ = [
 ]
 
 BUCKETS = Within(1, 10**9)
-Value = str | int | float | bool
 _TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -108,37 +112,6 @@ class ListOf:
 
 
 Feature = Categorical | Numeric | ListOf
-
-
-@dataclass(frozen=True)
-class Condition:
-    """The value of a column, or a rule that turns it into true and false.
-
-    Attributes:
-        column: the column.
-        equals: true where the value equals this.
-        one_of: true where the value is among these.
-        at_least: true where the value is not smaller than this.
-    """
-
-    column: str
-    equals: Value | None = None
-    one_of: tuple[Value, ...] | None = None
-    at_least: Annotated[float, FINITE] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse two rules, and a rule that nothing meets."""
-        check_numbers(self)
-        rules = (self.equals, self.one_of, self.at_least)
-        if sum(rule is not None for rule in rules) > 1:
-            raise ValueError("give only one of equals, one_of, at_least")
-        if self.one_of is not None and not self.one_of:
-            raise ValueError("one_of must not be empty; name at least one value")
-
-    @property
-    def is_rule(self) -> bool:
-        """Whether this turns the column into true and false."""
-        return any(rule is not None for rule in (self.equals, self.one_of, self.at_least))
 
 
 @dataclass(frozen=True)
@@ -254,7 +227,10 @@ class SideTable:
 
 @dataclass(frozen=True)
 class Schema:
-    """What the columns of a log mean; features and tasks keep the order of the file."""
+    """What the columns of a log mean; features and tasks keep the order of the file.
+
+    `statistics` are numbers that the past of a row's keys gives; each is a numeric feature too.
+    """
 
     name: str
     features: tuple[Feature, ...]
@@ -263,28 +239,58 @@ class Schema:
     roles: Roles = field(default_factory=Roles)
     tables: tuple[SideTable, ...] = ()
     ignore: tuple[str, ...] = ()
+    statistics: tuple[PastStatistics, ...] = ()
+
+    @cached_property
+    def encoded_features(self) -> tuple[Feature, ...]:
+        """The features that columns bring, then those that statistics of the past derive."""
+        derived = (
+            Numeric(number.name, number.name, log=number.is_logged)
+            for entry in self.statistics
+            for number in entry.numbers(self.outcomes(entry))
+        )
+        return (*self.features, *derived)
 
     def feature(self, name: str) -> Feature:
-        """The feature called `name`; raises `KeyError`."""
-        return {feature.name: feature for feature in self.features}[name]
+        """The feature called `name`, derived or not; raises `KeyError`."""
+        return {feature.name: feature for feature in self.encoded_features}[name]
 
     def task(self, name: str) -> TaskSpec:
         """The task called `name`; raises `KeyError`."""
         return {task.name: task for task in self.tasks}[name]
 
+    def outcomes(self, entry: PastStatistics) -> tuple[Outcome, ...]:
+        """What an entry of the statistics counts; raises `KeyError` if it names no task."""
+        outcomes = []
+        for what in entry.of:
+            if isinstance(what, str):
+                outcomes.append(Outcome(what, what, None, self.task(what).kind == "binary"))
+            else:
+                outcomes.append(Outcome(what.column, None, what, what.is_rule))
+        return tuple(outcomes)
+
     def feature_columns(self) -> tuple[str, ...]:
-        """The distinct columns that the features read, in order."""
-        return tuple(dict.fromkeys(feature.column for feature in self.features))
+        """The distinct columns that the features read, in order, with those of the statistics."""
+        columns = [feature.column for feature in self.features]
+        columns += [column for entry in self.statistics for column in self.read_by(entry)]
+        return tuple(dict.fromkeys(columns))
+
+    def read_by(self, entry: PastStatistics) -> tuple[str, ...]:
+        """The columns by which the statistics of a row are looked up: its keys and its time."""
+        return entry.keys if self.roles.time is None else (*entry.keys, self.roles.time)
 
     def columns(self) -> tuple[str, ...]:
         """Every distinct column that preparing a log reads, those of the features first."""
-        return tuple(dict.fromkeys([*self.feature_columns(), *self._other_columns()]))
+        return tuple(dict.fromkeys([*self.feature_columns(), *self.other_columns()]))
 
-    def _other_columns(self) -> Iterator[str]:
+    def other_columns(self) -> Iterator[str]:
+        """The columns of labels and rules, of roles and of the split; some may come twice."""
         for task in self.tasks:
             yield task.label.column
             if task.rows is not None:
                 yield task.rows.column
+        for entry in self.statistics:
+            yield from (what.column for what in entry.of if isinstance(what, Condition))
         # row_id is not among them: only scoring copies it.
         for column in (self.roles.group, self.roles.time, self.roles.sample_weight):
             if column is not None:

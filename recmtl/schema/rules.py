@@ -6,6 +6,7 @@ from typing import Any
 from recmtl.errors import SchemaError, SourceLocation, did_you_mean
 from recmtl.schema.definition import Categorical, ListOf, Schema, TaskSpec
 from recmtl.schema.names import column_faults, name_faults
+from recmtl.schema.statistics import PastStatistics
 
 __all__ = ["contradictions", "refuse_contradictions", "refuse_same_columns"]
 
@@ -30,6 +31,7 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> C
     yield from _funnels(schema, broken)
     yield from _split_roles(schema)
     yield from _side_tables(schema)
+    yield from _statistics(schema, broken)
 
 
 def refuse_contradictions(schema: Schema) -> None:
@@ -56,13 +58,7 @@ def refuse_same_columns(
 
 
 def _outcomes_among_features(schema: Schema) -> Contradictions:
-    outcomes: dict[str, str] = {}
-    for task in schema.tasks:
-        outcomes.setdefault(task.label.column, f"the label of task {task.name!r}")
-        if task.rows is not None:
-            outcomes.setdefault(task.rows.column, f"the rows rule of task {task.name!r}")
-    if schema.split.by == "column" and schema.split.column is not None:
-        outcomes.setdefault(schema.split.column, "the split")
+    outcomes = _outcome_columns(schema)
     for feature in schema.features:
         if feature.column in outcomes:
             yield (
@@ -70,6 +66,18 @@ def _outcomes_among_features(schema: Schema) -> Contradictions:
                 f"column {feature.column!r} is {outcomes[feature.column]} and would give the "
                 "answer away; drop this feature",
             )
+
+
+def _outcome_columns(schema: Schema) -> dict[str, str]:
+    """What each column is that may be known only after the outcome."""
+    outcomes: dict[str, str] = {}
+    for task in schema.tasks:
+        outcomes.setdefault(task.label.column, f"the label of task {task.name!r}")
+        if task.rows is not None:
+            outcomes.setdefault(task.rows.column, f"the rows rule of task {task.name!r}")
+    if schema.split.by == "column" and schema.split.column is not None:
+        outcomes.setdefault(schema.split.column, "the split")
+    return outcomes
 
 
 def _ignored_features(schema: Schema) -> Contradictions:
@@ -140,3 +148,42 @@ def _side_tables(schema: Schema) -> Contradictions:
         if (table.path, table.key) in seen:
             yield ("tables", str(index)), f"{table.path!r} is joined twice by {table.key!r}"
         seen.add((table.path, table.key))
+
+
+def _statistics(schema: Schema, broken: frozenset[str]) -> Contradictions:
+    names = {feature.name for feature in schema.features}
+    columns = _outcome_columns(schema)
+    for index, entry in enumerate(schema.statistics):
+        place = ("statistics", str(index))
+        if schema.roles.time is None and entry.needs_time:
+            yield place, "windows, last, delay and freeze need roles.time"
+        for column in entry.keys:
+            if column in columns:
+                yield (
+                    (*place, "key"),
+                    f"column {column!r} is {columns[column]}, which is not known beforehand",
+                )
+        mistakes = list(_mistaken_tasks(schema, entry, broken))
+        yield from ((place, text) for text in mistakes)
+        if mistakes or broken & set(entry.of):
+            continue
+        for number in entry.numbers(schema.outcomes(entry)):
+            if number.name in names:
+                yield place, f"{number.name!r} is already the name of a feature; rename this entry"
+            names.add(number.name)
+
+
+def _mistaken_tasks(schema: Schema, entry: PastStatistics, broken: frozenset[str]) -> Iterator[str]:
+    tasks = {task.name: task for task in schema.tasks}
+    for what in entry.of:
+        if not isinstance(what, str) or what in broken:
+            continue
+        if what not in tasks:
+            hint = did_you_mean(what, tasks)
+            yield f"of: there is no task {what!r}{hint}; a column is written {{column: {what}}}"
+        elif tasks[what].kind == "multiclass":
+            column = tasks[what].label.column
+            yield (
+                f"of: {what!r} has classes, of which no rate can be taken; write a rule, such as "
+                f"{{column: {column}, equals: ...}}"
+            )

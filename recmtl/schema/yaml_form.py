@@ -18,6 +18,7 @@ from recmtl.schema.definition import (
     Feature,
     ListOf,
     Numeric,
+    PastStatistics,
     Roles,
     Schema,
     SideTable,
@@ -36,7 +37,7 @@ KINDS: dict[str, type[Categorical] | type[Numeric] | type[ListOf]] = {
     "numeric": Numeric,
     "list": ListOf,
 }
-KEYS = ("version", "name", "tables", "features", "tasks", "roles", "split", "ignore")
+KEYS = ("version", "name", "tables", "features", "tasks", "roles", "split", "statistics", "ignore")
 REQUIRED = ("version", "name", "features", "tasks", "split")
 Part = TypeVar("Part")
 
@@ -92,6 +93,7 @@ def _build_schema(root: Located, problems: Problems, stored: bool) -> Schema | N
         roles=roles or Roles(),
         tables=_entry(tuple[SideTable, ...], entries, "tables", problems, default=()),
         ignore=_entry(tuple[str, ...], entries, "ignore", problems, default=()),
+        statistics=_entry(tuple[PastStatistics, ...], entries, "statistics", problems, default=()),
     )
     faults = list(contradictions(schema, broken=frozenset(broken_features | broken_tasks)))
     if not stored:
@@ -229,6 +231,8 @@ def dump_schema(schema: Schema) -> str:
     if roles:
         document["roles"] = roles
     document["split"] = _changed_fields(schema.split)
+    if schema.statistics:
+        document["statistics"] = [_statistics_entry(entry) for entry in schema.statistics]
     if schema.ignore:
         document["ignore"] = list(schema.ignore)
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
@@ -248,6 +252,12 @@ def _task_entry(task: TaskSpec) -> dict[str, Any]:
     if task.rows is not None:
         shown["rows"] = _changed_fields(task.rows)
     return {**shown, **entries}
+
+
+def _statistics_entry(entry: PastStatistics) -> dict[str, Any]:
+    entries = _changed_fields(entry)
+    of = [what if isinstance(what, str) else _changed_fields(what) for what in entry.of]
+    return {**entries, "of": of} if of else entries
 
 
 def _condition_entry(condition: Condition) -> str | dict[str, Any]:
