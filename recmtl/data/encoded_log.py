@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from recmtl.atomic import read_json
 from recmtl.data.columns.labels import LabelStatistics
+from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.encoding import Encoding
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError
@@ -127,6 +128,16 @@ class EncodedLog:
     def encoder(self) -> RowEncoder:
         """The fitted encoder."""
         return RowEncoder.load(self.folder / "encoder")
+
+    def compared_types(self) -> dict[str, LogicalType]:
+        """The types of the columns whose values are compared with those of days added later.
+
+        Times, groups and weights mean something within one log only, whatever their unit.
+        """
+        encoder, tasks = self.encoder(), self.schema.tasks
+        rules = [rule for task in tasks for rule in (task.label, task.rows) if rule is not None]
+        compared = {*encoder.input_columns, *(rule.column for rule in rules)}
+        return {column: kind for column, kind in encoder.types.items() if column in compared}
 
     @property
     def fingerprint(self) -> str:

@@ -9,15 +9,18 @@ import glob
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recmtl.data.columns.hive import folder_values, inferred_types, typed_value
+from recmtl.data.columns.logical_type import LogicalType
 from recmtl.errors import DataError, RecmtlError, SourceLocation
 
 __all__ = [
@@ -45,7 +48,6 @@ HASHED_WHOLE = 16 << 20
 SAMPLES, REMOTE_SAMPLES, SAMPLE_BYTES = 128, 16, 32 << 10
 """Blocks of a larger file that it reads, here and behind a URL, and their size."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
-_INTEGER = re.compile(r"-?\d+")
 
 
 @dataclass(frozen=True)
@@ -171,15 +173,17 @@ class LogFile:
         rows: number of rows.
         size: bytes.
         schema: the Arrow schema.
-        partition: columns whose value stands in the folder's name (`date=2024-05-01/`): integers
-            where every file of the data set has one, text otherwise.
+        partition: columns whose value stands in the folder's name (`date=2024-05-01/`) and not in
+            the file, as Arrow scalars of one type in all files; see `recmtl.data.columns.hive`.
+        repeated: text of the folder's name for columns that the file has too.
     """
 
     path: AnyPath
     rows: int
     size: int
     schema: Any
-    partition: dict[str, int | str]
+    partition: dict[str, Any]
+    repeated: dict[str, str | None] = field(default_factory=dict)
 
 
 class FileContent(NamedTuple):
@@ -210,7 +214,11 @@ def base_folder(data: str) -> AnyPath:
 
 
 def find_files(
-    data: str, *, exclude: frozenset[AnyPath] = frozenset(), refused: Refused | None = None
+    data: str,
+    *,
+    exclude: frozenset[AnyPath] = frozenset(),
+    refused: Refused | None = None,
+    fitted: Mapping[str, LogicalType] = MappingProxyType({}),
 ) -> list[LogFile]:
     """The Parquet files of `data` in the order of their paths, opened once to read their footers.
 
@@ -219,9 +227,11 @@ def find_files(
             glob (`**` goes through folders), of this machine or as a URL.
         exclude: resolved paths to leave out: side tables in the same folder.
         refused: takes the files that cannot be opened, which are then left out.
+        fitted: the types of columns in a log that was encoded before.
 
     Raises:
-        DataError: no file matches, one is empty or damaged, or none has a row.
+        DataError: no file matches, one is empty or damaged, none has a row, or a folder's name
+            holds another value than its column was fitted on.
     """
     paths = [path for path in _listed(any_path(data)) if path.resolve() not in exclude]
     if not paths:
@@ -236,7 +246,7 @@ def find_files(
             refused(path, fault)
     if sum(file.rows for file in files) == 0:
         raise DataError(f"{data}: holds no rows; check how it was written")
-    return _with_integer_partitions(files)
+    return list(_with_typed_partitions(files, fitted, refused))
 
 
 def _listed(path: AnyPath) -> list[AnyPath]:
@@ -270,35 +280,29 @@ def name_within(root: AnyPath, path: AnyPath) -> str:
 def _inspect(path: AnyPath, root: AnyPath) -> LogFile:
     with open_parquet(path) as parquet:
         rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
-    parts = name_within(root, path).split("/")[:-1]
-    named = (part.partition("=") for part in parts)
-    partition: dict[str, int | str] = {
-        name: text for name, equals, text in named if equals and name not in schema.names
-    }
-    return LogFile(path, rows, _bytes(path), schema, partition)
+    values = folder_values(name_within(root, path).split("/")[:-1], SourceLocation(str(path)))
+    repeated = {name: values.pop(name) for name in [*values] if name in schema.names}
+    return LogFile(path, rows, _bytes(path), schema, values, repeated)
 
 
-def _with_integer_partitions(files: list[LogFile]) -> list[LogFile]:
-    """Read as integers those partition columns of which all values are integers."""
-    values: dict[str, list[str]] = {}
+def _with_typed_partitions(
+    files: list[LogFile], fitted: Mapping[str, LogicalType], refused: Refused | None
+) -> Iterator[LogFile]:
+    """The files, with the texts of their folders' names as values of the columns' types."""
+    types = {**inferred_types([file.partition for file in files]), **fitted}
     for file in files:
-        for name, text in file.partition.items():
-            values.setdefault(name, []).append(str(text))
-    integers = {name for name, texts in values.items() if all(map(_is_int64, texts))}
-    return [
-        replace(
-            file,
-            partition={
-                name: int(text) if name in integers else text
+        place = SourceLocation(str(file.path))
+        try:
+            partition = {
+                name: typed_value(text, types[name], name, place)
                 for name, text in file.partition.items()
-            },
-        )
-        for file in files
-    ]
-
-
-def _is_int64(text: str) -> bool:
-    return _INTEGER.fullmatch(text) is not None and -(2**63) <= int(text) < 2**63
+            }
+        except DataError as fault:
+            if refused is None:
+                raise
+            refused(file.path, fault)
+            continue
+        yield replace(file, partition=partition)
 
 
 def _bytes(path: AnyPath) -> int:

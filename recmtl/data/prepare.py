@@ -80,7 +80,7 @@ def prepare(
     """
     refuse_contradictions(schema)
     out = Path(out)
-    log = open_log(str(data), schema.tables)
+    log = open_log(str(data), schema.tables, fitted={} if like is None else like.compared_types())
     log.logical_types(schema.columns())
     refuse_number_names(schema, log)
     if like is not None:
@@ -103,7 +103,8 @@ def _fingerprints(
     text = hashlib.blake2b(dump_schema(schema).encode(), digest_size=16).hexdigest()
     # Partition values are data that stands in folder names, so they count like bytes of a file.
     parts = [content.hash for content in contents.values()]
-    parts += [json.dumps(file.partition, sort_keys=True) for file in log.files]
+    values = [{name: v.as_py() for name, v in file.partition.items()} for file in log.files]
+    parts += [json.dumps(partition, sort_keys=True, default=str) for partition in values]
     parts += [] if like is None else [f"like {like.fingerprint}"]
     parts += [] if schema.roles.sample_weight is None else [WEIGHTS]
     whole = hashlib.blake2b("\n".join([str(FORMAT), text, *parts]).encode(), digest_size=16)

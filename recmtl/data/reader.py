@@ -6,8 +6,9 @@ columns asked for, the side tables left-joined by key. Memory holds one batch an
 whatever the size of the log.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -58,12 +59,19 @@ class LogBatch:
 class Log:
     """The files of a log and the side tables joined to it."""
 
-    def __init__(self, data: str, files: list[LogFile], *, tables: list[JoinedTable]) -> None:
+    def __init__(
+        self,
+        data: str,
+        files: list[LogFile],
+        *,
+        tables: list[JoinedTable],
+        fitted: Mapping[str, LogicalType] = MappingProxyType({}),
+    ) -> None:
         """Use `open_log`."""
         self.data = data
         self.files = files
         self.tables = tables
-        self._types: dict[str, LogicalType] = {}
+        self._types = dict(fitted)
 
     @property
     def rows(self) -> int:
@@ -113,7 +121,7 @@ class Log:
         return None if in_log else tables[0]
 
     def logical_types(self, columns: Sequence[str]) -> dict[str, LogicalType]:
-        """The one logical type of each of `columns` in the whole log.
+        """The one logical type of each of `columns` in the whole log: the fitted one, if any.
 
         Raises:
             DataError: a file lacks a column, or holds other values in it than another file.
@@ -131,7 +139,7 @@ class Log:
             elif column in file.schema.names:
                 yield str(file.path), logical_type(file.schema.field(column).type)
             else:
-                yield str(file.path), logical_type(pa.scalar(file.partition[column]).type)
+                yield str(file.path), logical_type(file.partition[column].type)
 
     def batches(
         self,
@@ -232,20 +240,28 @@ def _row_group(
         raise place.error(f"cannot be read ({first})", "write the file again") from fault
 
 
-def open_log(data: str, tables: Sequence[SideTable] = (), *, refused: Refused | None = None) -> Log:
+def open_log(
+    data: str,
+    tables: Sequence[SideTable] = (),
+    *,
+    refused: Refused | None = None,
+    fitted: Mapping[str, LogicalType] = MappingProxyType({}),
+) -> Log:
     """Open a log and its side tables.
 
     Args:
         data: a Parquet file, a folder of them or a glob, here or by URL.
         tables: joined to every file.
         refused: takes the files that cannot be opened or joined, which are then left out.
+        fitted: the types of columns in a log that was encoded before; this log's are read as these.
 
     Raises:
         DataError: nothing matches, a file is empty or damaged, or a side table lacks its key.
     """
     folder = base_folder(data)
     paths = [side_path(table, folder) for table in tables]
-    files = find_files(data, exclude=frozenset(path.resolve() for path in paths), refused=refused)
+    beside = frozenset(path.resolve() for path in paths)
+    files = find_files(data, exclude=beside, refused=refused, fitted=fitted)
     joined = [JoinedTable(table, path) for table, path in zip(tables, paths, strict=True)]
     joinable = []
     for file in files:
@@ -256,7 +272,7 @@ def open_log(data: str, tables: Sequence[SideTable] = (), *, refused: Refused | 
             if refused is None:
                 raise
             refused(file.path, fault)
-    return Log(data, joinable, tables=joined)
+    return Log(data, joinable, tables=joined, fitted=fitted)
 
 
 def _require_keys(file: LogFile, tables: Sequence[JoinedTable]) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.data.columns.canonical import AnyArray, normalised, plain_array
+from recmtl.data.columns.canonical import AnyArray, canonical, normalised
+from recmtl.data.columns.hive import refuse_other_values
 from recmtl.data.columns.keys import KeyType, as_type, category_keys
 from recmtl.data.columns.logical_type import LogicalType, common_type, logical_type
 from recmtl.data.columns.vocabulary import KeyIndex
@@ -77,7 +78,8 @@ class JoinedTable:
                 table = parquet.read(columns=list(dict.fromkeys([self.key, *columns])))
         except (pa.ArrowException, OSError) as broken:
             raise self.place.error(f"is damaged ({broken})", "write it again") from broken
-        self._columns = {name: plain_array(table[name]) for name in columns}
+        # Arrow takes rows of canonical columns, not of every form.
+        self._columns = {name: canonical(table[name], name, self.place) for name in columns}
         index = self._indexed(table[self.key], self._key_type)
         self._indices = {self._key_type: index}
         # A log may count the key's times in another unit, for which the key is indexed again.
@@ -138,7 +140,10 @@ def joined_columns(
     """The columns of a batch of a file, by name, with its partition's and those of the tables."""
     columns = {name: batch.column(name) for name in batch.schema.names}
     for name, value in file.partition.items():
-        columns[name] = pa.repeat(pa.scalar(value), batch.num_rows)
+        columns[name] = pa.repeat(value, batch.num_rows)
+    for name, text in file.repeated.items():
+        if name in columns:
+            refuse_other_values(columns[name], text, name, place)
     for table in tables:
         columns |= table.join(columns[table.key], place)
     return columns

@@ -6,17 +6,19 @@ machine or on the order of the files.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from recmtl.data.columns.canonical import AnyArray, kind_of, missing_rows
+from recmtl.data.columns.canonical import AnyArray, kind_of, missing_rows, normalised
 from recmtl.data.columns.keys import category_keys, stable_hash
 from recmtl.data.columns.logical_type import LogicalType, arrow_form, value_type_name
 from recmtl.data.counted_log import CountedLog
 from recmtl.data.reader import Log, LogBatch
-from recmtl.errors import SourceLocation
+from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Schema, SplitRule
 
 __all__ = ["PARTS", "Assign", "kth_smallest", "plan_split"]
@@ -27,6 +29,8 @@ BIN_BITS = 20
 Ints = npt.NDArray[np.int64]
 Parts = npt.NDArray[np.uint8]
 ORDERED = ("integer", "timestamp", "date", "time of day", "duration")
+TEXT_TIME = LogicalType("timestamp", "us")
+"""What text is read as where it is a time."""
 Assign = Callable[[LogBatch], Parts]
 
 
@@ -118,21 +122,30 @@ def _boundary(
     """The first time of a part, ordered as the column's times are."""
     if value is None:
         return None
-    arrow = arrow_form(time_type)
+    ordered_type = _time_as_ordered(time_type)
     try:
-        first = pa.array([value]).cast(arrow)
+        # A number has no unit of time, and a truth value is no number.
+        if isinstance(value, bool) or (ordered_type.is_time and not isinstance(value, str)):
+            raise pa.ArrowInvalid("is a number")
+        first = pa.array([value]).cast(arrow_form(ordered_type))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         remedy = "write validation_from / test_from as a value of that type"
-        form = time_type if time_type.kind == "other" else arrow
-        raise place.error(f"holds {form}, which {value!r} is not", remedy, column=column) from None
+        if time_type.kind in ("timestamp", "text"):
+            offset = "with its offset from UTC" if time_type.zone else "without an offset"
+            remedy = f"write it {offset}, as 2024-05-31T18:00:00{'+00:00' * bool(time_type.zone)}"
+        holds = time_type if time_type.kind in ("other", "text") else arrow_form(time_type)
+        raise place.error(f"holds {holds}, which {value!r} is not", remedy, column=column) from None
     return int(ordered(first, column, place)[0])
 
 
 def ordered(times: AnyArray, column: str, place: SourceLocation) -> Ints:
     """The times of a canonical column as int64 [rows] in the same order.
 
+    Times of any unit are counted in microseconds: such as differ by less are equal to a split.
+    Text is read as ISO 8601 says (`2024-05-01`, `2024-05-01 18:30`).
+
     Raises:
-        DataError: a time is missing, or the column is text or otherwise without an order.
+        DataError: a time is missing, or the column is otherwise without an order.
     """
     missing = int(np.count_nonzero(missing_rows(times)))
     if missing:
@@ -143,7 +156,9 @@ def ordered(times: AnyArray, column: str, place: SourceLocation) -> Ints:
         bits = times.cast(pa.float64()).to_numpy().view(np.int64)
         # Negative floats sort backwards by their bits; flipping all but the sign mends that.
         return np.asarray(bits ^ ((bits >> 63) & np.int64(2**63 - 1)))
-    if kind not in ORDERED:
+    if kind == "text":
+        times = _as_timestamps(times, column, place)
+    elif kind not in ORDERED:
         fault = f"holds {value_type_name(times.type)}, which is no time"
         raise place.error(fault, "store a number, a date or a timestamp", column=column)
     try:
@@ -153,12 +168,39 @@ def ordered(times: AnyArray, column: str, place: SourceLocation) -> Ints:
         raise place.error(message, "store them as int64", column=column) from fault
 
 
+def _as_timestamps(texts: AnyArray, column: str, place: SourceLocation) -> AnyArray:
+    try:
+        return normalised(texts, TEXT_TIME, column, place)
+    except DataError as fault:
+        text = next(text for text in texts.to_pylist() if not _is_time(text))
+        message = f"holds text such as {text!r}, which is no time without a zone"
+        remedy = "store a number, a date or a timestamp, or write as 2024-05-31 or 2024-05-31T18:00"
+        raise place.error(message, remedy, column=column) from fault
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return bool(pa.array([text]).cast(arrow_form(TEXT_TIME)))
+    except pa.ArrowInvalid:
+        return False
+
+
+def _time_as_ordered(time_type: LogicalType) -> LogicalType:
+    """The type in which a boundary of a column with this type is read."""
+    if time_type.kind == "text":
+        return TEXT_TIME
+    units = {"timestamp": "us", "date": "day"}
+    return replace(time_type, detail=units.get(time_type.kind, time_type.detail))
+
+
 def _whole(times: AnyArray) -> Ints:
+    if pa.types.is_date64(times.type):
+        times = times.cast(pa.date32())
     if times.type in (pa.date32(), pa.time32("s"), pa.time32("ms")):
         times = times.cast(pa.int32())
     elif pa.types.is_timestamp(times.type):
-        # Times that differ by less than a microsecond are equal to a split.
-        times = times.cast(pa.timestamp("us", times.type.tz), safe=False)
+        form = pa.timestamp("us", times.type.tz)
+        times = times.cast(options=pc.CastOptions(form, allow_time_truncate=True))
     return np.asarray(times.cast(pa.int64()).to_numpy(zero_copy_only=False))
 
 

@@ -12,18 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from recmtl.data.columns.canonical import AnyArray, kind_of, missing_rows
 from recmtl.data.columns.funnel import Orphans, defined_rows, funnel_path, joint_labels
 from recmtl.data.columns.keys import Keys, category_keys
-from recmtl.data.columns.logical_type import value_type_name
 from recmtl.data.columns.numeric import Moments, numbers
+from recmtl.data.columns.rules import satisfied
 from recmtl.data.columns.vocabulary import VocabularyFit
 from recmtl.errors import SourceLocation
-from recmtl.schema import Condition, Schema, TaskSpec
+from recmtl.schema import Schema, TaskSpec
 
-__all__ = ["LabelFit", "LabelStatistics", "Labels", "satisfied"]
+__all__ = ["LabelFit", "LabelStatistics", "Labels"]
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -32,55 +30,6 @@ LARGEST_LABEL = 1e30
 """Labels and what is predicted of them are float32, which ends at 3.4e38."""
 MOST_ROUNDING = 0.01
 """Rounding to float32 may move a label by this share of the labels' deviation."""
-
-
-def satisfied(condition: Condition, array: AnyArray, place: SourceLocation) -> tuple[Bools, Bools]:
-    """Where a rule holds and where the canonical column is missing, both bool [rows].
-
-    Raises:
-        DataError: the rule compares numbers with text.
-
-    >>> rule = Condition("seconds", at_least=10)
-    >>> holds, missing = satisfied(rule, pa.array([12, 3, None]), SourceLocation())
-    >>> holds.tolist(), missing.tolist()
-    ([True, False, False], [False, False, True])
-    """
-    if condition.at_least is not None:
-        values = numbers(array, condition.column, place)
-        return values >= condition.at_least, np.isnan(values)
-    single = () if condition.equals is None else (condition.equals,)
-    options = condition.one_of or single
-    return _is_one_of(array, options, condition.column, place), missing_rows(array)
-
-
-def _is_one_of(
-    array: AnyArray, options: tuple[Any, ...], name: str, place: SourceLocation
-) -> Bools:
-    kind = kind_of(array)
-    if kind == "null":
-        return np.zeros(len(array), np.bool_)
-    for option in options:
-        if isinstance(option, str) != (kind == "text"):
-            quotes = "in quotes" if kind == "text" else "without quotes"
-            fault = f"holds {value_type_name(array.type)}, and the rule compares it with {option!r}"
-            raise place.error(fault, f"write the value in the schema {quotes}", column=name)
-    if kind == "text":
-        return _is_text_of(array, options)
-    if pa.types.is_integer(array.type) and all(isinstance(option, int) for option in options):
-        # Exact, where a float64 would merge integers beyond 2^53.
-        whole = array.fill_null(0).to_numpy(zero_copy_only=False)
-        return np.isin(whole, np.array(options)) & ~missing_rows(array)
-    return np.isin(numbers(array, name, place), np.array(options, np.float64))
-
-
-def _is_text_of(array: AnyArray, options: tuple[Any, ...]) -> Bools:
-    texts = array.dictionary if pa.types.is_dictionary(array.type) else array
-    equal = pc.is_in(texts, value_set=pa.array(options, texts.type))
-    equal = equal.to_numpy(zero_copy_only=False)
-    if texts is array:
-        return np.asarray(equal)
-    codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return np.asarray(np.append(equal, False)[codes])
 
 
 @dataclass(frozen=True)

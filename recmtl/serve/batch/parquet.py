@@ -175,7 +175,8 @@ def _local(folder: str | Path) -> Path:
 def _open(scorer: Scorer, source: str, keep: Sequence[str], quarantine: Quarantine | None) -> Log:
     columns = [*scorer.input_columns, *keep]
     refused = quarantine.refuse_file if quarantine else None
-    log = open_log(source, scorer.bundle.encoder.schema.tables, refused=refused)
+    encoder = scorer.bundle.encoder
+    log = open_log(source, encoder.schema.tables, refused=refused, fitted=encoder.types)
     files = []
     for file in log.files:
         try:
@@ -219,7 +220,7 @@ def _output_schema(scorer: Scorer, log: Log, keep: Sequence[str]) -> pa.Schema:
 def _column_type(log: Log, name: str) -> pa.DataType:
     first = log.files[0]
     if name in first.partition:
-        return pa.scalar(first.partition[name]).type
+        return first.partition[name].type
     schemas: list[Any] = [first.schema, *(table.schema for table in log.tables)]
     return next(schema.field(name).type for schema in schemas if name in schema.names)
 

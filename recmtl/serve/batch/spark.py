@@ -222,23 +222,25 @@ def _read(
     session: "SparkSession", bundle: Bundle, source: str, keep: Sequence[str]
 ) -> tuple["DataFrame", list[AnyPath]]:
     """The input as a frame, and the files of its side tables."""
+    from pyspark.sql.pandas.types import from_arrow_type  # an extra
+
     tables = bundle.encoder.schema.tables
     if is_url(source) and not source.startswith("file:"):
         paths = [side_path(table, base_folder(source)) for table in tables]
         return session.read.parquet(source), paths
-    log = open_log(source, tables)
+    log = open_log(source, tables, fitted=bundle.encoder.types)
     log.require([*bundle.encoder.input_columns, *keep])
     base, inferred = base_folder(source), str(session.conf.get(PARTITION_TYPES))
     try:
-        # Spark would read days as dates; here they are text, as in training.
+        # Spark would read days as dates; here they are what they were in training.
         session.conf.set(PARTITION_TYPES, "false")
         reader = session.read.option("basePath", f"file://{base.resolve()}")
         frame = reader.parquet(*(f"file://{file.path.resolve()}" for file in log.files))
     finally:
         session.conf.set(PARTITION_TYPES, inferred)
     for name, value in log.files[0].partition.items():
-        if isinstance(value, int):
-            frame = frame.withColumn(name, frame[name].cast("bigint"))
+        if not pa.types.is_string(value.type):
+            frame = frame.withColumn(name, frame[name].cast(from_arrow_type(value.type)))
     return frame, [table.path for table in log.tables]
 
 

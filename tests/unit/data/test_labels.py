@@ -1,5 +1,6 @@
 """Labels: rules against plain Python, statistics against plain sums, every refusal."""
 
+import datetime
 import math
 import re
 from dataclasses import replace
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmtl.data.columns.labels import LabelFit, Labels, LabelStatistics, satisfied
+from recmtl.data.columns.labels import LabelFit, Labels, LabelStatistics
+from recmtl.data.columns.rules import satisfied
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Condition, Schema, SplitRule, TaskSpec
 
@@ -95,7 +97,11 @@ def test_no_rule_holds_on_a_column_of_nulls() -> None:
             "holds string, and .* 2; .* in quotes",
         ),
         (pa.array(["1"]), Condition("x", at_least=1), "holds string, not numbers"),
-        (pa.array([1], pa.timestamp("s")), Condition("x", equals=1), "holds timestamp.*not num"),
+        (
+            pa.array([1], pa.timestamp("s")),
+            Condition("x", equals=1),
+            "holds timestamp.* with 1; wri",
+        ),
         (pa.array([[1]]), Condition("x", at_least=1), "holds list<.*, not numbers"),
     ],
 )
@@ -254,3 +260,61 @@ def test_statistics_survive_a_manifest() -> None:
     assert LabelStatistics.from_json(statistics.to_json()) == statistics
     assert LabelStatistics.from_json(child.to_json()) == child
     assert Labels(schema_of(STARS), {"stars": statistics}).statistics["stars"] is statistics
+
+
+DAY = datetime.date(2024, 5, 1)
+RULES = [
+    (pa.array([0.1, 0.2, None], pa.float32()), {"equals": 0.1}, [True, False, False]),
+    (pa.array([0.7, 0.2], pa.float32()), {"at_least": 0.7}, [True, False]),
+    (pa.array([0.1, 0.3, 0.2], pa.float32()), {"one_of": (0.3, 0.1)}, [True, True, False]),
+    (pa.array([0.1, 0.2]), {"equals": 0.1}, [True, False]),
+    (pa.array([1e38], pa.float32()), {"at_least": 1e39}, [False]),
+    (pa.array([1.0, 2.0, None]), {"equals": 1}, [True, False, False]),
+    (pa.array([1, 2]), {"equals": 1.0}, [True, False]),
+    (pa.array([True, False, None]), {"equals": True}, [True, False, False]),
+    (pa.array([True, False, None]), {"equals": 1}, [True, False, False]),
+    (pa.array([1, 0], pa.int8()), {"equals": True}, [True, False]),
+    (pa.array([2**63 - 1, 5]), {"one_of": (2**63, 5)}, [False, True]),
+    (pa.array([44], pa.int8()), {"equals": 300}, [False]),
+    (pa.array([b"a", None, b"b"]), {"equals": "a"}, [True, False, False]),
+    (pa.array([DAY, None]), {"equals": "2024-05-01"}, [True, False]),
+    (pa.array([DAY]).cast(pa.timestamp("ms")), {"one_of": ("2024-05-01", "2024-05-02")}, [True]),
+    (pa.array([DAY]).cast(pa.timestamp("us", "UTC")), {"equals": "2024-05-01T02:00+02:00"}, [True]),
+]
+
+
+@pytest.mark.parametrize(("column", "rule", "expected"), RULES)
+def test_a_rule_compares_at_the_precision_and_the_unit_of_its_column(
+    column: pa.Array, rule: dict[str, Any], expected: list[bool]
+) -> None:
+    holds, missing = satisfied(Condition("x", **rule), column, SourceLocation())
+    assert holds.tolist() == expected
+    assert missing.tolist() == column.is_null().to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "fault"),
+    [
+        (pa.array([DAY]), 5, "holds date32.*, and the rule compares it with 5; write .* in quotes"),
+        (
+            pa.array([DAY]),
+            "May",
+            "holds date32.*, and the rule compares it with May; write the val",
+        ),
+        (
+            pa.array([True]),
+            "true",
+            "holds bool, and the rule compares it with 'true'; .* without q",
+        ),
+        (
+            pa.array([DAY]).cast(pa.timestamp("s", "UTC")),
+            "2024-05-01",
+            "compares it with 2024-05-01; wri",
+        ),
+    ],
+)
+def test_a_rule_of_another_kind_than_its_column_is_refused(
+    column: pa.Array, value: Any, fault: str
+) -> None:
+    with pytest.raises(DataError, match=fault):
+        satisfied(Condition("x", equals=value), column, SourceLocation())

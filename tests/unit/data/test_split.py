@@ -1,5 +1,6 @@
 """Splits: the shares asked for, groups and ties kept together, exact quantiles."""
 
+import datetime
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -198,10 +199,96 @@ def test_a_boundary_is_rounded_as_the_times_of_its_column_are(write: Write) -> N
     np.testing.assert_array_equal(parts, np.searchsorted([7, 9], np.arange(100), side="right"))
 
 
+DAYS = [datetime.date(2024, 1, 1) + datetime.timedelta(i) for i in range(100)]
+UTC = datetime.UTC
+
+
+def instants(unit: str, zone: str | None) -> pa.Array:
+    """Noon of each day, in Tokyo's time for every zone."""
+    noons = [datetime.datetime(d.year, d.month, d.day, 3, tzinfo=UTC) for d in DAYS]
+    return pa.array(noons if zone else [t.replace(tzinfo=None) for t in noons],
+                    pa.timestamp(unit, zone))  # fmt: skip
+
+
+TIME_FORMS = {
+    "days": pa.array(DAYS),
+    "milliseconds of days": pa.array(DAYS, pa.date64()),
+    "text": pa.array([str(day) for day in DAYS]),
+    "text in codes": pa.array([f"{day} 03:00" for day in DAYS]).dictionary_encode(),
+    **{unit: instants(unit, None) for unit in ("s", "ms", "us", "ns")},
+    **{f"{unit} UTC": instants(unit, "UTC") for unit in ("s", "ns")},
+    "Tokyo": instants("ms", "Asia/Tokyo"),
+    "epoch": instants("s", None).cast(pa.int64()),
+    "float epoch": instants("s", None).cast(pa.int64()).cast(pa.float64()),
+    "decimal epoch": instants("s", None).cast(pa.int64()).cast(pa.decimal128(20, 0)),
+}
+
+
+@pytest.mark.parametrize("form", TIME_FORMS)
+def test_times_of_any_form_split_the_same_rows(form: str, write: Write) -> None:
+    shuffled = np.random.default_rng(0).permutation(100)
+    times = TIME_FORMS[form].take(pa.array(shuffled))
+    parts = parts_of(write, SplitRule("time", validation=0.2, test=0.1), ts=times)
+    np.testing.assert_array_equal(parts, np.searchsorted([70, 90], shuffled, side="right"))
+
+
+RIGHT = [
+    ("days", "2024-03-01", 60),
+    ("milliseconds of days", "2024-03-01", 60),
+    ("text", "2024-03-01", 60),
+    ("text in codes", "2024-03-01 03:00", 60),
+    *((unit, "2024-03-01", 60) for unit in ("s", "ms", "us", "ns")),
+    *((unit, "2024-03-01T03:00:00.000001", 61) for unit in ("s", "ms", "us", "ns")),
+    *((unit, "2024-03-01T12:00:00+09:00", 60) for unit in ("s UTC", "ns UTC", "Tokyo")),
+    *((unit, "2024-03-01T03:00:01Z", 61) for unit in ("s UTC", "ns UTC", "Tokyo")),
+    ("epoch", 1709262000, 60),
+    ("epoch", 1709262000.0, 60),
+    ("float epoch", 1709262000, 60),
+    ("decimal epoch", 1709262000, 60),
+]
+
+
+@pytest.mark.parametrize(("form", "boundary", "first"), RIGHT)
+def test_a_boundary_means_the_same_on_any_form(
+    form: str, boundary: Any, first: int, write: Write
+) -> None:
+    parts = parts_of(write, SplitRule("time", test_from=boundary), ts=TIME_FORMS[form])
+    np.testing.assert_array_equal(np.flatnonzero(parts == 2), np.arange(first, 100))
+
+
+WRONG = [
+    ("days", 19_783, r"holds date32\[day\], which 19783 is not; write"),
+    ("days", "2024-03-01T10:00", "which '2024-03-01T10:00' is not; write"),
+    ("ms", 1709262000, "which 1709262000 is not; write it without an offset, as 2024-05-31T18:00"),
+    ("ms", "2024-03-01T03:00Z", "is not; write it without an offset, as 2024-05-31T18:00:00$"),
+    ("ms UTC", "2024-03-01", r"is not; write it with its offset from UTC, as .*18:00:00\+00:00$"),
+    ("Tokyo", "2024-03-01T12:00", r"is not; write it with its offset from UTC"),
+    ("Tokyo", "2024-03-01T12:00[Asia/Tokyo]", "is not; write it with its offset from UTC"),
+    ("epoch", "2024-03-01", "holds int64, which '2024-03-01' is not; write validation_from"),
+    ("text", 5, "holds text, which 5 is not; write it without an offset"),
+    ("text", "spring", "holds text, which 'spring' is not; write it without an offset"),
+]
+
+
+@pytest.mark.parametrize(("form", "boundary", "fault"), WRONG)
+def test_a_boundary_that_may_mean_another_time_is_refused(
+    form: str, boundary: Any, fault: str, write: Write
+) -> None:
+    times = instants("ms", "UTC") if form == "ms UTC" else TIME_FORMS[form]
+    with pytest.raises(DataError, match=f"column 'ts': .*{fault}"):
+        parts_of(write, SplitRule("time", test_from=boundary), ts=times)
+
+
+def test_times_that_no_64_bits_of_microseconds_hold_are_refused(write: Write) -> None:
+    with pytest.raises(DataError, match="'ts': holds times beyond 64 bits"):
+        parts_of(write, SplitRule("time"), ts=pa.array([2**62, 1] * 20, pa.timestamp("ms")))
+
+
 @pytest.mark.parametrize(
     ("times", "boundary", "fault"),
     [
-        (["monday"] * 9, None, "holds string, which is no time; store a number, a date or a"),
+        (["monday"] * 9, None, "holds text such as 'monday', which is no time without a zone; st"),
+        (["2024-05-01T10:00Z"] * 9, None, "holds text such as '2024-05-01T10:00Z', which is no ti"),
         ([[1]] * 9, None, r"holds list<.*>, which is no time; store a number"),
         ([True, False] * 9, None, "holds bool, which is no time; store a number"),
         ([1, None] * 9, None, "has 9 missing times; drop those rows"),
