@@ -8,6 +8,12 @@ choosing settings, which must be done without test figures.
 
 import sys
 
+from recmtl.interrupts import answer_signals, leave
+
+if __name__ == "__main__":
+    answer_signals()  # before what takes seconds to import
+
+from recmtl.atomic import write_text
 from recmtl.job import steps
 from recmtl.job.command import run_step
 from recmtl.report import verdict_table
@@ -23,7 +29,7 @@ def benchmark(job: steps.JobContext, run: Run) -> None:
     steps.report(job, evaluation, run)
     results, log = evaluation.results, prepared.log
     page = job.out / "benchmark.md"
-    page.write_text(benchmark_page(log.schema.name, results, log.manifest), encoding="utf-8")
+    write_text(page, benchmark_page(log.schema.name, results, log.manifest))
     run.log_file(page)
     sys.stdout.write(f"{verdict_table(results)}\n\ntable    {page}\n")
 
@@ -33,10 +39,10 @@ def validate(job: steps.JobContext, run: Run) -> None:
     prepared = steps.prepare(job, run)
     results, log = steps.validate(job, prepared, run), prepared.log
     page = job.out / "validation.md"
-    page.write_text(validation_page(log.schema.name, results, log.manifest), encoding="utf-8")
+    write_text(page, validation_page(log.schema.name, results, log.manifest))
     run.log_file(page)
     sys.stdout.write(f"{page.read_text(encoding='utf-8')}\ntable    {page}\n")
 
 
 if __name__ == "__main__":
-    sys.exit(run_step("benchmark", benchmark, blind=validate))
+    leave(run_step("benchmark", benchmark, blind=validate))

@@ -3,7 +3,10 @@
 python pipelines/evaluate.py --data PARQUET --schema YAML --out FOLDER [--config YAML]
 """
 
-import sys
+from recmtl.interrupts import answer_signals, leave
+
+if __name__ == "__main__":
+    answer_signals()  # before what takes seconds to import
 
 from recmtl.job import steps
 from recmtl.job.command import run_step
@@ -19,4 +22,4 @@ def evaluate(job: steps.JobContext, run: Run) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_step("evaluate", evaluate))
+    leave(run_step("evaluate", evaluate))

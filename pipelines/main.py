@@ -5,6 +5,11 @@ python pipelines/main.py [--data PARQUET --schema YAML] [--config YAML] [--out F
 
 import sys
 
+from recmtl.interrupts import answer_signals, leave
+
+if __name__ == "__main__":
+    answer_signals()  # before what takes seconds to import
+
 from recmtl.job import steps
 from recmtl.job.command import run_step
 from recmtl.report import model_table, verdict_table
@@ -38,4 +43,4 @@ def main(job: steps.JobContext, run: Run) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_step("main", main))
+    leave(run_step("main", main))

@@ -3,7 +3,10 @@
 python pipelines/prepare.py --data PARQUET --schema YAML --out FOLDER [--config YAML] [--like LOG]
 """
 
-import sys
+from recmtl.interrupts import answer_signals, leave
+
+if __name__ == "__main__":
+    answer_signals()  # before what takes seconds to import
 
 from recmtl.job import steps
 from recmtl.job.command import run_step
@@ -16,4 +19,4 @@ def prepare(job: steps.JobContext, run: Run) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_step("prepare", prepare))
+    leave(run_step("prepare", prepare))

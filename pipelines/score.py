@@ -9,14 +9,15 @@ rows in the quarantine; 130, interrupted, continue with --resume.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from recmtl.interrupts import advise, answer_signals, leave
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-DONE, FAILED, QUARANTINED, INTERRUPTED = 0, 2, 3, 130
+DONE, QUARANTINED = 0, 3
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -50,6 +51,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--network", choices=["torch", "onnx"], default="torch", help=network)
     chunk = "rows of a forward pass (512): more are faster, and equal to float32 rounding"
     add("--chunk-rows", type=int, help=chunk)
+    add("--debug", action="store_true", help="show where an error comes from")
     return parser.parse_args(arguments)
 
 
@@ -59,17 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported here and below, so that --help answers at once.
     from rich.console import Console
 
-    from recmtl.errors import RecmtlError
+    from recmtl.script import ErrorLine
 
-    console = Console(stderr=True)
-    try:
-        return (_on_spark if options.engine == "spark" else _here)(options, console)
-    except RecmtlError as error:
-        _say(console, f"error: {error}", "red")
-        return FAILED
-    except KeyboardInterrupt:
-        _say(console, "interrupted; run the same command with --resume to go on", "red")
-        return INTERRUPTED
+    if options.engine == "local":
+        advise("run the same command with --resume to go on")
+    console, status = Console(stderr=True), DONE
+    with ErrorLine(console, debug=options.debug) as error:
+        status = (_on_spark if options.engine == "spark" else _here)(options, console)
+    return error.status or status
 
 
 def _here(options: argparse.Namespace, console: "Console") -> int:
@@ -145,4 +144,5 @@ def _say(console: "Console", text: str, style: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    answer_signals()
+    leave(main())

@@ -3,7 +3,10 @@
 python pipelines/search.py --data PARQUET --schema YAML --out FOLDER [--config YAML]
 """
 
-import sys
+from recmtl.interrupts import answer_signals, leave
+
+if __name__ == "__main__":
+    answer_signals()  # before what takes seconds to import
 
 from recmtl.job import steps
 from recmtl.job.command import run_step
@@ -16,4 +19,4 @@ def search(job: steps.JobContext, run: Run) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_step("search", search))
+    leave(run_step("search", search))

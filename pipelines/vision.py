@@ -3,9 +3,12 @@
 python pipelines/vision.py --config YAML [--data FOLDER] [--out FOLDER] [--seeds N]
 """
 
-import sys
+from recmtl.interrupts import answer_signals, leave
+
+if __name__ == "__main__":
+    answer_signals()  # before what takes seconds to import
 
 from recmtl.vision.job import run_vision
 
 if __name__ == "__main__":
-    sys.exit(run_vision())
+    leave(run_vision())

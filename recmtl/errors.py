@@ -7,6 +7,7 @@ line that names the place, says what is wrong, and ends with a remedy:
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from unicodedata import normalize
@@ -20,7 +21,26 @@ __all__ = [
     "SchemaError",
     "SourceLocation",
     "did_you_mean",
+    "outside_error",
 ]
+
+OUTSIDE = {
+    *("adlfs", "aiobotocore", "aiohttp", "alembic", "azure", "botocore", "fsspec", "gcsfs"),
+    *("google", "json", "mlflow", "pyarrow", "py4j", "pyspark", "requests", "s3fs"),
+    *("safetensors_rust", "sqlalchemy", "sqlite3", "urllib3", "yaml"),
+}
+"""Packages whose errors tell of the world outside: files, networks, stores."""
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there, then run again to go on"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions, or choose another place"),
+    errno.EROFS: "the disk is read-only: choose another place",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a file is in the way: choose another folder",
+    errno.EEXIST: "it is in the way: choose another place",
+    errno.EISDIR: "a folder is in the way: choose another name",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 
 class RecmtlError(Exception):
@@ -84,3 +104,37 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
         return ""
     looks_alike = normalize("NFKC", near[0]) == normalize("NFKC", word)
     return f"; did you mean {ascii(near[0]) if looks_alike else repr(near[0])}?"
+
+
+def outside_error(error: BaseException) -> RecmtlError | None:
+    """What the system or a library reports of the world outside, in one line with a remedy.
+
+    Returns:
+        The error to show in place of `error`: itself if recmtl raised it on purpose, and None if it
+        is neither of these, but a mistake in recmtl.
+
+    >>> print(outside_error(FileNotFoundError(errno.ENOENT, "No such file", "log.parquet")))
+    log.parquet: No such file; check the path
+    >>> outside_error(KeyError("x")) is None
+    True
+    """
+    if isinstance(error, RecmtlError):
+        return error
+    text = " ".join((str(error).strip().splitlines() or [""])[0].split())
+    if isinstance(error, MemoryError):
+        return RecmtlError(
+            f"not enough memory ({text or 'none is left'}); free some, or ask for less"
+        )
+    if isinstance(error, ImportError):
+        return RecmtlError(f"cannot be imported: {text}; install what is missing with pip")
+    if isinstance(error, UnicodeError):
+        return DataError(f"a file or a name is no UTF-8 ({text}); write it again as UTF-8")
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename is not None else ""
+        remedy = REMEDIES.get(error.errno or 0, "check that place and the access to it")
+        return DataError(f"{place}{error.strerror or text or type(error).__name__}; {remedy}")
+    packages = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    if packages & OUTSIDE:
+        name = type(error).__module__.partition(".")[0]
+        return RecmtlError(f"{name}: {text or type(error).__name__}; --debug shows where")
+    return None

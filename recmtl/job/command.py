@@ -1,29 +1,38 @@
 """The command line that every step of the main job shares."""
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
 
-from recmtl.atomic import write_json
-from recmtl.errors import ConfigError, RecmtlError
+from recmtl.atomic import read_json, reading, write_json
+from recmtl.errors import ConfigError
+from recmtl.folder_lock import hold_folder
+from recmtl.interrupts import advise
 from recmtl.job.console import progress_display
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.steps import JobContext
 from recmtl.schema.strict_yaml import load
 from recmtl.schema.yaml_text import read_text
+from recmtl.script import ErrorLine
 from recmtl.simulate import simulate
 from recmtl.tracking import Run, Tracker
 from recmtl.train.config import Config
 
-__all__ = ["ErrorLine", "load_config", "output_folder", "read_config", "run_step"]
+__all__ = [
+    "add_debug_option",
+    "advise_to_go_on",
+    "load_config",
+    "output_folder",
+    "read_config",
+    "run_step",
+]
 
 C = TypeVar("C", bound=Config)
 
@@ -50,7 +59,7 @@ def run_step(
     chosen = blind if blind is not None and options.validation_only else step
     console = Console(stderr=True)
     with (
-        ErrorLine(console) as error,
+        ErrorLine(console, debug=options.debug) as error,
         _open(options, console) as job,
         job.tracker.run(name) as run,
     ):
@@ -59,35 +68,6 @@ def run_step(
         run.log_environment()
         chosen(job, run)
     return error.status
-
-
-class ErrorLine:
-    """Turns an error that recmtl raises on purpose into one red line; `status` is 2 then, else 0.
-
-    Any other exception passes: it is a mistake in recmtl, and its traceback is wanted.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.status = 0
-
-    def __enter__(self) -> "ErrorLine":
-        """Nothing to open."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        """Print the line."""
-        if not isinstance(error, RecmtlError):
-            return False
-        line = f"error: {error}"
-        self.console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
-        self.status = 2
-        return True
 
 
 def load_config(path: Path | None) -> Config:
@@ -112,6 +92,17 @@ def output_folder(option: str) -> Path:
     return Path(option or f"runs/{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
 
 
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--debug`, which every script has."""
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+
+
+def advise_to_go_on(option: str, out: Path) -> None:
+    """Let the line of an interruption name the output folder, in which the job goes on."""
+    how = "again" if option else f"with --out {out}"
+    advise(f"run the same command {how} to go on; what is finished is kept in {out}")
+
+
 def _parse(name: str, arguments: Sequence[str] | None, *, hides_test: bool) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=f"recmtl: {name}")
     parser.add_argument("--data", default="", help="Parquet, folder or glob; simulated if empty")
@@ -119,6 +110,7 @@ def _parse(name: str, arguments: Sequence[str] | None, *, hides_test: bool) -> a
     parser.add_argument("--config", default="", help="YAML of sizes, search, training, evidence")
     parser.add_argument("--out", default="", help="output folder; runs/<utc time> if empty")
     parser.add_argument("--seeds", type=float, default=0, help="seeds of every model, if not 0")
+    add_debug_option(parser)
     if name == "prepare":
         like = "earlier encoded log of the same schema, whose vocabularies are kept: added days"
         parser.add_argument("--like", default="", help=like)
@@ -140,16 +132,19 @@ class _JobInput:
     @classmethod
     def chosen(cls, options: argparse.Namespace, out: Path) -> "_JobInput":
         """The input of the command line, or the one of an earlier step with this folder."""
-        file = out / "job.json"
-        before = cls(**json.loads(file.read_text())) if file.is_file() else None
-        if options.data or before is None:
+        file, before = out / "job.json", None
+        if file.is_file() and not options.data:
+            remedy = "give --data and --schema again"
+            with reading(file, remedy=remedy):
+                before = cls(**read_json(file, remedy=remedy))
+        if before is None:
             config = options.config or ("" if options.data else str(SIMULATED_CONFIG))
             return cls(options.data, options.schema, config, getattr(options, "like", ""))
         return replace(before, config=options.config or before.config)
 
     def save(self, out: Path) -> None:
         """Keep the input for later steps."""
-        write_json(out / "job.json", asdict(self))
+        write_json(out / "job.json", asdict(self), durable=True)
 
 
 @contextmanager
@@ -163,14 +158,21 @@ def _open(options: argparse.Namespace, console: Console) -> Iterator[JobContext]
         seeds = int(options.seeds)
         evidence = replace(config.evidence, seeds=seeds, control_seeds=seeds)
         config = replace(config, evidence=evidence)
-    out.mkdir(parents=True, exist_ok=True)
-    if not source.data:
-        log = out / "simulated.parquet"
-        if not log.exists():
-            simulate(log, SIMULATED_ROWS, seed=config.seed)
-        source = replace(source, data=str(log), schema=str(SIMULATED))
-    source.save(out)
-    like = Path(source.like) if source.like else None
-    with progress_display(console) as on_progress:
-        data, schema = source.data, Path(source.schema)
-        yield JobContext(data, schema, out, config, Tracker(), on_progress, console, like)
+    advise_to_go_on(options.out, out)
+    with hold_folder(out), progress_display(console) as on_progress:
+        if not source.data:
+            log = out / "simulated.parquet"
+            if not log.exists():
+                simulate(log, SIMULATED_ROWS, seed=config.seed)
+            source = replace(source, data=str(log), schema=str(SIMULATED))
+        yield JobContext(
+            source.data,
+            Path(source.schema),
+            out,
+            config,
+            Tracker(),
+            on_progress,
+            console,
+            like=Path(source.like) if source.like else None,
+            on_admitted=partial(source.save, out),
+        )

@@ -6,21 +6,22 @@ travels back. `progress_display` in `recmtl.job.console` shows it.
 """
 
 import os
-import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeAlias
 
 import torch
 
 from recmtl.errors import RecmtlError
+from recmtl.interrupts import without_signals
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import C, P, Study
 from recmtl.job.work_items import WorkItem, with_needed
@@ -113,7 +114,7 @@ class _Crew:
                         self.finished(item)
         finally:
             for worker in self.workers:
-                worker.process.terminate()
+                worker.process.kill()  # what it writes is whole or absent
                 worker.process.join()
                 worker.connection.close()
         if self.fault is not None:
@@ -161,7 +162,9 @@ def _start(study: Study[Any, Any]) -> _Worker:
     ours, theirs = context.Pipe()
     arguments = (theirs, study.folder, study.kind, study.config)
     process = context.Process(target=_serve, args=arguments, daemon=True)
-    process.start()
+    # They may reach all processes of a terminal or a service; the first one ends the others.
+    with without_signals():
+        process.start()
     theirs.close()
     return _Worker(process, ours)
 
@@ -170,8 +173,7 @@ def _serve(
     connection: Connection, folder: Path, kind: ProblemKind[Any, Any], config: Config
 ) -> None:
     """Do the work items that arrive until the connection is closed."""
-    # The interrupt key reaches all processes of a terminal; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(config.threads or 1)
     study: Study[Any, Any] | None = None
     try:
@@ -192,6 +194,14 @@ def _serve(
                 connection.send(None)
     except (EOFError, ConnectionError):
         return
+
+
+def _end_with_parent() -> None:
+    """End this process with the first one, however that ends: the folder is then another job's."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _numbered(on_progress: OnProgress, number: str) -> OnProgress:

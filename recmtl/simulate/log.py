@@ -94,8 +94,9 @@ def simulate(
             score.add(block)
             for writer, (_, table) in zip(writers, parts, strict=True):
                 writer.add(table(world, block))
-    truth = Truth(rows, seed, RELATED, score.rates(), score.best(), score.correlation())
-    write_json(truth_path(target), asdict(truth))
+        truth = Truth(rows, seed, RELATED, score.rates(), score.best(), score.correlation())
+        # Before the log is put in place: who finds a log finds its truth.
+        write_json(truth_path(target), asdict(truth))
     return truth
 
 

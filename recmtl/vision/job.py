@@ -19,8 +19,14 @@ from rich.console import Console
 from recmtl.atomic import write_json, write_text
 from recmtl.evaluate.results import assemble, summary
 from recmtl.evaluate.task_metrics import Metrics
+from recmtl.folder_lock import hold_folder
 from recmtl.grid import draw_svg, draw_text
-from recmtl.job.command import ErrorLine, output_folder, read_config
+from recmtl.job.command import (
+    add_debug_option,
+    advise_to_go_on,
+    output_folder,
+    read_config,
+)
 from recmtl.job.console import progress_display
 from recmtl.job.logbook import Logbook
 from recmtl.job.outcome import Models, Results, mean_costs, trained_models
@@ -28,6 +34,7 @@ from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.work_items import SEARCHED, all_items
 from recmtl.job.workers import complete, cores
+from recmtl.script import ErrorLine
 from recmtl.tracking import Run, Tracker
 from recmtl.train.loop import OnProgress
 from recmtl.vision.config import VisionConfig
@@ -81,11 +88,13 @@ def run_vision(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", default="", help="folder of the images, if not as configured")
     parser.add_argument("--out", default="", help="output folder; runs/<utc time> if empty")
     parser.add_argument("--seeds", type=float, default=0, help="seeds of every model, if not 0")
+    add_debug_option(parser)
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
-    with ErrorLine(console) as error:
+    with ErrorLine(console, debug=options.debug) as error:
         config, out = _configured(options), output_folder(options.out)
-        with progress_display(console) as on_progress:
+        advise_to_go_on(options.out, out)
+        with hold_folder(out), progress_display(console) as on_progress:
             job = VisionContext(config, out, Tracker(), on_progress)
             with job.tracker.run("vision") as run:
                 run.log_params({"out": str(out), "config": asdict(config)})

@@ -110,17 +110,6 @@ def test_options_that_make_no_sense_get_one_line(folder: Path, tmp_path: Path) -
     assert_one_line(done, "does not say how many ids were unknown in training")
 
 
-def test_an_interrupt_says_how_to_go_on(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object) -> int:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(command, "_here", interrupted)
-    assert command.main(["--bundle", "b", "--input", "i", "--output", "o"]) == 130
-    assert "--resume to go on" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("options", "fault"),
     [

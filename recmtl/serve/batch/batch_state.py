@@ -5,20 +5,18 @@ depend on the rows beside it, so parts of several runs fit together. A part coun
 it has been renamed into place and then listed in `_manifest.json`.
 """
 
-import fcntl
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 from recmtl.atomic import partial_path, write_json
 from recmtl.errors import DataError
+from recmtl.folder_lock import LOCK
 
-__all__ = ["Part", "QuarantineRecord", "ScoringJob", "lock_folder", "require_unused"]
+__all__ = ["Part", "QuarantineRecord", "ScoringJob", "require_unused"]
 
-LOCK = ".lock"
 MANIFEST = "_manifest.json"
 
 
@@ -173,20 +171,3 @@ def _job_files(folder: Path) -> list[str]:
     """Names in a folder, without the lock and an unfinished manifest."""
     ignored = (LOCK, partial_path(folder / MANIFEST).name)
     return [path.name for path in folder.iterdir() if path.name not in ignored]
-
-
-@contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder for one job; the system frees it when the process ends, however it ends.
-
-    Raises:
-        DataError: another job holds it.
-    """
-    with (folder / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"{folder}: another job writes there now; wait for it or choose another folder"
-            ) from None
-        yield

@@ -30,9 +30,10 @@ from recmtl.atomic import new_file
 from recmtl.data.files import RemotePath, any_path
 from recmtl.data.reader import Log, open_log
 from recmtl.errors import DataError, SourceLocation
+from recmtl.folder_lock import hold_folder
 from recmtl.memory import keep_freed_memory
 from recmtl.serve.arguments import as_column_list, as_instance, as_path, as_whole_number
-from recmtl.serve.batch.batch_state import Part, ScoringJob, lock_folder
+from recmtl.serve.batch.batch_state import Part, ScoringJob
 from recmtl.serve.batch.rows import Quarantine, RowScorer, batches_by_part
 from recmtl.serve.faults import write_faults
 from recmtl.serve.scoring.drift import LIMIT, Drift, DriftMode
@@ -125,8 +126,7 @@ def score_parquet(
     rows = RowScorer(scorer, schema, drift_watch=drift_watch, quarantine=left_out)
     with ExitStack() as stack:
         stack.enter_context(write_faults(output, go_on=GO_ON))
-        output.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(lock_folder(output))
+        stack.enter_context(hold_folder(output))
         if left_out:
             stack.enter_context(left_out.opened(resume=resume))
         todo = job.start(resume=resume)

@@ -19,11 +19,11 @@ from recmtl.data.files import AnyPath
 from recmtl.data.reader import Log, LogBatch, RefusedRows
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError, SourceLocation
+from recmtl.folder_lock import hold_folder
 from recmtl.serve.batch.batch_state import (
     Part,
     QuarantineRecord,
     ScoringJob,
-    lock_folder,
     require_unused,
 )
 from recmtl.serve.scoring.drift import Drift
@@ -120,8 +120,7 @@ class Quarantine:
         Raises:
             DataError: another job holds it, or it is not empty and `resume` is not set.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with lock_folder(self.folder):
+        with hold_folder(self.folder):
             if not resume:
                 require_unused(self.folder)
             yield

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from recmtl.errors import ConfigError, RecmtlError
-from recmtl.job.command import ErrorLine, load_config, output_folder, read_config, run_step
+from recmtl.job.command import load_config, output_folder, read_config, run_step
 from recmtl.job.steps import JobContext
+from recmtl.script import ErrorLine
 from recmtl.tracking import Run
 from recmtl.train.config import Config
 from recmtl.vision.config import VisionConfig
@@ -45,6 +46,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[JobContext]:
 def start(seen: list[JobContext], *arguments: str, name: str = "train") -> JobContext:
     def step(job: JobContext, run: Run) -> None:
         seen.append(job)
+        job.on_admitted()
 
     assert run_step(name, step, arguments) == 0
     return seen[-1]
@@ -94,8 +96,9 @@ def test_a_step_goes_on_with_the_input_that_its_folder_was_begun_with(
     changed = start(seen, "--config", str(tmp_path / "b.yaml"), *out)
     assert (changed.data, changed.config.seed) == ("log", 4)
     assert start(seen, *out).config.seed == 4, "the newest configuration is kept"
-    replaced = start(seen, "--data", "other", "--schema", "s.yaml", *out)
-    assert (replaced.data, replaced.config) == ("other", Config()), "a new input begins anew"
+    moved = start(seen, "--data", "other", "--schema", "s.yaml", *out)
+    assert (moved.data, moved.config) == ("other", Config()), "what is named is taken"
+    assert start(seen, *out).data == "other"
 
 
 def test_only_preparing_takes_an_earlier_log_and_later_steps_keep_it(

@@ -17,9 +17,10 @@ from rich.console import Console
 
 from recmtl.data.reader import open_log
 from recmtl.errors import DataError
+from recmtl.folder_lock import hold_folder
 from recmtl.schema import SideTable
 from recmtl.serve import Scorer, save_bundle, score_parquet
-from recmtl.serve.batch.batch_state import ScoringJob, lock_folder
+from recmtl.serve.batch.batch_state import ScoringJob
 from recmtl.serve.batch.parquet import rows_progress
 from tests.unit.serve.shop import ROWS, SCHEMA, make_bundle, make_encoder, make_log, make_model
 
@@ -335,7 +336,7 @@ def test_resume_of_another_job_is_refused(scorer: Scorer, source: Path, tmp_path
 def test_a_folder_serves_one_job_at_a_time(scorer: Scorer, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with lock_folder(out), pytest.raises(DataError, match="another job writes there"):
+    with hold_folder(out), pytest.raises(DataError, match="another job writes there"):
         score_parquet(scorer, source, out)
     score_parquet(scorer, source, out)
 

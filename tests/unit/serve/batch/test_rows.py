@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from recmtl.data.reader import open_log
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError, SourceLocation
+from recmtl.folder_lock import hold_folder
 from recmtl.serve import Scorer, score_parquet
 from recmtl.serve.batch import rows as batch_rows
-from recmtl.serve.batch.batch_state import ScoringJob, lock_folder
+from recmtl.serve.batch.batch_state import ScoringJob
 from recmtl.serve.batch.rows import Quarantine, bad_rows, batches_by_part, without_dictionary
 from tests.unit.serve.shop import ROWS, make_log
 
@@ -212,7 +213,7 @@ def test_a_quarantine_belongs_to_one_job_and_lies_apart(
 ) -> None:
     aside = tmp_path / "aside"
     aside.mkdir()
-    with lock_folder(aside), pytest.raises(DataError, match="another job writes there"):
+    with hold_folder(aside), pytest.raises(DataError, match="another job writes there"):
         score_parquet(scorer, source, tmp_path / "1", quarantine=aside)
     (aside / "thesis.txt").write_text("dear")
     with pytest.raises(DataError, match="aside: is not empty"):
