@@ -22,15 +22,12 @@ from recmtl.mlflow_store import DEFAULT_ROOT, quiet_mlflow, store_location, with
 # isort: split
 # After the store's module: it switches telemetry off, which MLflow reads while it is imported.
 import mlflow
-import pyarrow as pa
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-from mlflow.types.schema import AnyType, Array
 
 from recmtl.errors import ConfigError
-from recmtl.serve.bundle import Bundle, load_bundle
+from recmtl.serve.bundle import load_bundle
+from recmtl.serve.mlflow_signature import input_example, input_types, signature
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,8 +43,6 @@ MAX_PARAM = 500
 PARAMS_PER_CALL = 100
 METRICS_PER_CALL = 1000
 FLUSH_SECONDS = 5.0
-
-ANY = AnyType()  # type: ignore[no-untyped-call]  # MLflow leaves it untyped
 
 
 @dataclass(frozen=True)
@@ -230,8 +225,7 @@ class Run:
     def log_model(self, bundle: str | Path, *, name: str = "recmtl") -> LoggedModel:
         """Log a bundle folder as an MLflow model and register it as a new version of `name`.
 
-        Signature and input example come from the bundle's golden rows. A column of whole numbers
-        with a missing one is declared as any type, since pandas holds it as floats.
+        Signature and input example are those of `recmtl.serve.mlflow_signature`.
         """
         loaded = load_bundle(bundle)
         with without_warnings():
@@ -239,50 +233,13 @@ class Run:
                 name="model",
                 python_model=str(Path(__file__).parent / "serve" / "mlflow_model.py"),
                 artifacts={"bundle": str(loaded.folder)},
-                signature=_signature(loaded),
-                input_example=_example(loaded),
+                signature=signature(loaded),
+                input_example=input_example(loaded),
+                metadata={"recmtl.input_types": input_types(loaded)},
                 pip_requirements=_requirements(),
                 registered_model_name=name,
             )
         return LoggedModel(name, str(info.registered_model_version), str(info.model_uri))
-
-
-def _signature(bundle: Bundle) -> ModelSignature:
-    scored: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.float, name) for name in bundle.model.columns
-    ]
-    return ModelSignature(Schema(_inputs(bundle.golden)), Schema(scored))
-
-
-def _inputs(rows: pa.Table) -> list[ColSpec | TensorSpec]:
-    columns: list[ColSpec | TensorSpec] = []
-    for field in rows.schema:
-        missing = rows[field.name].null_count > 0
-        kind = _kind(field.type, missing=missing)
-        columns.append(ColSpec(kind, field.name, required=not missing))
-    return columns
-
-
-def _kind(kind: pa.DataType, *, missing: bool) -> DataType | Array | AnyType:
-    """MLflow's name of an Arrow type; float32 becomes double, which accepts both."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return DataType.string
-    if pa.types.is_floating(kind):
-        return DataType.double
-    if pa.types.is_integer(kind) and not missing:
-        return DataType.long
-    if pa.types.is_boolean(kind) and not missing:
-        return DataType.boolean
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        inner = _kind(kind.value_type, missing=False)
-        return ANY if isinstance(inner, AnyType) else Array(inner)
-    return ANY
-
-
-def _example(bundle: Bundle) -> Any:
-    return bundle.golden.slice(0, 5).to_pandas()
 
 
 def _requirements() -> list[str]:

@@ -8,11 +8,15 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from recmtl.errors import RecmtlError
+from recmtl.serve.request_rows import request_rows
 from recmtl.serve.scoring.scorer import Scorer
 
-__all__ = ["BUNDLE", "ScorerModel"]
+__all__ = ["BUNDLE", "Refusal", "ScorerModel"]
 
 BUNDLE = "bundle"
 
@@ -30,11 +34,35 @@ class ScorerModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Score rows; an input column that is left out counts as missing in every row."""
-        absent = [name for name in self.scorer.input_columns if name not in model_input.columns]
-        frame = model_input.assign(**dict.fromkeys(absent)) if absent else model_input
-        scores: pd.DataFrame = self.scorer.score(frame)
-        return scores
+        """Score rows; an input column that is left out counts as missing in every row.
+
+        Raises:
+            Refusal: the rows cannot be scored.
+        """
+        try:
+            rows = request_rows(model_input, self.scorer.bundle.input_types)
+            scores = self.scorer.scores(rows)
+        except RecmtlError as error:
+            raise Refusal(str(error)) from None
+        index = model_input.index if len(model_input) == len(scores) else None
+        return pd.DataFrame(scores, index=index, columns=list(self.scorer.columns))
+
+
+class Refusal(MlflowException):
+    """What is wrong with rows, in one line, which MLflow's server answers with status 400."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, INVALID_PARAMETER_VALUE)
+
+    @property
+    def message(self) -> str:
+        """The line."""
+        return str(self.args[0])
+
+    @message.setter
+    def message(self, text: str) -> None:
+        # MLflow sets it first, and again to put all rows of the request before it.
+        del text
 
 
 mlflow.models.set_model(ScorerModel())

@@ -203,18 +203,14 @@ def test_the_model_folder_holds_no_pickle(tracker: Tracker, logged: LoggedModel)
         assert not path.read_bytes().startswith(b"\x80\x04")
 
 
-def test_the_signature_uses_types_that_pandas_can_hold(
-    logged: LoggedModel, tracker: Tracker
+def test_the_signature_names_the_columns_and_the_metadata_their_types(
+    logged: LoggedModel, bundle: Path, tracker: Tracker
 ) -> None:
-    signature = mlflow.models.get_model_info(logged.uri).signature.inputs
-    kinds = {column.name: (str(column.type), column.required) for column in signature.inputs}
-    assert kinds == {
-        "user_id": ("DataType.long", True),
-        "item": ("DataType.string", False),
-        "history": ("Array(string)", True),
-        "price": ("DataType.double", False),
-        "age": ("DataType.long", True),
-    }
+    info = mlflow.models.get_model_info(logged.uri)
+    names = list(load_bundle(bundle).encoder.input_columns)
+    assert info.signature.inputs.optional_input_names() == names
+    assert info.signature.outputs.input_names() == list(load_bundle(bundle).model.columns)
+    assert info.metadata["recmtl.input_types"]["history"] == "list of text"
 
 
 def test_uris_load_the_same_scorer_and_ranker(

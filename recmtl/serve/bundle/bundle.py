@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recmtl.data.columns.logical_type import LogicalType, logical_type
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError
 from recmtl.model import TabularModel, load_model
@@ -74,6 +75,12 @@ class Bundle:
     unknown: dict[str, float] | None = None
     calibrators: Calibrators | None = None
     user: tuple[str, ...] = ()
+
+    @property
+    def input_types(self) -> dict[str, LogicalType]:
+        """The fitted type of every input column; of a bundle of 0.1 that of its golden rows."""
+        golden = {field.name: logical_type(field.type) for field in self.golden.schema}
+        return {name: self.encoder.types.get(name, golden[name]) for name in golden}
 
     def calibrated(self, scores: Scores, ids: npt.NDArray[np.int32]) -> Scores:
         """The network's scores `[R, C]` as they are served; `ids` `[R, I]` are its encoded ids."""
