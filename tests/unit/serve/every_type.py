@@ -79,7 +79,7 @@ def every_type_bundle(folder: Path) -> Path:
     kinds += [(name, "list") for name in LISTS]
     features = "\n".join(f"  {name}: {{kind: {kind}}}" for name, kind in kinds)
     schema = parse_schema(
-        f"version: 1\nname: every type\nfeatures:\n{features}\ntasks:\n"
+        f"version: 1\nname: every_type\nfeatures:\n{features}\ntasks:\n"
         "  click: {kind: binary, label: clicked}\n  watch: {kind: regression, label: watched}\n"
         "split: {by: random}\n",
         source="types.yaml",
