@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from recmtl.errors import BundleError, DataError
+from recmtl.errors import BundleError
 from recmtl.serve import Scorer
-from recmtl.serve.mlflow_model import BUNDLE, ScorerModel
+from recmtl.serve.mlflow_model import BUNDLE, Refusal, ScorerModel
 
 
 def context(folder: Path) -> SimpleNamespace:
@@ -60,7 +60,7 @@ def test_columns_that_the_model_does_not_read_and_their_order_do_not_count(
 def test_what_is_wrong_is_said_in_one_line(
     model: ScorerModel, bundle: Path, frame: pd.DataFrame, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="column 'price'"):
+    with pytest.raises(Refusal, match="column 'price'"):
         model.predict(context(bundle), frame.assign(price="dear"))
     with pytest.raises(BundleError):
         ScorerModel().load_context(context(tmp_path))
