@@ -61,8 +61,7 @@ class Refusal(MlflowException):
 
     @message.setter
     def message(self, text: str) -> None:
-        # MLflow sets it first, and again to put all rows of the request before it.
-        del text
+        """Nothing: MLflow sets it once more, to put all rows of the request before the line."""
 
 
 mlflow.models.set_model(ScorerModel())
