@@ -101,6 +101,8 @@ def _here(options: argparse.Namespace, console: "Console") -> int:
         f"{summary.scored_rows:,} scored now in {summary.seconds:.1f} s, {unseen:,} values that "
         "training had not seen",
     )
+    for name, count in summary.unmatched.items():
+        _say(console, f"{count:,} rows have no row in the side table {name}", "yellow")
     if not (summary.quarantined_rows or summary.quarantined_files):
         return DONE
     left_out = f"{summary.quarantined_rows:,} rows and {summary.quarantined_files} whole files"

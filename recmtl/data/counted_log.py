@@ -28,7 +28,7 @@ WIDEST = 1e30
 losses without loss up to here."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CountedBatch(LogBatch):
     """Consecutive rows that count; `first` is the number of the first one among those.
 
@@ -97,15 +97,17 @@ class CountedLog:
         first = 0
         for batch in self._log.batches(names):
             row = np.arange(batch.first, batch.first + batch.rows)
-            picked, weight = batch.columns, None
+            picked, weight, unmatched = batch.columns, None, batch.unmatched
             if self.column is not None:
                 weights = _weights(batch, self.column)
                 if not weights.all():
-                    picked, row = picked.filter(pa.array(weights > 0)), row[weights > 0]
-                    weights = weights[weights > 0]
+                    counted = weights > 0
+                    picked, row = picked.filter(pa.array(counted)), row[counted]
+                    unmatched = {name: rows[counted] for name, rows in unmatched.items()}
+                    weights = weights[counted]
                 weight = None if self._equal else np.ldexp(weights, -self._exponent)
             if len(row):
-                yield CountedBatch(picked, first, batch.place, row, weight)
+                yield CountedBatch(picked, first, batch.place, unmatched, row=row, weight=weight)
                 first += len(row)
 
 

@@ -26,7 +26,10 @@ from recmtl.schema import Schema, load_schema
 if TYPE_CHECKING:
     from recmtl.data.batches import TableBatch
 
-__all__ = ["ARRAYS", "ArrayWriter", "EncodedLog", "LogSplit", "row_bytes"]
+__all__ = ["ARRAYS", "NO_GROUP", "ArrayWriter", "EncodedLog", "LogSplit", "row_bytes"]
+
+NO_GROUP = int(np.iinfo(np.int64).min)
+"""Code of rows on which the column of the groups is missing."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class LogSplit:
         labels: float32 [R, T], NaN where a task is not defined.
         weight: float32 [R], above 0, with mean 1 on the train rows (as they stood in the column in
             logs of release 0.1).
-        group: int64 [R], equal within a group; all 0 without a group role.
+        group: int64 [R], equal within a group, `NO_GROUP` on rows without one; all 0 without a
+            group role.
         row: int64 [R], number of the row in the input.
     """
 
@@ -158,6 +162,10 @@ class EncodedLog:
         arrays = {
             name: _map(self.folder / part / f"{name}.npy") for name in LogSplit.__annotations__
         }
+        group = arrays["group"]
+        if "counts" not in self.manifest and group.any():
+            # In logs of 0.1, 0 says that the group is missing, or that the schema names none.
+            arrays["group"] = np.where(group == 0, NO_GROUP, group)
         return LogSplit(**arrays)
 
 

@@ -9,7 +9,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,17 @@ import yaml
 from rich.filesize import decimal
 
 from recmtl.atomic import new_folder, write_json
-from recmtl.data.columns.keys import category_keys, stable_hash
+from recmtl.data.columns.gaps import (
+    GapCount,
+    gap_warnings,
+    join_gaps,
+    label_gaps,
+    refuse_empty_splits,
+)
+from recmtl.data.columns.keys import group_keys, stable_hash
 from recmtl.data.columns.labels import LabelFit, Labels
 from recmtl.data.counted_log import CountedBatch, CountedLog
-from recmtl.data.encoded_log import ArrayWriter, EncodedLog, row_bytes
+from recmtl.data.encoded_log import NO_GROUP, ArrayWriter, EncodedLog, row_bytes
 from recmtl.data.files import FileContent
 from recmtl.data.leaks import leak_warnings
 from recmtl.data.reader import Log, open_log
@@ -32,7 +39,7 @@ from recmtl.data.row_encoder import EncoderFit, RowEncoder
 from recmtl.data.split import PARTS, Assign, plan_split
 from recmtl.data.statistics.past import count_past, refuse_number_names
 from recmtl.data.vocabulary_drift import (
-    UnknownCounter,
+    PartCounts,
     drift_warnings,
     refuse_another_schema,
     refuse_other_classes,
@@ -197,6 +204,8 @@ def _build(
     (folder / "encoding.json").write_text(fitted.encoder.encoding.to_json(), encoding="utf-8")
     fitted.encoder.save(folder / "encoder")
     counts = _encode(counted, schema, fitted, folder, progress)
+    gaps = [GapCount.from_json(count) for count in counts["counts"]]
+    refuse_empty_splits(gaps, counts["labelled"], log.data)
     manifest: dict[str, Any] = {
         "version": FORMAT,
         **prints,
@@ -208,7 +217,7 @@ def _build(
         "rows": dict(zip(PARTS, fitted.rows, strict=True)),
         "tasks": {name: label.to_json() for name, label in fitted.labels.statistics.items()},
         **counts,
-        "warnings": list(_rare_labels(counts["positives"])),
+        "warnings": [*_rare_labels(counts["positives"]), *gap_warnings(gaps)],
         **_weight_facts(counted, fitted),
     }
     if fitted.encoder.past is not None:
@@ -302,15 +311,16 @@ def _fit(log: CountedLog, schema: Schema, like: EncodedLog | None, progress: Pro
 
 def _encode(
     log: CountedLog, schema: Schema, fitted: _Fitted, folder: Path, progress: Progress
-) -> dict[str, dict[str, dict[str, int]]]:
+) -> dict[str, Any]:
     """Write every row to its part.
 
     Returns:
         `unknown`, by part and feature how many values have the unknown row (unseen, rarer than
-        `min_count`, or missing), of how many `values`, and `positives`, by part and binary task.
+        `min_count`, or missing), of how many `values`; `positives`, by part and binary task;
+        `labelled`, by part and task; and `counts`, what else does not count (`GapCount`).
     """
     widths = _widths(schema, fitted.encoder)
-    counts = _PartCounts(schema, fitted.encoder)
+    counts = PartCounts(schema, fitted.encoder)
     with ExitStack() as stack:
         writers = [
             stack.enter_context(ArrayWriter(folder / part, rows, widths=widths))
@@ -321,6 +331,9 @@ def _encode(
             if fitted.encoder.past is not None:
                 batch = fitted.encoder.past.with_numbers(batch, parts)
             arrays = _encoded_arrays(schema, fitted, batch)
+            gaps = label_gaps(schema, batch.columns, arrays["labels"], batch.place)
+            counts.add_gaps(gaps, parts)
+            counts.add_gaps(join_gaps(schema, batch.unmatched, arrays["group"] == NO_GROUP), parts)
             for i, writer in enumerate(writers):
                 rows = np.flatnonzero(parts == i)
                 if len(rows):
@@ -329,38 +342,6 @@ def _encode(
                     writer.append(of_part)
             progress("encode", batch.first + batch.rows, log.rows)
     return counts.by_part()
-
-
-class _PartCounts:
-    """Counts values without an id, values and positive labels, by part."""
-
-    def __init__(self, schema: Schema, encoder: RowEncoder) -> None:
-        self._counter = UnknownCounter(encoder)
-        self._is_binary = [task.kind == "binary" for task in schema.tasks]
-        self._binary = [task.name for task in schema.tasks if task.kind == "binary"]
-        self._values = np.zeros((len(PARTS), 2, len(self._counter.names)), np.int64)
-        self._ones = np.zeros((len(PARTS), len(schema.tasks)), np.int64)
-
-    def add(self, part: int, arrays: dict[str, npt.NDArray[Any]]) -> None:
-        """Count encoded rows of one part."""
-        self._values[part] += self._counter.counts(arrays["ids"])
-        self._ones[part] += (arrays["labels"] == 1).sum(axis=0)
-
-    def by_part(self) -> dict[str, dict[str, dict[str, int]]]:
-        """The counts as the manifest holds them."""
-        return {
-            "unknown": _by_part(self._counter.names, self._values[:, 0]),
-            "values": _by_part(self._counter.names, self._values[:, 1]),
-            "positives": _by_part(self._binary, self._ones[:, self._is_binary]),
-        }
-
-
-def _by_part(names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
-    """Counts [parts, names] as a dictionary of dictionaries."""
-    return {
-        part: dict(zip(names, row, strict=True))
-        for part, row in zip(PARTS, counts.tolist(), strict=True)
-    }
 
 
 def _encoded_arrays(
@@ -381,9 +362,11 @@ def _encoded_arrays(
 
 
 def _groups(schema: Schema, batch: CountedBatch) -> npt.NDArray[np.int64]:
-    """A code for each row, equal within a group."""
+    """A code for each row, equal within a group; `NO_GROUP` where it has none."""
     column = schema.roles.group
     if column is None:
         return np.zeros(batch.rows, np.int64)
-    keys = category_keys(batch.columns.column(column), column, batch.place)
-    return np.append(stable_hash(keys.values), np.uint64(0))[keys.codes].view(np.int64)
+    keys = group_keys(batch.columns.column(column), column, batch.place)
+    codes = stable_hash(keys.values).view(np.int64)
+    codes[codes == NO_GROUP] = 0
+    return np.append(codes, NO_GROUP)[keys.codes]

@@ -7,10 +7,12 @@ whatever the size of the log.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray, normalised
@@ -44,11 +46,14 @@ class LogBatch:
         columns: a record batch.
         first: number of its first row in the whole log.
         place: its file and row group.
+        unmatched: by the file name of a side table, the rows that have none there, bool [rows];
+            tables that have all are left out.
     """
 
     columns: pa.RecordBatch
     first: int
     place: SourceLocation
+    unmatched: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -177,9 +182,10 @@ class Log:
                 last = first + count
                 try:
                     for batch in batches if last > start else ():
-                        arrays = joined_columns(batch, file, tables, place)
+                        unmatched: dict[str, npt.NDArray[np.bool_]] = {}
+                        arrays = joined_columns(batch, file, tables, place, unmatched=unmatched)
                         picked = _picked(arrays, columns, types, place)
-                        yield LogBatch(picked, first, place)
+                        yield LogBatch(picked, first, place, unmatched)
                         first += picked.num_rows
                 except DataError as fault:
                     if refused is None:

@@ -102,6 +102,18 @@ class JoinedTable:
     def join(self, key: AnyArray, place: SourceLocation) -> dict[str, AnyArray]:
         """The loaded columns for each row of the log, null where its key is not in the table.
 
+        Takes and raises as `rows_of`.
+        """
+        return self.take(self.rows_of(key, place))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> dict[str, AnyArray]:
+        """The loaded columns at these rows of the table, null at -1."""
+        positions = pa.array(rows, mask=rows < 0)
+        return {name: column.take(positions) for name, column in self._columns.items()}
+
+    def rows_of(self, key: AnyArray, place: SourceLocation) -> npt.NDArray[np.int64]:
+        """The table's row for each row of the log, -1 where its key is missing or not there.
+
         Args:
             key: the log's key column [rows], in any Arrow form.
             place: where those rows come from.
@@ -125,9 +137,10 @@ class JoinedTable:
         except DataError as other:
             raise self._other_key(place, index.type) from other
         # Position -1 (not in the table) and code -1 (missing) both read the appended -1.
-        at = np.append(index.row_of_key[index.positions.find(values)], -1)[keys.codes]
-        take = pa.array(at, mask=at < 0)
-        return {name: column.take(take) for name, column in self._columns.items()}
+        rows: npt.NDArray[np.int64] = np.append(index.row_of_key[index.positions.find(values)], -1)[
+            keys.codes
+        ]
+        return rows
 
     def _other_key(self, place: SourceLocation, kind: object) -> DataError:
         fault = f"holds other values than the key of {self.path.name} ({kind})"
@@ -135,9 +148,22 @@ class JoinedTable:
 
 
 def joined_columns(
-    batch: pa.RecordBatch, file: LogFile, tables: Sequence[JoinedTable], place: SourceLocation
+    batch: pa.RecordBatch,
+    file: LogFile,
+    tables: Sequence[JoinedTable],
+    place: SourceLocation,
+    *,
+    unmatched: dict[str, npt.NDArray[np.bool_]] | None = None,
 ) -> dict[str, AnyArray]:
-    """The columns of a batch of a file, by name, with its partition's and those of the tables."""
+    """The columns of a batch of a file, by name, with its partition's and those of the tables.
+
+    Args:
+        batch: rows of the file.
+        file: the file.
+        tables: are joined in this order, so that one may have the key of the next.
+        place: of the rows.
+        unmatched: takes, by the file name of a table, the rows that have none there, bool [rows].
+    """
     columns = {name: batch.column(name) for name in batch.schema.names}
     for name, value in file.partition.items():
         columns[name] = pa.repeat(value, batch.num_rows)
@@ -145,5 +171,8 @@ def joined_columns(
         if name in columns:
             refuse_other_values(columns[name], text, name, place)
     for table in tables:
-        columns |= table.join(columns[table.key], place)
+        rows = table.rows_of(columns[table.key], place)
+        columns |= table.take(rows)
+        if unmatched is not None and (rows < 0).any():
+            unmatched[table.path.name] = rows < 0
     return columns

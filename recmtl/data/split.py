@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmtl.data.columns.canonical import AnyArray, kind_of, missing_rows, normalised
-from recmtl.data.columns.keys import category_keys, stable_hash
+from recmtl.data.columns.keys import category_keys, group_keys, stable_hash
 from recmtl.data.columns.logical_type import LogicalType, arrow_form, value_type_name
 from recmtl.data.counted_log import CountedLog
 from recmtl.data.reader import Log, LogBatch
@@ -71,9 +71,12 @@ def _row_hash(seed: int, batch: LogBatch) -> npt.NDArray[np.uint64]:
 
 
 def _group_hash(column: str, seed: int, batch: LogBatch) -> npt.NDArray[np.uint64]:
-    keys = category_keys(batch.columns.column(column), column, batch.place)
-    # Rows without a group form one group: hash 0 is as good as any.
-    return np.append(stable_hash(keys.values, seed), np.uint64(0))[keys.codes]
+    keys = group_keys(batch.columns.column(column), column, batch.place)
+    if not (keys.codes < 0).any():
+        return stable_hash(keys.values, seed)[keys.codes]
+    hashed = np.append(stable_hash(keys.values, seed), np.uint64(0))[keys.codes]
+    # A row without a group has nothing in common with the others: it is placed alone.
+    return np.where(keys.codes < 0, _row_hash(seed, batch), hashed)
 
 
 def _by_column(column: str, batch: LogBatch) -> Parts:

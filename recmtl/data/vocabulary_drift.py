@@ -1,4 +1,4 @@
-"""Values without an id of their own: counted, and compared with those of an earlier log.
+"""Counts of a log by part; values without an id, compared with those of an earlier log.
 
 A value has no id if it is missing, was unseen when the vocabulary was fitted, or was too rare. Days
 that are added to a log keep the encoding of the earlier log, so that the rows of a network's
@@ -6,20 +6,23 @@ embedding table keep their meaning, and new values share the unknown row. The gr
 feature by feature, is the drift: it says when to fit anew.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from recmtl.data.columns.gaps import Gap, GapCounts
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.row_encoder import RowEncoder
+from recmtl.data.split import PARTS
 from recmtl.errors import DataError
 from recmtl.schema import Schema, differences, dump_schema
 
 __all__ = [
     "DRIFT_LIMIT",
     "Counts",
+    "PartCounts",
     "UnknownCounter",
     "drift_warnings",
     "refuse_another_schema",
@@ -64,6 +67,56 @@ def unknown_shares(encoder: RowEncoder, ids: npt.NDArray[np.int32]) -> dict[str,
         totals += counter.counts(ids[first : first + SLICE_ROWS])
     shares = totals[0] / np.maximum(totals[1], 1)
     return dict(zip(counter.names, shares.tolist(), strict=True))
+
+
+class PartCounts:
+    """Counts values without an id, values, labels, and rows that do not count, by part of a log.
+
+    Args:
+        schema: names the tasks.
+        encoder: of the features.
+    """
+
+    def __init__(self, schema: Schema, encoder: RowEncoder) -> None:
+        self._counter = UnknownCounter(encoder)
+        self._is_binary = [task.kind == "binary" for task in schema.tasks]
+        self._binary = [task.name for task in schema.tasks if task.kind == "binary"]
+        self._values = np.zeros((len(PARTS), 2, len(self._counter.names)), np.int64)
+        self._tasks = [task.name for task in schema.tasks]
+        self._ones, self._labelled = np.zeros((2, len(PARTS), len(schema.tasks)), np.int64)
+        self._gaps = GapCounts(PARTS)
+
+    def add(self, part: int, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        """Count encoded rows of one part."""
+        self._values[part] += self._counter.counts(arrays["ids"])
+        self._ones[part] += (arrays["labels"] == 1).sum(axis=0)
+        self._labelled[part] += (~np.isnan(arrays["labels"])).sum(axis=0)
+
+    def add_gaps(self, gaps: Iterable[Gap], parts: npt.NDArray[np.uint8]) -> None:
+        """Count rows of a batch that do not count; `parts` [rows] numbers the part of each."""
+        self._gaps.add(gaps, parts)
+
+    def by_part(self) -> dict[str, Any]:
+        """The counts as the manifest holds them."""
+        for i, name in enumerate(self._counter.names):
+            self._gaps.add_counts(
+                ("id_unknown", name, self._counter.columns[name]), self._values[:, :, i].T
+            )
+        return {
+            "counts": [count.to_json() for count in self._gaps.entries()],
+            "labelled": _by_part(self._tasks, self._labelled),
+            "unknown": _by_part(self._counter.names, self._values[:, 0]),
+            "values": _by_part(self._counter.names, self._values[:, 1]),
+            "positives": _by_part(self._binary, self._ones[:, self._is_binary]),
+        }
+
+
+def _by_part(names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
+    """Counts [parts, names] as a dictionary of dictionaries."""
+    return {
+        part: dict(zip(names, row, strict=True))
+        for part, row in zip(PARTS, counts.tolist(), strict=True)
+    }
 
 
 DRIFT_LIMIT = 0.1

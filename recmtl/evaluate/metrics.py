@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recmtl.evaluate.groups import grouped_rows
 from recmtl.evaluate.pairwise_order import FloatArray, PairwiseOrder, product_sum, tie_blocks
 
 __all__ = [
@@ -63,22 +64,26 @@ def gauc(
 ) -> float:
     """Grouped AUC: mean over groups of the AUC inside the group, weighted by the group's rows.
 
-    A group without both classes has no AUC and is left out. One sort of all rows is the whole
-    cost, whatever the number of groups. Weights are divided by their mean within the group, which
-    no group's AUC notices, so that light groups keep their digits beside heavy ones. Source: Zhu et
-    al. 2017 (OCPC).
+    A group without both classes has no AUC and is left out, and so are rows without a group. One
+    sort of all rows is the whole cost, whatever the number of groups. Weights are divided by their
+    mean within the group, which no group's AUC notices, so that light groups keep their digits
+    beside heavy ones. Source: Zhu et al. 2017 (OCPC).
 
     Args:
         labels: 0 or 1, shape [R].
         scores: shape [R].
-        group: integer code of the row's group (user, request), shape [R].
+        group: integer code of the row's group (user, request), shape [R]; see `grouped_rows`.
         weights: row weights, shape [R]; a group counts with the sum of its rows' weights.
 
     Returns:
         The mean, NaN if no group has both classes.
     """
-    if len(labels) == 0:
+    has_group = grouped_rows(group)
+    if not has_group.any():
         return float("nan")
+    if not has_group.all():
+        labels, scores, group = labels[has_group], scores[has_group], group[has_group]
+        weights = None if weights is None else weights[has_group]
     order = np.lexsort((scores, group))
     label, score, member = labels[order] == 1, scores[order], group[order]
     weight = np.ones(len(order)) if weights is None else _float(weights)[order]

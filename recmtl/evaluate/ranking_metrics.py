@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from recmtl.errors import DataError
+from recmtl.evaluate.groups import grouped_rows
 from recmtl.evaluate.pairwise_order import FloatArray
 
 __all__ = ["GroupedRanking", "ranking_metrics"]
@@ -28,12 +29,14 @@ def ranking_metrics(
 ) -> dict[str, float]:
     """Mean over groups of every ranking metric; each group counts with its rows' mean weight.
 
-    A weight is that of the group: whatever it is, a row takes one place of the ranking.
+    A weight is that of the group: whatever it is, a row takes one place of the ranking. Rows
+    without a group are left out.
 
     Args:
         gains: how good a row is, 0 or more, shape [R]; a row with a gain above 0 is relevant.
         scores: shape [R], larger is ranked higher.
-        group: rows with equal values compete (request, user); any sortable values, shape [R].
+        group: rows with equal values compete (request, user); any sortable values, shape [R]; see
+            `grouped_rows` for rows without one.
         k: number of rows of a group that are shown; None for all.
         weights: of the rows [R]; rows of weight 0 are left out. None counts every group once.
 
@@ -44,6 +47,10 @@ def ranking_metrics(
     Raises:
         DataError: lengths differ, a gain is negative or not finite, a score is NaN, k below 1.
     """
+    has_group = grouped_rows(group)
+    if len(has_group) == len(scores) == len(gains) and not has_group.all():
+        gains, scores, group = gains[has_group], scores[has_group], group[has_group]
+        weights = None if weights is None else weights[has_group]
     if weights is not None:
         counted = weights > 0
         gains, scores, group, weights = (v[counted] for v in (gains, scores, group, weights))

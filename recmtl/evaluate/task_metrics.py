@@ -90,7 +90,8 @@ def evaluate(
         labels: shape [R, T] in the order of `tasks`; NaN = the task is not defined on this row.
         tasks: the schema's tasks.
         group: integer codes [R] for the grouped AUC and the ranking metrics at 10 (`ndcg_at_10`
-            and others, see `ranking_metrics`); None leaves them out.
+            and others, see `ranking_metrics`), for which rows without one, `NO_GROUP`, do not
+            count; None leaves them out.
         weight: row weights [R], 0 or more; None counts every row once. A row of weight 0 is as if
             it were absent.
 

@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from recmtl.errors import DataError
+from recmtl.evaluate.groups import resampled_units
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
 from recmtl.evaluate.metrics import multiclass_log_loss_by_row, varies
 from recmtl.evaluate.pairwise_order import FloatArray, PairwiseOrder
@@ -127,7 +128,8 @@ def judge_transfer(
         predictions: model -> seed -> scored column -> values [R], all on the same test rows.
         labels: shape [R, T], NaN = not defined.
         tasks: the schema's tasks.
-        group: integer codes [R]; whole groups are resampled. None: rows are resampled.
+        group: integer codes [R]; whole groups are resampled, and rows without one (`NO_GROUP`)
+            each for itself. None: rows are resampled.
         weight: row weights [R], used in every metric. They are those of a survey: a row of weight 2
             stands for two rows like it but is drawn as one, so that weights move the metrics and
             never make the interval narrower by their sum. A row of weight 0 is as if it were
@@ -151,7 +153,7 @@ def judge_transfer(
         models = {name: _rows_of(seeds, counted) for name, seeds in models.items()}
         labels, weights = labels[counted], weights[counted]
         group = None if group is None else group[counted]
-    unit = np.arange(len(labels)) if group is None else np.unique(group, return_inverse=True)[1]
+    unit = resampled_units(group, len(labels))
     test = _TestRows(labels, tasks, unit, weights)
     draw = partial(paired_bootstrap, resamples=resamples, seed=seed)
     report: dict[str, dict[str, Any]] = {}

@@ -3,9 +3,10 @@
 A section whose part is absent is None and is left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recmtl.data.columns.gaps import GapCount
 from recmtl.report.page import Content, Html, join, paragraph, section, table, text
 from recmtl.report.tables import (
     LOWER_IS_BETTER,
@@ -201,6 +202,10 @@ def data(manifest: Mapping[str, Any], results: Results) -> Html:
         labels.append([task, _count(rows), _count(positives or None), share])
     if labels:
         parts.append(table(["task", "train rows with a label", "positives", "share"], labels))
+    if absent := manifest.get("weights", {}).get("rows_of_weight_0"):
+        parts.append(paragraph(f"{_count(absent)} rows of weight 0 were left out of all splits."))
+    if manifest.get("counts"):
+        parts.append(_gaps(manifest["counts"]))
     fingerprint = manifest.get("fingerprint") or results.get("fingerprint") or "not recorded"
     parts.append(
         paragraph(Html(f"Fingerprint of data and schema: <code>{text(str(fingerprint))}</code>"))
@@ -211,6 +216,24 @@ def data(manifest: Mapping[str, Any], results: Results) -> Html:
         Html(f"<h3>Warnings</h3><ul>{items}</ul>") if items else paragraph("No data warnings.")
     )
     return section("Data", *parts)
+
+
+def _gaps(counts: Sequence[Mapping[str, Any]]) -> Html:
+    """What does not count, by split and column: the largest share first."""
+    gaps = sorted(map(GapCount.from_json, counts), key=lambda gap: -gap.share)
+    rows: list[list[Content]] = [
+        [
+            gap.split,
+            gap.column,
+            MISSING if gap.name == gap.column else gap.name,
+            gap.fault,
+            _count(gap.rows),
+            f"{gap.share:.2%}",
+        ]
+        for gap in gaps
+    ]
+    shown = table(["split", "column", "of", "rows or values that", "number", "share"], rows).markup
+    return Html(f"<details><summary>What does not count</summary>{shown}</details>")
 
 
 def how_to_read(results: Results) -> Html:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
+from recmtl.data.columns.funnel import funnel_path
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.encoding import Encoding
@@ -116,19 +118,16 @@ class TabularProblem:
         with the probability of the parent.
         """
         columns: Predictions = {}
-        event_probability: Predictions = {}
         for task in self.tasks:
-            predictions = parts[task.name]
             if task.kind != "binary":
-                columns |= predictions
+                columns |= parts[task.name]
                 continue
-            alone = replace(task, parent=None)
-            probability = predictions[task_column(alone)]
-            columns[task_column(task)] = probability
-            event_probability[task.name] = probability
+            # Children may stand before their parents.
+            path = funnel_path(self.tasks, task)
+            alone = [parts[event.name][task_column(replace(event, parent=None))] for event in path]
+            columns[task_column(task)] = alone[-1]
             if task.parent is not None:
-                event_probability[task.name] = probability * event_probability[task.parent]
-                columns[joint_column(task)] = event_probability[task.name]
+                columns[joint_column(task)] = reduce(lambda above, event: event * above, alone)
         return columns
 
     def judged(self, predictions: Predictions) -> Metrics:

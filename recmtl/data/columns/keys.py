@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recmtl.data.columns.canonical import AnyArray, kind_of
 from recmtl.data.columns.logical_type import value_type_name
@@ -25,6 +26,7 @@ __all__ = [
     "Keys",
     "as_type",
     "category_keys",
+    "group_keys",
     "kept_values",
     "stable_hash",
 ]
@@ -133,6 +135,22 @@ def _integral(values: AnyArray, name: str, place: SourceLocation) -> AnyArray:
         )
         raise place.error(fault, "store it as int64 or text", column=name)
     return pa.array(floats.astype(np.int64))
+
+
+def group_keys(array: AnyArray, name: str, place: SourceLocation) -> Keys:
+    """The groups of a canonical column, code -1 where a row has none; raises as `category_keys`.
+
+    Blank text names nobody: files that came from CSV write a missing id so.
+
+    >>> group_keys(pa.array(["ann", " ", None, "ann"]), "user", SourceLocation()).codes.tolist()
+    [0, -1, -1, 0]
+    """
+    keys = category_keys(array, name, place)
+    if keys.type == "int64":
+        return keys
+    blank = pc.equal(pc.utf8_trim_whitespace(keys.values), "").to_numpy(zero_copy_only=False)
+    codes = np.append(np.where(blank, -1, np.arange(len(blank))), -1)[keys.codes]
+    return Keys(codes, keys.values)
 
 
 def as_type(values: AnyArray, wanted: KeyType, name: str, place: SourceLocation) -> AnyArray:

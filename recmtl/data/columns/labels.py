@@ -16,7 +16,7 @@ import pyarrow as pa
 from recmtl.data.columns.funnel import Orphans, defined_rows, funnel_path, joint_labels
 from recmtl.data.columns.keys import Keys, category_keys
 from recmtl.data.columns.numeric import Moments, numbers
-from recmtl.data.columns.rules import satisfied
+from recmtl.data.columns.rules import rule_rows, satisfied
 from recmtl.data.columns.vocabulary import VocabularyFit
 from recmtl.errors import SourceLocation
 from recmtl.schema import Schema, TaskSpec
@@ -84,7 +84,7 @@ def read_label(
     """
     name = task.label.column
     column = columns.column(name)
-    applies = _applies(funnel_path(tasks, task), columns, place)
+    applies, _ = rule_rows(funnel_path(tasks, task), columns, place)
     if task.label.is_rule:
         truth, missing = satisfied(task.label, column, place)
         values = truth.astype(np.float64)
@@ -112,18 +112,9 @@ def read_class(task: TaskSpec, columns: pa.RecordBatch, place: SourceLocation) -
     """The class of each row, code -1 where the task is not defined; raises as `read_label`."""
     name = task.label.column
     keys = category_keys(columns.column(name), name, place)
-    applies = _applies([task], columns, place)
+    applies, _ = rule_rows([task], columns, place)
     defined = _defined(task, applies, keys.codes < 0, place)
     return Keys(np.where(defined, keys.codes, -1), keys.values)
-
-
-def _applies(path: Sequence[TaskSpec], columns: pa.RecordBatch, place: SourceLocation) -> Bools:
-    """The rows on which the `rows` rules of a task and of all before it in its funnel hold."""
-    applies = np.ones(columns.num_rows, np.bool_)
-    for task in path:
-        if task.rows is not None:
-            applies &= satisfied(task.rows, columns.column(task.rows.column), place)[0]
-    return applies
 
 
 def _defined(task: TaskSpec, applies: Bools, missing: Bools, place: SourceLocation) -> Bools:

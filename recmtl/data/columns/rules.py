@@ -12,9 +12,9 @@ from recmtl.data.columns.canonical import AnyArray, kind_of, missing_rows, norma
 from recmtl.data.columns.logical_type import TEXT, value_type_name
 from recmtl.data.columns.numeric import numbers
 from recmtl.errors import SourceLocation
-from recmtl.schema import Condition
+from recmtl.schema import Condition, TaskSpec
 
-__all__ = ["satisfied"]
+__all__ = ["rule_rows", "satisfied"]
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -39,6 +39,22 @@ def satisfied(condition: Condition, array: AnyArray, place: SourceLocation) -> t
     single = () if condition.equals is None else (condition.equals,)
     options = condition.one_of or single
     return _is_one_of(array, options, condition.column, place), missing_rows(array)
+
+
+def rule_rows(
+    path: Sequence[TaskSpec], columns: pa.RecordBatch, place: SourceLocation
+) -> tuple[Bools, Bools]:
+    """Where the `rows` rules of all tasks of a path hold, and where the column of one is missing.
+
+    Both are bool [rows]. The rules of all events before a task in its funnel hold for it too.
+    """
+    holds, missing = np.ones(columns.num_rows, np.bool_), np.zeros(columns.num_rows, np.bool_)
+    for task in path:
+        if task.rows is not None:
+            of_rule = satisfied(task.rows, columns.column(task.rows.column), place)
+            holds &= of_rule[0]
+            missing |= of_rule[1]
+    return holds, missing
 
 
 def _is_one_of(

@@ -6,9 +6,9 @@ parts and sums up.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class ScoringSummary:
         scored_rows: rows of the parts that this call wrote.
         seconds: time that this call took.
         unknown: values unseen in training that this call met, by feature.
+        unmatched: rows of this call that have none in a side table, by its file name.
         quarantined_rows: how many of `rows` were left out, by this call and those it resumed.
         quarantined_files: files that could not be opened.
         warnings: one line each.
@@ -67,6 +68,7 @@ class ScoringSummary:
     scored_rows: int
     seconds: float
     unknown: dict[str, int]
+    unmatched: dict[str, int] = field(default_factory=dict)
     quarantined_rows: int = 0
     quarantined_files: int = 0
     warnings: tuple[str, ...] = ()
@@ -112,9 +114,7 @@ def score_parquet(
     keep_freed_memory()
     started, before = time.monotonic(), as_instance("scorer", scorer, Scorer).unknown
     output = _local(as_path("output", output))
-    left_out = None
-    if quarantine is not None:
-        left_out = Quarantine(_local(as_path("quarantine", quarantine)))
+    left_out = None if quarantine is None else _quarantine(quarantine)
     keep, resume = as_column_list("keep", keep), as_instance("resume", resume, bool)
     part_rows = as_whole_number("part_rows", part_rows, least=1, most=2**40)
     drift_watch = Drift(scorer.bundle, mode=drift, limit=drift_limit)
@@ -133,7 +133,8 @@ def score_parquet(
         if progress:
             rows.show(progress, sum(part.rows for part in todo))
         _write_parts(job, todo, log, rows=rows, schema=schema, quarantine=left_out)
-        job.close(drift_watch.warnings())
+        warnings = [*drift_watch.warnings(), *_unmatched_warnings(rows.unmatched, todo)]
+        job.close(warnings)
     return ScoringSummary(
         folder=output,
         rows=log.rows,
@@ -141,10 +142,25 @@ def score_parquet(
         scored_rows=sum(part.rows for part in todo),
         seconds=time.monotonic() - started,
         unknown={name: count - before.get(name, 0) for name, count in scorer.unknown.items()},
+        unmatched=dict(rows.unmatched),
         quarantined_rows=job.quarantined_rows,
         quarantined_files=len(left_out.files) if left_out else 0,
-        warnings=tuple(drift_watch.warnings()),
+        warnings=tuple(warnings),
     )
+
+
+def _quarantine(folder: str | Path) -> Quarantine:
+    return Quarantine(_local(as_path("quarantine", folder)))
+
+
+def _unmatched_warnings(unmatched: Mapping[str, int], todo: Sequence[Part]) -> Iterator[str]:
+    """One line for each side table in which no row of the parts has a row."""
+    for name, count in unmatched.items():
+        if count == sum(part.rows for part in todo):
+            yield (
+                f"side table {name}: none of the {count:,} rows has its key there, so that all its "
+                "columns are null; correct the table, or the key's column"
+            )
 
 
 def rows_progress(console: Console | None = None) -> Progress:

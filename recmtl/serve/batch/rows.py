@@ -5,11 +5,13 @@ copied to `rows-<number of the batch's first row>.parquet`, each with its reason
 files that cannot be read are named by place. `quarantine.json` lists all of them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import Progress
@@ -48,6 +50,7 @@ class RowScorer:
 
     Attributes:
         keep: input columns that are carried along.
+        unmatched: rows that have none in a side table, by its file name.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class RowScorer:
         self._scorer, self._schema = scorer, schema
         self._drift_watch, self._quarantine = drift_watch, quarantine
         self.keep = list(schema.names[: len(schema.names) - len(scorer.columns)])
+        self.unmatched: Counter[str] = Counter()
         self._advance: Callable[[int], object] = int
 
     @property
@@ -87,6 +91,8 @@ class RowScorer:
                 raise
             encoder = self._scorer.bundle.encoder
             table = self._quarantine.sift(batch, fault, encoder=encoder, score=self._score_all)
+        for name, rows in batch.unmatched.items():
+            self.unmatched[name] += int(np.count_nonzero(rows))
         self._advance(batch.rows)
         return self._schema.empty_table() if table is None else table
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.errors import DataError
+from recmtl.evaluate.groups import grouped_rows
 from recmtl.evaluate.ranking_metrics import GroupedRanking
 from recmtl.serve.arguments import as_array, as_mapping, as_whole_number, short_repr
 from recmtl.serve.ranking.formula import Formula, quoted_name
@@ -109,7 +110,7 @@ def fuse(
         labels: outcomes by name, 0 or more, `[R]` each.
         target: weight of each label in the gain of a row, 0 or more; a label of weight 0 is
             reported but does not steer the search.
-        group: which rows compete, `[R]`.
+        group: which rows compete, `[R]`; rows without a group (see `grouped_rows`) are left out.
         k: ranks that count; None counts all of them.
         seed: of the random exponents.
         tries: random exponents drawn before the search.
@@ -131,6 +132,13 @@ def fuse(
     group = as_array("group", group)
     if len(group) != len(next(iter(columns.values()))):
         raise DataError(f"there are {len(group)} groups for the rows of the columns; give a pair")
+    has_group = grouped_rows(group)
+    if not has_group.any():
+        raise DataError("no row has a group, so that nothing can be ranked; give their groups")
+    if not has_group.all():
+        columns = {name: values[has_group] for name, values in columns.items()}
+        labels = {name: values[has_group] for name, values in labels.items()}
+        group = group[has_group]
     search = _Search(columns, labels, target=target, group=group, k=k)
     search.run(np.random.default_rng(seed), tries)
     front = search.front()

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recmtl.data.columns.canonical import missing_rows
+from recmtl.data.encoded_log import NO_GROUP
 from recmtl.errors import DataError
 from recmtl.serve.arguments import as_column_list, as_instance, as_mapping, short_repr
 from recmtl.serve.bundle.bundle import user_features
@@ -221,7 +223,8 @@ class Ranker:
             frame: labelled rows that the network was not trained on (validation rows).
             target: weight of each label column in the gain of a row, for instance
                 {"click": 1, "purchase": 5}; see `recmtl.serve.ranking.fusion`.
-            group: column whose equal values mark the rows that compete.
+            group: column whose equal values mark the rows that compete; where it is missing, rows
+                are left out.
             columns: the factors, scored columns or numeric columns of the frame; if None, the
                 first column of every binary task.
             k: ranks that count; None counts all of them.
@@ -246,7 +249,7 @@ class Ranker:
             {name: scores[name] if name in scores else _as_numpy(table[name]) for name in factors},
             {name: _as_numpy(table[name]) for name in target},
             target=target,
-            group=_group_codes(table, group),
+            group=np.where(_missing(table, group), NO_GROUP, _group_codes(table, group)),
             k=k,
             seed=seed,
         )
@@ -320,6 +323,11 @@ def _group_codes(table: pa.Table, group: str) -> npt.NDArray[np.int64]:
         raise DataError(f"input: cannot group by {group!r} of type {values.type}") from None
     codes: npt.NDArray[np.int64] = encoded.indices.to_numpy().astype(np.int64)
     return codes
+
+
+def _missing(table: pa.Table, group: str) -> npt.NDArray[np.bool_]:
+    """Where the groups are null or NaN, bool `[R]`."""
+    return missing_rows(table[group].combine_chunks())
 
 
 def _order(

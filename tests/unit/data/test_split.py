@@ -310,9 +310,57 @@ def test_a_split_column_without_a_value_is_refused(write: Write) -> None:
         parts_of(write, SplitRule("column", column="fold"), fold=["train", None, "test"])
 
 
-def test_rows_without_a_group_stay_together(write: Write) -> None:
-    parts = parts_of(write, SplitRule("group"), request=[None] * 40 + list(range(60)))
-    assert len(np.unique(parts[:40])) == 1
+def missing_in(form: str, rows: np.ndarray) -> Any:
+    """A column of users with a hundredth of the rows without one, in a form of its own."""
+    users = [None if row % 100 == 0 else int(row) % 300 for row in rows]
+    if form == "text":
+        return pa.array([None if u is None else f"u{u}" for u in users])
+    if form == "blank text":
+        return pa.array([(" " * (row % 3)) if u is None else f"u{u}" for row, u in
+                         zip(rows, users, strict=True)])  # fmt: skip
+    if form == "dictionary":
+        return pa.array([None if u is None else f"u{u}" for u in users]).dictionary_encode()
+    if form == "NaN":
+        return pa.array([np.nan if u is None else float(u) for u in users])
+    return pa.array(users, form)
+
+
+@pytest.mark.parametrize(
+    "form", ["int64", "int16", "float64", "NaN", "text", "blank text", "dictionary"]
+)
+def test_rows_without_a_group_are_placed_one_by_one_and_users_are_whole(
+    write: Write, form: str
+) -> None:
+    """In whatever order the rows come, and however they are cut into files."""
+    rows = np.random.default_rng(0).permutation(20_000)
+    parts = parts_of(
+        write, SplitRule("group", validation=0.2, test=0.3), request=missing_in(form, rows)
+    )
+    nobody = rows % 100 == 0
+    shares = np.bincount(parts[nobody], minlength=3) / nobody.sum()
+    # Four standard errors of a share of .5 over 200 rows.
+    assert shares == pytest.approx([0.5, 0.2, 0.3], abs=0.15)
+    user = rows % 300
+    for u in np.unique(user[~nobody]):
+        assert len(np.unique(parts[~nobody & (user == u)])) == 1
+
+
+def test_a_user_is_in_one_part_in_all_files_whatever_their_types(tmp_path: Path) -> None:
+    forms = [pa.int8(), pa.int64(), pa.uint16(), pa.float64(), pa.decimal128(20, 0)]
+    for i, form in enumerate(forms):
+        users = np.random.default_rng(i).permutation(np.arange(100))
+        column = pa.array([None, *users.tolist()]).cast(form)
+        pq.write_table(pa.table({"request": column}), tmp_path / f"{i}.parquet")
+    log = open_log(str(tmp_path))
+    schema = Schema("s", (), (), SplitRule("group"), Roles(group="request"))
+    assign, places = plan_split(schema, log), dict[int, set[int]]()
+    for batch in log.batches(["request"]):
+        column = batch.columns.column("request").to_pylist()
+        for user, part in zip(column, assign(batch).tolist(), strict=True):
+            if user is not None:
+                places.setdefault(int(user), set()).add(part)
+    assert len(places) == 100
+    assert all(len(parts) == 1 for parts in places.values())
 
 
 @given(st.integers(0, 2**32), st.floats(0.05, 0.45), st.floats(0.05, 0.45))

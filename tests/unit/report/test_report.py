@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
+from recmtl.data.columns.gaps import GapCount
 from recmtl.evaluate import assemble
-from recmtl.report import ReportInput, write_report
+from recmtl.report import ReportInput, sections, write_report
 from recmtl.report.tables import words
 
 CHROME = next(
@@ -95,6 +96,21 @@ def test_user_text_is_escaped(report_input, tmp_path):
     assert evil not in markup
     assert "<img src=x" not in markup
     assert "&lt;img src=x" in markup
+
+
+def test_rows_that_do_not_count_are_shown_the_largest_share_first(report_input):
+    counts = [
+        GapCount("train", "label_unknown", "click", "is_click", 5, 1000),
+        GapCount("test", "class_unseen", "<stars>", "<b>stars</b>", 41, 80),
+    ]
+    manifest = {**report_input.data, "counts": [count.to_json() for count in counts]}
+    manifest["weights"] = {"rows_of_weight_0": 1234}
+    page = sections.data(manifest, report_input.results).markup
+    assert "What does not count" in page and "<b>stars" not in page
+    assert page.index("51.25%") < page.index("0.50%")
+    assert "a class that no train row has" in page
+    assert "1,234 rows of weight 0 were left out" in page
+    assert "What does not count" not in sections.data(report_input.data, {}).markup
 
 
 def test_best_model_of_each_column_is_marked_by_its_own_direction(written, report_input):

@@ -176,9 +176,24 @@ def test_side_tables_are_joined_as_in_training(big: pa.Table, tmp_path: Path) ->
     pq.write_table(side, tmp_path / "log" / "side" / "items.parquet")
     pq.write_table(big.drop_columns("price"), tmp_path / "log" / "log.parquet")
     scorer = Scorer.load(tmp_path / "b")
-    score_parquet(scorer, tmp_path / "log", tmp_path / "out", keep=["row", "price"])
-    assert output(tmp_path / "out")["price"].null_count > 0
+    summary = score_parquet(scorer, tmp_path / "log", tmp_path / "out", keep=["row", "price"])
+    assert summary.unmatched == {"items.parquet": output(tmp_path / "out")["price"].null_count}
+    assert summary.unmatched["items.parquet"] > 0 and summary.warnings == ()
     assert_whole(tmp_path / "out", scorer, joined)
+
+
+def test_a_side_table_without_any_row_of_the_input_is_told(big: pa.Table, tmp_path: Path) -> None:
+    side = pa.table({"item": ["somewhere else"], "price": [1.0]})
+    tables = "tables:\n  - {path: side/items.parquet, key: item}\nfeatures:"
+    encoder = make_encoder(big, SCHEMA.replace("features:", tables))
+    model = make_model(encoder)
+    save_bundle(tmp_path / "b", model=model, encoder=encoder, rows=big, metrics={})
+    (tmp_path / "log" / "side").mkdir(parents=True)
+    pq.write_table(side, tmp_path / "log" / "side" / "items.parquet")
+    pq.write_table(big.drop_columns("price"), tmp_path / "log" / "log.parquet")
+    summary = score_parquet(Scorer.load(tmp_path / "b"), tmp_path / "log", tmp_path / "out")
+    assert summary.unmatched == {"items.parquet": len(big)}
+    assert any("side table items.parquet: none of the" in line for line in summary.warnings)
 
 
 def test_only_hidden_files_lie_beside_the_parts(

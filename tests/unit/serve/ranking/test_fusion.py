@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from recmtl.data.encoded_log import NO_GROUP
 from recmtl.errors import ConfigError, DataError
 from recmtl.evaluate.ranking_metrics import ranking_metrics
 from recmtl.serve import Formula, Ranker, Scorer
@@ -58,6 +59,18 @@ def both_labels() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     click = random.random(ROWS) < factors["p_click"]
     buy = random.random(ROWS) < np.clip(factors["price"] / 200, 0, 1)
     return factors, {"click": click, "buy": buy}
+
+
+def test_rows_without_a_group_are_left_out() -> None:
+    factors, labels = both_labels()
+    alone = np.arange(ROWS) % 3 == 0
+    group = np.where(alone, NO_GROUP, groups())
+    settings = {"target": {"click": 1, "buy": 2}, "k": 5, "tries": 5}
+    fused = fuse(factors, labels, group=group, **settings)
+    parts = ({name: values[~alone] for name, values in some.items()} for some in (factors, labels))
+    assert fused == fuse(*parts, group=groups()[~alone], **settings)
+    with pytest.raises(DataError, match="no row has a group, so that nothing can be ranked"):
+        fuse(factors, labels, group=np.full(ROWS, NO_GROUP), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +193,14 @@ def test_a_ranker_fuses_its_own_scores_with_columns_of_the_frame(
         gain.to_numpy(), ranked["rank_score"].to_numpy(), ranked["request"].to_numpy(), k=3
     )
     assert metrics["ndcg"] == pytest.approx(fusion.best.target, abs=1e-12)
+    request = pa.array([None if i % 2 else v for i, v in enumerate(log["request"].to_pylist())])
+    halved = log.set_column(log.column_names.index("request"), "request", request)
+    half = log.take(pa.array(range(0, len(log), 2)))
+    parts = [
+        ranker.fuse(rows, {"clicked": 1, "bought": 5}, group="request", k=3)
+        for rows in (halved, half)
+    ]
+    assert parts[0] == parts[1]
     with_age = ranker.fuse(log, {"bought": 1}, group="request", columns=["p_click", "age"])
     assert list(with_age.best.exponents) == ["p_click", "age"]
     with pytest.raises(DataError, match="column 'price' has values that are missing"):
