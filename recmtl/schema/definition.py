@@ -5,7 +5,7 @@ own values; `recmtl.schema.rules` checks the parts against one another.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Literal
@@ -278,6 +278,15 @@ class Schema:
     def read_by(self, entry: PastStatistics) -> tuple[str, ...]:
         """The columns by which the statistics of a row are looked up: its keys and its time."""
         return entry.keys if self.roles.time is None else (*entry.keys, self.roles.time)
+
+    def columns_of(self, features: Iterable[str]) -> tuple[str, ...]:
+        """The distinct columns by which these features are computed; raises `KeyError`."""
+        entries = {n.name: e for e in self.statistics for n in e.numbers(self.outcomes(e))}
+        columns: list[str] = []
+        for name in features:
+            read = self.read_by(entries[name]) if name in entries else [self.feature(name).column]
+            columns += read
+        return tuple(dict.fromkeys(columns))
 
     def columns(self) -> tuple[str, ...]:
         """Every distinct column that preparing a log reads, those of the features first."""

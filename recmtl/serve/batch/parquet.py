@@ -262,7 +262,7 @@ def _write_parts(
     quarantine: Quarantine | None,
 ) -> None:
     refused = quarantine.refuse_range if quarantine else None
-    for part, batches in batches_by_part(log, todo, rows.columns, refused=refused):
+    for part, batches in batches_by_part(log, todo, rows.columns_of(log), refused=refused):
         tables = map(rows.score, batches)
         _write_part(job.folder / part.name, tables, schema=schema, keep=rows.keep)
         job.finish_part(part, quarantine.records_of(part) if quarantine else [])

@@ -67,10 +67,9 @@ class RowScorer:
         self.unmatched: Counter[str] = Counter()
         self._advance: Callable[[int], object] = int
 
-    @property
-    def columns(self) -> list[str]:
-        """Columns of the input that a batch must have."""
-        return [*self._scorer.input_columns, *self.keep]
+    def columns_of(self, log: Log) -> list[str]:
+        """Columns of a log that its batches must have."""
+        return [*self._scorer.columns_to_read(log.column_names()), *self.keep]
 
     def show(self, progress: Progress, rows: int) -> None:
         """Add a task of `rows` rows to a progress display and advance it with every batch."""

@@ -113,7 +113,7 @@ def scored_frame(
     from pyspark.sql import functions  # an extra
     from pyspark.sql.types import FloatType, StructField, StructType
 
-    columns = list(dict.fromkeys([*bundle.encoder.input_columns, *keep]))
+    columns = list(dict.fromkeys([*bundle.encoder.columns_to_read(frame.columns), *keep]))
     joined = _side_tables(bundle, tables)
     log = _one_file_log(frame.columns, joined)
     log.require(columns)

@@ -33,7 +33,7 @@ from recmtl.serve.ranking.formula import Formula
 from recmtl.serve.ranking.fusion import FusionResult, fuse
 from recmtl.serve.ranking.request import RequestScorer, one_value
 from recmtl.serve.scoring.explain import Explanation, explain
-from recmtl.serve.scoring.onnx import Engine, request_network
+from recmtl.serve.scoring.onnx import Engine, OnnxNetwork, request_network
 from recmtl.serve.scoring.scorer import Scorer
 
 __all__ = ["RANKING_COLUMNS", "Ranker"]
@@ -76,15 +76,13 @@ class Ranker:
     def __init__(self, scorer: Scorer, *, user: Sequence[str] | None = None) -> None:
         self.scorer = as_instance("scorer", scorer, Scorer)
         self._requests: dict[frozenset[str], RequestScorer] = {}
+        self._network: OnnxNetwork | None = None
         encoder, features = scorer.bundle.encoder, scorer.bundle.user
         if user is not None:
             features = user_features(encoder, as_column_list("user", user))
-        network = (
-            request_network(scorer.bundle, scorer.requested_engine, features) if features else None
-        )
-        if network is not None:
-            columns = frozenset(encoder.schema.feature(name).column for name in features)
-            self._requests[columns] = RequestScorer(scorer, columns, network=network)
+        self._features = frozenset(features)
+        if features:
+            self._network = request_network(scorer.bundle, scorer.requested_engine, features)
 
     @classmethod
     def load(
@@ -133,7 +131,7 @@ class Ranker:
         kept = present if keep is None else as_column_list("keep", keep)
         self._check(formula, present, kept, group)
         from_frame = [name for name in formula.names if name in present]
-        needed = [*self.scorer.input_columns, *from_frame, *([] if group is None else [group])]
+        needed = [*self._inputs(present), *from_frame, *([] if group is None else [group])]
         table = to_arrow(frame, list(dict.fromkeys(needed)))
         numbers = {name: _as_numpy(table[name]) for name in from_frame}
         codes = None if group is None else _group_codes(table, group)
@@ -177,7 +175,9 @@ class Ranker:
         inputs = self.scorer.input_columns
         scorer = self._request_scorer(frozenset(name for name in inputs if name in user))
         from_frame = [name for name in formula.names if name in present]
-        table = to_arrow(candidates, list(dict.fromkeys([*scorer.candidates, *from_frame])))
+        brought = self._inputs(present)[len(inputs) :]
+        needed = [*scorer.candidates, *brought, *from_frame]
+        table = to_arrow(candidates, list(dict.fromkeys(needed)))
         rows = table.num_rows if table.num_columns else row_count(candidates)
         numbers = {name: _as_numpy(table[name]) for name in from_frame}
         for name in formula.names:
@@ -204,7 +204,7 @@ class Ranker:
         """
         names = () if task is None else task
         tasks = [task] if isinstance(task, str) else as_column_list("task", names)
-        table = to_arrow(frame, self.scorer.input_columns)
+        table = to_arrow(frame, self._inputs(column_names(frame)))
         return explain(self.scorer, table, tasks=tasks, steps=steps)
 
     def fuse(
@@ -241,7 +241,7 @@ class Ranker:
         binary = [head.columns[0] for head in heads if head.kind == "binary"]
         factors = binary if columns is None else as_column_list("columns", columns)
         from_frame = [name for name in factors if name not in self.scorer.columns]
-        needed = [*self.scorer.input_columns, *from_frame, *target, group]
+        needed = [*self._inputs(present), *from_frame, *target, group]
         table = to_arrow(frame, list(dict.fromkeys(needed)))
         scores = self._by_column(self.scorer.scores(table))
         require_columns(factors, [*scores, *present], source="fuse")
@@ -253,6 +253,9 @@ class Ranker:
             k=k,
             seed=seed,
         )
+
+    def _inputs(self, present: list[str]) -> tuple[str, ...]:
+        return self.scorer.columns_to_read(present)
 
     def _ranking(
         self,
@@ -276,7 +279,9 @@ class Ranker:
         """The scorer of requests whose user brings these input columns."""
         scorer = self._requests.get(user)
         if scorer is None:
-            scorer = self._requests[user] = RequestScorer(self.scorer, user)
+            part = self.scorer.bundle.encoder.part(user)
+            network = self._network if self._features == set(part.encoding.fields) else None
+            scorer = self._requests[user] = RequestScorer(self.scorer, user, network=network)
         return scorer
 
     def _check(

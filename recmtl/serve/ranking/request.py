@@ -45,9 +45,11 @@ class RequestScorer:
         self._scorer, self._network = scorer, network
         encoder = scorer.bundle.encoder
         self.candidates = tuple(name for name in encoder.input_columns if name not in user)
+        self._encoder = encoder
         self._encoders = encoder.part(user), encoder.part(self.candidates)
-        whole = encoder.encoding
-        self._columns = [whole.columns_of(part.encoding) for part in self._encoders]
+        whole, of_user = encoder.encoding, self._encoders[0].encoding
+        others = whole.part(set(whole.fields) - set(of_user.fields))
+        self._columns = [whole.columns_of(part) for part in (of_user, others)]
         self._widths = whole.id_columns, len(whole.numeric)
 
     def scores(
@@ -58,12 +60,10 @@ class RequestScorer:
         Raises:
             DataError: a value or a column has a type that cannot be encoded.
         """
-        user_encoder, candidate_encoder = self._encoders
-        user_row = encode_plain_row(user_encoder, user)
-        if user_row is None:
-            columns = {name: one_value(name, user[name]) for name in user_encoder.input_columns}
-            user_row = user_encoder.encode(pa.table(columns), place=USER)
-        parts = [user_row, candidate_encoder.encode(candidates)]
+        if self._encoder.past is None:
+            parts = [self._user_row(user), self._encoders[1].encode(candidates)]
+        else:
+            parts = self._parts_of_joined(user, candidates, rows)
         for encoded in parts:
             self._scorer.count(encoded.unknown)
         bundle = self._scorer.bundle
@@ -73,6 +73,30 @@ class RequestScorer:
         if bundle.calibrators is None:
             return scores
         return bundle.calibrated(scores, self._joined(parts, rows)[0])
+
+    def _user_row(self, user: Mapping[str, Any]) -> Encoded:
+        encoder = self._encoders[0]
+        row = encode_plain_row(encoder, user)
+        if row is None:
+            columns = {name: one_value(name, user[name]) for name in encoder.input_columns}
+            row = encoder.encode(pa.table(columns), place=USER)
+        return row
+
+    def _parts_of_joined(
+        self, user: Mapping[str, Any], candidates: pa.Table, rows: int
+    ) -> list[Encoded]:
+        """The user's row and the candidates' rows, where the past of a pair needs both."""
+        columns = {name: candidates[name] for name in candidates.column_names}
+        every = pa.array(np.zeros(rows, np.int64))
+        for name in self._encoder.columns_to_read(user):
+            if name in user:
+                columns[name] = one_value(name, user[name]).take(every)
+        joined = self._encoder.encode(pa.table(columns))
+        (ids, numeric), (other_ids, other_numeric) = self._columns
+        return [
+            Encoded(joined.ids[:1, ids], joined.numeric[:1, numeric], joined.unknown),
+            Encoded(joined.ids[:, other_ids], joined.numeric[:, other_numeric], {}),
+        ]
 
     def _joined(
         self, parts: list[Encoded], rows: int

@@ -68,13 +68,14 @@ def explain(
         for row in chosen
     )
     features = encoder.encoding.fields
+    with_past = table if encoder.past is None else encoder.with_numbers(table)
     experts = (name.split(".") for name in expert_names(model.grid.layout))
     return Explanation(
         tasks=tuple(head.name for head in heads),
         columns=columns,
         scores=_scores_of(scorer, table, columns),
         features=features,
-        values=pa.table({name: table[encoder.schema.feature(name).column] for name in features}),
+        values=pa.table({name: with_past[encoder.schema.feature(name).column] for name in features}),
         experts=tuple((int(layer), int(number)) for layer, number in experts),
         **{
             name: torch.cat([getattr(batch, name) for batch in batches]).double().numpy()

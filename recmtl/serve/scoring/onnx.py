@@ -171,7 +171,7 @@ def _network(
     with tempfile.TemporaryDirectory(prefix="recmtl-") as folder:
         path = bundle.folder / file
         if not is_there:
-            columns = [bundle.encoder.schema.feature(name).column for name in user]
+            columns = bundle.encoder.schema.columns_of(user)
             path = export(bundle, Path(folder) / NETWORK_FILE.name, user=columns)
         network = OnnxNetwork(path, bundle.model.columns)
     gap = network.gap(bundle, user)

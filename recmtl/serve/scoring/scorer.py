@@ -6,7 +6,7 @@ rows, not on the number of threads (see `recmtl.serve.fixed_shape`).
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeAlias, get_args
 
@@ -20,7 +20,7 @@ from recmtl.errors import ConfigError, SourceLocation
 from recmtl.serve.arguments import as_instance, short_repr
 from recmtl.serve.bundle.bundle import Bundle, load_bundle
 from recmtl.serve.fixed_shape import CHUNK_ROWS, FixedShapeModel, Predictor
-from recmtl.serve.frames import Frame, scores_as_frame, to_arrow
+from recmtl.serve.frames import Frame, column_names, scores_as_frame, to_arrow
 from recmtl.serve.scoring.onnx import Engine, OnnxNetwork, small_batch_network
 
 __all__ = ["RowCheck", "Scorer"]
@@ -106,6 +106,10 @@ class Scorer:
         """Names of the raw columns that every input must have."""
         return tuple(self.bundle.encoder.input_columns)
 
+    def columns_to_read(self, present: Collection[str]) -> tuple[str, ...]:
+        """The input columns, and numbers of the past that rows with these columns bring."""
+        return self.bundle.encoder.columns_to_read(present)
+
     @property
     def unknown(self) -> dict[str, int]:
         """By feature, how many values since loading were not seen in training."""
@@ -121,7 +125,7 @@ class Scorer:
         Raises:
             DataError: a column is missing or has a type that cannot be encoded.
         """
-        scores = self.scores(to_arrow(frame, self.input_columns))
+        scores = self.scores(to_arrow(frame, self.columns_to_read(column_names(frame))))
         by_name = {name: scores[:, i] for i, name in enumerate(self.columns)}
         return scores_as_frame(frame, by_name)
 
