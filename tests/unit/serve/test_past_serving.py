@@ -13,6 +13,8 @@ from recmtl.errors import BundleError
 from recmtl.schema import parse_schema
 from recmtl.serve import Ranker, Scorer, save_bundle
 from recmtl.serve.batch.parquet import score_parquet
+from recmtl.serve.batch.spark import score_spark
+from tests.chaos.local_spark import local_spark
 from tests.unit.serve.shop import SCHEMA, make_log, make_model
 
 STATISTICS = """
@@ -147,3 +149,13 @@ def test_a_state_that_was_altered_is_refused(bundle: Path) -> None:
             Scorer.load(bundle)
     finally:
         file.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_spark_looks_the_past_up_too(scorer: Scorer, bundle: Path, tmp_path: Path) -> None:
+    rows = days_log(600).append_column("row", pa.array(np.arange(600)))
+    pq.write_table(rows, tmp_path / "log.parquet", row_group_size=100)
+    with local_spark():
+        score_spark(scorer.bundle, str(tmp_path / "log.parquet"), str(tmp_path / "s"), keep=["row"])
+    spark = pq.read_table(tmp_path / "s").sort_by("row")
+    assert spark.select(list(scorer.columns)).equals(scorer.score(rows))
