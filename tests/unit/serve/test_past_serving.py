@@ -158,4 +158,4 @@ def test_spark_looks_the_past_up_too(scorer: Scorer, bundle: Path, tmp_path: Pat
     with local_spark():
         score_spark(scorer.bundle, str(tmp_path / "log.parquet"), str(tmp_path / "s"), keep=["row"])
     spark = pq.read_table(tmp_path / "s").sort_by("row")
-    assert spark.select(list(scorer.columns)).equals(scorer.score(rows))
+    assert spark.select(list(scorer.columns)).to_pydict() == scorer.score(rows).to_pydict()
