@@ -68,14 +68,13 @@ def explain(
         for row in chosen
     )
     features = encoder.encoding.fields
-    with_past = table if encoder.past is None else encoder.with_numbers(table)
     experts = (name.split(".") for name in expert_names(model.grid.layout))
     return Explanation(
         tasks=tuple(head.name for head in heads),
         columns=columns,
         scores=_scores_of(scorer, table, columns),
         features=features,
-        values=pa.table({name: with_past[encoder.schema.feature(name).column] for name in features}),
+        values=_raw_values(encoder, table),
         experts=tuple((int(layer), int(number)) for layer, number in experts),
         **{
             name: torch.cat([getattr(batch, name) for batch in batches]).double().numpy()
@@ -353,6 +352,14 @@ def _positions(heads: Sequence[HeadSpec], tasks: Sequence[str]) -> list[int]:
             hint = did_you_mean(str(name), names) or f"; there are {', '.join(names)}"
             raise DataError(f"there is no task {name!r}{hint}")
     return [names.index(name) for name in tasks or names]
+
+
+def _raw_values(encoder: RowEncoder, table: pa.Table) -> pa.Table:
+    """What each feature read, one column a feature."""
+    if encoder.past is not None:
+        table = encoder.with_numbers(table)
+    schema = encoder.schema
+    return pa.table({name: table[schema.feature(name).column] for name in encoder.encoding.fields})
 
 
 def _unknown_row(encoder: RowEncoder) -> Tensor:
