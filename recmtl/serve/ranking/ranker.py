@@ -83,6 +83,8 @@ class Ranker:
         self._features = frozenset(features)
         if features:
             self._network = request_network(scorer.bundle, scorer.requested_engine, features)
+        if self._network is not None:
+            self._request_scorer(frozenset(encoder.schema.columns_of(features)))
 
     @classmethod
     def load(
