@@ -57,22 +57,19 @@ def rows_of(split: LogSplit, rows: slice | np.ndarray) -> LogSplit:
     return LogSplit(*(getattr(split, name)[rows] for name in LogSplit.__annotations__))
 
 
-def make_heads(labels: np.ndarray) -> tuple[HeadSpec, ...]:
-    """The heads that fit the labels `[R, T]`."""
+def make_heads(labels: np.ndarray, weight: np.ndarray | None = None) -> tuple[HeadSpec, ...]:
+    """The heads that fit the labels `[R, T]` of rows of some weight `[R]`."""
+    weight = np.ones(len(labels)) if weight is None else weight.astype(np.float64)
     statistics = {}
     for task, column in zip(TASKS, labels.astype(np.float64).T, strict=True):
-        labels_of_task = column[~np.isnan(column)]
+        labels_of_task, of_rows = column[~np.isnan(column)], weight[~np.isnan(column)]
         if task.transform == "log1p":
             labels_of_task = np.log1p(labels_of_task)
         positives = int(labels_of_task.sum()) if task.kind == "binary" else 0
         classes = ("1", "2", "3") if task.kind == "multiclass" else ()
-        facts = (
-            len(labels_of_task),
-            positives,
-            float(labels_of_task.mean()),
-            float(labels_of_task.std()),
-            classes,
-        )
+        mean = float(np.average(labels_of_task, weights=of_rows))
+        variance = np.average((labels_of_task - mean) ** 2, weights=of_rows)
+        facts = (len(labels_of_task), positives, mean, float(variance**0.5), classes)
         statistics[task.name] = LabelStatistics(*facts)
     return head_specs(TASKS, statistics)
 
@@ -80,7 +77,9 @@ def make_heads(labels: np.ndarray) -> tuple[HeadSpec, ...]:
 def make_problem(rows: int = 257, seed: int = 0) -> TabularProblem:
     """Train, validation and test rows of one small log."""
     train, validation, test = (make_split(n, 3 * seed + i) for i, n in enumerate((rows, 120, 90)))
-    return TabularProblem(train, validation, test, ENCODING, TASKS, make_heads(train.labels))
+    return TabularProblem(
+        train, validation, test, ENCODING, TASKS, make_heads(train.labels, train.weight)
+    )
 
 
 def make_model(

@@ -168,7 +168,8 @@ class _Trees:
         data = lightgbm.Dataset(
             train.x,
             train.label,
-            weight=train.weight,
+            # LightGBM splits no leaf whose Hessians, which have the unit of weights, sum to little.
+            weight=train.weight / train.weight.mean(),
             categorical_feature=self._categories,
             params=parameters,
         )

@@ -84,13 +84,16 @@ class _Linear:
     def __init__(self, train: LogSplit, encoding: Encoding, *, settings: LogisticSettings) -> None:
         self._encoding = encoding
         self._settings = settings
-        numeric = np.asarray(train.numeric, dtype=np.float64)
-        present = ~np.isnan(numeric)
-        count = np.maximum(present.sum(axis=0), 1)
-        self._mean = np.where(present, numeric, 0).sum(axis=0) / count
-        centred = np.where(present, numeric - self._mean, 0)
-        self._scale = np.sqrt((centred**2).sum(axis=0) / count)
-        self._scale[self._scale == 0] = 1.0
+        numeric, weight = np.asarray(train.numeric, dtype=np.float64), train.varying_weight
+        of_rows = 1.0 if weight is None else weight.astype(np.float64)[:, None]
+        share = ~np.isnan(numeric) * of_rows
+        mass = share.sum(axis=0)
+        mass[mass == 0] = 1.0
+        self._mean = (np.nan_to_num(numeric) * share).sum(axis=0) / mass
+        centred = np.nan_to_num(numeric - self._mean)
+        self._scale = np.sqrt((centred**2 * share).sum(axis=0) / mass)
+        # Weighted sums leave a constant some rounding.
+        self._scale[self._scale <= 1e-12 * np.abs(self._mean)] = 1.0
         self._kept = np.flatnonzero(self._all_columns(train).getnnz(axis=0))
 
     def matrix(self, rows: LogSplit) -> sparse.csr_matrix:
@@ -117,7 +120,9 @@ class _Linear:
         outputs = classes if task.kind == "multiclass" else 1
         level, spread = 0.0, 1.0
         if task.kind == "regression":
-            level, spread = float(train.label.mean()), float(train.label.std())
+            level = float(np.average(train.label, weights=train.weight))
+            squares = np.square(train.label - level)
+            spread = float(np.sqrt(np.average(squares, weights=train.weight)))
         loss = _Loss(task.kind, outputs, level, spread)
         weights = _fit(loss, train, validation, self._settings)
         touched = train.x.nnz / train.x.shape[0] * outputs

@@ -41,7 +41,8 @@ class TaskRows:
     Attributes:
         x: their columns `[R, F]`.
         label: `[R]`: 0 and 1, class indices, or transformed values.
-        weight: `[R]`.
+        weight: `[R]`, above 0. A log's weights have mean 1 on its train rows, so that they count
+            rows in a penalty, too.
     """
 
     x: Matrix
@@ -107,7 +108,7 @@ def fit_per_task(
         tasks: the schema's tasks, in the order of the label columns.
         classes: the classes of each multiclass task.
     """
-    train, validation, test = splits
+    train, validation, test = (_counted(splits[0]), _counted(splits[1]), splits[2])
     started = time.perf_counter()
     method = prepare(train)
     train_x, validation_x = method.matrix(train), method.matrix(validation)
@@ -134,6 +135,12 @@ def fit_per_task(
         "score_rows_per_s": len(test.labels) / max(scored - trained, 1e-9),
     }
     return BaselineResult(predictions, cost)
+
+
+def _counted(split: LogSplit) -> LogSplit:
+    """The rows of a weight above 0: logs of release 0.1 hold others."""
+    weight = np.asarray(split.weight)
+    return split if np.all(weight > 0) else split.take(np.flatnonzero(weight > 0))
 
 
 def _task_rows(x: Matrix, split: LogSplit, tasks: Sequence[TaskSpec], task: TaskSpec) -> TaskRows:

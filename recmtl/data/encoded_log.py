@@ -59,6 +59,12 @@ class LogSplit:
         return len(self.weight)
 
     @property
+    def varying_weight(self) -> npt.NDArray[np.float32] | None:
+        """The weights [R], or None where all rows weigh the same, as in a log without weights."""
+        weight = np.asarray(self.weight)
+        return weight if len(weight) and weight.min() < weight.max() else None
+
+    @property
     def largest_batch(self) -> int:
         """Rows of a batch without gradients that memory is sure to hold."""
         return 8192

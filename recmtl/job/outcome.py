@@ -116,7 +116,8 @@ def mean_costs(models: Models) -> dict[str, dict[str, float | None]]:
 
 def reliability(study: TabularStudy, models: Models) -> dict[str, dict[str, ReliabilityCurve]]:
     """Binary task -> model -> reliability curve on test rows, of each model's first seed."""
-    tasks, labels = study.problem.tasks, np.asarray(study.problem.test.labels)
+    tasks, test = study.problem.tasks, study.problem.test
+    labels, weight = np.asarray(test.labels), np.asarray(test.weight)
     shown = {name: next(iter(models[name].values())) for name in WITH_RELIABILITY if name in models}
     curves: dict[str, dict[str, ReliabilityCurve]] = {}
     for task in tasks:
@@ -125,7 +126,9 @@ def reliability(study: TabularStudy, models: Models) -> dict[str, dict[str, Reli
         if task.kind != "binary" or len(label) == 0:
             continue
         curves[task.name] = {
-            name: reliability_curve(label, scores_of(result.predictions, tasks, task)[rows])
+            name: reliability_curve(
+                label, scores_of(result.predictions, tasks, task)[rows], weight[rows]
+            )
             for name, result in shown.items()
         }
     return curves

@@ -91,7 +91,12 @@ def _fitted(problem: TabularProblem, fit: Callable[..., BaselineResult]) -> Mode
     return ModelResult(
         {column: scores[len(validation) :] for column, scores in columns},
         fitted.cost,
-        validation=evaluate(on_validation, np.asarray(validation.labels), problem.tasks),
+        validation=evaluate(
+            on_validation,
+            np.asarray(validation.labels),
+            problem.tasks,
+            weight=validation.varying_weight,
+        ),
     )
 
 

@@ -49,13 +49,21 @@ def rsa_affinity(features: Sequence[Sequence[NDArray[np.floating[Any]]]]) -> Flo
     return rank_affinity(depths)
 
 
-def dissimilarity_ranks(features: NDArray[np.floating[Any]], place: str = "affinity") -> FloatArray:
+def dissimilarity_ranks(
+    features: NDArray[np.floating[Any]],
+    place: str = "affinity",
+    *,
+    weight: NDArray[np.floating[Any]] | None = None,
+) -> FloatArray:
     """Ranks `[K (K - 1) / 2]` of the dissimilarities of K rows `[K, ...]`, centred, of norm 1.
+
+    With weights of the rows `[K]`, a pair counts with the product of its rows' weights, in the
+    ranks and in the correlation that is their product with those of other features.
 
     Raises:
         DataError: there are fewer than 3 rows, or features are not finite; `place` names them.
     """
-    return _unit_ranks(_rows(features, place))
+    return _unit_ranks(_rows(features, place), weight)
 
 
 def rank_affinity(ranks: Sequence[Sequence[FloatArray]]) -> FloatArray:
@@ -72,14 +80,22 @@ def _rows(array: NDArray[np.floating[Any]], place: str) -> FloatArray:
     return rows
 
 
-def _unit_ranks(rows: FloatArray) -> FloatArray:
+def _unit_ranks(rows: FloatArray, weight: NDArray[np.floating[Any]] | None) -> FloatArray:
     """Ranks of the dissimilarities `[K (K - 1) / 2]`, centred, of norm 1 or all 0."""
     above = ~np.tri(len(rows), dtype=np.bool_)
     # Rounded so that equal rows tie, whatever the order of the sums in a matrix product.
     values = np.round(_dissimilarity(rows)[above], 12)
     _, place, ties = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(ties) - ties / 2.0)[place]
-    return _scaled(ranks - ranks.mean())
+    if weight is None:
+        ranks = (np.cumsum(ties) - ties / 2.0)[place]
+        return _scaled(ranks - ranks.mean())
+    share = np.asarray(weight, np.float64) / np.max(weight)
+    pair = np.outer(share, share)[above]
+    mass = np.bincount(place, pair)
+    ranks = (np.cumsum(mass) - mass / 2.0)[place]
+    if len(mass) == 1:
+        return np.zeros_like(ranks)
+    return _scaled((ranks - np.average(ranks, weights=pair)) * np.sqrt(pair))
 
 
 def _dissimilarity(rows: FloatArray) -> FloatArray:

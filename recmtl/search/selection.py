@@ -21,7 +21,7 @@ from recmtl.model import Network
 from recmtl.policies import Policy, RoutePolicy
 from recmtl.search.budget import BudgetTarget, CostMultiplier
 from recmtl.search.refine import FOLDS, refine, surely_positive
-from recmtl.search.supernet import Supernet
+from recmtl.search.supernet import Supernet, mean_by_weight, total_weight
 from recmtl.train.checkpoint import sibling_checkpoint
 from recmtl.train.config import Config, Search
 from recmtl.train.loop import OnProgress, silent, train
@@ -263,11 +263,11 @@ def final_losses(
 @torch.no_grad()
 def _losses(model: Network, split: Rows, rows: range) -> Tensor:
     """Mean losses `[T]` over some rows of a split."""
-    total = torch.zeros(())
+    by_batch = []
     for batch in split.batches(batch_size=split.largest_batch, seed=None, rows=np.array(rows)):
         losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
-        total = total + losses.cpu() * (len(batch) / len(rows))
-    return total
+        by_batch.append((losses.cpu(), total_weight(batch)))
+    return mean_by_weight(by_batch)
 
 
 def surely_better(challenger: Tensor, champion: Tensor, *, saved: float) -> bool:

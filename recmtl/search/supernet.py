@@ -19,7 +19,7 @@ from recmtl.grid.experts import pooled_features
 from recmtl.train.config import Config
 from recmtl.train.problem import Problem
 
-__all__ = ["Supernet"]
+__all__ = ["Supernet", "mean_by_weight", "total_weight"]
 
 
 class Supernet:
@@ -79,7 +79,7 @@ class Supernet:
         The encoder, and the lowest layers on which all candidates agree, are computed once.
         """
         self.model.eval()
-        common, total = _common_layers(candidates), torch.zeros(())
+        common, by_batch = _common_layers(candidates), []
         for batch in split.batches(batch_size=split.largest_batch, seed=None):
             encoded = self.model.encoder(*batch.inputs)
             lanes = self.apply_layers(encoded, encoded, candidates[0][:common])
@@ -87,8 +87,8 @@ class Supernet:
             for decisions in candidates:
                 logits = self.logits_above(lanes, encoded, decisions[common:])
                 losses.append(self.model.heads.losses(logits, batch.labels, batch.weight))
-            total = total + torch.stack(losses).cpu() * (len(batch) / len(split))
-        return total
+            by_batch.append((torch.stack(losses).cpu(), total_weight(batch)))
+        return mean_by_weight(by_batch)
 
     def apply_layers(
         self, lanes: Tensor, encoded: Tensor, decisions: Sequence[Decision], *, first: int = 0
@@ -114,6 +114,19 @@ class Supernet:
         top = self.apply_layers(lanes, encoded, decisions, first=first)
         logits: list[Tensor] = self.model.heads(top[:, list(self.layout.readout)])
         return logits
+
+
+def total_weight(batch: Batch) -> float:
+    """Sum of the weights of a batch's rows."""
+    return float(batch.weight.double().sum())
+
+
+def mean_by_weight(by_batch: Sequence[tuple[Tensor, float]]) -> Tensor:
+    """The mean of losses `[...]` of batches, each of which counts with its rows' total weight."""
+    whole, mean = sum(weight for _, weight in by_batch), torch.zeros(())
+    for losses, weight in by_batch:
+        mean = mean + losses * (weight / whole)
+    return mean
 
 
 def _common_layers(candidates: Sequence[Sequence[Decision]]) -> int:

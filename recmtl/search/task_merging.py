@@ -59,14 +59,26 @@ def task_agreement(routes: Routes, supernet: Supernet, rows: Rows) -> Tensor:
         (output.flatten(2).mean(-1) if output.dim() > 2 else output).double().cpu()
         for output in supernet.model.heads(lanes)
     ]
-    share = torch.tensor([[_explained(output, lane) for lane in features] for output in outputs])
+    weight = batch.weight.double().cpu()
+    share = torch.tensor(
+        [[_explained(output, lane, weight) for lane in features] for output in outputs]
+    )
     share = torch.where(share > 0.0, share / share.diagonal().unsqueeze(1), 0.0)
     return torch.minimum(share, share.t()).clamp(0.0, 1.0)
 
 
-def _explained(output: Tensor, features: Tensor) -> float:
-    """Share of the variance of `[R, n]` that a linear fit on `[R, D]` explains; 0 of a constant."""
-    predictors, targets = features - features.mean(0), output - output.mean(0)
+def _explained(output: Tensor, features: Tensor, weight: Tensor) -> float:
+    """Share of the variance of `[R, n]` that a linear fit on `[R, D]` explains; 0 of a constant.
+
+    Rows count with their weight `[R]`.
+    """
+    if weight.min() == weight.max():
+        predictors, targets = features - features.mean(0), output - output.mean(0)
+    else:
+        share = (weight / weight.sum()).unsqueeze(1)
+        predictors, targets = (
+            (values - (values * share).sum(0)) * share.sqrt() for values in (features, output)
+        )
     total = float(targets.square().sum())
     fit = torch.linalg.lstsq(predictors, targets, driver="gelsd").solution
     residual = targets - predictors @ fit

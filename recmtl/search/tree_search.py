@@ -132,7 +132,7 @@ def search_tree(
     began = time.perf_counter()
     depths = tuple(problem.levels(config.grid) if levels is None else levels)
     sample, ranks = sample_rows(problem.validation, rows, seed), []
-    states = dict[str, Path]()
+    weight, states = _varying_weight(sample), dict[str, Path]()
     if checkpoint is not None:
         states = {t.name: sibling_checkpoint(checkpoint, t.name) for t in problem.tasks}
     for task in problem.tasks:
@@ -148,7 +148,7 @@ def search_tree(
             checkpoint=states.get(task.name),
         )
         features = _features(model, sample, ends(depths))
-        ranks.append([dissimilarity_ranks(outputs) for outputs in features])
+        ranks.append([dissimilarity_ranks(outputs, weight=weight) for outputs in features])
     affinity = rank_affinity([list(depth) for depth in zip(*ranks, strict=True)])
     lane = problem.lane_shape(config.sizes)
     sizes = block_sizes(depths, input_width=lane.input_width, pixels=lane.pixels, unit=unit)
@@ -267,6 +267,13 @@ def _features(model: Network, rows: Rows, depths: Sequence[int]) -> list[NDArray
             if depth in outputs:
                 outputs[depth].append(_coarse(lanes).flatten(1).float().cpu().numpy())
     return [np.concatenate(parts) for parts in outputs.values()]
+
+
+def _varying_weight(rows: Rows) -> NDArray[np.float32] | None:
+    """The weights of K rows, or None where all weigh the same."""
+    batches = rows.batches(batch_size=rows.largest_batch, seed=None)
+    weight = np.concatenate([batch.weight.cpu().numpy() for batch in batches])
+    return weight if weight.min() < weight.max() else None
 
 
 def _coarse(lanes: Tensor) -> Tensor:

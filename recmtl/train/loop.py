@@ -114,17 +114,19 @@ def _epoch(
 def take_step(model: Network, optimizer: Optimizer, *group: Batch) -> torch.Tensor:
     """Take one step on one or more batches with a model in training mode.
 
-    Each batch counts by its share of the group's rows. The step therefore equals that of one large
-    batch whenever a task's loss is a plain mean over rows: labels are defined on all rows, weights
-    are equal, and no layer normalises over the batch. Otherwise each batch contributes the mean
-    over its own defined rows.
+    Each batch counts by its share of the group's weight. The step therefore equals that of one
+    large batch whenever labels are defined on all rows, and no layer normalises over the batch.
+    Otherwise each batch contributes the mean over its own defined rows.
 
     Returns:
         The loss of the group before the step, a scalar.
     """
-    rows, losses = sum(map(len, group)), []
-    for batch in group:
-        loss = _loss(model, batch, optimizer.settings) * (len(batch) / rows)
+    shares, losses = [1.0], []
+    if len(group) > 1:
+        weights = [float(batch.weight.double().sum()) for batch in group]
+        shares = [weight / sum(weights) for weight in weights]
+    for batch, share in zip(group, shares, strict=True):
+        loss = _loss(model, batch, optimizer.settings) * share
         optimizer.add(loss)
         losses.append(loss.detach())
     optimizer.step()

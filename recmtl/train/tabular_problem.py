@@ -8,6 +8,7 @@ import numpy as np
 
 from recmtl.data.columns.funnel import funnel_path
 from recmtl.data.columns.labels import LabelStatistics
+from recmtl.data.columns.numeric import Moments
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.encoding import Encoding
 from recmtl.evaluate.label_space import defined_rows, task_position
@@ -65,7 +66,7 @@ class TabularProblem:
             _restrict(split, self.tasks, spec) for split in (self.train, self.validation)
         )
         test = replace(self.test, labels=np.asarray(self.test.labels)[:, [position]])
-        statistics = {spec.name: _statistics(alone, train.labels[:, 0], self.heads)}
+        statistics = {spec.name: _statistics(alone, train, self.heads)}
         heads = head_specs((alone,), statistics)
         return TabularProblem(train, validation, test, self.encoding, (alone,), heads)
 
@@ -105,7 +106,9 @@ class TabularProblem:
         """Every metric of every task, each on the rows on which the task is defined."""
         rows = {"train": self.train, "validation": self.validation, "test": self.test}[part]
         predictions = predict(model, rows, decisions=decisions)
-        return evaluate(predictions, np.asarray(rows.labels), self.tasks)
+        return evaluate(
+            predictions, np.asarray(rows.labels), self.tasks, weight=rows.varying_weight
+        )
 
     def scored(self, model: Network) -> tuple[Predictions, Metrics]:
         """Predictions on the test rows; `judged` makes their metrics."""
@@ -132,7 +135,8 @@ class TabularProblem:
 
     def judged(self, predictions: Predictions) -> Metrics:
         """Metrics of predictions on the test rows."""
-        return evaluate(predictions, np.asarray(self.test.labels), self.tasks)
+        labels, weight = np.asarray(self.test.labels), self.test.varying_weight
+        return evaluate(predictions, labels, self.tasks, weight=weight)
 
     def score(self, metrics: Metrics) -> float:
         """Mean over the tasks of AUC or R2; see `validation_score`."""
@@ -153,10 +157,14 @@ def _restrict(split: LogSplit, tasks: Sequence[TaskSpec], task: TaskSpec) -> Log
     return replace(split.take(rows), labels=task_labels)
 
 
-def _statistics(task: TaskSpec, labels: np.ndarray, heads: Sequence[HeadSpec]) -> LabelStatistics:
-    label = labels.astype(np.float64)
-    if task.transform == "log1p":
-        label = np.log1p(label)
-    classes = next(head.classes for head in heads if head.name == task.name)
+def _statistics(task: TaskSpec, train: LogSplit, heads: Sequence[HeadSpec]) -> LabelStatistics:
+    """What the train rows of a single task say of its label."""
+    label, weight = train.labels[:, 0].astype(np.float64), train.varying_weight
     positives = int(label.sum()) if task.kind == "binary" else 0
-    return LabelStatistics(len(label), positives, float(label.mean()), float(label.std()), classes)
+    moments = Moments()
+    moments.add(
+        np.log1p(label) if task.transform == "log1p" else label,
+        None if weight is None else weight.astype(np.float64),
+    )
+    classes = next(head.classes for head in heads if head.name == task.name)
+    return LabelStatistics(len(label), positives, moments.mean, moments.std, classes)

@@ -95,7 +95,8 @@ class TabularHeads(nn.Module):
         defined = ~torch.isnan(happened)
         losses = self._losses(logits, torch.where(defined, happened, 0.0), labels)
         share = torch.where(defined, weight.unsqueeze(1), 0.0)
-        return (losses * share).sum(0) / share.sum(0).clamp_min(1e-12)
+        total = share.sum(0)
+        return (losses * share).sum(0) / torch.where(total > 0, total, 1.0)
 
     def loss_scale(self, balance: float) -> Tensor:
         """Factor `[T]` of each task's loss: `weight / constant_loss ** balance`."""

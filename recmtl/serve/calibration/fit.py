@@ -210,7 +210,7 @@ def _samples(
     labels = np.asarray(rows.labels, dtype=np.float64)
 
     def sample(column: str, label: Floats, defined: npt.NDArray[np.bool_]) -> _Sample:
-        at = np.flatnonzero(defined)
+        at = np.flatnonzero(defined & (weight > 0))
         p = scores[at, model.columns.index(column)].astype(np.float64)
         return _Sample(column, column not in mapped, at, p, label[at], weight[at])
 

@@ -189,13 +189,15 @@ def test_reliability_is_drawn_for_binary_tasks_of_the_models_shown(study: Tabula
         "click": ["searched", "lightgbm"],
         "buy": ["searched", "lightgbm"],
     }
-    labels = np.asarray(study.problem.test.labels)
+    labels, weight = np.asarray(study.problem.test.labels), study.problem.test.weight
     clicked = labels[:, 0] == 1
     for task, rows, column in (("click", slice(None), 0), ("buy", clicked, 1)):
         curve = curves[task]["searched"]
-        assert curve.weight.sum() == len(labels[rows])
+        assert curve.weight.sum() == pytest.approx(weight[rows].sum())
         assert curve.predicted == pytest.approx([0.2]), "of the first seed"
-        assert curve.observed == pytest.approx([labels[rows, column].mean()])
+        assert curve.observed == pytest.approx(
+            [np.average(labels[rows, column], weights=weight[rows])]
+        )
 
 
 def test_a_binary_task_without_a_defined_test_row_has_no_curve(study: TabularStudy) -> None:

@@ -91,9 +91,9 @@ def test_features_are_what_each_depth_puts_out_for_the_same_rows(
     """Networks left untrained, and the layers applied by hand to the rows of the seed."""
     seen: list[np.ndarray] = []
 
-    def ranks(features: np.ndarray) -> np.ndarray:
+    def ranks(features: np.ndarray, *, weight: np.ndarray) -> np.ndarray:
         seen.append(features)
-        return dissimilarity_ranks(features)
+        return dissimilarity_ranks(features, weight=weight)
 
     monkeypatch.setattr(tree_search, "train", lambda *_, **__: TrainingState())
     monkeypatch.setattr(tree_search, "dissimilarity_ranks", ranks)
