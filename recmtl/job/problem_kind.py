@@ -48,7 +48,7 @@ class ProblemKind(Generic[P, C]):
 
 def open_tables(folder: Path, config: Config) -> TabularProblem:
     """Open the encoded log in a job's output folder as a problem."""
-    return TabularProblem.of(EncodedLog.open(folder / LOG))
+    return TabularProblem.of(EncodedLog.open(folder / LOG), config.training.stop_metric)
 
 
 def fit_lightgbm(problem: TabularProblem, config: Config, seed: int) -> ModelResult:

@@ -63,7 +63,7 @@ from recmtl.serve.ranking.formula import quoted_name
 from recmtl.serve.ranking.ranker import RANKING_COLUMNS
 from recmtl.simulate import truth_path
 from recmtl.tracking import Run, Tracker
-from recmtl.train.config import Config
+from recmtl.train.config import Config, StopMetric
 from recmtl.train.loop import OnProgress
 from recmtl.train.tabular_problem import TabularProblem
 
@@ -127,10 +127,12 @@ class PreparedLog:
     Attributes:
         log: the encoded log.
         schema: as the job was given it; `log.schema` is the copy within the encoded log.
+        stop_metric: by which networks are chosen, see `Training`.
     """
 
     log: EncodedLog
     schema: Schema
+    stop_metric: StopMetric | dict[str, StopMetric] = "default"
 
     @cached_property
     def encoder(self) -> RowEncoder:
@@ -140,7 +142,7 @@ class PreparedLog:
     @cached_property
     def problem(self) -> TabularProblem:
         """Rows, tasks and heads, as networks are trained on them."""
-        return TabularProblem.of(self.log)
+        return TabularProblem.of(self.log, self.stop_metric)
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ def prepare(job: JobContext, run: Run) -> PreparedLog:
     run.log_data(fingerprint=log.fingerprint, schema=job.schema)
     for warning in log.manifest["warnings"]:
         job.console.print(f"warning: {warning}", style="yellow", markup=False)
-    return PreparedLog(log, schema)
+    return PreparedLog(log, schema, job.config.training.stop_metric)
 
 
 def search(job: JobContext, prepared: PreparedLog) -> TabularStudy:

@@ -32,6 +32,7 @@ __all__ = [
     "Search",
     "Serving",
     "Skips",
+    "StopMetric",
     "Training",
 ]
 
@@ -62,6 +63,9 @@ class Grid:
         check_numbers(self)
         if not self.widths:
             raise ValueError("widths must be one or more numbers; give the width of each layer")
+
+
+StopMetric = Literal["default", "auc", "gauc", "log_loss", "normalized_entropy", "rmse"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,9 @@ class Training:
             0 measures nothing.
         save_every: number of steps after which the state of a training or a search is saved within
             an epoch, counted from the first one; 0 saves at the end of each epoch only.
+        stop_metric: what `patience` watches and by which the seed of the bundled network is chosen:
+            one metric, or one by task (`{click: gauc, watch: rmse}`). By default the mean over the
+            tasks of AUC, and R2 of regressions; `recmtl.train.stop_metric` has the scale of others.
     """
 
     batch_size: Annotated[int, COUNT] = 1024
@@ -119,6 +126,7 @@ class Training:
     gate_warm_up: Annotated[float, Within(0, 1, below=True)] = 0.1
     health_rows: Annotated[int, COUNT_OR_NONE] = 1024
     save_every: Annotated[int, COUNT_OR_NONE] = 0
+    stop_metric: StopMetric | dict[str, StopMetric] = "default"
 
     def __post_init__(self) -> None:
         """Refuse values with which nothing can be trained."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -12,15 +12,16 @@ from recmtl.data.columns.numeric import Moments
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.encoding import Encoding
 from recmtl.evaluate.label_space import defined_rows, task_position
-from recmtl.evaluate.task_metrics import PRIMARY, Metrics, evaluate, validation_score
+from recmtl.evaluate.task_metrics import PRIMARY, Metrics, evaluate
 from recmtl.grid import Decision, Layout, recmtl_grid
 from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes, Network, TabularModel, predict
 from recmtl.model.heads import HeadSpec, head_specs
 from recmtl.schema import TaskSpec
 from recmtl.schema.names import joint_column, task_column
-from recmtl.train.config import Grid
+from recmtl.train.config import Grid, StopMetric
 from recmtl.train.problem import LaneShape, Part, Predictions, TrainingTask
+from recmtl.train.stop_metric import stop_metrics, stop_score
 
 __all__ = ["TabularProblem"]
 
@@ -36,6 +37,7 @@ class TabularProblem:
         encoding: of the columns.
         tasks: in the order of the columns of `labels`.
         heads: one for each task.
+        stop_metrics: of every task, that by which networks are chosen; see `stop_metric`.
     """
 
     train: LogSplit
@@ -44,14 +46,23 @@ class TabularProblem:
     encoding: Encoding
     tasks: tuple[TaskSpec, ...]
     heads: tuple[HeadSpec, ...]
+    stop_metrics: Mapping[str, StopMetric] | None = None
 
     @classmethod
-    def of(cls, log: EncodedLog) -> "TabularProblem":
-        """All tasks of an encoded log."""
+    def of(
+        cls, log: EncodedLog, stop_metric: StopMetric | Mapping[str, StopMetric] = "default"
+    ) -> "TabularProblem":
+        """All tasks of an encoded log; `stop_metric` is that of `Training`.
+
+        Raises:
+            ConfigError: the stop metric does not fit the tasks.
+        """
         tasks = tuple(log.schema.tasks)
+        has_groups = log.schema.roles.group is not None
+        metrics = stop_metrics(stop_metric, tasks, has_groups=has_groups)
         train, validation, test = map(log.split, ("train", "validation", "test"))
         heads = head_specs(tasks, log.label_statistics)
-        return cls(train, validation, test, log.encoding, tasks, heads)
+        return cls(train, validation, test, log.encoding, tasks, heads, metrics)
 
     def only(self, task: TrainingTask) -> "TabularProblem":
         """One task alone, with the train and validation rows on which it is defined.
@@ -68,7 +79,9 @@ class TabularProblem:
         test = replace(self.test, labels=np.asarray(self.test.labels)[:, [position]])
         statistics = {spec.name: _statistics(alone, train, self.heads)}
         heads = head_specs((alone,), statistics)
-        return TabularProblem(train, validation, test, self.encoding, (alone,), heads)
+        return TabularProblem(
+            train, validation, test, self.encoding, (alone,), heads, self.stop_metrics
+        )
 
     def network(self, layout: Layout, sizes: ModelSizes) -> TabularModel:
         """A new network of a layout."""
@@ -103,12 +116,22 @@ class TabularProblem:
         part: Part = "validation",
         decisions: Sequence[Decision] | None = None,
     ) -> Metrics:
-        """Every metric of every task, each on the rows on which the task is defined."""
+        """Every metric of every task, each on the rows on which the task is defined.
+
+        Metrics within groups are made only where one of them chooses networks.
+        """
         rows = {"train": self.train, "validation": self.validation, "test": self.test}[part]
         predictions = predict(model, rows, decisions=decisions)
-        return evaluate(
-            predictions, np.asarray(rows.labels), self.tasks, weight=rows.varying_weight
-        )
+        group = np.asarray(rows.group) if "gauc" in self._chosen_by.values() else None
+        labels, weight = np.asarray(rows.labels), rows.varying_weight
+        return evaluate(predictions, labels, self.tasks, group, weight)
+
+    @cached_property
+    def _chosen_by(self) -> Mapping[str, StopMetric]:
+        """The stop metric of every task."""
+        if self.stop_metrics is None:
+            return stop_metrics("default", self.tasks, has_groups=False)
+        return {task.name: self.stop_metrics[task.name] for task in self.tasks}
 
     def scored(self, model: Network) -> tuple[Predictions, Metrics]:
         """Predictions on the test rows; `judged` makes their metrics."""
@@ -139,8 +162,8 @@ class TabularProblem:
         return evaluate(predictions, labels, self.tasks, weight=weight)
 
     def score(self, metrics: Metrics) -> float:
-        """Mean over the tasks of AUC or R2; see `validation_score`."""
-        return validation_score(metrics, self.tasks)
+        """Mean over the tasks of their stop metrics; see `stop_score`."""
+        return stop_score(metrics, self.heads, self._chosen_by)
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
         """The metric on which each task is judged, by task."""

@@ -171,6 +171,8 @@ class VisionConfig(Config):
     def __post_init__(self) -> None:
         """Refuse models that do not exist, and random routes without searched ones."""
         super().__post_init__()
+        if self.training.stop_metric != "default":
+            raise ValueError("training.stop_metric is for tables; drop it, images have their own")
         for name in self.compare:
             if name not in MODELS:
                 hint = did_you_mean(name, MODELS)

@@ -1,0 +1,92 @@
+"""The metric by which the checks of a training, and the networks of several seeds, are compared.
+
+Every metric is read on a scale on which more is better and 1 is perfect, so that a mean over tasks
+makes sense: AUC and GAUC as they are (a constant prediction has .5); log loss as 1 - loss / loss of
+the best constant on train rows; normalised entropy as 1 - it; RMSE as R2, which orders networks
+alike (a constant has 0 on these three).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from recmtl.errors import ConfigError, did_you_mean
+from recmtl.evaluate.metrics import mean_of_defined
+from recmtl.evaluate.task_metrics import Metrics
+from recmtl.model.heads import HeadSpec
+from recmtl.schema import TaskSpec
+from recmtl.train.config import StopMetric
+
+__all__ = ["stop_metrics", "stop_score"]
+
+FITTING: dict[str, tuple[StopMetric, ...]] = {
+    "binary": ("auc", "gauc", "log_loss", "normalized_entropy"),
+    "multiclass": ("auc", "log_loss"),
+    "regression": ("rmse",),
+}
+"""By kind of task its metrics, the default first."""
+
+
+def stop_metrics(
+    setting: StopMetric | Mapping[str, StopMetric], tasks: Sequence[TaskSpec], *, has_groups: bool
+) -> dict[str, StopMetric]:
+    """The metric of every task.
+
+    Args:
+        setting: `training.stop_metric`: one for all tasks, or by task; tasks that are not named
+            keep the default of their kind.
+        tasks: the schema's tasks.
+        has_groups: whether the schema names a group.
+
+    Raises:
+        ConfigError: it names a task that does not exist, or a metric that does not fit a task.
+    """
+    by_task: Mapping[str, StopMetric] = (
+        {task.name: setting for task in tasks} if isinstance(setting, str) else setting
+    )
+    names = [task.name for task in tasks]
+    for name in by_task:
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise ConfigError(
+                f"training.stop_metric: there is no task {name!r}{hint}; "
+                f"there are {', '.join(names)}"
+            )
+    metrics = {}
+    for task in tasks:
+        fitting, metric = FITTING[task.kind], by_task.get(task.name, "default")
+        metrics[task.name] = fitting[0] if metric == "default" else metric
+        if metrics[task.name] not in fitting:
+            raise ConfigError(
+                f"training.stop_metric: {metric} does not fit task {task.name!r}, which is "
+                f"{task.kind}; give it {' or '.join(fitting)}, for instance "
+                f"{{{task.name}: {fitting[0]}}}"
+            )
+        if metric == "gauc" and not has_groups:
+            raise ConfigError(
+                f"training.stop_metric: gauc of task {task.name!r} needs groups; name their "
+                "column under roles.group in the schema, or give auc"
+            )
+    return metrics
+
+
+def stop_score(
+    metrics: Metrics, heads: Sequence[HeadSpec], chosen: Mapping[str, StopMetric]
+) -> float:
+    """Mean over the tasks of their chosen metrics, each with 1 as the best; NaN if none is defined.
+
+    Args:
+        metrics: as `evaluate` returns them.
+        heads: of the tasks that are averaged.
+        chosen: the metric of each of them, from `stop_metrics`.
+    """
+    return mean_of_defined([_on_scale(metrics[head.name], head, chosen) for head in heads])
+
+
+def _on_scale(
+    metrics: Mapping[str, float], head: HeadSpec, chosen: Mapping[str, StopMetric]
+) -> float:
+    metric = chosen[head.name]
+    if metric == "rmse":
+        return metrics["r2"]
+    if metric == "log_loss":
+        return 1.0 - metrics["log_loss"] / head.constant_loss
+    return 1.0 - metrics[metric] if metric == "normalized_entropy" else metrics[metric]

@@ -1,0 +1,133 @@
+"""The stop metric: what fits which task, on which scale it is averaged, and what it chooses."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recmtl.data.prepare import prepare
+from recmtl.errors import ConfigError
+from recmtl.evaluate.task_metrics import validation_score
+from recmtl.model import predict
+from recmtl.schema import load_schema
+from recmtl.schema.strict_yaml import load
+from recmtl.simulate import simulate
+from recmtl.train.config import Config, Training
+from recmtl.train.loop import train
+from recmtl.train.stop_metric import FITTING, stop_metrics, stop_score
+from recmtl.train.tabular_problem import TabularProblem
+from recmtl.vision.config import VisionConfig
+from tests.tabular_problems import TASKS, make_model, make_problem
+
+SCHEMA = Path(__file__).parents[3] / "datasets" / "simulated" / "schema.yaml"
+PROBLEM = make_problem()
+WORST = {
+    "click": {"auc": 0.5, "gauc": 0.5, "log_loss": np.log(2), "normalized_entropy": 1.0},
+    "buy": {"auc": 0.5},
+    "watch": {"rmse": 3.0, "r2": 0.0},
+    "stars": {"auc": 0.5, "log_loss": np.log(3)},
+}
+
+
+def test_the_default_is_todays_score_to_the_bit() -> None:
+    metrics = PROBLEM.evaluate(make_model(problem=PROBLEM))
+    assert PROBLEM.score(metrics) == validation_score(metrics, TASKS)
+    named = stop_metrics({"click": "auc", "watch": "rmse"}, TASKS, has_groups=False)
+    assert stop_score(metrics, PROBLEM.heads, named) == validation_score(metrics, TASKS)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "value"),
+    [
+        ("click", "gauc", 0.5),
+        ("click", "log_loss", 0.0),
+        ("click", "normalized_entropy", 0.0),
+        ("watch", "rmse", 0.0),
+        ("stars", "log_loss", 0.0),
+        ("stars", "auc", 0.5),
+    ],
+)
+def test_a_constant_has_the_same_place_on_the_scale_of_every_task(
+    task: str, metric: str, value: float
+) -> None:
+    heads = [replace(head, mean=0.5) for head in PROBLEM.heads if head.name == task]
+    chosen = stop_metrics({task: metric}, TASKS, has_groups=True)  # type: ignore[dict-item]
+    assert stop_score(WORST, heads, chosen) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("metric", ["auc", "log_loss", "normalized_entropy"])
+def test_more_is_better_whatever_the_direction_of_the_metric(metric: str) -> None:
+    alone = PROBLEM.only(TASKS[0])
+    alone = replace(alone, stop_metrics={"click": metric})  # type: ignore[dict-item]
+    torch.manual_seed(0)
+    model = make_model(problem=alone, layout=alone.layout("shared_bottom", Config().grid))
+    before = alone.score(alone.evaluate(model))
+    train(model, alone, Training(batch_size=32, epochs=4, checks=1), seed=0)
+    assert alone.score(alone.evaluate(model)) > before
+
+
+def test_the_best_check_is_that_of_the_stop_metric() -> None:
+    problem = replace(PROBLEM, stop_metrics=stop_metrics("default", TASKS, has_groups=False))
+    by_loss = {task.name: "log_loss" for task in TASKS if task.kind != "regression"}
+    other = replace(problem, stop_metrics=stop_metrics(by_loss, TASKS, has_groups=False))
+    for rows in (problem, other):
+        torch.manual_seed(0)
+        model = make_model(problem=rows)
+        state = train(model, rows, Training(batch_size=16, epochs=3, patience=99), seed=0)
+        scores = [check.score for check in state.checks]
+        assert scores == [rows.score(check.metrics) for check in state.checks]
+        assert state.best == int(np.argmax(scores))
+
+
+def test_gauc_is_made_on_the_groups_of_the_rows() -> None:
+    group = np.arange(len(PROBLEM.validation)) % 5
+    problem = replace(PROBLEM, validation=replace(PROBLEM.validation, group=group))
+    chosen = replace(problem, stop_metrics=stop_metrics({"click": "gauc"}, TASKS, has_groups=True))
+    model = make_model(problem=problem)
+    metrics = chosen.evaluate(model)
+    assert "gauc" not in problem.evaluate(model)["click"] and "gauc" in metrics["click"]
+    alone = chosen.only(TASKS[0])
+    assert alone.score(metrics) == metrics["click"]["gauc"]
+    assert len(predict(model, problem.validation)["p_click"]) == len(group)
+
+
+REFUSED = {
+    "a metric of another kind": ("gauc", True, "gauc does not fit task 'watch', which is regr"),
+    "a metric of classes": ({"stars": "normalized_entropy"}, True, "give it auc or log_loss"),
+    "no group": ({"click": "gauc"}, False, "needs groups; name their column under roles.group"),
+    "an unknown task": ({"clik": "auc"}, True, "no task 'clik'; did you mean 'click'?"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_metric_that_does_not_fit_is_refused_in_one_line(name: str) -> None:
+    setting, has_groups, message = REFUSED[name]
+    with pytest.raises(ConfigError) as fault:
+        stop_metrics(setting, TASKS, has_groups=has_groups)  # type: ignore[arg-type]
+    assert message in str(fault.value) and "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("kind", FITTING)
+def test_every_metric_that_fits_is_one_that_a_check_has(kind: str) -> None:
+    task = next(task for task in TASKS if task.kind == kind)
+    metrics = PROBLEM.evaluate(make_model(problem=PROBLEM))[task.name]
+    assert set(FITTING[task.kind]) - {"gauc"} <= set(metrics)
+
+
+def test_the_setting_is_read_from_yaml_and_checked_with_the_log(tmp_path: Path) -> None:
+    text = "training: {stop_metric: {click: gauc, watch_time: rmse}}"
+    config = load(Config, text, source="config.yaml", error=ConfigError)
+    assert config.training.stop_metric == {"click": "gauc", "watch_time": "rmse"}
+    with pytest.raises(ConfigError, match="stop_metric"):
+        load(Config, "training: {stop_metric: acu}", source="config.yaml", error=ConfigError)
+    with pytest.raises(ConfigError, match="is for tables"):
+        load(VisionConfig, "training: {stop_metric: auc}", source="c.yaml", error=ConfigError)
+    simulate(tmp_path / "log.parquet", 1500, users=60, items=40)
+    log = prepare(str(tmp_path / "log.parquet"), load_schema(SCHEMA), tmp_path / "encoded")
+    problem = TabularProblem.of(log, config.training.stop_metric)
+    assert problem.stop_metrics is not None
+    assert problem.stop_metrics["click"] == "gauc" and problem.stop_metrics["dislike"] == "auc"
+    with pytest.raises(ConfigError, match="does not fit"):
+        TabularProblem.of(log, "rmse")
