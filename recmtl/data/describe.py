@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from recmtl.data.columns.logical_type import Kind, LogicalType, arrow_form
 from recmtl.data.reader import Log, open_log
 from recmtl.data.split import PARTS
+from recmtl.data.statistics.draft import statistics_draft
 from recmtl.schema.yaml_text import plain_scalar
 
 __all__ = ["ColumnProfile", "column_profiles", "describe"]
@@ -128,6 +129,7 @@ class _Draft:
         self.split: tuple[str, str] | None = None
         self.lists: list[ColumnProfile] = []
         self.categorical: list[ColumnProfile] = []
+        self.times: Any = None
 
 
 def _place(column: ColumnProfile, draft: _Draft) -> None:
@@ -156,6 +158,7 @@ def _place_role(column: ColumnProfile, words: frozenset[str], draft: _Draft) -> 
     if column.shape == "time" or (words & TIMES and column.distinct > FEW):
         if "time" not in draft.roles and column.missing == 0 and column.shape != "text":
             draft.roles["time"] = (column.name, "named or typed like a time")
+            draft.times = column.values
         else:
             draft.ignore[column.name] = "another time"
         return True
@@ -230,6 +233,10 @@ def _lines(draft: _Draft, name: str) -> list[str]:
         lines += [_line(role, _quoted(column), why) for role, (column, why) in draft.roles.items()]
     split, why = draft.split or _split(draft)
     lines.append(f"split: {split}  # {why}")
+    rows_of = {c.name: c.rows / c.distinct for c in draft.categorical if c.distinct > FEW}
+    if draft.times is None and "group" in draft.roles:
+        rows_of.pop(draft.roles["group"][0], None)  # the split keeps its values apart
+    lines += statistics_draft(rows_of, list(_task_names(draft).values()), draft.times)
     if draft.ignore:
         lines.append("ignore:")
         lines += [f"  - {_quoted(column)}  # {why}" for column, why in draft.ignore.items()]
@@ -240,15 +247,19 @@ def _line(name: str, text: str, why: str) -> str:
     return f"  {_quoted(name)}: {text}  # {why}"
 
 
-def _task_lines(draft: _Draft) -> list[str]:
-    lines, taken = [], set[str]()
+def _task_names(draft: _Draft) -> dict[str, str]:
+    """The name of the task of each label column."""
     names: dict[str, str] = {}
     for column in draft.tasks:
         name = re.sub(r"\W", "_", re.sub(r"^is_", "", column), flags=re.ASCII).lstrip("0123456789")
-        while name in taken or not name:
+        while name in names.values() or not name:
             name += "_"
-        taken.add(name)
         names[column] = name
+    return names
+
+
+def _task_lines(draft: _Draft) -> list[str]:
+    lines, names = [], _task_names(draft)
     for column, (profile, why) in draft.tasks.items():
         parent = _parent(profile, draft)
         parent_key = f", parent: {names[parent.name]}" if parent is not None else ""

@@ -1,5 +1,6 @@
 """The shipped data set folders: every schema is valid, keeps outcomes out, and fits its data."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -50,6 +51,13 @@ def test_there_is_a_card_beside_every_schema() -> None:
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_schema_is_valid_and_named_after_its_folder(name: str) -> None:
     assert load_schema(SCHEMAS[name]).name == name
+
+
+def test_kuairand_with_statistics_differs_by_these_alone() -> None:
+    folder = SCHEMAS["kuairand_pure"].parent
+    schema = load_schema(folder / "schema_statistics.yaml")
+    assert len(schema.statistics) == 5
+    assert replace(schema, statistics=()) == load_schema(folder / "schema.yaml")
 
 
 @pytest.mark.parametrize("name", NEVER)
