@@ -1,6 +1,7 @@
 """The whole job: search what the tasks share, prove it, bundle it, score, rank and report.
 
 python pipelines/main.py [--data PARQUET --schema YAML] [--config YAML] [--out FOLDER]
+    [--promote always|never]
 """
 
 import sys
@@ -12,22 +13,21 @@ if __name__ == "__main__":
 
 from recmtl.job import steps
 from recmtl.job.command import run_step
+from recmtl.job.log_later import tracking_lines
+from recmtl.job.registration import register
 from recmtl.report import model_table, verdict_table
 from recmtl.tracking import Run
 
 
 def main(job: steps.JobContext, run: Run) -> None:
-    """Run every step, register the model, and print the verdict last."""
+    """Run every step and print the verdict; only then is the model registered."""
     prepared = steps.prepare(job, run)
     trained = steps.train_all(job, prepared, run)
     evaluation = steps.evaluate(job, trained, run)
     bundled = steps.bundle(job, evaluation)
     steps.report(job, evaluation, run)
     steps.score(job, bundled)
-    model = run.log_model(bundled.folder, name=prepared.log.schema.name)
     results = evaluation.results
-    verdicts = {task: entry["verdict"] for task, entry in results["tasks"].items()}
-    champion = job.tracker.promote(model, verdicts)
     lines = [
         model_table(results),
         "",
@@ -36,10 +36,12 @@ def main(job: steps.JobContext, run: Run) -> None:
         f"report    {job.out / 'report.html'}",
         f"bundle    {bundled.folder}",
         f"scores    {job.out / 'scored'}, ranking {job.out / 'ranking.parquet'}",
-        f"model     {model.uri}{' (champion)' if champion else ' (not champion: a task was hurt)'}",
-        f"tracking  mlflow ui --backend-store-uri {job.tracker.uri}",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    register(job, evaluation, bundled, run)
+    if job.tracker.feed():
+        sys.stdout.write(tracking_lines(job.tracker))
 
 
 if __name__ == "__main__":

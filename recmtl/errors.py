@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from unicodedata import normalize
 
+from recmtl.masking import mask
+
 __all__ = [
     "BundleError",
     "ConfigError",
@@ -44,7 +46,14 @@ REMEDIES = {
 
 
 class RecmtlError(Exception):
-    """Any error that recmtl raises on purpose."""
+    """Any error that recmtl raises on purpose; what is secret in its message is masked.
+
+    >>> print(DataError("s3://key:secret@bucket/log: cannot be read"))
+    s3://***@bucket/log: cannot be read
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(mask(a) if isinstance(a, str) else a for a in arguments))
 
 
 class SchemaError(RecmtlError, ValueError):

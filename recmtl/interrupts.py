@@ -13,10 +13,13 @@ import select
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import NoReturn
+
+from recmtl.masking import mask
 
 __all__ = [
     "Interrupted",
@@ -107,7 +110,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
     # Compiled code that is interrupted may raise an error of its own.
     if is_interrupted():
         _end()
-    sys.__excepthook__(kind, error, trace)
+    sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _receive(number: int, frame: FrameType | None) -> None:

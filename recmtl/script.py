@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from recmtl.errors import outside_error
 from recmtl.interrupts import is_interrupted
+from recmtl.masking import mask
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,9 +49,9 @@ class ErrorLine:
         if error is None or shown is None:
             return False
         if self.debug:
-            self.console.file.write("".join(traceback.format_exception(error)))
+            self.console.file.write(mask("".join(traceback.format_exception(error))))
         # Names of files may be no Unicode.
-        line = f"error: {shown}".encode(errors="backslashreplace").decode()
+        line = mask(f"error: {shown}").encode(errors="backslashreplace").decode()
         self.console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
         self.status = 2
         return True

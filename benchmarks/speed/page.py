@@ -5,15 +5,15 @@ from typing import Any
 
 from benchmarks.pages import paragraph
 from benchmarks.speed.shape import EMBEDDING, NETWORKS, TASKS, TOWER, VOCABULARIES
-from recmtl.report.tables import markdown_table
+from recmtl.report.tables import Markdown, markdown_table
 
 ARMS = {
     "recmtl": "recmtl",
-    "recmtl_onnx": "recmtl, `--network onnx`",
+    "recmtl_onnx": Markdown("recmtl, `--network onnx`"),
     "recmtl_pruned": "recmtl, pruned to a quarter of the multiply-adds",
-    "recmtl_pruned_onnx": "recmtl, pruned, `--network onnx`",
-    "recmtl_2048": "recmtl, `--chunk-rows 2048`",
-    "recmtl_pruned_2048": "recmtl, pruned, `--chunk-rows 2048`",
+    "recmtl_pruned_onnx": Markdown("recmtl, pruned, `--network onnx`"),
+    "recmtl_2048": Markdown("recmtl, `--chunk-rows 2048`"),
+    "recmtl_pruned_2048": Markdown("recmtl, pruned, `--chunk-rows 2048`"),
     "onnx": "ONNX Runtime alone",
     "plain_sparse": "plain PyTorch, SparseAdam on the table",
     "plain_dense": "plain PyTorch, fused dense Adam",
@@ -226,7 +226,7 @@ def _scoring(figures: Mapping[str, Any]) -> Iterator[str]:
     )
     for size, of_size in figures["sizes"].items():
         ours, ratios = dict.fromkeys(our_arm for our_arm, _ in LEAST_SCORED), of_size["ratios"]
-        head = [*SCORING_HEAD, *(f"times as fast is {ARMS[name]}" for name in ours)]
+        head = [*SCORING_HEAD, *(Markdown(f"times as fast is {ARMS[name]}") for name in ours)]
         rows = [
             [
                 ARMS[name],

@@ -14,6 +14,7 @@ from html import escape
 
 from recmtl.grid.expert_usage import live_lanes
 from recmtl.grid.layout import Layer, Layout
+from recmtl.masking import one_line
 
 __all__ = ["draw_svg", "draw_text"]
 
@@ -25,6 +26,7 @@ PANEL_WIDTH, MARGINS, STEP, ROW, TOP, RADIUS, ARCH = 230, 70, 26, 30, 40, 9, 25
 
 def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
     """A line for each lane: the edges that it listens to, and the lane that it may pass on."""
+    tasks = tuple(map(one_line, tasks))
     lines = [f"{layout.name}: {_count(len(layout.layers), 'layer')}"]
     for depth, layer in enumerate(layout.layers):
         lines.append(f"layer {depth + 1}: {_experts(layer)}, {layer.gate} gate")
@@ -92,7 +94,7 @@ def _panel(layout: Layout, task: int, name: str, colour: str) -> str:
     drawn = [svg.format(colour=colour if on else GREY) for on, svg in sorted(marks)]
     end = _y(layout.readout[task])
     head = f'<rect x="{_width(layout) - 42}" y="{end - 8}" width="16" height="16" fill="{colour}"/>'
-    title = f'<text x="10" y="20" font-weight="bold" fill="#222">{escape(name)}</text>'
+    title = f'<text x="10" y="20" font-weight="bold" fill="#222">{escape(one_line(name))}</text>'
     return title + "".join(drawn) + head
 
 

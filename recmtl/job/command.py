@@ -15,9 +15,11 @@ from recmtl.atomic import read_json, reading, write_json
 from recmtl.errors import ConfigError
 from recmtl.folder_lock import hold_folder
 from recmtl.interrupts import advise
+from recmtl.job.champion import judge_champion
 from recmtl.job.console import progress_display
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.steps import JobContext
+from recmtl.masking import is_masked, masked
 from recmtl.schema.strict_yaml import load
 from recmtl.schema.yaml_text import read_text
 from recmtl.script import ErrorLine
@@ -66,6 +68,7 @@ def run_step(
         run.log_params({"data": job.data, "schema": str(job.schema), "out": str(job.out)})
         run.log_params({"config": asdict(job.config)})
         run.log_environment()
+        job.tracker.feed()  # a tracker that is down is known for it before the work begins
         chosen(job, run)
     return error.status
 
@@ -114,6 +117,9 @@ def _parse(name: str, arguments: Sequence[str] | None, *, hides_test: bool) -> a
     if name == "prepare":
         like = "earlier encoded log of the same schema, whose vocabularies are kept: added days"
         parser.add_argument("--like", default="", help=like)
+    if name == "main":
+        promote = "make the new model champion or not, whatever the comparison with it says"
+        parser.add_argument("--promote", choices=["", "always", "never"], default="", help=promote)
     if hides_test:
         blind = "make figures on validation rows only, so that settings are chosen without test"
         parser.add_argument("--validation-only", action="store_true", help=blind)
@@ -137,14 +143,16 @@ class _JobInput:
             remedy = "give --data and --schema again"
             with reading(file, remedy=remedy):
                 before = cls(**read_json(file, remedy=remedy))
+            if is_masked(f"{before.data} {before.schema} {before.like}"):
+                raise ConfigError(f"{file}: holds no passwords and tokens of URLs; {remedy}")
         if before is None:
             config = options.config or ("" if options.data else str(SIMULATED_CONFIG))
             return cls(options.data, options.schema, config, getattr(options, "like", ""))
         return replace(before, config=options.config or before.config)
 
     def save(self, out: Path) -> None:
-        """Keep the input for later steps."""
-        write_json(out / "job.json", asdict(self), durable=True)
+        """Keep the input for later steps, without what is secret in it."""
+        write_json(out / "job.json", masked(asdict(self)), durable=True)
 
 
 @contextmanager
@@ -170,9 +178,18 @@ def _open(options: argparse.Namespace, console: Console) -> Iterator[JobContext]
             Path(source.schema),
             out,
             config,
-            Tracker(),
+            Tracker(
+                out,
+                judge=partial(judge_champion, out=out, data=source.data),
+                warn=partial(_warn, console),
+            ),
             on_progress,
             console,
             like=Path(source.like) if source.like else None,
+            promote=getattr(options, "promote", ""),
             on_admitted=partial(source.save, out),
         )
+
+
+def _warn(console: Console, line: str) -> None:
+    console.print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The logbook tracks a study: a run of the tracker for every finished work item."""
+"""The logbook tracks a study: a run for every finished work item, and results in the job's run."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from recmtl.job.work_items import WorkItem
 from recmtl.tracking import Run, Tracker
 from recmtl.train.expert_monitor import health_curves
 
-__all__ = ["Logbook"]
+__all__ = ["Logbook", "log_results"]
 
 STEPS_A_PASS = 1000
 """MLflow counts steps in whole numbers; a curve's step is the epoch times this."""
@@ -56,6 +56,29 @@ class Logbook:
         if self.test:
             metrics = result.test or self.study.problem.judged(result.predictions)
             run.log_metrics(_flat("test", metrics))
+
+
+def log_results(run: Run, results: Mapping[str, Any]) -> None:
+    """Log verdicts as tags, and test metrics and gains as metrics, by which runs can be sorted.
+
+    `verdict.<task>`; `test.<task>.<metric>` of the searched network, the mean over its seeds;
+    `gain.<task>` over a network trained for the task alone; `score.<model>`, the mean over tasks.
+    """
+    tasks, verdicts = results["tasks"], results["verdicts"]
+    run.set_tags({f"verdict.{t}": e["verdict"] for t, e in tasks.items() if "verdict" in e})
+    searched = {task: entry.get("searched", {}) for task, entry in tasks.items()}
+    metrics = {
+        f"test.{task}.{metric}": cell["mean"]
+        for task, cells in searched.items()
+        for metric, cell in cells.items()
+    }
+    metrics |= {
+        f"gain.{task}": gains["single_task"]["gain"]
+        for task, gains in verdicts.items()
+        if "single_task" in gains
+    }
+    metrics |= {f"score.{model}": cell["mean"] for model, cell in results["score"].items()}
+    run.log_metrics({name: value for name, value in metrics.items() if value is not None})
 
 
 def _log_search(run: Run, record: SearchRecord) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "Results",
     "TabularStudy",
     "agreement",
+    "group_codes",
     "judged_results",
     "mean_costs",
     "reliability",
@@ -67,7 +68,11 @@ def judged_results(
         truth: where the truth of a simulated log lies, if the log is one.
     """
     rows, tasks = study.problem.test, study.problem.tasks
-    labels, weight, group = np.asarray(rows.labels), np.asarray(rows.weight), _group(rows.group)
+    labels, weight, group = (
+        np.asarray(rows.labels),
+        np.asarray(rows.weight),
+        group_codes(rows.group),
+    )
     predictions = {
         name: {seed: result.predictions for seed, result in seeds.items()}
         for name, seeds in models.items()
@@ -194,7 +199,7 @@ def _mean_cost(results: Sequence[ModelResult]) -> dict[str, float | None]:
     return mean
 
 
-def _group(codes: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def group_codes(codes: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """The group codes, or None where the schema names no group (all codes are then equal)."""
     group = np.asarray(codes)
     return group if len(group) and group.min() != group.max() else None

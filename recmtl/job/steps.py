@@ -35,7 +35,7 @@ from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.grid import draw_svg, draw_text, expert_names, expert_use
 from recmtl.job.fit import ModelResult
-from recmtl.job.logbook import Logbook
+from recmtl.job.logbook import Logbook, log_results
 from recmtl.job.outcome import (
     Models,
     Results,
@@ -107,6 +107,8 @@ class JobContext:
         console: for warnings.
         like: an earlier encoded log, whose vocabularies the input is encoded with.
         on_admitted: called once the input is known to be the one that `out` was begun with.
+        promote: `always` or `never` to make the new model champion or not, whatever the comparison
+            with the present champion says; empty to follow it.
     """
 
     data: str
@@ -118,6 +120,7 @@ class JobContext:
     console: Console
     like: Path | None = None
     on_admitted: Callable[[], None] = _nothing
+    promote: str = ""
 
 
 @dataclass(frozen=True)
@@ -267,6 +270,7 @@ def evaluate(job: JobContext, trained: TrainedModels, run: Run) -> Evaluation:
     results = judged_results(trained.study, trained.models, fingerprint=fingerprint, truth=truth)
     calibrators = _calibrate(job, trained, results)
     _write_results(job.out / "results.json", results, run)
+    log_results(run, results)
     return Evaluation(trained, results, calibrators)
 
 

@@ -25,6 +25,7 @@ from recmtl.interrupts import without_signals
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import C, P, Study
 from recmtl.job.work_items import WorkItem, with_needed
+from recmtl.masking import mask
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent
 from recmtl.train.training_state import ValidationCheck
@@ -189,7 +190,7 @@ def _serve(
             except RecmtlError as error:
                 connection.send(error)
             except Exception:
-                connection.send(RuntimeError(f"{item}:\n{traceback.format_exc()}"))
+                connection.send(RuntimeError(mask(f"{item}:\n{traceback.format_exc()}")))
             else:
                 connection.send(None)
     except (EOFError, ConnectionError):

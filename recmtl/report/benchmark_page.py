@@ -3,14 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
-from recmtl.report.tables import MISSING, markdown_table, model_names, primary_of, words
+from recmtl.report.tables import (
+    MISSING,
+    Markdown,
+    code,
+    code_block,
+    markdown,
+    markdown_table,
+    model_names,
+    primary_of,
+    words,
+)
 
-__all__ = ["benchmark_page", "validation_page"]
+__all__ = ["benchmark_page", "model_description", "validation_page"]
 
 # Only sharing can help or hurt; compared with another network, the searched one is ahead or behind.
 HELPED = {"helped": "helped", "hurt": "hurt"}
 AHEAD = {"helped": "ahead", "hurt": "behind"}
 MOST_DIFFERENCES = 6
+MOST_DESCRIBED = 4_900
+"""Letters of a description; MLflow takes 5,000."""
 
 Results = Mapping[str, Any]
 
@@ -19,7 +31,7 @@ def benchmark_page(name: str, results: Results, manifest: Mapping[str, Any]) -> 
     """Quality and cost of every model, the verdicts, and what the searches agreed on."""
     rows = manifest["rows"]
     lines = [
-        f"# {name}",
+        f"# {markdown(name)}",
         "",
         f"Rows: {rows['train']:,} train, {rows['validation']:,} validation, {rows['test']:,} test. "
         "Routes, epochs and candidates were chosen on validation rows; the figures are of the test "
@@ -39,7 +51,7 @@ def validation_page(name: str, results: Results, manifest: Mapping[str, Any]) ->
     """Quality on validation rows and cost of every model; nothing of test rows."""
     rows = manifest["rows"]
     lines = [
-        f"# {name}: validation rows",
+        f"# {markdown(name)}: validation rows",
         "",
         f"Rows: {rows['train']:,} train, {rows['validation']:,} validation. Figures of the "
         "validation rows, mean ± sample standard deviation over seeds; the last is the mean over "
@@ -48,6 +60,40 @@ def validation_page(name: str, results: Results, manifest: Mapping[str, Any]) ->
         *_quality(results),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def model_description(
+    results: Results, manifest: Mapping[str, Any], *, data: str, routes: str
+) -> str:
+    """A registered model in short: its tasks with verdicts, its data and its routes.
+
+    Args:
+        results: content of results.json.
+        manifest: of the encoded log.
+        data: where the log lies.
+        routes: the routes as text.
+    """
+    rows = manifest["rows"]
+    tasks = [
+        [task, words(primary_of(results, task)), *_task_cells(results, task)]
+        for task in results["tasks"]
+    ]
+    lines = [
+        *markdown_table(["task", "metric", "on test rows", "over a single task", "verdict"], tasks),
+        f"Data: {code(data)}, rows: {rows['train']:,} train, {rows['validation']:,} validation, "
+        f"{rows['test']:,} test; fingerprint `{results['fingerprint'][:16]}`.",
+        "",
+        *code_block(routes),
+    ]
+    text = "\n".join(lines)
+    return text if len(text) <= MOST_DESCRIBED else f"{text[: MOST_DESCRIBED - 6]}\n…\n```"
+
+
+def _task_cells(results: Results, task: str) -> list[str]:
+    entry, gains = results["tasks"][task], results["verdicts"].get(task, {})
+    value = _cell(entry.get("searched", {}).get(primary_of(results, task)))
+    gain = gains.get("single_task")
+    return [value, _gain(gain, HELPED)[0] if gain else MISSING, entry.get("verdict", MISSING)]
 
 
 def _quality(results: Results) -> list[str]:
@@ -89,9 +135,8 @@ def _against_best(results: Results) -> list[str]:
     )
     left_out = [task for task in results["tasks"] if task not in results["mean"]["tasks"]]
     if left_out:
-        introduction = (
-            f"{introduction[:-1]}; the mean leaves out {', '.join(left_out)}, rare on these rows:"
-        )
+        names = ", ".join(map(markdown, left_out))
+        introduction = f"{introduction[:-1]}; the mean leaves out {names}, rare on these rows:"
     head = ["task", "best fixed model", "gain", "interval", "verdict"]
     return [introduction, "", *markdown_table(head, rows)] if rows else []
 
@@ -134,7 +179,7 @@ def _mark(gain: Mapping[str, Any] | None) -> str:
     if not gain or gain["gain"] is None:
         return MISSING
     value = f"{gain['gain']:+.4f}"
-    return value if gain["verdict"] == "not proven" else f"**{value}**"
+    return value if gain["verdict"] == "not proven" else Markdown(f"**{value}**")
 
 
 def _sharing(sharing: Mapping[str, Any]) -> list[str]:
@@ -160,7 +205,8 @@ def _agreement(sharing: Mapping[str, Any]) -> list[str]:
     if "agreement_of_random_routes" in sharing:
         line += f"; of random routes {sharing['agreement_of_random_routes']:.2f}"
     differs = [
-        f"{' and '.join(pair['tasks'])} ({pair['lowest']:.2f} to {pair['highest']:.2f})"
+        f"{' and '.join(map(markdown, pair['tasks']))} "
+        f"({pair['lowest']:.2f} to {pair['highest']:.2f})"
         for pair in sharing["differs"][:MOST_DIFFERENCES]
     ]
     line += f". They differ most in what is shared by {', '.join(differs)}." if differs else "."

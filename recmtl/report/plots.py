@@ -197,7 +197,9 @@ def _picture(draw: Callable[[Axes], None], *, height: float) -> str:
     from matplotlib.figure import Figure
 
     # Fixed salt and no date: the same numbers give the same bytes.
-    with rc_context({"svg.hashsalt": "recmtl", "svg.fonttype": "path", "font.size": 9.5}):
+    # A name may hold dollar signs, which are no formula.
+    style: Any = {"svg.hashsalt": "recmtl", "svg.fonttype": "path", "font.size": 9.5}
+    with rc_context({**style, "text.parse_math": False}):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         for side in ("top", "right"):

@@ -1,14 +1,21 @@
 """The results as plain text, for the end of a run and for logs: the verdict, and all models."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from recmtl.masking import one_line
 
 __all__ = [
     "LOWER_IS_BETTER",
     "MISSING",
+    "Markdown",
     "better_worse",
+    "code",
+    "code_block",
     "format_gain",
     "format_metric",
+    "markdown",
     "markdown_table",
     "model_names",
     "model_table",
@@ -174,8 +181,9 @@ def _number(value: float, sign: str = "") -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [header, ["-" * width for width in widths], *rows]
+    head, *body = ([one_line(cell) for cell in line] for line in (header, *rows))
+    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+    lines = [head, ["-" * width for width in widths], *body]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
@@ -183,6 +191,44 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """The lines of a table in Markdown, the last one empty."""
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(map(str, line))} |" for line in lines] + [""]
+    r"""The lines of a table in Markdown, the last one empty; see `markdown` for its cells.
+
+    >>> markdown_table(["a|b"], [["*c*"], [Markdown("*c*")]])
+    ['| a\\|b |', '| --- |', '| \\*c\\* |', '| *c* |', '']
+    """
+    cells = [[markdown(cell) for cell in line] for line in (head, *rows)]
+    lines = [cells[0], ["---"] * len(head), *cells[1:]]
+    return [f"| {' | '.join(line)} |" for line in lines] + [""]
+
+
+class Markdown(str):
+    """Text that is Markdown already; everything else is escaped before it enters a page."""
+
+
+def markdown(text: object) -> str:
+    r"""Text as Markdown that shows it as it is, on one line: no markup, HTML, table or link.
+
+    >>> markdown("<b>a|b</b>\n`c`")
+    '&lt;b&gt;a\\|b&lt;/b&gt; \\`c\\`'
+    """
+    if isinstance(text, Markdown):
+        return text
+    line = one_line(str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # Underscores within a word, as in most names, are no markup.
+    return re.sub(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))", r"\\\1", line)
+
+
+def code(text: str) -> str:
+    """Text as code within a line of Markdown, whatever backticks it holds."""
+    line = one_line(text)
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if longest else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def code_block(text: str) -> list[str]:
+    """Lines of Markdown that show text of several lines as it is."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}text", *text.rstrip("\n").split("\n"), fence]

@@ -28,7 +28,7 @@ from recmtl.job.command import (
     read_config,
 )
 from recmtl.job.console import progress_display
-from recmtl.job.logbook import Logbook
+from recmtl.job.logbook import Logbook, log_results
 from recmtl.job.outcome import Models, Results, mean_costs, trained_models
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import Study, refuse_another_study
@@ -95,7 +95,7 @@ def run_vision(arguments: Sequence[str] | None = None) -> int:
         config, out = _configured(options), output_folder(options.out)
         advise_to_go_on(options.out, out)
         with hold_folder(out), progress_display(console) as on_progress:
-            job = VisionContext(config, out, Tracker(), on_progress)
+            job = VisionContext(config, out, Tracker(out), on_progress)
             with job.tracker.run("vision") as run:
                 run.log_params({"out": str(out), "config": asdict(config)})
                 run.log_environment()
@@ -118,6 +118,7 @@ def run_study(job: VisionContext, run: Run) -> Results:
     write_vision_report(job.out / "report.html", content)
     for name in ("results.json", "report.html"):
         run.log_file(job.out / name)
+    log_results(run, results)
     return results
 
 

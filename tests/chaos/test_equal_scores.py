@@ -72,10 +72,10 @@ def expected(scorer: Scorer, rows: pa.Table) -> npt.NDArray[np.float32]:
 def uri(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The bundle as a registered MLflow model."""
     saved = {name: os.environ.pop(name) for name in NAMES if name in os.environ}
-    tracker = Tracker(tmp_path_factory.mktemp("store"))
+    tracker = Tracker(bundle.parent, root=tmp_path_factory.mktemp("store"), warn=pytest.fail)
     with tracker.run("model") as run:
-        logged = run.log_model(bundle, name="equal")
-    yield logged.uri
+        run.log_model(bundle, name="equal")
+    yield tracker.models[0].uri
     mlflow.set_tracking_uri(None)
     for name in NAMES:
         os.environ.pop(name, None)

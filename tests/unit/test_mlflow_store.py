@@ -38,12 +38,21 @@ def no_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     mlflow.set_tracking_uri(None)
 
 
-def test_the_embedded_store_lies_in_the_root_which_is_made(no_store: None, tmp_path: Path) -> None:
+def test_the_embedded_store_lies_in_the_root(no_store: None, tmp_path: Path) -> None:
     root = tmp_path / "new" / "store"
     uri, artifacts = store_location(root)
     assert uri == f"sqlite:///{root}/mlflow.db"
     assert artifacts == (root / "mlartifacts").as_uri()
-    assert root.is_dir() and list(root.iterdir()) == [], "MLflow makes the file itself"
+    assert not root.exists(), "to say where it is makes nothing"
+
+
+def test_artifacts_of_any_sqlite_store_lie_beside_it(
+    no_store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URI, f"sqlite:///{tmp_path}/mine.db?timeout=9")
+    assert store_location(tmp_path)[1] == (tmp_path / "mlartifacts").as_uri()
+    monkeypatch.setenv(URI, "postgresql://host/name")
+    assert store_location(tmp_path)[1] is None
 
 
 def test_a_store_of_the_environment_wins_and_chooses_where_artifacts_go(

@@ -20,6 +20,9 @@ from recmtl.vision.config import VisionConfig
 class NoRun:
     """A tracker that opens runs which keep nothing."""
 
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
     def __enter__(self) -> "NoRun":
         return self
 
@@ -32,7 +35,7 @@ class NoRun:
     def log_params(self, config: object) -> None:
         pass
 
-    log_environment = log_text = lambda self: None
+    log_environment = feed = lambda self: None
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from rich.console import Console
 from recmtl.errors import RecmtlError
 from recmtl.job import steps
 from recmtl.job.fit import ModelResult
+from recmtl.job.registration import register
 from recmtl.job.steps import JobContext, PreparedLog, TrainedModels
 from recmtl.model import ModelSizes
 from recmtl.serve import Scorer
@@ -60,6 +61,12 @@ class FileRun:
 
     def log_params(self, params: object) -> None:
         pass
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        self.tags = tags
+
+    def log_model(self, bundle: Path, **facts: Any) -> None:
+        self.model = {"bundle": bundle, **facts}
 
     log_text = log_json = lambda self, content, path: None
 
@@ -177,6 +184,18 @@ def test_an_evaluation_is_reported_bundled_and_scored(
     steps.report(later, evaluation, as_run(later))
     bundled = steps.bundle(later, evaluation)
     assert cast(FileRun, later.tracker).files == ["results.json", "report.html"]
+    assert cast(FileRun, later.tracker).tags.keys() == {
+        f"verdict.{task}" for task in ("click", "purchase", "watch_time", "dislike")
+    }
+    assert {"test.click.auc", "gain.dislike", "score.searched"} <= cast(
+        FileRun, later.tracker
+    ).metrics
+    steps.train(later, prepared, as_run(later))  # leaves the routes that a description shows
+    register(later, evaluation, bundled, as_run(later))
+    model = cast(FileRun, later.tracker).model
+    assert (model["bundle"], model["name"]) == (bundled.folder, "simulated")
+    assert model["tags"]["data.fingerprint"] == prepared.log.fingerprint
+    assert "| click | AUC |" in model["description"] and "layer 1" in model["description"]
     steps.score(later, bundled)
     scored, ranking = (pq.read_table(job.out / name) for name in ("scored", "ranking.parquet"))
     assert scored.num_rows == 2500
@@ -210,7 +229,7 @@ def test_validating_makes_no_test_figure(job: JobContext, trained: TrainedModels
         ({"seed": 5}, "seed was 0 and is "),
         (
             {"search": Search(epochs=2)},
-            r"search\.epochs was 1 and is 2; put back .*, or give another --out",
+            r"search\.epochs was 1 and is 2.*; put back .*, or give another --out",
         ),
     ],
 )
