@@ -24,7 +24,7 @@ class HeadSpec:
         weight: factor of the task's loss.
         transform: `none`, or `log1p` of a regression label before it is standardised.
         mean: mean of the transformed label on train rows. For a binary label this is its rate; for
-            a funnel child it is the rate of the joint event on the rows with a parent label.
+            a funnel child it is the rate of the joint event on the rows on which that is known.
         std: standard deviation of the transformed label on train rows.
         classes: names of a multiclass task's classes, in the order of the class indices.
     """

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmtl.data.encoded_log import ARRAYS, ArrayWriter, EncodedLog, LogSplit, row_bytes
+from recmtl.data.encoded_log import (
+    ARRAYS,
+    NO_GROUP,
+    ArrayWriter,
+    EncodedLog,
+    LogSplit,
+    row_bytes,
+)
 from recmtl.data.encoding import Encoding, ListField, NumericField
 from recmtl.errors import DataError
 from recmtl.memory import release_pages
@@ -45,6 +52,18 @@ def test_arrays_are_read_as_they_were_appended(tmp_path: Path, sizes: list[int])
         array = getattr(split, name)
         assert array.dtype == kind
         np.testing.assert_array_equal(array, whole[name])
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_a_missing_group_was_0_in_the_first_release(tmp_path: Path, released: bool) -> None:
+    whole = arrays(6) | {"group": np.array([5, 0, -3, 0, 5, NO_GROUP])}
+    with ArrayWriter(tmp_path / "train", 6, widths=WIDTHS) as writer:
+        writer.append(whole)
+    counts = "" if released else ', "counts": []'
+    (tmp_path / "manifest.json").write_text(f'{{"rows": {{"train": 6}}{counts}}}')
+    zero = NO_GROUP if released else 0
+    split = EncodedLog.open(tmp_path).split("train")
+    assert split.group.tolist() == [5, zero, -3, zero, 5, NO_GROUP]
 
 
 def test_a_row_has_the_bytes_that_the_files_grow_by(tmp_path: Path) -> None:
