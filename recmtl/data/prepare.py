@@ -22,6 +22,7 @@ from rich.filesize import decimal
 
 from recmtl.atomic import new_folder, write_json
 from recmtl.data.columns.gaps import (
+    Gap,
     GapCount,
     gap_warnings,
     join_gaps,
@@ -331,9 +332,7 @@ def _encode(
             if fitted.encoder.past is not None:
                 batch = fitted.encoder.past.with_numbers(batch, parts)
             arrays = _encoded_arrays(schema, fitted, batch)
-            gaps = label_gaps(schema, batch.columns, arrays["labels"], batch.place)
-            counts.add_gaps(gaps, parts)
-            counts.add_gaps(join_gaps(schema, batch.unmatched, arrays["group"] == NO_GROUP), parts)
+            counts.add_gaps(_gaps(schema, batch, arrays), parts)
             for i, writer in enumerate(writers):
                 rows = np.flatnonzero(parts == i)
                 if len(rows):
@@ -359,6 +358,20 @@ def _encoded_arrays(
         "group": _groups(schema, batch),
         "row": batch.row,
     }
+
+
+def _gaps(
+    schema: Schema, batch: CountedBatch, arrays: Mapping[str, npt.NDArray[Any]]
+) -> Iterator[Gap]:
+    """The rows of a batch that do not count for a task, a group or a side table."""
+    yield from label_gaps(schema, batch.columns, arrays["labels"], batch.place)
+    ungrouped, split = dict[str, npt.NDArray[np.bool_]](), schema.split
+    if schema.roles.group is not None:
+        ungrouped[schema.roles.group] = arrays["group"] == NO_GROUP
+    if split.by == "group" and split.column is not None and split.column not in ungrouped:
+        groups = batch.columns.column(split.column)
+        ungrouped[split.column] = group_keys(groups, split.column, batch.place).codes < 0
+    yield from join_gaps(schema, batch.rows, unmatched=batch.unmatched, ungrouped=ungrouped)
 
 
 def _groups(schema: Schema, batch: CountedBatch) -> npt.NDArray[np.int64]:

@@ -60,8 +60,8 @@ TEXTS: dict[Reason, tuple[str, str]] = {
         "fill the parent's column",
     ),
     "group_missing": (
-        "have no group: metrics by group leave them out",
-        "fill the column, or name another in roles.group",
+        "have no group: each is split and drawn alone, and metrics by group leave it out",
+        "fill the column, or name another in roles.group or split.column",
     ),
     "key_unmatched": (
         "have no row in the side table, whose columns are null there",
@@ -183,20 +183,23 @@ def _lost_labels(
     yield Gap("label_unknown", name, column, lost, concerned)
 
 
-def join_gaps(schema: Schema, unmatched: Mapping[str, Bools], ungrouped: Bools) -> Iterator[Gap]:
+def join_gaps(
+    schema: Schema, rows: int, *, unmatched: Mapping[str, Bools], ungrouped: Mapping[str, Bools]
+) -> Iterator[Gap]:
     """The rows of a batch that have no group, and those that have no row in a side table.
 
     Args:
-        schema: names the group and the tables.
+        schema: names the tables.
+        rows: of the batch.
         unmatched: by the file name of a table, the rows that have none there, bool [rows].
-        ungrouped: the rows without a group, bool [rows].
+        ungrouped: by the column of groups, the rows without one, bool [rows].
     """
-    if schema.roles.group is not None:
-        yield Gap("group_missing", "group", schema.roles.group, ungrouped)
+    for column, alone in ungrouped.items():
+        yield Gap("group_missing", "group", column, alone)
     for table in schema.tables:
         name = table.path.rpartition("/")[2]
-        rows = unmatched.get(name, np.zeros(len(ungrouped), np.bool_))
-        yield Gap("key_unmatched", name, table.key, rows)
+        absent = unmatched.get(name, np.zeros(rows, np.bool_))
+        yield Gap("key_unmatched", name, table.key, absent)
 
 
 class GapCounts:

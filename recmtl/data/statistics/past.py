@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray
-from recmtl.data.columns.keys import KeyType, category_keys, stable_hash
+from recmtl.data.columns.keys import KeyType, group_keys, stable_hash
 from recmtl.data.counted_log import CountedBatch, CountedLog
 from recmtl.data.reader import Log
 from recmtl.data.split import Assign
@@ -280,7 +280,7 @@ def _folds(schema: Schema, entry: PastStatistics, batch: CountedBatch, parts: Pa
     elif group in entry.keys:
         group = None
     if group is not None:
-        keys = category_keys(batch.columns.column(group), group, batch.place)
+        keys = group_keys(batch.columns.column(group), group, batch.place)
         of_group = np.append(stable_hash(keys.values, FOLD_SEED), np.uint64(0))[keys.codes]
         hashed = np.where(keys.codes < 0, hashed, of_group)
     folds = (hashed % np.uint64(entry.folds)).astype(np.int64)

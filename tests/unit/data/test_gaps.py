@@ -165,6 +165,21 @@ def test_a_prepared_log_counts_what_is_lost(
     assert any("50.0% of the test rows hold a class" in line for line in log.manifest["warnings"])
 
 
+def test_rows_without_a_group_of_the_split_are_counted_too(
+    schema: Schema, columns: dict[str, Any], write: Write, tmp_path: Path
+) -> None:
+    columns["team"] = [f"t{i % 40}" if i % 5 else " " for i in range(400)]
+    split = SplitRule("group", validation=0.3, test=0.3, column="team")
+    log = prepare(write(columns), replace(schema, split=split), tmp_path / "out")
+    counts = [one for one in log.manifest["counts"] if one["reason"] == "group_missing"]
+    assert sum(one["rows"] for one in counts) == 80
+    assert {one["column"] for one in counts} == {"team"}
+    assert [one["split"] for one in counts] == ["train", "validation", "test"]
+    columns["team"] = [None] * 400
+    with pytest.raises(DataError, match=r"'team': 100.0% of the train rows have no group"):
+        prepare(write(columns), replace(schema, split=split), tmp_path / "none")
+
+
 @pytest.mark.parametrize(
     ("column", "rows", "message"),
     [
