@@ -41,12 +41,13 @@ def request_rows(frame: pd.DataFrame, types: Mapping[str, LogicalType]) -> pa.Ta
     >>> request_rows(pd.DataFrame({"day": ["2024-05-01"]}), days).to_pydict()
     {'day': [datetime.date(2024, 5, 1)], 'city': [None]}
     """
-    present = [name for name in types if name in column_names(frame)]
+    names = column_names(frame)
+    present = [name for name in types if name in names]
     if not present:
         remedy = f"give at least one of {', '.join(types)}"
         raise DataError(f"input: has none of the model's columns; {remedy:.500}")
-    require_columns(present, column_names(frame), source="input")
-    table = to_arrow(_one_value_a_row(frame[present], types), present)
+    require_columns(present, names, source="input")
+    table = to_arrow(_one_value_a_row(frame, present, types), present)
     columns = {name: pa.nulls(table.num_rows) for name in types}
     for name in present:
         columns[name] = _as_fitted(table[name], types[name], name)
@@ -61,15 +62,17 @@ def json_rows(rows: pa.Table) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _one_value_a_row(frame: pd.DataFrame, types: Mapping[str, LogicalType]) -> pd.DataFrame:
+def _one_value_a_row(
+    frame: pd.DataFrame, present: list[str], types: Mapping[str, LogicalType]
+) -> pd.DataFrame:
     """MLflow takes `inputs` of which all columns are text for one row, with lists in its cells."""
-    single = [name for name in frame.columns if types[name].kind != "list"]
+    single = [name for name in present if types[name].kind != "list"]
     if len(frame) != 1 or not single:
         return frame
     if not all(isinstance(frame[name].iloc[0], list) for name in single):
         return frame
     try:
-        return frame.explode(list(frame.columns), ignore_index=True)
+        return frame[present].explode(present, ignore_index=True)
     except ValueError:
         raise DataError("input: its columns differ in length; give one value a row") from None
 
