@@ -2,7 +2,7 @@
 
 python pipelines/score.py --bundle BUNDLE --input PARQUET --output FOLDER
     [--keep col,col] [--resume] [--quarantine FOLDER] [--drift warn|error|off]
-    [--engine local|spark] [--network torch|onnx] [--chunk-rows N]
+    [--side-table STATED=PATH] [--engine local|spark] [--network torch|onnx] [--chunk-rows N]
 
 Exit status: 0, all rows are scored; 2, an error, explained in one line; 3, finished with files or
 rows in the quarantine; 130, interrupted, continue with --resume.
@@ -46,6 +46,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=0.1,
         help="how much their share may exceed that of training (0.1)",
     )
+    table = "where a side table lies that the bundle's schema states outside of the log's folder"
+    add("--side-table", action="append", default=[], metavar="STATED=PATH", help=table)
     add("--engine", choices=["local", "spark"], default="local", help="where it runs")
     network = "what computes scores: onnx is faster, and equal to float32 rounding"
     add("--network", choices=["torch", "onnx"], default="torch", help=network)
@@ -78,7 +80,10 @@ def _here(options: argparse.Namespace, console: "Console") -> int:
     from recmtl.serve.scoring.scorer import Scorer
 
     chunk_rows = CHUNK_ROWS if options.chunk_rows is None else options.chunk_rows
-    scorer = Scorer.load(options.bundle, engine=options.network, chunk_rows=chunk_rows)
+    tables = _side_tables(options.side_table)
+    scorer = Scorer.load(
+        options.bundle, engine=options.network, chunk_rows=chunk_rows, side_tables=tables
+    )
     with rows_progress(console) as progress:
         summary = score_parquet(
             scorer,
@@ -123,7 +128,7 @@ def _on_spark(options: argparse.Namespace, console: "Console") -> int:
             "--network onnx and --chunk-rows are for --engine local; leave them out with Spark"
         )
     rows, warnings = score_spark(
-        load_bundle(options.bundle),
+        load_bundle(options.bundle, side_tables=_side_tables(options.side_table)),
         options.input,
         options.output,
         keep=_names(options.keep),
@@ -134,6 +139,10 @@ def _on_spark(options: argparse.Namespace, console: "Console") -> int:
         _say(console, f"warning: {warning}", "yellow")
     _say(console, f"{options.output}: {rows:,} rows, scored by Spark")
     return DONE
+
+
+def _side_tables(pairs: Sequence[str]) -> dict[str, str]:
+    return {stated: path for stated, _, path in (pair.partition("=") for pair in pairs)}
 
 
 def _names(text: str) -> list[str]:

@@ -316,7 +316,8 @@ def bundle(job: JobContext, evaluation: Evaluation) -> BundledNetwork:
 
 def score(job: JobContext, bundled: BundledNetwork) -> None:
     """Score the whole input with the bundle, as a batch job would, and rank its first groups."""
-    verified = load_bundle(bundled.folder)
+    tables = {table.path: table.path for table in bundled.prepared.schema.tables}
+    verified = load_bundle(bundled.folder, side_tables=tables)
     scorer, roles = Scorer(verified), bundled.prepared.schema.roles
     keep = [name for name in (roles.row_id, roles.group, roles.time) if name is not None]
     shutil.rmtree(job.out / "scored", ignore_errors=True)

@@ -7,6 +7,7 @@ tables: encoded columns to scored columns, pruned, saved and loaded here.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -19,7 +20,17 @@ from torch import Tensor, nn
 from recmtl.data.batches import Batch, Labels, Rows
 from recmtl.data.encoding import Encoding
 from recmtl.errors import BundleError
-from recmtl.grid import Cost, Decision, Layout, Routes, SharingGrid, layout_cost, prune, prune_grid
+from recmtl.grid import (
+    Cost,
+    Decision,
+    Layout,
+    Routes,
+    SharingGrid,
+    lane_widths,
+    layout_cost,
+    prune,
+    prune_grid,
+)
 from recmtl.model.encoder import TabularEncoder
 from recmtl.model.heads import Chain, HeadSpec, TabularHeads
 from recmtl.schema.bounds import SIZE, Within, check_numbers
@@ -36,6 +47,7 @@ __all__ = [
     "save_model",
 ]
 
+WEIGHTS = "weights.safetensors"
 UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError)
 
 
@@ -241,7 +253,7 @@ def save_model(model: Network, folder: Path) -> None:
     """Write `network.json` and `weights.safetensors` into an existing folder."""
     (folder / "network.json").write_text(json.dumps(model.to_json(), indent=1))
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, str(folder / "weights.safetensors"))
+    save_file(weights, str(folder / WEIGHTS))
 
 
 def load_model(folder: Path) -> TabularModel:
@@ -258,14 +270,35 @@ def load_model(folder: Path) -> TabularModel:
         saved_sizes = network["sizes"]
         chain = Chain(**saved_sizes.get("chain", {}))  # version 0.1 had none
         sizes = ModelSizes(**{**saved_sizes, "tower": tuple(saved_sizes["tower"]), "chain": chain})
-        model = TabularModel(
-            Encoding.from_json(json.dumps(network["encoding"])),
-            heads,
-            layout=Layout.from_json(network["layout"]),
-            sizes=sizes,
-        )
-        model.load_state_dict(load_file(str(folder / "weights.safetensors")))
+        encoding = Encoding.from_json(json.dumps(network["encoding"]))
+        layout = Layout.from_json(network["layout"])
+        _require_weights(folder / WEIGHTS, encoding, layout, heads=heads, sizes=sizes)
+        model = TabularModel(encoding, heads, layout=layout, sizes=sizes)
+        model.load_state_dict(load_file(str(folder / WEIGHTS)))
     except UNREADABLE as error:
         reason = str(error).partition("\n")[0]
         raise BundleError(f"{folder}: not a saved model: {reason}; save it again") from error
     return model.eval()
+
+
+def _require_weights(
+    path: Path,
+    encoding: Encoding,
+    layout: Layout,
+    *,
+    heads: Sequence[HeadSpec],
+    sizes: ModelSizes,
+) -> None:
+    """Refuse sizes of which the file cannot hold the weights, before memory is taken for them."""
+    lane = encoding.num_fields * sizes.embedding
+    bins = max((f.bins for f in encoding.numeric if f.encoding == "piecewise"), default=1)
+    rows = encoding.table_rows + len(encoding.numeric) * bins
+    tower = lane_widths(layout, lane)[-1], *sizes.tower
+    weights = [
+        rows * sizes.embedding * layout.input_lanes,
+        layout_cost(layout, input_width=lane).parameters,
+        len(heads) * sum(width * after for width, after in pairwise(tower)),
+    ]
+    stated, held = 4 * sum(weights), path.stat().st_size
+    if min(weights) < 0 or stated > held:
+        raise ValueError(f"states weights of {stated:,} bytes, and {path.name} holds {held:,}")

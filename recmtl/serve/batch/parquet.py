@@ -89,7 +89,8 @@ def score_parquet(
 ) -> ScoringSummary:
     """Score every row of a Parquet log, in order, into `part-*.parquet` files.
 
-    The side tables of the bundle's schema are joined as in training, from the log's own folder.
+    The side tables of the bundle's schema are joined as in training, from the log's own folder or
+    from where `Scorer.load(..., side_tables=...)` says.
 
     Args:
         scorer: scores the rows.
@@ -191,8 +192,8 @@ def _local(folder: str | Path) -> Path:
 def _open(scorer: Scorer, source: str, keep: Sequence[str], quarantine: Quarantine | None) -> Log:
     columns = [*scorer.input_columns, *keep]
     refused = quarantine.refuse_file if quarantine else None
-    encoder = scorer.bundle.encoder
-    log = open_log(source, encoder.schema.tables, refused=refused, fitted=encoder.types)
+    types = scorer.bundle.encoder.types
+    log = open_log(source, scorer.bundle.tables(), refused=refused, fitted=types)
     files = []
     for file in log.files:
         try:

@@ -224,7 +224,7 @@ def _read(
     """The input as a frame, and the files of its side tables."""
     from pyspark.sql.pandas.types import from_arrow_type  # an extra
 
-    tables = bundle.encoder.schema.tables
+    tables = bundle.tables()
     if is_url(source) and not source.startswith("file:"):
         paths = [side_path(table, base_folder(source)) for table in tables]
         return session.read.parquet(source), paths

@@ -5,8 +5,8 @@ encoder, network and calibrators from them, and check that the golden rows get t
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,9 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.logical_type import LogicalType, logical_type
+from recmtl.data.files import is_url
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError
 from recmtl.model import TabularModel, load_model
+from recmtl.schema import SideTable
+from recmtl.serve.arguments import as_mapping, as_path
+from recmtl.serve.bundle.arrow_file import read_arrow
 from recmtl.serve.bundle.manifest import MANIFEST, Manifest, local_folder, verify_manifest
 from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.serve.fixed_shape import FixedShapeModel
@@ -45,6 +49,7 @@ UNKNOWN = "unknown.json"
 CALIBRATORS = "calibrators.json"
 REQUEST = "request.json"
 SCORE_PREFIX = "expected:"
+MOST_GOLDEN_ROWS = 4096
 RAW_PREFIX = "uncalibrated:"
 
 Scores: TypeAlias = npt.NDArray[np.float32]
@@ -64,6 +69,7 @@ class Bundle:
         unknown: share of values without a known id, by feature; None if the bundle has none.
         calibrators: maps of the probabilities; None if they are not calibrated.
         user: names of the features that a request's user brings, in the order of the schema.
+        side_tables: where side tables lie, by the path that the schema states.
     """
 
     folder: Path
@@ -75,6 +81,7 @@ class Bundle:
     unknown: dict[str, float] | None = None
     calibrators: Calibrators | None = None
     user: tuple[str, ...] = ()
+    side_tables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def input_types(self) -> dict[str, LogicalType]:
@@ -82,15 +89,43 @@ class Bundle:
         golden = {field.name: logical_type(field.type) for field in self.golden.schema}
         return {name: self.encoder.types.get(name, golden[name]) for name in golden}
 
+    def tables(self) -> tuple[SideTable, ...]:
+        """The side tables of the schema, where the caller of `load_bundle` said that they lie.
+
+        Raises:
+            BundleError: the schema states a path that leaves the folder of the log, and the caller
+                said nothing of it: a bundle may not choose what is read.
+        """
+        tables = self.encoder.schema.tables
+        for path in (table.path for table in tables):
+            plain = (
+                not is_url(path) and not Path(path).is_absolute() and ".." not in Path(path).parts
+            )
+            if path not in self.side_tables and not plain:
+                raise BundleError(
+                    f"{self.folder}: its side table {path!r} lies outside of the log's folder; if "
+                    f"it may be read, say where it is: side_tables={{{path!r}: ...}} or "
+                    "--side-table"
+                )
+        return tuple(replace(t, path=self.side_tables.get(t.path, t.path)) for t in tables)
+
     def calibrated(self, scores: Scores, ids: npt.NDArray[np.int32]) -> Scores:
         """The network's scores `[R, C]` as they are served; `ids` `[R, I]` are its encoded ids."""
         return scores if self.calibrators is None else self.calibrators.apply(scores, ids)
 
 
-def load_bundle(path_or_uri: str | Path) -> Bundle:
+def load_bundle(
+    path_or_uri: str | Path, *, side_tables: Mapping[str, str | Path] | None = None
+) -> Bundle:
     """Load and verify a bundle from a folder or an MLflow URI.
 
+    Args:
+        path_or_uri: a folder, `models:/name@alias`, `runs:/id/path` or another MLflow URI.
+        side_tables: where side tables lie, by the path that the bundle's schema states; needed for
+            those that do not lie in the folder of the log.
+
     Raises:
+        ConfigError: `side_tables` names a table that the schema does not.
         BundleError: a file is not the one that the manifest lists or cannot be read, or the
             golden rows do not get their scores.
     """
@@ -99,19 +134,29 @@ def load_bundle(path_or_uri: str | Path) -> Bundle:
     try:
         bundle = read_bundle(folder, manifest.fingerprint)
         _check_parts(bundle, manifest)
-        golden = _read_arrow(folder / GOLDEN)
+        golden = read_arrow(folder / GOLDEN)
         _check_golden(bundle, golden)
     except BundleError:
         raise
     except Exception as error:  # a forged bundle with a matching manifest can fail anywhere
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise BundleError(f"{folder}: cannot be read ({reason}); save the bundle again") from error
-    return replace(bundle, golden=golden.select(list(bundle.encoder.input_columns)))
+    golden = golden.select(list(bundle.encoder.input_columns))
+    return replace(bundle, golden=golden, side_tables=_side_tables(bundle, side_tables or {}))
+
+
+def _side_tables(bundle: Bundle, places: Mapping[str, str | Path]) -> dict[str, str]:
+    stated = [table.path for table in bundle.encoder.schema.tables]
+    for path in as_mapping("side_tables", places):
+        if path not in stated:
+            names = ", ".join(map(repr, stated)) or "none"
+            raise ConfigError(f"side_tables: the schema has no table {path!r}; it has {names}")
+    return {path: str(as_path("side_tables", place)) for path, place in places.items()}
 
 
 def read_bundle(folder: Path, fingerprint: str) -> Bundle:
     """Read the parts of a bundle, neither verified nor with its golden rows."""
-    _read_arrow(folder / VOCABULARIES)  # the encoder reads them without checking Arrow's offsets
+    read_arrow(folder / VOCABULARIES)  # the encoder reads them without checking what they state
     encoder = RowEncoder.load(folder / "encoder")
     model = load_model(folder / "model")
     calibrators, user = None, tuple[str, ...]()
@@ -167,13 +212,6 @@ def network_scores(bundle: Bundle, rows: pa.Table) -> tuple[Scores, npt.NDArray[
     return model.scores(encoded.ids, encoded.numeric), encoded.ids
 
 
-def _read_arrow(path: Path) -> pa.Table:
-    with pa.OSFile(str(path)) as file:
-        table = pa.ipc.open_file(file).read_all()
-    table.validate(full=True)
-    return table
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
@@ -197,6 +235,9 @@ def _check_golden(bundle: Bundle, golden: pa.Table) -> None:
 
     In one step, a steep calibration map would magnify the rounding of another processor.
     """
+    if not 1 <= golden.num_rows <= MOST_GOLDEN_ROWS:
+        fault = f"has {golden.num_rows:,} golden rows, whose scores are to prove it"
+        raise BundleError(f"{bundle.folder}: {fault}; save the bundle again")
     inputs = golden.select(list(bundle.encoder.input_columns))
     scores, ids = network_scores(bundle, inputs)
     if bundle.calibrators is None:
@@ -210,9 +251,12 @@ def _compare(bundle: Bundle, prefix: str, scores: Scores, golden: pa.Table) -> S
     """Refuse scores that differ from the golden ones under a prefix; returns the golden ones."""
     columns = bundle.model.columns
     saved_scores: Scores = np.stack([golden[prefix + name].to_numpy() for name in columns], 1)
+    if not np.isfinite(saved_scores).all():
+        fault = "its golden rows have scores that are no numbers, and prove nothing"
+        raise BundleError(f"{bundle.folder}: {fault}; train and save it again")
     for column, now, saved in zip(columns, scores.T, saved_scores.T, strict=True):
         # Another processor may sum in another order; that moves a float32 by a few units.
-        if not np.allclose(now, saved, rtol=1e-5, atol=1e-6, equal_nan=True):
+        if not np.allclose(now, saved, rtol=1e-5, atol=1e-6, equal_nan=False):
             gap = float(np.max(np.abs(now - saved)))
             raise BundleError(
                 f"{bundle.folder}: column {column!r} of the golden rows differs by {gap:.3g} from "

@@ -1,5 +1,6 @@
 """The model card in Markdown: what a bundle predicts, from which columns, and how well."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,9 @@ from recmtl.schema import Schema
 
 __all__ = ["model_card"]
 
+MARKUP = re.compile(r"[&<>|`*\[\]\\]")
+"""Signs with a meaning in Markdown or HTML."""
+UNFIT = re.compile(r"[`|\\<>&]|\s\s|[^\S ]|^ | $")
 USAGE = """\
 ## Use
 
@@ -38,7 +42,13 @@ def model_card(
         metrics: results.json, or less of it; what is absent is left out or shown as `-`.
         notes: Markdown to add at the end.
     """
-    lines = [f"# {schema.name}", "", "A multi-task recommendation model of recmtl.", "", USAGE]
+    lines = [
+        f"# {_plain(schema.name)}",
+        "",
+        "A multi-task recommendation model of recmtl.",
+        "",
+        USAGE,
+    ]
     lines += ["## Tasks", ""]
     lines += [
         "| task | kind | label | verdict against its own single-task model |",
@@ -46,12 +56,13 @@ def model_card(
     ]
     for task in schema.tasks:
         verdict = _verdict(metrics, task.name)
-        lines.append(f"| {task.name} | {task.kind} | {task.label.column} | {verdict} |")
-    lines += ["", "## Scored columns", "", ", ".join(f"`{name}`" for name in columns), ""]
-    lines += ["## Input columns", "", ", ".join(f"`{name}`" for name in inputs), ""]
+        cells = (task.name, task.kind, task.label.column, verdict)
+        lines.append(f"| {' | '.join(map(_plain, cells))} |")
+    lines += ["", "## Scored columns", "", ", ".join(map(_code, columns)), ""]
+    lines += ["## Input columns", "", ", ".join(map(_code, inputs)), ""]
     lines += _calibration(metrics)
     if metrics.get("fingerprint"):
-        lines += [f"Data fingerprint: `{metrics['fingerprint']}`", ""]
+        lines += [f"Data fingerprint: {_code(metrics['fingerprint'])}", ""]
     return "\n".join(lines) + (f"\n{notes.strip()}\n" if notes.strip() else "")
 
 
@@ -62,8 +73,8 @@ def _calibration(metrics: Mapping[str, Any]) -> list[str]:
         return []
     lines, segment = ["## Calibration", ""], calibration["segment"]
     if calibration["columns"]:
-        by = f", by `{segment}`" if segment else ""
-        method = calibration["method"]
+        by = f", by {_code(segment)}" if segment else ""
+        method = _plain(calibration["method"])
         lines += [f"{method}, fitted on validation rows{by}; test rows before -> after:"]
         lines += ["", "| column | log loss | Brier score | expected calibration error |"]
         lines += ["|---|---|---|---|"]
@@ -72,8 +83,10 @@ def _calibration(metrics: Mapping[str, Any]) -> list[str]:
             f"{gain['before'][name]:.5f} -> {gain['after'][name]:.5f}"
             for name in ("log_loss", "brier", "ece")
         ]
-        lines.append(f"| `{column}` | {' | '.join(cells)} |")
-    kept = ", ".join(f"{task} {share}" for task, share in calibration["kept_negatives"].items())
+        lines.append(f"| {_code(column)} | {' | '.join(cells)} |")
+    kept = ", ".join(
+        f"{_plain(task)} {_plain(share)}" for task, share in calibration["kept_negatives"].items()
+    )
     if kept:
         lines += ["", f"Corrected for the share of negative rows that the log has kept: {kept}."]
     return [*lines, ""]
@@ -83,3 +96,18 @@ def _verdict(metrics: Mapping[str, Any], task: str) -> str:
     tasks = metrics.get("tasks")
     facts = tasks.get(task) if isinstance(tasks, Mapping) else None
     return str(facts.get("verdict", "-")) if isinstance(facts, Mapping) else "-"
+
+
+def _plain(text: object) -> str:
+    """A name as text of a table's cell or a heading: on one line, and neither Markdown nor HTML.
+
+    >>> _plain("a|b <i>")
+    'a&#124;b &#60;i&#62;'
+    """
+    return MARKUP.sub(lambda sign: f"&#{ord(sign[0])};", " ".join(str(text).split()))
+
+
+def _code(name: object) -> str:
+    """A name as code, or as plain text if Markdown's code cannot hold it."""
+    text = str(name)
+    return _plain(text) if not text or UNFIT.search(text) else f"`{text}`"

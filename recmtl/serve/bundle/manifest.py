@@ -57,6 +57,7 @@ SEAL = "seal"
 FACTS = {"columns": list, "input_columns": list, "recmtl": str}
 KEYS_OF_VERSION_1 = {"format", "version", "files", *FACTS}
 MOST_BYTES = 16 << 20
+TEXTS, MOST_TEXT_BYTES = (".json", ".yaml"), 256 << 20
 HEX = frozenset("0123456789abcdef")
 
 
@@ -213,6 +214,12 @@ def _check_files(folder: Path, files: dict[str, Any]) -> None:
             raise BundleError(
                 f"{folder}: {name} has {sizes[name]} bytes, the manifest says "
                 f"{_short(facts['bytes'])}; copy the whole bundle again"
+            )
+    for name, size in sizes.items():
+        if name.endswith(TEXTS) and size > MOST_TEXT_BYTES:
+            raise BundleError(
+                f"{folder}: {name} has {size:,} bytes, more than any that recmtl writes; save the "
+                "bundle again"
             )
     for name, facts in files.items():
         if _sha256(folder / name) != facts["sha256"]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -78,7 +79,8 @@ def save_bundle(
         onnx: whether the network is added as ONNX too, for `Scorer.load(..., engine="auto")`.
 
     Raises:
-        BundleError: the folder holds something else, or the disk is full.
+        BundleError: the folder holds something else, the disk is full, or the network gives scores
+            that are no finite numbers.
         DataError: `user` names a column that is not an input column, or `rows` lacks one or is
             empty.
         ConfigError: an argument is of another type, `user` names all input columns, `metrics` is
@@ -168,6 +170,9 @@ def _write_golden(partial: Path, rows: pa.Table) -> None:
     bundle, golden = read_bundle(partial, ""), _golden_rows(rows)
     scores, ids = network_scores(bundle, golden)
     saved_scores = {SCORE_PREFIX: bundle.calibrated(scores, ids)}
+    if not all(np.isfinite(values).all() for values in (scores, *saved_scores.values())):
+        fault = "the network's scores of the golden rows are not all finite numbers"
+        raise BundleError(f"{fault}; train it again at a lower learning rate")
     if bundle.calibrators is not None:
         saved_scores[RAW_PREFIX] = scores
     for prefix, columns in saved_scores.items():

@@ -6,7 +6,7 @@ rows, not on the number of threads (see `recmtl.serve.fixed_shape`).
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias, get_args
 
@@ -80,15 +80,24 @@ class Scorer:
         threads: int | None = None,
         engine: Engine = "torch",
         record: bool = True,
+        side_tables: Mapping[str, str | Path] | None = None,
     ) -> "Scorer":
         """Load a bundle from a folder, `models:/name@alias` or `runs:/id/path`, and verify it.
+
+        Args:
+            path_or_uri: where the bundle is.
+            chunk_rows: as for the class, like the next three.
+            threads: see there.
+            engine: see there.
+            record: see there.
+            side_tables: what `score_parquet` joins, see `recmtl.serve.load_bundle`.
 
         Raises:
             BundleError: the bundle is refused, see `recmtl.serve.load_bundle`.
             ConfigError: an argument is out of bounds, or ONNX Runtime is asked for and not
                 installed.
         """
-        bundle = load_bundle(path_or_uri)
+        bundle = load_bundle(path_or_uri, side_tables=side_tables)
         return cls(bundle, chunk_rows=chunk_rows, threads=threads, engine=engine, record=record)
 
     @property
