@@ -5,6 +5,7 @@ joint probability is the product down the funnel. Regression labels are transfor
 and predictions are transformed back. A method only turns rows into a matrix and fits one label.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from recmtl.data.columns.labels import LARGEST_LABEL
 from recmtl.data.encoded_log import LogSplit
 from recmtl.evaluate.label_space import defined_rows, task_position
 from recmtl.schema import TaskSpec
@@ -176,7 +178,9 @@ def _scored_columns(
             names = scored_columns(task, classes[task.name])
             columns |= {name: score[:, index] for index, name in enumerate(names)}
         elif task.kind == "regression":
-            columns[task_column(task)] = np.expm1(score) if task.transform == "log1p" else score
+            if task.transform == "log1p":
+                score = np.expm1(np.minimum(score, math.log1p(LARGEST_LABEL)))
+            columns[task_column(task)] = score
         else:
             columns[task_column(task)] = score
             if task.parent is not None:

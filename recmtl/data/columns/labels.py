@@ -21,7 +21,7 @@ from recmtl.data.columns.vocabulary import VocabularyFit
 from recmtl.errors import SourceLocation
 from recmtl.schema import Schema, TaskSpec
 
-__all__ = ["LabelFit", "LabelStatistics", "Labels"]
+__all__ = ["LARGEST_LABEL", "LabelFit", "LabelStatistics", "Labels"]
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

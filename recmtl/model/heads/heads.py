@@ -8,12 +8,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recmtl.data.batches import Labels
+from recmtl.data.columns.labels import LARGEST_LABEL
 from recmtl.grid.cost import Cost
 from recmtl.grid.experts import StackedExperts, select_lanes
 from recmtl.model.heads.funnel import ESMM, Chain, Funnel, cross_entropy
 from recmtl.model.heads.spec import HeadSpec, output_columns
 
 __all__ = ["TabularHeads", "Transfer"]
+
+LARGEST_LOG_LABEL = math.log1p(LARGEST_LABEL)
 
 
 class TabularHeads(nn.Module):
@@ -156,7 +159,10 @@ class TabularHeads(nn.Module):
             return list(logit.softmax(-1).unbind(1))
         if spec.kind == "regression":
             value = logit[:, 0] * spec.std + spec.mean
-            return [torch.expm1(value) if spec.transform == "log1p" else value]
+            if spec.transform == "log1p":
+                # No label is larger, and the exponential of a stray 90 would leave float32.
+                return [torch.expm1(value.clamp_max(LARGEST_LOG_LABEL))]
+            return [value]
         if self.funnel.parents[position] is None:
             return [torch.sigmoid(logit[:, 0])]
         return self.funnel.scores(position, logits)
