@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from recmtl.serve.bundle.manifest import MANIFEST, write_manifest
 
 WEIGHTS = "model/weights.safetensors"
@@ -258,6 +260,77 @@ def reseal(folder: Path) -> None:
     """Write a manifest that fits the altered files, as someone with bad intent would."""
     manifest = json.loads((folder / MANIFEST).read_text())
     write_manifest(folder, {key: manifest[key] for key in ("recmtl", "columns", "input_columns")})
+
+
+def unproved(folder: Path, dice: random.Random) -> None:
+    """Golden rows without rows, or with scores that are absent, no numbers or others."""
+    path = folder / "golden" / "rows.arrow"
+    golden = pa.ipc.open_file(path.read_bytes()).read_all()
+    name = dice.choice([n for n in golden.column_names if n.startswith("expected:")])
+    value = dice.choice([float("nan"), float("inf"), -1e30, None])
+    scores = pa.array([value, *golden[name].to_pylist()[1:]], pa.float32())
+    others = [
+        golden.slice(0, 0),
+        golden.drop_columns(name),
+        golden.set_column(golden.column_names.index(name), name, scores),
+    ]
+    _write_arrow(path, dice.choice(others))
+
+
+def compressed(folder: Path, dice: random.Random) -> None:
+    """A file whose buffers may state any size."""
+    path = folder / dice.choice(["golden/rows.arrow", "encoder/vocabularies.arrow"])
+    kind = dice.choice(["lz4", "zstd"])
+    _write_arrow(path, pa.ipc.open_file(path.read_bytes()).read_all(), compression=kind)
+
+
+def oversized(folder: Path, dice: random.Random) -> None:
+    """Sizes of a network that its weights cannot hold."""
+    path = folder / "model" / "network.json"
+    network, size = json.loads(path.read_text()), dice.choice([10**4, 10**6, 10**12])
+    places = [
+        lambda: network["sizes"].update(embedding=size),
+        lambda: network["sizes"].update(tower=[size, size]),
+        lambda: network["encoding"].update(table_rows=size),
+        lambda: network["layout"]["layers"][0].update(width=size),
+    ]
+    dice.choice(places)()
+    path.write_text(json.dumps(network))
+
+
+def lying_header(folder: Path, dice: random.Random) -> None:
+    """Weights whose header states other lengths, shapes or types."""
+    path = folder / WEIGHTS
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    name = dice.choice(sorted(header.keys() - {"__metadata__"}))
+    lies = [{"shape": [10**9] * 2}, {"data_offsets": [0, 10**15]}, {"dtype": "F64"}, {"shape": [0]}]
+    text = json.dumps(header | {name: header[name] | dice.choice(lies)}).encode()
+    stated = dice.choice([len(text), len(text), len(text) + 8, 2**40, 2**63])
+    path.write_bytes(stated.to_bytes(8, "little") + text + raw[8 + length :])
+
+
+def _write_arrow(path: Path, table: pa.Table, **options: Any) -> None:
+    with pa.ipc.new_file(str(path), table.schema, options=pa.ipc.IpcWriteOptions(**options)) as out:
+        out.write_table(table)
+
+
+LIES: tuple[Callable[[Path, random.Random], None], ...] = (
+    unproved,
+    compressed,
+    oversized,
+    lying_header,
+)
+"""What a stranger may state, with a seal that fits; none of it may load."""
+
+
+def lie_and_reseal(target: Target, seed: int) -> str:
+    """Alter a copy by one of `LIES`; returns what was done."""
+    lie = LIES[seed % len(LIES)]
+    lie(target.folder, random.Random(seed))
+    reseal(target.folder)
+    return f"seed {seed}: {lie.__name__}"
 
 
 def alter_and_reseal(target: Target, seed: int) -> str:

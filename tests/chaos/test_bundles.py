@@ -10,11 +10,12 @@ import pytest
 
 from recmtl.errors import BundleError
 from recmtl.serve import load_bundle, save_bundle
-from tests.chaos.alterations import Target, alter, alter_and_reseal
+from tests.chaos.alterations import Target, alter, alter_and_reseal, lie_and_reseal
 from tests.unit.serve.shop import USER, make_bundle, make_encoder, make_log, make_model
 
 ALTERATIONS = 1000
 RESEALED = 1000
+LIES = 400
 DANGEROUS = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "pickle.find_class")
 
 pytestmark = pytest.mark.chaos
@@ -100,6 +101,15 @@ def test_resealed_bundles_are_refused_or_score_their_golden_rows(
             loaded.append(done)
     # What may change unseen is what no score depends on: the metrics, the card, unused bytes.
     assert len(loaded) < RESEALED / 3, json.dumps(loaded)
+
+
+def test_what_a_stranger_states_is_refused_though_the_seal_fits(
+    places: Target, watch: Watch
+) -> None:
+    for seed in range(LIES):
+        fresh_copy(places)
+        done = lie_and_reseal(places, seed)
+        assert load_copy(places, watch), done
 
 
 def test_the_intact_bundle_loads(places: Target, watch: Watch) -> None:
