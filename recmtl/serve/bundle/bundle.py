@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 GOLDEN = Path("golden") / "rows.arrow"
-VOCABULARIES = Path("encoder") / "vocabularies.arrow"
+ENCODER = "encoder"
 METRICS = "metrics.json"
 UNKNOWN = "unknown.json"
 CALIBRATORS = "calibrators.json"
@@ -156,8 +156,9 @@ def _side_tables(bundle: Bundle, places: Mapping[str, str | Path]) -> dict[str, 
 
 def read_bundle(folder: Path, fingerprint: str) -> Bundle:
     """Read the parts of a bundle, neither verified nor with its golden rows."""
-    read_arrow(folder / VOCABULARIES)  # the encoder reads them without checking what they state
-    encoder = RowEncoder.load(folder / "encoder")
+    for path in sorted((folder / ENCODER).rglob("*.arrow")):
+        read_arrow(path)  # the encoder reads them without checking what they state
+    encoder = RowEncoder.load(folder / ENCODER)
     model = load_model(folder / "model")
     calibrators, user = None, tuple[str, ...]()
     if (folder / CALIBRATORS).is_file():
