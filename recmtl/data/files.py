@@ -309,6 +309,9 @@ def _bytes(path: AnyPath) -> int:
     return path.bytes() if isinstance(path, RemotePath) else path.stat().st_size
 
 
+OTHER_FORMATS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".gz", ".zip", ".feather", ".avro")
+
+
 def open_parquet(path: AnyPath, *, dictionary: list[str] | None = None) -> Any:
     """Open a Parquet file to stream it.
 
@@ -335,6 +338,8 @@ def open_parquet(path: AnyPath, *, dictionary: list[str] | None = None) -> Any:
     except (pa.ArrowException, OSError) as fault:
         first = str(fault).split(". ")[0]
         remedy = "write it again, or check that the copy was complete"
+        if str(path).lower().endswith(OTHER_FORMATS):
+            remedy = "convert it to Parquet, the one format that is read"
         raise place.error(f"is truncated or not Parquet ({first})", remedy) from fault
 
 

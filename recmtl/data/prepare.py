@@ -49,7 +49,7 @@ from recmtl.data.vocabulary_drift import (
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Schema, dump_schema, refuse_contradictions, refuse_same_columns
 
-__all__ = ["Progress", "prepare"]
+__all__ = ["Progress", "check_rows", "prepare"]
 
 FORMAT = 1
 WEIGHTS = "weights: 0 is absent, mean 1 on train rows"
@@ -103,6 +103,19 @@ def prepare(
         _build(log, schema, partial, prints, like=like, progress=progress or _no_progress)
         _refuse_changed(contents, log.content())
     return EncodedLog.open(out)
+
+
+def check_rows(log: Log, schema: Schema) -> None:
+    """Raise what `prepare` would raise for these rows and this schema before it writes anything.
+
+    Raises:
+        DataError: the data is not what the schema says.
+    """
+    log.logical_types(schema.columns())
+    counted = CountedLog(log, schema.roles.sample_weight)
+    fitted = _fit(counted, schema, None, _no_progress)
+    for batch in counted.batches(schema.columns()):
+        _encoded_arrays(schema, fitted, batch)
 
 
 def _fingerprints(

@@ -14,6 +14,8 @@ from unicodedata import normalize
 from recmtl.schema.definition import Schema
 
 __all__ = [
+    "MOST_CHARACTERS",
+    "RESERVED",
     "column_faults",
     "joint_column",
     "name_faults",

@@ -5,6 +5,7 @@ number, and keys are always strings. Anchors, aliases and tags are refused, and 
 are too long or nested too deep: all of this before a value is built.
 """
 
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import yaml
 
 from recmtl.errors import RecmtlError
 
-__all__ = ["Located", "Problems", "Scalar", "join", "parse", "plain_scalar", "read_text"]
+__all__ = ["Located", "Problems", "Scalar", "join", "parse", "plain_scalar", "quoted", "read_text"]
 
 Scalar = str | int | float | bool | None
 
@@ -189,3 +190,13 @@ def plain_scalar(text: str) -> Scalar:
 def join(path: str, key: str) -> str:
     """The dotted path of a key within `path`, which is empty at the top."""
     return f"{path}.{key}" if path else key
+
+
+def quoted(text: str) -> str:
+    """The YAML scalar that is read back as this text."""
+    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text) and isinstance(plain_scalar(text), str)
+    if plain:
+        return text
+    # JSON would write characters beyond 16 bits as two, which YAML does not read as one.
+    escaped = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped)

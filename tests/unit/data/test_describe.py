@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recmtl.data import describe as module
 from recmtl.data.describe import ColumnProfile, column_profiles, describe
+from recmtl.data.draft import sample as module
 from recmtl.data.prepare import prepare
 from recmtl.data.reader import open_log
 from recmtl.errors import DataError

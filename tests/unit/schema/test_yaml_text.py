@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recmtl.errors import ConfigError, SchemaError
 from recmtl.schema import load_schema
 from recmtl.schema.strict_yaml import load
-from recmtl.schema.yaml_text import MOST_LEVELS, Problems, parse, read_text
+from recmtl.schema.yaml_text import MOST_LEVELS, Problems, parse, quoted, read_text
 from recmtl.train.config import Config
 
 GOOD = (
@@ -130,3 +130,11 @@ def test_any_text_is_a_configuration_or_lines_that_name_file_and_line(text: str)
         load(Config, text, source="c.yaml", error=ConfigError)
     except ConfigError as error:
         assert all(line.startswith("c.yaml:") for line in str(error).split("\n") if line)
+
+
+@given(st.text())
+@example("\U0001f600 \u2028\x85\x7f\ufeff'\"\\")
+def test_a_quoted_text_is_read_back(text: str) -> None:
+    root = parse(f"a: {quoted(text)}", Problems("f"))
+    assert root is not None and isinstance(root.value, dict)
+    assert root.value["a"].value == text

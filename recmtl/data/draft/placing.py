@@ -1,0 +1,198 @@
+"""The rules by which a column becomes a feature, a task or a role: its name, its values."""
+
+import re
+from collections.abc import Iterable
+
+import pyarrow.compute as pc
+
+from recmtl.data.draft.profile import ColumnProfile
+from recmtl.data.split import PARTS
+from recmtl.schema.yaml_text import quoted
+
+__all__ = ["Draft", "draft_of", "name_words"]
+
+
+def name_words(text: str) -> frozenset[str]:
+    """The words of a name, and the name itself in lower case."""
+    spaced = _spaced(text)
+    return frozenset(word for word in [*re.split(r"[^a-z0-9]+", spaced), spaced] if word)
+
+
+def _spaced(text: str) -> str:
+    """A name in lower case, with `_` between its words."""
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text).lower())
+
+
+OUTCOMES = name_words(
+    "click clicked like liked dislike purchase purchased buy bought order ordered pay paid "
+    "conversion convert converted install label target follow share comment favorite favourite "
+    "cart hate forward finish finished view viewed skip subscribe enter download apply churn "
+    "success income outcome result response death died survived survival default fraud disease "
+    "diagnosis refund cancel canceled cancelled rating rated stars won breach later next future"
+)
+AFTERWARDS = name_words("watch watched play played dwell stay revenue spent gmv")
+TIMES = name_words("time ts timestamp datetime date")
+DAYS = name_words("date day dt ds datum")
+GROUPS = name_words("request session search query")
+PEOPLE = name_words("user uid userid member customer visitor")
+ROWS = name_words("row impression event index exposure")
+WEIGHTS = frozenset({"sample_weight", "instance_weight", "row_weight", "example_weight"})
+SHORT_WEIGHTS = frozenset({"w", "weight"})
+"""Of a row perhaps, of a body or a parcel perhaps."""
+IDS = name_words("id no key uid userid")
+CODES = IDS | name_words("code recode zip item category type")
+FEW = 50
+"""Distinct values up to which whole numbers are taken for codes."""
+
+
+class Draft:
+    """The parts of the schema, filled column by column; a reason stands beside every entry."""
+
+    def __init__(self) -> None:
+        self.features: dict[str, tuple[str, str]] = {}
+        self.tasks: dict[str, tuple[ColumnProfile, str]] = {}
+        self.roles: dict[str, tuple[str, str]] = {}
+        self.ignore: dict[str, str] = {}
+        self.split: tuple[str, str] | None = None
+        self.lists: list[ColumnProfile] = []
+        self.categorical: list[ColumnProfile] = []
+        self.times: list[ColumnProfile] = []
+        self.time: ColumnProfile | None = None
+
+
+def draft_of(columns: Iterable[ColumnProfile]) -> Draft:
+    """Every column in the part of the schema that its name and values suggest."""
+    draft = Draft()
+    for column in columns:
+        _place(column, draft)
+    _place_times(draft)
+    for column in draft.lists:
+        _place_list(column, draft)
+    return draft
+
+
+def _place(column: ColumnProfile, draft: Draft) -> None:
+    """Put one column into the part of the schema that its name and values suggest."""
+    words = name_words(column.name)
+    if column.shape == "other":
+        draft.ignore[column.name] = "neither a value nor a list of values"
+    elif column.distinct == 0 or (column.distinct == 1 and not column.missing):
+        draft.ignore[column.name] = "constant"
+    elif column.event is not None and words & OUTCOMES:
+        share = len(column.positive) / column.rows
+        draft.tasks[column.name] = (column, f"two values, named like an outcome, {share:.2%} are 1")
+    elif words & AFTERWARDS and column.shape in ("int", "float"):
+        draft.ignore[column.name] = "may be known only afterwards; perhaps a regression task"
+    elif column.shape == "list":
+        draft.lists.append(column)
+    elif column.shape == "text" and set(column.values.to_pylist()) <= set(PARTS):
+        values = ", ".join(column.values.to_pylist())
+        if column.distinct == len(PARTS) and not column.missing:
+            split = f"{{by: column, column: {quoted(column.name)}}}"
+            draft.split = (split, f"holds {values}")
+        else:
+            draft.ignore[column.name] = f"holds {values} and not all of {', '.join(PARTS)}"
+    elif not _place_role(column, words, draft):
+        _place_feature(column, words, draft)
+
+
+def _place_role(column: ColumnProfile, words: frozenset[str], draft: Draft) -> bool:
+    """Give the column a role, or ignore it; False if it may be a feature."""
+    is_time = column.shape == "time" or (words & TIMES and column.distinct > FEW)
+    if is_time or (words & DAYS and column.are_days):
+        draft.times.append(column)
+        return True
+    if _spaced(column.name) in WEIGHTS | SHORT_WEIGHTS:
+        if _may_weigh(column):
+            why = "named like a weight of the row"
+            doubt = "? " if _spaced(column.name) in SHORT_WEIGHTS else ""
+            draft.roles["sample_weight"] = (column.name, f"{doubt}{why}")
+            return True
+        return False
+    if column.unique and column.shape != "float" and words & (ROWS | IDS):
+        if "row_id" in draft.roles:
+            draft.ignore[column.name] = "different in every row"
+        else:
+            draft.roles["row_id"] = (column.name, "different in every row, named like an id")
+        return True
+    if words & GROUPS and words & IDS:
+        draft.roles["group"] = (column.name, "named like the request whose rows compete")
+        return True
+    return False
+
+
+def _may_weigh(column: ColumnProfile) -> bool:
+    """Whether no value is missing, infinite or negative, and not all of them are 0."""
+    if column.shape not in ("int", "float") or column.missing:
+        return False
+    values = [float(value) for value in column.values.to_pylist()]
+    return all(0 <= value < float("inf") for value in values) and max(values) > 0
+
+
+def _place_times(draft: Draft) -> None:
+    """The finest time without gaps becomes `roles.time`; the others are ignored."""
+    orderly = [c for c in draft.times if c.missing == 0 and c.shape != "text"]
+    finest = max(orderly, key=lambda column: column.distinct, default=None)
+    for column in draft.times:
+        if column is finest:
+            draft.time = column
+            draft.roles["time"] = (column.name, "named or typed like a time")
+        elif column.shape == "text":
+            draft.ignore[column.name] = "a time as text; store it as a date to split by it"
+        else:
+            draft.ignore[column.name] = "another time" if finest else "a time with gaps"
+
+
+def _place_feature(column: ColumnProfile, words: frozenset[str], draft: Draft) -> None:
+    name = column.name
+    missing = f", {column.missing / column.rows:.1%} missing" if column.missing else ""
+    why = f"{_doubt(column, words)}{{}}{column.distinct:,} distinct values{missing}"
+    if column.shape == "text" and column.unique:
+        draft.ignore[name] = "text that is different in every row"
+    elif column.shape == "float":
+        draft.features[name] = ("{kind: numeric}", why.format("fractions, "))
+    elif column.shape == "int" and _are_amounts(column, words):
+        draft.features[name] = ("{kind: numeric}", why.format("whole numbers, "))
+    else:
+        min_count = ", min_count: 2" if column.distinct > FEW else ""
+        draft.features[name] = (f"{{kind: categorical{min_count}}}", why.format(""))
+        draft.categorical.append(column)
+        if words & PEOPLE and (words & IDS or name.lower() in PEOPLE):
+            draft.roles.setdefault("group", (name, "named like a user; rows of one user compete"))
+
+
+def _doubt(column: ColumnProfile, words: frozenset[str]) -> str:
+    """A question, where the column may be an outcome or the weight of the row."""
+    if "weight" in words or words & SHORT_WEIGHTS:
+        return "? named like a weight; sample_weight if it is the row's: "
+    if words & OUTCOMES:
+        return "? named like an outcome; known before it? "
+    return "? yes or no; an outcome would be a task: " if column.is_answer else ""
+
+
+def _are_amounts(column: ColumnProfile, words: frozenset[str]) -> bool:
+    """Whether whole numbers are amounts, not codes or ids."""
+    return column.distinct > FEW and not words & CODES and not column.are_large
+
+
+def _place_list(column: ColumnProfile, draft: Draft) -> None:
+    """Add a list, which shares the vocabulary of the categorical column with most of its values."""
+    best, share = None, 0.5
+    for other in draft.categorical:
+        if other.distinct > 2 and _comparable(other, column):
+            values = column.values.cast(other.values.type, safe=False)
+            shared = pc.sum(pc.is_in(values, value_set=other.values)).as_py() or 0
+            if shared / max(column.distinct, 1) > share:
+                best, share = other.name, shared / column.distinct
+    doubt = _doubt(column, name_words(column.name))
+    if best is None:
+        why = f"{doubt}{column.distinct:,} distinct values in lists"
+        draft.features[column.name] = ("{kind: list, min_count: 2}", why)
+    else:
+        why = f"{doubt}{share:.0%} of its values are values of {best}"
+        draft.features[column.name] = (f"{{kind: list, table: {quoted(best)}}}", why)
+
+
+def _comparable(a: ColumnProfile, b: ColumnProfile) -> bool:
+    kinds = (str(a.values.type), str(b.values.type))
+    return any(all(word in kind for kind in kinds) for word in ("int", "string"))
