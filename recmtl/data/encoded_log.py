@@ -5,7 +5,10 @@ process and turn a full disk into a crash. `EncodedLog` maps them for reading; a
 pages that it has read (`recmtl.memory.release_pages`).
 """
 
+import errno
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from rich.filesize import decimal
 
 from recmtl.atomic import read_json
 from recmtl.data.columns.labels import LabelStatistics
@@ -26,7 +30,16 @@ from recmtl.schema import Schema, load_schema
 if TYPE_CHECKING:
     from recmtl.data.batches import TableBatch
 
-__all__ = ["ARRAYS", "NO_GROUP", "ArrayWriter", "EncodedLog", "LogSplit", "row_bytes"]
+__all__ = [
+    "ARRAYS",
+    "NO_GROUP",
+    "ArrayWriter",
+    "EncodedLog",
+    "LogSplit",
+    "refuse_full_disk",
+    "row_bytes",
+    "write_faults_as_data_error",
+]
 
 NO_GROUP = int(np.iinfo(np.int64).min)
 """Code of rows on which the column of the groups is missing."""
@@ -242,3 +255,25 @@ class ArrayWriter:
         """Close the files."""
         for stream in self._files.values():
             stream.close()
+
+
+@contextmanager
+def write_faults_as_data_error(folder: Path) -> Iterator[None]:
+    """Turn what the file system reports into a `DataError` with a remedy."""
+    try:
+        yield
+    except OSError as fault:
+        remedy = "choose another folder"
+        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(f"{folder}: the disk is full; free some space, or {remedy}") from fault
+        raise DataError(f"{folder}: cannot be written ({fault}); {remedy}") from fault
+
+
+def refuse_full_disk(folder: Path, needed: int) -> None:
+    """Raise a `DataError` if `needed` bytes do not fit on the disk of a folder."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{folder.parent}: the encoded log needs {decimal(needed)} and {decimal(free)} are "
+            f"free; free {decimal(needed - free)}, or choose another folder"
+        )

@@ -5,12 +5,10 @@ they need a column of their own, to check and fit, and to encode. Rows of weight
 the start. The result is built beside `out` and moved there when it is complete.
 """
 
-import errno
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
-from rich.filesize import decimal
 
 from recmtl.atomic import new_folder, write_json
 from recmtl.data.columns.gaps import (
@@ -32,7 +29,14 @@ from recmtl.data.columns.gaps import (
 from recmtl.data.columns.keys import group_keys, stable_hash
 from recmtl.data.columns.labels import LabelFit, Labels
 from recmtl.data.counted_log import CountedBatch, CountedLog
-from recmtl.data.encoded_log import NO_GROUP, ArrayWriter, EncodedLog, row_bytes
+from recmtl.data.encoded_log import (
+    NO_GROUP,
+    ArrayWriter,
+    EncodedLog,
+    refuse_full_disk,
+    row_bytes,
+    write_faults_as_data_error,
+)
 from recmtl.data.files import FileContent
 from recmtl.data.leaks import leak_warnings
 from recmtl.data.reader import Log, open_log
@@ -99,7 +103,7 @@ def prepare(
         admit(_facts(prints, contents, schema, like))
     if _holds(out, prints["fingerprint"]):
         return EncodedLog.open(out)
-    with _write_faults_as_data_error(out), new_folder(out) as partial:
+    with write_faults_as_data_error(out), new_folder(out) as partial:
         _build(log, schema, partial, prints, like=like, progress=progress or _no_progress)
         _refuse_changed(contents, log.content())
     return EncodedLog.open(out)
@@ -114,8 +118,12 @@ def check_rows(log: Log, schema: Schema) -> None:
     log.logical_types(schema.columns())
     counted = CountedLog(log, schema.roles.sample_weight)
     fitted = _fit(counted, schema, None, _no_progress)
-    for batch in counted.batches(schema.columns()):
-        _encoded_arrays(schema, fitted, batch)
+    counter = PartCounts(schema, fitted.encoder)
+    for _ in _encoded_parts(counted, schema, fitted, counter):
+        pass
+    counts = counter.by_part()
+    gaps = [GapCount.from_json(count) for count in counts["counts"]]
+    refuse_empty_splits(gaps, counts["labelled"], log.data)
 
 
 def _fingerprints(
@@ -166,18 +174,6 @@ def _holds(out: Path, fingerprint: str) -> bool:
     raise DataError(f"{out}: exists and is not an encoded log; choose another folder")
 
 
-@contextmanager
-def _write_faults_as_data_error(folder: Path) -> Iterator[None]:
-    """Turn what the file system reports into a `DataError` with a remedy."""
-    try:
-        yield
-    except OSError as fault:
-        remedy = "choose another folder"
-        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(f"{folder}: the disk is full; free some space, or {remedy}") from fault
-        raise DataError(f"{folder}: cannot be written ({fault}); {remedy}") from fault
-
-
 def _no_progress(stage: str, done: int, total: int) -> None:
     """The progress of a caller that wants none."""
 
@@ -213,7 +209,7 @@ def _build(
     """Fit, encode and describe the log in a folder."""
     counted = CountedLog(log, schema.roles.sample_weight)
     fitted = _fit(counted, schema, like, progress)
-    _refuse_full_disk(folder, counted.rows * row_bytes(_widths(schema, fitted.encoder)))
+    refuse_full_disk(folder, counted.rows * row_bytes(_widths(schema, fitted.encoder)))
     (folder / "schema.yaml").write_text(dump_schema(schema), encoding="utf-8")
     (folder / "encoding.json").write_text(fitted.encoder.encoding.to_json(), encoding="utf-8")
     fitted.encoder.save(folder / "encoder")
@@ -253,15 +249,6 @@ def _widths(schema: Schema, encoder: RowEncoder) -> dict[str, int]:
         "numeric": len(encoding.numeric),
         "labels": len(schema.tasks),
     }
-
-
-def _refuse_full_disk(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DataError(
-            f"{folder.parent}: the encoded log needs {decimal(needed)} and {decimal(free)} are "
-            f"free; free {decimal(needed - free)}, or choose another folder"
-        )
 
 
 def _weight_facts(log: CountedLog, fitted: _Fitted) -> dict[str, Any]:
@@ -340,20 +327,29 @@ def _encode(
             stack.enter_context(ArrayWriter(folder / part, rows, widths=widths))
             for part, rows in zip(PARTS, fitted.rows, strict=True)
         ]
-        for batch in log.batches(schema.columns()):
-            parts = fitted.assign(batch)
-            if fitted.encoder.past is not None:
-                batch = fitted.encoder.past.with_numbers(batch, parts)
-            arrays = _encoded_arrays(schema, fitted, batch)
-            counts.add_gaps(_gaps(schema, batch, arrays), parts)
-            for i, writer in enumerate(writers):
-                rows = np.flatnonzero(parts == i)
-                if len(rows):
-                    of_part = {name: array[rows] for name, array in arrays.items()}
-                    counts.add(i, of_part)
-                    writer.append(of_part)
-            progress("encode", batch.first + batch.rows, log.rows)
+        for done, of_parts in _encoded_parts(log, schema, fitted, counts):
+            for i, arrays in of_parts.items():
+                writers[i].append(arrays)
+            progress("encode", done, log.rows)
     return counts.by_part()
+
+
+def _encoded_parts(
+    log: CountedLog, schema: Schema, fitted: _Fitted, counts: PartCounts
+) -> Iterator[tuple[int, dict[int, dict[str, npt.NDArray[Any]]]]]:
+    """Of each batch the number of rows done with it, and its arrays by part; `counts` sees all."""
+    for batch in log.batches(schema.columns()):
+        parts = fitted.assign(batch)
+        if fitted.encoder.past is not None:
+            batch = fitted.encoder.past.with_numbers(batch, parts)
+        arrays = _encoded_arrays(schema, fitted, batch)
+        counts.add_gaps(_gaps(schema, batch, arrays), parts)
+        of_parts = {}
+        for i in np.unique(parts).tolist():
+            rows = np.flatnonzero(parts == i)
+            of_parts[i] = {name: array[rows] for name, array in arrays.items()}
+            counts.add(i, of_parts[i])
+        yield batch.first + batch.rows, of_parts
 
 
 def _encoded_arrays(

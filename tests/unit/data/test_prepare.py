@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from rich.filesize import decimal
 
-from recmtl.data import prepare as prepare_module
 from recmtl.data.encoded_log import ArrayWriter, EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.errors import DataError, SchemaError
@@ -309,7 +308,7 @@ def test_too_little_space_is_said_before_writing(
     shutil.rmtree(log)
     needed = decimal(sum(arrays))
     usage = type("Usage", (), {"free": 10})
-    monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DataError, match=f"needs {needed} and 10 bytes are free; free {needed}"):
         prepare(write(columns), schema, tmp_path / "out")
     assert left_over(tmp_path) == []
