@@ -145,8 +145,7 @@ def _converted(array: AnyArray, wanted: LogicalType) -> AnyArray:
         return pa.nulls(len(array), arrow_form(wanted))
     if pa.types.is_dictionary(array.type):
         return _from_dictionary(array, wanted)
-    kind = logical_type(array.type)
-    if not can_mean(kind, wanted):
+    if not can_mean(logical_type(array.type), wanted):
         if missing_rows(array).all():
             return pa.nulls(len(array), arrow_form(wanted))
         raise _OtherMeaning
@@ -253,7 +252,7 @@ def _converted_time(array: AnyArray, wanted: LogicalType) -> AnyArray:
     days = array.cast(pa.date32())
     within = array.filter(pc.not_equal(days.cast(array.type), array))
     if len(within):
-        raise _OtherMeaning(f"times within a day, such as {within[0].as_py()}")
+        raise _OtherMeaning(f"times within a day, such as {within[:1].cast(pa.string())[0]}")
     return days.cast(form)
 
 

@@ -227,7 +227,7 @@ def can_mean(incoming: LogicalType, fitted: LogicalType) -> bool:
         return incoming == NULL
     if {incoming.kind, fitted.kind} == {"date", "timestamp"}:
         return incoming.zone is None and fitted.zone is None
-    if incoming.kind == "text" and fitted.kind in ("date", "timestamp", "time of day"):
+    if incoming.kind == "text" and fitted.kind in ("date", "timestamp"):
         return True
     return common_type(incoming, fitted) is not None
 

@@ -18,7 +18,7 @@ __all__ = ["rule_rows", "satisfied"]
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
-TIMES = ("timestamp", "date", "time of day")
+TIMES = ("timestamp", "date")
 """Kinds that a rule compares with text as ISO 8601 writes them."""
 
 

@@ -162,7 +162,10 @@ def one_value(name: str, value: Any) -> pa.Array:
         return pa.array([value], from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"user: column {name!r} holds no value of a column ({reason})") from None
+        raise DataError(
+            f"user: column {name!r} holds no value of a column ({reason}); give one of the type "
+            "that training had"
+        ) from None
 
 
 def _network_scores(
