@@ -46,6 +46,7 @@ _KINDS |= dict.fromkeys((pa.list_(pa.null()).id, pa.large_list(pa.null()).id), "
 _LISTS = {number for number, kind in _KINDS.items() if kind == "list"}
 _TEXT_FORMS = {arrow.id for arrow in _TEXTS}
 _TIME_FORMS = {arrow.id for arrow in _COUNTED}
+_VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 _DICTIONARY = pa.dictionary(pa.int8(), pa.string()).id
 
 
@@ -145,7 +146,8 @@ def _converted(array: AnyArray, wanted: LogicalType) -> AnyArray:
         return pa.nulls(len(array), arrow_form(wanted))
     if pa.types.is_dictionary(array.type):
         return _from_dictionary(array, wanted)
-    if not can_mean(logical_type(array.type), wanted):
+    kind = logical_type(array.type)
+    if not can_mean(kind, wanted):
         if missing_rows(array).all():
             return pa.nulls(len(array), arrow_form(wanted))
         raise _OtherMeaning
@@ -155,9 +157,11 @@ def _converted(array: AnyArray, wanted: LogicalType) -> AnyArray:
         return _converted_number(array, wanted)
     if wanted.is_time:
         return _converted_time(array, wanted)
-    if wanted.kind == "text" and pa.types.is_fixed_size_binary(array.type):
-        array = array.cast(pa.large_binary())
-    return array if wanted.kind == "other" else array.cast(arrow_form(wanted))
+    if wanted.kind == "other":
+        return array
+    # Arrow casts neither views nor bytes of a fixed size to the other of text and binary.
+    plain = pa.large_string() if kind.kind == "text" else pa.large_binary()
+    return array.cast(plain).cast(arrow_form(wanted))
 
 
 def _is_canonical(arrow: Any, wanted: LogicalType) -> bool:
@@ -174,7 +178,10 @@ def _is_canonical(arrow: Any, wanted: LogicalType) -> bool:
 
 def _from_dictionary(array: AnyArray, wanted: LogicalType) -> AnyArray:
     if wanted.kind != "text":
-        return _converted(plain_array(array.dictionary_decode()), wanted)
+        values = plain_array(array.dictionary)
+        if values.type in _VIEWS:  # of which Arrow takes no rows
+            values = values.cast(_VIEWS[values.type])
+        return _converted(values.take(array.indices), wanted)
     texts = _converted(plain_array(array.dictionary), wanted)
     return pa.DictionaryArray.from_arrays(array.indices, texts)
 
