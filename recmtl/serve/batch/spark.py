@@ -190,13 +190,18 @@ def _field(frame: "DataFrame", tables: list[JoinedTable], name: str) -> Any:
 
 
 def _refuse_changes(frame: "DataFrame", bundle: Bundle, keep: Sequence[str]) -> None:
-    """Refuse kept columns that clash, and input columns whose values Spark would change."""
+    """Refuse kept columns that clash, and input columns whose values Spark would change.
+
+    A time whose type was fitted is turned into it; a bundle of release 0.1 names no unit.
+    """
     for name in keep:
         if name in bundle.model.columns or keep.count(name) > 1:
             fault = "is to be kept twice, or has the name of a scored column"
             raise HERE.error(fault, "rename it, or leave it out of keep", column=name)
     for name in bundle.encoder.input_columns:
-        if name in frame.columns and frame.schema[name].dataType.typeName() in TIMES:
+        is_time = name in frame.columns and frame.schema[name].dataType.typeName() in TIMES
+        fitted = bundle.encoder.types.get(name)
+        if is_time and (fitted is None or not fitted.is_time):
             fault = "holds times, which Spark counts in another unit than the file"
             raise HERE.error(fault, "store it as int64, or use --engine local", column=name)
 

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recmtl.data.columns.canonical import missing_rows
+from recmtl.data.columns.canonical import canonical, missing_rows
+from recmtl.data.columns.numeric import numbers
 from recmtl.data.encoded_log import NO_GROUP
-from recmtl.errors import DataError
+from recmtl.errors import DataError, SourceLocation
 from recmtl.serve.arguments import as_column_list, as_instance, as_mapping, short_repr
 from recmtl.serve.bundle.bundle import user_features
 from recmtl.serve.frames import (
@@ -38,6 +39,7 @@ from recmtl.serve.scoring.scorer import Scorer
 
 __all__ = ["RANKING_COLUMNS", "Ranker"]
 
+HERE = SourceLocation()
 RANK_SCORE = "rank_score"
 RANK = "rank"
 RANKING_COLUMNS = (RANK_SCORE, RANK)
@@ -135,7 +137,7 @@ class Ranker:
         from_frame = [name for name in formula.names if name in present]
         needed = [*self._inputs(present), *from_frame, *([] if group is None else [group])]
         table = to_arrow(frame, list(dict.fromkeys(needed)))
-        numbers = {name: _as_numpy(table[name]) for name in from_frame}
+        numbers = {name: _as_numpy(table[name], name) for name in from_frame}
         codes = None if group is None else _group_codes(table, group)
         scores = self.scorer.scores(table)
         ranking = self._ranking(scores, formula, numbers=numbers, codes=codes, k=k)
@@ -181,10 +183,10 @@ class Ranker:
         needed = [*scorer.candidates, *brought, *from_frame]
         table = to_arrow(candidates, list(dict.fromkeys(needed)))
         rows = table.num_rows if table.num_columns else row_count(candidates)
-        numbers = {name: _as_numpy(table[name]) for name in from_frame}
+        numbers = {name: _as_numpy(table[name], name) for name in from_frame}
         for name in formula.names:
             if name in user:
-                value = _as_numpy(pa.chunked_array([one_value(name, user[name])]))
+                value = _as_numpy(one_value(name, user[name]), name)
                 numbers[name] = np.broadcast_to(value, (rows,))
         scores = scorer.scores(user, table, rows=rows)
         ranking = self._ranking(scores, formula, numbers=numbers, codes=None, k=k)
@@ -248,8 +250,11 @@ class Ranker:
         scores = self._by_column(self.scorer.scores(table))
         require_columns(factors, [*scores, *present], source="fuse")
         return fuse(
-            {name: scores[name] if name in scores else _as_numpy(table[name]) for name in factors},
-            {name: _as_numpy(table[name]) for name in target},
+            {
+                name: scores[name] if name in scores else _as_numpy(table[name], name)
+                for name in factors
+            },
+            {name: _as_numpy(table[name], name) for name in target},
             target=target,
             group=np.where(_missing(table, group), NO_GROUP, _group_codes(table, group)),
             k=k,
@@ -314,14 +319,18 @@ def _cached_formula(by: str) -> Formula:
     return Formula(by)
 
 
-def _as_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    values: npt.NDArray[Any] = column.to_numpy()
+def _as_numpy(column: pa.ChunkedArray, name: str) -> npt.NDArray[Any]:
+    """A column's numbers, of whatever Arrow form; other values as they are, to be refused."""
+    array = canonical(column, name, HERE)
+    if pa.types.is_decimal(array.type):
+        return numbers(array, name, HERE)
+    values: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
     return values
 
 
 def _group_codes(table: pa.Table, group: str) -> npt.NDArray[np.int64]:
     """Number the groups by first appearance, `[R]`; missing values form a group of their own."""
-    values = table[group].combine_chunks()
+    values = canonical(table[group], group, HERE)
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     try:
