@@ -113,7 +113,7 @@ OTHERS = [
     (pa.array([True, False]), pa.array(["true"]), "holds text, and boolean was fitted; give it"),
     (times("ms"), times("ms", "UTC"), r"holds timestamp \(ms, UTC\), and timestamp \(ms\) was fi"),
     (times("ms", "UTC"), times("ms"), r"holds timestamp \(ms\), and timestamp \(ms, UTC\) was"),
-    (pa.array([DAY]), times("us"), "holds times within a day, such as 2024-05-01 12:00:00, and"),
+    (pa.array([DAY]), times("us"), "holds times within a day, such as 2024-05-01 12:00:00.*, and"),
     (pa.array([DAY]), times("us", "UTC", at=MIDNIGHT), "holds timestamp .*, and date .* was"),
     (pa.array([DAY]), pa.array(["yesterday"]), r"holds string, which cannot be read as date \(day"),
     (pa.array([DAY]), pa.array([19_844]), r"holds integer, and date \(day\) was fitted; give it"),
