@@ -313,8 +313,9 @@ def _cut_batches(
             part = parts_left[0]
             low, high = max(batch.first, part.first), min(end, part.last)
             if low < high:
-                rows = batch.columns.slice(low - batch.first, high - low)
-                yield part, LogBatch(rows, low, batch.place)
+                cut = slice(low - batch.first, high - batch.first)
+                unmatched = {name: rows[cut] for name, rows in batch.unmatched.items()}
+                yield part, LogBatch(batch.columns[cut], low, batch.place, unmatched)
             if part.last > end:
                 break
             parts_left.pop(0)
