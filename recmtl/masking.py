@@ -23,7 +23,7 @@ _WITH_PASSWORD = re.compile(
 _WITH_USER = re.compile(rf"(?<=://){_CONTAINERS}[^\s/?#'\"<>@]+@")
 # What is left of a URL in the messages of drivers: user:password@host.
 _WITHOUT_SCHEME = re.compile(r"(?<![\w*])[^\s/:@'\"<>*]+:(?!/|\d+(?:[/?#]|$))[^\s@'\"<>*]+@(?=\w)")
-_QUERY = re.compile(r"(?P<name>[?&;#][\w.~%$\[\]-]+=)(?P<value>[^\s&;#'\"<>]+)")
+_QUERY = re.compile(r"(?P<name>[?&;#][\w.~%$\[\]-]+=)(?P<value>[^\s&;#'\"<>]*[^\s&;#'\"<>,:.)])")
 
 
 def mask(text: str) -> str:
@@ -44,7 +44,7 @@ def mask(text: str) -> str:
 
 
 def masked(content: T) -> T:
-    """JSON-ready content with every text in it masked.
+    """JSON-ready content with every text in it masked, names of entries too.
 
     >>> masked({"files": ["s3://key:secret@bucket/a"], "rows": 3})
     {'files': ['s3://***@bucket/a'], 'rows': 3}
@@ -52,7 +52,7 @@ def masked(content: T) -> T:
     if isinstance(content, str):
         return mask(content)  # type: ignore[return-value]  # a str is what came in
     if isinstance(content, dict):
-        return {name: masked(value) for name, value in content.items()}  # type: ignore[return-value]
+        return {masked(name): masked(value) for name, value in content.items()}  # type: ignore[return-value]
     if isinstance(content, list | tuple):
         return [masked(value) for value in content]  # type: ignore[return-value]
     return content

@@ -12,7 +12,9 @@ from recmtl.data.draft.check import checked_lines
 from recmtl.data.draft.placing import draft_of
 from recmtl.data.draft.profile import ColumnProfile, profile
 from recmtl.data.draft.sample import Sample
+from recmtl.data.files import is_url
 from recmtl.data.reader import Log, open_log
+from recmtl.masking import mask
 from recmtl.schema.names import MOST_CHARACTERS
 from recmtl.schema.yaml_text import quoted
 
@@ -33,7 +35,7 @@ def describe(path: str) -> str:
     draft = draft_of(_profiles(sample))
     draft.ignore |= sample.unreadable
     head = [
-        f"# Drafted from {sample.rows:,} of {log.rows:,} rows of {' '.join(path.split())}.",
+        f"# Drafted from {sample.rows:,} of {log.rows:,} rows of {mask(' '.join(path.split()))}.",
         "# Read every line: a column that is known only after the outcome must not be a feature.",
         "# A question mark is a question to you.",
     ]
@@ -55,5 +57,7 @@ def _profiles(sample: Sample) -> Iterator[ColumnProfile]:
 
 
 def _schema_name(path: str) -> str:
-    words = re.findall(r"[A-Za-z0-9]+", re.sub(r"\.parquet$", "", path.rstrip("/")).split("/")[-1])
+    place = path.partition("?")[0] if is_url(path) else path  # a query may hold a token
+    name = re.sub(r"\.parquet$", "", place.rstrip("/")).split("/")[-1]
+    words = re.findall(r"[A-Za-z0-9]+", name)
     return "_".join(words)[:MOST_CHARACTERS] or "log"

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from recmtl.data.columns.hive import folder_values, inferred_types, typed_value
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.errors import DataError, RecmtlError, SourceLocation
+from recmtl.masking import mask
 
 __all__ = [
     "AnyPath",
@@ -61,7 +62,8 @@ class RemotePath:
     system: Any = field(compare=False, repr=False)
 
     def __str__(self) -> str:
-        return str(self.system.unstrip_protocol(self.path))
+        """What names it to people: passwords and tokens of the URL are masked."""
+        return mask(str(self.system.unstrip_protocol(self.path)))
 
     def __truediv__(self, name: str) -> "RemotePath":
         return RemotePath(f"{self.path.rstrip('/')}/{name}", self.system)
@@ -200,7 +202,8 @@ def base_folder(data: str) -> AnyPath:
     """The folder of the data: a file's parent, the folder itself, or a glob up to its first `*`."""
     path = any_path(data)
     try:
-        if path.exists() or not glob.has_magic(str(path)):
+        plain_name = path.path if isinstance(path, RemotePath) else str(path)
+        if path.exists() or not glob.has_magic(plain_name):
             return path if path.is_dir() else path.parent
     except OSError as fault:  # a name too long, a folder that may not be entered
         reason = fault.strerror or str(fault)

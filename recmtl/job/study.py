@@ -25,6 +25,7 @@ from recmtl.job.work_items import (
     search_settings,
     search_space,
 )
+from recmtl.masking import masked
 from recmtl.policies import random_routes
 from recmtl.search.search import SearchResult, search
 from recmtl.search.tree_search import TreeSearchResult, search_tree
@@ -63,7 +64,7 @@ def refuse_another_study(out: Path, facts: Mapping[str, Any]) -> None:
         DataError: `study.json` is damaged.
     """
     path = out / "study.json"
-    now = json.loads(json.dumps({"recmtl": importlib.metadata.version("recmtl"), **facts}))
+    now = masked(json.loads(json.dumps({"recmtl": importlib.metadata.version("recmtl"), **facts})))
     remedy = f"delete it with models/ and search/ in {out}, or give another --out"
     before = read_json(path, remedy=remedy) if path.is_file() else {}
     same_data = "data" in before and before["data"] == now.get("data")

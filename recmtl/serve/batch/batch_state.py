@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 from recmtl.atomic import partial_path, write_json
 from recmtl.errors import DataError
 from recmtl.folder_lock import LOCK
+from recmtl.masking import masked
 
 __all__ = ["Part", "QuarantineRecord", "ScoringJob", "require_unused"]
 
@@ -82,8 +83,9 @@ class ScoringJob:
             Part(number, first, min(first + part_rows, rows))
             for number, first in enumerate(range(0, rows, part_rows))
         ]
-        # As JSON gives it back, so that a restored identity compares equal.
-        self._identity = json.loads(json.dumps({**identity, "rows": rows, "part_rows": part_rows}))
+        # As JSON gives it back and without secrets, so that a restored identity compares equal.
+        facts = {**identity, "rows": rows, "part_rows": part_rows}
+        self._identity = masked(json.loads(json.dumps(facts)))
         self._finished: dict[str, int] = {}
         self._warnings: list[str] = []
         self.quarantined: dict[str, list[QuarantineRecord]] = {}
@@ -122,7 +124,7 @@ class ScoringJob:
         """Take over the finished parts of an earlier run whose files are still whole."""
         try:
             saved = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-            identity, finished = dict(saved["job"]), dict(saved["finished"])
+            identity, finished = masked(dict(saved["job"])), dict(saved["finished"])
             self._warnings = list(saved.get("warnings", ()))
             quarantined = dict(saved.get("quarantined", {}))
         except (OSError, ValueError, KeyError, TypeError):
