@@ -20,6 +20,7 @@ from recmtl.mlflow_store import without_warnings
 from recmtl.serve import Scorer, load_bundle
 from recmtl.serve.mlflow_signature import input_example, input_types, signature
 from recmtl.serve.request_rows import json_rows, request_rows
+from tests.chaos.local_spark import local_spark
 from tests.unit.serve.every_type import COLUMNS, LISTS, every_type_bundle, every_type_log
 
 MODEL = Path(__file__).parents[3] / "recmtl" / "serve" / "mlflow_model.py"
@@ -39,8 +40,8 @@ def rows(scorer: Scorer) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def model(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The bundle as a logged model that MLflow has loaded."""
+def logged(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle as a model of MLflow's."""
     folder, bundle = tmp_path_factory.mktemp("mlflow") / "model", scorer.bundle
     with without_warnings():
         mlflow.pyfunc.save_model(
@@ -52,7 +53,14 @@ def model(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Any:
             metadata={"recmtl.input_types": input_types(bundle)},
             pip_requirements=[],
         )
-        return mlflow.pyfunc.load_model(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(logged: Path) -> Any:
+    """The model as MLflow loads it."""
+    with without_warnings():
+        return mlflow.pyfunc.load_model(str(logged))
 
 
 @pytest.fixture(scope="module")
@@ -279,3 +287,24 @@ def test_a_bundle_of_the_first_release_is_served_too() -> None:
         scorer = Scorer(bundle)
         read = request_rows(json_rows(rows), bundle.input_types)
         np.testing.assert_array_equal(scorer.scores(read), scorer.scores(rows))
+
+
+SPARK = ("integer", "small", "boolean", "text", "binary", "date", "stamp", "float", "decimal",
+         "integers", "texts", "dates")  # fmt: skip
+"""Columns whose types Spark has; it hands times with a zone on without it, which is refused."""
+
+
+@pytest.mark.slow
+def test_sparks_function_of_the_model_gives_the_scorers_bits(
+    logged: Path, scorer: Scorer, rows: pa.Table, tmp_path: Path
+) -> None:
+    functions = pytest.importorskip("pyspark.sql.functions")
+    pa.parquet.write_table(rows.select(list(SPARK)), tmp_path / "rows.parquet")
+    columns = {name: pa.nulls(rows.num_rows) for name in scorer.input_columns}
+    expected = scorer.scores(pa.table({**columns, **{n: rows[n] for n in SPARK}}))
+    with local_spark() as session, without_warnings():
+        score = mlflow.pyfunc.spark_udf(session, str(logged), env_manager="local")
+        frame = session.read.parquet(str(tmp_path / "rows.parquet"))
+        inputs = functions.struct(*(frame[name] for name in SPARK))
+        scored = frame.select(score(inputs).alias("scores")).select("scores.*").toPandas()
+    np.testing.assert_array_equal(scored[list(scorer.columns)].to_numpy(np.float32), expected)
