@@ -9,6 +9,7 @@ import re
 import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
 
 from recmtl.schema.bounds import WEIGHT, Within, check_numbers
@@ -150,7 +151,7 @@ class PastStatistics:
             raise ValueError(f"{duration} has a unit and the grain {self.grain} has none")
         return int(parts[1]) * SECONDS[parts[2]]
 
-    @property
+    @cached_property
     def keys(self) -> tuple[str, ...]:
         """The columns of the key."""
         return (self.key,) if isinstance(self.key, str) else self.key
@@ -160,17 +161,17 @@ class PastStatistics:
         """Whether periods are counted in the unit of a time of plain numbers."""
         return isinstance(self.grain, int)
 
-    @property
+    @cached_property
     def grain_length(self) -> int:
         """Length of a period in seconds, or in the unit of a time of plain numbers."""
         return self._length(self.grain)
 
-    @property
+    @cached_property
     def delay_periods(self) -> int:
         """The delay in periods, rounded up."""
         return -(-self._length(self.delay) // self.grain_length)
 
-    @property
+    @cached_property
     def window_periods(self) -> tuple[int | None, ...]:
         """Each window in periods, None for all time."""
         return tuple(

@@ -22,6 +22,7 @@ from recmtl.data.statistics.periods import TimeKind, periods, time_kind
 from recmtl.data.statistics.row_keys import RowKeys, row_keys
 from recmtl.errors import SourceLocation
 from recmtl.schema import Outcome, PastStatistics
+from recmtl.schema.statistics import StatisticNumber
 
 __all__ = ["ALL_FOLDS", "EntryState"]
 
@@ -70,9 +71,9 @@ class EntryState:
     kind: TimeKind | None
 
     @cached_property
-    def numbers(self) -> tuple[str, ...]:
-        """Names of the numbers."""
-        return tuple(number.name for number in self.entry.numbers(self.outcomes))
+    def numbers(self) -> tuple[StatisticNumber, ...]:
+        """The numbers, in the order of their features."""
+        return tuple(self.entry.numbers(self.outcomes))
 
     @cached_property
     def _common(self) -> KeyedSums:
@@ -107,7 +108,7 @@ class EntryState:
         pairs = _Pairs(pair // len(moments) - 1, pair % len(moments), moments) if rows else None
         numbers = {} if pairs is None else dict(self._numbers(pairs))
         values = {}
-        for number in self.entry.numbers(self.outcomes):
+        for number in self.numbers:
             of_pair = numbers.get(number.name, np.zeros(0))
             values[number.name] = _of_rows(of_pair[of_key], keys, rows, pooled_by=number.kind)
         return values, int(np.count_nonzero(position < 0))
@@ -139,7 +140,7 @@ class EntryState:
         common_pairs = _Pairs(np.zeros_like(every), every, pairs.moments)
         windows = list(self._windows(self.sums, pairs))
         common = list(self._windows(self._common, common_pairs))
-        for number in self.entry.numbers(self.outcomes):
+        for number in self.numbers:
             if number.window is None:
                 yield number.name, self._since(pairs, number.outcome)
             elif number.outcome is None:

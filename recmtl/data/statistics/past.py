@@ -56,7 +56,7 @@ class PastState:
     @cached_property
     def numbers(self) -> tuple[str, ...]:
         """Names of all numbers, in the order of their features."""
-        return tuple(name for state in self.entries for name in state.numbers)
+        return tuple(number.name for state in self.entries for number in state.numbers)
 
     def part(self, schema: Schema) -> "PastState":
         """The state of the entries that a part of the schema has."""
