@@ -121,8 +121,10 @@ def test_added_days_advance_the_state_and_nothing_else(tmp_path: Path) -> None:
     names = [field.name for field in log.encoding.numeric]
     at = names.index("u.click.rate.all")
     np.testing.assert_array_equal(whole(log)[:, at], scaled[old.num_rows :])
-    with pytest.raises(DataError, match="add only whole later periods, or they would count twice"):
-        prepare(str(new), schema, tmp_path / "twice", like=log)
+    last_day = write(table.filter(pc.field("t") == 8), tmp_path / "last.parquet")
+    for data in (new, last_day):
+        with pytest.raises(DataError, match="add only whole later periods, or they would count"):
+            prepare(str(data), schema, tmp_path / "twice", like=log)
 
 
 def test_rows_of_weight_0_are_as_if_absent_and_a_factor_changes_nothing(tmp_path: Path) -> None:
