@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from benchmarks import pruning, search_cost, vision
+from benchmarks import past, pruning, search_cost, vision
 from benchmarks.recovery.__main__ import page_of, read
 from benchmarks.scale.page import page as scale_page
 from benchmarks.serving.page import page as serving_page
@@ -140,6 +140,7 @@ FIGURES: dict[str, Callable[[Any], str]] = {
     "pruning": lambda figures: pruning.page(figures["arms"]),
     "scale": scale_page,
     "search_cost": search_cost.page,
+    "past": past.page,
     "serving": serving_page,
     "speed": speed_page,
     "vision_cpu": vision.page,
