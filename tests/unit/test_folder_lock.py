@@ -114,7 +114,11 @@ def test_an_age_that_cannot_be_read_is_some_time(started: Any, tmp_path: Path) -
         pass
 
 
-@pytest.mark.parametrize(("pid", "holds"), [(os.getpid(), True), (2**22 + 5, False), (1, True)])
+@pytest.mark.parametrize(
+    ("pid", "holds"),
+    [(os.getpid(), True), (2**22 + 5, False), (1, True)],
+    ids=["ours", "dead", "first"],
+)
 def test_where_the_disk_knows_no_locks_the_number_of_the_process_decides(
     pid: int, holds: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
