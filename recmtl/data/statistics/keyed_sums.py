@@ -72,6 +72,10 @@ class KeyedSums:
     def _ranks(self) -> int:
         return len(self.periods) + 1
 
+    def __len__(self) -> int:
+        """Number of cells."""
+        return len(self._codes)
+
     @property
     def last_period(self) -> int | None:
         """The last period that has a cell; None without cells."""

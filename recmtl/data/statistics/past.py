@@ -36,6 +36,7 @@ __all__ = ["PastFit", "PastState", "count_past", "refuse_number_names"]
 FOLDER = "statistics"
 FOLD_SEED = 3
 MOST_PENDING = 500_000
+LARGEST_SUM = 2.0**62
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Parts = npt.NDArray[np.uint8]
@@ -95,7 +96,7 @@ class PastState:
     def summary(self) -> dict[str, dict[str, int]]:
         """Of each entry the number of keys and of cells."""
         return {
-            state.entry.name: {"keys": len(state.sums.keys), "cells": state.sums.cells().num_rows}
+            state.entry.name: {"keys": len(state.sums.keys), "cells": len(state.sums)}
             for state in self.entries
         }
 
@@ -262,7 +263,13 @@ class _EntryFit:
         return moments
 
     def finish(self) -> EntryState:
-        sums = KeyedSums(added_up(self._tables))
+        cells = added_up(self._tables)
+        for name in cells.column_names[2:]:
+            if np.abs(cells[name].to_numpy().astype(np.float64)).sum() > LARGEST_SUM:
+                column = name.rpartition(".")[0]
+                fault, remedy = "adds up to more than 64 bits hold", "count it in a larger unit"
+                raise SourceLocation().error(fault, remedy, column=column)
+        sums = KeyedSums(cells)
         return EntryState(self.entry, self.outcomes, self.time, sums, self.types, self.kind)
 
 

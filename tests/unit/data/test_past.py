@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recmtl.data.statistics import past
+from recmtl.errors import DataError
 from tests.unit.data.past_cases import (
     HERE,
     counted,
@@ -155,6 +157,13 @@ def test_the_state_of_an_earlier_day_answers_as_training_did(day: int, tmp_path:
     columns["t"] = pa.nulls(rows.num_rows)
     if times[times < day].max() == day - 1:
         same(state.values(columns, rows.num_rows, HERE)[0], scored)
+
+
+def test_sums_beyond_64_bits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = log_table(50)
+    monkeypatch.setattr(past, "LARGEST_SUM", 10_000.0)
+    with pytest.raises(DataError, match="'watch': adds up to more than 64 bits hold"):
+        numbers_of(table, FULL, tmp_path)
 
 
 def test_days_that_are_added_give_the_state_of_the_whole_log(tmp_path: Path) -> None:
