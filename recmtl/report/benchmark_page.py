@@ -6,7 +6,6 @@ from typing import Any
 from recmtl.report.tables import (
     MISSING,
     Markdown,
-    code,
     code_block,
     markdown,
     markdown_table,
@@ -80,8 +79,8 @@ def model_description(
     ]
     lines = [
         *markdown_table(["task", "metric", "on test rows", "over a single task", "verdict"], tasks),
-        f"Data: {code(data)}, rows: {rows['train']:,} train, {rows['validation']:,} validation, "
-        f"{rows['test']:,} test; fingerprint `{results['fingerprint'][:16]}`.",
+        f"Data: {markdown(data)}, rows: {rows['train']:,} train, {rows['validation']:,} "
+        f"validation, {rows['test']:,} test; fingerprint `{results['fingerprint'][:16]}`.",
         "",
         *code_block(routes),
     ]

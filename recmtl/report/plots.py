@@ -6,6 +6,8 @@ plots can be read on a phone, a wide one cannot.
 """
 
 import io
+import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +22,8 @@ INK, MUTED, GRID = "#1f2933", "#52606d", "#e4e7eb"
 VERDICT_COLOURS = {"helped": "#0b7a53", "hurt": "#b3261e"}
 MODEL_COLOURS = {"searched": "#1d4ed8", "single_task": "#b45309", "lightgbm": "#0f766e"}
 WIDTH = 4.2  # inches: about 400 pixels, a phone's width
+NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML may hold, which a name may bring in."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 Axes = Any  # matplotlib's own classes are known only once it is imported
@@ -211,8 +215,11 @@ def _picture(draw: Callable[[Axes], None], *, height: float) -> str:
         axes.set_axisbelow(True)
         draw(axes)
         text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+        with warnings.catch_warnings():
+            # A name in letters that the font lacks; the picture's alternative text has it.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            figure.savefig(text, format="svg", metadata={"Date": None})
+    return NO_XML.sub(" ", text.getvalue())
 
 
 def _colour(model: str) -> str:

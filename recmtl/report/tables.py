@@ -11,7 +11,6 @@ __all__ = [
     "MISSING",
     "Markdown",
     "better_worse",
-    "code",
     "code_block",
     "format_gain",
     "format_metric",
@@ -216,15 +215,6 @@ def markdown(text: object) -> str:
     line = one_line(str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # Underscores within a word, as in most names, are no markup.
     return re.sub(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))", r"\\\1", line)
-
-
-def code(text: str) -> str:
-    """Text as code within a line of Markdown, whatever backticks it holds."""
-    line = one_line(text)
-    longest = max((len(run) for run in re.findall("`+", line)), default=0)
-    fence = "`" * (longest + 1)
-    pad = " " if longest else ""
-    return f"{fence}{pad}{line}{pad}{fence}"
 
 
 def code_block(text: str) -> list[str]:

@@ -59,9 +59,15 @@ class _TrackedRun:
 
 @dataclass
 class _Batch:
-    """Parameters, metrics and tags of one run that travel together."""
+    """Parameters, metrics and tags of one run that travel together.
+
+    Attributes:
+        run: that they belong to.
+        position: of the last event that is in the batch.
+    """
 
     run: _TrackedRun
+    position: int = 0
     params: dict[str, str] = field(default_factory=dict)
     metrics: list[Metric] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
@@ -143,7 +149,7 @@ class Feed:
         handler = getattr(self, f"_log_{event['event']}", None)
         if handler is not None:
             self._unless_refused(partial(handler, run, event), f"{event['event']} {_name(event)}")
-        self._mark(run)
+        self._mark(run, run.position)
 
     def _open(self, event: Event) -> _TrackedRun:
         """Find the run in the tracker, join the one that it was told to join, or make it."""
@@ -205,6 +211,7 @@ class Feed:
             self._flush()
             self._batch = _Batch(run)
         batch = self._batch
+        batch.position = run.position
         for name, text in event.get("params", {}).items():
             changed = batch.params.get(valid_key(name), text) != text
             batch.params[valid_key(f"config.{name}" if changed else name)] = text
@@ -230,7 +237,7 @@ class Feed:
             )
             metrics = metrics[METRICS_PER_CALL:]
             params, tags = params[OTHERS_PER_CALL:], tags[OTHERS_PER_CALL:]
-        self._mark(batch.run)
+        self._mark(batch.run, batch.position)
 
     def _log_batch(
         self, run: _TrackedRun, metrics: list[Metric], params: list[Param], tags: list[RunTag]
@@ -295,11 +302,10 @@ class Feed:
                 raise
             self.notes.append(f"{what}: refused by the tracker ({str(fault).splitlines()[0]})")
 
-    def _mark(self, run: _TrackedRun) -> None:
+    def _mark(self, run: _TrackedRun, position: int) -> None:
         """Let the run know how many of its events it holds."""
-        if run.position > run.logged:
-            self._client.set_tag(run.run_id, LOGGED, str(run.position))
-            run.logged = run.position
+        self._client.set_tag(run.run_id, LOGGED, str(position))
+        run.logged = position
 
 
 def _count(tags: Mapping[str, str]) -> int:
