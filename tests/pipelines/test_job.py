@@ -18,11 +18,16 @@ from pipelines.main import main
 from pipelines.search import search
 from recmtl import Ranker, Scorer
 from recmtl.data.encoded_log import EncodedLog
+from recmtl.errors import BundleError, DataError
 from recmtl.grid.catalog import CATALOG
+from recmtl.job.champion import _test_scores, judge_champion
 from recmtl.job.command import load_config, run_step
 from recmtl.job.fit import ModelResult
 from recmtl.model import load_model, predict
+from recmtl.serve import load_bundle
+from recmtl.simulate import simulate
 from tests.pipelines.conftest import CONFIG, SCHEMA, Done
+from tests.unit.serve.shop import make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ["click", "purchase", "watch_time", "dislike"]
@@ -121,6 +126,52 @@ def test_the_bundle_is_the_searched_network_that_was_judged(done: Done) -> None:
     rows = log.split("test").row
     for name, column in judged.items():
         np.testing.assert_allclose(scored[name].to_numpy()[rows], column, rtol=1e-4, atol=1e-6)
+
+
+def test_a_champion_is_compared_by_what_the_bundles_score_on_the_raw_test_rows(
+    done: Done, tmp_path: Path
+) -> None:
+    data, log = done.arguments[1], EncodedLog.open(done.out / "log")
+    alive: list[float] = []
+    first = judge_champion(None, alive.append, out=done.out, data=data)
+    assert first.figures.keys() == {
+        "multiply_adds.candidate",
+        *(f"over_constant.{task}" for task in (*TASKS, "mean")),
+    }
+    assert len(alive) >= 1
+    bundle = load_bundle(done.out / "bundle")
+    scores = _test_scores({"a": bundle, "b": bundle}, log, data, alive.append)
+    written, rows = pq.read_table(done.out / "scored"), log.split("test").row
+    for name, column in scores["a"].items():
+        np.testing.assert_array_equal(column.astype(np.float32), written[name].to_numpy()[rows])
+        np.testing.assert_array_equal(column, scores["b"][name])
+    same = judge_champion(done.out / "bundle", alive.append, out=done.out, data=data)
+    assert not same.promote and same.reason == "left: the champion is this very bundle"
+    other = make_bundle(tmp_path / "bundle")
+    with pytest.raises(BundleError, match="the champion has other tasks: "):
+        judge_champion(other, alive.append, out=done.out, data=data)
+    simulate(tmp_path / "other.parquet", 500)
+    with pytest.raises(DataError, match="is not the log that was prepared"):
+        judge_champion(None, alive.append, out=done.out, data=str(tmp_path / "other.parquet"))
+
+
+def test_the_jobs_run_can_be_sorted_by_verdict_and_test_metrics(
+    done: Done, results: dict[str, Any], tracking: str
+) -> None:
+    client = MlflowClient(tracking)
+    experiment = client.get_experiment_by_name("recmtl")
+    assert experiment is not None
+    order = ["metrics.`test.click.auc` DESC", "tags.`verdict.click` ASC"]
+    is_main = "attributes.run_name = 'main'"
+    main = client.search_runs([experiment.experiment_id], is_main, order_by=order)[0]
+    auc = results["tasks"]["click"]["searched"]["auc"]["mean"]
+    assert main.data.metrics["test.click.auc"] == pytest.approx(auc)
+    assert main.data.tags["verdict.click"] == results["tasks"]["click"]["verdict"]
+    version = client.get_model_version("simulated", "1")
+    assert "| click | AUC |" in version.description and "layer 1" in version.description
+    assert version.tags["data.fingerprint"] == results["fingerprint"]
+    assert version.tags["champion"].split(":")[0] in ("promoted", "left")
+    assert client.search_runs(["0"]) == [], "no run lies in the default experiment"
 
 
 def test_the_ranking_is_best_first_within_requests(done: Done) -> None:
