@@ -129,7 +129,7 @@ def check_rows(log: Log, schema: Schema) -> None:
 def _fingerprints(
     log: Log, contents: Mapping[str, FileContent], schema: Schema, like: EncodedLog | None
 ) -> dict[str, str]:
-    text = hashlib.blake2b(dump_schema(schema).encode(), digest_size=16).hexdigest()
+    text = hashlib.blake2b(dump_schema(schema, stored=True).encode(), digest_size=16).hexdigest()
     # Partition values are data that stands in folder names, so they count like bytes of a file.
     parts = [content.hash for content in contents.values()]
     values = [{name: v.as_py() for name, v in file.partition.items()} for file in log.files]
@@ -150,7 +150,7 @@ def _facts(
         "data": prints["fingerprint"],
         "inputs": {name: str(content) for name, content in contents.items()},
         # Every scalar as it is written: a date would be no JSON.
-        "schema": yaml.load(dump_schema(schema), Loader=yaml.BaseLoader),
+        "schema": yaml.load(dump_schema(schema, stored=True), Loader=yaml.BaseLoader),
         "like": None if like is None else like.fingerprint,
     }
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray, canonical, normalised
+from recmtl.data.columns.derived import with_derived
 from recmtl.data.columns.keys import category_keys, kept_values
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import NumericFit, Scaler, finite_numbers
@@ -78,6 +79,7 @@ class RowEncoder:
         self.past = past
         self._single = [f for f in schema.features if isinstance(f, Categorical)]
         self._lists = [f for f in schema.features if isinstance(f, ListOf)]
+        self._derived = schema.computed
         self._numeric = [f for f in schema.encoded_features if isinstance(f, Numeric)]
         self._input_columns = schema.feature_columns()
         self.takes_plain_values = all(map(_is_plain, map(self.types.get, self._input_columns)))
@@ -150,11 +152,17 @@ class RowEncoder:
         return unknown
 
     def with_numbers(self, rows: pa.Table) -> pa.Table:
-        """Rows that a caller brings with a column for each number of the past that they lack."""
+        """Rows that a caller brings with the column of each derived feature.
+
+        Numbers of the past that the rows bring stay as they are.
+        """
         columns = {name: self._as_fitted(rows[name], name, HERE) for name in self._input_columns}
         self._add_numbers(columns, rows, HERE)
-        for name in columns.keys() - set(rows.column_names):
-            rows = rows.append_column(name, columns[name])
+        computed = with_derived(columns, self._derived, HERE)
+        names = {derived.feature.column for derived in self.schema.derived}
+        rows = rows.select([name for name in rows.column_names if name not in names])
+        for name in names:
+            rows = rows.append_column(name, computed[name])
         return rows
 
     def _as_fitted(self, column: AnyArray, name: str, place: SourceLocation) -> AnyArray:
@@ -167,6 +175,7 @@ class RowEncoder:
         self, columns: Mapping[str, AnyArray], rows: int, place: SourceLocation
     ) -> Encoded:
         """Encode so many rows of canonical columns, as a log hands them on; see `encode`."""
+        columns = with_derived(columns, self._derived, place)
         # Filled column by column, which is several times as fast as with a row's side by side.
         ids = np.zeros((self._id_columns, rows), np.int32).T
         numeric = np.empty((rows, len(self._numeric)), np.float32)
@@ -311,7 +320,7 @@ class EncoderFit:
             past: the statistics of the past, whose numbers the batches then have.
         """
         self.schema = schema
-        self._types, self._past = types, past
+        self._types, self._past, self._derived = types, past, schema.computed
         self._vocabularies: dict[str, VocabularyFit] = {}
         self._numeric: dict[str, NumericFit] = {}
         for i, feature in enumerate(schema.encoded_features):
@@ -342,10 +351,12 @@ class EncoderFit:
             DataError: a column holds values that its feature cannot have.
         """
         kept = None if train.all() else pa.array(train)
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        columns = with_derived(columns, self._derived, place)
         for feature in self.schema.encoded_features:
             if isinstance(feature, ListOf) and feature.table is not None:
                 continue
-            column = batch.column(feature.column)
+            column = columns[feature.column]
             column = column if kept is None else column.filter(kept)
             if isinstance(feature, Numeric):
                 values = finite_numbers(column, feature.column, place)

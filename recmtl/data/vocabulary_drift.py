@@ -46,7 +46,8 @@ class UnknownCounter:
     def __init__(self, encoder: RowEncoder) -> None:
         owners, self._rows = encoder.unknown_rows()
         self.names = tuple(dict.fromkeys(owners))
-        self.columns = {feature.name: feature.column for feature in encoder.schema.features}
+        names = [feature.name for feature in encoder.schema.encoded_features]
+        self.columns = {name: encoder.schema.columns_of([name])[0] for name in names}
         self._owner = np.array([self.names.index(owner) for owner in owners], np.int64)
 
     def counts(self, ids: npt.NDArray[np.int32]) -> Counts:

@@ -7,6 +7,7 @@ sample weight) and the split. It travels with every model.
 from recmtl.schema.definition import (
     Categorical,
     Condition,
+    DerivedFeature,
     Feature,
     ListOf,
     Numeric,
@@ -25,6 +26,7 @@ from recmtl.schema.yaml_form import dump_schema, load_schema, parse_schema
 __all__ = [
     "Categorical",
     "Condition",
+    "DerivedFeature",
     "Feature",
     "ListOf",
     "Numeric",

@@ -17,6 +17,7 @@ from recmtl.schema.statistics import Outcome, PastStatistics
 __all__ = [
     "Categorical",
     "Condition",
+    "DerivedFeature",
     "Feature",
     "ListOf",
     "Numeric",
@@ -90,6 +91,7 @@ class ListOf:
         max_length: values of a list that are kept.
         pooling: `mean`, `sum` or `max` over the embeddings of the kept values.
         keep: which end of a longer list is kept.
+        count: whether the number of values, before any are cut off, is a numeric feature as well.
         min_count: as in `Categorical`, where `table` is None.
         hash_buckets: as in `Categorical`, where `table` is None.
     """
@@ -100,6 +102,7 @@ class ListOf:
     max_length: Annotated[int, Within(1, 10_000)] = 20
     pooling: Literal["mean", "sum", "max"] = "mean"
     keep: Literal["last", "first"] = "last"
+    count: bool = False
     min_count: Annotated[int, COUNT] = 1
     hash_buckets: Annotated[int, BUCKETS] | None = None
 
@@ -110,8 +113,28 @@ class ListOf:
         if self.table is not None and (self.min_count != 1 or self.hash_buckets is not None):
             raise ValueError("table shares a vocabulary; drop min_count and hash_buckets")
 
+    @property
+    def count_feature(self) -> Numeric:
+        """The number of its values, a number that `recmtl.data.columns.derived` computes."""
+        return Numeric(f"{self.name}.count", f"{self.name}.count", log=True)
+
 
 Feature = Categorical | Numeric | ListOf
+
+
+@dataclass(frozen=True)
+class DerivedFeature:
+    """A feature that no column of the log holds: it is computed before rows are encoded.
+
+    Attributes:
+        feature: what is encoded; its column has the feature's name and is computed.
+        source: the feature from which it is derived, or the entry of the statistics of the past.
+        columns: the columns of the log by which it is computed.
+    """
+
+    feature: Categorical | Numeric
+    source: Feature | PastStatistics
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -242,14 +265,25 @@ class Schema:
     statistics: tuple[PastStatistics, ...] = ()
 
     @cached_property
-    def encoded_features(self) -> tuple[Feature, ...]:
-        """The features that columns bring, then those that statistics of the past derive."""
-        derived = (
-            Numeric(number.name, number.name, log=number.is_logged)
+    def computed(self) -> tuple[DerivedFeature, ...]:
+        """What features derive of a row alone: counts of lists."""
+        lists = (f for f in self.features if isinstance(f, ListOf) and f.count)
+        return tuple(DerivedFeature(f.count_feature, f, (f.column,)) for f in lists)
+
+    @cached_property
+    def derived(self) -> tuple[DerivedFeature, ...]:
+        """What is `computed` of a row alone, then statistics of the past."""
+        past = (
+            DerivedFeature(Numeric(n.name, n.name, log=n.is_logged), entry, self.read_by(entry))
             for entry in self.statistics
-            for number in entry.numbers(self.outcomes(entry))
+            for n in entry.numbers(self.outcomes(entry))
         )
-        return (*self.features, *derived)
+        return (*self.computed, *past)
+
+    @cached_property
+    def encoded_features(self) -> tuple[Feature, ...]:
+        """The features that columns bring, then those that are derived."""
+        return (*self.features, *(derived.feature for derived in self.derived))
 
     def feature(self, name: str) -> Feature:
         """The feature called `name`, derived or not; raises `KeyError`."""
@@ -281,11 +315,10 @@ class Schema:
 
     def columns_of(self, features: Iterable[str]) -> tuple[str, ...]:
         """The distinct columns by which these features are computed; raises `KeyError`."""
-        entries = {n.name: e for e in self.statistics for n in e.numbers(self.outcomes(e))}
+        derived = {d.feature.name: d.columns for d in self.derived}
         columns: list[str] = []
         for name in features:
-            read = self.read_by(entries[name]) if name in entries else [self.feature(name).column]
-            columns += read
+            columns += derived[name] if name in derived else [self.feature(name).column]
         return tuple(dict.fromkeys(columns))
 
     def columns(self) -> tuple[str, ...]:

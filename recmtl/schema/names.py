@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from unicodedata import normalize
 
-from recmtl.schema.definition import Schema
+from recmtl.schema.definition import ListOf, Schema
 
 __all__ = [
     "MOST_CHARACTERS",
@@ -91,6 +91,7 @@ def name_faults(schema: Schema) -> Iterator[tuple[tuple[str, ...], str]]:
         )
     yield from _alike("features", [feature.name for feature in schema.features], _in_one_form)
     yield from _alike("tasks", [task.name for task in schema.tasks], _folded)
+    yield from _derived_names(schema)
     for task in schema.tasks:
         if task.name.lower() in RESERVED:
             text = f"{task.name!r} has a meaning of its own in results; rename the task"
@@ -99,6 +100,17 @@ def name_faults(schema: Schema) -> Iterator[tuple[tuple[str, ...], str]]:
             text = f"the name has {len(task.name)} characters; {MOST_CHARACTERS} are the most"
             yield ("tasks", task.name), text
     yield from ((("tasks", task), text) for task, text in column_faults(schema))
+
+
+def _derived_names(schema: Schema) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Derived features with the name of a column or feature; `rules` checks statistics."""
+    taken = {_in_one_form(name) for name in schema.columns()}
+    taken |= {_in_one_form(feature.name) for feature in schema.features}
+    for derived in schema.computed:
+        if _in_one_form(derived.feature.name) in taken:
+            option = "count: false" if isinstance(derived.source, ListOf) else "no values"
+            text = f"derives {derived.feature.name!r}, which is a column or a feature already"
+            yield ("features", derived.source.name), f"{text}; rename that, or write {option}"
 
 
 def column_faults(schema: Schema, classes: Mapping[str, Sequence[Any]] | None = None) -> Faults:

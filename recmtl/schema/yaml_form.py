@@ -47,7 +47,8 @@ def load_schema(path: str | Path, *, stored: bool = False) -> Schema:
 
     Args:
         path: the file.
-        stored: whether a release has written it, which may have known fewer rules about names.
+        stored: whether a release has written it, which may have known fewer rules about names and
+            fewer options: those that it did not write are off.
 
     Raises:
         SchemaError: every mistake in the file, one line each: `file:line: place: what is wrong`.
@@ -80,7 +81,7 @@ def parse_schema(text: str, *, source: str, stored: bool = False) -> Schema:
 
 def _build_schema(root: Located, problems: Problems, stored: bool) -> Schema | None:
     entries = _top_level(root, problems)
-    features, broken_features = _features(entries.get("features"), problems)
+    features, broken_features = _features(entries.get("features"), problems, stored)
     tasks, broken_tasks = _tasks(entries.get("tasks"), problems)
     split = _section(SplitRule, entries, "split", problems)
     roles = _section(Roles, entries, "roles", problems)
@@ -120,11 +121,13 @@ def _top_level(root: Located, problems: Problems) -> dict[str, Located]:
     return root.value
 
 
-def _features(node: Located | None, problems: Problems) -> tuple[tuple[Feature, ...], set[str]]:
+def _features(
+    node: Located | None, problems: Problems, stored: bool
+) -> tuple[tuple[Feature, ...], set[str]]:
     built: list[Feature] = []
     broken: set[str] = set()
     for name, child in _named_entries(node, "features", problems).items():
-        feature = _feature(name, child, problems)
+        feature = _feature(name, child, problems, stored)
         if feature is None:
             broken.add(name)
         else:
@@ -132,7 +135,7 @@ def _features(node: Located | None, problems: Problems) -> tuple[tuple[Feature, 
     return tuple(built), broken
 
 
-def _feature(name: str, node: Located, problems: Problems) -> Feature | None:
+def _feature(name: str, node: Located, problems: Problems, stored: bool) -> Feature | None:
     path = f"features.{name}"
     if not isinstance(node.value, dict):
         problems.add(node.line, path, "must be a mapping with kind: categorical, numeric or list")
@@ -149,6 +152,8 @@ def _feature(name: str, node: Located, problems: Problems) -> Feature | None:
         problems.add(kind.line, f"{path}.kind", message)
         return None
     entries.setdefault("column", Located(name, node.line))
+    if stored and cls is ListOf:
+        entries.setdefault("count", Located(False, node.line))
     rest = Located(entries, node.line)
     return build(cls, rest, path=path, problems=problems, fixed={"name": name})
 
@@ -220,12 +225,18 @@ def _line_of(root: Located, path: tuple[str, ...]) -> int:
     return node.line
 
 
-def dump_schema(schema: Schema) -> str:
-    """The schema as YAML text, from which `parse_schema` reads an equal schema."""
+def dump_schema(schema: Schema, *, stored: bool = False) -> str:
+    """The schema as YAML text, from which `parse_schema` reads an equal schema.
+
+    Args:
+        schema: the schema.
+        stored: leave out what `parse_schema(..., stored=True)` adds, as earlier releases did. The
+            text is then the same as theirs, and so are fingerprints of it.
+    """
     document: dict[str, Any] = {"version": 1, "name": schema.name}
     if schema.tables:
         document["tables"] = [dataclasses.asdict(table) for table in schema.tables]
-    document["features"] = {f.name: _feature_entry(f) for f in schema.features}
+    document["features"] = {f.name: _feature_entry(f, stored) for f in schema.features}
     document["tasks"] = {t.name: _task_entry(t) for t in schema.tasks}
     roles = _changed_fields(schema.roles)
     if roles:
@@ -238,11 +249,16 @@ def dump_schema(schema: Schema) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _feature_entry(feature: Feature) -> dict[str, Any]:
+def _feature_entry(feature: Feature, stored: bool) -> dict[str, Any]:
     kind = next(name for name, cls in KINDS.items() if isinstance(feature, cls))
     entries = _changed_fields(feature, without=("name",))
     if feature.column == feature.name:
         del entries["column"]
+    if isinstance(feature, ListOf):
+        # Always written, since its default is not that of earlier releases.
+        entries |= {"count": feature.count}
+        if stored and not feature.count:
+            del entries["count"]
     return {"kind": kind, **entries}
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "KeptValues",
     "KeyType",
     "Keys",
+    "as_lists",
     "as_type",
     "category_keys",
     "group_keys",
@@ -230,11 +231,7 @@ def kept_values(array: AnyArray, feature: ListOf, place: SourceLocation) -> Kept
     Raises:
         DataError: the canonical column holds no lists, or their values are no categories.
     """
-    if pa.types.is_null(array.type):
-        array = array.cast(pa.list_(pa.int64()))
-    if kind_of(array) != "list":
-        fault = f"holds {value_type_name(array.type)}, not lists"
-        raise place.error(fault, "declare kind: categorical", column=feature.column)
+    array = as_lists(array, feature.column, place)
     offsets = array.offsets.to_numpy().astype(np.int64, copy=False)
     starts, lengths = offsets[:-1], np.diff(offsets)
     if array.null_count:
@@ -248,3 +245,13 @@ def kept_values(array: AnyArray, feature: ListOf, place: SourceLocation) -> Kept
     if len(positions) < len(values):
         values = values.take(pa.array(positions))
     return KeptValues(category_keys(values, feature.column, place), slots)
+
+
+def as_lists(array: AnyArray, name: str, place: SourceLocation) -> AnyArray:
+    """A canonical column of lists; a `DataError` if it holds single values."""
+    if pa.types.is_null(array.type):
+        array = array.cast(pa.list_(pa.int64()))
+    if kind_of(array) != "list":
+        fault = f"holds {value_type_name(array.type)}, not lists"
+        raise place.error(fault, "declare kind: categorical", column=name)
+    return array

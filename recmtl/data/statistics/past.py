@@ -143,11 +143,11 @@ def _load(schema: Schema, entry: PastStatistics, path: Path) -> EntryState:
 def refuse_number_names(schema: Schema, log: Log) -> None:
     """Raise a `DataError` if a column of the log has the name of a number that is derived."""
     columns = log.column_names() if schema.statistics else ()
-    for feature in schema.encoded_features[len(schema.features) :]:
-        if feature.name in columns:
+    for derived in schema.derived[len(schema.computed) :]:
+        if derived.feature.name in columns:
             fault = "is also the name of a statistic"
             remedy = "rename it, or the entry in the schema"
-            raise SourceLocation(log.data).error(fault, remedy, column=feature.name)
+            raise SourceLocation(log.data).error(fault, remedy, column=derived.feature.name)
 
 
 def count_past(

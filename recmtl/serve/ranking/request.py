@@ -124,14 +124,15 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
         encoder: the fitted preprocessing.
         row: a value for every input column.
     """
-    if not encoder.takes_plain_values:
+    if not encoder.takes_plain_values or encoder.past is not None:
         return None
     encoding, unknown = encoder.encoding, dict[str, int]()
     ids = np.zeros((1, encoding.id_columns), np.int32)
     numeric = np.empty((1, len(encoding.numeric)), np.float32)
     numbers, singles, lists = 0, 0, iter(encoding.lists)
-    for feature in encoder.schema.features:
-        value = row[feature.column]
+    values_of = {**row, **_derived_values(encoder, row)}
+    for feature in encoder.schema.encoded_features:
+        value = values_of[feature.column]
         if isinstance(feature, Numeric):
             number = _number(value)
             if number is None:
@@ -154,6 +155,16 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
             singles += 1
         ids[0, column : column + len(rows)] = rows
     return Encoded(ids, numeric, unknown)
+
+
+def _derived_values(encoder: RowEncoder, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What `recmtl.data.columns.derived` computes, of one row of plain values."""
+    values: dict[str, Any] = {}
+    for derived in encoder.schema.derived:
+        value = row[derived.columns[0]]
+        is_list = type(value) in (list, tuple)
+        values[derived.feature.column] = len(value) if is_list else None
+    return values
 
 
 def one_value(name: str, value: Any) -> pa.Array:

@@ -356,7 +356,7 @@ def _positions(heads: Sequence[HeadSpec], tasks: Sequence[str]) -> list[int]:
 
 def _raw_values(encoder: RowEncoder, table: pa.Table) -> pa.Table:
     """What each feature read, one column a feature."""
-    if encoder.past is not None:
+    if encoder.schema.derived:
         table = encoder.with_numbers(table)
     schema = encoder.schema
     return pa.table({name: table[schema.feature(name).column] for name in encoder.encoding.fields})
