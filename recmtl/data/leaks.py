@@ -80,12 +80,18 @@ def leak_warnings(schema: Schema, encoding: Encoding, train: LogSplit) -> Iterat
     for t, task in enumerate(schema.tasks):
         # Most rows of a child are 0 because its parent is: a copy shows where the parent happened.
         labels[~defined_rows(labels, schema.tasks, task), t] = np.nan
+    sources = {derived.feature.name: derived.source.name for derived in schema.computed}
+    warned: set[tuple[str, str]] = set()
     for column in _columns(encoding, _read(train.ids, blocks), _read(train.numeric, blocks)):
+        feature = sources.get(column.name, column.name)
         for t, task in enumerate(schema.tasks):
+            if (feature, task.name) in warned:
+                continue
             defined = ~np.isnan(labels[:, t])
             how = _tells(column, task, labels[defined, t], defined)
             if how is not None:
-                yield _warning(schema, column.name, task, how)
+                warned.add((feature, task.name))
+                yield _warning(schema, feature, task, how)
 
 
 def _columns(

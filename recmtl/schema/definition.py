@@ -102,7 +102,7 @@ class ListOf:
     max_length: Annotated[int, Within(1, 10_000)] = 20
     pooling: Literal["mean", "sum", "max"] = "mean"
     keep: Literal["last", "first"] = "last"
-    count: bool = False
+    count: bool = True
     min_count: Annotated[int, COUNT] = 1
     hash_buckets: Annotated[int, BUCKETS] | None = None
 

@@ -134,6 +134,10 @@ LEAKS: dict[str, tuple[Any, str, Any, str]] = {
     "list filled where it happened": (
         [[str(other)] if buy else [] for buy, other in BOTH], "list", BUY, "",
     ),
+    "list whose end is cut off": (
+        [["a"] * (90 if buy else 30 + other % 2) for buy, other in BOTH],
+        "list", BUY, "",
+    ),
     "list longer where it happened": (
         [["a"] * (3 if buy else 1 + other % 2) for buy, other in BOTH],
         "list", BUY, "",

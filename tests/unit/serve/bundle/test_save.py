@@ -53,7 +53,7 @@ def test_all_that_was_saved_is_loaded(full: Path, parts: dict[str, Any], log: pa
     loaded = load_bundle(full)
     assert loaded.folder == full
     assert (loaded.metrics, loaded.unknown) == (METRICS, parts["unknown"])
-    assert loaded.user == ("user_id", "history", "age")
+    assert loaded.user == ("user_id", "history", "age", "history.count")
     assert loaded.calibrators is not None
     assert loaded.calibrators.columns == parts["calibrators"].columns
     assert loaded.golden.column_names == list(loaded.encoder.input_columns)

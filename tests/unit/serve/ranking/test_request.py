@@ -48,7 +48,7 @@ def test_every_way_to_share_falls_apart_into_user_and_candidates(
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     whole = encoder.encoding
-    mine = whole.part({"user_id", "history", "age"})
+    mine = whole.part({"user_id", "history", "age", "history.count"})
     theirs = whole.part(set(whole.fields) - set(mine.fields))
     network = RequestNetwork(model, mine.fields).eval()
     encoded = encoder.encode(log.slice(0, 50))
@@ -139,7 +139,7 @@ def test_values_that_are_not_plain_are_read_as_arrow_reads_them(carrying: Path) 
 def test_a_bundle_says_which_columns_are_the_users(
     carrying: Path, bundle: Path, log: pa.Table, encoder: RowEncoder, tmp_path: Path
 ) -> None:
-    assert load_bundle(carrying).user == ("user_id", "history", "age")
+    assert load_bundle(carrying).user == ("user_id", "history", "age", "history.count")
     assert load_bundle(bundle).user == ()
     options = {"model": make_model(encoder), "encoder": encoder, "rows": log, "metrics": {}}
     with pytest.raises(DataError, match="user: has no column 'usr_id'; did you mean 'user_id'"):

@@ -121,7 +121,7 @@ def test_the_base_is_the_score_of_a_row_about_which_nothing_is_known(
     explanation: Explanation, scorer: Scorer, log: pa.Table
 ) -> None:
     first = log.slice(0, 1).to_pylist()[0]
-    nothing = dict.fromkeys(first) | {"user_id": 5, "history": []}
+    nothing = dict.fromkeys(first) | {"user_id": 5}
     table = pa.Table.from_pylist([nothing], schema=log.schema)
     scores = scorer.scores(table)[0].astype(np.float64)
     columns = list(scorer.columns)
@@ -155,13 +155,13 @@ def test_routes_are_those_of_the_layout(ranker: Ranker, explanation: Explanation
 
 def test_the_table_holds_the_largest_contributions(explanation: Explanation) -> None:
     whole, top = explanation.table().to_pandas(), explanation.table(2).to_pandas()
-    assert len(whole) == 30 * 4 * 5
+    assert len(whole) == 30 * 4 * 6
     np.testing.assert_allclose(
         whole.groupby(["row", "task"], sort=False)["contribution"].sum(),
         explanation.contributions.sum(2).ravel(),
     )
     assert (top["rank"] <= 2).all() and len(top) == 30 * 4 * 2
-    sizes = whole["contribution"].abs().to_numpy().reshape(-1, 5)
+    sizes = whole["contribution"].abs().to_numpy().reshape(-1, 6)
     assert (np.diff(sizes) <= 0).all()
     first = whole.iloc[0]
     at = explanation.features.index(first["feature"])
@@ -175,7 +175,7 @@ def test_text_tells_routes_and_reasons(ranker: Ranker, log: pa.Table) -> None:
     assert lines[0].startswith("click: p_click = 0.")
     assert lines[1].startswith("  layer 1: expert 0 (")
     assert "where nothing is known" in lines[2] and lines[2].startswith("  log odds ")
-    assert len(lines) == 6 and lines[-1].strip().startswith("3 other features")
+    assert len(lines) == 6 and lines[-1].strip().startswith("4 other features")
     assert all(len(line) < 100 for line in lines)
     assert str(found).count("row ") == 3 and str(found).endswith("and 2 more rows")
 

@@ -154,7 +154,7 @@ def test_an_exported_file_names_its_bundle_and_columns(
     assert json.loads(facts["recmtl.columns"])[0] == "p_click"
     axes = {given.name: given.type.tensor_type.shape.dim for given in model.graph.input}
     assert axes["ids"][0].dim_param == axes["numeric"][0].dim_param != ""
-    assert (axes["ids"][1].dim_value, axes["numeric"][1].dim_value) == (6, 2)
+    assert (axes["ids"][1].dim_value, axes["numeric"][1].dim_value) == (6, 3)
 
 
 def test_rubbish_and_other_columns_are_refused(carrying: Path, tmp_path: Path) -> None:
