@@ -89,7 +89,7 @@ def test_a_study_is_run_told_and_gone_on_with(
     study = config.read_text()
     config.write_text(study.replace("epochs: 1, checks", "epochs: 2, checks"))
     assert run_vision(command) == 2
-    assert "another training" in capsys.readouterr().err
+    assert "training.epochs was 1 and is 2" in capsys.readouterr().err
     config.write_text(study.replace("evidence: {", "evidence: {budget: 0.7, "))
     assert run_vision(command) == 2
     assert "another budget" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """What is logged later is what would have been logged at once; and the store is made whole."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -27,6 +28,8 @@ def no_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+    with without_warnings():  # of what MLflow loads when a store is first opened
+        importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
     yield
     mlflow.set_tracking_uri(None)
 
