@@ -8,8 +8,10 @@ line that names the place, says what is wrong, and ends with a remedy:
 
 import difflib
 import errno
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from unicodedata import normalize
 
 from recmtl.masking import mask
@@ -23,9 +25,12 @@ __all__ = [
     "SchemaError",
     "SourceLocation",
     "did_you_mean",
+    "differences",
     "outside_error",
 ]
 
+MOST_SHOWN, LONGEST_VALUE = 5, 80
+"""Differences that a message lists, and characters of a value."""
 OUTSIDE = {
     *("adlfs", "aiobotocore", "aiohttp", "alembic", "azure", "botocore", "fsspec", "gcsfs"),
     *("google", "json", "mlflow", "pyarrow", "py4j", "pyspark", "requests", "s3fs"),
@@ -113,6 +118,36 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
         return ""
     looks_alike = normalize("NFKC", near[0]) == normalize("NFKC", word)
     return f"; did you mean {ascii(near[0]) if looks_alike else repr(near[0])}?"
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Where two JSON objects differ, from what to what: at most five places, and how many more.
+
+    Returns:
+        An empty string if they are equal.
+
+    >>> differences({"grid": {"widths": [8]}, "seed": 0}, {"grid": {"widths": [9]}, "seed": 0})
+    'grid.widths was [8] and is [9]'
+    """
+    lines = list(_differences(before, now, ""))
+    more = f", and {len(lines) - MOST_SHOWN} more" if len(lines) > MOST_SHOWN else ""
+    return ", ".join(lines[:MOST_SHOWN]) + more
+
+
+def _differences(before: Any, now: Any, name: str) -> Iterator[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in {**before, **now}:
+            path = f"{name}.{key}" if name else key
+            yield from _differences(before.get(key), now.get(key), path)
+    elif before != now:
+        yield f"{name} was {_shown(before)} and is {_shown(now)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "absent"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 def outside_error(error: BaseException) -> RecmtlError | None:

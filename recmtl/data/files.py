@@ -44,8 +44,8 @@ __all__ = [
 
 READ_BUFFER = 1 << 20
 """Bytes that a column is read in at a time."""
-HASHED_WHOLE = 16 << 20
-"""Bytes up to which `sampled_hash` reads a whole file."""
+HASHED_WHOLE, REMOTE_HASHED_WHOLE = 16 << 20, 1 << 20
+"""Bytes up to which `sampled_hash` reads a whole file, here and behind a URL."""
 SAMPLES, REMOTE_SAMPLES, SAMPLE_BYTES = 128, 16, 32 << 10
 """Blocks of a larger file that it reads, here and behind a URL, and their size."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
@@ -105,10 +105,10 @@ class RemotePath:
         with _faults(self):
             return bool(self.system.exists(self.path))
 
-    def open(self, mode: str) -> Any:
-        """Open the file."""
+    def open(self, mode: str, block_size: int | None = None) -> Any:
+        """Open the file; of one that is read in places, blocks of this many bytes are fetched."""
         with _faults(self):
-            return self.system.open(self.path, mode)
+            return self.system.open(self.path, mode, block_size=block_size)
 
     def files(self) -> "list[RemotePath]":
         """All files below this folder, in the order of their paths."""
@@ -372,18 +372,20 @@ def file_content(path: AnyPath) -> FileContent:
 
 
 def sampled_hash(path: AnyPath) -> str:
-    """BLAKE2 of all bytes up to 16 MiB; of a larger file its size, Parquet footer and samples.
+    """BLAKE2 of a small file's bytes; of a larger one's size, Parquet footer and samples.
 
     The footer holds the schema and, for every row group and column, its place, its size and its
-    statistics. The samples are 128 blocks of 32 KiB (16 behind a URL), evenly spread. A change in
-    place that keeps the size, all of the footer and the samples is not seen.
+    statistics. The samples are 128 blocks of 32 KiB of a file above 16 MiB; behind a URL 16 of a
+    file above 1 MiB. They are evenly spread. A change in place that keeps the size, all of the
+    footer and the samples is not seen.
     """
-    size = _bytes(path)
-    if size <= HASHED_WHOLE:
+    is_remote, size = isinstance(path, RemotePath), _bytes(path)
+    if size <= (REMOTE_HASHED_WHOLE if is_remote else HASHED_WHOLE):
         return content_hash(path)
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    with path.open("rb") as stream:
-        samples = REMOTE_SAMPLES if isinstance(path, RemotePath) else SAMPLES
+    samples = REMOTE_SAMPLES if is_remote else SAMPLES
+    opened = path.open("rb", SAMPLE_BYTES) if isinstance(path, RemotePath) else path.open("rb")
+    with opened as stream:
         for start, count in _sampled_blocks(stream, size, samples):
             stream.seek(start)
             digest.update(stream.read(count))

@@ -7,13 +7,13 @@ or search continues from its checkpoint.
 
 import importlib.metadata
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from recmtl.atomic import read_json, reading, write_json
-from recmtl.errors import ConfigError
+from recmtl.errors import ConfigError, differences
 from recmtl.grid import Layout, expected_multiply_adds, matched, prune
 from recmtl.job.fit import TRAIN_AGAIN, Fit, ModelResult
 from recmtl.job.problem_kind import ProblemKind
@@ -42,8 +42,6 @@ C = TypeVar("C", bound=Config)
 SearchRecord: TypeAlias = dict[str, Any]
 """JSON of a file in `search/`: a `SearchResult`, or a `TreeSearchResult` for `branched`."""
 
-SHOWN, LONGEST_VALUE = 5, 80
-"""Differences that a refusal lists, and characters of a value."""
 SEARCH_AGAIN = "delete it, so that the search is done again"
 _DATA_PARTS = ("inputs", "schema", "like")
 
@@ -72,32 +70,14 @@ def refuse_another_study(out: Path, facts: Mapping[str, Any]) -> None:
     parts_differ = any(before[name] != now[name] for name in compared if name in _DATA_PARTS)
     if parts_differ:  # they say more than the fingerprint
         compared.remove("data")
-    changed = list(_differences({n: before[n] for n in compared}, {n: now[n] for n in compared}))
-    if changed:
-        more = f", and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+    changes = differences({n: before[n] for n in compared}, {n: now[n] for n in compared})
+    if changes:
         raise ConfigError(
-            f"{out}: was begun with another job: {', '.join(changed[:SHOWN])}{more}; "
+            f"{out}: was begun with another job: {changes}; "
             "put back what it was begun with, or give another --out"
         )
     if {**before, **now} != before:
         write_json(path, {**before, **now}, durable=True)
-
-
-def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    """A line for every value below two JSON values that is not the same in both."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in {**before, **now}:
-            path = f"{name}.{key}" if name else key
-            yield from _differences(before.get(key), now.get(key), path)
-    elif before != now:
-        yield f"{name} was {_shown(before)} and is {_shown(now)}"
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "absent"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 @dataclass(frozen=True)

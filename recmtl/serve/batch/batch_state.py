@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from recmtl.atomic import partial_path, write_json
-from recmtl.errors import DataError
+from recmtl.errors import DataError, differences
 from recmtl.folder_lock import LOCK
 from recmtl.masking import masked
 
@@ -132,15 +132,13 @@ class ScoringJob:
                 f"{self.folder}: has no readable {MANIFEST}, so nothing can be resumed there; "
                 "choose an empty output folder"
             ) from None
-        changed = [
-            key
-            for key in {**identity, **self._identity}
-            if identity.get(key) != self._identity.get(key)
-        ]
-        if changed:
+        # A job that an earlier release began has not noted all that is compared now.
+        compared = {key: self._identity.get(key) for key in identity}
+        changes = differences(identity, compared)
+        if changes:
             raise DataError(
-                f"{self.folder}: the job that began there had another {', '.join(changed)}; "
-                "resume it with the same options, or choose an empty output folder"
+                f"{self.folder}: another job began there: {changes}; resume it with the same data "
+                "and options, or choose an empty output folder"
             )
         for part in self.parts:
             path = self.folder / part.name

@@ -5,6 +5,7 @@ them, and sets aside those that cannot be scored. This module checks the argumen
 parts and sums up.
 """
 
+import importlib.metadata
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -122,7 +123,7 @@ def score_parquet(
     log = _open(scorer, str(as_path("source", source)), keep, left_out)
     schema = _output_schema(scorer, log, keep)
     _refuse_folders([output, *([left_out.folder] if left_out else [])], log)
-    identity = _identity(scorer, log, keep, left_out)
+    identity = _identity(scorer, log, keep, drift_watch, left_out)
     job = ScoringJob(output, identity, rows=log.rows, part_rows=part_rows)
     rows = RowScorer(scorer, schema, drift_watch=drift_watch, quarantine=left_out)
     with ExitStack() as stack:
@@ -209,12 +210,20 @@ def _open(scorer: Scorer, source: str, keep: Sequence[str], quarantine: Quaranti
 
 
 def _identity(
-    scorer: Scorer, log: Log, keep: Sequence[str], quarantine: Quarantine | None
+    scorer: Scorer,
+    log: Log,
+    keep: Sequence[str],
+    drift_watch: Drift,
+    quarantine: Quarantine | None,
 ) -> dict[str, Any]:
     """What a job must have in common with the one that it resumes."""
     identity: dict[str, Any] = {"bundle": scorer.bundle.fingerprint, "keep": list(keep)}
     identity["input"] = [{"file": file.path.name, "bytes": file.size} for file in log.files]
+    identity["content"] = {name: str(content) for name, content in log.content().items()}
+    identity |= {"engine": scorer.requested_engine, "chunk_rows": scorer.chunk_rows}
+    identity["recmtl"] = importlib.metadata.version("recmtl")
     if quarantine:
+        identity["drift"] = drift_watch.settings  # it may decide which rows are left out
         identity["quarantine"] = str(quarantine.folder.resolve())
         identity["refused files"] = [record["file"] for record in quarantine.files]
     return identity

@@ -56,6 +56,11 @@ class Drift:
         self._usual = {name: float(usual[name]) for name in self._counter.names if name in usual}
         self.totals = np.zeros((2, len(self._counter.names)), np.int64)
 
+    @property
+    def settings(self) -> dict[str, str | float]:
+        """Mode and limit, as JSON."""
+        return {"mode": self._mode, "limit": self._limit}
+
     def check(self, encoded: Encoded, place: SourceLocation) -> None:
         """Count a batch.
 

@@ -101,6 +101,11 @@ class Scorer:
         return cls(bundle, chunk_rows=chunk_rows, threads=threads, engine=engine, record=record)
 
     @property
+    def chunk_rows(self) -> int:
+        """Rows of every forward pass."""
+        return self._model.chunk_rows
+
+    @property
     def engine(self) -> str:
         """What scores small batches: `torch` or `onnx`."""
         return "torch" if self._onnx is None else "onnx"

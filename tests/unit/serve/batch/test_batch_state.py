@@ -139,11 +139,10 @@ def test_a_manifest_that_cannot_be_read_is_refused(tmp_path: Path, text: str) ->
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"rows": 101}, "rows"),
-        ({"part_rows": 31}, "part_rows"),
-        ({"bundle": "c"}, "bundle"),
-        ({"keep": ["row"]}, "keep"),
-        ({"rows": 99, "bundle": "c"}, "bundle, rows"),
+        ({"rows": 101}, "rows was 100 and is 101"),
+        ({"part_rows": 31}, "part_rows was 30 and is 31"),
+        ({"bundle": "c"}, "bundle was b and is c"),
+        ({"rows": 99, "bundle": "c"}, "bundle was b and is c, rows was 100 and is 99"),
     ],
 )
 def test_every_difference_to_the_job_that_began_is_named(
@@ -153,8 +152,14 @@ def test_every_difference_to_the_job_that_began_is_named(
     folder, sizes = tmp_path / "out", {"rows": 100, "part_rows": 30}
     identity = {"bundle": "b", **{k: v for k, v in change.items() if k not in sizes}}
     sizes |= {k: v for k, v in change.items() if k in sizes}
-    with pytest.raises(DataError, match=f"had another {named}; resume it with the same options"):
+    with pytest.raises(DataError, match=f"another job began there: {named}; resume it with"):
         ScoringJob(folder, identity, **sizes).start(resume=True)
+
+
+def test_a_fact_that_an_earlier_release_did_not_note_is_not_compared(tmp_path: Path) -> None:
+    job_in(tmp_path / "out").start(resume=False)
+    identity = {"bundle": "b", "engine": "torch"}
+    assert ScoringJob(tmp_path / "out", identity, rows=100, part_rows=30).start(resume=True)
 
 
 def test_an_identity_that_json_writes_otherwise_is_still_the_same(tmp_path: Path) -> None:

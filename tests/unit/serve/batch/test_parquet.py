@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -180,6 +181,12 @@ def test_side_tables_are_joined_as_in_training(big: pa.Table, tmp_path: Path) ->
     assert summary.unmatched == {"items.parquet": output(tmp_path / "out")["price"].null_count}
     assert summary.unmatched["items.parquet"] > 0 and summary.warnings == ()
     assert_whole(tmp_path / "out", scorer, joined)
+    other = pa.table({"item": list(prices), "price": list(prices.values())[::-1]})
+    pq.write_table(other, tmp_path / "log" / "side" / "items.parquet")
+    with pytest.raises(DataError, match=r"content\.side table 1, items\.parquet was .* and is"):
+        score_parquet(
+            scorer, tmp_path / "log", tmp_path / "out", keep=["row", "price"], resume=True
+        )
 
 
 def test_a_side_table_without_any_row_of_the_input_is_told(big: pa.Table, tmp_path: Path) -> None:
@@ -201,7 +208,7 @@ def test_only_hidden_files_lie_beside_the_parts(
 ) -> None:
     score_parquet(scorer, source, tmp_path / "out")
     others = {path.name for path in (tmp_path / "out").iterdir()} - {"part-00000.parquet"}
-    assert others == {"_manifest.json", ".lock"}
+    assert others == {"_manifest.json"}
     assert pq.read_table(tmp_path / "out").num_rows == ROWS
 
 
@@ -341,11 +348,46 @@ def test_used_folder_is_refused_without_resume(
 def test_resume_of_another_job_is_refused(scorer: Scorer, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     score_parquet(scorer, source, out, keep=["row"])
-    with pytest.raises(DataError, match="had another keep"):
+    with pytest.raises(
+        DataError, match=r"another job began there: keep was \[\"row\"\] and is \[\]"
+    ):
         score_parquet(scorer, source, out, resume=True)
     (source / "b.parquet").unlink()
-    with pytest.raises(DataError, match="had another input, rows"):
+    with pytest.raises(DataError, match=r"content\.b\.parquet was .* and is absent, rows was"):
         score_parquet(scorer, source, out, keep=["row"], resume=True)
+
+
+def test_data_rewritten_before_a_job_goes_on_are_refused(
+    scorer: Scorer, source: Path, tmp_path: Path
+) -> None:
+    """Of the same name, size and statistics, they would give a mixture that nobody could see."""
+    path, out = source / "a.parquet", tmp_path / "out"
+    score_parquet(scorer, source, out, keep=["row"])
+    os.utime(path, (1, 1))
+    score_parquet(scorer, source, out, keep=["row"], resume=True)
+    table, size = pq.read_table(path), path.stat().st_size
+    rows = pq.ParquetFile(path).metadata.row_group(0).num_rows
+    for order in ([1, 0], [0, 1]):
+        turned = table.take([*order, *range(2, table.num_rows)])
+        pq.write_table(turned, path, row_group_size=rows, compression="none", use_dictionary=False)
+        size, before = path.stat().st_size, size
+    assert size == before
+    with pytest.raises(DataError, match=r"content\.a\.parquet was [\d,]+ bytes, hash .* and is"):
+        score_parquet(scorer, source, out, keep=["row"], resume=True)
+
+
+def test_another_engine_or_chunk_does_not_go_on(
+    scorer: Scorer, source: Path, tmp_path: Path
+) -> None:
+    """Scores of another number of rows at once are equal to rounding only, not bit for bit."""
+    score_parquet(scorer, source, tmp_path / "out")
+    other = Scorer(scorer.bundle, chunk_rows=2 * scorer.chunk_rows)
+    with pytest.raises(DataError, match=r"chunk_rows was \d+ and is \d+; resume it with the same"):
+        score_parquet(other, source, tmp_path / "out", resume=True)
+    other = Scorer(scorer.bundle)
+    other.requested_engine = "onnx"
+    with pytest.raises(DataError, match="engine was torch and is onnx"):
+        score_parquet(other, source, tmp_path / "out", resume=True)
 
 
 def test_a_folder_serves_one_job_at_a_time(scorer: Scorer, source: Path, tmp_path: Path) -> None:
