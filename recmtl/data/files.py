@@ -9,6 +9,7 @@ import glob
 import hashlib
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -108,7 +109,8 @@ class RemotePath:
     def open(self, mode: str, block_size: int | None = None) -> Any:
         """Open the file; of one that is read in places, blocks of this many bytes are fetched."""
         with _faults(self):
-            return self.system.open(self.path, mode, block_size=block_size)
+            options = {} if block_size is None else {"block_size": block_size}
+            return self.system.open(self.path, mode, **options)
 
     def files(self) -> "list[RemotePath]":
         """All files below this folder, in the order of their paths."""
@@ -331,7 +333,7 @@ def open_parquet(path: AnyPath, *, dictionary: list[str] | None = None) -> Any:
             raise place.error("is empty (0 bytes)", "write it again")
         source = path.open("rb") if isinstance(path, RemotePath) else path
         # Pre-buffering would hold whole row groups, however large, in memory.
-        return pq.ParquetFile(
+        parquet = pq.ParquetFile(
             source, read_dictionary=dictionary, buffer_size=READ_BUFFER, pre_buffer=False
         )
     except FileNotFoundError as fault:
@@ -344,6 +346,10 @@ def open_parquet(path: AnyPath, *, dictionary: list[str] | None = None) -> Any:
         if str(path).lower().endswith(OTHER_FORMATS):
             remedy = "convert it to Parquet, the one format that is read"
         raise place.error(f"is truncated or not Parquet ({first})", remedy) from fault
+    for name, count in Counter(parquet.schema_arrow.names).items():
+        if count > 1:
+            raise place.error(f"stands in the file {count} times", "rename it", column=name)
+    return parquet
 
 
 def stored_texts(schema: pa.Schema, columns: Iterable[str]) -> list[str]:

@@ -106,7 +106,7 @@ class JobContext:
         on_progress: called with the progress of every step.
         console: for warnings.
         like: an earlier encoded log, whose vocabularies the input is encoded with.
-        on_admitted: called once the input is known to be the one that `out` was begun with.
+        on_admitted: called once `out` holds the encoded log of the input.
         promote: `always` or `never` to make the new model champion or not, whatever the comparison
             with the present champion says; empty to follow it.
     """
@@ -216,9 +216,11 @@ def prepare(job: JobContext, run: Run) -> PreparedLog:
     """Encode the log, or open it if it is encoded already."""
     job.out.mkdir(parents=True, exist_ok=True)
 
-    def admit(facts: Mapping[str, Any]) -> None:
-        refuse_another_study(job.out, facts)
-        job.on_admitted()
+    facts: dict[str, Any] = {}
+
+    def admit(of_input: Mapping[str, Any]) -> None:
+        facts.update(of_input)
+        refuse_another_study(job.out, facts, note=False)
 
     def progress(stage: str, done: int, total: int) -> None:
         job.on_progress(f"prepare: {stage}", done, total, None)
@@ -227,6 +229,8 @@ def prepare(job: JobContext, run: Run) -> PreparedLog:
     if job.like is not None:
         earlier = EncodedLog.open(job.like)
     log = prepare_log(job.data, schema, job.out / LOG, like=earlier, progress=progress, admit=admit)
+    refuse_another_study(job.out, facts)
+    job.on_admitted()
     run.log_data(fingerprint=log.fingerprint, schema=job.schema)
     for warning in log.manifest["warnings"]:
         job.console.print(f"warning: {warning}", style="yellow", markup=False)

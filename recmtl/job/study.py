@@ -46,7 +46,7 @@ SEARCH_AGAIN = "delete it, so that the search is done again"
 _DATA_PARTS = ("inputs", "schema", "like")
 
 
-def refuse_another_study(out: Path, facts: Mapping[str, Any]) -> None:
+def refuse_another_study(out: Path, facts: Mapping[str, Any], *, note: bool = True) -> None:
     """Refuse a folder that was begun with other facts; note those that it does not know yet.
 
     The facts are kept in `study.json`, with the version of recmtl. A fact is what the folder's
@@ -56,6 +56,7 @@ def refuse_another_study(out: Path, facts: Mapping[str, Any]) -> None:
         out: the output folder.
         facts: JSON by name; `data` is the fingerprint that `inputs`, `schema` and `like` make up,
             which are compared only to say why it differs.
+        note: false while nothing in the folder depends on the facts.
 
     Raises:
         ConfigError: a fact differs; the message says from what to what.
@@ -76,7 +77,7 @@ def refuse_another_study(out: Path, facts: Mapping[str, Any]) -> None:
             f"{out}: was begun with another job: {changes}; "
             "put back what it was begun with, or give another --out"
         )
-    if {**before, **now} != before:
+    if note and {**before, **now} != before:
         write_json(path, {**before, **now}, durable=True)
 
 
