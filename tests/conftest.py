@@ -23,9 +23,11 @@ hypothesis.settings.load_profile("fixed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --runslow and --chaos."""
+    """Add --runslow, --chaos and --kills."""
     parser.addoption("--runslow", action="store_true", help="run tests marked slow as well")
     parser.addoption("--chaos", action="store_true", help="run the long suites of tests/chaos")
+    kills = "kills of the whole main job in tests/chaos/test_whole_job.py (10)"
+    parser.addoption("--kills", type=int, default=10, help=kills)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

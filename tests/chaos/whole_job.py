@@ -1,0 +1,234 @@
+"""The main job in processes of its own, which are killed, and what must be the same afterwards."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from recmtl.simulate import simulate
+
+SCHEMA = Path(__file__).parents[2] / "datasets" / "simulated" / "schema.yaml"
+CONFIG = """
+sizes: {embedding: 4, tower: [8]}
+grid: {cells: 3, depth: 2, widths: [8], max_edges: 2}
+training: {batch_size: 256, epochs: 2, save_every: 1}
+search: {epochs: 1, candidates: 2}
+evidence:
+  {seeds: 1, control_seeds: 1, bootstrap: 10, controls: [mmoe, random_route], baselines: [lightgbm]}
+calibration: {method: platt, min_rows: 50}
+threads: 1
+workers: 1
+"""
+CLOCKS = {"train_s", "score_rows_per_s", "seconds"}
+"""Figures that depend on the clock."""
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["pipelines.main", "recmtl.baselines.lightgbm", "tests.chaos.whole_job"]
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with the input of a job, its output, and its tracking store.
+
+    Attributes:
+        folder: where all of it lies.
+    """
+
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """The log."""
+        return self.folder / "log.parquet"
+
+    @property
+    def out(self) -> Path:
+        """The output folder."""
+        return self.folder / "out"
+
+    @property
+    def words(self) -> Path:
+        """What the newest process wrote to its standard error."""
+        return self.folder / "stderr.txt"
+
+    def clear(self) -> None:
+        """Remove what jobs have left, the tracking store included."""
+        for path in (self.out, self.folder / "store"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def make_place(folder: Path, *, workers: int = 1) -> Place:
+    """Write a small log and a configuration."""
+    folder.mkdir(parents=True)
+    simulate(folder / "log.parquet", 1500, users=60, items=40, row_group_rows=400)
+    config = CONFIG.replace("workers: 1", f"workers: {workers}")
+    (folder / "config.yaml").write_text(config)
+    return Place(folder)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job under way."""
+
+    place: Place
+    process: BaseProcess
+
+    def send(self, number: int) -> None:
+        """Send a signal to the job and its workers, as a terminal does."""
+        if self.process.is_alive() and self.process.pid is not None:
+            os.killpg(self.process.pid, number)
+
+    def status(self, seconds: float = 300) -> int:
+        """Wait for its end; its exit status."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, "the job does not end"
+        return self.process.exitcode
+
+
+def start(place: Place, *, die_at: int | None = None) -> Running:
+    """Start the job, or go on with it; returns once it answers signals.
+
+    With `die_at` it kills itself at its n-th step on the disk.
+    """
+    ours, theirs = PROCESSES.Pipe()
+    process = PROCESSES.Process(target=_job, args=(place, theirs, die_at))
+    process.start()
+    theirs.close()
+    assert ours.recv() == "ready"
+    return Running(place, process)
+
+
+def finish(place: Place) -> int:
+    """Run the job to its end; its exit status."""
+    return start(place).status()
+
+
+def _job(place: Place, connection: Connection, die_at: int | None) -> None:
+    from pipelines.main import main
+    from recmtl.interrupts import answer_signals, leave
+    from recmtl.job.command import run_step
+
+    os.setsid()
+    with place.words.open("w") as words:
+        os.dup2(words.fileno(), 2)
+        os.dup2(words.fileno(), 1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    (place.folder / "store").mkdir(exist_ok=True)
+    os.chdir(place.folder / "store")
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{place.folder / 'store' / 'mlflow.db'}"
+    if die_at is not None:
+        _die(die_at)
+    answer_signals()
+    connection.send("ready")
+    arguments = ["--data", str(place.log), "--schema", str(SCHEMA), "--out", str(place.out)]
+    try:
+        leave(run_step("main", main, [*arguments, "--config", str(place.folder / "config.yaml")]))
+    except SystemExit:
+        raise
+    except BaseException as error:  # as at the top of a script
+        sys.excepthook(type(error), error, error.__traceback__)
+        sys.exit(1)
+
+
+def _die(at: int) -> None:
+    """Kill this process at its n-th call of a function that changes the disk."""
+    calls = iter(range(10**9))
+
+    def deadly(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if next(calls) == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+
+        return call
+
+    for name in ("replace", "mkdir", "unlink", "rename", "fsync"):
+        setattr(os, name, deadly(getattr(os, name)))
+
+
+def kill_once(place: Place, dice: random.Random, *, takes: float) -> tuple[int, str]:
+    """Start or go on with the job, and end it at a random moment; its status, and how.
+
+    A kill at a step on the disk is not shifted by the load of the machine; one at a random time
+    falls into computations, too. The status is 0 if the job was done before.
+    """
+    how = dice.choice(["step", "step", "time", "time", "time", "SIGTERM", "SIGINT"])
+    if how == "step":
+        return start(place, die_at=round(10 ** dice.uniform(0, 3))).status(), how
+    job = start(place)
+    job.process.join(dice.uniform(0.0, takes))
+    if how == "time":
+        job.send(signal.SIGKILL)
+        return job.status(), how
+    began, number = time.monotonic(), getattr(signal, how)
+    job.send(number)
+    status = job.status()
+    if status:
+        assert_ended_well(place, status, number, time.monotonic() - began)
+    return status, how
+
+
+def assert_ended_well(place: Place, status: int, number: int, seconds: float) -> None:
+    """The status of a shell, one line that says how to go on, in time, and the lock given back."""
+    words = place.words.read_text()
+    assert status == 128 + number, words
+    assert "Traceback" not in words and "error:" not in words, words
+    last = words.strip().splitlines()[-1]
+    assert "run the same command again" in last, words
+    assert seconds < 4, "two seconds, and as many for a busy machine"
+    assert not (place.out / ".lock").exists()
+
+
+def outcome(place: Place) -> dict[str, Any]:
+    """All that a finished job has left but for the clock's part: JSON, and bytes by name."""
+    left: dict[str, Any] = {}
+    for path in sorted(place.out.rglob("*")):
+        name = path.relative_to(place.out).as_posix()
+        if not path.is_file() or name in NOT_COMPARED or name.startswith("bundle/README"):
+            continue
+        left[name] = _content(path)
+    return left
+
+
+NOT_COMPARED = {"report.html"}
+"""It shows seconds; all other figures in it are those of results.json."""
+
+
+def _content(path: Path) -> Any:
+    if path.suffix == ".parquet":
+        return repr(pq.read_table(path).replace_schema_metadata(None).to_pydict())  # NaN is NaN
+    if path.suffix != ".json":
+        return path.read_bytes()
+    content = json.loads(path.read_text())
+    if path.name == "manifest.json" and path.parent.name == "bundle":
+        # Its hash of the metrics holds the clock's part of them.
+        content.pop("seal", None)
+        for name in ("metrics.json", "README.md"):
+            content["files"].pop(name, None)
+    return json.dumps(_timeless(content))
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _timeless(item) for name, item in value.items() if name not in CLOCKS}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def assert_same(left: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Fail with the names of the files that differ."""
+    assert sorted(left) == sorted(expected), sorted(left.keys() ^ expected.keys())
+    differ = [name for name in left if left[name] != expected[name]]
+    assert differ == [], differ
