@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from recmtl.atomic import reading
 from recmtl.evaluate import assemble, evaluate, reliability_curve
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
 from recmtl.evaluate.metrics import ReliabilityCurve
@@ -159,8 +160,9 @@ def sharing(study: TabularStudy, truth: Path) -> dict[str, Any]:
     if "random_route" in evidence.controls and min(evidence.control_seeds, len(names)) > 1:
         random = _overlaps(study, "random_route", range(first, first + evidence.control_seeds))
         facts["agreement_of_random_routes"] = agreement(random)
-    if truth.is_file():
-        facts["planted"] = _planted(overlaps, names, truth)
+    planted = _planted(overlaps, names, truth) if truth.is_file() else {}
+    if planted:
+        facts["planted"] = planted
     return facts
 
 
@@ -234,8 +236,11 @@ def _differs(overlaps: FloatArray, names: Sequence[str]) -> list[dict[str, Any]]
 
 def _planted(overlaps: FloatArray, names: Sequence[str], truth: Path) -> dict[str, Any]:
     """Mean overlap of the pairs that a simulated log relates, and of the others."""
-    related = {frozenset(pair) for pair in json.loads(truth.read_text())["related"]}
+    with reading(truth, remedy="delete it: it only tells what was planted in a simulated log"):
+        related = {frozenset(pair) for pair in json.loads(truth.read_text())["related"]}
     is_related = np.array([frozenset(pair) in related for pair in combinations(names, 2)])
+    if is_related.all() or not is_related.any():
+        return {}  # of one kind only: there is nothing to compare
     values = _by_pair(overlaps)
     gaps = values[:, is_related].mean(1) - values[:, ~is_related].mean(1)
     return {

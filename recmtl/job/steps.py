@@ -89,10 +89,6 @@ GOLDEN_ROWS, RANKED_ROWS = 64, 20_000
 """First rows of the input: for the bundle's golden rows, and for the sample ranking."""
 
 
-def _nothing() -> None:
-    """What happens on admission where nobody waits for it."""
-
-
 @dataclass(frozen=True)
 class JobContext:
     """What a job was given, and where it reports.
@@ -119,7 +115,7 @@ class JobContext:
     on_progress: OnProgress
     console: Console
     like: Path | None = None
-    on_admitted: Callable[[], None] = _nothing
+    on_admitted: Callable[[], None] = lambda: None
     promote: str = ""
 
 
@@ -214,8 +210,6 @@ class BundledNetwork:
 
 def prepare(job: JobContext, run: Run) -> PreparedLog:
     """Encode the log, or open it if it is encoded already."""
-    job.out.mkdir(parents=True, exist_ok=True)
-
     facts: dict[str, Any] = {}
 
     def admit(of_input: Mapping[str, Any]) -> None:

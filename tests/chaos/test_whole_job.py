@@ -98,6 +98,11 @@ def test_a_change_between_kill_and_resume_is_refused(
     pq.write_table(turned, place.log, row_group_size=400)
     assert_refused(place, "inputs.log.parquet was ")
     place.log.write_bytes(original)
+    items = place.folder / "side" / "items.parquet"
+    side, table = items.read_bytes(), pq.read_table(items)
+    pq.write_table(table.set_column(1, "margin", table["margin"][::-1]), items)
+    assert_refused(place, "inputs.side table 1, items.parquet was ")
+    items.write_bytes(side)
     (place.folder / "config.yaml").write_text(config.replace("widths: [8]", "widths: [16]"))
     assert_refused(place, "grid.widths was [8] and is [16]")
     (place.folder / "config.yaml").write_text(config)

@@ -172,6 +172,12 @@ def test_the_planted_gap_is_the_overlap_of_related_tasks_above_that_of_others(
     pairs = branched([(0, 0, 1, 1)], levels=((4,),))
     planted = sharing(wired(study, [pairs, SHARED], [APART, APART]), truth)["planted"]
     assert planted == {"related": 1.0, "unrelated": 0.5, "gap_by_seed": [1.0, 0.0]}
+    truth.write_text('{"related": []}')
+    facts = sharing(wired(study, [pairs, SHARED], [APART, APART]), truth)
+    assert "planted" not in facts, "without pairs of both kinds there is no gap"
+    truth.write_text("{")
+    with pytest.raises(DataError, match=r"truth\.json: is damaged .*; delete it"):
+        sharing(wired(study, [pairs, SHARED], [APART, APART]), truth)
 
 
 def scored(study: TabularStudy, value: float) -> dict[str, np.ndarray]:
