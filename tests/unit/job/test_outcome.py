@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recmtl.errors import DataError
 from recmtl.grid import Layout, mmoe
 from recmtl.grid.catalog.shared import branched, single_task
 from recmtl.job.fit import ModelResult
