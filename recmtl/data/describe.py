@@ -12,9 +12,9 @@ from recmtl.data.draft.check import checked_lines
 from recmtl.data.draft.placing import draft_of
 from recmtl.data.draft.profile import ColumnProfile, profile
 from recmtl.data.draft.sample import Sample
-from recmtl.data.files import is_url
 from recmtl.data.reader import Log, open_log
 from recmtl.masking import mask
+from recmtl.paths import is_url
 from recmtl.schema.names import MOST_CHARACTERS
 from recmtl.schema.yaml_text import quoted
 

@@ -37,7 +37,6 @@ from recmtl.data.encoded_log import (
     row_bytes,
     write_faults_as_data_error,
 )
-from recmtl.data.files import FileContent
 from recmtl.data.leaks import leak_warnings
 from recmtl.data.reader import Log, open_log
 from recmtl.data.row_encoder import EncoderFit, RowEncoder
@@ -51,6 +50,7 @@ from recmtl.data.vocabulary_drift import (
     vocabulary_drift,
 )
 from recmtl.errors import DataError, SourceLocation
+from recmtl.paths import FileContent
 from recmtl.schema import Schema, dump_schema, refuse_contradictions, refuse_same_columns
 
 __all__ = ["Progress", "check_rows", "prepare"]

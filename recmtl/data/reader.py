@@ -18,11 +18,9 @@ import pyarrow as pa
 from recmtl.data.columns.canonical import AnyArray, normalised
 from recmtl.data.columns.logical_type import LogicalType, logical_type, unify
 from recmtl.data.files import (
-    FileContent,
     LogFile,
     Refused,
     base_folder,
-    file_content,
     find_files,
     name_within,
     open_parquet,
@@ -30,6 +28,7 @@ from recmtl.data.files import (
 )
 from recmtl.data.side_table import JoinedTable, joined_columns, side_path
 from recmtl.errors import DataError, SourceLocation, did_you_mean
+from recmtl.paths import FileContent, file_content
 from recmtl.schema import SideTable
 
 __all__ = ["Log", "LogBatch", "RefusedRows", "open_log"]

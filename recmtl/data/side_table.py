@@ -13,8 +13,9 @@ from recmtl.data.columns.hive import refuse_other_values
 from recmtl.data.columns.keys import KeyType, as_type, category_keys
 from recmtl.data.columns.logical_type import LogicalType, common_type, logical_type
 from recmtl.data.columns.vocabulary import KeyIndex
-from recmtl.data.files import AnyPath, LogFile, any_path, is_url, open_parquet, stored_texts
+from recmtl.data.files import LogFile, open_parquet, stored_texts
 from recmtl.errors import DataError, SourceLocation
+from recmtl.paths import AnyPath, any_path, is_url
 from recmtl.schema import SideTable
 
 __all__ = ["JoinedTable", "joined_columns", "side_path"]

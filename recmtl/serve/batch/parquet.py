@@ -28,11 +28,11 @@ from rich.progress import (
 from rich.text import Text
 
 from recmtl.atomic import new_file
-from recmtl.data.files import RemotePath, any_path
 from recmtl.data.reader import Log, open_log
 from recmtl.errors import DataError, SourceLocation
 from recmtl.folder_lock import hold_folder
 from recmtl.memory import keep_freed_memory
+from recmtl.paths import RemotePath, any_path
 from recmtl.serve.arguments import as_column_list, as_instance, as_path, as_whole_number
 from recmtl.serve.batch.batch_state import Part, ScoringJob
 from recmtl.serve.batch.rows import Quarantine, RowScorer, batches_by_part

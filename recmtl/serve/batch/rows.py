@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from rich.progress import Progress
 
 from recmtl.atomic import new_file, write_json
-from recmtl.data.files import AnyPath
 from recmtl.data.reader import Log, LogBatch, RefusedRows
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError, SourceLocation
 from recmtl.folder_lock import hold_folder
+from recmtl.paths import AnyPath
 from recmtl.serve.batch.batch_state import (
     Part,
     QuarantineRecord,

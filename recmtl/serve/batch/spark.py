@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from recmtl import errors
-from recmtl.data.files import AnyPath, LogFile, base_folder, is_url
+from recmtl.data.files import LogFile, base_folder
 from recmtl.data.reader import Log, open_log
 from recmtl.data.side_table import JoinedTable, joined_columns, side_path
 from recmtl.errors import ConfigError, DataError, RecmtlError, SourceLocation
+from recmtl.paths import AnyPath, is_url
 from recmtl.serve.batch.rows import without_dictionary
 from recmtl.serve.bundle.bundle import Bundle
 from recmtl.serve.scoring.drift import LIMIT, Drift, DriftMode

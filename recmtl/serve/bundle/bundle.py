@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.logical_type import LogicalType, logical_type
-from recmtl.data.files import is_url
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError
 from recmtl.model import TabularModel, load_model
+from recmtl.paths import is_url
 from recmtl.schema import SideTable
 from recmtl.serve.arguments import as_mapping, as_path
 from recmtl.serve.bundle.arrow_file import read_arrow

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from recmtl.data.files import content_hash
 from recmtl.errors import ConfigError, SourceLocation, did_you_mean
+from recmtl.paths import content_hash
 from recmtl.vision.data.decode import decode_image, open_picture, read_lines
 from recmtl.vision.data.examples import Example, ImageSet, ImageTask
 from recmtl.vision.data.source import FileLayout

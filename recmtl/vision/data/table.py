@@ -17,8 +17,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from PIL import Image
 
-from recmtl.data.files import content_hash
 from recmtl.errors import ConfigError, SourceLocation, did_you_mean
+from recmtl.paths import content_hash
 from recmtl.vision.data.augment import Augment, Crop, Flip, Scale, nearest
 from recmtl.vision.data.decode import (
     decode_depth,

@@ -11,22 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recmtl.data.files import (
+from recmtl.data.files import base_folder, find_files, open_parquet, stored_texts
+from recmtl.errors import DataError
+from recmtl.paths import (
     HASHED_WHOLE,
     SAMPLE_BYTES,
     SAMPLES,
     RemotePath,
     any_path,
-    base_folder,
     content_hash,
     file_content,
-    find_files,
     is_url,
-    open_parquet,
     sampled_hash,
-    stored_texts,
 )
-from recmtl.errors import DataError
 
 Put = Callable[..., str]
 TABLE = pa.table({"x": [1, 2]})
