@@ -199,7 +199,7 @@ def test_a_resumed_job_sets_aside_the_same_rows(
         patch.setattr(scorer, "scores", scores)
         score_parquet(scorer, source, out, quarantine=aside, **options)
     assert manifest(out)["state"] == "running"
-    with pytest.raises(DataError, match="quarantine was .* and is absent"):
+    with pytest.raises(DataError, match=r"quarantine was .* and is absent"):
         score_parquet(scorer, source, out, resume=True, **options)
     done = score_parquet(scorer, source, out, quarantine=aside, resume=True, **options)
     assert done.quarantined_rows == 170 + 4
