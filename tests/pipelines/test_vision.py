@@ -92,7 +92,7 @@ def test_a_study_is_run_told_and_gone_on_with(
     assert "training.epochs was 1 and is 2" in capsys.readouterr().err
     config.write_text(study.replace("evidence: {", "evidence: {budget: 0.7, "))
     assert run_vision(command) == 2
-    assert "another budget" in capsys.readouterr().err
+    assert "budget was 0.0 and is 0.7" in capsys.readouterr().err
 
 
 def test_a_mistake_is_one_line(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
