@@ -77,7 +77,7 @@ class RowEncoder:
         self.scalers = dict(scalers)
         self.types = dict(types or {})
         self.past = past
-        self._single = [f for f in schema.features if isinstance(f, Categorical)]
+        self._single = [f for f in schema.encoded_features if isinstance(f, Categorical)]
         self._lists = [f for f in schema.features if isinstance(f, ListOf)]
         self._derived = schema.computed
         self._numeric = [f for f in schema.encoded_features if isinstance(f, Numeric)]

@@ -18,6 +18,7 @@ __all__ = [
     "Categorical",
     "Condition",
     "DerivedFeature",
+    "ExactValues",
     "Feature",
     "ListOf",
     "Numeric",
@@ -57,6 +58,21 @@ class Categorical:
 
 
 @dataclass(frozen=True)
+class ExactValues:
+    """Ids of the frequent values of a number, beside its scale: spikes that ramps smooth over.
+
+    Attributes:
+        min_count: values seen in fewer train rows share the unknown row.
+    """
+
+    min_count: Annotated[int, COUNT] = 20
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        check_numbers(self)
+
+
+@dataclass(frozen=True)
 class Numeric:
     """A number, possibly missing.
 
@@ -66,6 +82,7 @@ class Numeric:
         encoding: how the number is scaled, see `recmtl.data.encoding.NumericField`.
         bins: quantile bins to fit; fewer where values repeat.
         log: apply sign(x) * log(1 + |x|) first.
+        values: whether frequent values are a categorical feature as well, and which are frequent.
     """
 
     name: str
@@ -73,6 +90,7 @@ class Numeric:
     encoding: Literal["piecewise", "quantile", "standard"] = "piecewise"
     bins: Annotated[int, Within(1, 4096)] = 32
     log: bool = False
+    values: ExactValues | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -112,11 +130,6 @@ class ListOf:
         _check_vocabulary(self.min_count, self.hash_buckets)
         if self.table is not None and (self.min_count != 1 or self.hash_buckets is not None):
             raise ValueError("table shares a vocabulary; drop min_count and hash_buckets")
-
-    @property
-    def count_feature(self) -> Numeric:
-        """The number of its values, a number that `recmtl.data.columns.derived` computes."""
-        return Numeric(f"{self.name}.count", f"{self.name}.count", log=True)
 
 
 Feature = Categorical | Numeric | ListOf
@@ -266,9 +279,20 @@ class Schema:
 
     @cached_property
     def computed(self) -> tuple[DerivedFeature, ...]:
-        """What features derive of a row alone: counts of lists."""
-        lists = (f for f in self.features if isinstance(f, ListOf) and f.count)
-        return tuple(DerivedFeature(f.count_feature, f, (f.column,)) for f in lists)
+        """What features derive of a row alone: counts of lists, ids of exact values."""
+        derived = []
+        for source in self.features:
+            feature: Categorical | Numeric
+            if isinstance(source, ListOf) and source.count:
+                name = f"{source.name}.count"
+                feature = Numeric(name, name, log=True)
+            elif isinstance(source, Numeric) and source.values is not None:
+                name = f"{source.name}.value"
+                feature = Categorical(name, name, min_count=source.values.min_count)
+            else:
+                continue
+            derived.append(DerivedFeature(feature, source, (source.column,)))
+        return tuple(derived)
 
     @cached_property
     def derived(self) -> tuple[DerivedFeature, ...]:

@@ -15,6 +15,7 @@ from recmtl.errors import SchemaError, did_you_mean
 from recmtl.schema.definition import (
     Categorical,
     Condition,
+    ExactValues,
     Feature,
     ListOf,
     Numeric,
@@ -281,13 +282,16 @@ def _condition_entry(condition: Condition) -> str | dict[str, Any]:
 
 
 def _changed_fields(part: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The fields of a dataclass that differ from their defaults, tuples as lists."""
+    """The fields of a dataclass that differ from their defaults; tuples as lists."""
     shown: dict[str, Any] = {}
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
         if field.name in without or _is_default(value, field.default):
             continue
-        shown[field.name] = list(value) if isinstance(value, tuple) else value
+        if isinstance(value, ExactValues):
+            shown[field.name] = dataclasses.asdict(value)
+        else:
+            shown[field.name] = list(value) if isinstance(value, tuple) else value
     return shown
 
 

@@ -1,4 +1,4 @@
-"""Columns -> further columns that single rows derive of them: how many values a list has.
+"""Columns -> what single rows derive of them: lengths of lists, keys of exact values of numbers.
 
 A derived column is encoded like any other: what is computed here is all that sets it apart. The
 statistics of the past, which need the rows before, are in `recmtl.data.statistics`.
@@ -6,14 +6,18 @@ statistics of the past, which need the rows before, are in `recmtl.data.statisti
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmtl.data.columns.canonical import AnyArray
 from recmtl.data.columns.keys import as_lists
+from recmtl.data.columns.numeric import finite_numbers
 from recmtl.errors import SourceLocation
-from recmtl.schema import DerivedFeature
+from recmtl.schema import DerivedFeature, ListOf
 
-__all__ = ["with_derived"]
+__all__ = ["exact_keys", "with_derived"]
 
 
 def with_derived(
@@ -22,19 +26,46 @@ def with_derived(
     """Canonical columns with one more for each derived feature.
 
     Raises:
-        DataError: a column holds no lists.
+        DataError: a column holds no lists, or no finite numbers.
     """
     computed = dict(columns)
-    for feature, column in ((d.feature, d.columns[0]) for d in derived):
-        computed[feature.column] = list_count(columns[column], column, place)
+    for entry in derived:
+        column = entry.columns[0]
+        compute = list_count if isinstance(entry.source, ListOf) else value_keys
+        computed[entry.feature.column] = compute(columns[column], column, place)
     return computed
 
 
 def list_count(array: AnyArray, name: str, place: SourceLocation) -> AnyArray:
     """How many values each list of a canonical column has, missing ones included; null of null.
 
-    >>> import pyarrow as pa
     >>> list_count(pa.array([[7, None], [], None]), "seen", SourceLocation()).to_pylist()
     [2, 0, None]
     """
     return pc.list_value_length(as_lists(array, name, place))
+
+
+def value_keys(array: AnyArray, name: str, place: SourceLocation) -> AnyArray:
+    """A key for each value of a canonical column of numbers, see `exact_keys`; null if missing.
+
+    >>> keys = value_keys(pa.array([3, None, 3]), "age", SourceLocation())
+    >>> keys.equals(value_keys(pa.array([3.0, None, 3.0]), "age", SourceLocation()))
+    True
+    """
+    values = finite_numbers(array, name, place)
+    return pa.array(exact_keys(values), mask=np.isnan(values))
+
+
+def exact_keys(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Numbers [values] as the int64 of their bits, so that a vocabulary can hold them.
+
+    A value has one key, however wide its column is: whole numbers up to 2^53 are told apart, and
+    fractions at the precision of float32. -0.0 is 0.0.
+
+    >>> exact_keys(np.array([0.1, -0.0])) == exact_keys(np.array([np.float32(0.1), 0.0]))
+    array([ True,  True])
+    """
+    with np.errstate(over="ignore"):  # what float32 cannot hold is whole
+        narrow = values.astype(np.float32).astype(np.float64)
+    whole = values == np.floor(values)
+    return (np.where(whole, values, narrow) + 0.0).view(np.int64)

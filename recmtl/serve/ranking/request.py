@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recmtl.data.columns.derived import exact_keys
 from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.row_encoder import Encoded, RowEncoder
 from recmtl.errors import DataError, SourceLocation
@@ -160,10 +161,13 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
 def _derived_values(encoder: RowEncoder, row: Mapping[str, Any]) -> dict[str, Any]:
     """What `recmtl.data.columns.derived` computes, of one row of plain values."""
     values: dict[str, Any] = {}
-    for derived in encoder.schema.derived:
-        value = row[derived.columns[0]]
-        is_list = type(value) in (list, tuple)
-        values[derived.feature.column] = len(value) if is_list else None
+    for derived in encoder.schema.computed:
+        value, computed = row[derived.columns[0]], None
+        if isinstance(derived.source, ListOf):
+            computed = len(value) if type(value) in (list, tuple) else None
+        elif not _is_missing(value) and (number := _number(value)) is not None:
+            computed = int(exact_keys(np.array([number]))[0])
+        values[derived.feature.column] = computed
     return values
 
 

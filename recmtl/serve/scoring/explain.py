@@ -21,6 +21,7 @@ from recmtl.errors import DataError, did_you_mean
 from recmtl.grid import SharingGrid, expert_names, row_use
 from recmtl.model import TabularModel
 from recmtl.model.heads import HeadSpec
+from recmtl.schema import Numeric
 from recmtl.serve.arguments import as_whole_number, short_repr
 from recmtl.serve.scoring.scorer import Scorer
 
@@ -358,8 +359,12 @@ def _raw_values(encoder: RowEncoder, table: pa.Table) -> pa.Table:
     """What each feature read, one column a feature."""
     if encoder.schema.derived:
         table = encoder.with_numbers(table)
-    schema = encoder.schema
-    return pa.table({name: table[schema.feature(name).column] for name in encoder.encoding.fields})
+    schema, fields = encoder.schema, encoder.encoding.fields
+    columns = {name: schema.feature(name).column for name in fields}
+    # Ids of exact values are shown as the numbers that they stand for.
+    exact = (derived for derived in schema.computed if isinstance(derived.source, Numeric))
+    columns |= {derived.feature.name: derived.columns[0] for derived in exact}
+    return pa.table({name: table[column] for name, column in columns.items()})
 
 
 def _unknown_row(encoder: RowEncoder) -> Tensor:

@@ -20,8 +20,9 @@ from tests.unit.serve.shop import SCHEMA, make_encoder, make_log
 LOG = make_log(300)
 HASHED = SCHEMA.replace("item: {kind: categorical}", "item: {kind: categorical, hash_buckets: 11}")
 FIRST = SCHEMA.replace("max_length: 4", "max_length: 3, keep: first, count: true")
-ENCODERS = {name: make_encoder(LOG, text) for name, text in
-            {"plain": SCHEMA, "hashed": HASHED, "first": FIRST}.items()}  # fmt: skip
+VALUES = SCHEMA.replace("age: {kind: numeric", "age: {kind: numeric, values: {min_count: 2}")
+SCHEMAS = {"plain": SCHEMA, "hashed": HASHED, "first": FIRST, "values": VALUES}
+ENCODERS = {name: make_encoder(LOG, text) for name, text in SCHEMAS.items()}
 VOCABULARIES = {
     **ENCODERS["plain"].vocabularies,
     "short": Vocabulary("short", "int64", 3, None, pa.array([5, -128, 4])),

@@ -10,7 +10,16 @@ import pytest
 from recmtl.errors import ConfigError, SchemaError
 from recmtl.model import ModelSizes
 from recmtl.model.heads import Chain
-from recmtl.schema import Categorical, Condition, ListOf, Numeric, SplitRule, TaskSpec, parse_schema
+from recmtl.schema import (
+    Categorical,
+    Condition,
+    ExactValues,
+    ListOf,
+    Numeric,
+    SplitRule,
+    TaskSpec,
+    parse_schema,
+)
 from recmtl.schema.bounds import FINITE, Within, numeric_fields
 from recmtl.schema.strict_yaml import load
 from recmtl.train.config import Budget, Config
@@ -19,6 +28,7 @@ from recmtl.vision.config import VisionConfig
 Make = Callable[..., Any]
 SCHEMA_PARTS: dict[type, Make] = {
     Categorical: lambda **v: Categorical("f", "c", **v),
+    ExactValues: ExactValues,
     Numeric: lambda **v: Numeric("f", "c", **v),
     ListOf: lambda **v: ListOf("f", "c", **v),
     TaskSpec: lambda **v: TaskSpec("t", "binary", Condition("y"), **v),

@@ -11,6 +11,7 @@ from recmtl.errors import SchemaError
 from recmtl.schema import (
     Categorical,
     Condition,
+    ExactValues,
     Feature,
     ListOf,
     Numeric,
@@ -185,6 +186,7 @@ numeric_options = st.fixed_dictionaries(
         "encoding": st.sampled_from(["piecewise", "quantile", "standard"]),
         "bins": st.integers(1, 4096),
         "log": st.booleans(),
+        "values": st.builds(ExactValues, st.integers(1, 1000)),
     },
 )
 
