@@ -89,14 +89,15 @@ def simulate(
         parts.append((target.with_suffix(".truth.parquet"), chances_table))
     with ExitStack() as stack:
         partials = [stack.enter_context(new_file(file)) for file, _ in parts]
+        # Put in place before the log: who finds a log finds its truth.
+        truth_file = stack.enter_context(new_file(truth_path(target)))
         writers = [stack.enter_context(GroupWriter(file, row_group_rows)) for file in partials]
         for block in draw_blocks(world, rows=rows, seed=seed):
             score.add(block)
             for writer, (_, table) in zip(writers, parts, strict=True):
                 writer.add(table(world, block))
         truth = Truth(rows, seed, RELATED, score.rates(), score.best(), score.correlation())
-        # Before the log is put in place: who finds a log finds its truth.
-        write_json(truth_path(target), asdict(truth))
+        write_json(truth_file, asdict(truth))
     return truth
 
 

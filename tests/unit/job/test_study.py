@@ -79,7 +79,8 @@ def test_what_is_told_of_validation_rows_is_what_the_kept_weights_score(
     assert all(len(checks) == 1 for checks in found.curves.values())
     if item.name != "single_task":
         scores = predict(load_model(study.folder / "models" / item.name / "0"), rows)
-        assert found.validation == evaluate(scores, np.asarray(rows.labels), TASKS)
+        labels, weight = np.asarray(rows.labels), np.asarray(rows.weight)
+        assert found.validation == evaluate(scores, labels, TASKS, weight=weight)
         assert found.validation_score == validation_score(found.validation, TASKS)
 
 
@@ -89,8 +90,8 @@ def test_a_baseline_is_told_of_on_validation_rows_and_scores_test_rows(study: St
     arguments = (problem.train, problem.validation, problem.validation, TASKS)
     classes = {"stars": ("1", "2", "3")}
     alone = logistic.fit_predict(*arguments, problem.encoding, classes=classes)
-    labels = np.asarray(problem.validation.labels)
-    assert found.validation == evaluate(alone.predictions, labels, TASKS)
+    labels, weight = (np.asarray(getattr(problem.validation, n)) for n in ("labels", "weight"))
+    assert found.validation == evaluate(alone.predictions, labels, TASKS, weight=weight)
 
 
 def test_without_a_budget_a_network_keeps_the_sizes_of_the_grid(study: Study) -> None:

@@ -48,7 +48,7 @@ def test_gates_learn_after_the_warm_up_and_its_checks_are_never_best(
 ) -> None:
     """Scores that fall from check to check: only those with gates at work count."""
     scores = [0.9, 0.8, 0.1, 0.2]
-    monkeypatch.setattr(tabular_problem, "validation_score", lambda *_: scores[len(seen)])
+    monkeypatch.setattr(tabular_problem, "stop_score", lambda *_: scores[len(seen)])
     model, seen = make_model(SPACE), []
     start = gates(model)
 

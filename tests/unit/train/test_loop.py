@@ -44,7 +44,7 @@ def timeless(fitted: TrainingState) -> dict[str, object]:
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Scores that the next checks will have, in order."""
     scores: list[float] = []
-    monkeypatch.setattr(tabular_problem, "validation_score", lambda *_: scores.pop(0))
+    monkeypatch.setattr(tabular_problem, "stop_score", lambda *_: scores.pop(0))
     yield scores
 
 

@@ -246,7 +246,7 @@ def test_an_export_needs_its_packages_and_names_the_first_that_is_missing(
     [
         (RuntimeError("no such\noperator"), BundleError, r"cannot be exported \(no such\)"),
         (KeyError(), BundleError, r"cannot be exported \(KeyError\)"),
-        (OSError("disk"), OSError, "disk"),
+        (OSError("disk"), BundleError, r"n\.onnx: cannot write \(disk\)"),
     ],
 )
 def test_a_network_that_cannot_be_exported_is_told_in_one_line(
