@@ -10,7 +10,6 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from recmtl.data.columns.keys import category_keys, kept_values
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import NumericFit, Scaler, finite_numbers
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
+from recmtl.data.columns.vocabulary_file import read_values, write_values
 from recmtl.data.encoding import Encoding, ListField, NumericField
 from recmtl.data.statistics.past import PastState
 from recmtl.errors import DataError, SourceLocation, did_you_mean
@@ -216,20 +216,31 @@ class RowEncoder:
         rows = [self.vocabularies[table].first for table in tables]
         return tuple(owners), np.array(rows, np.int32)
 
+    def id_counts(self) -> npt.NDArray[np.int64]:
+        """Of each row of the embedding table how many values of the train rows had it.
+
+        0 of rows that stand for no one value, and of all rows where nobody has counted: padding,
+        unknown rows, hash buckets, encoders of earlier releases. A list that shares the vocabulary
+        of a categorical feature does not count.
+        """
+        counts = np.zeros(self.encoding.table_rows, np.int64)
+        for vocabulary in self.vocabularies.values():
+            if vocabulary.counts is not None:
+                first = vocabulary.first + 1
+                counts[first : first + len(vocabulary.counts)] = vocabulary.counts
+        return counts
+
     def save(self, folder: Path) -> None:
         """Write `encoder.json`, `vocabularies.arrow`, `schema.yaml` and the past into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        vocabularies = [
-            {"name": v.name, "type": v.type, "first": v.first, "buckets": v.buckets}
-            for v in self.vocabularies.values()
-        ]
+        vocabularies = [vocabulary.to_json() for vocabulary in self.vocabularies.values()]
         scalers = [asdict(scaler) for scaler in self.scalers.values()]
         types = {column: kind.to_json() for column, kind in self.types.items()}
         document = {"format": FORMAT, "vocabularies": vocabularies, "scalers": scalers}
         document |= {"types": types}
         (folder / "encoder.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
         (folder / "schema.yaml").write_text(dump_schema(self.schema), encoding="utf-8")
-        _write_values(folder / "vocabularies.arrow", list(self.vocabularies.values()))
+        write_values(folder / "vocabularies.arrow", self.vocabularies.values())
         if self.past is not None:
             self.past.save(folder)
 
@@ -238,11 +249,11 @@ class RowEncoder:
         """Read what `save` wrote; raises `DataError` if it is not all there."""
         try:
             document = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-            values = _read_values(folder / "vocabularies.arrow")
+            values = read_values(folder / "vocabularies.arrow")
             if document["format"] != FORMAT:
                 raise DataError(f"{folder}: encoder of format {document['format']}; prepare again")
             vocabularies = {
-                entry["name"]: Vocabulary(**entry, values=values[entry["name"]])
+                entry["name"]: Vocabulary(**entry, **values[entry["name"]])
                 for entry in document["vocabularies"]
             }
             scalers = {
@@ -274,32 +285,6 @@ def _not_utf8(columns: Mapping[str, AnyArray], place: SourceLocation) -> DataErr
         except pa.ArrowInvalid:
             return place.error("holds text that is not UTF-8", "write it as UTF-8", column=name)
     return place.error("holds text that is not UTF-8", "write it as UTF-8")
-
-
-def _write_values(path: Path, vocabularies: list[Vocabulary]) -> None:
-    ints, texts = pa.large_list(pa.int64()), pa.large_list(pa.large_string())
-    schema = pa.schema([("name", pa.string()), ("ints", ints), ("texts", texts)])
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for vocabulary in vocabularies:
-            whole = pa.LargeListArray.from_arrays([0, len(vocabulary.values)], vocabulary.values)
-            is_int = vocabulary.type == "int64"
-            columns = [
-                pa.array([vocabulary.name]),
-                whole if is_int else pa.nulls(1, ints),
-                pa.nulls(1, texts) if is_int else whole,
-            ]
-            writer.write_batch(pa.record_batch(columns, schema=schema))
-
-
-def _read_values(path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    with pa.OSFile(str(path), "rb") as source:
-        reader = pa.ipc.open_file(source)
-        for i in range(reader.num_record_batches):
-            batch = reader.get_batch(i)
-            lists = batch["ints"] if batch["ints"].null_count == 0 else batch["texts"]
-            values[batch["name"][0].as_py()] = lists.flatten()
-    return values
 
 
 class EncoderFit:

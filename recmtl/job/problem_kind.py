@@ -48,7 +48,8 @@ class ProblemKind(Generic[P, C]):
 
 def open_tables(folder: Path, config: Config) -> TabularProblem:
     """Open the encoded log in a job's output folder as a problem."""
-    return TabularProblem.of(EncodedLog.open(folder / LOG), config.training.stop_metric)
+    training = config.training
+    return TabularProblem.of(EncodedLog.open(folder / LOG), training.stop_metric, training.rare_ids)
 
 
 def fit_lightgbm(problem: TabularProblem, config: Config, seed: int) -> ModelResult:

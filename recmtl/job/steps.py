@@ -16,7 +16,7 @@ from there.
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ from recmtl.serve.ranking.formula import quoted_name
 from recmtl.serve.ranking.ranker import RANKING_COLUMNS
 from recmtl.simulate import truth_path
 from recmtl.tracking import Run, Tracker
-from recmtl.train.config import Config, StopMetric
+from recmtl.train.config import Config, Training
 from recmtl.train.loop import OnProgress
 from recmtl.train.tabular_problem import TabularProblem
 
@@ -126,12 +126,12 @@ class PreparedLog:
     Attributes:
         log: the encoded log.
         schema: as the job was given it; `log.schema` is the copy within the encoded log.
-        stop_metric: by which networks are chosen, see `Training`.
+        training: how networks are trained on it, and chosen.
     """
 
     log: EncodedLog
     schema: Schema
-    stop_metric: StopMetric | dict[str, StopMetric] = "default"
+    training: Training = field(default_factory=Training)
 
     @cached_property
     def encoder(self) -> RowEncoder:
@@ -141,7 +141,7 @@ class PreparedLog:
     @cached_property
     def problem(self) -> TabularProblem:
         """Rows, tasks and heads, as networks are trained on them."""
-        return TabularProblem.of(self.log, self.stop_metric)
+        return TabularProblem.of(self.log, self.training.stop_metric, self.training.rare_ids)
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def prepare(job: JobContext, run: Run) -> PreparedLog:
     run.log_data(fingerprint=log.fingerprint, schema=job.schema)
     for warning in log.manifest["warnings"]:
         job.console.print(f"warning: {warning}", style="yellow", markup=False)
-    return PreparedLog(log, schema, job.config.training.stop_metric)
+    return PreparedLog(log, schema, job.config.training)
 
 
 def search(job: JobContext, prepared: PreparedLog) -> TabularStudy:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from recmtl.data.encoding import Encoding, ListField
 from recmtl.grid import Cost
+from recmtl.model.rare_ids import RareIds
 
 __all__ = ["TabularEncoder"]
 
@@ -29,6 +30,9 @@ class TabularEncoder(nn.Module):
         lanes: number L of input lanes, each with embeddings of its own (STEM, AAAI 2024); they are
             columns of the same table, so that one gather serves all of them.
         dropout: share of whole fields dropped in training.
+
+    Attributes:
+        rare_ids: replaces rare ids in training, if it is set.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class TabularEncoder(nn.Module):
         super().__init__()
         self.encoding, self.dropout = encoding, dropout
         self.num_lanes, self.lane_size = lanes, size
+        self.rare_ids: RareIds | None = None
         size = size * lanes
         self.table = nn.Embedding(encoding.table_rows, size, sparse=True)
         nn.init.normal_(self.table.weight, std=0.05)
@@ -70,6 +75,7 @@ class TabularEncoder(nn.Module):
         small = TabularEncoder(
             self.encoding, size=self.lane_size, lanes=len(lanes), dropout=self.dropout
         )
+        small.rare_ids = self.rare_ids
         with torch.no_grad():
             for name, parameter in small.named_parameters():
                 whole = self._split_lanes(self.get_parameter(name))
@@ -91,6 +97,8 @@ class TabularEncoder(nn.Module):
 
     def forward(self, ids: Tensor, numeric: Tensor) -> Tensor:
         """Lanes `[B, L, fields * size]`."""
+        if self.rare_ids is not None and self.training:
+            ids = self.rare_ids(ids)
         parts = []
         if self.encoding.single:
             parts.append(self.table(ids[:, : len(self.encoding.single)]))

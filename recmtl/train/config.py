@@ -101,6 +101,9 @@ class Training:
             0 measures nothing.
         save_every: number of steps after which the state of a training or a search is saved within
             an epoch, counted from the first one; 0 saves at the end of each epoch only.
+        rare_ids: of tables, the count k of an id that is replaced in half of its rows by the
+            unknown row of its feature, in training: one with `count` train rows is with probability
+            k / (count + k). 0 replaces none.
         stop_metric: what `patience` watches and by which the seed of the bundled network is chosen:
             one metric, or one by task (`{click: gauc, watch: rmse}`). By default the mean over the
             tasks of AUC, and R2 of regressions; `recmtl.train.stop_metric` has the scale of others.
@@ -126,6 +129,7 @@ class Training:
     gate_warm_up: Annotated[float, Within(0, 1, below=True)] = 0.1
     health_rows: Annotated[int, COUNT_OR_NONE] = 1024
     save_every: Annotated[int, COUNT_OR_NONE] = 0
+    rare_ids: Annotated[float, WEIGHT] = 0.0
     stop_metric: StopMetric | dict[str, StopMetric] = "default"
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from recmtl.grid import Decision, Layout, recmtl_grid
 from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes, Network, TabularModel, predict
 from recmtl.model.heads import HeadSpec, head_specs
+from recmtl.model.rare_ids import RareIds
 from recmtl.schema import TaskSpec
 from recmtl.schema.names import joint_column, task_column
 from recmtl.train.config import Grid, StopMetric
@@ -38,6 +39,7 @@ class TabularProblem:
         tasks: in the order of the columns of `labels`.
         heads: one for each task.
         stop_metrics: of every task, that by which networks are chosen; see `stop_metric`.
+        rare_ids: replaces rare ids while networks are trained; None leaves all ids.
     """
 
     train: LogSplit
@@ -47,12 +49,16 @@ class TabularProblem:
     tasks: tuple[TaskSpec, ...]
     heads: tuple[HeadSpec, ...]
     stop_metrics: Mapping[str, StopMetric] | None = None
+    rare_ids: RareIds | None = None
 
     @classmethod
     def of(
-        cls, log: EncodedLog, stop_metric: StopMetric | Mapping[str, StopMetric] = "default"
+        cls,
+        log: EncodedLog,
+        stop_metric: StopMetric | Mapping[str, StopMetric] = "default",
+        rare_ids: float = 0.0,
     ) -> "TabularProblem":
-        """All tasks of an encoded log; `stop_metric` is that of `Training`.
+        """All tasks of an encoded log; `stop_metric` and `rare_ids` are those of `Training`.
 
         Raises:
             ConfigError: the stop metric does not fit the tasks.
@@ -62,7 +68,11 @@ class TabularProblem:
         metrics = stop_metrics(stop_metric, tasks, has_groups=has_groups)
         train, validation, test = map(log.split, ("train", "validation", "test"))
         heads = head_specs(tasks, log.label_statistics)
-        return cls(train, validation, test, log.encoding, tasks, heads, metrics)
+        shrunk = None
+        if rare_ids:
+            encoder = log.encoder()
+            shrunk = RareIds(encoder.id_counts(), encoder.unknown_rows()[1], k=rare_ids)
+        return cls(train, validation, test, log.encoding, tasks, heads, metrics, shrunk)
 
     def only(self, task: TrainingTask) -> "TabularProblem":
         """One task alone, with the train and validation rows on which it is defined.
@@ -80,12 +90,21 @@ class TabularProblem:
         statistics = {spec.name: _statistics(alone, train, self.heads)}
         heads = head_specs((alone,), statistics)
         return TabularProblem(
-            train, validation, test, self.encoding, (alone,), heads, self.stop_metrics
+            train,
+            validation,
+            test,
+            self.encoding,
+            (alone,),
+            heads,
+            self.stop_metrics,
+            self.rare_ids,
         )
 
     def network(self, layout: Layout, sizes: ModelSizes) -> TabularModel:
         """A new network of a layout."""
-        return TabularModel(self.encoding, self.heads, layout=layout, sizes=sizes)
+        model = TabularModel(self.encoding, self.heads, layout=layout, sizes=sizes)
+        model.encoder.rare_ids = self.rare_ids
+        return model
 
     def lane_shape(self, sizes: ModelSizes) -> LaneShape:
         """A lane holds the embeddings of all fields."""

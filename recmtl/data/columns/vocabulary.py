@@ -97,6 +97,8 @@ class Vocabulary:
         first: its first row in the table, which is the unknown row.
         buckets: number of hash buckets, or None for a fitted vocabulary.
         values: the known values in the order of their rows (empty when hashing).
+        counts: how often the train rows held each of them; None when hashing, and in files of
+            earlier releases.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Vocabulary:
     first: int
     buckets: int | None
     values: AnyArray
+    counts: npt.NDArray[np.int64] | None = field(default=None, compare=False)
     _index: KeyIndex = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +117,10 @@ class Vocabulary:
     def rows(self) -> int:
         """Rows of the table that it owns, with the unknown row."""
         return 1 + (len(self.values) if self.buckets is None else self.buckets)
+
+    def to_json(self) -> dict[str, str | int | None]:
+        """All but values and counts, as JSON data."""
+        return {"name": self.name, "type": self.type, "first": self.first, "buckets": self.buckets}
 
     def rows_of_column(
         self, array: AnyArray, column: str, place: SourceLocation
@@ -237,9 +244,10 @@ class VocabularyFit:
         """The vocabulary of what was counted, with its block of rows at `first`."""
         kind: KeyType = self.type or "int64"
         values = pa.array([], pa.int64() if kind == "int64" else pa.large_string())
+        counts = np.zeros(0, np.int64) if self.buckets is None else None
         if self._counted:
             table = self._merge()
             table = table.filter(pa.compute.greater_equal(table["count"], self.min_count))
             table = table.sort_by([("count", "descending"), ("value", "ascending")])
-            values = table["value"].combine_chunks()
-        return Vocabulary(self.name, kind, first, self.buckets, values)
+            values, counts = table["value"].combine_chunks(), table["count"].to_numpy()
+        return Vocabulary(self.name, kind, first, self.buckets, values, counts)
