@@ -97,7 +97,7 @@ def answer_signals() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _receive)
     threading.Thread(target=_end_in_time, args=(reader,), daemon=True).start()
-    sys.excepthook = _uncaught
+    sys.excepthook, sys.unraisablehook = _uncaught, _unraisable
 
 
 def leave(status: int) -> NoReturn:
@@ -111,6 +111,12 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
     if is_interrupted():
         _end()
     sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
+    # Python lets no error out of a weak reference's callback: the watcher ends the process then.
+    if not is_interrupted():
+        sys.__unraisablehook__(lost)
 
 
 def _receive(number: int, frame: FrameType | None) -> None:

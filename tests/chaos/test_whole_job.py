@@ -58,8 +58,8 @@ def test_random_kills(
     place: Place, undisturbed: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     """A job is killed up to four times, each time later on, before it may end."""
-    dice, kills, seen = random.Random(5), 0, Counter[str]()
-    wanted = request.config.getoption("--kills")
+    wanted, kills, seen = request.config.getoption("--kills"), 0, Counter[str]()
+    dice = random.Random(wanted)  # another number of kills has other moments
     while kills < wanted:
         place.clear()
         for _ in range(dice.randint(1, MOST_KILLS_OF_A_JOB)):

@@ -33,6 +33,16 @@ with at_forced_end(lambda: trace.write_text("forced")):
         with suppress(BaseException):
             time.sleep(30)
 """
+IN_A_CALLBACK = """
+class Slow:
+    def __del__(self):
+        ready()
+        time.sleep(30)
+with at_forced_end(lambda: trace.write_text("forced")):
+    slow = Slow()
+    del slow
+    time.sleep(30)
+"""
 COMPILED = """
 import hashlib
 with at_forced_end(lambda: trace.write_text("forced")):
@@ -98,7 +108,11 @@ def test_a_signal_closes_what_is_open_and_says_how_to_go_on(
     assert (tmp_path / "trace").read_text() == "closed"
 
 
-@pytest.mark.parametrize("script", [SWALLOWED, COMPILED], ids=["swallowed", "compiled"])
+@pytest.mark.parametrize(
+    "script",
+    [SWALLOWED, IN_A_CALLBACK, COMPILED],
+    ids=["swallowed", "in a callback", "compiled"],
+)
 @pytest.mark.parametrize("times", [1, 2])
 def test_what_does_not_return_is_ended_by_force(script: str, times: int, tmp_path: Path) -> None:
     process = start(START + script, tmp_path / "trace")
