@@ -9,6 +9,7 @@ line that names the place, says what is wrong, and ends with a remedy:
 import difflib
 import errno
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ MOST_SHOWN, LONGEST_VALUE = 5, 80
 OUTSIDE = {
     *("adlfs", "aiobotocore", "aiohttp", "alembic", "azure", "botocore", "fsspec", "gcsfs"),
     *("google", "json", "mlflow", "pyarrow", "py4j", "pyspark", "requests", "s3fs"),
-    *("safetensors_rust", "sqlalchemy", "sqlite3", "urllib3", "yaml"),
+    *("safetensors", "safetensors_rust", "sqlalchemy", "sqlite3", "urllib3", "yaml"),
 }
 """Packages whose errors tell of the world outside: files, networks, stores."""
 REMEDIES = {
@@ -180,5 +181,7 @@ def outside_error(error: BaseException) -> RecmtlError | None:
     packages = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     if packages & OUTSIDE:
         name = type(error).__module__.partition(".")[0]
-        return RecmtlError(f"{name}: {text or type(error).__name__}; --debug shows where")
+        is_full = os.strerror(errno.ENOSPC) in text
+        remedy = REMEDIES[errno.ENOSPC] if is_full else "--debug shows where"
+        return RecmtlError(f"{name}: {text or type(error).__name__}; {remedy}")
     return None

@@ -118,7 +118,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     try:
         with new_file(path) as partial:
             save_file(contiguous, str(partial), {"state": packed})
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         fault = f"{path}: checkpoint not written: {error}; free disk space"
         raise DataError(fault) from error
 

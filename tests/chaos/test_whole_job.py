@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -125,6 +127,32 @@ def test_two_jobs_at_once_in_one_folder(place: Place, undisturbed: dict[str, Any
     statuses = sorted([first.status(), second.status()])
     assert statuses == [0, 2]
     assert_same(outcome(place), undisturbed["left"])
+
+
+def test_a_disk_that_is_full_again_and_again(
+    place: Place, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    """The disk of the output folder grows only after the job has said that it is full."""
+    shutil.rmtree(place.out, ignore_errors=True)
+    place.clear()
+    place.out.mkdir()
+    size, refused = 60_000, 0
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(place.out), "-o"]
+    if subprocess.run([*mount, f"size={size}"], capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a disk")
+    try:
+        while (status := finish(place)) != 0:
+            words = place.words.read_text()
+            lines = [line for line in words.splitlines() if line.startswith("error: ")]
+            assert status == 2 and "Traceback" not in words, words
+            assert len(lines) == 1 and ("No space" in words or " free" in lines[0]), words
+            assert [path.name for path in place.out.rglob("*.partial*")] == []
+            size, refused = round(1.3 * size), refused + 1
+            subprocess.run([*mount, f"remount,size={size}"], check=True)
+        assert refused > 3
+        assert_same(outcome(place), undisturbed["left"])
+    finally:
+        subprocess.run(["umount", "-l", str(place.out)], check=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -36,6 +36,8 @@ class World:
             return ["--data", self.data, "--out", self.out]
         if script == "score":
             return ["--bundle", self.bundle, "--input", self.data, "--output", self.out]
+        if script == "log":
+            return ["--out", self.out]
         if script == "vision":
             return ["--config", self.config, "--out", self.out]
         rest = ["--config", self.config, "--out", self.out]
@@ -206,6 +208,7 @@ def another_study(content: object) -> Change:
 def held_elsewhere(world: World) -> World:
     out = world.folder / "held"
     out.mkdir()
+    (out / "tracking.jsonl").touch()
     owner = {"pid": 1, "host": "elsewhere", "command": "main.py", "started": "2026-01-01T00:00:00"}
     (out / ".lock").write_text(json.dumps(owner))
     return replace(world, out=str(out))
@@ -287,4 +290,8 @@ WORLDS: list[tuple[str, str]] = [
 ]
 if os.geteuid():
     WORLDS += [(script, name) for script in ("describe", *STEPS, "score") for name in NOT_ROOT]
-CHANGES = {**DATA, **OUT, **LOCKED, **CONFIG, **SCHEMA, **STATE, **NOT_ROOT}
+NO_JOB: dict[str, tuple[Change, str]] = {
+    "no job": (lambda world: world, r"tracking\.jsonl: is not there; give the output folder"),
+}
+WORLDS += [("log", name) for name in {**NO_JOB, "out is a file": 0, "held elsewhere": 0}]
+CHANGES = {**NO_JOB, **DATA, **OUT, **LOCKED, **CONFIG, **SCHEMA, **STATE, **NOT_ROOT}
