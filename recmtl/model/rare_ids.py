@@ -16,8 +16,8 @@ __all__ = ["RareIds"]
 class RareIds(nn.Module):
     """Replaces ids `[B, I]` by the unknown rows of their columns, each by a draw of its own.
 
-    The draws come from torch's generator, as those of dropout do. A resumed training therefore
-    continues them, and they do not depend on the number of threads.
+    The seed of a batch's draws comes from torch's generator, as dropout does. A resumed training
+    therefore continues them, and they do not depend on the number of threads.
 
     Args:
         counts: of each row of the embedding table how many train values had it; 0 is never
@@ -37,9 +37,14 @@ class RareIds(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids with some replaced; the argument stays as it is."""
-        flat, unknown = ids.reshape(-1), self.get_buffer("unknown")
-        chance = self.get_buffer("chance").index_select(0, flat)
-        replaced = torch.rand(flat.shape, device=ids.device) < chance
-        # Few are replaced: to write these takes less time than `torch.where` on all.
-        at = replaced.nonzero().squeeze(1)
-        return flat.index_copy(0, at, unknown[at % len(unknown)]).view(ids.shape)
+        chance, unknown = self.get_buffer("chance"), self.get_buffer("unknown")
+        if ids.device.type != "cpu":
+            draws = torch.rand(ids.shape, device=ids.device)
+            return torch.where(draws < chance[ids], unknown, ids)
+        from recmtl.model.rare_kernels import replace_ids  # numba loads slowly; scoring needs none
+
+        seed, replaced = torch.randint(2**63 - 1, (1,)), torch.empty_like(ids)
+        arrays = [tensor.numpy() for tensor in (ids, chance, unknown, seed, replaced)]
+        arrays[3] = arrays[3].view(np.uint64)
+        replace_ids(*arrays)
+        return replaced

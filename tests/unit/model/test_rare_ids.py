@@ -37,15 +37,22 @@ def shrinking_problem(k: float = K) -> TabularProblem:
     return replace(make_problem(), rare_ids=RareIds(counts(), UNKNOWN, k=k))
 
 
-def plain(ids: np.ndarray, counted: np.ndarray, draws: np.ndarray, k: float) -> np.ndarray:
+def draw(seed: int, number: int) -> float:
+    """Number `number` of splitmix64, in Python's whole numbers, as 24 bits in 0..1."""
+    mixed = (seed + (number + 1) * 0x9E3779B97F4A7C15) % 2**64
+    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB % 2**64
+    return ((mixed ^ mixed >> 31) >> 40) / 2**24
+
+
+def plain(ids: np.ndarray, counted: np.ndarray, seed: int, k: float) -> np.ndarray:
     """The rule once more, value by value."""
     replaced = ids.copy()
-    for row in range(ids.shape[0]):
-        for column in range(ids.shape[1]):
-            count = int(counted[ids[row, column]])
-            chance = np.float32(k / (count + k)) if count else np.float32(0)
-            if draws[row, column] < chance:
-                replaced[row, column] = UNKNOWN[column]
+    for place, (row, column) in enumerate(np.ndindex(*ids.shape)):
+        count = int(counted[ids[row, column]])
+        chance = np.float32(k / (count + k)) if count else 0.0
+        if draw(seed, place) < chance:
+            replaced[row, column] = UNKNOWN[column]
     return replaced
 
 
@@ -56,10 +63,15 @@ def test_every_id_is_replaced_where_its_draw_is_below_its_chance(
 ) -> None:
     ids, counted = ids_of(rows, seed), counts(seed)
     torch.manual_seed(seed)
-    draws = torch.rand(ids.numel()).view(ids.shape).numpy()
+    of_batch = int(torch.randint(2**63 - 1, (1,)))
     torch.manual_seed(seed)
     replaced = RareIds(counted, UNKNOWN, k=k)(ids)
-    np.testing.assert_array_equal(replaced, plain(ids.numpy(), counted, draws, k))
+    np.testing.assert_array_equal(replaced, plain(ids.numpy(), counted, of_batch, k))
+
+
+def test_batches_have_draws_of_their_own() -> None:
+    rare, ids = RareIds(counts(), UNKNOWN, k=K), ids_of(200)
+    assert not torch.equal(rare(ids), rare(ids))
 
 
 @pytest.mark.parametrize("count", [1, 7, 300])
