@@ -87,14 +87,14 @@ ARMS: dict[str, dict[str, Arm]] = {
         f"min_count {least}, k {k}": Arm(with_min_count(least), k)
         for least in (5, 50)
         for k in (0, 100, 300, 1000)
-    },
+    }
+    | {"min_count 20, k 0": Arm(with_min_count(20))},
     "kuairand_pure": {
         "counts off": Arm(with_counts(False)),
         "counts on": Arm(with_counts(True)),
         "counts on, k 100": Arm(with_counts(True), 100),
-        "counts on, min_count 2": Arm(with_min_count(2)),
-        "counts on, min_count 50": Arm(with_min_count(50)),
-    },
+    }
+    | {f"counts on, min_count {n}": Arm(with_min_count(n)) for n in (2, 10, 20, 50)},
     "census_income": {
         "values off": Arm(with_values(None)),
         "values on": Arm(with_values(ExactValues(20))),
