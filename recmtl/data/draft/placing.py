@@ -166,7 +166,7 @@ def least_count(rows: int) -> int:
     """The least count of an id in a log of so many rows: a fifth of their root, from 2 to 50.
 
     Measured on validation rows of two logs of 95,000 and 99,000 rows (docs/research/sources.md): 50
-    is .025 of mean AUC better than 5 on one log, and no worse than 2 on the other (5 to 10 is best).
+    is .025 of mean AUC better than 5 on one, no worse than 2 on the other (5 to 10 is best there).
     In a small log, few ids would be left of so high a count.
 
     >>> [least_count(rows) for rows in (80, 1_000, 10_000, 10**6)]
