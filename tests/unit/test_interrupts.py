@@ -118,7 +118,7 @@ def test_what_does_not_return_is_ended_by_force(script: str, times: int, tmp_pat
     process = start(START + script, tmp_path / "trace")
     code, words, seconds = ended(process, *[signal.SIGINT] * times)
     assert (code, words) == (130, "interrupted: go on with --out x\n")
-    # On an idle machine two seconds and one; the chaos of the whole job holds to the two.
+    # On an idle machine two seconds and one; the chaos of the whole job looks, too.
     assert interrupts.GRACE_SECONDS < 2
     assert seconds < (4 if times == 1 else 3), "the second signal does not wait"
     assert (tmp_path / "trace").read_text() == "forced"

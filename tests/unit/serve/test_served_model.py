@@ -1,6 +1,5 @@
 """What MLflow serves takes every type that a log has, and answers with the scorer's bits."""
 
-import asyncio
 import io
 import json
 from collections.abc import Callable
@@ -14,14 +13,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc.scoring_server import init
 
 from recmtl.mlflow_store import without_warnings
 from recmtl.serve import Scorer, load_bundle
-from recmtl.serve.mlflow_signature import input_example, input_types, signature
+from recmtl.serve.mlflow_signature import input_example
 from recmtl.serve.request_rows import json_rows, request_rows
 from tests.chaos.local_spark import local_spark
 from tests.unit.serve.every_type import COLUMNS, LISTS, every_type_bundle, every_type_log
+from tests.unit.serve.served import Server, save_model
 
 MODEL = Path(__file__).parents[3] / "recmtl" / "serve" / "mlflow_model.py"
 LARGE = ("integer", "unsigned")
@@ -42,18 +41,7 @@ def rows(scorer: Scorer) -> pa.Table:
 @pytest.fixture(scope="module")
 def logged(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle as a model of MLflow's."""
-    folder, bundle = tmp_path_factory.mktemp("mlflow") / "model", scorer.bundle
-    with without_warnings():
-        mlflow.pyfunc.save_model(
-            str(folder),
-            python_model=str(MODEL),
-            artifacts={"bundle": str(bundle.folder)},
-            signature=signature(bundle),
-            input_example=input_example(bundle),
-            metadata={"recmtl.input_types": input_types(bundle)},
-            pip_requirements=[],
-        )
-    return folder
+    return save_model(scorer.bundle, tmp_path_factory.mktemp("mlflow") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -66,36 +54,7 @@ def model(logged: Path) -> Any:
 @pytest.fixture(scope="module")
 def post(model: Any) -> Callable[..., tuple[int, Any]]:
     """Sends a body to MLflow's scoring server, in this process; returns status and answer."""
-    with without_warnings():
-        app = init(model)
-
-    def send_request(body: Any, kind: str = "application/json") -> tuple[int, Any]:
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        status, answer = asyncio.run(_request(app, raw, kind))
-        return status, json.loads(answer)
-
-    return send_request
-
-
-async def _request(app: Any, body: bytes, kind: str) -> tuple[int, bytes]:
-    """One POST to an ASGI application."""
-    sent, asked = [], iter([{"type": "http.request", "body": body, "more_body": False}])
-
-    async def receive() -> dict[str, Any]:
-        message = next(asked, None)
-        return message if message is not None else await asyncio.Future()
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
-        "path": "/invocations", "raw_path": b"/invocations", "query_string": b"", "root_path": "",
-        "scheme": "http", "headers": [(b"content-type", kind.encode())],
-        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
-    }  # fmt: skip
-    await app(scope, receive, send)
-    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+    return Server(model).post
 
 
 def alone(scorer: Scorer, rows: pa.Table, name: str) -> Scores:
