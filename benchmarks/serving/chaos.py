@@ -33,6 +33,10 @@ SUITES = {
     "test_onnx_layouts": (
         "every layout of the catalog and every kind of feature as ONNX: to float32 rounding"
     ),
+    "test_whole_job": (
+        "200 kills of the main job at random moments, its first store included: each goes on to "
+        "the same results, routes, bundle and scores"
+    ),
 }
 
 
@@ -51,6 +55,7 @@ def _run(suite: str, folder: Path) -> None:
     path = f"tests/chaos/{file}kills.py" if part else f"tests/chaos/{suite}.py"
     command = [sys.executable, "-m", "pytest", path, "--chaos", "-q", "-k", chosen]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command += ["--kills", "200"] if suite == "test_whole_job" else []
     command += ["-p", "no:cacheprovider", f"--junitxml={folder / suite}.xml"]
     subprocess.run(command, cwd=ROOT, env=environment, check=False)
 
