@@ -17,7 +17,7 @@ from rich.console import Console
 
 from recmtl.atomic import write_text
 from recmtl.data.describe import describe
-from recmtl.script import ErrorLine
+from recmtl.script import ErrorLine, add_debug_option
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Draft a schema from a Parquet log.")
     parser.add_argument("--data", required=True, help="Parquet file, folder or glob")
     parser.add_argument("--out", default="", help="YAML file to write; printed if empty")
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    add_debug_option(parser)
     options = parser.parse_args(arguments)
     with ErrorLine(Console(stderr=True), debug=options.debug) as error:
         draft = describe(options.data)

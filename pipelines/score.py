@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recmtl.interrupts import advise, answer_signals, leave
+from recmtl.script import ErrorLine, add_debug_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +54,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--network", choices=["torch", "onnx"], default="torch", help=network)
     chunk = "rows of a forward pass (512): more are faster, and equal to float32 rounding"
     add("--chunk-rows", type=int, help=chunk)
-    add("--debug", action="store_true", help="show where an error comes from")
+    add_debug_option(parser)
     return parser.parse_args(arguments)
 
 
@@ -62,8 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     # Imported here and below, so that --help answers at once.
     from rich.console import Console
-
-    from recmtl.script import ErrorLine
 
     if options.engine == "local":
         advise("run the same command with --resume to go on")

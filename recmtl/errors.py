@@ -18,6 +18,8 @@ from unicodedata import normalize
 from recmtl.masking import mask
 
 __all__ = [
+    "FULL",
+    "REMEDIES_OF_WRITING",
     "BundleError",
     "ConfigError",
     "DataError",
@@ -27,6 +29,7 @@ __all__ = [
     "SourceLocation",
     "did_you_mean",
     "differences",
+    "first_line",
     "outside_error",
 ]
 
@@ -38,16 +41,21 @@ OUTSIDE = {
     *("safetensors", "safetensors_rust", "sqlalchemy", "sqlite3", "urllib3", "yaml"),
 }
 """Packages whose errors tell of the world outside: files, networks, stores."""
-REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there, then run again to go on"),
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a disk, or a quota, without room."""
+REMEDIES_OF_WRITING = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions, or choose another place"),
     errno.EROFS: "the disk is read-only: choose another place",
-    errno.ENOENT: "check the path",
     errno.ENOTDIR: "a file is in the way: choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+REMEDIES = {
+    **REMEDIES_OF_WRITING,
+    **dict.fromkeys(FULL, "free some space there, then run again to go on"),
+    errno.ENOENT: "check the path",
     errno.EEXIST: "it is in the way: choose another place",
     errno.EISDIR: "a folder is in the way: choose another name",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 
@@ -149,6 +157,15 @@ def _shown(value: Any) -> str:
         return "absent"
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+
+
+def first_line(fault: BaseException) -> str:
+    r"""The first line of what an error says, or the name of its class if it says nothing.
+
+    >>> first_line(KeyError()), first_line(ValueError("no\nsuch"))
+    ('KeyError', 'no')
+    """
+    return (str(fault).splitlines() or [type(fault).__name__])[0]
 
 
 def outside_error(error: BaseException) -> RecmtlError | None:

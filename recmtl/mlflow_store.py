@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recmtl.atomic import new_file
-from recmtl.errors import BundleError
+from recmtl.errors import BundleError, first_line
 
 __all__ = [
     "DEFAULT_ROOT",
@@ -101,7 +101,7 @@ def download_artifacts(uri: str) -> Path:
         remedy = f"install the package that holds {package!r}, or copy the bundle here"
         raise BundleError(f"{uri}: has no driver here ({error}); {remedy}") from None
     except Exception as error:  # MLflow's, the system's, or those of a remote driver
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         remedy = "check the name, and that the store can be reached"
         raise BundleError(f"{uri}: not found in the store {store} ({reason}); {remedy}") from None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeAlias
 
-from recmtl.errors import RecmtlError, SourceLocation
+from recmtl.errors import RecmtlError, SourceLocation, first_line
 from recmtl.masking import mask
 
 __all__ = [
@@ -145,7 +145,7 @@ def _faults(place: object) -> Iterator[None]:
     except (ImportError, FileNotFoundError, RecmtlError):
         raise
     except Exception as fault:
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+        reason = first_line(fault)
         remedy = "check the URL and the access to it"
         raise SourceLocation(str(place)).error(f"cannot be reached ({reason})", remedy) from fault
 

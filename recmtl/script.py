@@ -1,5 +1,6 @@
 """The end of a script that fails: one line for what is wrong outside of recmtl, and status 2."""
 
+import argparse
 import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -11,7 +12,12 @@ from recmtl.masking import mask
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["ErrorLine"]
+__all__ = ["ErrorLine", "add_debug_option"]
+
+
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--debug`, which every script has; see `ErrorLine`."""
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
 
 
 class ErrorLine:

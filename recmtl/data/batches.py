@@ -14,7 +14,7 @@ import torch
 
 from recmtl.memory import release_pages
 
-__all__ = ["Batch", "Labels", "Rows", "TableBatch", "table_batches"]
+__all__ = ["Batch", "Labels", "Rows", "TableBatch", "table_batches", "total_weight"]
 
 Order = npt.NDArray[np.int64]
 RowNumbers = npt.NDArray[np.integer]
@@ -218,3 +218,8 @@ def _batch(columns: Columns) -> TableBatch:
 def _join(a: TableBatch, b: TableBatch) -> TableBatch:
     pairs = ((a.ids, b.ids), (a.numeric, b.numeric), (a.labels, b.labels), (a.weight, b.weight))
     return _batch([torch.cat(pair) for pair in pairs])
+
+
+def total_weight(batch: Batch) -> float:
+    """Sum of the weights of a batch's rows."""
+    return float(batch.weight.double().sum())

@@ -1,8 +1,8 @@
 """Parquet -> encoded log: split, fit on train rows, encode; all or nothing.
 
-The data is streamed two to four times, row group by row group: for weights and for the split where
-they need a column of their own, to check and fit, and to encode. Rows of weight 0 are left out from
-the start. The result is built beside `out` and moved there when it is complete.
+The data is streamed two to five times, row group by row group: for weights, for the split and for
+statistics of the past where they need it, to check and fit, and to encode. Rows of weight 0 are
+left out from the start. The result is built beside `out` and moved there when it is complete.
 """
 
 import hashlib
@@ -121,9 +121,14 @@ def check_rows(log: Log, schema: Schema) -> None:
     counter = PartCounts(schema, fitted.encoder)
     for _ in _encoded_parts(counted, schema, fitted, counter):
         pass
-    counts = counter.by_part()
+    _checked_gaps(counter.by_part(), log)
+
+
+def _checked_gaps(counts: Mapping[str, Any], log: Log) -> list[GapCount]:
+    """What of a log does not count; refuses a split in which nothing is left."""
     gaps = [GapCount.from_json(count) for count in counts["counts"]]
     refuse_empty_splits(gaps, counts["labelled"], log.data)
+    return gaps
 
 
 def _fingerprints(
@@ -214,8 +219,7 @@ def _build(
     (folder / "encoding.json").write_text(fitted.encoder.encoding.to_json(), encoding="utf-8")
     fitted.encoder.save(folder / "encoder")
     counts = _encode(counted, schema, fitted, folder, progress)
-    gaps = [GapCount.from_json(count) for count in counts["counts"]]
-    refuse_empty_splits(gaps, counts["labelled"], log.data)
+    gaps = _checked_gaps(counts, log)
     manifest: dict[str, Any] = {
         "version": FORMAT,
         **prints,
@@ -276,10 +280,11 @@ def _fit(log: CountedLog, schema: Schema, like: EncodedLog | None, progress: Pro
     The encoder of added days is the earlier one: of them only the labels are checked and counted.
     """
     assign = plan_split(schema, log)
+    earlier = None if like is None else like.encoder()
     past = None
     if schema.statistics:
-        earlier = None if like is None else like.encoder().past
-        past = count_past(log, schema, assign, earlier=earlier, progress=progress)
+        state = None if earlier is None else earlier.past
+        past = count_past(log, schema, assign, earlier=state, progress=progress)
     encoder_fit = EncoderFit(schema, log.logical_types(schema.columns()), past=past)
     label_fit = LabelFit(schema, log.data)
     counts, train_weight = np.zeros(len(PARTS), np.int64), 0.0
@@ -305,7 +310,7 @@ def _fit(log: CountedLog, schema: Schema, like: EncodedLog | None, progress: Pro
         refuse_same_columns(schema, classes, SourceLocation(log.data))
     else:
         refuse_other_classes(classes, like)
-    encoder = encoder_fit.finish() if like is None else like.encoder()
+    encoder = encoder_fit.finish() if earlier is None else earlier
     encoder.past = past
     return _Fitted(assign, encoder, labels, counts.tolist(), float(train_weight / counts[0]))
 

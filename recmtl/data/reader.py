@@ -27,7 +27,7 @@ from recmtl.data.files import (
     stored_texts,
 )
 from recmtl.data.side_table import JoinedTable, joined_columns, side_path
-from recmtl.errors import DataError, SourceLocation, did_you_mean
+from recmtl.errors import DataError, SourceLocation, did_you_mean, first_line
 from recmtl.paths import FileContent, file_content
 from recmtl.schema import SideTable
 
@@ -241,7 +241,7 @@ def _row_group(
     try:
         yield from parquet.iter_batches(rows, row_groups=[group], columns=columns)
     except Exception as fault:  # Arrow's, the system's, or those of a remote driver
-        first = (str(fault).splitlines() or [type(fault).__name__])[0]
+        first = first_line(fault)
         raise place.error(f"cannot be read ({first})", "write the file again") from fault
 
 

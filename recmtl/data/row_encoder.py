@@ -131,7 +131,7 @@ class RowEncoder:
                 raise place.error(f"is missing{hint}", remedy, column=column)
             columns[column] = self._as_fitted(batch.column(position[column]), column, place)
         try:
-            unknown = self._add_numbers(columns, batch, place) if self.past is not None else {}
+            unknown = self._add_numbers(columns, batch, place)
             encoded = self.encode_canonical(columns, batch.num_rows, place)
         except UnicodeDecodeError:
             raise _not_utf8(columns, place) from None

@@ -22,13 +22,12 @@ from recmtl.job.steps import JobContext
 from recmtl.masking import is_masked, masked
 from recmtl.schema.strict_yaml import load
 from recmtl.schema.yaml_text import read_text
-from recmtl.script import ErrorLine
+from recmtl.script import ErrorLine, add_debug_option
 from recmtl.simulate import simulate
 from recmtl.tracking import Run, Tracker
 from recmtl.train.config import Config
 
 __all__ = [
-    "add_debug_option",
     "advise_to_go_on",
     "load_config",
     "output_folder",
@@ -93,11 +92,6 @@ def read_config(kind: type[C], path: Path) -> C:
 def output_folder(option: str) -> Path:
     """The folder that `--out` names, or a new one named by the time in UTC."""
     return Path(option or f"runs/{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-
-
-def add_debug_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--debug`, which every script has."""
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
 
 
 def advise_to_go_on(option: str, out: Path) -> None:

@@ -13,7 +13,7 @@ from recmtl.errors import ConfigError, RecmtlError
 from recmtl.folder_lock import hold_folder
 from recmtl.job.champion import judge_champion
 from recmtl.masking import is_masked, mask
-from recmtl.script import ErrorLine
+from recmtl.script import ErrorLine, add_debug_option
 from recmtl.tracking import Tracker
 from recmtl.tracking.journal import JOURNAL
 
@@ -25,7 +25,7 @@ def log_folder(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Log what a job has left in its output folder.")
     parser.add_argument("--out", required=True, help="output folder of a job")
     parser.add_argument("--data", default="", help="the job's log, if it has moved since")
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    add_debug_option(parser)
     options = parser.parse_args(arguments)
     with ErrorLine(Console(stderr=True), debug=options.debug) as error:
         out = Path(options.out)

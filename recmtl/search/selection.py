@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recmtl.data.batches import Rows
+from recmtl.data.batches import Rows, total_weight
 from recmtl.grid import Decision, Layout, Routes
 from recmtl.model import Network
 from recmtl.policies import Policy, RoutePolicy
 from recmtl.search.budget import BudgetTarget, CostMultiplier
 from recmtl.search.refine import FOLDS, refine, surely_positive
-from recmtl.search.supernet import Supernet, mean_by_weight, total_weight
+from recmtl.search.supernet import Supernet, mean_by_weight
 from recmtl.train.checkpoint import sibling_checkpoint
 from recmtl.train.config import Config, Search
 from recmtl.train.loop import OnProgress, silent, train

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from recmtl.data.batches import Batch, Rows
+from recmtl.data.batches import Batch, Rows, total_weight
 from recmtl.grid import (
     Decision,
     Layout,
@@ -19,7 +19,7 @@ from recmtl.grid.experts import pooled_features
 from recmtl.train.config import Config
 from recmtl.train.problem import Problem
 
-__all__ = ["Supernet", "mean_by_weight", "total_weight"]
+__all__ = ["Supernet", "mean_by_weight"]
 
 
 class Supernet:
@@ -114,11 +114,6 @@ class Supernet:
         top = self.apply_layers(lanes, encoded, decisions, first=first)
         logits: list[Tensor] = self.model.heads(top[:, list(self.layout.readout)])
         return logits
-
-
-def total_weight(batch: Batch) -> float:
-    """Sum of the weights of a batch's rows."""
-    return float(batch.weight.double().sum())
 
 
 def mean_by_weight(by_batch: Sequence[tuple[Tensor, float]]) -> Tensor:

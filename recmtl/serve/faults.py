@@ -7,17 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recmtl.errors import DataError, RecmtlError
+from recmtl.errors import FULL, REMEDIES_OF_WRITING, DataError, RecmtlError
 
 __all__ = ["write_faults"]
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 REMEDIES = {
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions, or choose another place"),
-    errno.EROFS: "the disk is read-only: choose another place",
-    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a file is in the way: choose another folder"),
+    **REMEDIES_OF_WRITING,
+    errno.EEXIST: REMEDIES_OF_WRITING[errno.ENOTDIR],
     errno.EISDIR: "a folder is in the way: name a file",
-    errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.errors import DataError, did_you_mean
+from recmtl.errors import DataError, did_you_mean, first_line
 
 __all__ = [
     "Frame",
@@ -148,7 +148,7 @@ def _arrow_column(frame: Frame, name: str, source: str) -> Any:
             return times.cast(pa.timestamp(times.type.unit, "UTC"))
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DataError(
             f"{source}: column {name!r} mixes types ({reason}); give all its values one type"
         ) from None

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from recmtl.data.columns.canonical import AnyArray, normalised, plain_array
 from recmtl.data.columns.logical_type import NULL, LogicalType, arrow_form, logical_type
-from recmtl.errors import DataError, SourceLocation
+from recmtl.errors import DataError, SourceLocation, first_line
 from recmtl.serve.frames import column_names, require_columns, to_arrow
 
 __all__ = ["json_rows", "request_rows"]
@@ -97,7 +97,7 @@ def _from_text(array: AnyArray, wanted: LogicalType, name: str) -> AnyArray:
     try:
         return read(array.cast(pa.large_string()), wanted)
     except (pa.ArrowException, ValueError, OverflowError) as fault:
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+        reason = first_line(fault)
         holds = f"holds text that is no {wanted} ({reason:.200})"
         raise HERE.error(holds, f"give it as {form}", column=name) from None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from recmtl.errors import RecmtlError
+from recmtl.errors import RecmtlError, first_line
 from recmtl.mlflow_store import valid_key
 from recmtl.serve.bundle.manifest import local_folder
 
@@ -124,7 +124,7 @@ def _judged(
         folder = local_folder(f"models:/{name}/{version}") if version else None
         return judge(folder, alive)
     except (RecmtlError, OSError, MemoryError) as fault:
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+        reason = first_line(fault)
         who = f"champion {version} stays" if version else "no champion"
         return ChampionDecision(False, f"{who}: cannot be compared ({reason})"[:MAX_REASON])
 

@@ -12,6 +12,7 @@ Nothing in the file is executed, and it names only files of its own folder.
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, TypeAlias
 from recmtl.errors import ConfigError
 from recmtl.masking import masked
 
-__all__ = ["JOURNAL", "Event", "Journal"]
+__all__ = ["JOURNAL", "Event", "Journal", "now_ms"]
 
 JOURNAL = "tracking.jsonl"
 
@@ -108,6 +109,11 @@ class Journal:
         path = self.out / name
         self.name_of(path)
         return path
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, in which events and MLflow count."""
+    return int(time.time() * 1000)
 
 
 def _events(text: bytes) -> Iterator[Event]:

@@ -9,6 +9,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from recmtl.errors import first_line
 from recmtl.serve.bundle import Bundle, load_bundle
 from recmtl.serve.mlflow_signature import input_example, input_types, signature
 from recmtl.tracking.champion import Judge, RegisteredModel, crown
@@ -76,7 +77,7 @@ def _log(bundle: Bundle, name: str, run_id: str) -> str:
         try:
             _log_pyfunc(bundle, name, example)
         except (TypeError, ValueError, MlflowException) as fault:
-            note = f"model {name}: logged without an input example ({_first_line(fault)})"
+            note = f"model {name}: logged without an input example ({first_line(fault)[:200]})"
             _log_pyfunc(bundle, name, None)
     finally:
         mlflow.end_run("RUNNING")  # the journal says how it ends
@@ -99,7 +100,3 @@ def _log_pyfunc(bundle: Bundle, name: str, example: Any) -> None:
 def _requirements() -> list[str]:
     versions = installed_versions()
     return [f"{name}=={versions[name]}" for name in REQUIREMENTS if name in versions]
-
-
-def _first_line(fault: Exception) -> str:
-    return (str(fault).splitlines() or [type(fault).__name__])[0][:200]

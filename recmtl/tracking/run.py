@@ -5,7 +5,6 @@ import json
 import math
 import platform
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recmtl.masking import mask
-from recmtl.tracking.journal import Journal
+from recmtl.tracking.journal import Journal, now_ms
 
 __all__ = ["Run", "content_digest", "installed_versions"]
 
@@ -43,7 +42,7 @@ class Run:
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Log the metrics of one step; the same name at several steps makes a curve."""
         values = {name: _plain(float(value)) for name, value in metrics.items()}
-        self._event("metrics", metrics=values, step=step, time=_now_ms())
+        self._event("metrics", metrics=values, step=step, time=now_ms())
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Set tags; a later value replaces an earlier one."""
@@ -135,10 +134,6 @@ def installed_versions() -> dict[str, str]:
     """Versions of the installed packages, by name in lower case."""
     packages = importlib.metadata.distributions()
     return {package.name.lower(): package.version for package in packages if package.name}
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 def _plain(value: float) -> float | str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from recmtl.masking import mask
 from recmtl.mlflow_store import DEFAULT_ROOT, store_location, without_warnings
-from recmtl.tracking.journal import Journal
+from recmtl.tracking.journal import Journal, now_ms
 from recmtl.tracking.run import Run
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Tracker:
             raise
         finally:
             self._open.pop()
-            self.journal.append(run.key, "end", status=status, time=_now_ms())
+            self.journal.append(run.key, "end", status=status, time=now_ms())
             if status != "KILLED":  # whoever interrupts a job waits for no tracker
                 self.feed()
 
@@ -129,7 +129,7 @@ class Tracker:
         """Mark runs whose process was killed; returns how many there were."""
         keys = self.journal.unfinished()
         for key in keys:
-            self.journal.append(key, "end", status="KILLED", time=_now_ms())
+            self.journal.append(key, "end", status="KILLED", time=now_ms())
         return len(keys)
 
     def _start(self, name: str, tags: Mapping[str, str]) -> Run:
@@ -145,7 +145,7 @@ class Tracker:
             joins=joins,
             experiment_id=os.environ.get("MLFLOW_EXPERIMENT_ID"),
             experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or self._experiment,
-            time=_now_ms(),
+            time=now_ms(),
             tags={**_source(), **tags},
         )
         return run
@@ -215,7 +215,3 @@ def _in_words(fault: BaseException) -> str:
     """What went wrong, in one line."""
     line = next(iter(str(fault).splitlines()), "")[:300]
     return f"{type(fault).__name__}: {line}" if line else type(fault).__name__
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

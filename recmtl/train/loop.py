@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from recmtl.data.batches import Batch, Rows
+from recmtl.data.batches import Batch, Rows, total_weight
 from recmtl.memory import keep_freed_memory
 from recmtl.model import Network
 from recmtl.train.checkpoint import Checkpoint, save_due
@@ -123,7 +123,7 @@ def take_step(model: Network, optimizer: Optimizer, *group: Batch) -> torch.Tens
     """
     shares, losses = [1.0], []
     if len(group) > 1:
-        weights = [float(batch.weight.double().sum()) for batch in group]
+        weights = [total_weight(batch) for batch in group]
         shares = [weight / sum(weights) for weight in weights]
     for batch, share in zip(group, shares, strict=True):
         loss = _loss(model, batch, optimizer.settings) * share

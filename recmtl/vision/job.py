@@ -22,7 +22,6 @@ from recmtl.evaluate.task_metrics import Metrics
 from recmtl.folder_lock import hold_folder
 from recmtl.grid import draw_svg, draw_text
 from recmtl.job.command import (
-    add_debug_option,
     advise_to_go_on,
     output_folder,
     read_config,
@@ -34,7 +33,7 @@ from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.work_items import SEARCHED, all_items
 from recmtl.job.workers import complete, cores
-from recmtl.script import ErrorLine
+from recmtl.script import ErrorLine, add_debug_option
 from recmtl.tracking import Run, Tracker
 from recmtl.train.loop import OnProgress
 from recmtl.vision.config import VisionConfig

@@ -28,7 +28,7 @@ from recmtl.data.statistics.keyed_sums import KeyedSums, added_up, cells_table
 from recmtl.data.statistics.outcomes import outcome_sums, sum_names
 from recmtl.data.statistics.periods import TimeKind, periods, time_kind
 from recmtl.data.statistics.row_keys import key_types, row_keys
-from recmtl.errors import DataError, SourceLocation
+from recmtl.errors import DataError, SourceLocation, first_line
 from recmtl.schema import PastStatistics, Schema
 
 __all__ = ["PastFit", "PastState", "count_past", "refuse_number_names"]
@@ -126,7 +126,7 @@ def _load(schema: Schema, entry: PastStatistics, path: Path) -> EntryState:
         facts = json.loads((cells.schema.metadata or {})[b"recmtl"])
         types, kind = tuple(facts["types"]), facts["kind"]
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as fault:
-        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+        reason = first_line(fault)
         raise DataError(f"{path}: cannot be read ({reason}); prepare the data again") from fault
     outcomes = schema.outcomes(entry)
     none = np.zeros(0, np.int64)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from recmtl.data.columns.logical_type import LogicalType, logical_type
 from recmtl.data.row_encoder import RowEncoder
-from recmtl.errors import BundleError, ConfigError
+from recmtl.errors import BundleError, ConfigError, first_line
 from recmtl.model import TabularModel, load_model
 from recmtl.paths import is_url
 from recmtl.schema import SideTable
@@ -139,7 +139,7 @@ def load_bundle(
     except BundleError:
         raise
     except Exception as error:  # a forged bundle with a matching manifest can fail anywhere
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)[:200]
         raise BundleError(f"{folder}: cannot be read ({reason}); save the bundle again") from error
     golden = golden.select(list(bundle.encoder.input_columns))
     return replace(bundle, golden=golden, side_tables=_side_tables(bundle, side_tables or {}))

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from recmtl.data.encoding import Encoding
-from recmtl.errors import BundleError, ConfigError
+from recmtl.errors import BundleError, ConfigError, first_line
 from recmtl.model import TabularModel
 from recmtl.serve.arguments import as_column_list, as_path
 from recmtl.serve.bundle.bundle import Bundle, load_bundle, user_features
@@ -111,7 +111,7 @@ def _write_program(
     except OSError:
         raise
     except Exception as error:  # the exporter's errors have no common class
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)[:200]
         raise BundleError(f"{path}: the network cannot be exported ({reason})") from error
 
 
