@@ -28,9 +28,9 @@ FINALLY = (
 )
 SWALLOWED = """
 with at_forced_end(lambda: trace.write_text("forced")):
-    ready()
     while True:
         with suppress(BaseException):
+            ready()  # within, so that the signal cannot come before errors are swallowed
             time.sleep(30)
 """
 IN_A_CALLBACK = """
