@@ -27,7 +27,10 @@ __all__ = [
 MODEL_ORDER = (
     "searched",
     "single_task",
+    "all_apart",
     "separate",
+    "towers_apart",
+    "embeddings_apart",
     "shared_bottom",
     "cross_stitch",
     "omoe",

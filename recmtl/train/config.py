@@ -48,7 +48,8 @@ class Grid:
         max_edges: the most experts whose outputs one lane may read.
         embeddings: of the searched grid. `shared`: all lanes read one set of embeddings. `apart`:
             each task has a set of its own beside the shared one, and routes choose among them.
-        experts: kind of the searched grid's first experts: `mlp`, or `cross` features (DCN-V2).
+        experts: kind of the experts on the input, in every network: `mlp`, or `cross` features
+            (DCN-V2). Searched trees have perceptrons.
     """
 
     cells: Annotated[int, Within(0, 1024)] = 0

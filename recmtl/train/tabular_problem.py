@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 
 import numpy as np
 
@@ -111,17 +111,15 @@ class TabularProblem:
         return LaneShape(self.encoding.num_fields * sizes.embedding)
 
     def layout(self, name: str, grid: Grid) -> Layout:
-        """The catalog's layout of this name, in the widths and the depth of `grid`."""
-        count = len(self.tasks)
-        cells = grid.cells or count + 2
-        if name != "recmtl_grid":
-            return CATALOG[name].layout(count, cells=cells, widths=grid.widths, depth=grid.depth)
-        return recmtl_grid(
-            count,
-            cells=cells,
+        """The catalog's layout of this name, in the widths, depth and kind of experts of `grid`."""
+        build = CATALOG[name].layout
+        if name == "recmtl_grid":
+            build = partial(recmtl_grid, embeddings=grid.embeddings)
+        return build(
+            len(self.tasks),
+            cells=grid.cells or len(self.tasks) + 2,
             widths=grid.widths,
             depth=grid.depth,
-            embeddings=grid.embeddings,
             experts=grid.experts,
         )
 

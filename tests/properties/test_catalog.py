@@ -105,7 +105,7 @@ def test_what_policies_decide_is_known() -> None:
 def test_every_entry_names_its_paper_and_reading_and_no_two_are_alike() -> None:
     layouts = {name: build(name) for name in CATALOG}
     assert all(entry.paper and entry.reading for entry in CATALOG.values())
-    assert len({layout.name for layout in layouts.values()}) == len(CATALOG) == 18
+    assert len({layout.name for layout in layouts.values()}) == len(CATALOG) == 21
     assert len({layout.layers for layout in layouts.values()}) == len(CATALOG)
 
 

@@ -20,7 +20,16 @@ from recmtl.grid.catalog.searched import (
     snr_aver,
     snr_trans,
 )
-from recmtl.grid.catalog.shared import branched, cross_stitch, shared_bottom, single_task
+from recmtl.grid.catalog.shared import (
+    all_apart,
+    branched,
+    cross_features,
+    cross_stitch,
+    embeddings_apart,
+    shared_bottom,
+    single_task,
+    towers_apart,
+)
 
 __all__ = [
     "CATALOG",
@@ -28,10 +37,13 @@ __all__ = [
     "Entry",
     "adashare",
     "adatt",
+    "all_apart",
     "branched",
     "cgc",
+    "cross_features",
     "cross_stitch",
     "dynashare",
+    "embeddings_apart",
     "ml_mmoe",
     "mmoe",
     "mtnas",
@@ -43,4 +55,5 @@ __all__ = [
     "snr_aver",
     "snr_trans",
     "stem",
+    "towers_apart",
 ]

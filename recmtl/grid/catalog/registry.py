@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from recmtl.errors import ConfigError
 from recmtl.grid.catalog.gated import adatt, cgc, ml_mmoe, mmoe, omoe, ple, stem
@@ -14,7 +15,17 @@ from recmtl.grid.catalog.searched import (
     snr_trans,
     upper_half_rates,
 )
-from recmtl.grid.catalog.shared import balanced, branched, cross_stitch, shared_bottom, single_task
+from recmtl.grid.catalog.shared import (
+    all_apart,
+    balanced,
+    branched,
+    cross_features,
+    cross_stitch,
+    embeddings_apart,
+    shared_bottom,
+    single_task,
+    towers_apart,
+)
 from recmtl.grid.layout import Layout
 
 __all__ = ["CATALOG", "CatalogSizes", "Entry"]
@@ -60,14 +71,23 @@ class Entry:
     build: Callable[[int, CatalogSizes], Layout]
 
     def layout(
-        self, num_tasks: int, *, cells: int, widths: Sequence[int], depth: int = 2
+        self,
+        num_tasks: int,
+        *,
+        cells: int,
+        widths: Sequence[int],
+        depth: int = 2,
+        experts: Literal["mlp", "cross"] = "mlp",
     ) -> Layout:
         """The layout for T tasks; `CatalogSizes` says what the sizes mean.
+
+        With `experts="cross"` the experts on the input are cross features; see `cross_features`.
 
         Raises:
             ConfigError: no experts, widths or levels.
         """
-        return self.build(num_tasks, CatalogSizes(cells, tuple(widths), depth))
+        layout = self.build(num_tasks, CatalogSizes(cells, tuple(widths), depth))
+        return cross_features(layout) if experts == "cross" else layout
 
     @property
     def paper(self) -> str:
@@ -99,6 +119,9 @@ class Entry:
 CATALOG: Mapping[str, Entry] = {
     "separate": Entry(lambda t, s: single_task(t, widths=s.widths)),
     "shared_bottom": Entry(lambda t, s: shared_bottom(t, widths=s.widths)),
+    "towers_apart": Entry(lambda t, s: towers_apart(t, levels=s.levels)),
+    "embeddings_apart": Entry(lambda t, s: embeddings_apart(t, levels=s.levels)),
+    "all_apart": Entry(lambda t, s: all_apart(t, levels=s.levels)),
     "cross_stitch": Entry(lambda t, s: cross_stitch(t, levels=s.levels)),
     "omoe": Entry(lambda t, s: omoe(t, experts=s.cells, widths=s.widths)),
     "mmoe": Entry(lambda t, s: mmoe(t, experts=s.cells, widths=s.widths)),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from recmtl.grid.catalog.shared import Level, apart, column, mixed, wired
+from recmtl.grid.catalog.shared import Level, apart, column, cross_features, mixed, wired
 from recmtl.grid.layout import INPUT, Layer, Layout
 
 __all__ = [
@@ -139,24 +139,20 @@ def recmtl_grid(
     first common one.
 
     The experts on the input are perceptrons of these `widths`, or with `experts="cross"` cross
-    features (DCN-V2): two crossings whose rank is a quarter of the last width, which cost about
-    as much.
+    features (see `cross_features`).
     """
     lanes = num_tasks + 1 if embeddings == "apart" else 1
     reads = tuple(min(cell, lanes - 1) for cell in range(cells))
     common = num_tasks % cells if embeddings == "apart" else INPUT
-    first = apart(reads, widths)
-    if experts == "cross":
-        rank = max(1, widths[-1] // 4)
-        first = replace(first, experts="cross", hidden=(rank, rank))
     step = replace(apart(range(cells), widths[-1:]), shortcut=tuple(range(cells)))
-    return Layout(
+    layout = Layout(
         "recmtl grid",
-        (first, *(step,) * (depth - 1), _mixing(num_tasks, cells, common)),
+        (apart(reads, widths), *(step,) * (depth - 1), _mixing(num_tasks, cells, common)),
         tuple(range(num_tasks)),
         GRID_SOURCE,
         input_lanes=lanes,
     )
+    return cross_features(layout) if experts == "cross" else layout
 
 
 def recmtl_grid_of_blocks(num_tasks: int, *, cells: int, blocks: Sequence[Layer]) -> Layout:

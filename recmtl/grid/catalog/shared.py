@@ -2,7 +2,8 @@
 
 `apart` and `mixed` build levels for the whole catalog: experts that each write a lane, and experts
 that every lane may listen to. The models here share by hard-wired experts (`single_task`,
-`shared_bottom`), by free scalars (`cross_stitch`) or along a tree (`branched`).
+`shared_bottom`), nothing but embeddings or experts (`towers_apart`, `embeddings_apart`), nothing at
+all (`all_apart`), by free scalars (`cross_stitch`) or along a tree (`branched`).
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,17 @@ from recmtl.grid.layout import GateKind, Layer, Layout
 
 __all__ = [
     "Level",
+    "all_apart",
     "apart",
     "branched",
     "column",
+    "cross_features",
     "cross_stitch",
+    "embeddings_apart",
     "mixed",
     "shared_bottom",
     "single_task",
+    "towers_apart",
     "wired",
 ]
 
@@ -97,6 +102,70 @@ def single_task(num_tasks: int, *, widths: Level) -> Layout:
     layers = tuple(column((0,) * num_tasks, widths))
     source = "no paper; towers apart, the encoder shared"
     return Layout("single task", layers, tuple(range(num_tasks)), source)
+
+
+def towers_apart(num_tasks: int, *, levels: Sequence[Level]) -> Layout:
+    """One column of experts a task, all on the encoder's one lane: tasks share the embeddings.
+
+    `y_t = h_t(f_t(x))`; `f_t` has an expert for each of the levels.
+    """
+    source = "no paper; one embedding of the row, which every task trains"
+    layers = _columns((0,) * num_tasks, levels)
+    return Layout("towers apart", layers, tuple(range(num_tasks)), source)
+
+
+def embeddings_apart(num_tasks: int, *, levels: Sequence[Level]) -> Layout:
+    """One embedding of the row a task, and one column of experts that is applied to each.
+
+    `y_t = h_t(f(x_t))`; `f` has an expert for each of the levels.
+    """
+    tasks = tuple(range(num_tasks))
+    edges = tuple((task,) for task in tasks)
+    layers = [
+        wired(block, tuple((0, task) for task in tasks), edges)
+        for level in levels
+        for block in column((0,), level)
+    ]
+    source = "no paper; an embedding a task, and experts that all tasks train"
+    return Layout("embeddings apart", tuple(layers), tasks, source, input_lanes=num_tasks)
+
+
+def all_apart(num_tasks: int, *, levels: Sequence[Level]) -> Layout:
+    """One embedding of the row and one column of experts a task: tasks share nothing.
+
+    `y_t = h_t(f_t(x_t))`: networks of single tasks that are trained side by side.
+    """
+    tasks = tuple(range(num_tasks))
+    source = "no paper; single-task networks trained as one, with one early stop"
+    layers = _columns(tasks, levels)
+    return Layout("all apart", layers, tasks, source, input_lanes=num_tasks)
+
+
+def _columns(reads: Sequence[int], levels: Sequence[Level]) -> tuple[Layer, ...]:
+    """A column of experts for each entry of `reads`, the lane that its first expert reads."""
+    layers, lanes = list[Layer](), tuple(reads)
+    for level in levels:
+        layers += column(lanes, level)
+        lanes = tuple(range(len(reads)))
+    return tuple(layers)
+
+
+def cross_features(layout: Layout) -> Layout:
+    """The layout with cross features (DCN-V2) in place of the perceptrons that read the input.
+
+    They are two crossings whose rank is a quarter of the expert's width, and cost about as much.
+    The wiring stays. Experts of other kinds stay, too: the first layer with perceptrons is changed.
+
+    Raises:
+        ConfigError: the layout has no perceptrons.
+    """
+    first = next((n for n, layer in enumerate(layout.layers) if layer.experts == "mlp"), None)
+    if first is None:
+        raise ConfigError(f"{layout.name}: has no perceptrons that cross features could replace")
+    layer, layers = layout.layers[first], list(layout.layers)
+    rank = max(1, layer.width // 4)
+    layers[first] = replace(layer, experts="cross", hidden=(rank, rank))
+    return replace(layout, layers=tuple(layers))
 
 
 def shared_bottom(num_tasks: int, *, widths: Level) -> Layout:

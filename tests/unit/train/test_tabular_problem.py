@@ -12,7 +12,7 @@ from recmtl.data.prepare import prepare
 from recmtl.model import predict
 from recmtl.schema import TaskSpec, load_schema
 from recmtl.simulate import simulate
-from recmtl.train.config import Training
+from recmtl.train.config import Grid, Training
 from recmtl.train.loop import train
 from recmtl.train.tabular_problem import TabularProblem
 from tests.tabular_problems import TASKS, make_heads, make_model, make_problem
@@ -100,3 +100,12 @@ def test_an_encoded_log_becomes_a_problem(tmp_path: Path) -> None:
     assert problem.heads[0].mean == pytest.approx(float(labels[:, 0].mean()), rel=1e-5)
     known = labels[~np.isnan(labels[:, 2]), 2]
     assert problem.heads[2].mean == pytest.approx(float(np.log1p(known).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mmoe", "towers_apart", "branched", "recmtl_grid"])
+def test_layouts_of_the_catalog_have_the_experts_of_the_grid(name: str) -> None:
+    """A fixed network differs from the searched one in the wiring, not in the kind of experts."""
+    for kind in ("mlp", "cross"):
+        layout = PROBLEM.layout(name, Grid(widths=(8, 4), depth=2, experts=kind))
+        assert layout.layers[0].experts == kind
+        assert layout.layers[0].width == 4
