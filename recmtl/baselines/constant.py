@@ -8,12 +8,11 @@ from recmtl.baselines.per_task import (
     BaselineResult,
     Classes,
     FittedBaseline,
-    Matrix,
-    TaskRows,
     fit_per_task,
 )
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
+from recmtl.forest.task_rows import Matrix, TaskRows
 from recmtl.schema import TaskSpec
 
 __all__ = ["fit_predict"]

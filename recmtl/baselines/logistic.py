@@ -21,11 +21,11 @@ from recmtl.baselines.per_task import (
     BaselineResult,
     Classes,
     FittedBaseline,
-    TaskRows,
     fit_per_task,
 )
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
+from recmtl.forest.task_rows import TaskRows
 from recmtl.schema import TaskSpec
 
 __all__ = ["LogisticSettings", "fit_predict"]

@@ -9,14 +9,13 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recmtl.data.columns.labels import LARGEST_LABEL
 from recmtl.data.encoded_log import LogSplit
-from recmtl.evaluate.label_space import defined_rows, task_position
+from recmtl.forest.task_rows import Matrix, TaskRows, task_rows
 from recmtl.schema import TaskSpec
 from recmtl.schema.names import joint_column, scored_columns, task_column
 
@@ -25,31 +24,11 @@ __all__ = [
     "BaselineResult",
     "Classes",
     "FittedBaseline",
-    "Matrix",
-    "TaskRows",
     "fit_per_task",
 ]
 
-Matrix: TypeAlias = Any
-"""Rows of a method's own columns `[R, F]`: a NumPy array, or a SciPy sparse matrix."""
 Classes: TypeAlias = Mapping[str, Sequence[object]]
 """Of each multiclass task, its classes in the order of the label's indices."""
-
-
-@dataclass(frozen=True)
-class TaskRows:
-    """The rows on which one task is defined.
-
-    Attributes:
-        x: their columns `[R, F]`.
-        label: `[R]`: 0 and 1, class indices, or transformed values.
-        weight: `[R]`, above 0. A log's weights have mean 1 on its train rows, so that they count
-            rows in a penalty, too.
-    """
-
-    x: Matrix
-    label: NDArray[np.float64]
-    weight: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -116,8 +95,8 @@ def fit_per_task(
     train_x, validation_x = method.matrix(train), method.matrix(validation)
     models = {}
     for task in tasks:
-        train_rows = _task_rows(train_x, train, tasks, task)
-        validation_rows = _task_rows(validation_x, validation, tasks, task)
+        train_rows = task_rows(train_x, train, tasks, task)
+        validation_rows = task_rows(validation_x, validation, tasks, task)
         labels = np.unique(train_rows.label)
         models[task.name] = (
             method.fit(task, train_rows, validation_rows, len(classes.get(task.name, ())))
@@ -143,16 +122,6 @@ def _counted(split: LogSplit) -> LogSplit:
     """The rows of a weight above 0: logs of release 0.1 hold others."""
     weight = np.asarray(split.weight)
     return split if np.all(weight > 0) else split.take(np.flatnonzero(weight > 0))
-
-
-def _task_rows(x: Matrix, split: LogSplit, tasks: Sequence[TaskSpec], task: TaskSpec) -> TaskRows:
-    labels = np.asarray(split.labels)
-    rows = defined_rows(labels, tasks, task)
-    label = labels[rows, task_position(tasks, task.name)].astype(np.float64)
-    if task.transform == "log1p":
-        label = np.log1p(label)
-    weight = np.asarray(split.weight)[rows].astype(np.float64)
-    return TaskRows(x if rows.all() else x[np.flatnonzero(rows)], label, weight)
 
 
 def _always(value: float) -> FittedBaseline:

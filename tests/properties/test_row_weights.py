@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from recmtl.baselines import constant, lightgbm, logistic
-from recmtl.baselines.lightgbm import LightGBMSettings
 from recmtl.data.encoded_log import LogSplit
+from recmtl.forest.grow import ForestSettings
 from recmtl.grid import Routes
 from recmtl.grid.catalog import CATALOG
 from recmtl.policies.affinity import dissimilarity_ranks, rank_affinity
@@ -32,7 +32,7 @@ from tests.tabular_problems import ENCODING, TASKS, make_model, make_problem, ro
 SETTINGS = Training(batch_size=64, epochs=2, checks=1, patience=9)
 CLASSES = {"stars": ("1", "2", "3")}
 FACTORS = (2.0**-20, 2.0**20, 1e-7, 1e7)
-TREES = LightGBMSettings(rounds=20, smallest_leaf=5)
+TREES = ForestSettings(rounds=20, smallest_leaf=5)
 
 
 def weighted(problem: TabularProblem, change: Callable[[np.ndarray], np.ndarray]) -> TabularProblem:

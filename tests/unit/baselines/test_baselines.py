@@ -9,13 +9,14 @@ import pytest
 
 from recmtl.baselines import constant, lightgbm, logistic
 from recmtl.evaluate import evaluate
+from recmtl.forest.grow import ForestSettings
 from recmtl.model.heads import HeadSpec, output_columns
 
 ALL = {
     "constant": constant.fit_predict,
     "logistic": logistic.fit_predict,
     "lightgbm": lambda *a, **k: lightgbm.fit_predict(
-        *a, threads=1, settings=lightgbm.LightGBMSettings(rounds=30), **k
+        *a, threads=1, settings=ForestSettings(rounds=30), **k
     ),
 }
 

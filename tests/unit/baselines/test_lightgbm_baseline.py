@@ -5,26 +5,21 @@ import dataclasses
 import numpy as np
 
 from recmtl.baselines import lightgbm
-from recmtl.baselines.lightgbm import _Codes
+from recmtl.forest.grow import ForestSettings
 
 
 def fit(small, **settings):
     return lightgbm.fit_predict(
         small.train, small.validation, small.test, small.tasks[:1], small.encoding,
-        threads=1, settings=lightgbm.LightGBMSettings(**settings),
+        threads=1, settings=ForestSettings(**settings),
     )  # fmt: skip
-
-
-def test_codes_go_by_descending_frequency_and_mark_the_unseen():
-    codes = _Codes.fit(np.array([7, 7, 9, 9, 9, 5], np.int32))
-    assert codes(np.array([9, 7, 5, 6, 4, 10, 0], np.int32)).tolist() == [0, 1, 2, -1, -1, -1, -1]
 
 
 def test_same_seed_same_scores_and_another_seed_others(small):
     def scores(seed):
         return lightgbm.fit_predict(
             small.train, small.validation, small.test, small.tasks[:1], small.encoding,
-            threads=1, seed=seed, settings=lightgbm.LightGBMSettings(rounds=20, feature_share=0.6),
+            threads=1, seed=seed, settings=ForestSettings(rounds=20, feature_share=0.6),
         ).predictions["p_click"]  # fmt: skip
 
     assert np.array_equal(scores(1), scores(1))
@@ -37,7 +32,7 @@ def test_validation_rows_stop_the_growth(small):
     grown = fit(small, rounds=60).cost["parameters"]
     stopped = lightgbm.fit_predict(
         small.train, against, small.test, small.tasks[:1], small.encoding,
-        threads=1, settings=lightgbm.LightGBMSettings(rounds=60, patience=5),
+        threads=1, settings=ForestSettings(rounds=60, patience=5),
     ).cost["parameters"]  # fmt: skip
     assert stopped <= 31 < grown
 

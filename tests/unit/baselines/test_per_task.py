@@ -1,7 +1,6 @@
 """Models one a task: invariances, hand-worked cases, and second plain implementations."""
 
 import dataclasses
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from recmtl.baselines import constant, lightgbm, logistic
-from recmtl.baselines.lightgbm import _Codes
 from recmtl.baselines.logistic import _bag, _Loss
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding, NumericField
@@ -254,16 +252,6 @@ def test_a_bag_sums_the_values_of_each_id(rows, data):
     bag = _bag(ids, values, 6)
     np.testing.assert_array_equal(bag.toarray(), dense)
     assert bag.nnz == np.count_nonzero(dense)
-
-
-@given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 12)))
-def test_codes_are_ranks_of_frequency(seen, asked):
-    """Ties go to the smaller id; what no train row has is -1."""
-    counts = Counter(seen)
-    ranked = sorted(counts, key=lambda value: (-counts[value], value))
-    expected = [ranked.index(value) if value in counts else -1 for value in asked]
-    codes = _Codes.fit(np.array(seen, np.int32))
-    assert codes(np.array(asked, np.int32)).tolist() == expected
 
 
 def test_parameters_are_counted_by_hand(small):
