@@ -14,7 +14,6 @@ if __name__ == "__main__":
 from recmtl.job import steps
 from recmtl.job.command import run_step
 from recmtl.job.log_later import tracking_lines
-from recmtl.job.registration import register
 from recmtl.report import model_table, verdict_table
 from recmtl.tracking import Run
 
@@ -39,7 +38,7 @@ def main(job: steps.JobContext, run: Run) -> None:
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
-    register(job, evaluation, bundled, run)
+    steps.register(job, evaluation, bundled, run)
     if job.tracker.feed():
         sys.stdout.write(tracking_lines(job.tracker))
 

@@ -17,8 +17,8 @@ from recmtl.folder_lock import hold_folder
 from recmtl.interrupts import advise
 from recmtl.job.champion import judge_champion
 from recmtl.job.console import progress_display
+from recmtl.job.handed_on import JobContext
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
-from recmtl.job.steps import JobContext
 from recmtl.masking import is_masked, masked
 from recmtl.schema.strict_yaml import load
 from recmtl.schema.yaml_text import read_text

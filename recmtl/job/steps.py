@@ -8,6 +8,7 @@
     report       report.html
     bundle       bundle/                                     BundledNetwork
     score        scored/, ranking.parquet
+    register     a version of the registered model
 
 A step hands on what it has loaded. It reads back what an earlier run has left in the output folder
 and makes only what is missing, so a step that is started alone begins with `prepare` and goes on
@@ -15,29 +16,30 @@ from there.
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from rich.console import Console
 
 from recmtl.atomic import new_file, write_json, write_text
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare as prepare_log
 from recmtl.data.reader import open_log
-from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.grid import draw_svg, draw_text, expert_names, expert_use
-from recmtl.job.fit import ModelResult
+from recmtl.job.handed_on import (
+    BundledNetwork,
+    Evaluation,
+    JobContext,
+    PreparedLog,
+    TrainedModels,
+)
 from recmtl.job.logbook import Logbook, log_results
 from recmtl.job.outcome import (
-    Models,
     Results,
     TabularStudy,
     judged_results,
@@ -49,11 +51,10 @@ from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS
 from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.work_items import WorkItem, all_items, searched_items
 from recmtl.job.workers import complete, cores
-from recmtl.model import TabularModel, load_model
 from recmtl.model.heads import output_columns
 from recmtl.report import ExpertUse, ReportInput, write_report
-from recmtl.schema import Schema, load_schema
-from recmtl.search.search import SearchResult
+from recmtl.report.benchmark_page import model_description
+from recmtl.schema import load_schema
 from recmtl.serve import Formula, Ranker, Scorer
 from recmtl.serve.batch.parquet import score_parquet
 from recmtl.serve.bundle import check_serving, load_bundle, save_bundle
@@ -62,14 +63,10 @@ from recmtl.serve.calibration.fit import calibration_gain, check_calibration, fi
 from recmtl.serve.ranking.formula import quoted_name
 from recmtl.serve.ranking.ranker import RANKING_COLUMNS
 from recmtl.simulate import truth_path
-from recmtl.tracking import Run, Tracker
-from recmtl.train.config import Config, Training
-from recmtl.train.loop import OnProgress
-from recmtl.train.tabular_problem import TabularProblem
+from recmtl.tracking import Run
 
 __all__ = [
     "BundledNetwork",
-    "ChosenNetwork",
     "Evaluation",
     "JobContext",
     "PreparedLog",
@@ -77,6 +74,7 @@ __all__ = [
     "bundle",
     "evaluate",
     "prepare",
+    "register",
     "report",
     "score",
     "search",
@@ -87,125 +85,6 @@ __all__ = [
 
 GOLDEN_ROWS, RANKED_ROWS = 64, 20_000
 """First rows of the input: for the bundle's golden rows, and for the sample ranking."""
-
-
-@dataclass(frozen=True)
-class JobContext:
-    """What a job was given, and where it reports.
-
-    Attributes:
-        data: Parquet file, folder or glob.
-        schema: YAML file of the data's schema.
-        out: the output folder.
-        config: how to search, train and compare.
-        tracker: of runs and models.
-        on_progress: called with the progress of every step.
-        console: for warnings.
-        like: an earlier encoded log, whose vocabularies the input is encoded with.
-        on_admitted: called once `out` holds the encoded log of the input.
-        promote: `always` or `never` to make the new model champion or not, whatever the comparison
-            with the present champion says; empty to follow it.
-    """
-
-    data: str
-    schema: Path
-    out: Path
-    config: Config
-    tracker: Tracker
-    on_progress: OnProgress
-    console: Console
-    like: Path | None = None
-    on_admitted: Callable[[], None] = lambda: None
-    promote: str = ""
-
-
-@dataclass(frozen=True)
-class PreparedLog:
-    """An encoded log; what is read from it is read once.
-
-    Attributes:
-        log: the encoded log.
-        schema: as the job was given it; `log.schema` is the copy within the encoded log.
-        training: how networks are trained on it, and chosen.
-    """
-
-    log: EncodedLog
-    schema: Schema
-    training: Training = field(default_factory=Training)
-
-    @cached_property
-    def encoder(self) -> RowEncoder:
-        """The fitted encoder of raw rows."""
-        return self.log.encoder()
-
-    @cached_property
-    def problem(self) -> TabularProblem:
-        """Rows, tasks and heads, as networks are trained on them."""
-        return TabularProblem.of(self.log, self.training.stop_metric, self.training.rare_ids)
-
-
-@dataclass(frozen=True)
-class ChosenNetwork:
-    """The searched network that is drawn, reported and bundled.
-
-    Attributes:
-        seed: of its search and training.
-        network: with its trained weights, in evaluation mode.
-        search: how its route was found.
-        result: what it scored and cost.
-    """
-
-    seed: int
-    network: TabularModel
-    search: SearchResult
-    result: ModelResult
-
-
-@dataclass(frozen=True)
-class TrainedModels:
-    """A study whose models are trained.
-
-    Attributes:
-        prepared: what they were trained on.
-        study: the study's folder and settings.
-        models: model -> seed -> what it scored and cost.
-    """
-
-    prepared: PreparedLog
-    study: TabularStudy
-    models: Models
-
-    @cached_property
-    def chosen(self) -> ChosenNetwork:
-        """The searched network with the best validation score, loaded once."""
-        results = self.models["searched"]
-        seed = max(results, key=lambda seed: results[seed].validation_score or -np.inf)
-        network = load_model(self.study.model_folder("searched", seed))
-        route = self.study.search_result("searched", seed)
-        return ChosenNetwork(seed, network, route, results[seed])
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Trained models, judged.
-
-    Attributes:
-        trained: the models.
-        results: content of results.json.
-        calibrators: maps of the chosen network's probabilities, fitted on validation rows.
-    """
-
-    trained: TrainedModels
-    results: Results
-    calibrators: Calibrators
-
-
-@dataclass(frozen=True)
-class BundledNetwork:
-    """A bundle in `folder`, and the log that its network was trained on."""
-
-    folder: Path
-    prepared: PreparedLog
 
 
 def prepare(job: JobContext, run: Run) -> PreparedLog:
@@ -328,6 +207,25 @@ def score(job: JobContext, bundled: BundledNetwork) -> None:
     ranking = ranker.rank(rows, by=by, group=roles.group, k=20, keep=kept)
     with new_file(job.out / "ranking.parquet") as partial:
         pq.write_table(ranking, partial)
+
+
+def register(job: JobContext, evaluation: Evaluation, bundled: BundledNetwork, run: Run) -> None:
+    """Log the bundle as a new version of the schema's model: the last step of the main job.
+
+    It is described by its tasks, verdicts, data and routes.
+    """
+    log, results = bundled.prepared.log, evaluation.results
+    tags = {"data.fingerprint": log.fingerprint, "data": job.data}
+    if job.like is not None:
+        tags["vocabulary.fingerprint"] = str(log.manifest["like"])
+    routes = (job.out / "routes.txt").read_text(encoding="utf-8")
+    run.log_model(
+        bundled.folder,
+        name=log.schema.name,
+        tags=tags,
+        description=model_description(results, log.manifest, data=job.data, routes=routes),
+        promote=job.promote,
+    )
 
 
 def _open_study(job: JobContext, prepared: PreparedLog) -> TabularStudy:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from recmtl.errors import ConfigError, RecmtlError
 from recmtl.job.command import load_config, output_folder, read_config, run_step
-from recmtl.job.steps import JobContext
+from recmtl.job.handed_on import JobContext
 from recmtl.script import ErrorLine
 from recmtl.tracking import Run
 from recmtl.train.config import Config

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.job import steps
-from recmtl.job.steps import JobContext
+from recmtl.job.handed_on import JobContext
 from recmtl.model import ModelSizes
 from recmtl.tracking import Run, Tracker
 from recmtl.train.config import Calibration, Config, Evidence, Grid, Search, Training

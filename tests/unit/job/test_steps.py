@@ -17,8 +17,7 @@ from rich.console import Console
 from recmtl.errors import RecmtlError
 from recmtl.job import steps
 from recmtl.job.fit import ModelResult
-from recmtl.job.registration import register
-from recmtl.job.steps import JobContext, PreparedLog, TrainedModels
+from recmtl.job.handed_on import JobContext, PreparedLog, TrainedModels
 from recmtl.model import ModelSizes
 from recmtl.serve import Scorer
 from recmtl.simulate import simulate
@@ -191,7 +190,7 @@ def test_an_evaluation_is_reported_bundled_and_scored(
         FileRun, later.tracker
     ).metrics
     steps.train(later, prepared, as_run(later))  # leaves the routes that a description shows
-    register(later, evaluation, bundled, as_run(later))
+    steps.register(later, evaluation, bundled, as_run(later))
     model = cast(FileRun, later.tracker).model
     assert (model["bundle"], model["name"]) == (bundled.folder, "simulated")
     assert model["tags"]["data.fingerprint"] == prepared.log.fingerprint

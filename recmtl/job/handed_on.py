@@ -1,0 +1,150 @@
+"""What the steps of a job take and hand on: the job's context, and the result of every step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from recmtl.data.encoded_log import EncodedLog
+from recmtl.data.row_encoder import RowEncoder
+from recmtl.job.fit import ModelResult
+from recmtl.job.outcome import Models, Results, TabularStudy
+from recmtl.model import TabularModel, load_model
+from recmtl.schema import Schema
+from recmtl.search.search import SearchResult
+from recmtl.serve.calibration.calibrators import Calibrators
+from recmtl.tracking import Tracker
+from recmtl.train.config import Config, Training
+from recmtl.train.loop import OnProgress
+from recmtl.train.tabular_problem import TabularProblem
+
+__all__ = [
+    "BundledNetwork",
+    "ChosenNetwork",
+    "Evaluation",
+    "JobContext",
+    "PreparedLog",
+    "TrainedModels",
+]
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """What a job was given, and where it reports.
+
+    Attributes:
+        data: Parquet file, folder or glob.
+        schema: YAML file of the data's schema.
+        out: the output folder.
+        config: how to search, train and compare.
+        tracker: of runs and models.
+        on_progress: called with the progress of every step.
+        console: for warnings.
+        like: an earlier encoded log, whose vocabularies the input is encoded with.
+        on_admitted: called once `out` holds the encoded log of the input.
+        promote: `always` or `never` to make the new model champion or not, whatever the comparison
+            with the present champion says; empty to follow it.
+    """
+
+    data: str
+    schema: Path
+    out: Path
+    config: Config
+    tracker: Tracker
+    on_progress: OnProgress
+    console: Console
+    like: Path | None = None
+    on_admitted: Callable[[], None] = lambda: None
+    promote: str = ""
+
+
+@dataclass(frozen=True)
+class PreparedLog:
+    """An encoded log; what is read from it is read once.
+
+    Attributes:
+        log: the encoded log.
+        schema: as the job was given it; `log.schema` is the copy within the encoded log.
+        training: how networks are trained on it, and chosen.
+    """
+
+    log: EncodedLog
+    schema: Schema
+    training: Training = field(default_factory=Training)
+
+    @cached_property
+    def encoder(self) -> RowEncoder:
+        """The fitted encoder of raw rows."""
+        return self.log.encoder()
+
+    @cached_property
+    def problem(self) -> TabularProblem:
+        """Rows, tasks and heads, as networks are trained on them."""
+        return TabularProblem.of(self.log, self.training.stop_metric, self.training.rare_ids)
+
+
+@dataclass(frozen=True)
+class ChosenNetwork:
+    """The searched network that is drawn, reported and bundled.
+
+    Attributes:
+        seed: of its search and training.
+        network: with its trained weights, in evaluation mode.
+        search: how its route was found.
+        result: what it scored and cost.
+    """
+
+    seed: int
+    network: TabularModel
+    search: SearchResult
+    result: ModelResult
+
+
+@dataclass(frozen=True)
+class TrainedModels:
+    """A study whose models are trained.
+
+    Attributes:
+        prepared: what they were trained on.
+        study: the study's folder and settings.
+        models: model -> seed -> what it scored and cost.
+    """
+
+    prepared: PreparedLog
+    study: TabularStudy
+    models: Models
+
+    @cached_property
+    def chosen(self) -> ChosenNetwork:
+        """The searched network with the best validation score, loaded once."""
+        results = self.models["searched"]
+        seed = max(results, key=lambda seed: results[seed].validation_score or -np.inf)
+        network = load_model(self.study.model_folder("searched", seed))
+        route = self.study.search_result("searched", seed)
+        return ChosenNetwork(seed, network, route, results[seed])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Trained models, judged.
+
+    Attributes:
+        trained: the models.
+        results: content of results.json.
+        calibrators: maps of the chosen network's probabilities, fitted on validation rows.
+    """
+
+    trained: TrainedModels
+    results: Results
+    calibrators: Calibrators
+
+
+@dataclass(frozen=True)
+class BundledNetwork:
+    """A bundle in `folder`, and the log that its network was trained on."""
+
+    folder: Path
+    prepared: PreparedLog
