@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -41,11 +42,15 @@ def train(
     name: str = "train",
     on_progress: OnProgress = silent,
     checkpoint: Path | None = None,
+    until: float = 1.0,
 ) -> TrainingState:
     """Train a model in place on the train rows; it ends with the weights of its best check.
 
     A check is a pass over the validation rows; the best one has the highest `Problem.score`.
     Training stops after `settings.patience` checks in a row without a better one.
+
+    A training can be done in parts: with `until` below 1 it pauses there, its state in
+    `checkpoint`. The model has the weights of the best check so far, or the newest before a check.
 
     Args:
         model: the network; its weights change.
@@ -57,6 +62,7 @@ def train(
         checkpoint: file for the state of the training, written atomically at the end of each epoch
             and after every `settings.save_every` steps. If it exists, training resumes from it, and
             with equal arguments ends with the same bits as an uninterrupted training.
+        until: share of the steps of all epochs after which to pause.
 
     Raises:
         DataError: the checkpoint is damaged or belongs to another network, or the disk is full.
@@ -68,18 +74,21 @@ def train(
     torch.manual_seed(seed)
     saved.load(state)
     began = time.perf_counter() - state.seconds
-    total = len(problem.train) * settings.epochs
+    total, pause = len(problem.train) * settings.epochs, ceil(until * steps * settings.epochs)
     epochs = range(optimizer.steps // steps, settings.epochs)
     passes = (_epoch(model, problem, optimizer, state, seed * 1009 + epoch) for epoch in epochs)
-    for check in chain.from_iterable(passes):
+    for check in chain.from_iterable(passes) if optimizer.steps < pause else ():
         if check is not None:
             saved.keep_if_best(state)
         on_progress(name, state.rows, total, check)
         state.seconds = time.perf_counter() - began
         if state.stale >= settings.patience:
             break
-        if save_due(optimizer.steps, epoch=steps, settings=settings):
+        paused = optimizer.steps >= pause
+        if paused or save_due(optimizer.steps, epoch=steps, settings=settings):
             saved.save(state)
+        if paused:
+            break
     saved.restore_best()
     return state
 

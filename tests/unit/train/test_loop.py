@@ -218,3 +218,29 @@ def test_predictions_do_not_depend_on_the_batch_size() -> None:
 def test_an_empty_split_has_empty_predictions() -> None:
     scores = predict(make_model(), rows_of(PROBLEM.test, slice(0)))
     assert {len(column) for column in scores.values()} == {0}
+
+
+@pytest.mark.parametrize("parts", [(0.5, 1.0), (0.01, 0.35, 0.36, 1.0), (0.5, 0.5, 1.0)])
+def test_a_training_in_parts_ends_with_the_bits_of_a_whole_one(
+    tmp_path: Path, parts: tuple[float, ...]
+) -> None:
+    torch.manual_seed(1)
+    whole, path = make_model(dropout=0.2), tmp_path / "parts.safetensors"
+    want, steps = train(whole, PROBLEM, SETTINGS, seed=5), list[int]()
+    for until in parts:
+        torch.manual_seed(1)
+        model, rows = make_model(dropout=0.2), list[int]()
+        state = train(
+            model,
+            PROBLEM,
+            SETTINGS,
+            seed=5,
+            checkpoint=path,
+            until=until,
+            on_progress=lambda *facts, rows=rows: rows.append(facts[1]),
+        )
+        steps.append(len(rows))
+    assert_same_bits(weights(model), weights(whole))
+    assert timeless(state) == timeless(want)
+    a_pass = -(-len(PROBLEM.train) // SETTINGS.batch_size)
+    assert sum(steps) == a_pass * SETTINGS.epochs, "no step is taken twice"
