@@ -7,9 +7,9 @@ pages that it has read (`recmtl.memory.release_pages`).
 
 import errno
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ __all__ = [
     "ArrayWriter",
     "EncodedLog",
     "LogSplit",
+    "PickedColumns",
     "refuse_full_disk",
     "row_bytes",
     "write_faults_as_data_error",
@@ -84,8 +85,13 @@ class LogSplit:
 
     def take(self, rows: npt.NDArray[np.int64]) -> "LogSplit":
         """A copy of the rows of these numbers."""
-        taken = {name: np.asarray(getattr(self, name))[rows] for name in LogSplit.__annotations__}
+        taken = {name: np.asarray(getattr(self, name)[rows]) for name in LogSplit.__annotations__}
         return LogSplit(**taken)
+
+    def columns(self, ids: Sequence[int], numeric: Sequence[int]) -> "LogSplit":
+        """The same rows with some columns of `ids` and of `numeric`, picked as rows are read."""
+        picked: Any = PickedColumns(self.ids, ids), PickedColumns(self.numeric, numeric)
+        return replace(self, ids=picked[0], numeric=picked[1])
 
     def batches(
         self,
@@ -110,6 +116,32 @@ class LogSplit:
             block=block,
             buffer_blocks=buffer_blocks,
         )
+
+
+class PickedColumns:
+    """Some columns of an array `[R, C]` that may be mapped: rows are read, then columns picked.
+
+    NumPy takes it for an array; to pick all columns of all rows at once copies them.
+    """
+
+    def __init__(self, array: npt.NDArray[Any], columns: Sequence[int]) -> None:
+        self._array, self._columns = array, np.array(columns, np.int64)
+        self.shape = len(array), len(self._columns)
+        self.dtype, self.ndim, self.base = array.dtype, 2, array.base
+
+    def __len__(self) -> int:
+        """Number of rows R."""
+        return len(self._array)
+
+    def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
+        """Of some rows all columns, or with a pair of indices some of the columns."""
+        rows, columns = rows if isinstance(rows, tuple) else (rows, slice(None))
+        picked: npt.NDArray[Any] = self._array[rows][..., self._columns][..., columns]
+        return picked
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """All columns of all rows."""
+        return np.asarray(self[:], dtype)
 
 
 class EncodedLog:

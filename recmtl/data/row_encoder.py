@@ -20,6 +20,7 @@ from recmtl.data.columns.derived import with_derived
 from recmtl.data.columns.keys import category_keys, kept_values
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import NumericFit, Scaler, finite_numbers
+from recmtl.data.columns.sources import part_of_schema
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
 from recmtl.data.columns.vocabulary_file import read_values, write_values
 from recmtl.data.encoding import Encoding, ListField, NumericField
@@ -200,8 +201,18 @@ class RowEncoder:
         schema = self.schema
         features = tuple(f for f in schema.features if f.column in columns)
         entries = tuple(e for e in schema.statistics if set(schema.read_by(e)) <= set(columns))
-        schema = replace(schema, features=features, statistics=entries)
-        past = None if self.past is None else self.past.part(schema)
+        return self._of(replace(schema, features=features, statistics=entries))
+
+    def hearing(self, sources: Collection[str]) -> "RowEncoder":
+        """The encoder of the features of these sources, with the same ids.
+
+        It reads no columns, and holds no state, that only other sources need.
+        """
+        return self._of(part_of_schema(self.schema, sources))
+
+    def _of(self, schema: Schema) -> "RowEncoder":
+        """The encoder of a part of the schema."""
+        past = self.past.part(schema) if self.past is not None and schema.statistics else None
         return RowEncoder(
             schema, self.vocabularies, scalers=self.scalers, types=self.types, past=past
         )

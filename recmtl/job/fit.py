@@ -28,6 +28,8 @@ from recmtl.train.training_state import TrainingState
 __all__ = ["TRAIN_AGAIN", "Fit", "ModelResult"]
 
 TRAIN_AGAIN = "delete the model's folder, so that it is trained again"
+COLUMNS = {"test": "predictions", "validation": "on_validation"}
+"""File of scored columns -> the attribute that holds them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class ModelResult:
         curves: for each network that was trained, epoch, score and loss of every check.
         health: of the experts at every check (`health_record`), if all tasks share a network.
         test: task -> metric -> value on the test rows, where no predictions are kept.
+        on_validation: scored columns `[R]` of the validation rows; none of single-task networks,
+            whose rows differ, and none in studies of 0.1.
     """
 
     predictions: dict[str, np.ndarray]
@@ -52,13 +56,16 @@ class ModelResult:
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     health: Mapping[str, Any] = field(default_factory=dict)
     test: Metrics = field(default_factory=dict)
+    on_validation: dict[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, folder: Path, network: Network | None = None) -> None:
         """Write a folder atomically; with a network, the folder holds its weights too."""
-        columns = {name: np.ascontiguousarray(v) for name, v in self.predictions.items()}
-        facts = {name: value for name, value in asdict(self).items() if name != "predictions"}
+        facts = asdict(self)
+        columns = {part: facts.pop(name) for part, name in COLUMNS.items()}
         with new_folder(folder) as partial:
-            save_file(columns, str(partial / "test.safetensors"))
+            for part, scores in columns.items():
+                whole = {name: np.ascontiguousarray(column) for name, column in scores.items()}
+                save_file(whole, str(partial / f"{part}.safetensors"))
             write_json(partial / "trained.json", facts, allow_nan=True)
             if network is not None:
                 save_model(network, partial)
@@ -74,7 +81,10 @@ class ModelResult:
             return None
         with reading(folder, remedy=TRAIN_AGAIN):
             facts = json.loads((folder / "trained.json").read_text())
-            return cls(load_file(str(folder / "test.safetensors")), **facts)
+            paths = {name: folder / f"{part}.safetensors" for part, name in COLUMNS.items()}
+            # Studies of 0.1 kept nothing of the validation rows.
+            columns = {name: load_file(str(file)) for name, file in paths.items() if file.is_file()}
+            return cls(**{**facts, **columns})
 
 
 @dataclass(frozen=True)
@@ -156,4 +166,13 @@ def _scored(name: str, network: Network, problem: Problem, state: TrainingState)
     }
     curves = {name: [{"epoch": c.epoch, "score": c.score, "loss": c.loss} for c in state.checks]}
     health = health_record(state, network.grid.layout, [task.name for task in problem.tasks])
-    return ModelResult(predictions, facts, best.score, best.metrics, curves, health, test)
+    return ModelResult(
+        predictions,
+        facts,
+        best.score,
+        best.metrics,
+        curves,
+        health,
+        test,
+        problem.scored_validation(network),
+    )

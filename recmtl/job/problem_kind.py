@@ -98,6 +98,7 @@ def _fitted(problem: TabularProblem, fit: Callable[..., BaselineResult]) -> Mode
             problem.tasks,
             weight=validation.varying_weight,
         ),
+        on_validation=on_validation,
     )
 
 

@@ -5,6 +5,8 @@ probability k / (count + k), it is trained on count^2 / (count + k) rows, and th
 rest: on rows like those of an id that is new, which that row will have to stand for.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -34,6 +36,13 @@ class RareIds(nn.Module):
         self.register_buffer("chance", torch.from_numpy(chance), persistent=False)
         rows = torch.from_numpy(unknown.astype(np.int64))
         self.register_buffer("unknown", rows, persistent=False)
+
+    def part(self, columns: Sequence[int]) -> "RareIds":
+        """The same of some columns of the ids."""
+        unknown = self.get_buffer("unknown")[list(columns)].numpy()
+        small = RareIds(np.zeros(0, np.int64), unknown, k=1.0)
+        small.register_buffer("chance", self.get_buffer("chance"), persistent=False)
+        return small
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids with some replaced; the argument stays as it is."""

@@ -4,7 +4,7 @@
 build networks for them, and measure what a network predicts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
@@ -66,6 +66,13 @@ class Problem(Protocol):
     def tasks(self) -> Sequence[TrainingTask]:
         """The tasks, in the order of a network's outputs."""
 
+    @property
+    def sources(self) -> Mapping[str, Sequence[str]]:
+        """The sources of knowledge that networks hear, with the fields of each; perhaps none."""
+
+    def hearing(self, sources: Collection[str]) -> Self:
+        """The problem of networks that hear these sources alone, on the same rows."""
+
     def only(self, task: TrainingTask) -> Self:
         """The problem of one task alone."""
 
@@ -95,6 +102,9 @@ class Problem(Protocol):
         Problems with large predictions keep the metrics alone; those with small ones keep the
         predictions, from which `judged` makes the metrics.
         """
+
+    def scored_validation(self, model: Network) -> Predictions:
+        """Predictions on the validation rows; nothing where predictions are large."""
 
     def together(self, parts: Mapping[str, Predictions]) -> Predictions:
         """Predictions of networks for one task each, under the columns of one network for all."""

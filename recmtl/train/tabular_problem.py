@@ -1,7 +1,7 @@
 """An encoded log as a `Problem`: its splits, its tasks, and the networks and metrics that fit."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial, reduce
 
 import numpy as np
@@ -9,8 +9,10 @@ import numpy as np
 from recmtl.data.columns.funnel import funnel_path
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.columns.numeric import Moments
+from recmtl.data.columns.sources import Sources, sources_of
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.encoding import Encoding
+from recmtl.errors import ConfigError
 from recmtl.evaluate.label_space import defined_rows, task_position
 from recmtl.evaluate.task_metrics import PRIMARY, Metrics, evaluate
 from recmtl.grid import Decision, Layout, recmtl_grid
@@ -40,6 +42,7 @@ class TabularProblem:
         heads: one for each task.
         stop_metrics: of every task, that by which networks are chosen; see `stop_metric`.
         rare_ids: replaces rare ids while networks are trained; None leaves all ids.
+        sources: of the encoding; none where nobody has named them.
     """
 
     train: LogSplit
@@ -50,6 +53,7 @@ class TabularProblem:
     heads: tuple[HeadSpec, ...]
     stop_metrics: Mapping[str, StopMetric] | None = None
     rare_ids: RareIds | None = None
+    sources: Sources = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -72,7 +76,36 @@ class TabularProblem:
         if rare_ids:
             encoder = log.encoder()
             shrunk = RareIds(encoder.id_counts(), encoder.unknown_rows()[1], k=rare_ids)
-        return cls(train, validation, test, log.encoding, tasks, heads, metrics, shrunk)
+        sources = sources_of(log.schema, log.encoding)
+        return cls(train, validation, test, log.encoding, tasks, heads, metrics, shrunk, sources)
+
+    def hearing(self, sources: Collection[str]) -> "TabularProblem":
+        """The problem of networks that hear these sources alone, on the same rows.
+
+        Raises:
+            ConfigError: the problem has no such source, or no field is left.
+        """
+        if set(sources) == set(self.sources):
+            return self
+        for source in sources:
+            if source not in self.sources:
+                names = ", ".join(self.sources)
+                raise ConfigError(f"there is no source {source!r} to hear; there are {names}")
+        if not sources:
+            raise ConfigError("a network has to hear a source; name one")
+        heard = {name: fields for name, fields in self.sources.items() if name in sources}
+        encoding = self.encoding.part({name for fields in heard.values() for name in fields})
+        ids, numeric = self.encoding.columns_of(encoding)
+        rows = [part.columns(ids, numeric) for part in (self.train, self.validation, self.test)]
+        return replace(
+            self,
+            train=rows[0],
+            validation=rows[1],
+            test=rows[2],
+            encoding=encoding,
+            rare_ids=None if self.rare_ids is None else self.rare_ids.part(ids),
+            sources=heard,
+        )
 
     def only(self, task: TrainingTask) -> "TabularProblem":
         """One task alone, with the train and validation rows on which it is defined.
@@ -89,15 +122,8 @@ class TabularProblem:
         test = replace(self.test, labels=np.asarray(self.test.labels)[:, [position]])
         statistics = {spec.name: _statistics(alone, train, self.heads)}
         heads = head_specs((alone,), statistics)
-        return TabularProblem(
-            train,
-            validation,
-            test,
-            self.encoding,
-            (alone,),
-            heads,
-            self.stop_metrics,
-            self.rare_ids,
+        return replace(
+            self, train=train, validation=validation, test=test, tasks=(alone,), heads=heads
         )
 
     def network(self, layout: Layout, sizes: ModelSizes) -> TabularModel:
@@ -153,6 +179,10 @@ class TabularProblem:
     def scored(self, model: Network) -> tuple[Predictions, Metrics]:
         """Predictions on the test rows; `judged` makes their metrics."""
         return predict(model, self.test), {}
+
+    def scored_validation(self, model: Network) -> Predictions:
+        """Predictions on the validation rows."""
+        return predict(model, self.validation)
 
     def together(self, parts: Mapping[str, Predictions]) -> Predictions:
         """Predictions of single-task networks under the columns of one network for all tasks.

@@ -3,7 +3,7 @@
 The counterpart for tables is `recmtl.train.tabular_problem.TabularProblem`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -102,6 +102,15 @@ class ImageProblem:
         """The device of networks and batches."""
         return self.train.device
 
+    @property
+    def sources(self) -> Mapping[str, tuple[str, ...]]:
+        """None: an image is one input."""
+        return {}
+
+    def hearing(self, sources: Collection[str]) -> "ImageProblem":
+        """The problem itself."""
+        return self
+
     def only(self, task: TrainingTask) -> "ImageProblem":
         """The problem of one task alone, on the same images."""
         place = [other.name for other in self.tasks].index(task.name)
@@ -166,6 +175,10 @@ class ImageProblem:
     def scored(self, model: Network) -> tuple[Predictions, Metrics]:
         """The metrics on test images; no predictions, since maps would fill the disk."""
         return {}, self.evaluate(model, "test")
+
+    def scored_validation(self, model: Network) -> Predictions:
+        """Nothing, as no predictions are kept."""
+        return {}
 
     def together(self, parts: Mapping[str, Predictions]) -> Predictions:
         """Nothing, as no predictions are kept."""

@@ -140,3 +140,15 @@ def test_a_training_that_stops_early_is_shown_as_finished(tmp_path: Path) -> Non
     stops.network("mmoe", PROBLEM.layout("mmoe", CONFIG.grid))
     _, done, total = progress[-1]
     assert done == total < 50 * len(PROBLEM.train)
+
+
+def test_predictions_on_validation_rows_are_kept_and_may_be_missing(tmp_path: Path) -> None:
+    _, result = make_fit(tmp_path).network("mmoe", PROBLEM.layout("mmoe", CONFIG.grid))
+    assert {len(scores) for scores in result.on_validation.values()} == {len(PROBLEM.validation)}
+    result.save(tmp_path / "model")
+    loaded = ModelResult.load(tmp_path / "model")
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded.on_validation["p_click"], result.on_validation["p_click"])
+    (tmp_path / "model" / "validation.safetensors").unlink()  # as a study of 0.1 left it
+    earlier = ModelResult.load(tmp_path / "model")
+    assert earlier is not None and earlier.on_validation == {}
