@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["assemble", "strongest_opponent", "summary"]
+__all__ = ["assemble", "plain", "strongest_opponent", "summary"]
 
 SeedMetrics = Mapping[int, Mapping[str, Mapping[str, float]]]
 
@@ -49,7 +49,7 @@ def assemble(
             entry["verdict"] = verdicts[task]["verdict"]
     score = {model: summary(list(seeds.values())) for model, seeds in (scores or {}).items()}
     parts = {"fingerprint": fingerprint, "tasks": tasks, "verdicts": verdicts}
-    result: dict[str, Any] = _plain({**parts, "cost": cost, "score": score, **(more or {})})
+    result: dict[str, Any] = plain({**parts, "cost": cost, "score": score, **(more or {})})
     return result
 
 
@@ -90,14 +90,14 @@ def summary(values: Sequence[float]) -> dict[str, float | int | None]:
     return {"mean": float(finite.mean()), "std": std, "seeds": len(finite)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value in JSON's types: numpy scalars unpacked, NaN and infinity as None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -25,7 +25,7 @@ from recmtl.schema.yaml_text import read_text
 from recmtl.script import ErrorLine, add_debug_option
 from recmtl.simulate import simulate
 from recmtl.tracking import Run, Tracker
-from recmtl.train.config import Config
+from recmtl.train.config import Config, Evidence
 
 __all__ = [
     "advise_to_go_on",
@@ -41,6 +41,8 @@ ROOT = Path(__file__).parents[2]
 SIMULATED = ROOT / "datasets" / "simulated" / "schema.yaml"
 SIMULATED_CONFIG = ROOT / "pipelines" / "configs" / "simulated" / "recmtl.yaml"
 SIMULATED_ROWS = 200_000
+ABLATES = ("main", "evaluate", "benchmark")
+"""The steps that train what shows what moved the metric."""
 
 
 def run_step(
@@ -111,6 +113,9 @@ def _parse(name: str, arguments: Sequence[str] | None, *, hides_test: bool) -> a
     if name == "prepare":
         like = "earlier encoded log of the same schema, whose vocabularies are kept: added days"
         parser.add_argument("--like", default="", help=like)
+    if name in ABLATES:
+        leave_out = "do not train the networks that show what moved the metric"
+        parser.add_argument("--no-ablation", action="store_true", help=leave_out)
     if name == "main":
         promote = "make the new model champion or not, whatever the comparison with it says"
         parser.add_argument("--promote", choices=["", "always", "never"], default="", help=promote)
@@ -149,6 +154,17 @@ class _JobInput:
         write_json(out / "job.json", masked(asdict(self)), durable=True)
 
 
+def _evidence(options: argparse.Namespace, evidence: Evidence) -> Evidence:
+    """The evidence that a configuration asks for, as the command line changes it."""
+    if options.seeds:
+        seeds = int(options.seeds)
+        ablation = seeds if evidence.ablation_seeds else 0
+        evidence = replace(evidence, seeds=seeds, control_seeds=seeds, ablation_seeds=ablation)
+    if getattr(options, "no_ablation", False):
+        evidence = replace(evidence, ablation_seeds=0)
+    return evidence
+
+
 @contextmanager
 def _open(options: argparse.Namespace, console: Console) -> Iterator[JobContext]:
     if bool(options.data) != bool(options.schema):
@@ -156,10 +172,7 @@ def _open(options: argparse.Namespace, console: Console) -> Iterator[JobContext]
     out = output_folder(options.out)
     source = _JobInput.chosen(options, out)
     config = load_config(Path(source.config) if source.config else None)
-    if options.seeds:
-        seeds = int(options.seeds)
-        evidence = replace(config.evidence, seeds=seeds, control_seeds=seeds)
-        config = replace(config, evidence=evidence)
+    config = replace(config, evidence=_evidence(options, config.evidence))
     advise_to_go_on(options.out, out)
     with hold_folder(out), progress_display(console) as on_progress:
         if not source.data:

@@ -118,6 +118,12 @@ class TrainedModels:
     models: Models
 
     @cached_property
+    def encoder(self) -> RowEncoder:
+        """The encoder of raw rows, of the sources that the networks hear."""
+        whole, heard = self.prepared.encoder, self.study.hears
+        return whole if heard == tuple(self.study.problem.sources) else whole.hearing(heard)
+
+    @cached_property
     def chosen(self) -> ChosenNetwork:
         """The searched network with the best validation score, loaded once."""
         results = self.models["searched"]

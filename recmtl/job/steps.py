@@ -17,7 +17,7 @@ from there.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ from recmtl.job.outcome import (
 )
 from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS
 from recmtl.job.study import Study, refuse_another_study
+from recmtl.job.what_matters.chain import ablation_items, what_mattered
+from recmtl.job.what_matters.source_choice import choose_sources
 from recmtl.job.work_items import WorkItem, all_items, searched_items
 from recmtl.job.workers import complete, cores
 from recmtl.model.heads import output_columns
@@ -112,7 +114,7 @@ def prepare(job: JobContext, run: Run) -> PreparedLog:
 
 def search(job: JobContext, prepared: PreparedLog) -> TabularStudy:
     """Search the routes of every seed that the verdict rests on."""
-    study = _open_study(job, prepared)
+    study = _open_study(job, prepared, test=True)
     searches = [item.needs for item in searched_items(job.config) if item.needs is not None]
     complete(study, searches, Logbook(study, job.tracker, test=True).finished)
     return study
@@ -127,7 +129,7 @@ def train(job: JobContext, prepared: PreparedLog, run: Run) -> TrainedModels:
 
 def train_all(job: JobContext, prepared: PreparedLog, run: Run) -> TrainedModels:
     """Train every model that the configuration compares; draw the best searched network."""
-    trained = _train(job, prepared, all_items(job.config))
+    trained = _train(job, prepared, all_items(job.config), ablation=True)
     _draw(job, trained, run)
     return trained
 
@@ -145,6 +147,8 @@ def evaluate(job: JobContext, trained: TrainedModels, run: Run) -> Evaluation:
     """Judge the trained models on test rows, and calibrate the chosen network."""
     fingerprint, truth = trained.prepared.log.fingerprint, truth_path(job.data)
     results = judged_results(trained.study, trained.models, fingerprint=fingerprint, truth=truth)
+    if job.config.evidence.ablation_seeds:
+        results["what_mattered"] = what_mattered(trained.study)
     calibrators = _calibrate(job, trained, results)
     _write_results(job.out / "results.json", results, run)
     log_results(run, results)
@@ -156,7 +160,7 @@ def report(job: JobContext, evaluation: Evaluation, run: Run) -> Path:
     trained, chosen = evaluation.trained, evaluation.trained.chosen
     study, network, log = trained.study, chosen.network, trained.prepared.log
     tasks = [task.name for task in study.problem.tasks]
-    batch = next(study.problem.validation.batches(batch_size=4096, seed=None))
+    batch = next(study.heard.validation.batches(batch_size=4096, seed=None))
     use = expert_use(network.grid, network.encoder(*batch.inputs))
     content = ReportInput(
         results=evaluation.results,
@@ -177,7 +181,9 @@ def report(job: JobContext, evaluation: Evaluation, run: Run) -> Path:
 def bundle(job: JobContext, evaluation: Evaluation) -> BundledNetwork:
     """Write all that serves the chosen network into one folder."""
     trained = evaluation.trained
-    prepared, encoder = trained.prepared, trained.prepared.encoder
+    prepared, encoder, serving = trained.prepared, trained.encoder, job.config.serving
+    # What only sources that are not heard would read, a request need not bring.
+    user = tuple(column for column in serving.user if column in encoder.input_columns)
     folder = save_bundle(
         job.out / "bundle",
         model=trained.chosen.network,
@@ -185,8 +191,8 @@ def bundle(job: JobContext, evaluation: Evaluation) -> BundledNetwork:
         rows=_first_rows(job, prepared, encoder.input_columns, GOLDEN_ROWS),
         metrics=evaluation.results,
         calibrators=evaluation.calibrators,
-        unknown=unknown_shares(encoder, prepared.problem.validation.ids),
-        **asdict(job.config.serving),
+        unknown=unknown_shares(encoder, trained.study.heard.validation.ids),
+        **asdict(replace(serving, user=user)),
     )
     return BundledNetwork(folder, prepared)
 
@@ -199,7 +205,9 @@ def score(job: JobContext, bundled: BundledNetwork) -> None:
     keep = [name for name in (roles.row_id, roles.group, roles.time) if name is not None]
     shutil.rmtree(job.out / "scored", ignore_errors=True)
     score_parquet(scorer, job.data, job.out / "scored", keep=keep)
-    rows = _first_rows(job, bundled.prepared, [*scorer.input_columns, *keep], RANKED_ROWS)
+    # The formula may name a column that only sources read which the network does not hear.
+    columns = [*bundled.prepared.encoder.input_columns, *keep]
+    rows = _first_rows(job, bundled.prepared, columns, RANKED_ROWS)
     ranker = Ranker(Scorer(verified, engine="auto", record=False))
     by = job.config.rank_by or _first_probability(scorer.columns)
     # Columns of the data that are called like the rank stay out of the ranking.
@@ -228,9 +236,27 @@ def register(job: JobContext, evaluation: Evaluation, bundled: BundledNetwork, r
     )
 
 
-def _open_study(job: JobContext, prepared: PreparedLog) -> TabularStudy:
-    """The study in the output folder; mistakes of the configuration are found before any work."""
+def _open_study(job: JobContext, prepared: PreparedLog, *, test: bool) -> TabularStudy:
+    """The study in the output folder, whose sources are chosen.
+
+    Mistakes of the configuration are found before any work, as far as they can be.
+    """
     torch.set_num_threads(job.config.threads or cores())
+    _check_names(job, prepared)
+    settings = asdict(job.config)
+    facts = {name: settings[name] for name in ("sizes", "grid", "training", "search", "seed")}
+    facts["budget"] = job.config.evidence.budget
+    refuse_another_study(job.out, {"data": prepared.log.fingerprint, **facts})
+    study = Study(job.out, TABULAR_PROBLEMS, prepared.problem, job.config, job.on_progress)
+    choose_sources(study, Logbook(study, job.tracker, test).finished)
+    if study.heard is not study.problem:
+        encoder = prepared.encoder.hearing(study.hears)
+        check_calibration(job.config.calibration, study.heard.heads, encoder=encoder)
+    return study
+
+
+def _check_names(job: JobContext, prepared: PreparedLog) -> None:
+    """Refuse settings that name what the log does not have."""
     problem, encoder = prepared.problem, prepared.encoder
     if job.config.rank_by:
         roles, columns = prepared.log.schema.roles, output_columns(problem.heads)
@@ -239,19 +265,23 @@ def _open_study(job: JobContext, prepared: PreparedLog) -> TabularStudy:
         Formula(job.config.rank_by).check_names(names)
     check_calibration(job.config.calibration, problem.heads, encoder=encoder)
     check_serving(encoder, **asdict(job.config.serving))
-    settings = asdict(job.config)
-    facts = {name: settings[name] for name in ("sizes", "grid", "training", "search", "seed")}
-    facts["budget"] = job.config.evidence.budget
-    refuse_another_study(job.out, {"data": prepared.log.fingerprint, **facts})
-    return Study(job.out, TABULAR_PROBLEMS, problem, job.config, job.on_progress)
 
 
 def _train(
-    job: JobContext, prepared: PreparedLog, items: Sequence[WorkItem], *, test: bool = True
+    job: JobContext,
+    prepared: PreparedLog,
+    items: Sequence[WorkItem],
+    *,
+    test: bool = True,
+    ablation: bool = False,
 ) -> TrainedModels:
-    """Train models, and track each as it is finished: on test rows, too, if `test` is true."""
-    study = _open_study(job, prepared)
-    complete(study, items, Logbook(study, job.tracker, test).finished)
+    """Train models, and track each as it is finished: on test rows, too, if `test` is true.
+
+    With `ablation` the steps of what moved the metric are trained as well.
+    """
+    study = _open_study(job, prepared, test=test)
+    steps = ablation_items(study) if ablation and job.config.evidence.ablation_seeds else ()
+    complete(study, dict.fromkeys([*items, *steps]), Logbook(study, job.tracker, test).finished)
     return TrainedModels(prepared, study, trained_models(study, items))
 
 
@@ -268,8 +298,8 @@ def _draw(job: JobContext, trained: TrainedModels, run: Run) -> None:
 
 def _calibrate(job: JobContext, trained: TrainedModels, results: Results) -> Calibrators:
     """Fit the chosen network's maps on validation rows; add their gain on test rows to results."""
-    network, encoder = trained.chosen.network, trained.prepared.encoder
-    settings, problem = job.config.calibration, trained.study.problem
+    network, encoder = trained.chosen.network, trained.encoder
+    settings, problem = job.config.calibration, trained.study.heard
     calibrators = fit_calibrators(network, encoder, rows=problem.validation, settings=settings)
     if calibrators.columns:
         gain = calibration_gain(network, encoder, calibrators=calibrators, rows=problem.test)

@@ -7,8 +7,10 @@ or search continues from its checkpoint.
 
 import importlib.metadata
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -22,6 +24,8 @@ from recmtl.job.work_items import (
     SEARCHED,
     WorkItem,
     fixed_layout,
+    model_name,
+    network_and_sources,
     search_settings,
     search_space,
 )
@@ -29,12 +33,12 @@ from recmtl.masking import masked
 from recmtl.policies import random_routes
 from recmtl.search.search import SearchResult, search
 from recmtl.search.tree_search import TreeSearchResult, search_tree
-from recmtl.train.config import Config
+from recmtl.train.config import Budget, Config
 from recmtl.train.loop import OnProgress, silent
 from recmtl.train.problem import Problem, network_cost
 from recmtl.train.training_state import ValidationCheck
 
-__all__ = ["SearchRecord", "Study", "refuse_another_study"]
+__all__ = ["SOURCES_FILE", "SearchRecord", "Study", "refuse_another_study"]
 
 P = TypeVar("P", bound=Problem)
 C = TypeVar("C", bound=Config)
@@ -42,6 +46,8 @@ C = TypeVar("C", bound=Config)
 SearchRecord: TypeAlias = dict[str, Any]
 """JSON of a file in `search/`: a `SearchResult`, or a `TreeSearchResult` for `branched`."""
 
+SOURCES_FILE = "sources.json"
+CHOOSE_AGAIN = "delete it with models/ and search/, so that sources are chosen again"
 SEARCH_AGAIN = "delete it, so that the search is done again"
 _DATA_PARTS = ("inputs", "schema", "like")
 
@@ -88,7 +94,7 @@ class Study(Generic[P, C]):
     Attributes:
         folder: the output folder.
         kind: of the problem; a worker process opens the problem with it.
-        problem: what the models are trained on.
+        problem: what the models are trained on, with every source of knowledge.
         config: how they are searched, trained and sized.
         on_progress: called with the progress of every work item.
     """
@@ -98,6 +104,49 @@ class Study(Generic[P, C]):
     problem: P
     config: C
     on_progress: OnProgress = silent
+
+    @property
+    def hears(self) -> tuple[str, ...]:
+        """The sources that the compared networks hear: all, unless `choose_sources` dropped any."""
+        path = self.folder / SOURCES_FILE
+        if not path.is_file():
+            return tuple(self.problem.sources)
+        with reading(path, remedy=CHOOSE_AGAIN):
+            return tuple(read_json(path, remedy=CHOOSE_AGAIN)["hears"])
+
+    @property
+    def heard(self) -> P:
+        """The problem as the compared networks hear it."""
+        return self.problem.hearing(self.hears)
+
+    def heard_by(self, name: str) -> P:
+        """The problem as the networks of a model hear it."""
+        sources = network_and_sources(name)[1]
+        return self.heard if sources is None else self.problem.hearing(sources)
+
+    def model_hearing(self, network: str, sources: Sequence[str]) -> str:
+        """The name of a network that hears these sources, at the cost that `equal_cost` says.
+
+        If that is a network that the study trains anyhow, it is the same model.
+        """
+        everything = tuple(self.problem.sources)
+        at_equal_cost = self.config.evidence.budget or (
+            network == "shared_bottom" and self.hears == everything
+        )
+        if at_equal_cost and tuple(sources) == self.hears:
+            return network
+        return model_name(network, sources)
+
+    @cached_property
+    def equal_cost(self) -> float:
+        """Multiply-adds of every network by which sources and wirings are compared.
+
+        They are the budget, or those of a shared bottom of the configured size that hears all.
+        """
+        if self.config.evidence.budget:
+            return self._budget()
+        together = fixed_layout("shared_bottom", self.config, self.problem)
+        return self._multiply_adds(together, self.problem)
 
     def has(self, item: WorkItem) -> bool:
         """Whether a work item is done."""
@@ -118,7 +167,7 @@ class Study(Generic[P, C]):
             try:
                 if name == "single_task":
                     for task in self.problem.tasks:
-                        self._layout_alone(self.problem.only(task))
+                        self._layout_alone(self.heard.only(task))
                 else:
                     self.layout(name, self.config.seed)
             except ConfigError as error:
@@ -150,7 +199,8 @@ class Study(Generic[P, C]):
     def trained(self, name: str, seed: int) -> ModelResult:
         """The result of one model; trained now unless it was before.
 
-        `name` is a searched model, `single_task`, `random_route`, a fixed network or a baseline.
+        `name` is a searched model, `single_task`, `random_route`, a fixed network or a baseline,
+        perhaps with the sources that it hears (see `model_name`); baselines hear all.
         """
         folder = self.model_folder(name, seed)
         saved = ModelResult.load(folder)
@@ -158,7 +208,7 @@ class Study(Generic[P, C]):
             return saved
         folder.parent.mkdir(parents=True, exist_ok=True)
         on_progress = self._progress_of(WorkItem(name, seed))
-        fit = Fit(self.problem, self.config, seed, on_progress, self._checkpoint)
+        fit = Fit(self.heard_by(name), self.config, seed, on_progress, self._checkpoint)
         network = None
         if name in self.kind.baselines:
             on_progress(name, 0, 1, None)
@@ -181,25 +231,30 @@ class Study(Generic[P, C]):
 
     def layout(self, name: str, seed: int) -> Layout:
         """The layout of a network that is to be trained, at the size that the study asks for."""
-        if name in SEARCHED:
-            record = self.record(name, seed)
-            with reading(self._search_file(name, seed), remedy=SEARCH_AGAIN):
-                if name == "branched":
-                    layout = TreeSearchResult.from_json(record).layout
-                else:
-                    layout = Layout.from_json(record["layout"])
-        elif name == "random_route":
-            layout = self._random_layout(seed)
-        else:
-            layout = fixed_layout(name, self.config, self.problem)
+        network, sources = network_and_sources(name)
+        layout, problem = self._unscaled(network, seed), self.heard_by(name)
+        if sources is not None:
+            return self._near_cost(layout, problem, self.equal_cost)
         # A search meets the budget by itself, and every share is a share of the full grid.
         if name in ("searched", "full_grid") or not self.config.evidence.budget:
             return layout
-        return self._at_cost(layout, self.problem, self._budget())
+        return self._at_cost(layout, problem, self._budget())
 
     def model_folder(self, name: str, seed: int) -> Path:
         """Where a model is saved."""
         return self.folder / "models" / name / str(seed)
+
+    def _unscaled(self, network: str, seed: int) -> Layout:
+        """The layout of a network at the size of the configuration, or of its search."""
+        if network in SEARCHED:
+            record = self.record(network, seed)
+            with reading(self._search_file(network, seed), remedy=SEARCH_AGAIN):
+                if network == "branched":
+                    return TreeSearchResult.from_json(record).layout
+                return Layout.from_json(record["layout"])
+        if network == "random_route":
+            return self._random_layout(seed)
+        return fixed_layout(network, self.config, self.heard)
 
     def _search_file(self, name: str, seed: int) -> Path:
         return self.folder / "search" / f"{name}-{seed}.json"
@@ -210,10 +265,15 @@ class Study(Generic[P, C]):
         return folder / f"{name}-{seed}.safetensors"
 
     def _route(self, name: str, seed: int) -> SearchRecord:
+        settings = search_settings(name, self.config)
+        if name == "searched" and self.config.evidence.budget and self.heard is not self.problem:
+            # What dropped sources no longer cost, the wiring may.
+            most = Budget(multiply_adds=round(self._budget()))
+            settings = replace(settings, search=replace(settings.search, budget=most))
         result = search(
-            search_space(name, self.config, self.problem),
-            self.problem,
-            search_settings(name, self.config),
+            search_space(name, self.config, self.heard),
+            self.heard,
+            settings,
             seed=seed,
             on_progress=self._progress_of(WorkItem(name, seed, search=True)),
             checkpoint=self._checkpoint(name, seed),
@@ -222,7 +282,7 @@ class Study(Generic[P, C]):
 
     def _tree(self, seed: int) -> SearchRecord:
         tree = search_tree(
-            self.problem,
+            self.heard,
             self.config,
             seed=seed,
             on_progress=self._progress_of(WorkItem("branched", seed, search=True)),
@@ -234,8 +294,8 @@ class Study(Generic[P, C]):
 
     def _random_layout(self, seed: int) -> Layout:
         """A random route of about the cost of the searched one with the same seed."""
-        space = search_space("searched", self.config, self.problem)
-        lane = self.problem.lane_shape(self.config.sizes)
+        space = search_space("searched", self.config, self.heard)
+        lane = self.heard.lane_shape(self.config.sizes)
         width, pixels = lane.input_width, lane.pixels
         decisions = self.search_result("searched", seed).routes.decisions(space)
         cost = expected_multiply_adds(space, decisions, input_width=width, pixels=pixels)
@@ -263,6 +323,14 @@ class Study(Generic[P, C]):
 
     def _at_cost(self, layout: Layout, problem: Problem, target: float) -> Layout:
         return matched(layout, target, lambda sized: self._multiply_adds(sized, problem))
+
+    def _near_cost(self, layout: Layout, problem: Problem, target: float) -> Layout:
+        """The nearest that widths allow: a comparison that is stated must not end the job."""
+        cost = self._multiply_adds(layout, problem)
+        if cost == target:
+            return layout
+        size = partial(self._multiply_adds, problem=problem)
+        return matched(layout, target, size, tolerance=math.inf)
 
     def _multiply_adds(self, layout: Layout, problem: Problem) -> float:
         return float(network_cost(problem, layout, self.config.sizes).multiply_adds)

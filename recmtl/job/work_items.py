@@ -1,6 +1,8 @@
 """What a study consists of: its models by name, and the work items that search and train them.
 
 A work item is done once, some only after another: a searched network is trained after its search.
+The name of a model is that of its network, such as `shared_bottom`, or with a dot the sources that
+it hears, `shared_bottom.ids-numbers`; without one it hears those that were chosen for the study.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,6 +21,8 @@ __all__ = [
     "WorkItem",
     "all_items",
     "fixed_layout",
+    "model_name",
+    "network_and_sources",
     "search_settings",
     "search_space",
     "searched_items",
@@ -91,10 +95,30 @@ class WorkItem:
         """The work item that must be done before this one; None if it can begin at once."""
         if self.search:
             return None
-        if self.name in SEARCHED:
-            return WorkItem(self.name, self.seed, search=True)
+        network = network_and_sources(self.name)[0]
+        if network in SEARCHED:
+            return WorkItem(network, self.seed, search=True)
         # A random route has about the cost of the searched one.
-        return WorkItem("searched", self.seed, search=True) if self.name == "random_route" else None
+        return WorkItem("searched", self.seed, search=True) if network == "random_route" else None
+
+
+def model_name(network: str, sources: Iterable[str]) -> str:
+    """The name of a model that hears these sources, whatever was chosen for the study.
+
+    >>> model_name("shared_bottom", ("ids", "numbers"))
+    'shared_bottom.ids-numbers'
+    """
+    return f"{network}.{'-'.join(sources)}"
+
+
+def network_and_sources(name: str) -> tuple[str, tuple[str, ...] | None]:
+    """The network of a model's name, and the sources in it, if there are any; see `model_name`.
+
+    >>> network_and_sources("shared_bottom.ids-numbers"), network_and_sources("mmoe")
+    (('shared_bottom', ('ids', 'numbers')), ('mmoe', None))
+    """
+    network, dot, sources = name.partition(".")
+    return network, tuple(sources.split("-")) if dot else None
 
 
 def with_needed(items: Iterable[WorkItem]) -> list[WorkItem]:

@@ -9,6 +9,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,15 @@ import numpy as np
 from recmtl.evaluate.metrics import ReliabilityCurve
 from recmtl.report.tables import words
 
-__all__ = ["expert_use_plot", "gain_plot", "quality_cost_plot", "reliability_plot", "search_plot"]
+__all__ = [
+    "StepBar",
+    "expert_use_plot",
+    "gain_plot",
+    "quality_cost_plot",
+    "reliability_plot",
+    "search_plot",
+    "steps_plot",
+]
 
 INK, MUTED, GRID = "#1f2933", "#52606d", "#e4e7eb"
 VERDICT_COLOURS = {"helped": "#0b7a53", "hurt": "#b3261e"}
@@ -27,6 +36,65 @@ NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 Axes = Any  # matplotlib's own classes are known only once it is imported
+
+
+@dataclass(frozen=True)
+class StepBar:
+    """A step of `steps_plot`.
+
+    Attributes:
+        name: shown beside it.
+        gain: over the step before it.
+        low: lower end of the gain's interval; None without one.
+        high: upper end.
+        verdict: `helped`, `hurt` or another word.
+        stays: whether the next step begins where this one ends.
+    """
+
+    name: str
+    gain: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    verdict: str = ""
+    stays: bool = True
+
+
+def steps_plot(steps: Sequence[StepBar], *, start: float) -> str:
+    """A waterfall from top to bottom: each step goes on where the last one that stays has ended.
+
+    Args:
+        steps: the first one has no gain: it is where the others begin.
+        start: the metric at the first step.
+    """
+
+    def draw(axes: Axes) -> None:
+        level, ends = start, [start]
+        for row, step in enumerate(steps):
+            colour, end = VERDICT_COLOURS.get(step.verdict, MUTED), level + step.gain
+            if row:
+                axes.barh(row, step.gain, left=level, height=0.56, color=colour,
+                          alpha=0.85 if step.stays else 0.45)  # fmt: skip
+                axes.plot([level, level], [row - 1, row + 0.28], color=MUTED, linewidth=0.8)
+            if step.low is not None and step.high is not None:
+                interval = [level + step.low, level + step.high]
+                axes.plot(interval, [row, row], color=INK, linewidth=1.4)
+                ends += interval
+            axes.plot([end], [row], marker="o", color=colour if row else INK, markersize=5)
+            text = f"{step.gain:+.4f}" if row else f"{start:.4f}"
+            right = end if step.high is None else max(end, level + step.high)
+            axes.annotate(text, (right, row), (6, 0), textcoords="offset points", va="center",
+                          fontsize=8.5, color=colour if row else INK)  # fmt: skip
+            ends.append(end)
+            level = end if step.stays else level
+        axes.set_yticks(range(len(steps)), [step.name for step in steps])
+        axes.set_ylim(len(steps) - 0.5, -0.6)
+        axes.grid(axis="y", visible=False)
+        reach = max(ends) - min(ends) or 0.01
+        axes.set_xlim(min(ends) - 0.06 * reach, max(ends) + 0.22 * reach)
+        axes.locator_params(axis="x", nbins=6)
+        axes.set_xlabel("mean over the tasks")
+
+    return _picture(draw, height=0.7 + 0.34 * len(steps), width=6.4)
 
 
 def gain_plot(gains: Mapping[str, Mapping[str, Any]], *, metric: str) -> str:
@@ -195,7 +263,7 @@ def _names_beside(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
         )
 
 
-def _picture(draw: Callable[[Axes], None], *, height: float) -> str:
+def _picture(draw: Callable[[Axes], None], *, height: float, width: float = WIDTH) -> str:
     # Matplotlib takes a second to load, which only a process that draws should pay for.
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -204,7 +272,7 @@ def _picture(draw: Callable[[Axes], None], *, height: float) -> str:
     # A name may hold dollar signs, which are no formula.
     style: Any = {"svg.hashsalt": "recmtl", "svg.fonttype": "path", "font.size": 9.5}
     with rc_context({**style, "text.parse_math": False}):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recmtl.evaluate.metrics import ReliabilityCurve
-from recmtl.report import expert_section, picture_sections, sections
+from recmtl.report import expert_section, picture_sections, sections, what_mattered
 from recmtl.report.page import write_page
 
 __all__ = ["ExpertUse", "ReportInput", "write_report"]
@@ -57,7 +57,9 @@ def write_report(path: Path, content: ReportInput) -> None:
     """Write the page; `path` holds either the whole new file or what it held before."""
     results, use = content.results, content.expert_use
     parts = [
-        sections.headline(content.title, results),
+        sections.title(content.title),
+        what_mattered.what_mattered(results),
+        sections.verdict(results),
         sections.quality(results),
         picture_sections.gains(results),
         picture_sections.quality_against_cost(results),

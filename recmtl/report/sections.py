@@ -19,13 +19,18 @@ from recmtl.report.tables import (
     words,
 )
 
-__all__ = ["cost", "data", "headline", "how_to_read", "quality", "sharing"]
+__all__ = ["cost", "data", "how_to_read", "quality", "sharing", "title", "verdict"]
 
 Results = Mapping[str, Any]
 OPPONENTS = {"single_task": "a network trained for this task alone", "lightgbm": "LightGBM"}
 
 
-def headline(title: str, results: Results) -> Html:
+def title(name: str) -> Html:
+    """The heading of the page."""
+    return Html(f"<h1>{text(name)}</h1>")
+
+
+def verdict(results: Results) -> Html:
     """The verdict of each task in plain words."""
     tasks = results["tasks"]
     parts = []
@@ -44,12 +49,10 @@ def headline(title: str, results: Results) -> Html:
         else "There is no single-task network to compare with, hence no verdict."
     )
     cards = "\n".join(_card(task, results) for task in tasks)
-    return join(
-        [
-            Html(f"<h1>{text(title)}</h1>"),
-            paragraph(summary),
-            Html(f'<div class="cards">\n{cards}\n</div>'),
-        ]
+    return section(
+        "Does sharing help?",
+        paragraph(summary),
+        Html(f'<div class="cards">\n{cards}\n</div>'),
     )
 
 

@@ -31,7 +31,7 @@ CONFIG = Config(
     grid=Grid(cells=3, depth=2, widths=(8,), max_edges=2),
     training=Training(batch_size=256, epochs=1, checks=1),
     search=Search(epochs=1, candidates=2),
-    evidence=Evidence(seeds=2, controls=(), baselines=(), bootstrap=20),
+    evidence=Evidence(seeds=2, controls=(), baselines=(), bootstrap=20, ablation_seeds=0),
     workers=1,
 )
 

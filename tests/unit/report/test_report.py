@@ -146,7 +146,8 @@ def minimal():
 def test_missing_parts_are_left_out(tmp_path):
     write_report(tmp_path / "report.html", minimal())
     markup = (tmp_path / "report.html").read_text()
-    assert re.findall("<h2>(.*?)</h2>", markup) == ["All models", "Data", "How to read this page"]
+    headings = ["Does sharing help?", "All models", "Data", "How to read this page"]
+    assert re.findall("<h2>(.*?)</h2>", markup) == headings
     assert "no verdict" in markup
 
 

@@ -1,0 +1,104 @@
+"""What moved the metric: a chain of networks of equal cost, each compared with the one before."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recmtl.job.outcome import TabularStudy
+from recmtl.job.problem_kind import TABULAR_PROBLEMS
+from recmtl.job.study import SOURCES_FILE, Study
+from recmtl.job.what_matters.chain import Step, ablation_items, steps_of, what_mattered
+from recmtl.job.work_items import WorkItem, all_items
+from recmtl.job.workers import complete
+from tests.planted_sources import CONFIG, make_planted
+
+HEARD, ALL = ("ids", "statistics"), ("ids", "counts", "statistics")
+
+
+def study_that_hears(folder: Path, hears: tuple[str, ...], *, budget: float = 0.0) -> TabularStudy:
+    evidence = replace(CONFIG.evidence, budget=budget)
+    (folder / SOURCES_FILE).write_text(json.dumps({"hears": hears}))
+    return Study(folder, TABULAR_PROBLEMS, make_planted(), replace(CONFIG, evidence=evidence))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> TabularStudy:
+    done = study_that_hears(tmp_path_factory.mktemp("chain"), HEARD)
+    complete(done, ablation_items(done), lambda item: None)
+    return done
+
+
+def by_step(study: TabularStudy) -> dict[str, dict]:
+    return {f"{entry['kind']} {entry['step']}": entry for entry in what_mattered(study)}
+
+
+def test_the_chain_goes_from_plain_over_sources_to_wirings_and_leaves_out_what_is_heard(
+    tmp_path: Path,
+) -> None:
+    together = "shared_bottom"
+    assert steps_of(study_that_hears(tmp_path, HEARD)) == (
+        Step("plain", "plain", together, ("ids",)),
+        Step("counts", "source", together, ("ids", "counts"), "plain", False),
+        Step("statistics", "source", together, HEARD, "plain", True),
+        Step("embeddings_apart", "wiring", "embeddings_apart", HEARD, "statistics", False),
+        Step("towers_apart", "wiring", "towers_apart", HEARD, "statistics", False),
+        Step("searched", "wiring", "searched", HEARD, "statistics", True),
+        Step("ids", "without", "searched", ("statistics",), "searched"),
+        Step("statistics", "without", "searched", ("ids",), "searched"),
+    )
+
+
+def test_what_decides_labels_moved_the_metric_and_noise_did_not(study: TabularStudy) -> None:
+    entries = by_step(study)
+    past, noise = entries["source statistics"], entries["source counts"]
+    assert past["interval"]["verdict"] == "helped" and past["kept"]
+    assert past["tasks"]["click"]["interval"]["verdict"] == "helped"
+    assert abs(noise["interval"]["gain"]) < 0.1 < past["interval"]["gain"]
+    without = entries["without statistics"]
+    assert without["interval"]["verdict"] == "hurt" and without["against"] == "searched"
+    assert entries["plain plain"]["interval"] == {}
+    gain = past["mean"]["mean"] - entries["plain plain"]["mean"]["mean"]
+    assert past["interval"]["gain"] == pytest.approx(gain)
+
+
+def test_the_networks_of_the_chain_cost_the_same(study: TabularStudy) -> None:
+    for entry in what_mattered(study):
+        # Widths are small whole numbers here.
+        assert entry["cost"]["multiply_adds"] == pytest.approx(study.equal_cost, rel=0.15)
+
+
+def test_the_chain_is_json_and_the_same_when_it_is_read_back(study: TabularStudy) -> None:
+    entries = what_mattered(study)
+    assert json.loads(json.dumps(entries, allow_nan=False)) == json.loads(json.dumps(entries))
+    again = Study(study.folder, TABULAR_PROBLEMS, make_planted(), study.config)
+    assert what_mattered(again) == entries
+
+
+@pytest.mark.parametrize(
+    ("hears", "budget", "shared"),
+    [
+        (ALL, 0.0, {"shared_bottom"}),
+        (HEARD, 0.0, set()),
+        (HEARD, 0.5, {"shared_bottom", "searched"}),
+    ],
+)
+def test_a_network_that_the_study_trains_anyhow_is_not_trained_twice(
+    hears: tuple[str, ...], budget: float, shared: set[str], tmp_path: Path
+) -> None:
+    study = study_that_hears(tmp_path, hears, budget=budget)
+    items = ablation_items(study)
+    compared = {item.name for item in all_items(study.config)}
+    assert {item.name for item in items} & compared == shared
+    for name in shared:
+        hearing = f"{name}.{'-'.join(hears)}"
+        assert WorkItem(hearing, 0) not in items
+
+
+def test_a_network_hears_what_its_name_says(tmp_path: Path) -> None:
+    study = study_that_hears(tmp_path, HEARD)
+    assert study.heard_by("mmoe").encoding.fields == ("user", "past")
+    assert study.heard_by("mmoe.ids-counts").encoding.fields == ("user", "noise")
+    assert WorkItem("searched.ids", 4).needs == WorkItem("searched", 4, search=True)
+    assert WorkItem("shared_bottom.ids", 4).needs is None
