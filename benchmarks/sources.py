@@ -1,4 +1,4 @@
-"""What sources of knowledge are worth on validation rows: rare ids, counts of lists, exact values.
+"""What sources of knowledge are worth on validation rows: rare ids, lists, exact values.
 
 python -m benchmarks.sources DATASET [--arms NAME ...] [--seeds 2] [--epochs 6]
     [--models shared_bottom searched] --out FOLDER
@@ -82,6 +82,17 @@ def with_values(values: ExactValues | None) -> Callable[[Schema], Schema]:
     return change
 
 
+def with_attention(schema: Schema) -> Schema:
+    """The schema with lists that share rows with a feature read against that feature."""
+    features = [
+        replace(f, pooling="attention", target=f.table)
+        if isinstance(f, ListOf) and f.table is not None
+        else f
+        for f in schema.features
+    ]
+    return replace(schema, features=tuple(features))
+
+
 ARMS: dict[str, dict[str, Arm]] = {
     "incident_updates": {
         f"min_count {least}, k {k}": Arm(with_min_count(least), k)
@@ -93,6 +104,7 @@ ARMS: dict[str, dict[str, Arm]] = {
         "counts off": Arm(with_counts(False)),
         "counts on": Arm(with_counts(True)),
         "counts on, k 100": Arm(with_counts(True), 100),
+        "counts on, attention": Arm(with_attention),
     }
     | {f"counts on, min_count {n}": Arm(with_min_count(n)) for n in (2, 10, 20, 50)},
     "census_income": {

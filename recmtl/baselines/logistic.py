@@ -106,7 +106,7 @@ class _Linear:
         for field in self._encoding.lists:
             cells = ids[:, field.first : field.first + field.length]
             filled = (cells != 0).astype(np.float64)
-            if field.pooling == "mean":
+            if field.pooling in ("mean", "attention"):  # linear in the mean of the ids
                 filled /= np.maximum(filled.sum(axis=1, keepdims=True), 1)
             parts.append(_bag(cells, filled, width))
         missing = np.isnan(rows.numeric)

@@ -16,12 +16,23 @@ __all__ = ["Encoding", "ListField", "NumericField"]
 
 @dataclass(frozen=True)
 class ListField:
-    """A list feature: the columns `first` to `first + length` of `ids`, padded with row 0."""
+    """A list feature: the columns `first` to `first + length` of `ids`, padded with row 0.
+
+    Attributes:
+        name: the feature.
+        first: its first column.
+        length: values of a list that are kept.
+        pooling: how the embeddings of its values become one, as in the schema.
+        target: the categorical feature with which attention compares the values.
+        align: the list with which this one is aligned: both hold the same events.
+    """
 
     name: str
     first: int
     length: int
     pooling: str
+    target: str | None = None
+    align: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,20 @@ class Encoding:
         """The features in the order in which a lane holds them."""
         lists = (field.name for field in self.lists)
         return (*self.single, *lists, *(field.name for field in self.numeric))
+
+    @property
+    def histories(self) -> dict[str, tuple[ListField, ...]]:
+        """The lists of each history that is read against the candidate, those with a target first.
+
+        The first is the history itself, by whose name they stand here.
+        """
+        lists: dict[str, tuple[ListField, ...]] = {}
+        for field in self.lists:
+            if field.pooling == "attention" and field.align is None:
+                aligned = [other for other in self.lists if other.align == field.name]
+                aligned.sort(key=lambda other: other.target is None)
+                lists[field.name] = (field, *aligned)
+        return lists
 
     def part(self, names: Collection[str]) -> "Encoding":
         """The encoding of the named features alone; their order and the table stay."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray, canonical, normalised
 from recmtl.data.columns.derived import with_derived
-from recmtl.data.columns.keys import category_keys, kept_values
+from recmtl.data.columns.keys import category_keys, kept_values, refuse_unequal_lengths
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import NumericFit, Scaler, finite_numbers
 from recmtl.data.columns.sources import part_of_schema
@@ -52,7 +52,12 @@ class Encoded:
 
 
 class RowEncoder:
-    """Encodes raw columns by fitted vocabularies and scalers."""
+    """Encodes raw columns by fitted vocabularies and scalers.
+
+    Attributes:
+        aligned: the pairs of columns of lists that hold one value an event, each with that of the
+            history second.
+    """
 
     def __init__(
         self,
@@ -79,7 +84,12 @@ class RowEncoder:
         self.types = dict(types or {})
         self.past = past
         self._single = [f for f in schema.encoded_features if isinstance(f, Categorical)]
-        self._lists = [f for f in schema.features if isinstance(f, ListOf)]
+        self._lists = [f for f in schema.encoded_features if isinstance(f, ListOf)]
+        self.aligned = [
+            (schema.columns_of([feature.name])[0], schema.feature(feature.align).column)
+            for feature in self._lists
+            if feature.align is not None
+        ]
         self._derived = schema.computed
         self._numeric = [f for f in schema.encoded_features if isinstance(f, Numeric)]
         self._input_columns = schema.feature_columns()
@@ -90,7 +100,8 @@ class RowEncoder:
     def _describe(self) -> Encoding:
         lists, first = [], len(self._single)
         for feature in self._lists:
-            lists.append(ListField(feature.name, first, feature.max_length, feature.pooling))
+            field = ListField(feature.name, first, feature.max_length, feature.pooling)
+            lists.append(replace(field, target=feature.target, align=feature.align))
             first += feature.max_length
         scalers = (self.scalers[feature.name] for feature in self._numeric)
         return Encoding(
@@ -177,6 +188,7 @@ class RowEncoder:
     ) -> Encoded:
         """Encode so many rows of canonical columns, as a log hands them on; see `encode`."""
         columns = with_derived(columns, self._derived, place)
+        refuse_unequal_lengths(columns, self.aligned, place)
         # Filled column by column, which is several times as fast as with a row's side by side.
         ids = np.zeros((self._id_columns, rows), np.int32).T
         numeric = np.empty((rows, len(self._numeric)), np.float32)
@@ -199,7 +211,7 @@ class RowEncoder:
     def part(self, columns: Collection[str]) -> "RowEncoder":
         """The encoder of the features that these raw columns suffice for, with the same ids."""
         schema = self.schema
-        features = tuple(f for f in schema.features if f.column in columns)
+        features = schema.features_of(columns)
         entries = tuple(e for e in schema.statistics if set(schema.read_by(e)) <= set(columns))
         return self._of(replace(schema, features=features, statistics=entries))
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from recmtl.data.encoding import Encoding, ListField
 from recmtl.grid import Cost
+from recmtl.model.attention import TargetAttention
 from recmtl.model.rare_ids import RareIds
 
 __all__ = ["TabularEncoder"]
@@ -19,10 +20,10 @@ class TabularEncoder(nn.Module):
     """Ids `[B, I]` and numbers `[B, N]` to lanes `[B, L, fields * size]`.
 
     One gather from one table embeds all single-valued categorical features. List features pool
-    rows of the same table (row 0 is padding). A number is expanded in a basis and mapped to `size`
-    features. The basis is the number itself or, piecewise linear, one ramp a bin (Gorishniy et
-    al., NeurIPS 2022, "On embeddings for numerical features", eq. 1). A missing number has a
-    vector of its own.
+    rows of the same table (row 0 is padding); histories are read against the candidate, see
+    `recmtl.model.attention`. A number is expanded in a basis and mapped to `size` features. The
+    basis is the number itself or, piecewise linear, one ramp a bin (Gorishniy et al., NeurIPS 2022,
+    "On embeddings for numerical features", eq. 1). A missing number has a vector of its own.
 
     Args:
         encoding: the encoded columns.
@@ -47,6 +48,8 @@ class TabularEncoder(nn.Module):
         nn.init.normal_(self.table.weight, std=0.05)
         with torch.no_grad():
             self.table.weight[0] = 0.0
+        self._histories = tuple(encoding.histories.values())
+        self.attention = nn.ModuleList(self._attention_of(lists) for lists in self._histories)
         bins = [f.bins if f.encoding == "piecewise" else 1 for f in encoding.numeric]
         self.num_bins = max(bins, default=1)
         numbers = len(bins)
@@ -61,6 +64,11 @@ class TabularEncoder(nn.Module):
         self.only_ramps = all(f.encoding == "piecewise" for f in encoding.numeric)
         self.register_buffer("is_ramp", is_ramp.view(1, -1, 1), persistent=False)
 
+    def _attention_of(self, lists: tuple[ListField, ...]) -> TargetAttention:
+        targets, length = sum(field.target is not None for field in lists), lists[0].length
+        sizes = {"size": self.lane_size, "lanes": self.num_lanes}
+        return TargetAttention(len(lists), targets, length=length, **sizes)
+
     @property
     def width(self) -> int:
         """Features of a lane."""
@@ -68,14 +76,21 @@ class TabularEncoder(nn.Module):
 
     def cost(self) -> Cost:
         """Parameters, the table included, and multiply-adds an example."""
-        return Cost(sum(p.numel() for p in self.parameters()), self.ramps.numel())
+        parameters = sum(p.numel() for p in self.parameters())
+        attention = sum(unit.multiply_adds for unit in self.units)
+        return Cost(parameters, self.ramps.numel() + attention)
+
+    @property
+    def units(self) -> list[TargetAttention]:
+        """The attention of each history, in the order of `Encoding.histories`."""
+        return [unit for unit in self.attention if isinstance(unit, TargetAttention)]
 
     def only(self, lanes: Sequence[int]) -> "TabularEncoder":
         """The encoder of these lanes alone, with their part of the weights."""
         small = TabularEncoder(
             self.encoding, size=self.lane_size, lanes=len(lanes), dropout=self.dropout
         )
-        small.rare_ids = self.rare_ids
+        small.to(self.ramps.dtype).rare_ids = self.rare_ids
         with torch.no_grad():
             for name, parameter in small.named_parameters():
                 whole = self._split_lanes(self.get_parameter(name))
@@ -93,6 +108,9 @@ class TabularEncoder(nn.Module):
             small.ramps.copy_(self.ramps[rows, : small.num_bins])
             small.offset.copy_(self.offset[rows])
             small.missing.copy_(self.missing[rows])
+        units = dict(zip(self.encoding.histories, self.units, strict=True))
+        for history, unit in zip(encoding.histories, small.units, strict=True):
+            unit.load_state_dict(units[history].state_dict())
         return small
 
     def forward(self, ids: Tensor, numeric: Tensor) -> Tensor:
@@ -102,19 +120,47 @@ class TabularEncoder(nn.Module):
         parts = []
         if self.encoding.single:
             parts.append(self.table(ids[:, : len(self.encoding.single)]))
-        parts += [self._pool(ids, field).unsqueeze(1) for field in self.encoding.lists]
+        pooled = self._read_histories(ids, parts[0]) if self._histories else {}
+        for field in self.encoding.lists:
+            vector = pooled[field.name] if field.name in pooled else self._pool(ids, field)
+            parts.append(vector.unsqueeze(1))
         if self.encoding.numeric:
             parts.append(self._numbers(numeric))
         fields = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
         if self.dropout and self.training:
             fields = functional.dropout1d(fields, self.dropout)
+        return self.lanes_of(fields)
+
+    def lanes_of(self, fields: Tensor) -> Tensor:
+        """Embedded fields `[B, F, L * size]` as lanes `[B, L, F * size]`."""
         if self.num_lanes == 1:
             return fields.flatten(1).unsqueeze(1)
         return self._split_lanes(fields).transpose(1, 2).flatten(2)
 
+    def events(self, ids: Tensor, lists: Sequence[ListField]) -> tuple[list[Tensor], Tensor]:
+        """Embeddings `[B, length, L * size]` of aligned lists, and where they are not padded."""
+        columns = [ids[:, field.first : field.first + field.length] for field in lists]
+        weight, sparse = self.table.weight, self.table.sparse
+        vectors = [
+            functional.embedding(rows, weight, padding_idx=0, sparse=sparse) for rows in columns
+        ]
+        return vectors, columns[0] != 0
+
+    def _read_histories(self, ids: Tensor, single: Tensor) -> dict[str, Tensor]:
+        """By name each list of the histories pooled, for embedded categories `[B, single, D]`."""
+        pooled: dict[str, Tensor] = {}
+        for unit, lists in zip(self.units, self._histories, strict=True):
+            names = [field.target for field in lists if field.target is not None]
+            targets = [single[:, self.encoding.single.index(name)] for name in names]
+            events, is_real = self.events(ids, lists)
+            vectors = unit(events, targets, is_real).unbind(1)
+            pooled |= zip((field.name for field in lists), vectors, strict=True)
+        return pooled
+
     def _split_lanes(self, columns: Tensor) -> Tensor:
         """Split columns `[..., L * size]` into `[..., L, size]`."""
-        return columns.view(*columns.shape[:-1], self.num_lanes, self.lane_size)
+        *outer, width = columns.shape
+        return columns.view(*outer, self.num_lanes, width // self.num_lanes)
 
     def _pool(self, ids: Tensor, field: ListField) -> Tensor:
         columns = ids[:, field.first : field.first + field.length]

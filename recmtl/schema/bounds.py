@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 __all__ = [
+    "BUCKETS",
     "COUNT",
     "COUNT_OR_NONE",
     "EXPONENT",
@@ -23,6 +24,7 @@ __all__ = [
     "WEIGHT",
     "Within",
     "check_numbers",
+    "check_vocabulary",
     "numeric_fields",
 ]
 
@@ -69,11 +71,18 @@ SHARE = Within(0, 1)
 SIZE = Within(1, 65_536)
 """Of one layer: wider than any network of this kind, and its products still fit in memory."""
 COUNT = Within(1, 10**12)
+BUCKETS = Within(1, 10**9)
 COUNT_OR_NONE = Within(0, 10**12)
 RATE = Within(0, 1000, above=True)
 WEIGHT = Within(0, 10**9)
 EXPONENT = Within(-10, 10)
 FINITE = Within(-sys.float_info.max, sys.float_info.max)
+
+
+def check_vocabulary(min_count: int, hash_buckets: int | None) -> None:
+    """Raise a `ValueError` if values are both counted and hashed."""
+    if hash_buckets is not None and min_count != 1:
+        raise ValueError("give min_count (a vocabulary) or hash_buckets (hashing), not both")
 
 
 def _short(value: object) -> str:

@@ -5,13 +5,14 @@ own values; `recmtl.schema.rules` checks the parts against one another.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Literal
 
-from recmtl.schema.bounds import COUNT, Within, check_numbers
+from recmtl.schema.bounds import BUCKETS, COUNT, Within, check_numbers, check_vocabulary
 from recmtl.schema.condition import Condition
+from recmtl.schema.list_feature import ListOf
 from recmtl.schema.statistics import Outcome, PastStatistics
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "TaskSpec",
 ]
 
-BUCKETS = Within(1, 10**9)
 _TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -54,7 +54,7 @@ class Categorical:
     def __post_init__(self) -> None:
         """Check the numbers."""
         check_numbers(self)
-        _check_vocabulary(self.min_count, self.hash_buckets)
+        check_vocabulary(self.min_count, self.hash_buckets)
 
 
 @dataclass(frozen=True)
@@ -97,41 +97,6 @@ class Numeric:
         check_numbers(self)
 
 
-@dataclass(frozen=True)
-class ListOf:
-    """A list of category values (a history, tags), pooled into one vector.
-
-    Attributes:
-        name: the feature.
-        column: the column that holds the lists.
-        table: the categorical feature whose vocabulary and embedding rows the list shares;
-            with None the list has its own.
-        max_length: values of a list that are kept.
-        pooling: `mean`, `sum` or `max` over the embeddings of the kept values.
-        keep: which end of a longer list is kept.
-        count: whether the number of values, before any are cut off, is a numeric feature as well.
-        min_count: as in `Categorical`, where `table` is None.
-        hash_buckets: as in `Categorical`, where `table` is None.
-    """
-
-    name: str
-    column: str
-    table: str | None = None
-    max_length: Annotated[int, Within(1, 10_000)] = 20
-    pooling: Literal["mean", "sum", "max"] = "mean"
-    keep: Literal["last", "first"] = "last"
-    count: bool = True
-    min_count: Annotated[int, COUNT] = 1
-    hash_buckets: Annotated[int, BUCKETS] | None = None
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        check_numbers(self)
-        _check_vocabulary(self.min_count, self.hash_buckets)
-        if self.table is not None and (self.min_count != 1 or self.hash_buckets is not None):
-            raise ValueError("table shares a vocabulary; drop min_count and hash_buckets")
-
-
 Feature = Categorical | Numeric | ListOf
 
 
@@ -145,7 +110,7 @@ class DerivedFeature:
         columns: the columns of the log by which it is computed.
     """
 
-    feature: Categorical | Numeric
+    feature: Feature
     source: Feature | PastStatistics
     columns: tuple[str, ...]
 
@@ -279,20 +244,23 @@ class Schema:
 
     @cached_property
     def computed(self) -> tuple[DerivedFeature, ...]:
-        """What features derive of a row alone: counts of lists, ids of exact values."""
+        """What features derive of a row alone: counts and ages of lists, ids of exact values."""
         derived = []
         for source in self.features:
-            feature: Categorical | Numeric
-            if isinstance(source, ListOf) and source.count:
-                name = f"{source.name}.count"
-                feature = Numeric(name, name, log=True)
+            if isinstance(source, ListOf):
+                derived += list(self._derived_of_list(source))
             elif isinstance(source, Numeric) and source.values is not None:
                 name = f"{source.name}.value"
                 feature = Categorical(name, name, min_count=source.values.min_count)
-            else:
-                continue
-            derived.append(DerivedFeature(feature, source, (source.column,)))
+                derived.append(DerivedFeature(feature, source, (source.column,)))
         return tuple(derived)
+
+    def _derived_of_list(self, source: ListOf) -> Iterator[DerivedFeature]:
+        name = f"{source.name}.count"
+        if source.count and source.align is None:
+            yield DerivedFeature(Numeric(name, name, log=True), source, (source.column,))
+        if source.ages is not None and source.times is not None and self.roles.time is not None:
+            yield DerivedFeature(source.ages, source, (source.times, self.roles.time))
 
     @cached_property
     def derived(self) -> tuple[DerivedFeature, ...]:
@@ -330,8 +298,26 @@ class Schema:
     def feature_columns(self) -> tuple[str, ...]:
         """The distinct columns that the features read, in order, with those of the statistics."""
         columns = [feature.column for feature in self.features]
+        columns += [column for derived in self.computed for column in derived.columns]
         columns += [column for entry in self.statistics for column in self.read_by(entry)]
         return tuple(dict.fromkeys(columns))
+
+    def features_of(self, columns: Collection[str]) -> tuple[Feature, ...]:
+        """The features that these columns suffice for.
+
+        A history is whole or absent, with all lists that are aligned with it.
+        """
+        present, every = set(columns), self.encoded_features
+        readable = {f.name for f in every if present.issuperset(self.columns_of([f.name]))}
+        lists = [feature for feature in every if isinstance(feature, ListOf)]
+        broken = {feature.history for feature in lists if feature.name not in readable}
+        whole = {f.name for f in lists if f.history is None or f.history not in broken}
+        return tuple(
+            feature
+            for feature in self.features
+            if feature.name in readable
+            and (not isinstance(feature, ListOf) or feature.name in whole)
+        )
 
     def read_by(self, entry: PastStatistics) -> tuple[str, ...]:
         """The columns by which the statistics of a row are looked up: its keys and its time."""
@@ -363,8 +349,3 @@ class Schema:
                 yield column
         if self.split.column is not None:
             yield self.split.column
-
-
-def _check_vocabulary(min_count: int, hash_buckets: int | None) -> None:
-    if hash_buckets is not None and min_count != 1:
-        raise ValueError("give min_count (a vocabulary) or hash_buckets (hashing), not both")

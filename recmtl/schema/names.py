@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from unicodedata import normalize
 
-from recmtl.schema.definition import ListOf, Schema
+from recmtl.schema.definition import ListOf, Numeric, Schema
 
 __all__ = [
     "MOST_CHARACTERS",
@@ -108,7 +108,8 @@ def _derived_names(schema: Schema) -> Iterator[tuple[tuple[str, ...], str]]:
     taken |= {_in_one_form(feature.name) for feature in schema.features}
     for derived in schema.computed:
         if _in_one_form(derived.feature.name) in taken:
-            option = "count: false" if isinstance(derived.source, ListOf) else "no values"
+            option = "no values" if isinstance(derived.source, Numeric) else "count: false"
+            option = "no times" if isinstance(derived.feature, ListOf) else option
             text = f"derives {derived.feature.name!r}, which is a column or a feature already"
             yield ("features", derived.source.name), f"{text}; rename that, or write {option}"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recmtl.errors import SchemaError, SourceLocation, did_you_mean
-from recmtl.schema.definition import Categorical, ListOf, Schema, TaskSpec
+from recmtl.schema.definition import Categorical, Feature, ListOf, Schema, TaskSpec
 from recmtl.schema.names import column_faults, name_faults
 from recmtl.schema.statistics import PastStatistics
 
@@ -28,6 +28,7 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> C
     yield from _outcomes_among_features(schema)
     yield from _ignored_features(schema)
     yield from _shared_tables(schema, broken)
+    yield from _histories(schema, broken)
     yield from _funnels(schema, broken)
     yield from _split_roles(schema)
     yield from _side_tables(schema)
@@ -60,12 +61,17 @@ def refuse_same_columns(
 def _outcomes_among_features(schema: Schema) -> Contradictions:
     outcomes = _outcome_columns(schema)
     for feature in schema.features:
-        if feature.column in outcomes:
-            yield (
-                ("features", feature.name),
-                f"column {feature.column!r} is {outcomes[feature.column]} and would give the "
-                "answer away; drop this feature",
-            )
+        for column in _columns(feature):
+            if column in outcomes:
+                yield (
+                    ("features", feature.name),
+                    f"column {column!r} is {outcomes[column]} and would give the "
+                    "answer away; drop this feature",
+                )
+
+
+def _columns(feature: Feature) -> tuple[str, ...]:
+    return feature.columns if isinstance(feature, ListOf) else (feature.column,)
 
 
 def _outcome_columns(schema: Schema) -> dict[str, str]:
@@ -82,11 +88,12 @@ def _outcome_columns(schema: Schema) -> dict[str, str]:
 
 def _ignored_features(schema: Schema) -> Contradictions:
     for feature in schema.features:
-        if feature.column in schema.ignore:
-            yield (
-                ("features", feature.name),
-                f"column {feature.column!r} is also under ignore; drop one of the two",
-            )
+        for column in _columns(feature):
+            if column in schema.ignore:
+                yield (
+                    ("features", feature.name),
+                    f"column {column!r} is also under ignore; drop one of the two",
+                )
 
 
 def _shared_tables(schema: Schema, broken: frozenset[str]) -> Contradictions:
@@ -95,17 +102,33 @@ def _shared_tables(schema: Schema, broken: frozenset[str]) -> Contradictions:
     for feature in schema.features:
         if not isinstance(feature, ListOf) or feature.table is None or feature.table in broken:
             continue
+        place = ("features", feature.name, "table" if feature.target is None else "target")
         if feature.table not in kinds:
             hint = did_you_mean(feature.table, categorical)
-            yield (
-                ("features", feature.name, "table"),
-                f"there is no feature {feature.table!r}{hint}",
-            )
+            yield place, f"there is no feature {feature.table!r}{hint}"
         elif feature.table not in categorical:
-            yield (
-                ("features", feature.name, "table"),
-                f"{feature.table!r} is not categorical, so it has no vocabulary to share",
-            )
+            yield place, f"{feature.table!r} is not categorical, so it has no vocabulary to share"
+
+
+def _histories(schema: Schema, broken: frozenset[str]) -> Contradictions:
+    lists = {f.name: f for f in schema.features if isinstance(f, ListOf)}
+    histories = [name for name, feature in lists.items() if feature.history == name]
+    for name, feature in lists.items():
+        if feature.times is not None and schema.roles.time is None:
+            text = "times needs roles.time, until which events have an age"
+            yield ("features", name, "times"), text
+        if feature.align is None or feature.align in broken:
+            continue
+        place = ("features", name, "align")
+        if feature.align not in histories:
+            hint = did_you_mean(feature.align, histories)
+            text = f"{feature.align!r} is no list with pooling: attention and a target{hint}"
+            yield place, text
+            continue
+        kept = lists[feature.align].max_length, lists[feature.align].keep
+        if (feature.max_length, feature.keep) != kept:
+            text = f"write max_length: {kept[0]} and keep: {kept[1]}, as {feature.align!r} has"
+            yield place, f"aligned lists keep the same events; {text}"
 
 
 def _funnels(schema: Schema, broken: frozenset[str]) -> Contradictions:

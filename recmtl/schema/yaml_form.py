@@ -258,6 +258,8 @@ def _feature_entry(feature: Feature, stored: bool) -> dict[str, Any]:
     if isinstance(feature, ListOf):
         # Always written, since its default is not that of earlier releases.
         entries |= {"count": feature.count}
+        if feature.target is not None:
+            del entries["table"]
         if stored and not feature.count:
             del entries["count"]
     return {"kind": kind, **entries}

@@ -1,4 +1,4 @@
-"""Columns -> what single rows derive of them: lengths of lists, keys of exact values of numbers.
+"""Columns -> what single rows derive of them: lengths of lists, ages of events, exact values.
 
 A derived column is encoded like any other: what is computed here is all that sets it apart. The
 statistics of the past, which need the rows before, are in `recmtl.data.statistics`.
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recmtl.data.columns.ages import event_ages
 from recmtl.data.columns.canonical import AnyArray
 from recmtl.data.columns.keys import as_lists
 from recmtl.data.columns.numeric import finite_numbers
@@ -26,13 +27,17 @@ def with_derived(
     """Canonical columns with one more for each derived feature.
 
     Raises:
-        DataError: a column holds no lists, or no finite numbers.
+        DataError: a column holds no lists, no times or no finite numbers.
     """
     computed = dict(columns)
     for entry in derived:
-        column = entry.columns[0]
-        compute = list_count if isinstance(entry.source, ListOf) else value_keys
-        computed[entry.feature.column] = compute(columns[column], column, place)
+        column, name = entry.columns[0], entry.feature.column
+        if isinstance(entry.feature, ListOf):
+            events, rows = (columns[of] for of in entry.columns)
+            computed[name] = event_ages(events, rows, entry.columns, place)
+        else:
+            compute = list_count if isinstance(entry.source, ListOf) else value_keys
+            computed[name] = compute(columns[column], column, place)
     return computed
 
 

@@ -7,6 +7,7 @@ are those that are kept, with their slots in the padded block. Columns are canon
 `recmtl.data.columns.logical_type`.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,8 @@ __all__ = [
     "category_keys",
     "group_keys",
     "kept_values",
+    "list_lengths",
+    "refuse_unequal_lengths",
     "stable_hash",
 ]
 
@@ -245,6 +248,36 @@ def kept_values(array: AnyArray, feature: ListOf, place: SourceLocation) -> Kept
     if len(positions) < len(values):
         values = values.take(pa.array(positions))
     return KeptValues(category_keys(values, feature.column, place), slots)
+
+
+def list_lengths(array: AnyArray, name: str, place: SourceLocation) -> npt.NDArray[np.int64]:
+    """Values of each list of a canonical column, int64 [rows]; a null list has none."""
+    lengths = pc.list_value_length(as_lists(array, name, place)).fill_null(0)
+    whole: npt.NDArray[np.int64] = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
+    return whole
+
+
+def refuse_unequal_lengths(
+    columns: Mapping[str, AnyArray], aligned: Sequence[tuple[str, str]], place: SourceLocation
+) -> None:
+    """Raise a `DataError` for the first row in which two aligned columns are not equally long.
+
+    Args:
+        columns: canonical columns of lists.
+        aligned: of each pair of columns the aligned one, and that of the history.
+        place: where they come from.
+    """
+    for column, history in aligned:
+        lengths, events = (list_lengths(columns[name], name, place) for name in (column, history))
+        unequal = np.flatnonzero(lengths != events)
+        if len(unequal):
+            row = int(unequal[0])
+            fault = (
+                f"has {lengths[row]} values in row {row} of these, and {history!r}, with which it "
+                f"is aligned, has {events[row]} ({len(unequal)} such rows of {len(events)})"
+            )
+            remedy = "write one value an event, null where it is unknown"
+            raise place.error(fault, remedy, column=column)
 
 
 def as_lists(array: AnyArray, name: str, place: SourceLocation) -> AnyArray:

@@ -2,22 +2,27 @@
 
 The first products of a grid are affine in the fields of a lane, so they split into a part of the
 candidate and a part of the user: `W x + b = W_c x_c + (W_u x_u + b)`. The user enters as biases,
-and the candidates pass through first products of their own fields only. Where a layout's first
+and the candidates pass through first products of their own fields only. A history that the user
+brings is embedded once, and read against each candidate. Where a layout's first
 layer does more with a lane than affine products (shortcuts, carried lanes, instance gates, several
 input lanes), the user's fields are embedded once and repeated.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from recmtl.data.encoding import Encoding, ListField
 from recmtl.grid import SharingGrid
 from recmtl.grid.experts import StackedExperts
 from recmtl.grid.gates import ResidualGate, SoftmaxGate
 from recmtl.grid.layout import INPUT
 from recmtl.model import TabularModel
+from recmtl.model.attention import TargetAttention
+from recmtl.model.encoder import TabularEncoder
 
 __all__ = ["RequestNetwork"]
 
@@ -33,14 +38,17 @@ class RequestNetwork(nn.Module):
     def __init__(self, model: TabularModel, user: Collection[str]) -> None:
         super().__init__()
         encoding = model.encoder.encoding
-        others = set(encoding.fields) - set(user)
-        self.user = model.encoder.part(encoding.part(user))
-        self.candidates = model.encoder.part(encoding.part(others))
+        sides = [encoding.part(user), encoding.part(set(encoding.fields) - set(user))]
+        self.histories = _Histories(model.encoder, sides)
+        parts = [encoding.part(set(side.fields) - set(self.histories.fields)) for side in sides]
+        self.user, self.candidates = (
+            _Part(model.encoder.part(part), side) for part, side in zip(parts, sides, strict=True)
+        )
         self.grid, self.heads = model.grid, model.heads
         size, where = model.encoder.lane_size, {name: i for i, name in enumerate(encoding.fields)}
         user_columns, candidate_columns = (
-            [where[name] * size + i for name in part.encoding.fields for i in range(size)]
-            for part in (self.user, self.candidates)
+            [where[name] * size + i for name in fields for i in range(size)]
+            for fields in (parts[0].fields, [*parts[1].fields, *self.histories.fields])
         )
         joined = [*user_columns, *candidate_columns]
         self.order = sorted(range(len(joined)), key=joined.__getitem__)
@@ -65,6 +73,8 @@ class RequestNetwork(nn.Module):
         Their encoded columns are ordered as in `Encoding.part`; scores are `[R, C]`.
         """
         user, lanes = self.user(user_ids, user_numeric), self.candidates(ids, numeric)
+        if self.histories.fields:
+            lanes = torch.cat([lanes, self.histories([user_ids, ids])], 2)
         if self.products:
             task_lanes = functional_call(self.grid, self._weights(user[:, 0]), (lanes,))
         else:
@@ -82,6 +92,66 @@ class RequestNetwork(nn.Module):
             parameters[weight] = candidate_part
             parameters[bias] = shared + torch.matmul(user, user_part).view_as(shared)
         return parameters
+
+
+class _Part(nn.Module):
+    """Lanes `[B, L, width]` of some of the features whose columns one side of a request brings."""
+
+    def __init__(self, encoder: TabularEncoder, side: Encoding) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.columns = side.columns_of(encoder.encoding)
+        self.is_whole = encoder.encoding == side
+
+    def forward(self, ids: Tensor, numeric: Tensor) -> Tensor:
+        if not self.encoder.width:
+            return self.encoder.offset.new_zeros(len(ids), self.encoder.num_lanes, 0)
+        if not self.is_whole:
+            ids, numeric = ids[:, self.columns[0]], numeric[:, self.columns[1]]
+        lanes: Tensor = self.encoder(ids, numeric)
+        return lanes
+
+
+class _Histories(nn.Module):
+    """Lanes of the histories of which one side of a request has the events, the other a target.
+
+    Args:
+        encoder: of the whole rows.
+        sides: the features that the user brings, and those of the candidates.
+    """
+
+    def __init__(self, encoder: TabularEncoder, sides: Sequence[Encoding]) -> None:
+        super().__init__()
+        self.encoder, self.fields = encoder, list[str]()
+        self.parts: list[_HistoryPlaces] = []
+        for unit, history in zip(encoder.units, encoder.encoding.histories, strict=True):
+            side = int(history in sides[1].histories)
+            lists = sides[side].histories[history]
+            names = [field.target for field in lists if field.target is not None]
+            of = [int(name in sides[1].single) for name in names]
+            if set(of) != {side}:
+                targets = [(i, sides[i].single.index(n)) for i, n in zip(of, names, strict=True)]
+                self.parts.append(_HistoryPlaces(unit, side, lists, targets))
+                self.fields += [field.name for field in lists]
+
+    def forward(self, ids: Sequence[Tensor]) -> Tensor:
+        """Ids of the user `[1, Iu]` and of the candidates `[R, Ic]` to lanes `[R, L, width]`."""
+        pooled = []
+        for part in self.parts:
+            targets = [self.encoder.table(ids[side][:, column]) for side, column in part.targets]
+            events, is_real = self.encoder.events(ids[part.side], part.lists)
+            pooled.append(part.unit(events, targets, is_real))
+        return self.encoder.lanes_of(torch.cat(pooled, 1))
+
+
+@dataclass(frozen=True)
+class _HistoryPlaces:
+    """Where a history is: the side and lists of its events, side and column of each target."""
+
+    unit: TargetAttention
+    side: int
+    lists: tuple[ListField, ...]
+    targets: list[tuple[int, int]]
 
 
 def _first_products(grid: SharingGrid) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recmtl.data.columns.ages import age_buckets
 from recmtl.data.columns.derived import exact_keys
 from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.row_encoder import Encoded, RowEncoder
@@ -52,6 +53,10 @@ class RequestScorer:
         others = whole.part(set(whole.fields) - set(of_user.fields))
         self._columns = [whole.columns_of(part) for part in (of_user, others)]
         self._widths = whole.id_columns, len(whole.numeric)
+        of_candidates = self._encoders[1].encoding
+        # What neither side can compute alone, such as ages until a time that candidates bring.
+        needs_both = set(others.fields) - set(of_candidates.fields)
+        self._joins_first = encoder.past is not None or bool(needs_both)
 
     def scores(
         self, user: Mapping[str, Any], candidates: pa.Table, *, rows: int
@@ -61,10 +66,10 @@ class RequestScorer:
         Raises:
             DataError: a value or a column has a type that cannot be encoded.
         """
-        if self._encoder.past is None:
-            parts = [self._user_row(user), self._encoders[1].encode(candidates)]
-        else:
+        if self._joins_first:
             parts = self._parts_of_joined(user, candidates, rows)
+        else:
+            parts = [self._user_row(user), self._encoders[1].encode(candidates)]
         for encoded in parts:
             self._scorer.count(encoded.unknown)
         bundle = self._scorer.bundle
@@ -86,7 +91,7 @@ class RequestScorer:
     def _parts_of_joined(
         self, user: Mapping[str, Any], candidates: pa.Table, rows: int
     ) -> list[Encoded]:
-        """The user's row and the candidates' rows, where the past of a pair needs both."""
+        """The user's row and the candidates' rows, where a feature of a pair needs both."""
         columns = {name: candidates[name] for name in candidates.column_names}
         every = pa.array(np.zeros(rows, np.int64))
         for name in self._encoder.columns_to_read(user):
@@ -127,6 +132,8 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
     """
     if not encoder.takes_plain_values or encoder.past is not None:
         return None
+    if any(_length(row[column]) != _length(row[history]) for column, history in encoder.aligned):
+        return None
     encoding, unknown = encoder.encoding, dict[str, int]()
     ids = np.zeros((1, encoding.id_columns), np.int32)
     numeric = np.empty((1, len(encoding.numeric)), np.float32)
@@ -163,12 +170,31 @@ def _derived_values(encoder: RowEncoder, row: Mapping[str, Any]) -> dict[str, An
     values: dict[str, Any] = {}
     for derived in encoder.schema.computed:
         value, computed = row[derived.columns[0]], None
-        if isinstance(derived.source, ListOf):
+        if isinstance(derived.feature, ListOf):
+            computed = _ages(value, row[derived.columns[1]])
+        elif isinstance(derived.source, ListOf):
             computed = len(value) if type(value) in (list, tuple) else None
         elif not _is_missing(value) and (number := _number(value)) is not None:
             computed = int(exact_keys(np.array([number]))[0])
         values[derived.feature.column] = computed
     return values
+
+
+def _length(value: Any) -> int:
+    return len(value) if type(value) in (list, tuple) else 0
+
+
+def _ages(times: Any, now: Any) -> Any:
+    """Age buckets of a cell of times, as `event_ages` gives them; False if a value is not plain."""
+    if times is None:
+        return None
+    numbers = [_number(value) for value in (now, *times)] if type(times) in (list, tuple) else None
+    if numbers is None or None in numbers:
+        return False
+    ages = np.array(numbers[:1], np.float64) - np.array(numbers[1:], np.float64)
+    missing = np.isnan(ages)
+    buckets = age_buckets(np.where(missing, 0.0, ages)).tolist()
+    return [None if gap else bucket for gap, bucket in zip(missing, buckets, strict=True)]
 
 
 def one_value(name: str, value: Any) -> pa.Array:

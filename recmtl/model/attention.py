@@ -1,0 +1,100 @@
+"""Target attention: the events of a history, weighed by what they have to do with the candidate.
+
+DIN (Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, section
+4.3): a small network, the activation unit, maps an event, the candidate and the product of the two
+to one weight, and the weighted events are summed. The weights go through no softmax, so that a
+history of which much fits the candidate gives more than one of which little does.
+
+Of the readings of the unit, this is [event, candidate, event * candidate] -> ReLU -> weight. The
+difference of the two, a fourth input in the authors' code, is a linear combination of the first two
+and adds no function. Their Dice, which depends on the other rows of a batch, is ReLU here.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["HIDDEN", "TargetAttention"]
+
+HIDDEN = 32
+"""Units of the activation unit."""
+
+
+class TargetAttention(nn.Module):
+    """Pools K aligned lists of events by weights that T of their targets decide.
+
+    An event is its K embeddings side by side. Those of the first T lists have a target each, in the
+    same table. The products with the target are folded into the unit's first matrix, one a
+    candidate: `event @ A + (event * target) @ P = event @ (A + diag(target) P)`. Every lane weighs
+    by its own embeddings, with a unit of its own.
+
+    Args:
+        lists: number K of aligned lists.
+        targets: number T of lists with a target, from 1 to K.
+        length: events of a history.
+        size: width of an embedding in one lane.
+        lanes: number of lanes.
+    """
+
+    def __init__(self, lists: int, targets: int, *, length: int, size: int, lanes: int) -> None:
+        super().__init__()
+        self.lists, self.targets, self.length = lists, targets, length
+        self.size, self.lanes = size, lanes
+        # The last dimension of each parameter is that of the lanes, side by side.
+        self.of_events = nn.Parameter(torch.empty(lists * size, lanes * HIDDEN))
+        self.of_targets = nn.Parameter(torch.empty(targets * size, lanes * HIDDEN))
+        self.of_products = nn.Parameter(torch.empty(targets * size, lanes * HIDDEN))
+        self.bias = nn.Parameter(torch.zeros(lanes * HIDDEN))
+        self.out = nn.Parameter(torch.empty(lanes * HIDDEN))
+        self.out_bias = nn.Parameter(torch.zeros(lanes))
+        bound = 1.0 / math.sqrt((lists + 2 * targets) * size)
+        for weight in (self.of_events, self.of_targets, self.of_products):
+            nn.init.uniform_(weight, -bound, bound)
+        nn.init.uniform_(self.out, -1.0 / math.sqrt(HIDDEN), 1.0 / math.sqrt(HIDDEN))
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds an example."""
+        event, target = self.lists * self.size, self.targets * self.size
+        a_lane = 2 * target * HIDDEN + self.length * (event * HIDDEN + HIDDEN + event)
+        return self.lanes * a_lane
+
+    def forward(self, events: Sequence[Tensor], targets: Sequence[Tensor], real: Tensor) -> Tensor:
+        """Pooled lists `[B, K, lanes * size]`; zeros of an empty history.
+
+        Args:
+            events: of each list the embeddings of its values `[B or 1, length, lanes * size]`.
+            targets: of each list with a target that of the candidate, `[B, lanes * size]`.
+            real: bool `[B or 1, length]`; False where a list is padded. One history may have many
+                candidates: what does not depend on them is then computed once.
+        """
+        weights = self.weights(events, targets, real)
+        pooled = [torch.matmul(weights.unsqueeze(2), self._by_lane(list_)) for list_ in events]
+        # [lanes, B, 1, size] each
+        return torch.cat(pooled, 2).permute(1, 2, 0, 3).flatten(2)
+
+    def weights(self, events: Sequence[Tensor], targets: Sequence[Tensor], real: Tensor) -> Tensor:
+        """The weight of each event, `[lanes, B, length]`; 0 of padding. Arguments as `forward`."""
+        with_target = torch.cat([self._by_lane(list_) for list_ in events[: self.targets]], 3)
+        target = torch.cat([self._by_lane(vectors) for vectors in targets], 2)
+        of_events, of_targets, of_products = (
+            weight.view(-1, self.lanes, HIDDEN).transpose(0, 1)
+            for weight in (self.of_events, self.of_targets, self.of_products)
+        )
+        width = self.targets * self.size
+        matrices = of_events[:, None, :width] + target.unsqueeze(3) * of_products.unsqueeze(1)
+        hidden = torch.matmul(with_target, matrices)
+        if self.lists > self.targets:
+            others = torch.cat([self._by_lane(list_) for list_ in events[self.targets :]], 3)
+            hidden = hidden + torch.matmul(others, of_events[:, None, width:])
+        of_candidate = torch.baddbmm(self.bias.view(self.lanes, 1, HIDDEN), target, of_targets)
+        hidden = (hidden + of_candidate.unsqueeze(2)).relu()
+        out = self.out.view(self.lanes, HIDDEN, 1)
+        weights = torch.bmm(hidden.flatten(1, 2), out).view(hidden.shape[:3])
+        return (weights + self.out_bias.view(-1, 1, 1)).masked_fill(~real, 0.0)
+
+    def _by_lane(self, vectors: Tensor) -> Tensor:
+        """Vectors `[*, lanes * size]` as `[lanes, *, size]`."""
+        return vectors.view(*vectors.shape[:-1], self.lanes, self.size).movedim(-2, 0)

@@ -1,0 +1,102 @@
+"""List features: pooled as they are, or read against the candidate as the history of a user."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from recmtl.schema.bounds import BUCKETS, COUNT, Within, check_numbers, check_vocabulary
+
+__all__ = ["ListOf"]
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """A list of category values (a history, tags), pooled into one vector.
+
+    With pooling `attention` the candidate decides how much each value counts: the list is the
+    history of the row, one value an event. Other lists may be aligned with it. Value i of each then
+    belongs to event i, and one weight an event pools all of them (`recmtl.model.attention`).
+
+    Attributes:
+        name: the feature.
+        column: the column that holds the lists.
+        table: the categorical feature whose vocabulary and embedding rows the list shares;
+            with None the list has its own, unless it has a target.
+        max_length: values of a list that are kept.
+        pooling: `mean`, `sum` or `max` over the embeddings of the kept values, or `attention`.
+        keep: which end of a longer list is kept.
+        count: whether the number of values, before any are cut off, is a numeric feature as well.
+            An aligned list has none: its number is that of the history.
+        min_count: as in `Categorical`, where `table` is None.
+        hash_buckets: as in `Categorical`, where `table` is None.
+        target: the categorical feature of the candidate with which the values are compared, whose
+            vocabulary and embedding rows the list shares. A history needs one, an aligned list
+            may have one.
+        align: the history with which the list is aligned.
+        times: the column with the times of a history's events, lists as well; the age of each
+            event, until `roles.time` of the row, is then an aligned list `<history>.age`.
+    """
+
+    name: str
+    column: str
+    table: str | None = None
+    max_length: Annotated[int, Within(1, 10_000)] = 20
+    pooling: Literal["mean", "sum", "max", "attention"] = "mean"
+    keep: Literal["last", "first"] = "last"
+    count: bool = True
+    min_count: Annotated[int, COUNT] = 1
+    hash_buckets: Annotated[int, BUCKETS] | None = None
+    target: str | None = None
+    align: str | None = None
+    times: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what concerns this list alone; a target is the table, too."""
+        check_numbers(self)
+        check_vocabulary(self.min_count, self.hash_buckets)
+        self._check_attention()
+        if self.target is not None:
+            object.__setattr__(self, "table", self.target)
+        if self.table is not None and (self.min_count != 1 or self.hash_buckets is not None):
+            key = "table" if self.target is None else "target"
+            raise ValueError(f"{key} shares a vocabulary; drop min_count and hash_buckets")
+
+    def _check_attention(self) -> None:
+        reads_candidate = self.pooling == "attention"
+        for key in ("target", "align", "times"):
+            if getattr(self, key) is not None and not reads_candidate:
+                raise ValueError(f"{key} is for pooling: attention")
+        if reads_candidate and self.target is None and self.align is None:
+            raise ValueError(
+                "pooling: attention needs target, the categorical feature of the candidate, or "
+                "align, the history whose events these are"
+            )
+        if self.align is not None and self.times is not None:
+            raise ValueError("times belongs to the history that align names; move it there")
+        if self.target is not None and self.table not in (None, self.target):
+            raise ValueError("target is the table, too; drop table, or name the same feature")
+
+    @property
+    def history(self) -> str | None:
+        """The list that stands for the whole history: itself, or what it is aligned with."""
+        return (self.align or self.name) if self.pooling == "attention" else None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of lists that it reads."""
+        return (self.column,) if self.times is None else (self.column, self.times)
+
+    @property
+    def ages(self) -> "ListOf | None":
+        """The aligned list of the ages of the events, which no column of the log holds."""
+        if self.times is None:
+            return None
+        name = f"{self.name}.age"
+        return ListOf(
+            name,
+            name,
+            max_length=self.max_length,
+            pooling="attention",
+            keep=self.keep,
+            count=False,
+            align=self.name,
+        )
