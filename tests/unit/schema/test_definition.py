@@ -38,6 +38,13 @@ REFUSED: list[tuple[type[Any], dict[str, Any], str]] = [
     (ListOf, {"min_count": 0}, "min_count must be at least 1"),
     (ListOf, {"table": "f", "min_count": 2}, "table shares a vocabulary; drop min_count"),
     (ListOf, {"table": "f", "hash_buckets": 2}, "table shares a vocabulary; drop min_count"),
+    (ListOf, {"target": "f"}, "target is for pooling: attention"),
+    (ListOf, {"align": "f", "pooling": "sum"}, "align is for pooling: attention"),
+    (ListOf, {"times": "t"}, "times is for pooling: attention"),
+    (ListOf, {"pooling": "attention"}, "attention needs target, .* or align"),
+    (ListOf, {"pooling": "attention", "target": "f", "table": "g"}, "target is the table, too"),
+    (ListOf, {"pooling": "attention", "target": "f", "min_count": 2}, "target shares a vocabulary"),
+    (ListOf, {"pooling": "attention", "align": "f", "times": "t"}, "times belongs to the history"),
 ]
 
 
