@@ -140,7 +140,8 @@ class _Histories(nn.Module):
         for part in self.parts:
             targets = [self.encoder.table(ids[side][:, column]) for side, column in part.targets]
             events, is_real = self.encoder.events(ids[part.side], part.lists)
-            pooled.append(part.unit(events, torch.broadcast_tensors(*targets), is_real))
+            targets = list(torch.broadcast_tensors(*targets))  # type: ignore[no-untyped-call]
+            pooled.append(part.unit(events, targets, is_real))
         return self.encoder.lanes_of(torch.cat(pooled, 1))
 
 
