@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recmtl.data.columns.ages import event_ages
 from recmtl.data.columns.canonical import AnyArray
 from recmtl.data.columns.keys import as_lists
 from recmtl.data.columns.numeric import finite_numbers
+from recmtl.data.statistics.ages import event_ages
 from recmtl.errors import SourceLocation
 from recmtl.schema import DerivedFeature, ListOf
 

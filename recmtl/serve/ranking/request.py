@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.data.columns.ages import age_buckets
 from recmtl.data.columns.derived import exact_keys
 from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.row_encoder import Encoded, RowEncoder
+from recmtl.data.statistics.ages import age_buckets
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Categorical, ListOf, Numeric
 from recmtl.serve.scoring.onnx import OnnxNetwork
