@@ -34,7 +34,14 @@ _FAILED = _Failed()
 """Stands for a value whose mistake has been reported."""
 
 
-def load(cls: type[T], text: str, *, source: str, error: type[RecmtlError]) -> T:
+def load(
+    cls: type[T],
+    text: str,
+    *,
+    source: str,
+    error: type[RecmtlError],
+    defaults: Mapping[str, Any] | None = None,
+) -> T:
     """Read YAML `text` into the frozen dataclass `cls`.
 
     >>> @dataclasses.dataclass(frozen=True)
@@ -51,14 +58,37 @@ def load(cls: type[T], text: str, *, source: str, error: type[RecmtlError]) -> T
         text: the YAML document.
         source: its name in messages.
         error: the class to raise, with every mistake found.
+        defaults: values of the keys that the text does not give, in place of the class's own.
     """
     problems = Problems(source)
     root = parse(text, problems)
+    if root is not None and defaults:
+        root = _completed(root, defaults)
     built = build(cls, root, path="", problems=problems) if root is not None else None
     problems.raise_as(error)
     if built is None:
         raise error(f"{source}:1: nothing could be read")
     return built
+
+
+def _completed(node: Located, defaults: Mapping[str, Any]) -> Located:
+    """A mapping with the defaults of the keys that it lacks; mappings within are completed, too."""
+    if not isinstance(node.value, dict):
+        return node
+    entries = dict(node.value)
+    for name, default in defaults.items():
+        if isinstance(default, Mapping):
+            entries[name] = _completed(entries.get(name, Located({}, node.line)), default)
+        elif name not in entries:
+            entries[name] = _located(default, node.line)
+    return Located(entries, node.line)
+
+
+def _located(value: Any, line: int) -> Located:
+    """A plain value as if it stood in that line."""
+    if isinstance(value, list | tuple):
+        return Located([_located(item, line) for item in value], line)
+    return Located(value, line)
 
 
 def build(

@@ -57,6 +57,19 @@ def test_defaults_fill_what_is_left_out_and_null_means_none() -> None:
     assert load("name: a\nlimit: null\n") == Outer("a")
 
 
+def test_other_defaults_fill_what_the_text_leaves_out_at_any_depth() -> None:
+    defaults = {"name": "a", "seeds": (1, 2), "inner": {"size": 3, "rate": 0.5}}
+
+    def completed(text: str) -> Outer:
+        return strict_yaml.load(Outer, text, source="c.yaml", error=ConfigError, defaults=defaults)
+
+    assert completed("mode: exact") == Outer("a", "exact", (1, 2), Inner(3, 0.5))
+    assert completed("inner: {size: 4}\nseeds: [0]") == Outer("a", inner=Inner(4, 0.5))
+    assert completed("inner: null") == Outer("a", seeds=(1, 2))
+    with pytest.raises(ConfigError, match=r"c\.yaml:2: inner: size must be at least 1"):
+        completed("mode: exact\ninner: {size: 0}")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
