@@ -1,7 +1,7 @@
 """The whole job: search what the tasks share, prove it, bundle it, score, rank and report.
 
 python pipelines/main.py [--data PARQUET --schema YAML] [--config YAML] [--out FOLDER]
-    [--promote always|never]
+    [--promote always|never] [--no-ablation]
 """
 
 import sys

@@ -77,6 +77,7 @@ th { font-weight: 600; } thead th { border-bottom: 2px solid #9aa5b1; vertical-a
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.best { font-weight: 700; } td.best::after { content: " \\2605"; color: #946200; }
 td.text, td.helped, td.hurt { text-align: left; }
+td.signed { text-align: right; }
 tbody th { position: sticky; left: 0; background: #fff; }
 .figures { display: grid; gap: 1rem 1.6rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
@@ -91,7 +92,8 @@ code { font-size: .88em; overflow-wrap: anywhere; }
 @media print {
   @page { margin: 14mm; }
   body { font-size: 10.5pt; } table { font-size: 8pt; } main { max-width: none; padding: 0; }
-  .scroll { overflow: visible; } tbody th { position: static; }
+  .scroll { overflow: visible; } td.signed { text-align: right; }
+tbody th { position: static; }
   th, td { white-space: normal; padding: .2rem .35rem; }
   h2, h3 { break-after: avoid; } tr { break-inside: avoid; }
   .figures { grid-template-columns: 1fr 1fr; }

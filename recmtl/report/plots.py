@@ -81,7 +81,7 @@ def steps_plot(steps: Sequence[StepBar], *, start: float) -> str:
                 ends += interval
             axes.plot([end], [row], marker="o", color=colour if row else INK, markersize=5)
             text = f"{step.gain:+.4f}" if row else f"{start:.4f}"
-            right = end if step.high is None else max(end, level + step.high)
+            right = max(level, end, level + (step.high or 0.0))
             axes.annotate(text, (right, row), (6, 0), textcoords="offset points", va="center",
                           fontsize=8.5, color=colour if row else INK)  # fmt: skip
             ends.append(end)

@@ -14,6 +14,7 @@ __all__ = [
     "code_block",
     "format_gain",
     "format_metric",
+    "format_number",
     "markdown",
     "markdown_table",
     "model_names",
@@ -121,8 +122,8 @@ def format_metric(summary: Mapping[str, Any] | None) -> str:
     """`0.7312 ± 0.0008`; without the spread for one seed, a dash where there is no value."""
     if not summary or summary.get("mean") is None:
         return MISSING
-    spread = f" ± {_number(summary['std'])}" if summary.get("seeds", 0) > 1 else ""
-    return f"{_number(summary['mean'])}{spread}"
+    spread = f" ± {format_number(summary['std'])}" if summary.get("seeds", 0) > 1 else ""
+    return f"{format_number(summary['mean'])}{spread}"
 
 
 def format_gain(gain: Mapping[str, Any] | None) -> str:
@@ -130,9 +131,9 @@ def format_gain(gain: Mapping[str, Any] | None) -> str:
     if not gain or gain.get("gain") is None:
         return MISSING
     if gain.get("low") is None or gain.get("high") is None:
-        return f"{_number(gain['gain'], '+')} (no interval)"
-    low, high = (_number(gain[end], "+") for end in ("low", "high"))
-    return f"{_number(gain['gain'], '+')} ({low} to {high})"
+        return f"{format_number(gain['gain'], '+')} (no interval)"
+    low, high = (format_number(gain[end], "+") for end in ("low", "high"))
+    return f"{format_number(gain['gain'], '+')} ({low} to {high})"
 
 
 def better_worse(gain: Mapping[str, Any] | None) -> str:
@@ -176,7 +177,8 @@ def model_table(results: Mapping[str, Any]) -> str:
     return _table(header, rows)
 
 
-def _number(value: float, sign: str = "") -> str:
+def format_number(value: float, sign: str = "") -> str:
+    """A metric or a difference with as many digits as its size asks for."""
     size = abs(value)
     digits = 4 if size < 10 else 2 if size < 1000 else 0
     return f"{value:{sign}.{digits}f}"

@@ -1,63 +1,51 @@
-"""The report's opening: what moved the metric, in one picture, a table, and a sentence a task.
+"""The report's opening: what moved the metric, in one picture, a sentence a task, and a table.
 
 It reads `what_mattered` of results.json: steps of kind `plain`, `source`, `wiring` and `without`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from recmtl.report import plots
-from recmtl.report.page import Content, Html, figure, join, paragraph, section, table
-from recmtl.report.tables import format_gain, format_metric, words
+from recmtl.report.page import Content, Html, figure, join, paragraph, section, table, text
+from recmtl.report.tables import MISSING, format_gain, format_metric, format_number, words
 
-__all__ = ["recommendations", "step_name", "summary", "what_mattered"]
+__all__ = ["recommendation", "step_name", "summary", "what_mattered"]
 
 Entry = Mapping[str, Any]
 NAMES = {
     "plain": "ids and numbers, one shared tower",
-    "ids": "ids",
-    "numbers": "numbers",
     "counts": "lengths of lists",
     "values": "exact values of numbers",
     "statistics": "statistics of the past",
-    "histories": "histories",
-    "trees": "trees",
-    "embeddings_apart": "embeddings apart",
-    "towers_apart": "towers apart",
-    "searched": "searched route",
 }
-SIGNS = {"plain": "", "source": "+ ", "wiring": "", "without": "without "}
+SIGNS = {"plain": "", "source": "+ ", "wiring": "sharing: ", "without": "without "}
+SMALL = 0.005
+"""A difference that does not matter: of AUC and the mean over the tasks, or as a share of RMSE."""
 
 
 def what_mattered(results: Mapping[str, Any]) -> Html | None:
     """The opening; None where the networks that it needs were not trained."""
     entries: Sequence[Entry] = results.get("what_mattered", ())
-    if not entries or not entries[0].get("mean", {}).get("seeds"):
+    if not entries or entries[0]["mean"]["mean"] is None:
         return None
     shown = [entry for entry in entries if entry["kind"] != "without"]
     values = "; ".join(f"{step_name(e)} {format_gain(e['interval'])}" for e in shown[1:])
-    seeds = max(entry["mean"]["seeds"] for entry in entries)
-    luck = "" if seeds > 1 else " With one seed each, they do not hold the luck of training."
-    steps = [_bar(entry) for entry in shown]
+    start = float(entries[0]["mean"]["mean"])
+    lines = "".join(f"<li>{_line(task, entries).markup}</li>" for task in entries[0]["tasks"])
     return section(
         "What moved the metric",
-        paragraph(summary(entries)),
+        paragraph(join([Html("<strong>"), Html(text(summary(entries))), Html("</strong>")])),
         figure(
-            plots.steps_plot(steps, start=float(entries[0]["mean"]["mean"])),
-            alt=f"Gain of the mean over the tasks by step: {values}",
+            plots.steps_plot([_bar(entry) for entry in shown], start=start),
+            alt=f"Gain of the mean over the tasks by step, from {start:.4f}: {values}",
             kind="wide",
         ),
-        Html(f"<ul>{''.join(f'<li>{line.markup}</li>' for line in recommendations(entries))}</ul>"),
-        _gains(
-            shown[1:],
-            "Gain of each step over the step before it, of each wiring over one shared tower",
-        ),
-        *_left_out(entries),
-        paragraph(
-            "All networks cost about the same multiply-adds and are compared on test rows. "
-            f"Intervals hold 95 %.{luck}",
-            "quiet",
-        ),
+        Html(f"<ul>{lines}</ul>"),
+        _gains(shown[1:]),
+        paragraph(_how_to_read(entries), "quiet"),
+        _folded("Intervals of these gains", _intervals(shown[1:])),
+        *_left_out([entry for entry in entries if entry["kind"] == "without"]),
     )
 
 
@@ -67,131 +55,157 @@ def step_name(entry: Entry) -> str:
     >>> step_name({"step": "counts", "kind": "source"})
     '+ lengths of lists'
     """
-    name = NAMES.get(entry["step"], words(entry["step"]))
-    return f"{SIGNS[entry['kind']]}{name}"
+    return f"{SIGNS[entry['kind']]}{_name(entry)}"
 
 
 def summary(entries: Sequence[Entry]) -> str:
-    """What moved the mean most, and whether the wiring matters, in two sentences."""
-    sources = [e for e in entries if e["kind"] == "source" and e["interval"]]
-    wirings = [e for e in entries if e["kind"] == "wiring" and e["interval"]]
-    proven = [e for e in sources if e["interval"]["verdict"] == "helped"]
-    if proven:
-        ordered = sorted(proven, key=lambda entry: -entry["interval"]["gain"])
-        named = ", ".join(f"{_name(e)} ({format_gain(e['interval'])})" for e in ordered)
-        first = f"What moved the mean over the tasks: {named}."
-    elif sources:
-        first = (
-            "No source of knowledge beside ids and numbers is proven to move the mean: "
-            f"{_all(sources)}."
-        )
-    else:
-        first = "This log has no source of knowledge beside ids and numbers."
-    return f"{first} {_wiring(wirings)}"
+    """What moved the mean, and whether sharing matters, in one sentence each."""
+    sources = _of(entries, "source")
+    better, worse = _judged(sources, "helped"), _judged(sources, "hurt")
+    moved = [f"is moved by {_listed(better)}"] if better else []
+    moved += [f"loses by {_listed(worse)}"] if worse else []
+    first = f"The mean over the tasks {' and '.join(moved)}."
+    if not sources:
+        first = "This log has nothing beside ids and numbers."
+    elif not moved:
+        first = "Nothing beside ids and numbers is proven to move the mean over the tasks."
+    return f"{first} {_capital(_sharing(_of(entries, 'wiring')))}."
 
 
-def _wiring(wirings: Sequence[Entry], task: str | None = None) -> str:
-    """Whether how the tasks share matters, for the mean or a task."""
-    gains = {entry["step"]: _gain(entry, task) for entry in wirings}
-    judged = {step: gain for step, gain in gains.items() if gain.get("low") is not None}
-    if not judged:
-        return "How the tasks share was not judged."
-    better = [step for step, gain in judged.items() if gain["verdict"] == "helped"]
-    worse = [step for step, gain in judged.items() if gain["verdict"] == "hurt"]
-    parts = []
-    if better:
-        best = max(better, key=lambda step: judged[step]["gain"])
-        parts.append(
-            f"how the tasks share matters: {NAMES.get(best, best)} is better than one shared tower "
-            f"by {format_gain(judged[best])}"
-        )
+def recommendation(entries: Sequence[Entry], task: str) -> str:
+    """What to ship for a task: the sources that it gains by, and how it should share."""
+    kept = [entry for entry in _of(entries, "source") if entry["kept"] is not False]
+    better, worse = _judged(kept, "helped", task), _judged(kept, "hurt", task)
+    parts = [f"ship {_listed(better, task)}" if better else "ids and numbers suffice"]
     if worse:
-        named = " and ".join(f"{NAMES.get(s, s)} ({format_gain(judged[s])})" for s in worse)
-        parts.append(f"proven worse than one shared tower: {named}")
-    if not parts:
-        low = min(gain["low"] for gain in judged.values())
-        high = max(gain["high"] for gain in judged.values())
-        parts.append(
-            "how the tasks share does not matter: no wiring is more than "
-            f"{max(high, 0):.4f} better or {max(-low, 0):.4f} worse than one shared tower"
-        )
-    line = "; ".join(parts)
-    return f"{line[0].upper()}{line[1:]}."
+        parts.append(f"it loses by {_listed(worse, task)}")
+    return "; ".join([*parts, _sharing(_of(entries, "wiring"), task)])
 
 
-def recommendations(entries: Sequence[Entry]) -> list[Html]:
-    """For each task one line: the sources and the wiring to ship."""
-    lines = []
-    for task in entries[0]["tasks"]:
-        sources = [e for e in entries if e["kind"] == "source" and e["kept"] is not False]
-        proven = [e for e in sources if _gain(e, task).get("verdict") == "helped"]
-        harmful = [e for e in sources if _gain(e, task).get("verdict") == "hurt"]
-        parts = ["ids and numbers suffice"]
-        if proven:
-            parts = [f"ship {_all(proven, task)}"]
-        if harmful:
-            parts.append(f"it loses by {_all(harmful, task)}")
-        wiring = _wiring([e for e in entries if e["kind"] == "wiring"], task)
-        text = f": {'; '.join(parts)}. {wiring}"
-        lines.append(join([Html(f"<strong>{_escaped(task)}</strong>"), Html(_escaped(text))]))
-    return lines
+def _of(entries: Iterable[Entry], kind: str) -> list[Entry]:
+    """The entries of a kind that were compared with another."""
+    return [entry for entry in entries if entry["kind"] == kind and entry["interval"]]
 
 
 def _gain(entry: Entry, task: str | None) -> Mapping[str, Any]:
-    gain: Mapping[str, Any] = (
-        entry["interval"] if task is None else entry["tasks"][task]["interval"]
-    )
+    """The gain of a step on a task, or on the mean."""
+    of_step: Entry = entry if task is None else entry["tasks"][task]
+    gain: Mapping[str, Any] = of_step["interval"]
     return gain
+
+
+def _judged(entries: Iterable[Entry], verdict: str, task: str | None = None) -> list[Entry]:
+    """The entries with a verdict, those of the largest difference first."""
+    judged = [entry for entry in entries if _gain(entry, task).get("verdict") == verdict]
+    return sorted(judged, key=lambda entry: -abs(_gain(entry, task)["gain"]))
+
+
+def _sharing(wirings: Sequence[Entry], task: str | None = None) -> str:
+    """Whether how the tasks share matters, against one shared tower."""
+    gains = [_gain(entry, task) for entry in wirings if _gain(entry, task).get("low") is not None]
+    if not gains:
+        return "how to share was not judged"
+    better, worse = (_judged(wirings, verdict, task) for verdict in ("helped", "hurt"))
+    if better:
+        return f"how to share matters: {_listed(better, task)} against one shared tower"
+    if worse:
+        return f"keep one shared tower; worse: {_listed(worse, task)}"
+    most, least = max(gain["high"] for gain in gains), min(gain["low"] for gain in gains)
+    excluded = (
+        f"gains above {format_number(max(most, 0))} and losses above "
+        f"{format_number(max(-least, 0))} are excluded"
+    )
+    is_small = max(most, -least) <= _small(wirings[0], task)
+    line = "how to share does not matter" if is_small else "how to share is not proven to matter"
+    return f"{line}: {excluded}"
+
+
+def _small(entry: Entry, task: str | None) -> float:
+    if task is None or entry["tasks"][task]["metric"] == "auc":
+        return SMALL
+    return SMALL * float(entry["tasks"][task]["mean"] or 0.0)
 
 
 def _name(entry: Entry) -> str:
     return NAMES.get(entry["step"], words(entry["step"]))
 
 
-def _all(entries: Sequence[Entry], task: str | None = None) -> str:
-    return ", ".join(f"{_name(e)} ({format_gain(_gain(e, task))})" for e in entries)
+def _listed(entries: Sequence[Entry], task: str | None = None) -> str:
+    """Names with gains: `statistics of the past (+0.0214), trees (+0.0010)`."""
+    gains = ((_name(e), format_number(_gain(e, task)["gain"], "+")) for e in entries)
+    return ", ".join(f"{name} ({gain})" for name, gain in gains)
 
 
-def _escaped(text: str) -> str:
-    return paragraph(text).markup.removeprefix("<p>").removesuffix("</p>")
+def _capital(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:]}"
+
+
+def _line(task: str, entries: Sequence[Entry]) -> Html:
+    return Html(f"<strong>{text(task)}</strong>: {text(recommendation(entries, task))}.")
 
 
 def _bar(entry: Entry) -> plots.StepBar:
     gain = entry["interval"]
-    dropped = " (dropped)" if entry["kept"] is False and entry["kind"] == "source" else ""
+    is_dropped = entry["kept"] is False and entry["kind"] == "source"
     return plots.StepBar(
-        f"{step_name(entry)}{dropped}",
+        f"{step_name(entry)} (dropped)" if is_dropped else step_name(entry),
         gain=gain.get("gain") or 0.0,
         low=gain.get("low"),
         high=gain.get("high"),
         verdict=gain.get("verdict", ""),
-        stays=entry["kind"] in ("plain", "source") and not dropped,
+        stays=entry["kind"] in ("plain", "source") and not is_dropped,
     )
 
 
-def _gains(entries: Sequence[Entry], caption: str) -> Html:
-    """Mean and tasks of every step, coloured by their verdicts."""
+def _gains(entries: Sequence[Entry]) -> Html:
+    """Mean and gains of every step, coloured by their verdicts."""
     tasks = list(entries[0]["tasks"])
     rows: list[list[Content]] = []
     kinds = []
     for entry in entries:
-        gains = [entry["interval"], *(entry["tasks"][task]["interval"] for task in tasks)]
-        cost = entry["cost"].get("multiply_adds")
-        shown = "-" if cost is None else f"{cost:,.0f}"
-        rows.append(
-            [step_name(entry), format_metric(entry["mean"]), *map(format_gain, gains), shown]
+        gains = [_gain(entry, task) for task in (None, *tasks)]
+        shown = [MISSING if _is_missing(g) else format_number(g["gain"], "+") for g in gains]
+        cost = entry["cost"]["multiply_adds"]
+        rows.append([step_name(entry), format_metric(entry["mean"]), *shown, f"{cost:,.0f}"])
+        verdicts = [str(gain.get("verdict", "")) for gain in gains]
+        coloured = (f"signed {v}" if v in ("helped", "hurt") else "" for v in verdicts)
+        kinds.append(["", "", *coloured, ""])
+    header = ["step", "mean", "gain", *tasks, "multiply-adds"]
+    return table(header, rows, kinds=kinds)
+
+
+def _intervals(entries: Sequence[Entry]) -> Html:
+    tasks = list(entries[0]["tasks"])
+    rows: list[list[Content]] = [
+        [step_name(entry), *(format_gain(_gain(entry, task)) for task in (None, *tasks))]
+        for entry in entries
+    ]
+    return table(["step", "mean", *tasks], rows)
+
+
+def _is_missing(gain: Mapping[str, Any]) -> bool:
+    return gain.get("gain") is None
+
+
+def _how_to_read(entries: Sequence[Entry]) -> str:
+    line = (
+        "Each source is compared with what was heard before it, each way to share with one shared "
+        "tower that hears the same; all networks have about the same multiply-adds. On test rows; "
+        "green: the 95 % interval lies wholly on the better side, red: wholly on the worse side."
+    )
+    if any(sum(entry["interval"].get("seeds", ())) == 2 for entry in entries):
+        line += (
+            " With one network each, intervals do not hold the luck of training: before you act on "
+            "a small difference, repeat it with evidence: {ablation_seeds: 3}."
         )
-        verdicts = [gain.get("verdict", "") for gain in gains]
-        kinds.append(["", "", *(v if v in ("helped", "hurt") else "text" for v in verdicts), ""])
-    header = ["step", "mean", "gain of the mean", *tasks, "multiply-adds"]
-    return table(header, rows, caption=caption, kinds=kinds)
+    return line
+
+
+def _folded(line: str, content: Html) -> Html:
+    return Html(f"<details><summary>{text(line)}</summary>{content.markup}</details>")
 
 
 def _left_out(entries: Sequence[Entry]) -> list[Html]:
-    """The searched network without each of its sources, folded."""
-    without = [entry for entry in entries if entry["kind"] == "without"]
-    if not without:
-        return []
-    shown = _gains(without, "What the searched network gains by leaving a source out").markup
+    """The searched network without each of its sources."""
     line = "The searched network without each of its sources"
-    return [Html(f"<details><summary>{line}</summary>{shown}</details>")]
+    return [_folded(line, _gains(entries))] if entries else []

@@ -90,9 +90,11 @@ def ablation_items(study: TabularStudy) -> list[WorkItem]:
 
 
 def _seeds(study: TabularStudy, step: Step) -> range:
-    """The seeds of a step: no searches more than those of the verdict are done for it."""
+    """The seeds of a step: those by which sources were chosen, no more searches than are judged."""
     config = study.config
     count = config.evidence.ablation_seeds
+    if step.network == TOGETHER:
+        count = max(count, config.search.source_seeds)
     if step.network == "searched":
         count = min(count, config.evidence.seeds)
     return range(config.seed, config.seed + count)

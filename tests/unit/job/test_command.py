@@ -141,7 +141,19 @@ def test_seeds_of_the_command_line_replace_those_of_judged_models_and_controls(
     seen: list[JobContext], tmp_path: Path
 ) -> None:
     evidence = start(seen, "--out", str(tmp_path), "--seeds", "2").config.evidence
-    assert (evidence.seeds, evidence.control_seeds) == (2, 2)
+    assert (evidence.seeds, evidence.control_seeds, evidence.ablation_seeds) == (2, 2, 2)
+
+
+def test_what_moved_the_metric_is_left_out_by_an_option_of_the_steps_that_show_it(
+    seen: list[JobContext], tmp_path: Path
+) -> None:
+    options = ("--out", str(tmp_path), "--seeds", "2")
+    for name in ("main", "evaluate", "benchmark"):
+        evidence = start(seen, *options, "--no-ablation", name=name).config.evidence
+        assert (evidence.seeds, evidence.ablation_seeds) == (2, 0)
+        assert start(seen, *options, name=name).config.evidence.ablation_seeds == 2
+    with pytest.raises(SystemExit):
+        start(seen, *options, "--no-ablation", name="search")
 
 
 def test_a_folder_without_a_name_is_named_by_the_time_in_utc() -> None:

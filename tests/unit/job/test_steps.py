@@ -250,3 +250,36 @@ def test_warnings_of_the_log_are_shown(job: JobContext, prepared: PreparedLog) -
         patch.setattr(steps, "prepare_log", lambda *_, **__: log)
         steps.prepare(later, as_run(later))
     assert shown.getvalue() == "warning: column 'x' looks like the label [y]\n"
+
+
+def test_a_job_whose_networks_hear_less_bundles_and_scores_with_less(
+    job: JobContext, prepared: PreparedLog, tmp_path: Path
+) -> None:
+    """Nothing of lists' lengths is planted: whatever is chosen, here they are not heard."""
+    evidence = Evidence(seeds=1, controls=(), baselines=(), bootstrap=20, ablation_seeds=1)
+    config = replace(CONFIG, evidence=evidence, calibration=Calibration("platt", min_rows=20))
+    later = fresh(job, out=tmp_path / "out", config=config)
+    prepared = steps.prepare(later, as_run(later))
+    choice = {"hears": ["ids", "numbers"], "steps": []}
+    (later.out / "sources.json").write_text(json.dumps(choice))
+    trained = steps.train_all(later, prepared, as_run(later))
+    fields = trained.chosen.network.encoder.encoding.fields
+    assert "history" in fields and not any(name.endswith(".count") for name in fields)
+    evaluation = steps.evaluate(later, trained, as_run(later))
+    kinds = [entry["kind"] for entry in evaluation.results["what_mattered"]]
+    assert kinds == ["plain", "source", "wiring", "wiring", "wiring", "without", "without"]
+    page = steps.report(later, evaluation, as_run(later)).read_text()
+    assert page.index("What moved the metric") < page.index("Does sharing help?")
+    assert "+ lengths of lists" in page
+    bundled = steps.bundle(later, evaluation)
+    scorer = Scorer.load(bundled.folder)
+    assert scorer.bundle.encoder.encoding == trained.chosen.network.encoder.encoding
+    table = pq.read_table(job.data)
+    heard = trained.study.heard.test
+    rows = table.take(np.asarray(heard.row))
+    searched = trained.models["searched"][trained.chosen.seed].predictions["p_dislike"]
+    raw = scorer.bundle.model.predict(
+        *next(heard.batches(batch_size=len(heard), seed=None)).inputs
+    )[:, trained.chosen.network.columns.index("p_dislike")]
+    np.testing.assert_allclose(raw.numpy(), searched, rtol=1e-5)
+    assert scorer.score(rows).num_rows == len(heard)
