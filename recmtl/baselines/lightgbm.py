@@ -13,7 +13,8 @@ from recmtl.baselines.per_task import BaselineResult, Classes, FittedBaseline, f
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
 from recmtl.forest.columns import ForestColumns
-from recmtl.forest.grow import ForestSettings, grow, leaves
+from recmtl.forest.grow import grow, leaves
+from recmtl.forest.settings import ForestSettings
 from recmtl.forest.task_rows import TaskRows
 from recmtl.schema import TaskSpec
 

@@ -1,54 +1,17 @@
 """Growing the forest of one task with LightGBM."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightgbm
 
+from recmtl.forest.settings import ForestSettings
 from recmtl.forest.task_rows import TaskRows
 
-__all__ = ["ForestSettings", "grow", "leaves"]
+__all__ = ["grow", "leaves"]
 
 Kind = Literal["binary", "regression", "multiclass"]
 OBJECTIVE = {"binary": "binary", "regression": "regression", "multiclass": "multiclass"}
-
-
-@dataclass(frozen=True)
-class ForestSettings:
-    """The parameters of LightGBM that matter here, and how it reads ids.
-
-    Attributes:
-        rounds: trees at most.
-        patience: trees without a better validation loss after which growing stops.
-        learning_rate: factor of every tree.
-        leaves: leaves of a tree at most.
-        smallest_leaf: train rows in a leaf at least.
-        feature_share: share of the features that each tree may use.
-        largest_category: distinct ids up to which a feature is a category.
-    """
-
-    rounds: int = 500
-    patience: int = 30
-    learning_rate: float = 0.1
-    leaves: int = 31
-    smallest_leaf: int = 50
-    feature_share: float = 0.8
-    largest_category: int = 1000
-
-    def parameters(self, *, threads: int, seed: int) -> dict[str, Any]:
-        """LightGBM's parameters but for the objective: equal threads and seed give equal trees."""
-        return {
-            "learning_rate": self.learning_rate,
-            "num_leaves": self.leaves,
-            "min_data_in_leaf": self.smallest_leaf,
-            "feature_fraction": self.feature_share,
-            "num_threads": threads,
-            "seed": seed,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbosity": -1,
-        }
 
 
 def grow(

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 
-from recmtl.data.encoded_log import EncodedLog
+from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.job.fit import ModelResult
 from recmtl.job.outcome import Models, Results, TabularStudy
@@ -19,7 +20,13 @@ from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.tracking import Tracker
 from recmtl.train.config import Config, Training
 from recmtl.train.loop import OnProgress
+from recmtl.train.problem import Part
 from recmtl.train.tabular_problem import TabularProblem
+
+if TYPE_CHECKING:
+    # They import LightGBM.
+    from recmtl.forest.forests import Forests
+    from recmtl.forest.grown import GrownForests
 
 __all__ = [
     "BundledNetwork",
@@ -69,11 +76,13 @@ class PreparedLog:
         log: the encoded log.
         schema: as the job was given it; `log.schema` is the copy within the encoded log.
         training: how networks are trained on it, and chosen.
+        trees: its forests, if the networks hear some.
     """
 
     log: EncodedLog
     schema: Schema
     training: Training = field(default_factory=Training)
+    trees: "GrownForests | None" = None
 
     @cached_property
     def encoder(self) -> RowEncoder:
@@ -83,7 +92,8 @@ class PreparedLog:
     @cached_property
     def problem(self) -> TabularProblem:
         """Rows, tasks and heads, as networks are trained on them."""
-        return TabularProblem.of(self.log, self.training.stop_metric, self.training.rare_ids)
+        training = self.training
+        return TabularProblem.of(self.log, training.stop_metric, training.rare_ids, self.trees)
 
 
 @dataclass(frozen=True)
@@ -119,9 +129,23 @@ class TrainedModels:
 
     @cached_property
     def encoder(self) -> RowEncoder:
-        """The encoder of raw rows, of the sources that the networks hear."""
+        """The encoder of raw rows, of the sources that the networks hear, or that trees read."""
         whole, heard = self.prepared.encoder, self.study.hears
-        return whole if heard == tuple(self.study.problem.sources) else whole.hearing(heard)
+        hears_all = heard == tuple(self.study.problem.sources)
+        return whole if hears_all or self.forests is not None else whole.hearing(heard)
+
+    @property
+    def forests(self) -> "Forests | None":
+        """The forests that the networks hear."""
+        trees = self.prepared.trees
+        return None if trees is None or "trees" not in self.study.hears else trees.forests
+
+    def encoded(self, part: Part) -> LogSplit:
+        """The rows of a part of the log as `encoder` encodes them."""
+        if self.encoder is self.prepared.encoder:
+            return self.prepared.log.split(part)
+        heard: LogSplit = getattr(self.study.heard, part)
+        return heard
 
     @cached_property
     def chosen(self) -> ChosenNetwork:

@@ -5,10 +5,10 @@ carries its kind, and so do its worker processes: a kind is pickled by the names
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -17,13 +17,17 @@ from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.evaluate.task_metrics import evaluate
 from recmtl.job.fit import ModelResult
 from recmtl.train.config import Config
+from recmtl.train.loop import OnProgress, silent
 from recmtl.train.problem import Problem
 from recmtl.train.tabular_problem import TabularProblem
 
-__all__ = ["LOG", "TABULAR_PROBLEMS", "ProblemKind"]
+if TYPE_CHECKING:
+    from recmtl.forest.grown import GrownForests  # it imports LightGBM
 
-LOG = "log"
-"""Folder of the encoded log in the output folder of a job."""
+__all__ = ["LOG", "TABULAR_PROBLEMS", "ProblemKind", "trees_fact", "trees_of"]
+
+LOG, FOREST = "log", "forest"
+"""Folders of the encoded log and of its forests in the output folder of a job."""
 
 P = TypeVar("P", bound=Problem)
 C = TypeVar("C", bound=Config)
@@ -46,10 +50,40 @@ class ProblemKind(Generic[P, C]):
     baselines: Mapping[str, Callable[[P, C, int], ModelResult]] = field(default_factory=dict)
 
 
+def trees_of(
+    out: Path,
+    log: EncodedLog,
+    config: Config,
+    *,
+    threads: int = 1,
+    on_progress: OnProgress = silent,
+) -> "GrownForests | None":
+    """The forests in an output folder, grown now unless they were before; None without trees."""
+    if not config.trees.enabled:
+        return None
+    # Here, since LightGBM is slow to load, and most jobs grow no trees.
+    from recmtl.forest.grown import grow_forests
+
+    return grow_forests(
+        log,
+        out / FOREST,
+        config.trees,
+        threads=threads,
+        seed=config.seed,
+        on_progress=lambda what, done, total: on_progress(f"trees: {what}", done, total, None),
+    )
+
+
+def trees_fact(config: Config) -> dict[str, Any]:
+    """What the results of a study depend on, of its trees; see `refuse_another_study`."""
+    return {"trees": asdict(config.trees) if config.trees.enabled else "none"}
+
+
 def open_tables(folder: Path, config: Config) -> TabularProblem:
     """Open the encoded log in a job's output folder as a problem."""
-    training = config.training
-    return TabularProblem.of(EncodedLog.open(folder / LOG), training.stop_metric, training.rare_ids)
+    log, training = EncodedLog.open(folder / LOG), config.training
+    trees = trees_of(folder, log, config)
+    return TabularProblem.of(log, training.stop_metric, training.rare_ids, trees)
 
 
 def fit_lightgbm(problem: TabularProblem, config: Config, seed: int) -> ModelResult:
@@ -75,7 +109,11 @@ def fit_constant(problem: TabularProblem, config: Config, seed: int) -> ModelRes
 
 
 def _fitted(problem: TabularProblem, fit: Callable[..., BaselineResult]) -> ModelResult:
-    """Fit on train rows; one call scores validation and test rows."""
+    """Fit on train rows; one call scores validation and test rows.
+
+    A baseline hears no trees: with them it would know what LightGBM knows.
+    """
+    problem = problem.hearing([source for source in problem.sources if source != "trees"])
     validation, test = problem.validation, problem.test
     names = LogSplit.__annotations__
     both = {n: np.concatenate((getattr(validation, n), getattr(test, n))) for n in names}

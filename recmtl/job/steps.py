@@ -1,6 +1,6 @@
 """The steps of the main job, each a function from one typed result to the next.
 
-    prepare      log/                                        PreparedLog
+    prepare      log/, forest/ if networks hear trees        PreparedLog
     search       search/, a route for each seed              TabularStudy
     train        models/searched/, routes.json of the best   TrainedModels
     train_all    models/, every model that is compared       TrainedModels
@@ -47,7 +47,7 @@ from recmtl.job.outcome import (
     trained_models,
     validation_results,
 )
-from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS
+from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS, trees_fact, trees_of
 from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.what_matters.chain import ablation_items, what_mattered
 from recmtl.job.what_matters.source_choice import choose_sources
@@ -90,12 +90,12 @@ GOLDEN_ROWS, RANKED_ROWS = 64, 20_000
 
 
 def prepare(job: JobContext, run: Run) -> PreparedLog:
-    """Encode the log, or open it if it is encoded already."""
+    """Encode the log and grow its forests, or open what is there already."""
     facts: dict[str, Any] = {}
 
     def admit(of_input: Mapping[str, Any]) -> None:
         facts.update(of_input)
-        refuse_another_study(job.out, facts, note=False)
+        refuse_another_study(job.out, {**facts, **trees_fact(job.config)}, note=False)
 
     def progress(stage: str, done: int, total: int) -> None:
         job.on_progress(f"prepare: {stage}", done, total, None)
@@ -109,7 +109,10 @@ def prepare(job: JobContext, run: Run) -> PreparedLog:
     run.log_data(fingerprint=log.fingerprint, schema=job.schema)
     for warning in log.manifest["warnings"]:
         job.console.print(f"warning: {warning}", style="yellow", markup=False)
-    return PreparedLog(log, schema, job.config.training)
+    # Nothing else runs meanwhile: the forests have the cores of the processes to come.
+    threads = job.config.workers or cores()
+    trees = trees_of(job.out, log, job.config, threads=threads, on_progress=job.on_progress)
+    return PreparedLog(log, schema, job.config.training, trees)
 
 
 def search(job: JobContext, prepared: PreparedLog) -> TabularStudy:
@@ -191,7 +194,9 @@ def bundle(job: JobContext, evaluation: Evaluation) -> BundledNetwork:
         rows=_first_rows(job, prepared, encoder.input_columns, GOLDEN_ROWS),
         metrics=evaluation.results,
         calibrators=evaluation.calibrators,
-        unknown=unknown_shares(encoder, trained.study.heard.validation.ids),
+        # Trees read what the network itself may not hear.
+        unknown=unknown_shares(encoder, trained.encoded("validation").ids),
+        forests=trained.forests,
         **asdict(replace(serving, user=user)),
     )
     return BundledNetwork(folder, prepared)
@@ -246,6 +251,7 @@ def _open_study(job: JobContext, prepared: PreparedLog, *, test: bool) -> Tabula
     settings = asdict(job.config)
     facts = {name: settings[name] for name in ("sizes", "grid", "training", "search", "seed")}
     facts["budget"] = job.config.evidence.budget
+    facts |= trees_fact(job.config)
     refuse_another_study(job.out, {"data": prepared.log.fingerprint, **facts})
     study = Study(job.out, TABULAR_PROBLEMS, prepared.problem, job.config, job.on_progress)
     choose_sources(study, Logbook(study, job.tracker, test).finished)

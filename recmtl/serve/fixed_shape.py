@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,13 @@ MOST_TRACED_ROWS = 8192
 """In a longer pass Python's share of the time is too small to be worth a trace."""
 ONE_AT_A_TIME = threading.Lock()
 """torch's tracer has one map of modules for all threads."""
+
+
+NetworkInput: TypeAlias = Callable[
+    [npt.NDArray[np.int32], npt.NDArray[np.float32]],
+    tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]],
+]
+"""Encoded ids `[R, I]` and numbers `[R, N]` to those that a network reads, of the same rows."""
 
 
 class Predictor(Protocol):
@@ -56,6 +63,8 @@ class FixedShapeModel:
             ones spend less on calls; two models agree bit for bit only with the same number.
         threads: chunks scored at the same time; by default as many as torch has threads.
         record: whether a model's pass is traced first, see `trace_network`.
+        network_input: what the model reads of a chunk's rows; by default the rows themselves. It
+            is called by several threads at the same time.
 
     Raises:
         ConfigError: rows or threads are not at least 1, or absurdly many.
@@ -68,6 +77,7 @@ class FixedShapeModel:
         chunk_rows: int = CHUNK_ROWS,
         threads: int | None = None,
         record: bool = False,
+        network_input: NetworkInput | None = None,
     ) -> None:
         threads = torch.get_num_threads() if threads is None else threads
         self.chunk_rows = as_whole_number("chunk_rows", chunk_rows, least=1, most=MOST_ROWS)
@@ -75,6 +85,7 @@ class FixedShapeModel:
         self.model = model
         if record and isinstance(model, TabularModel):
             self.model = trace_network(model, self.chunk_rows)
+        self._network_input = network_input or _as_they_are
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._process = -1
@@ -83,18 +94,20 @@ class FixedShapeModel:
         self, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32]:
         """Map ids `[R, I]` and numeric `[R, N]` to scores `[R, C]`."""
-        rows = len(ids)
+        rows, (example_ids, example_numeric) = len(ids), self._network_input(ids[:0], numeric[:0])
+        widths = example_ids.shape[1], example_numeric.shape[1]
         out = np.empty((rows, len(self.model.columns)), dtype=np.float32)
         firsts = range(0, rows, self.chunk_rows)
         chunks = iter(firsts)
 
         def score(_: int) -> None:
-            chunk_ids = torch.empty((self.chunk_rows, ids.shape[1]), dtype=torch.int32)
-            chunk_numeric = torch.empty((self.chunk_rows, numeric.shape[1]))
+            chunk_ids = torch.empty((self.chunk_rows, widths[0]), dtype=torch.int32)
+            chunk_numeric = torch.empty((self.chunk_rows, widths[1]))
             for first in chunks:
                 last = min(first + self.chunk_rows, rows)
-                _fill(chunk_ids, ids[first:last], 0)
-                _fill(chunk_numeric, numeric[first:last], np.nan)
+                of_chunk = self._network_input(ids[first:last], numeric[first:last])
+                _fill(chunk_ids, of_chunk[0], 0)
+                _fill(chunk_numeric, of_chunk[1], np.nan)
                 scores = self.model.predict(chunk_ids, chunk_numeric).numpy()
                 out[first:last] = scores[: last - first]
 
@@ -110,6 +123,12 @@ class FixedShapeModel:
             if self._pool is None or self._process != os.getpid():
                 self._pool, self._process = _single_threaded_pool(self.threads), os.getpid()
             return self._pool
+
+
+def _as_they_are(
+    ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    return ids, numeric
 
 
 def _fill(tensor: Tensor, rows: npt.NDArray[Any], padding: float) -> None:

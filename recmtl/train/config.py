@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from recmtl.errors import did_you_mean
+from recmtl.forest.settings import Trees
 from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes
 from recmtl.policies import Estimator, SkipVariant
@@ -349,6 +350,7 @@ class Config:
         evidence: the models with which the result is compared.
         calibration: of the bundle's probabilities.
         serving: additions to the bundle for fast requests.
+        trees: forests whose logits the networks hear.
         seed: the first seed; the others count up from it.
         threads: of PyTorch and LightGBM; 0 means one a core, or one in each of several processes.
             The default of 1 trains networks of this size faster than 2: their products are small,
@@ -365,6 +367,7 @@ class Config:
     evidence: Evidence = field(default_factory=Evidence)
     calibration: Calibration = field(default_factory=Calibration)
     serving: Serving = field(default_factory=Serving)
+    trees: Trees = field(default_factory=Trees)
     seed: Annotated[int, Within(0, 2_000_000_000)] = 0
     threads: Annotated[int, Within(0, 4096)] = 1
     workers: Annotated[int, Within(0, 4096)] = 0

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial, reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from recmtl.schema.names import joint_column, task_column
 from recmtl.train.config import Grid, StopMetric
 from recmtl.train.problem import LaneShape, Part, Predictions, TrainingTask
 from recmtl.train.stop_metric import stop_metrics, stop_score
+
+if TYPE_CHECKING:
+    from recmtl.forest.grown import GrownForests  # it imports LightGBM
 
 __all__ = ["TabularProblem"]
 
@@ -61,8 +65,15 @@ class TabularProblem:
         log: EncodedLog,
         stop_metric: StopMetric | Mapping[str, StopMetric] = "default",
         rare_ids: float = 0.0,
+        trees: "GrownForests | None" = None,
     ) -> "TabularProblem":
-        """All tasks of an encoded log; `stop_metric` and `rare_ids` are those of `Training`.
+        """All tasks of an encoded log.
+
+        Args:
+            log: the log.
+            stop_metric: see `Training`.
+            rare_ids: see `Training`.
+            trees: forests of the log, whose logits are numeric features then.
 
         Raises:
             ConfigError: the stop metric does not fit the tasks.
@@ -70,14 +81,15 @@ class TabularProblem:
         tasks = tuple(log.schema.tasks)
         has_groups = log.schema.roles.group is not None
         metrics = stop_metrics(stop_metric, tasks, has_groups=has_groups)
-        train, validation, test = map(log.split, ("train", "validation", "test"))
+        rows = log if trees is None else trees
+        train, validation, test = map(rows.split, ("train", "validation", "test"))
         heads = head_specs(tasks, log.label_statistics)
         shrunk = None
         if rare_ids:
             encoder = log.encoder()
             shrunk = RareIds(encoder.id_counts(), encoder.unknown_rows()[1], k=rare_ids)
-        sources = sources_of(log.schema, log.encoding)
-        return cls(train, validation, test, log.encoding, tasks, heads, metrics, shrunk, sources)
+        sources = sources_of(log.schema, rows.encoding)
+        return cls(train, validation, test, rows.encoding, tasks, heads, metrics, shrunk, sources)
 
     def hearing(self, sources: Collection[str]) -> "TabularProblem":
         """The problem of networks that hear these sources alone, on the same rows.

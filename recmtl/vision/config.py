@@ -173,6 +173,8 @@ class VisionConfig(Config):
         super().__post_init__()
         if self.training.stop_metric != "default":
             raise ValueError("training.stop_metric is for tables; drop it, images have their own")
+        if self.trees.enabled:
+            raise ValueError("trees.enabled is for tables; drop trees, images have no columns")
         for name in self.compare:
             if name not in MODELS:
                 hint = did_you_mean(name, MODELS)

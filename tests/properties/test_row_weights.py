@@ -14,7 +14,7 @@ import torch
 
 from recmtl.baselines import constant, lightgbm, logistic
 from recmtl.data.encoded_log import LogSplit
-from recmtl.forest.grow import ForestSettings
+from recmtl.forest.settings import ForestSettings
 from recmtl.grid import Routes
 from recmtl.grid.catalog import CATALOG
 from recmtl.policies.affinity import dissimilarity_ranks, rank_affinity

@@ -7,14 +7,16 @@ encoder, network and calibrators from them, and check that the golden rows get t
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.logical_type import LogicalType, logical_type
+from recmtl.data.encoding import Encoding
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError, first_line
 from recmtl.model import TabularModel, load_model
@@ -27,8 +29,12 @@ from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.serve.fixed_shape import FixedShapeModel
 from recmtl.serve.frames import require_columns
 
+if TYPE_CHECKING:
+    from recmtl.forest.forests import Forests  # it imports LightGBM
+
 __all__ = [
     "CALIBRATORS",
+    "FORESTS",
     "GOLDEN",
     "METRICS",
     "RAW_PREFIX",
@@ -44,6 +50,7 @@ __all__ = [
 
 GOLDEN = Path("golden") / "rows.arrow"
 ENCODER = "encoder"
+FORESTS = "forests"
 METRICS = "metrics.json"
 UNKNOWN = "unknown.json"
 CALIBRATORS = "calibrators.json"
@@ -53,6 +60,8 @@ MOST_GOLDEN_ROWS = 4096
 RAW_PREFIX = "uncalibrated:"
 
 Scores: TypeAlias = npt.NDArray[np.float32]
+Rows: TypeAlias = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
+"""Encoded ids `[R, I]` and numbers `[R, N]`."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,7 @@ class Bundle:
         fingerprint: SHA-256 of its manifest.
         encoder: raw rows to ids and numbers.
         model: ids and numbers to scores, before calibration.
+        forests: whose logits the model hears beside the encoded rows; None if it hears none.
         metrics: what `save_bundle` was given, usually the content of results.json.
         golden: a few raw rows with the input columns, which serve as an example of the input.
         unknown: share of values without a known id, by feature; None if the bundle has none.
@@ -82,6 +92,31 @@ class Bundle:
     calibrators: Calibrators | None = None
     user: tuple[str, ...] = ()
     side_tables: Mapping[str, str] = field(default_factory=dict)
+    forests: "Forests | None" = None
+
+    def network_input(self, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]) -> Rows:
+        """What the model reads of encoded rows: each row's depends on that row alone.
+
+        Where the model hears trees, their numbers come after those of the encoder, and the model
+        may leave out columns that the trees alone read.
+        """
+        if self.forests is None:
+            return ids, numeric
+        numeric = self.forests.with_trees(ids, numeric)
+        heard = self._heard_columns
+        return (ids, numeric) if heard is None else (ids[:, heard[0]], numeric[:, heard[1]])
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """Of the encoder's columns, then those of the trees."""
+        encoding = self.encoder.encoding
+        trees = () if self.forests is None else self.forests.fields
+        return replace(encoding, numeric=(*encoding.numeric, *trees))
+
+    @cached_property
+    def _heard_columns(self) -> tuple[list[int], list[int]] | None:
+        heard = self.model.encoder.encoding
+        return None if heard == self.encoding else self.encoding.columns_of(heard)
 
     @property
     def input_types(self) -> dict[str, LogicalType]:
@@ -181,7 +216,17 @@ def read_bundle(folder: Path, fingerprint: str) -> Bundle:
         unknown=_read_json(folder / UNKNOWN) if (folder / UNKNOWN).is_file() else None,
         calibrators=calibrators,
         user=user,
+        forests=_read_forests(folder, encoder),
     )
+
+
+def _read_forests(folder: Path, encoder: RowEncoder) -> "Forests | None":
+    if not (folder / FORESTS).is_dir():
+        return None
+    # Here, since LightGBM is slow to load, and most bundles have no trees.
+    from recmtl.forest.forests import Forests
+
+    return Forests.load(folder / FORESTS, encoder.encoding)
 
 
 def user_features(encoder: RowEncoder, columns: Sequence[str]) -> tuple[str, ...]:
@@ -209,7 +254,7 @@ def network_scores(bundle: Bundle, rows: pa.Table) -> tuple[Scores, npt.NDArray[
     On one thread and in the scorer's chunks, so that saving and loading compare like with like.
     """
     encoded = bundle.encoder.encode(rows)
-    model = FixedShapeModel(bundle.model, threads=1)
+    model = FixedShapeModel(bundle.model, threads=1, network_input=bundle.network_input)
     return model.scores(encoded.ids, encoded.numeric), encoded.ids
 
 
@@ -225,7 +270,9 @@ def _check_parts(bundle: Bundle, manifest: Manifest) -> None:
     if list(model.columns) != manifest.columns:
         raise BundleError(f"{bundle.folder}: the model's columns are not those of its {MANIFEST}")
     same_inputs = list(encoder.input_columns) == manifest.input_columns
-    if not same_inputs or model.encoder.encoding != encoder.encoding:
+    heard = model.encoder.encoding
+    is_part = bundle.forests is not None and bundle.encoding.part(heard.fields) == heard
+    if not same_inputs or not (is_part or heard == bundle.encoding):
         raise BundleError(
             f"{bundle.folder}: encoder and model are not of one bundle; save the bundle again"
         )

@@ -57,7 +57,7 @@ SEAL = "seal"
 FACTS = {"columns": list, "input_columns": list, "recmtl": str}
 KEYS_OF_VERSION_1 = {"format", "version", "files", *FACTS}
 MOST_BYTES = 16 << 20
-TEXTS, MOST_TEXT_BYTES = (".json", ".yaml"), 256 << 20
+TEXTS, MOST_TEXT_BYTES = (".json", ".yaml", ".txt"), 256 << 20
 HEX = frozenset("0123456789abcdef")
 
 

@@ -1,7 +1,8 @@
 """Writes a network as ONNX: encoded rows in, scored columns out, without torch.
 
     ids      int32   [rows, I]   as `RowEncoder.encode` gives them; unknown ids have their own rows
-    numeric  float32 [rows, N]   NaN where missing
+    numeric  float32 [rows, N]   NaN where missing; where the network hears trees, their numbers
+                                 come last, as `Bundle.network_input` adds them
     scores   float32 [rows, C]   the network's scored columns, before calibration
 
 A network for requests (see `recmtl.serve.bundle.request_network`) takes the user's one row first:

@@ -8,7 +8,7 @@ import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from recmtl.model import TabularModel, save_model
 from recmtl.serve.arguments import as_column_list, as_instance, as_path
 from recmtl.serve.bundle.bundle import (
     CALIBRATORS,
+    FORESTS,
     GOLDEN,
     METRICS,
     RAW_PREFIX,
@@ -43,6 +44,9 @@ from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.serve.faults import write_faults
 from recmtl.serve.frames import require_columns
 
+if TYPE_CHECKING:
+    from recmtl.forest.forests import Forests  # it imports LightGBM
+
 __all__ = ["check_serving", "save_bundle"]
 
 GOLDEN_ROWS = 64
@@ -60,6 +64,7 @@ def save_bundle(
     calibrators: Calibrators | None = None,
     user: Sequence[str] = (),
     onnx: bool = False,
+    forests: "Forests | None" = None,
 ) -> Path:
     """Write a bundle atomically: it is complete at `folder`, or nothing is there.
 
@@ -77,6 +82,7 @@ def save_bundle(
         calibrators: of the model's probabilities, see `recmtl.serve.calibration.fit`.
         user: input columns that a request gives once, for `Ranker.rank_request`.
         onnx: whether the network is added as ONNX too, for `Scorer.load(..., engine="auto")`.
+        forests: whose logits the network hears, see `recmtl.forest.grown`.
 
     Raises:
         BundleError: the folder holds something else, the disk is full, or the network gives scores
@@ -106,6 +112,9 @@ def save_bundle(
             if user:
                 _write_json(partial / REQUEST, {"user": user})
             _write_parts(partial, model, encoder, calibrators)
+            if forests is not None:
+                (partial / FORESTS).mkdir()
+                forests.save(partial / FORESTS)
             if onnx:
                 _write_onnx(partial, model, user_features(encoder, user))
             _write_golden(partial, rows)

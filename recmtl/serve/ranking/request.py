@@ -75,6 +75,8 @@ class RequestScorer:
         bundle = self._scorer.bundle
         if self._network is None or rows == 0:
             return self._scorer.encoded_scores(*self._joined(parts, rows))
+        if bundle.forests is not None:
+            parts = self._with_trees(parts, rows)
         scores = _network_scores(self._network, *parts)
         if bundle.calibrators is None:
             return scores
@@ -102,6 +104,18 @@ class RequestScorer:
         return [
             Encoded(joined.ids[:1, ids], joined.numeric[:1, numeric], joined.unknown),
             Encoded(joined.ids[:, other_ids], joined.numeric[:, other_numeric], {}),
+        ]
+
+    def _with_trees(self, parts: list[Encoded], rows: int) -> list[Encoded]:
+        """The user's row and the candidates' rows as the network reads them: trees need both."""
+        bundle = self._scorer.bundle
+        ids, numeric = bundle.network_input(*self._joined(parts, rows))
+        heard, of_user = bundle.model.encoder.encoding, self._encoders[0].encoding.fields
+        others = heard.part(set(heard.fields) - set(of_user))
+        (user_ids, user_numeric), columns = map(heard.columns_of, (heard.part(of_user), others))
+        return [
+            Encoded(ids[:1, user_ids], numeric[:1, user_numeric], {}),
+            Encoded(ids[:, columns[0]], numeric[:, columns[1]], {}),
         ]
 
     def _joined(

@@ -5,8 +5,7 @@ missing numbers), by integrated gradients. It is a change of the network's own p
 calibration: of the log odds of a probability, or of a regression's value.
 """
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -14,18 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from torch import Tensor
 
-from recmtl.data.row_encoder import RowEncoder
+from recmtl.data.row_encoder import Encoded, RowEncoder
 from recmtl.errors import DataError, did_you_mean
-from recmtl.grid import SharingGrid, expert_names, row_use
-from recmtl.model import TabularModel
+from recmtl.grid import expert_names
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import Numeric
 from recmtl.serve.arguments import as_whole_number, short_repr
+from recmtl.serve.bundle.bundle import Bundle, Rows
+from recmtl.serve.scoring.attribution import Attribution
 from recmtl.serve.scoring.scorer import Scorer
 
-__all__ = ["Attributed", "Attribution", "Explanation", "explain", "integrated_gradients"]
+__all__ = ["Explanation", "explain"]
 
 Floats = npt.NDArray[np.float64]
 ROWS_AT_ONCE = 256
@@ -55,9 +54,10 @@ def explain(
     encoder, model = scorer.bundle.encoder, scorer.bundle.model
     positions = _positions(model.heads.specs, tasks)
     heads = [model.heads.specs[position] for position in positions]
-    attribution = Attribution(model, positions, unknown=_unknown_row(encoder))
+    unknown, base = map(torch.from_numpy, scorer.bundle.network_input(*_unknown_row(encoder)))
+    attribution = Attribution(model, positions, unknown=unknown, base=base)
     encoded = encoder.encode(table)
-    ids, numeric = torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numeric)
+    ids, numeric = map(torch.from_numpy, scorer.bundle.network_input(encoded.ids, encoded.numeric))
     batches = [
         attribution.attribute(ids[first:last], numeric[first:last], steps=int(steps))
         for first in range(0, len(ids), ROWS_AT_ONCE)
@@ -68,14 +68,14 @@ def explain(
         tuple(head.columns[number] for head, number in zip(heads, row, strict=True))
         for row in chosen
     )
-    features = encoder.encoding.fields
+    features = model.encoder.encoding.fields
     experts = (name.split(".") for name in expert_names(model.grid.layout))
     return Explanation(
         tasks=tuple(head.name for head in heads),
         columns=columns,
         scores=_scores_of(scorer, table, columns),
         features=features,
-        values=_raw_values(encoder, table),
+        values=_raw_values(scorer.bundle, table, encoded),
         experts=tuple((int(layer), int(number)) for layer, number in experts),
         **{
             name: torch.cat([getattr(batch, name) for batch in batches]).double().numpy()
@@ -225,127 +225,6 @@ class Explanation:
         return "missing" if value is None else str(value)
 
 
-def integrated_gradients(
-    function: Callable[[Tensor], Tensor], inputs: Tensor, base: Tensor, *, steps: int
-) -> Tensor:
-    """Contributions `[B, T, *F]` of inputs `[B, *F]` to the values `[B, T]` of a function.
-
-    Sundararajan, Taly and Yan, ICML 2017, "Axiomatic attribution for deep networks", equation 1:
-    `IG_i = (x_i - x'_i) * integral over a in 0..1 of dF/dx_i at x' + a (x - x')`. Contributions
-    sum to `F(x) - F(x')` (completeness). The integral is a midpoint sum, which leaves a gap that
-    falls with the square of the number of steps.
-
-    >>> inputs, base = torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2)
-    >>> integrated_gradients(lambda x: x.prod(1, keepdim=True), inputs, base, steps=1)
-    tensor([[[3., 3.]]])
-
-    Args:
-        function: maps `[B, *F]` to `[B, T]`, each row by itself.
-        inputs: the rows.
-        base: where the path to every row begins, `[1, *F]` or `[B, *F]`.
-        steps: midpoints on the path, at least 1.
-    """
-    total = inputs.new_zeros(())
-    for step in range(steps):
-        share = (step + 0.5) / steps
-        point = (base + share * (inputs - base)).detach().requires_grad_()
-        values = function(point).sum(0)
-        slopes = [torch.autograd.grad(v, point, retain_graph=True)[0] for v in values]
-        total = total + torch.stack(slopes, 1)
-    return total / steps * (inputs - base).unsqueeze(1)
-
-
-@dataclass(frozen=True)
-class Attributed:
-    """Some rows of a model, explained for T of its tasks.
-
-    Attributes:
-        chosen: `[B, T]`, which of its task's scored columns is explained.
-        predicted: `[B, T]`, see `Attribution.predictions`.
-        base: `[B, T]`, the prediction for a row about which nothing is known.
-        contributions: `[B, T, F]`, in the order of the encoding's fields.
-        shares: `[B, T, E]`, shares of experts.
-        skipped: `[B, T, L]`, shares of skipped layers.
-    """
-
-    chosen: Tensor
-    predicted: Tensor
-    base: Tensor
-    contributions: Tensor
-    shares: Tensor
-    skipped: Tensor
-
-
-class Attribution:
-    """Attributes a model's predictions to its features, measured from a row without knowledge.
-
-    Args:
-        model: in evaluation mode.
-        tasks: positions of the tasks, T of them.
-        unknown: encoded ids `[1, I]` of the row about which nothing is known; its numbers are
-            missing.
-    """
-
-    def __init__(self, model: TabularModel, tasks: Sequence[int], *, unknown: Tensor) -> None:
-        self.model, self.tasks = model, list(tasks)
-        self.grid = _differentiable(model.grid)
-        ramps = model.encoder.ramps
-        missing = torch.full((1, len(ramps)), torch.nan, dtype=ramps.dtype)
-        with torch.no_grad():
-            self.base = model.encoder(unknown, missing)
-
-    def attribute(self, ids: Tensor, numeric: Tensor, *, steps: int) -> Attributed:
-        """Attribute rows of encoded ids `[B, I]` and numbers `[B, N]`, with `steps` midpoints."""
-        with torch.no_grad():
-            lanes = self.model.encoder(ids, numeric)
-            base = self.base.expand_as(lanes)
-            chosen = self._chosen(self._logits(lanes))
-            predicted = self.predictions(self._logits(lanes), chosen)
-            base_prediction = self.predictions(self._logits(base), chosen)
-            use = row_use(self.model.grid, lanes)
-
-        def function(point: Tensor) -> Tensor:
-            return self.predictions(self._logits(point), chosen)
-
-        contributions = integrated_gradients(function, lanes, base, steps=steps)
-        by_field = (*contributions.shape[:3], -1, self.model.encoder.lane_size)
-        contributions = contributions.view(by_field).sum((2, 4))
-        shares, skipped = use.experts[:, self.tasks], use.skipped[:, self.tasks]
-        return Attributed(chosen, predicted, base_prediction, contributions, shares, skipped)
-
-    def predictions(self, logits: Sequence[Tensor], chosen: Tensor) -> Tensor:
-        """Each task's prediction `[B, T]` on an unbounded scale, on which contributions add up.
-
-        Binary: the log odds of its event (given its parent's, in a funnel of conditionals).
-        Multiclass: the log odds of the chosen class against all others. Regression: the value on
-        the scale on which it was trained (log1p where the schema says so).
-        """
-        values = []
-        for task, logit, column in zip(self.tasks, logits, chosen.T, strict=True):
-            head = self.model.heads.specs[task]
-            if head.kind == "multiclass":
-                winner = column.unsqueeze(1)
-                others = logit.scatter(1, winner, -torch.inf).logsumexp(1)
-                values.append(logit.gather(1, winner)[:, 0] - others)
-            else:
-                value = logit[:, 0]
-                values.append(value * head.std + head.mean if head.kind == "regression" else value)
-        return torch.stack(values, 1)
-
-    def _logits(self, lanes: Tensor) -> list[Tensor]:
-        logits = self.model.heads(self.grid(lanes))
-        return [logits[task] for task in self.tasks]
-
-    def _chosen(self, logits: Sequence[Tensor]) -> Tensor:
-        """The column of the most probable class; for a funnel's child that of its logit."""
-        joint_chain = self.model.heads.chain.child == "joint"
-        columns = []
-        for task, logit in zip(self.tasks, logits, strict=True):
-            is_joint = joint_chain and self.model.heads.specs[task].parent is not None
-            columns.append(logit.argmax(1) + int(is_joint))
-        return torch.stack(columns, 1)
-
-
 def _positions(heads: Sequence[HeadSpec], tasks: Sequence[str]) -> list[int]:
     names = [head.name for head in heads]
     for name in tasks:
@@ -355,8 +234,9 @@ def _positions(heads: Sequence[HeadSpec], tasks: Sequence[str]) -> list[int]:
     return [names.index(name) for name in tasks or names]
 
 
-def _raw_values(encoder: RowEncoder, table: pa.Table) -> pa.Table:
-    """What each feature read, one column a feature."""
+def _raw_values(bundle: Bundle, table: pa.Table, encoded: Encoded) -> pa.Table:
+    """What each feature read, one column a feature; of a tree's field its logit."""
+    encoder = bundle.encoder
     if encoder.schema.derived:
         table = encoder.with_numbers(table)
     schema, fields = encoder.schema, encoder.encoding.fields
@@ -364,14 +244,20 @@ def _raw_values(encoder: RowEncoder, table: pa.Table) -> pa.Table:
     # Ids of exact values are shown as the numbers that they stand for.
     exact = (derived for derived in schema.computed if isinstance(derived.source, Numeric))
     columns |= {derived.feature.name: derived.columns[0] for derived in exact}
-    return pa.table({name: table[column] for name, column in columns.items()})
+    values = {name: table[column] for name, column in columns.items()}
+    if bundle.forests is not None:
+        logits = bundle.forests.logits(encoded.ids, encoded.numeric)
+        names = [field.name for field in bundle.forests.fields]
+        values |= dict(zip(names, map(pa.array, logits.T), strict=True))
+    return pa.table(values)
 
 
-def _unknown_row(encoder: RowEncoder) -> Tensor:
-    """The encoded ids `[1, I]` of a row about which nothing is known: lists are empty."""
+def _unknown_row(encoder: RowEncoder) -> Rows:
+    """The encoded row of which nothing is known: lists are empty, numbers missing."""
     ids = encoder.unknown_rows()[1].copy()
     ids[len(encoder.encoding.single) :] = 0
-    return torch.from_numpy(ids).unsqueeze(0)
+    missing = np.full((1, len(encoder.encoding.numeric)), np.nan, np.float32)
+    return ids[None], missing
 
 
 def _scores_of(scorer: Scorer, table: pa.Table, columns: Sequence[Sequence[str]]) -> Floats:
@@ -380,14 +266,3 @@ def _scores_of(scorer: Scorer, table: pa.Table, columns: Sequence[Sequence[str]]
     chosen = np.array([[position[name] for name in row] for row in columns], np.int64)
     scores: Floats = np.take_along_axis(scorer.scores(table).astype(np.float64), chosen, axis=1)
     return scores
-
-
-def _differentiable(grid: SharingGrid) -> SharingGrid:
-    """The grid, or a copy that lets gradients through where training stops them (STEM)."""
-    layers = [grid.layer(depth) for depth in range(len(grid.layers))]
-    if not any(layer.detaches for layer in layers):
-        return grid
-    free = copy.deepcopy(grid)
-    for depth in range(len(layers)):
-        free.layer(depth).detaches = False
-    return free

@@ -116,8 +116,9 @@ class OnnxNetwork:
         """
         encoded = bundle.encoder.encode(bundle.golden)
         ids, numeric = _random_rows(bundle, PROOF_ROWS)
-        ids = np.concatenate([encoded.ids, ids])
-        numeric = np.concatenate([encoded.numeric, numeric])
+        ids, numeric = bundle.network_input(
+            np.concatenate([encoded.ids, ids]), np.concatenate([encoded.numeric, numeric])
+        )
         if not user:
             return _gap(bundle.model, self.scores(ids, numeric), ids, numeric)
         encoding = bundle.model.encoder.encoding

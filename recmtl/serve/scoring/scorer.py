@@ -67,7 +67,13 @@ class Scorer:
         if engine == "onnx" and self._onnx is not None:
             model = _OnnxPredictor(self._onnx)
         record = as_instance("record", record, bool)
-        self._model = FixedShapeModel(model, chunk_rows=chunk_rows, threads=threads, record=record)
+        self._model = FixedShapeModel(
+            model,
+            chunk_rows=chunk_rows,
+            threads=threads,
+            record=record,
+            network_input=bundle.network_input,
+        )
         self._unknown: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -171,7 +177,7 @@ class Scorer:
         *,
         small: bool | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Map encoded rows to scores.
+        """Map rows as the bundle's encoder encodes them to scores.
 
         Args:
             ids: `[R, I]`.
@@ -180,8 +186,11 @@ class Scorer:
                 way; by default whether R is at most `chunk_rows`.
         """
         small = len(ids) <= self._model.chunk_rows if small is None else small
-        network = self._onnx if small and len(ids) and self._onnx else self._model
-        return self.bundle.calibrated(network.scores(ids, numeric), ids)
+        if small and len(ids) and self._onnx:
+            scores = self._onnx.scores(*self.bundle.network_input(ids, numeric))
+        else:
+            scores = self._model.scores(ids, numeric)
+        return self.bundle.calibrated(scores, ids)
 
     def count(self, unknown: dict[str, int]) -> None:
         """Add the number of values that training had not seen, by feature, to `unknown`."""

@@ -9,7 +9,7 @@ import pytest
 
 from recmtl.baselines import constant, lightgbm, logistic
 from recmtl.evaluate import evaluate
-from recmtl.forest.grow import ForestSettings
+from recmtl.forest.settings import ForestSettings
 from recmtl.model.heads import HeadSpec, output_columns
 
 ALL = {

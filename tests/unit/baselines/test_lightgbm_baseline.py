@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from recmtl.baselines import lightgbm
-from recmtl.forest.grow import ForestSettings
+from recmtl.forest.settings import ForestSettings
 
 
 def fit(small, **settings):

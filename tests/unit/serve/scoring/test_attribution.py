@@ -13,7 +13,8 @@ from torch import Tensor
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import ConfigError
 from recmtl.serve import Ranker, Scorer
-from recmtl.serve.scoring.explain import Attribution, Explanation, explain, integrated_gradients
+from recmtl.serve.scoring.attribution import Attribution, integrated_gradients
+from recmtl.serve.scoring.explain import Explanation, explain
 from tests.unit.serve.shop import HEADS, make_model
 
 F, T = 3, 2

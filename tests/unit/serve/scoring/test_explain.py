@@ -15,7 +15,8 @@ from recmtl.model import ModelSizes, TabularModel
 from recmtl.model.heads import AITM, Chain
 from recmtl.serve import Ranker, Scorer, save_bundle
 from recmtl.serve.calibration.calibrators import Calibrators, ColumnCalibration, Platt
-from recmtl.serve.scoring.explain import Attribution, Explanation, integrated_gradients
+from recmtl.serve.scoring.attribution import Attribution, integrated_gradients
+from recmtl.serve.scoring.explain import Explanation
 from tests.unit.serve.shop import HEADS
 
 T, E, W = len(HEADS), 3, (8, 4)

@@ -1,0 +1,244 @@
+"""Forests grown on an encoded log, in a folder beside it.
+
+    forests/              the full forests, as a bundle holds them
+    <part>/numeric.npy    the log's numeric columns with those of the trees, memory-mapped
+    <part>/logits.npy     what the forests say, as plain numbers; of train rows out of fold
+    grown.json            of which log, with which settings, hashes of the forests, cost
+
+The folder is whole or absent, and used again where log, settings and seed are the same.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recmtl.atomic import new_folder, read_json, write_json
+from recmtl.data.columns.numeric import NumericFit, Scaler
+from recmtl.data.encoded_log import (
+    EncodedLog,
+    LogSplit,
+    refuse_full_disk,
+    write_faults_as_data_error,
+)
+from recmtl.data.encoding import Encoding
+from recmtl.errors import ConfigError, DataError
+from recmtl.forest.columns import ForestColumns
+from recmtl.forest.forests import Forests, TaskForest
+from recmtl.forest.out_of_fold import ForestGrower, fold_rule, folds_of
+from recmtl.forest.settings import Trees
+from recmtl.memory import release_pages
+from recmtl.schema import Numeric
+
+__all__ = ["GrownForests", "grow_forests"]
+
+PARTS = ("train", "validation", "test")
+AT_ONCE = 65_536
+TIMED_ROWS, TIMES = 4096, 5
+OnProgress = Callable[[str, int, int], None]
+GROW_AGAIN = "delete the folder, so that its forests are grown again"
+
+
+@dataclass(frozen=True)
+class GrownForests:
+    """The forests of a log, and its rows with their numbers.
+
+    Attributes:
+        folder: where they are.
+        log: on which they were grown.
+        forests: the full ones, which serve.
+        cost: `leaves`, `trees`, `grow_s`, and `score_rows_per_s` of one thread.
+    """
+
+    folder: Path
+    log: EncodedLog
+    forests: Forests
+    cost: Mapping[str, float]
+
+    @property
+    def encoding(self) -> Encoding:
+        """Of the log's columns and those of the trees."""
+        encoding = self.log.encoding
+        return replace(encoding, numeric=(*encoding.numeric, *self.forests.fields))
+
+    def split(self, part: str) -> LogSplit:
+        """The rows of a part of the log, with the numbers of the trees."""
+        numeric = np.load(self.folder / part / "numeric.npy", mmap_mode="r", allow_pickle=False)
+        return replace(self.log.split(part), numeric=numeric)
+
+    def logits(self, part: str) -> NDArray[np.float64]:
+        """What the forests say of the rows of a part, `[R, fields]`."""
+        path = self.folder / part / "logits.npy"
+        logits: NDArray[np.float64] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return logits
+
+
+def grow_forests(
+    log: EncodedLog,
+    folder: Path,
+    settings: Trees,
+    *,
+    threads: int,
+    seed: int,
+    on_progress: OnProgress = lambda what, done, total: None,
+) -> GrownForests:
+    """Grow the forests of a log, or open them if they were grown before.
+
+    Args:
+        log: the encoded log.
+        folder: where they go; forests of another log or of other settings are replaced.
+        settings: how they are grown.
+        threads: forests that are grown at the same time, on one core each.
+        seed: of LightGBM.
+        on_progress: called with (what was grown, forests done, forests in all).
+
+    Raises:
+        ConfigError: a feature has the name of a tree's field.
+        DataError: no task has train labels that differ, the disk is full, or what is in the folder
+            is damaged.
+    """
+    identity = {"log": log.fingerprint, "settings": asdict(settings), "seed": seed}
+    if (folder / "grown.json").is_file():
+        facts = read_json(folder / "grown.json", remedy=GROW_AGAIN)
+        if {name: facts.get(name) for name in identity} == identity:
+            return _opened(log, folder, facts)
+    with write_faults_as_data_error(folder), new_folder(folder) as partial:
+        began = time.perf_counter()
+        forests, of_train = _grow(log, settings, threads, seed, on_progress)
+        (partial / "forests").mkdir()
+        forests.save(partial / "forests")
+        # What was written is what answers, here as in a bundle.
+        forests = Forests.load(partial / "forests", log.encoding)
+        _write_numbers(log, forests, of_train, partial)
+        cost = {
+            "leaves": forests.leaves,
+            "trees": sum(f.booster.num_trees() for f in forests.forests),
+            "grow_s": time.perf_counter() - began,
+            "score_rows_per_s": _rows_a_second(forests, log.split("validation")),
+        }
+        facts = {**identity, "files": _hashes(partial / "forests"), "cost": cost}
+        write_json(partial / "grown.json", facts)
+    return GrownForests(folder, log, forests, cost)
+
+
+def _opened(log: EncodedLog, folder: Path, facts: Mapping[str, Any]) -> GrownForests:
+    if _hashes(folder / "forests") != facts.get("files"):
+        raise DataError(f"{folder}: its forests are not those that were grown; {GROW_AGAIN}")
+    forests = Forests.load(folder / "forests", log.encoding)
+    return GrownForests(folder, log, forests, facts["cost"])
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
+
+
+def _grow(
+    log: EncodedLog, settings: Trees, threads: int, seed: int, on_progress: OnProgress
+) -> tuple[Forests, NDArray[np.float64]]:
+    """The full forests, with the scalers of their fields, and the train rows' logits."""
+    tasks, train = log.schema.tasks, log.split("train")
+    classes = {t.name: tuple(map(str, log.label_statistics[t.name].classes)) for t in tasks}
+    columns = ForestColumns.fit(train.ids, log.encoding, largest_category=settings.largest_category)
+    folds = folds_of(train, settings.folds, fold_rule(log.schema))
+    grower = ForestGrower(train, log.split("validation"), tasks, columns, folds, settings, seed)
+    forests, logits = list[TaskForest](), list[NDArray[np.float64]]()
+    # Each forest on one core: LightGBM's threads wait for one another where others work, too.
+    pool = ThreadPoolExecutor(threads)
+    try:
+        of_all = {t.name: pool.submit(grower.full, t, classes[t.name]) for t in tasks}
+        of_folds = {
+            t.name: [
+                pool.submit(grower.of_fold, t, classes[t.name], fold)
+                for fold in range(settings.folds)
+            ]
+            for t in tasks
+        }
+        futures: list[Future[Any]] = [*of_all.values(), *chain(*of_folds.values())]
+        for done, future in enumerate(as_completed(futures), 1):
+            future.result()
+            on_progress("forests", done, len(futures))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    for task in tasks:
+        full = of_all[task.name].result()
+        if full is not None:
+            answers = np.empty((len(train), len(full.fields)))
+            for fold, future in enumerate(of_folds[task.name]):
+                answers[folds == fold] = future.result()
+            forests.append(full)
+            logits.append(answers)
+    if not forests:
+        raise DataError(f"{log.folder}: no task has train labels that differ; grow no trees")
+    of_train = np.concatenate(logits, 1)
+    names = [name for forest in forests for name in forest.fields]
+    _refuse_names(names, log.encoding)
+    scalers = map(_scaler, names, of_train.T)
+    return Forests(columns, tuple(forests), tuple(scalers)), of_train
+
+
+def _refuse_names(names: Sequence[str], encoding: Encoding) -> None:
+    for name in names:
+        if name in encoding.fields:
+            raise ConfigError(
+                f"trees: the schema has a feature {name!r}, the name of a tree's field; rename it"
+            )
+
+
+def _scaler(name: str, logits: NDArray[np.float64]) -> Scaler:
+    fit = NumericFit(Numeric(name, name))
+    fit.add(logits)
+    return fit.finish()
+
+
+def _write_numbers(
+    log: EncodedLog, forests: Forests, of_train: NDArray[np.float64], folder: Path
+) -> None:
+    """Write the arrays of every part, some rows at a time."""
+    fields = len(forests.fields)
+    row_bytes = 8 * fields + 4 * (len(log.encoding.numeric) + fields)
+    refuse_full_disk(folder, sum(log.manifest["rows"].values()) * row_bytes)
+    for part in PARTS:
+        split = log.split(part)
+        (folder / part).mkdir()
+        with ExitStack() as stack:
+            numeric, logits = (
+                stack.enter_context((folder / part / f"{name}.npy").open("wb"))
+                for name in ("numeric", "logits")
+            )
+            _header(numeric, np.float32, (len(split), split.numeric.shape[1] + fields))
+            _header(logits, np.float64, (len(split), fields))
+            for first in range(0, len(split), AT_ONCE):
+                rows_now = slice(first, first + AT_ONCE)
+                ids, numbers = split.ids[rows_now], np.asarray(split.numeric[rows_now])
+                answers = of_train[rows_now] if part == "train" else forests.logits(ids, numbers)
+                logits.write(np.ascontiguousarray(answers).data)
+                numeric.write(np.concatenate([numbers, forests.encoded(answers)], 1).data)
+                release_pages(split.ids)
+                release_pages(split.numeric)
+
+
+def _header(file: BinaryIO, kind: type[np.floating[Any]], shape: tuple[int, int]) -> None:
+    header = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _rows_a_second(forests: Forests, rows: LogSplit) -> float:
+    """How many rows one thread scores a second: the fastest of a few passes."""
+    ids, numeric = np.asarray(rows.ids[:TIMED_ROWS]), np.asarray(rows.numeric[:TIMED_ROWS])
+    seconds = []
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        forests.with_trees(ids, numeric)
+        seconds.append(time.perf_counter() - began)
+    return len(ids) / max(min(seconds), 1e-9)

@@ -1,0 +1,63 @@
+"""How forests are grown; light to import, since every configuration holds these settings."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from recmtl.schema.bounds import COUNT, RATE, Within, check_numbers
+
+__all__ = ["ForestSettings", "Trees"]
+
+
+@dataclass(frozen=True)
+class ForestSettings:
+    """The parameters of LightGBM that matter here, and how it reads ids.
+
+    Attributes:
+        rounds: trees at most.
+        patience: trees without a better validation loss after which growing stops.
+        learning_rate: factor of every tree.
+        leaves: leaves of a tree at most.
+        smallest_leaf: train rows in a leaf at least.
+        feature_share: share of the features that each tree may use.
+        largest_category: distinct ids up to which a feature is a category.
+    """
+
+    rounds: Annotated[int, Within(1, 100_000)] = 500
+    patience: Annotated[int, COUNT] = 30
+    learning_rate: Annotated[float, RATE] = 0.1
+    leaves: Annotated[int, Within(2, 131_072)] = 31
+    smallest_leaf: Annotated[int, COUNT] = 50
+    feature_share: Annotated[float, Within(0, 1, above=True)] = 0.8
+    largest_category: Annotated[int, COUNT] = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse settings with which nothing can be grown."""
+        check_numbers(self)
+
+    def parameters(self, *, threads: int, seed: int) -> dict[str, Any]:
+        """LightGBM's parameters but for the objective: equal threads and seed give equal trees."""
+        return {
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.smallest_leaf,
+            "feature_fraction": self.feature_share,
+            "num_threads": threads,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }
+
+
+@dataclass(frozen=True)
+class Trees(ForestSettings):
+    """Forests as a source of knowledge of the networks: the field `<task>.tree` of every task.
+
+    Attributes:
+        enabled: whether forests are grown before the networks, which then hear their logits.
+        folds: parts of the train rows, each of which gets the logits of forests grown on the
+            others.
+    """
+
+    enabled: bool = False
+    folds: Annotated[int, Within(2, 100)] = 5
