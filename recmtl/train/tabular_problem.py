@@ -105,6 +105,8 @@ class TabularProblem:
                 raise ConfigError(f"there is no source {source!r} to hear; there are {names}")
         if not sources:
             raise ConfigError("a network has to hear a source; name one")
+        if "histories" in sources and "ids" not in sources:
+            raise ConfigError("histories are read against ids; hear both, or neither")
         heard = {name: fields for name, fields in self.sources.items() if name in sources}
         encoding = self.encoding.part({name for fields in heard.values() for name in fields})
         ids, numeric = self.encoding.columns_of(encoding)

@@ -7,7 +7,7 @@
 | `counts` | lengths of pooled lists, `<list>.count` |
 | `values` | exact values of numbers, `<number>.value` |
 | `statistics` | statistics of the past |
-| `histories` | lists that are read against a candidate, and their lengths |
+| `histories` | lists that are read against the candidate, their lengths, ages of their events |
 | `trees` | what trees of each task say, `<task>.tree` |
 
 A network hears some of the sources. The first two are what every network hears; each of the others
@@ -59,7 +59,7 @@ def _sources_by_field(schema: Schema) -> Iterator[tuple[str, str]]:
 def _source(feature: Feature) -> str:
     if isinstance(feature, Numeric):
         return "numbers"
-    is_read = isinstance(feature, ListOf) and str(feature.pooling) == "attention"
+    is_read = isinstance(feature, ListOf) and feature.pooling == "attention"
     return "histories" if is_read else "ids"
 
 

@@ -75,7 +75,9 @@ def _wirings(study: TabularStudy) -> Iterator[Step]:
 
 def _without(study: TabularStudy) -> Iterator[Step]:
     for source in study.hears:
-        others = tuple(name for name in study.hears if name != source)
+        # A history cannot be read against ids that are not heard.
+        gone = (source, "histories") if source == "ids" else (source,)
+        others = tuple(name for name in study.hears if name not in gone)
         if others:
             yield Step(source, "without", "searched", others, "searched")
 

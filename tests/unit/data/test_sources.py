@@ -29,6 +29,7 @@ features:
   age: {kind: numeric, values: {min_count: 1}}
   seen: {kind: list, max_length: 3}
   price: {kind: numeric}
+  watched: {kind: list, pooling: attention, target: user, max_length: 4, times: watched_at}
 tasks: {click: {kind: binary, label: click}}
 roles: {time: at}
 statistics:
@@ -50,11 +51,14 @@ def schema(text: str = TEXT) -> Schema:
 
 def write_log(folder: Path, rows: int = 500) -> Path:
     random = np.random.default_rng(0)
+    lengths = random.integers(0, 4, rows)
     table = pa.table(
         {
             "user": random.integers(0, 20, rows),
             "age": random.integers(18, 60, rows),
             "seen": [list(range(n)) for n in random.integers(0, 6, rows)],
+            "watched": [list(range(n)) for n in lengths],
+            "watched_at": pa.array([[0] * n for n in lengths], pa.list_(pa.timestamp("ms"))),
             "price": random.normal(size=rows),
             "click": random.integers(0, 2, rows),
             "at": pa.array(np.arange(rows) * (DAY // 50), pa.timestamp("ms")),
@@ -79,9 +83,10 @@ def trained(problem: TabularProblem) -> dict[str, np.ndarray]:
 
 def test_every_field_belongs_to_one_source(log: EncodedLog) -> None:
     sources = sources_of(log.schema, log.encoding)
-    assert list(sources) == ["ids", "numbers", "counts", "values", "statistics"]
+    assert list(sources) == ["ids", "numbers", "counts", "values", "statistics", "histories"]
     assert sources["ids"] == ("user", "seen") and sources["numbers"] == ("age", "price")
     assert sources["counts"] == ("seen.count",) and sources["values"] == ("age.value",)
+    assert sources["histories"] == ("watched", "watched.age", "watched.count")
     assert all(name.startswith("past.") for name in sources["statistics"])
     fields = [name for names in sources.values() for name in names]
     assert sorted(fields) == sorted(log.encoding.fields)
@@ -102,7 +107,7 @@ def test_hearing_is_the_network_of_a_log_without_the_other_sources(
             "statistics:\n  - {name: past, key: user, of: [click]}\n", ""
         )
     )
-    # Ids of exact values have rows of the table, which drawing the weights would heed.
+    # Exact values and ages have rows of the table, which drawing the weights would heed.
     full, plain = (without_values(kind) for kind in (schema(), plain))
     data = write_log(tmp_path)
     problems = [
@@ -138,6 +143,18 @@ def test_a_source_that_is_not_there_cannot_be_heard(log: EncodedLog) -> None:
         problem.hearing(("ids", "trees"))
     with pytest.raises(ConfigError, match="has to hear a source"):
         problem.hearing(())
+    with pytest.raises(ConfigError, match="histories are read against ids"):
+        problem.hearing(("numbers", "histories"))
+
+
+def test_histories_are_heard_whole_or_not_at_all(log: EncodedLog) -> None:
+    problem = TabularProblem.of(log)
+    without = problem.hearing(("ids", "counts"))
+    assert without.encoding.fields == ("user", "seen", "seen.count")
+    heard = problem.hearing(("ids", "histories"))
+    assert [field.name for field in heard.encoding.lists] == ["seen", "watched", "watched.age"]
+    assert log.encoder().hearing(("ids", "histories")).encoding == heard.encoding
+    assert trained(heard)
 
 
 def test_an_encoder_that_hears_less_needs_less_and_encodes_the_same(
@@ -150,7 +167,7 @@ def test_an_encoder_that_hears_less_needs_less_and_encodes_the_same(
     problem = TabularProblem.of(log).hearing(("ids", "numbers", "counts"))
     assert heard.encoding == problem.encoding
     ids, numeric = whole.encoding.columns_of(heard.encoding)
-    small = heard.encode(rows.drop_columns(["at", "click"]))
+    small = heard.encode(rows.drop_columns(["at", "click", "watched", "watched_at"]))
     np.testing.assert_array_equal(small.ids, whole.encode(rows).ids[:, ids])
     np.testing.assert_array_equal(small.numeric, whole.encode(rows).numeric[:, numeric])
     heard.save(tmp_path / "encoder")
