@@ -5,10 +5,11 @@ searched network with each task's single-task network and with the other models,
 collects everything in the form of results.json.
 """
 
+from recmtl.evaluate.gain import Gain
 from recmtl.evaluate.metrics import ReliabilityCurve, reliability_curve
 from recmtl.evaluate.results import assemble
 from recmtl.evaluate.task_metrics import PRIMARY, PrimaryMetric, evaluate
-from recmtl.evaluate.transfer_test import Gain, TransferVerdict, judge_transfer
+from recmtl.evaluate.transfer_test import TransferVerdict, judge_transfer
 
 __all__ = [
     "PRIMARY",

@@ -12,33 +12,37 @@ every other opponent) on the task's primary metric, on the same test rows. In pl
   makes both models good or bad together cancels. If there is a group role, whole groups are drawn,
   since rows of one user or request are not independent.
 - Seeds: sqrt(s1^2/n1 + s2^2/n2) from the sample variances over the seeds of the two models. A
-  model with a single seed adds nothing: its luck is unknown, not zero, and the report says so.
+  model with a single seed has the variance of the other, as if its seeds scattered alike. With a
+  single seed each the luck of the seeds is unknown, and nothing is proven. Models without such luck
+  (`fixed`), such as logistic regression, add nothing.
 - The two errors are independent, so their squares add. The interval is gain +- q * error, where q
-  is Student's quantile with the degrees of freedom of Welch and Satterthwaite. The part of the
-  rows, made of many draws, counts as known exactly; with one seed each, q is the normal 1.96.
+  is Student's quantile with the degrees of freedom of Welch and Satterthwaite. The rows have one
+  less than there are units that were drawn (of a binary task, that hold its rarer class) or draws.
 - The verdict is `helped` if the whole interval lies above 0, `hurt` if it lies below 0, and
   otherwise `not proven`.
 
 Each interval is for one task: among twenty tasks without any true difference, expect one verdict
-other than `not proven`. The mean over the tasks is judged in the same way, with every task measured
-on a scale on which 1 is perfect and a constant prediction gets a fixed value: AUC (0.5), 1 -
-squared error over variance (0), 1 - log loss over entropy (0).
+other than `not proven`. `tests/properties/test_stated_level.py` simulates studies of copies.
+
+The mean over the tasks is judged in the same way, with every task measured on a scale on which 1 is
+perfect and a constant prediction gets a fixed value: AUC (0.5), 1 - squared error over variance
+(0), 1 - log loss over entropy (0).
 
 A bootstrap draw is nothing but whole-number row weights. Each metric is therefore prepared once for
 fixed labels and scores (one sort for the AUC, one pass over squared errors for the RMSE) and then
 measured under many weightings at a time, the same ones for all models.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from recmtl.errors import DataError
+from recmtl.evaluate.gain import NOT_PROVEN, Gain, gain_of
 from recmtl.evaluate.groups import resampled_units
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
 from recmtl.evaluate.metrics import multiclass_log_loss_by_row, varies
@@ -48,11 +52,8 @@ from recmtl.schema import TaskSpec
 
 __all__ = [
     "FEWEST_OF_A_CLASS",
-    "NOT_PROVEN",
-    "Gain",
     "Measure",
     "TransferVerdict",
-    "gain_of",
     "judge_transfer",
     "paired_bootstrap",
     "primary_measure",
@@ -60,7 +61,6 @@ __all__ = [
 
 # With fewer rows of either class, a bootstrap cannot estimate its own spread: no verdict.
 FEWEST_OF_A_CLASS = 10
-NOT_PROVEN = "not proven"
 # So many draws at a time that the weights of a row fill one cache line.
 DRAWS_AT_A_TIME = 8
 
@@ -68,29 +68,6 @@ Measure = Callable[[FloatArray], FloatArray]
 """A metric of fixed labels and scores: row weights `[R, D]` -> values `[D]`."""
 SeedPredictions = Mapping[int, Mapping[str, np.ndarray]]
 """Seed -> scored column -> values `[R]`."""
-
-
-@dataclass(frozen=True)
-class Gain:
-    """How far one model is ahead of another on one task; positive = ahead.
-
-    Attributes:
-        gain: difference of the metrics, signed so that more is better.
-        low: lower bound of the interval.
-        high: upper bound of the interval.
-        error_rows: standard error from the choice of the test rows.
-        error_seeds: standard error from the training seeds.
-        seeds: number of seeds of the model and of the opponent.
-        verdict: `helped`, `hurt` or `not proven`.
-    """
-
-    gain: float
-    low: float
-    high: float
-    error_rows: float
-    error_seeds: float
-    seeds: tuple[int, int]
-    verdict: str
 
 
 @dataclass(frozen=True)
@@ -121,6 +98,7 @@ def judge_transfer(
     resamples: int = 200,
     confidence: float = 0.95,
     seed: int = 0,
+    fixed: Collection[str] = (),
 ) -> TransferVerdict:
     """Judge `subject` against every other model, task by task and on the mean.
 
@@ -139,6 +117,8 @@ def judge_transfer(
         resamples: number of bootstrap draws.
         confidence: of the interval, between 0 and 1.
         seed: of the draws.
+        fixed: models without the luck of a training seed: those that no seed changes, and those
+            that are judged as they are, however they came about.
 
     Raises:
         DataError: `subject` has no predictions, or scores cannot be judged.
@@ -156,22 +136,24 @@ def judge_transfer(
     unit = resampled_units(group, len(labels))
     test = _TestRows(labels, tasks, unit, weights)
     draw = partial(paired_bootstrap, resamples=resamples, seed=seed)
+    judge = partial(_gains, models=models, confidence=confidence, fixed=frozenset(fixed))
     report: dict[str, dict[str, Any]] = {}
-    scaled: dict[str, FloatArray] = {}
+    scaled: dict[str, _Measured] = {}
     for task in tasks:
         measured = _measured(test, task, models, draw)
-        gains = _gains(measured.values, models, confidence)
+        gains = judge(measured.values, units=measured.units)
         if not measured.enough:
             gains = {name: replace(gain, verdict=NOT_PROVEN) for name, gain in gains.items()}
         elif np.isfinite(measured.scaled[0]).all():
-            scaled[task.name] = measured.scaled
+            scaled[task.name] = measured
         settings: dict[str, Any] = {"confidence": confidence, "resamples": resamples}
         settings["unit"] = "row" if group is None else "group"
         report[task.name] = {**test.facts(task), **settings, **_entry(gains, decisive)}
     mean: dict[str, Any] = {"tasks": list(scaled)}
     if scaled:
-        means = np.mean(list(scaled.values()), axis=0)
-        mean |= _entry(_gains(means, models, confidence), decisive)
+        means = np.mean([measured.scaled for measured in scaled.values()], axis=0)
+        units = min(measured.units for measured in scaled.values())
+        mean |= _entry(judge(means, units=units), decisive)
     return TransferVerdict(report, mean)
 
 
@@ -210,11 +192,13 @@ class _Measured:
             draw.
         scaled: the same on the scale on which tasks are averaged.
         enough: whether there are enough rows for a bootstrap to estimate its spread.
+        units: number of units that hold rows of the task, of a binary one rows of its rarer class.
     """
 
     values: FloatArray
     scaled: FloatArray
     enough: bool
+    units: int
 
 
 def _measured(
@@ -233,12 +217,13 @@ def _measured(
     weight = test.weights[rows]
     undrawn = np.array([measure(weight[:, np.newaxis])[0] for measure in measures])
     values = np.vstack([undrawn, draw(measures, test.unit, test.weights, rows=rows)])
-    constant_loss = _constant_loss(task.kind, label, weight)
+    constant_loss, unit = _constant_loss(task.kind, label, weight), test.unit[rows]
     if task.kind == "binary":
         fewer = min(np.count_nonzero(label == 0), np.count_nonzero(label == 1))
-        return _Measured(values, values, enough=bool(fewer >= FEWEST_OF_A_CLASS))
-    power = 2 if task.kind == "regression" else 1
-    return _Measured(-values, 1.0 - values**power / constant_loss, enough=True)
+        units = min(len(np.unique(unit[label == value])) for value in (0, 1))
+        return _Measured(values, values, enough=bool(fewer >= FEWEST_OF_A_CLASS), units=units)
+    power, units = 2 if task.kind == "regression" else 1, len(np.unique(unit))
+    return _Measured(-values, 1.0 - values**power / constant_loss, enough=True, units=units)
 
 
 def primary_measure(kind: str, labels: np.ndarray, scores: np.ndarray) -> Measure:
@@ -319,46 +304,27 @@ def _draw(generator: np.random.Generator, units: int) -> NDArray[np.int64]:
 
 
 def _gains(
-    values: FloatArray, models: Mapping[str, SeedPredictions], confidence: float
+    values: FloatArray,
+    models: Mapping[str, SeedPredictions],
+    confidence: float,
+    *,
+    units: int,
+    fixed: Collection[str],
 ) -> dict[str, Gain]:
     """The first of `models` against each of the others, by the other's name."""
     ends = np.cumsum([len(seeds) for seeds in models.values()])[:-1]
     ours, *others = np.split(values, ends, axis=1)
+    subject, *names = models
     return {
-        name: gain_of(ours, theirs, confidence=confidence)
-        for name, theirs in zip(list(models)[1:], others, strict=True)
+        name: gain_of(
+            ours,
+            theirs,
+            confidence=confidence,
+            units=units,
+            fixed=(subject in fixed, name in fixed),
+        )
+        for name, theirs in zip(names, others, strict=True)
     }
-
-
-def gain_of(ours: FloatArray, theirs: FloatArray, *, confidence: float) -> Gain:
-    """The gain and its interval from metric values in which higher is better.
-
-    Args:
-        ours: shape [1 + resamples, seeds]: row 0 on the rows as they are, then one row a draw.
-        theirs: the opponent's, [1 + resamples, its seeds], measured on the same draws.
-        confidence: of the interval.
-    """
-    difference = ours.mean(axis=1) - theirs.mean(axis=1)
-    gain, drawn = float(difference[0]), difference[1:][np.isfinite(difference[1:])]
-    # Draws without one of the classes have no value; if they are many, the spread is not reliable.
-    reliable = len(drawn) > 1 and 2 * len(drawn) >= len(difference) - 1
-    error_rows = float(np.std(drawn, ddof=1)) if reliable else float("nan")
-    several = [m[0] for m in (ours, theirs) if m.shape[1] > 1]
-    parts = np.array([np.var(seeds, ddof=1) / len(seeds) for seeds in several])
-    error = float(np.sqrt(error_rows**2 + parts.sum()))
-    share = sum(p**2 / (len(seeds) - 1) for p, seeds in zip(parts, several, strict=True))
-    freedom = error**4 / share if share > 0 else np.inf
-    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
-    low, high = gain - half, gain + half
-    return Gain(
-        gain,
-        low,
-        high,
-        error_rows,
-        error_seeds=float(np.sqrt(parts.sum())),
-        seeds=(ours.shape[1], theirs.shape[1]),
-        verdict="helped" if low > 0 else "hurt" if high < 0 else NOT_PROVEN,
-    )
 
 
 def _entry(gains: Mapping[str, Gain], decisive: str) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def judge_champion(
         weight=np.asarray(rows.weight),
         subject=CANDIDATE,
         decisive=CONSTANT if present is None else PRESENT,
+        fixed=tuple(scores),  # these very bundles are compared, not trainings like theirs
     )
     cost = {name: float(bundle.model.cost().multiply_adds) for name, bundle in bundles.items()}
     return decide(verdict, cost)

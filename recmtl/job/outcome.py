@@ -45,6 +45,8 @@ Results: TypeAlias = dict[str, Any]
 FloatArray = NDArray[np.float64]
 
 WITH_RELIABILITY = ("searched", "single_task", "lightgbm")
+UNSEEDED = ("logistic", "constant")
+"""Models that no seed changes."""
 RIVALS = {"single_task", *FIXED} - {"full_grid"}
 """The fixed models at matched cost, which the searched network should not fall behind."""
 
@@ -86,7 +88,13 @@ def judged_results(
     }
     resamples = study.config.evidence.bootstrap
     verdict = judge_transfer(
-        predictions, labels, tasks, group=group, weight=weight, resamples=resamples
+        predictions,
+        labels,
+        tasks,
+        group=group,
+        weight=weight,
+        resamples=resamples,
+        fixed=UNSEEDED,
     )
     best = {task: strongest_opponent(gains, RIVALS) for task, gains in verdict.tasks.items()}
     return assemble(

@@ -10,10 +10,9 @@ from scipy.stats import norm, ttest_ind
 from scipy.stats import t as student
 
 from recmtl.evaluate import metrics
+from recmtl.evaluate.gain import NOT_PROVEN, gain_of
 from recmtl.evaluate.results import strongest_opponent, summary
 from recmtl.evaluate.transfer_test import (
-    NOT_PROVEN,
-    gain_of,
     judge_transfer,
     paired_bootstrap,
     primary_measure,
@@ -134,7 +133,8 @@ def test_the_interval_of_rows_alone_is_normal() -> None:
 
 def test_the_errors_of_rows_and_seeds_add_in_squares() -> None:
     seeds, spread = [0.7, 0.8, 0.75], 0.02
-    both = gain_of(columns(seeds, drawn=spread), columns([0.6]), confidence=0.95)
+    ours, theirs = columns(seeds, drawn=spread), columns([0.6])
+    both = gain_of(ours, theirs, confidence=0.95, fixed=(False, True))
     variance = np.var(seeds, ddof=1) / 3
     error = math.sqrt(both.error_rows**2 + variance)
     freedom = error**4 / (variance**2 / 2)
@@ -187,7 +187,9 @@ def test_false_verdicts_about_errors_are_rare_where_nothing_differs() -> None:
             name: {0: {"value_watch": labels[:, 0] + random.normal(size=150)}}
             for name in ("searched", "single_task")
         }
-        verdict = judge_transfer(predictions, labels, [WATCH], resamples=60, seed=trial)
+        verdict = judge_transfer(
+            predictions, labels, [WATCH], resamples=60, seed=trial, fixed=tuple(predictions)
+        )
         wrong += verdict.tasks["watch"]["verdict"] != NOT_PROVEN
     assert 0 < wrong <= 14  # of 120: the 99.5 % quantile of a binomial with 5 % is 13
 
@@ -199,7 +201,9 @@ def test_a_clear_difference_is_found_in_both_directions() -> None:
     bad = random.random(600)
     for ours, theirs, expected in ((good, bad, "helped"), (bad, good, "hurt")):
         predictions = {"searched": {0: {"p_click": ours}}, "single_task": {0: {"p_click": theirs}}}
-        verdict = judge_transfer(predictions, labels, [CLICK], resamples=50)
+        verdict = judge_transfer(
+            predictions, labels, [CLICK], resamples=50, fixed=tuple(predictions)
+        )
         assert verdict.tasks["click"]["verdict"] == verdict.mean["verdict"] == expected
 
 

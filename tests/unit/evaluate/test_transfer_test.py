@@ -9,11 +9,11 @@ from scipy.stats import ttest_ind
 
 from recmtl.errors import DataError
 from recmtl.evaluate import assemble, evaluate, metrics
+from recmtl.evaluate.gain import gain_of
 from recmtl.evaluate.pairwise_order import PairwiseOrder
 from recmtl.evaluate.results import strongest_opponent
 from recmtl.evaluate.transfer_test import (
     FEWEST_OF_A_CLASS,
-    gain_of,
     judge_transfer,
     paired_bootstrap,
     primary_measure,
@@ -35,6 +35,12 @@ def model(signal, noise, random, seeds=1):
         s: {"p_click": sigmoid(signal + noise * random.normal(size=len(signal)))}
         for s in range(seeds)
     }
+
+
+def judge_as_they_are(predictions, labels, tasks, **settings):
+    """The verdict on the first task, of networks without the luck of a training seed."""
+    judged = judge_transfer(predictions, labels, tasks, fixed=tuple(predictions), **settings)
+    return judged.tasks[tasks[0].name]
 
 
 @pytest.mark.parametrize("ties", [1, 8])
@@ -80,12 +86,12 @@ def test_bootstrap_spread_is_the_spread_over_fresh_test_sets():
 def test_verdicts_where_the_truth_is_known():
     signal, labels, random = log()
     good, bad = model(signal, 0.0, random), model(signal, 2.0, random)
-    better = judge_transfer({"searched": good, "single_task": bad}, labels, BINARY).tasks["click"]
-    worse = judge_transfer({"searched": bad, "single_task": good}, labels, BINARY).tasks["click"]
+    better = judge_as_they_are({"searched": good, "single_task": bad}, labels, BINARY)
+    worse = judge_as_they_are({"searched": bad, "single_task": good}, labels, BINARY)
     assert (better["verdict"], worse["verdict"]) == ("helped", "hurt")
     assert better["single_task"]["gain"] == pytest.approx(-worse["single_task"]["gain"])
     assert better["single_task"]["low"] == pytest.approx(-worse["single_task"]["high"])
-    same = judge_transfer({"searched": good, "single_task": good}, labels, BINARY).tasks["click"]
+    same = judge_as_they_are({"searched": good, "single_task": good}, labels, BINARY)
     assert same["verdict"] == "not proven"
     assert same["single_task"]["gain"] == same["single_task"]["high"] == 0
 
@@ -113,7 +119,7 @@ def test_lower_error_is_a_positive_gain():
     random = np.random.default_rng(0)
     y = random.normal(size=(1000, 1))
     close, far = ({0: {"value_watch": y[:, 0] + s * random.normal(size=1000)}} for s in (0.5, 1.0))
-    verdict = judge_transfer({"searched": close, "single_task": far}, y, VALUE).tasks["watch"]
+    verdict = judge_as_they_are({"searched": close, "single_task": far}, y, VALUE)
     assert verdict["verdict"] == "helped"
     assert verdict["single_task"]["gain"] == pytest.approx(0.5, abs=0.1)
     assert verdict["higher_is_better"] is False
@@ -125,10 +131,8 @@ def test_false_verdicts_are_as_rare_as_promised():
     for seed in range(200):
         signal, labels, random = log(400, seed)
         pair = {name: model(signal, 1.0, random) for name in ("searched", "single_task")}
-        wrong += (
-            judge_transfer(pair, labels, BINARY, resamples=60).tasks["click"]["verdict"]
-            != "not proven"
-        )
+        verdict = judge_as_they_are(pair, labels, BINARY, resamples=60)["verdict"]
+        wrong += verdict != "not proven"
     assert 1 <= wrong <= 22  # binomial(200, .05) lies in 3..18 with 99 %; 60 draws blur it a little
 
 
@@ -157,12 +161,39 @@ def test_seeds_widen_the_interval_by_welchs_rule():
     assert gain.error_rows == pytest.approx(0, abs=1e-12)
 
 
-def test_one_seed_has_no_seed_error_and_the_normal_quantile():
+def test_one_seed_each_proves_nothing_unless_seeds_do_not_matter():
     random = np.random.default_rng(0)
     ours, theirs = 0.7 + 0.01 * random.normal(size=(201, 1)), np.full((201, 1), 0.6)
     gain = gain_of(ours, theirs, confidence=0.95)
-    assert gain.error_seeds == 0
+    assert (gain.error_seeds, gain.verdict) == (0, "not proven") and gain.low > 0
     assert gain.high - gain.gain == pytest.approx(1.959964 * gain.error_rows)
+    assert gain_of(ours, theirs, confidence=0.95, fixed=(True, False)).verdict == "not proven"
+    assert gain_of(ours, theirs, confidence=0.95, fixed=(True, True)).verdict == "helped"
+
+
+def test_one_seed_is_taken_to_scatter_as_the_others_do():
+    """The t test of two samples with a common variance, one of them a single value."""
+    ours, theirs = np.array([[0.70, 0.71, 0.75]]), np.array([[0.69]])
+    gain = gain_of(np.repeat(ours, 9, 0), np.repeat(theirs, 9, 0), confidence=0.95)
+    expected = ttest_ind(ours[0], theirs[0], equal_var=True).confidence_interval(0.95)
+    assert (gain.low, gain.high) == pytest.approx((expected.low, expected.high))
+    fixed = gain_of(
+        np.repeat(ours, 9, 0), np.repeat(theirs, 9, 0), confidence=0.95, fixed=(False, True)
+    )
+    assert fixed.error_seeds == pytest.approx(np.std(ours, ddof=1) / 3**0.5)
+
+
+def test_few_groups_widen_the_interval_as_a_t_test_over_groups_does():
+    """Eight groups of equal size: the drawn mean error has the t interval of the eight means."""
+    random = np.random.default_rng(0)
+    group, labels = np.repeat(np.arange(8), 5), np.zeros((40, 1))
+    squares = 1.0 + np.repeat(random.random(8), 5)
+    pair = {n: {0: {"value_watch": f * squares**0.5}} for n, f in (("searched", 1), ("x", 0))}
+    gain = judge_as_they_are(pair, labels, VALUE, group=group, resamples=4000)["x"]
+    values = squares[::5]
+    error = values.std(ddof=1) / 8**0.5 / (2 * values.mean() ** 0.5)  # of a root, by its slope
+    assert gain["error_rows"] == pytest.approx(error, rel=0.05)
+    assert gain["high"] - gain["gain"] == pytest.approx(2.364624 * gain["error_rows"], rel=1e-4)
 
 
 def test_too_few_positives_prove_nothing():
@@ -173,7 +204,7 @@ def test_too_few_positives_prove_nothing():
             "searched": {0: {"p_click": 0.1 + 0.8 * labels[:, 0]}},
             "single_task": {0: {"p_click": random.random(1000)}},
         }
-        assert judge_transfer(pair, labels, BINARY).tasks["click"]["verdict"] == verdict
+        assert judge_as_they_are(pair, labels, BINARY)["verdict"] == verdict
 
 
 def test_a_task_without_positives_is_not_proven_and_is_valid_json():
@@ -191,7 +222,7 @@ def test_a_task_without_positives_is_not_proven_and_is_valid_json():
 def test_without_the_single_task_model_nothing_is_proven_but_lightgbm_is_reported():
     signal, labels, random = log()
     pair = {"searched": model(signal, 0, random), "lightgbm": model(signal, 2, random)}
-    verdict = judge_transfer(pair, labels, BINARY).tasks["click"]
+    verdict = judge_as_they_are(pair, labels, BINARY)
     assert verdict["verdict"] == "not proven"
     assert verdict["lightgbm"]["verdict"] == "helped"
     assert "single_task" not in verdict

@@ -1,0 +1,100 @@
+"""The gain of one model over another with its interval: over test rows and training seeds.
+
+`recmtl.evaluate.transfer_test` says in plain words how the two kinds of luck are put together.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+__all__ = ["NOT_PROVEN", "Gain", "gain_of"]
+
+NOT_PROVEN = "not proven"
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How far one model is ahead of another on one task; positive = ahead.
+
+    Attributes:
+        gain: difference of the metrics, signed so that more is better.
+        low: lower bound of the interval.
+        high: upper bound of the interval.
+        error_rows: standard error from the choice of the test rows.
+        error_seeds: standard error from the training seeds; 0 if both models have one alone.
+        seeds: number of seeds of the model and of the opponent.
+        verdict: `helped`, `hurt` or `not proven`.
+    """
+
+    gain: float
+    low: float
+    high: float
+    error_rows: float
+    error_seeds: float
+    seeds: tuple[int, int]
+    verdict: str
+
+
+def gain_of(
+    ours: FloatArray,
+    theirs: FloatArray,
+    *,
+    confidence: float,
+    units: int | None = None,
+    fixed: tuple[bool, bool] = (False, False),
+) -> Gain:
+    """The gain and its interval from metric values in which higher is better.
+
+    Args:
+        ours: shape [1 + resamples, seeds]: row 0 on the rows as they are, then one row a draw.
+        theirs: the opponent's, [1 + resamples, its seeds], measured on the same draws.
+        confidence: of the interval.
+        units: number of units that were drawn; None: so many, and drawn so often, that their spread
+            is known exactly.
+        fixed: whether we, and the opponent, are without the luck of a training seed.
+    """
+    difference = ours.mean(axis=1) - theirs.mean(axis=1)
+    gain, drawn = float(difference[0]), difference[1:][np.isfinite(difference[1:])]
+    # Draws without one of the classes have no value; if they are many, the spread is not reliable.
+    reliable = len(drawn) > 1 and 2 * len(drawn) >= len(difference) - 1
+    rows = float(np.var(drawn, ddof=1)) if reliable else float("nan")
+    freedom = np.inf
+    if units is not None:
+        # Drawing units with replacement shows (units - 1) / units of the variance.
+        rows, freedom = rows * units / max(units - 1, 1), max(min(len(drawn), units) - 1, 1)
+    seeds = _seed_variances(ours[0], theirs[0], fixed)
+    parts = [(rows, freedom), *seeds]
+    error = float(np.sqrt(sum(variance for variance, _ in parts)))
+    share = sum(variance**2 / of for variance, of in parts)
+    half = float(stdtrit(error**4 / share if share > 0 else np.inf, 0.5 + confidence / 2)) * error
+    low, high = gain - half, gain + half
+    sure = bool(seeds) or all(fixed)
+    return Gain(
+        gain,
+        low,
+        high,
+        error_rows=float(np.sqrt(rows)),
+        error_seeds=float(np.sqrt(sum(variance for variance, _ in seeds))),
+        seeds=(ours.shape[1], theirs.shape[1]),
+        verdict="helped" if sure and low > 0 else "hurt" if sure and high < 0 else NOT_PROVEN,
+    )
+
+
+def _seed_variances(
+    ours: FloatArray, theirs: FloatArray, fixed: tuple[bool, bool]
+) -> list[tuple[float, float]]:
+    """Independent parts of the variance of the gain that come from seeds, with their freedom.
+
+    A model with one seed is taken to scatter as the other does; with one seed each there is no
+    part, as none can be estimated.
+    """
+    free = [values for values, is_fixed in zip((ours, theirs), fixed, strict=True) if not is_fixed]
+    several = [values for values in free if len(values) > 1]
+    alone = len(free) - len(several)
+    return [
+        (float(np.var(values, ddof=1)) * (1 / len(values) + alone), float(len(values) - 1))
+        for values in several
+    ]
