@@ -173,8 +173,8 @@ def _figures() -> dict[str, Any]:
     }
     return {
         "rows": ROWS,
-        "epochs": config.training.epochs,
-        "search_epochs": config.search.epochs,
+        "epochs": config.training.passes(ROWS),
+        "search_epochs": config.search_passes(ROWS),
         "seconds": _each(taken, statistics.median),
         "ratios": _each(ratios, lambda times: [times[0], statistics.median(times), times[-1]]),
     }

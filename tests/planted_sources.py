@@ -26,7 +26,7 @@ CONFIG = Config(
     grid=Grid(cells=3, depth=1, widths=(8,)),
     training=Training(batch_size=128, epochs=2, checks=1, health_rows=0, learning_rate=0.01),
     search=Search(epochs=1, candidates=2, source_seeds=3),
-    evidence=Evidence(seeds=1, controls=("shared_bottom",), baselines=(), bootstrap=50),
+    evidence=Evidence(seeds=2, controls=("shared_bottom",), baselines=(), bootstrap=50),
     workers=1,
 )
 

@@ -129,7 +129,8 @@ class Fit:
             on_progress=self.on_progress,
             checkpoint=self.checkpoint(name, self.seed),
         )
-        if state.rows < len(problem.train) * self.config.training.epochs:
+        rows = len(problem.train)
+        if state.rows < rows * self.config.training.passes(rows):
             # It stopped early: all rows that it was going to see are seen.
             self.on_progress(name, state.rows, state.rows, None)
         return network, _scored(name, network, problem, state)

@@ -93,7 +93,9 @@ class SearchSchedule:
     """Numbers of steps, and what depends on the step.
 
     Attributes:
+        epochs: passes over the rows of the weights.
         steps_an_epoch: steps of the weights in one pass over their rows.
+        saved_every: number of steps after which the state is saved, as at the end of a pass.
         total: steps of the weights in all.
         warm_up: the first of them, during which the policy does not learn.
         ratio: steps of the weights for one step of the policy.
@@ -103,7 +105,10 @@ class SearchSchedule:
     def __init__(self, layout: Layout, rows: BilevelRows, *, config: Config) -> None:
         self.search, self.skip_layers = config.search, skip_layers(layout)
         self.steps_an_epoch = -(-len(rows.weights) // config.training.batch_size)
-        self.total = self.steps_an_epoch * self.search.epochs
+        train_rows = len(rows.weights) + len(rows.policy)
+        self.epochs = config.search_passes(train_rows)
+        self.saved_every = max(self.steps_an_epoch, config.training.least_apart(train_rows))
+        self.total = self.steps_an_epoch * self.epochs
         self.warm_up = int(self.total * self.search.warm_up)
         self.ratio = max(1, round(len(rows.weights) / len(rows.policy)))
         self.policy_steps = (self.total - self.warm_up) // self.ratio

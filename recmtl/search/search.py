@@ -135,7 +135,7 @@ def search(
         on_progress(f"search-{seed}", run.done * size, schedule.total * size, None)
         if run.done % schedule.steps_an_epoch == 0:
             run.history.append(run.record(step))
-        if save_due(run.done, epoch=schedule.steps_an_epoch, settings=config.training):
+        if save_due(run.done, epoch=schedule.saved_every, settings=config.training):
             run.save()
     result = run.result(on_progress)
     if run.state_file is not None:
@@ -217,7 +217,7 @@ class _RouteSearch:
         """The remaining weight batches of all epochs, with policy batches evenly among them."""
         first, start = divmod(self.done, self.schedule.steps_an_epoch)
         ratio = self.schedule.ratio
-        for epoch in range(first, self.config.search.epochs):
+        for epoch in range(first, self.schedule.epochs):
             policy = self._batches(self.rows.policy, 2 * epoch + 1, -(-start // ratio))
             weights = self._batches(self.rows.weights, 2 * epoch, start)
             for step, batch in enumerate(weights, start):

@@ -7,9 +7,7 @@ does. Every class refuses values with which nothing could be built or trained.
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from recmtl.errors import did_you_mean
 from recmtl.forest.settings import Trees
-from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes
 from recmtl.policies import Estimator, SkipVariant
 from recmtl.schema.bounds import (
@@ -23,6 +21,7 @@ from recmtl.schema.bounds import (
     Within,
     check_numbers,
 )
+from recmtl.train.evidence import Evidence
 
 __all__ = [
     "Budget",
@@ -67,6 +66,10 @@ class Grid:
             raise ValueError("widths must be one or more numbers; give the width of each layer")
 
 
+USUAL_EPOCHS, USUAL_SEARCH_EPOCHS = 3, 2
+"""Passes of a training and of a search where nothing is said and the table is not small."""
+CHECKS_OF_LEAST_STEPS = 16
+
 StopMetric = Literal["default", "auc", "gauc", "log_loss", "normalized_entropy", "rmse"]
 
 
@@ -79,7 +82,10 @@ class Training:
         accumulate: number of batches whose gradients make one step of a training, as if they were
             one batch (see `take_step`). Fewer batches left at the end of an epoch make a step, too.
             A search steps after each batch.
-        epochs: the most passes over the train rows.
+        epochs: the most passes over the train rows. None: 3, and on a small table as many as make
+            `least_steps` steps; see `passes`.
+        least_steps: the least number of steps for which passes are added if `epochs` is None;
+            patience may end them sooner. Checks are then `least_steps` / 16 steps apart.
         learning_rate: of the dense weights.
         head_learning_rate: of the heads; None means `learning_rate`.
         optimizer: of the dense weights, fused; `adam` and `sgd` add weight decay to the gradient.
@@ -113,7 +119,8 @@ class Training:
 
     batch_size: Annotated[int, COUNT] = 1024
     accumulate: Annotated[int, COUNT] = 1
-    epochs: Annotated[int, COUNT] = 3
+    epochs: Annotated[int, COUNT] | None = None
+    least_steps: Annotated[int, COUNT_OR_NONE] = 400
     learning_rate: Annotated[float, RATE] = 3e-3
     head_learning_rate: Annotated[float, RATE] | None = None
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -139,6 +146,25 @@ class Training:
         check_numbers(self)
         if len(self.betas) != 2:
             raise ValueError("betas must be two numbers from 0 to below 1")
+
+    def steps_a_pass(self, rows: int) -> int:
+        """Number of steps of one pass over so many train rows."""
+        return max(1, -(-rows // (self.batch_size * self.accumulate)))
+
+    def passes(self, rows: int) -> int:
+        """The most passes over so many train rows.
+
+        >>> Training().passes(1_000_000), Training().passes(8_000), Training(epochs=3).passes(8_000)
+        (3, 50, 3)
+        """
+        if self.epochs is not None:
+            return self.epochs
+        return max(USUAL_EPOCHS, -(-self.least_steps // self.steps_a_pass(rows)))
+
+    def least_apart(self, rows: int) -> int:
+        """Least number of steps between two checks or saves: 1 unless a table gets more passes."""
+        extended = self.epochs is None and self.passes(rows) > USUAL_EPOCHS
+        return max(1, self.least_steps // CHECKS_OF_LEAST_STEPS) if extended else 1
 
 
 @dataclass(frozen=True)
@@ -197,7 +223,8 @@ class Search:
     """How routes are searched.
 
     Attributes:
-        epochs: passes over the weight rows, warm-up included.
+        epochs: passes over the weight rows, warm-up included. None: 2, and two for every three of
+            the training where a small table is passed over more often.
         warm_up: share of the steps in which only weights are trained, on routes drawn from the
             initial policy; lanes under a curriculum and instance gates run meanwhile.
         policy_rows: share of the train rows that only the policy sees.
@@ -232,7 +259,7 @@ class Search:
             be worth hearing; 0 hears all. With 1, luck could not be told from worth.
     """
 
-    epochs: Annotated[int, COUNT] = 2
+    epochs: Annotated[int, COUNT] | None = None
     warm_up: Annotated[float, Within(0, 1, below=True)] = 0.3
     policy_rows: Annotated[float, Within(0, 1, above=True, below=True)] = 0.3
     estimator: Estimator = "straight_through"
@@ -263,43 +290,6 @@ class Search:
             raise ValueError("source_seeds must be 0, or at least 2: one network proves nothing")
         if len(self.temperature) != 2:
             raise ValueError("temperature must be two numbers above 0: at the start, at the end")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The models with which the searched network is compared.
-
-    Attributes:
-        seeds: number of networks trained for each model of the verdict.
-        control_seeds: number of networks trained for each other control.
-        ablation_seeds: number of networks trained for each step of what moved the metric; 0 leaves
-            that out.
-        controls: other networks on equal data: any of the catalog, `full_grid`, `random_route`.
-        baselines: models of other kinds, one a task.
-        bootstrap: number of resamples of the test rows.
-        budget: multiply-adds of every network as a share of the full grid's network, embeddings and
-            heads included. Fixed networks are widened or narrowed to it, the search stays within
-            it, and the single-task networks share it. 0 leaves every network at its own size.
-    """
-
-    seeds: Annotated[int, Within(1, 1000)] = 3
-    control_seeds: Annotated[int, Within(1, 1000)] = 1
-    ablation_seeds: Annotated[int, Within(0, 1000)] = 1
-    controls: tuple[str, ...] = ("shared_bottom", "mmoe", "ple", "full_grid", "random_route")
-    baselines: tuple[Literal["lightgbm", "logistic"], ...] = ("lightgbm", "logistic")
-    bootstrap: Annotated[int, Within(2, 1_000_000)] = 200
-    budget: Annotated[float, SHARE] = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse unknown networks, and values with which nothing can be judged."""
-        check_numbers(self)
-        networks = (*CATALOG, "full_grid", "random_route")
-        for name in self.controls:
-            if name not in networks:
-                hint = did_you_mean(name, networks)
-                raise ValueError(
-                    f"controls: no network {name!r}{hint}; there are {', '.join(networks)}"
-                )
 
 
 @dataclass(frozen=True)
@@ -372,6 +362,13 @@ class Config:
     threads: Annotated[int, Within(0, 4096)] = 1
     workers: Annotated[int, Within(0, 4096)] = 0
     rank_by: str = ""
+
+    def search_passes(self, rows: int) -> int:
+        """Passes of a search over the rows from which weights learn, of so many train rows."""
+        if self.search.epochs is not None:
+            return self.search.epochs
+        training = USUAL_EPOCHS if self.training.epochs else self.training.passes(rows)
+        return round(training * USUAL_SEARCH_EPOCHS / USUAL_EPOCHS)
 
     def models(self) -> tuple[tuple[str, int], ...]:
         """Name and number of seeds of every model of a study."""

@@ -5,8 +5,8 @@ optimizer and the measurement of experts live in modules of their own.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from math import ceil
 from pathlib import Path
@@ -60,32 +60,37 @@ def train(
         name: of the work, passed on to `on_progress`.
         on_progress: called after every step.
         checkpoint: file for the state of the training, written atomically at the end of each epoch
-            and after every `settings.save_every` steps. If it exists, training resumes from it, and
-            with equal arguments ends with the same bits as an uninterrupted training.
+            (of a table with few rows, of several) and after every `settings.save_every` steps. If
+            it exists, training resumes from it, and with equal arguments ends with the same bits as
+            an uninterrupted training.
         until: share of the steps of all epochs after which to pause.
 
     Raises:
         DataError: the checkpoint is damaged or belongs to another network, or the disk is full.
     """
     keep_freed_memory()
-    steps = _steps_per_epoch(problem, settings)
-    optimizer = Optimizer(model, settings, total_steps=steps * settings.epochs)
+    rows = len(problem.train)
+    steps, passes = settings.steps_a_pass(rows), settings.passes(rows)
+    plan = _Plan.of(steps, passes, checks=settings.checks, apart=settings.least_apart(rows))
+    optimizer = Optimizer(model, settings, total_steps=steps * passes)
     state, saved = TrainingState(), Checkpoint(model, optimizer, path=checkpoint)
     torch.manual_seed(seed)
     saved.load(state)
     began = time.perf_counter() - state.seconds
-    total, pause = len(problem.train) * settings.epochs, ceil(until * steps * settings.epochs)
-    epochs = range(optimizer.steps // steps, settings.epochs)
-    passes = (_epoch(model, problem, optimizer, state, seed * 1009 + epoch) for epoch in epochs)
-    for check in chain.from_iterable(passes) if optimizer.steps < pause else ():
+    pause = ceil(until * steps * passes)
+    epochs = (
+        _epoch(model, problem, optimizer, state, plan.checked, seed * 1009 + epoch)
+        for epoch in range(optimizer.steps // steps, passes)
+    )
+    for check in chain.from_iterable(epochs) if optimizer.steps < pause else ():
         if check is not None:
             saved.keep_if_best(state)
-        on_progress(name, state.rows, total, check)
+        on_progress(name, state.rows, rows * passes, check)
         state.seconds = time.perf_counter() - began
         if state.stale >= settings.patience:
             break
         paused = optimizer.steps >= pause
-        if paused or save_due(optimizer.steps, epoch=steps, settings=settings):
+        if paused or save_due(optimizer.steps, epoch=plan.saved_every, settings=settings):
             saved.save(state)
         if paused:
             break
@@ -93,21 +98,51 @@ def train(
     return state
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """When a training is checked and saved.
+
+    Attributes:
+        checked: numbers of the steps, over all passes, after which a check is made.
+        saved_every: number of steps after which the state is saved, as it is at the end of a pass.
+    """
+
+    checked: frozenset[int]
+    saved_every: int
+
+    @classmethod
+    def of(cls, steps: int, passes: int, *, checks: int, apart: int) -> "_Plan":
+        """The plan of passes of so many steps: checks are evenly spread in each, the end included.
+
+        Where they would be less than `apart` steps from one another, passes do not count: checks
+        and saves are `apart` steps from one another, and the last check is at the end.
+        """
+        total = steps * passes
+        if apart > 1 and steps < apart * checks:
+            return cls(frozenset([*range(apart - 1, total, apart), total - 1]), max(steps, apart))
+        in_a_pass = {max(0, round(steps * (number + 1) / checks) - 1) for number in range(checks)}
+        return cls(frozenset(p * steps + step for p in range(passes) for step in in_a_pass), steps)
+
+
 def _epoch(
-    model: Network, problem: Problem, optimizer: Optimizer, state: TrainingState, seed: int
+    model: Network,
+    problem: Problem,
+    optimizer: Optimizer,
+    state: TrainingState,
+    checked: Collection[int],
+    seed: int,
 ) -> Iterator[ValidationCheck | None]:
     """Take the remaining steps of an epoch; yield after each step its check, or None."""
     settings, rows = optimizer.settings, len(problem.train)
-    steps = _steps_per_epoch(problem, settings)
-    start, check_steps = optimizer.steps % steps, _check_steps(steps, settings.checks)
+    start = optimizer.steps % settings.steps_a_pass(rows)
     model.train()
-    for step, group in enumerate(_groups(problem.train, settings, seed, start), start):
+    for group in _groups(problem.train, settings, seed, start):
         held = model.grid.hold_open(optimizer.progress < settings.gate_warm_up)
         # A running sum: small tensors kept between large ones would leave holes in the memory.
         state.loss = state.loss + take_step(model, optimizer, *group).double()
         state.steps += 1
         state.rows += sum(map(len, group))
-        if step not in check_steps:
+        if optimizer.steps - 1 not in checked:
             yield None
             continue
         check = _check(model, problem, state.rows / rows, float(state.loss) / state.steps)
@@ -152,15 +187,6 @@ def _loss(model: Network, batch: Batch, settings: Training) -> torch.Tensor:
 def _check(model: Network, problem: Problem, epoch: float, loss: float) -> ValidationCheck:
     metrics = problem.evaluate(model)
     return ValidationCheck(epoch, problem.score(metrics), loss, metrics)
-
-
-def _steps_per_epoch(problem: Problem, settings: Training) -> int:
-    return max(1, -(-len(problem.train) // (settings.batch_size * settings.accumulate)))
-
-
-def _check_steps(steps: int, checks: int) -> set[int]:
-    """The steps of an epoch after which a check is made: evenly spread, the last one included."""
-    return {max(0, round(steps * (number + 1) / checks) - 1) for number in range(checks)}
 
 
 def _groups(rows: Rows, settings: Training, seed: int, start: int) -> Iterator[list[Batch]]:

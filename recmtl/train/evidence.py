@@ -1,0 +1,47 @@
+"""What the searched network is compared with, and how the comparison is judged."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from recmtl.errors import did_you_mean
+from recmtl.grid.catalog import CATALOG
+from recmtl.schema.bounds import SHARE, Within, check_numbers
+
+__all__ = ["Evidence"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The models with which the searched network is compared.
+
+    Attributes:
+        seeds: number of networks trained for each model of the verdict.
+        control_seeds: number of networks trained for each other control.
+        ablation_seeds: number of networks trained for each step of what moved the metric; 0 leaves
+            that out, and with 1 nothing is proven.
+        controls: other networks on equal data: any of the catalog, `full_grid`, `random_route`.
+        baselines: models of other kinds, one a task.
+        bootstrap: number of resamples of the test rows.
+        budget: multiply-adds of every network as a share of the full grid's network, embeddings and
+            heads included. Fixed networks are widened or narrowed to it, the search stays within
+            it, and the single-task networks share it. 0 leaves every network at its own size.
+    """
+
+    seeds: Annotated[int, Within(1, 1000)] = 3
+    control_seeds: Annotated[int, Within(1, 1000)] = 1
+    ablation_seeds: Annotated[int, Within(0, 1000)] = 2
+    controls: tuple[str, ...] = ("shared_bottom", "mmoe", "ple", "full_grid", "random_route")
+    baselines: tuple[Literal["lightgbm", "logistic"], ...] = ("lightgbm", "logistic")
+    bootstrap: Annotated[int, Within(2, 1_000_000)] = 200
+    budget: Annotated[float, SHARE] = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse unknown networks, and values with which nothing can be judged."""
+        check_numbers(self)
+        networks = (*CATALOG, "full_grid", "random_route")
+        for name in self.controls:
+            if name not in networks:
+                hint = did_you_mean(name, networks)
+                raise ValueError(
+                    f"controls: no network {name!r}{hint}; there are {', '.join(networks)}"
+                )
