@@ -7,7 +7,14 @@ history of which much fits the candidate gives more than one of which little doe
 
 Of the readings of the unit, this is [event, candidate, event * candidate] -> ReLU -> weight. The
 difference of the two, a fourth input in the authors' code, is a linear combination of the first two
-and adds no function. Their Dice, which depends on the other rows of a batch, is ReLU here.
+and adds no function. Their Dice, which depends on the other rows of a batch, is ReLU here. Three
+things are our own, so that a match is found on logs of some ten thousand rows:
+
+- embeddings enter the unit at length 1, so that a product sums to their cosine, however small
+  embeddings are at first and however large they become;
+- one hidden feature a target starts as "nearly the same value", 2 relu(cosine - 1/2);
+- the sum of the weights enters the first list's vector by a learned direction: how much of the
+  history fits is then a linear feature, whatever direction the events themselves have.
 """
 
 import math
@@ -20,6 +27,8 @@ __all__ = ["HIDDEN", "TargetAttention"]
 
 HIDDEN = 32
 """Units of the activation unit."""
+SMALLEST = 1e-12
+"""Added to a squared length: an embedding of zeros has the length 1e-6."""
 
 
 class TargetAttention(nn.Module):
@@ -49,17 +58,32 @@ class TargetAttention(nn.Module):
         self.bias = nn.Parameter(torch.zeros(lanes * HIDDEN))
         self.out = nn.Parameter(torch.empty(lanes * HIDDEN))
         self.out_bias = nn.Parameter(torch.zeros(lanes))
-        bound = 1.0 / math.sqrt((lists + 2 * targets) * size)
+        self.of_sum = nn.Parameter(torch.randn(lanes * size) * 0.2)
+        self._reset()
+
+    @torch.no_grad()
+    def _reset(self) -> None:
+        """Draw the weights; the first features tell for each target whether an event equals it."""
+        bound = 1.0 / math.sqrt((self.lists + 2 * self.targets) * self.size)
         for weight in (self.of_events, self.of_targets, self.of_products):
             nn.init.uniform_(weight, -bound, bound)
-        nn.init.uniform_(self.out, -1.0 / math.sqrt(HIDDEN), 1.0 / math.sqrt(HIDDEN))
+        nn.init.uniform_(self.out, -0.1 / math.sqrt(HIDDEN), 0.1 / math.sqrt(HIDDEN))
+        equal = min(self.targets, HIDDEN)
+        for matrix in (self.of_events, self.of_targets, self.of_products):
+            matrix.view(-1, self.lanes, HIDDEN)[:, :, :equal] = 0.0
+        products = self.of_products.view(self.targets, self.size, self.lanes, HIDDEN)
+        for target in range(equal):
+            products[target, :, :, target] = 2.0
+        self.bias.view(self.lanes, HIDDEN)[:, :equal] = -1.0
+        self.out.view(self.lanes, HIDDEN)[:, :equal] = 1.0
 
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds an example."""
         event, target = self.lists * self.size, self.targets * self.size
-        a_lane = 2 * target * HIDDEN + self.length * (event * HIDDEN + HIDDEN + event)
-        return self.lanes * a_lane
+        lengths = self.length * 2 * event + 2 * target
+        weights = 2 * target * HIDDEN + self.length * (event * HIDDEN + HIDDEN)
+        return self.lanes * (lengths + weights + self.length * event + self.size)
 
     def forward(self, events: Sequence[Tensor], targets: Sequence[Tensor], real: Tensor) -> Tensor:
         """Pooled lists `[B, K, lanes * size]`; zeros of an empty history.
@@ -73,12 +97,14 @@ class TargetAttention(nn.Module):
         weights = self.weights(events, targets, real)
         pooled = [torch.matmul(weights.unsqueeze(2), self._by_lane(list_)) for list_ in events]
         # [lanes, B, 1, size] each
+        direction = self.of_sum.view(self.lanes, 1, 1, self.size)
+        pooled[0] = pooled[0] + weights.sum(2)[:, :, None, None] * direction
         return torch.cat(pooled, 2).permute(1, 2, 0, 3).flatten(2)
 
     def weights(self, events: Sequence[Tensor], targets: Sequence[Tensor], real: Tensor) -> Tensor:
         """The weight of each event, `[lanes, B, length]`; 0 of padding. Arguments as `forward`."""
-        with_target = torch.cat([self._by_lane(list_) for list_ in events[: self.targets]], 3)
-        target = torch.cat([self._by_lane(vectors) for vectors in targets], 2)
+        with_target = self._unit_vectors(events[: self.targets])
+        target = self._unit_vectors(targets)
         of_events, of_targets, of_products = (
             weight.view(-1, self.lanes, HIDDEN).transpose(0, 1)
             for weight in (self.of_events, self.of_targets, self.of_products)
@@ -87,13 +113,21 @@ class TargetAttention(nn.Module):
         matrices = of_events[:, None, :width] + target.unsqueeze(3) * of_products.unsqueeze(1)
         hidden = torch.matmul(with_target, matrices)
         if self.lists > self.targets:
-            others = torch.cat([self._by_lane(list_) for list_ in events[self.targets :]], 3)
+            others = self._unit_vectors(events[self.targets :])
             hidden = hidden + torch.matmul(others, of_events[:, None, width:])
         of_candidate = torch.baddbmm(self.bias.view(self.lanes, 1, HIDDEN), target, of_targets)
         hidden = (hidden + of_candidate.unsqueeze(2)).relu()
         out = self.out.view(self.lanes, HIDDEN, 1)
         weights = torch.bmm(hidden.flatten(1, 2), out).view(hidden.shape[:3])
         return (weights + self.out_bias.view(-1, 1, 1)).masked_fill(~real, 0.0)
+
+    def _unit_vectors(self, vectors: Sequence[Tensor]) -> Tensor:
+        """Embeddings `[*, lanes * size]` of some lists at length 1, `[lanes, *, lists * size]`."""
+        unit = []
+        for list_ in vectors:
+            by_lane = self._by_lane(list_)
+            unit.append(by_lane * (by_lane.square().sum(-1, keepdim=True) + SMALLEST).rsqrt())
+        return torch.cat(unit, -1)
 
     def _by_lane(self, vectors: Tensor) -> Tensor:
         """Vectors `[*, lanes * size]` as `[lanes, *, size]`."""

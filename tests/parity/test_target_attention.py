@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recmtl.data.encoding import Encoding, ListField
-from recmtl.model.attention import HIDDEN, TargetAttention
+from recmtl.model.attention import HIDDEN, SMALLEST, TargetAttention
 from recmtl.model.encoder import TabularEncoder
 
 SIZE, LENGTH, ROWS = 3, 5, 23
@@ -67,13 +67,13 @@ def plain_history(encoder: TabularEncoder, row: list[int], lane: int) -> dict[st
     hidden_columns = slice(lane * HIDDEN, (lane + 1) * HIDDEN)
     first = {field.name: field.first for field in encoding.lists}
     embed = encoder.table.weight[:, columns]
-    candidate = torch.cat([embed[row[1]], embed[row[2]]])
+    candidate = torch.cat([unit_vector(embed[row[1]]), unit_vector(embed[row[2]])])
     pooled = {name: torch.zeros(SIZE, dtype=torch.float64) for name in LISTS}
     for position in range(encoding.lists[0].length):
         event_ids = {name: row[first[name] + position] for name in LISTS}
         if event_ids["watched"] == 0:
             continue
-        event = torch.cat([embed[event_ids[name]] for name in LISTS])
+        event = torch.cat([unit_vector(embed[event_ids[name]]) for name in LISTS])
         hidden = (
             event @ unit.of_events[:, hidden_columns]
             + candidate @ unit.of_targets[:, hidden_columns]
@@ -83,7 +83,12 @@ def plain_history(encoder: TabularEncoder, row: list[int], lane: int) -> dict[st
         weight = hidden.clamp_min(0) @ unit.out[hidden_columns] + unit.out_bias[lane]
         for name in LISTS:
             pooled[name] = pooled[name] + weight * embed[event_ids[name]]
+        pooled["watched"] = pooled["watched"] + weight * unit.of_sum[columns]
     return pooled
+
+
+def unit_vector(vector: Tensor) -> Tensor:
+    return vector / torch.sqrt((vector * vector).sum() + SMALLEST)
 
 
 def plain(encoder: TabularEncoder, ids: Tensor) -> dict[str, Tensor]:
@@ -234,6 +239,30 @@ def test_the_cost_counts_the_products_that_are_computed() -> None:
     unit = TargetAttention(3, 2, length=LENGTH, size=SIZE, lanes=2)
     matrices, of_target = 2 * SIZE * HIDDEN, 2 * SIZE * HIDDEN
     events = LENGTH * (3 * SIZE * HIDDEN + HIDDEN + 3 * SIZE)
-    assert unit.multiply_adds == 2 * (matrices + of_target + events)
-    parameters = (3 + 2 + 2) * SIZE * HIDDEN + 2 * HIDDEN + 1
+    lengths = 2 * 3 * SIZE * LENGTH + 2 * 2 * SIZE
+    assert unit.multiply_adds == 2 * (matrices + of_target + events + lengths + SIZE)
+    parameters = (3 + 2 + 2) * SIZE * HIDDEN + 2 * HIDDEN + 1 + SIZE
     assert sum(p.numel() for p in unit.parameters()) == 2 * parameters
+
+
+def test_a_fresh_unit_counts_the_events_that_are_the_candidate() -> None:
+    """At first an event of another value weighs little, the candidate itself about 1."""
+    torch.manual_seed(0)
+    unit = TargetAttention(1, 1, length=LENGTH, size=64, lanes=1)
+    vectors = torch.randn(40, 64) * 0.05
+    events = vectors[torch.arange(40).view(8, LENGTH)]
+    real = torch.ones(8, LENGTH, dtype=torch.bool)
+    weights = unit.weights([events], [events[:, 2]], real)[0]
+    assert (weights[:, 2] - 1).abs().max() < 0.2
+    assert weights[:, [0, 1, 3, 4]].abs().max() < 0.2
+
+
+def test_an_embedding_of_zeros_has_finite_gradients() -> None:
+    encoder = encoder_of()
+    with torch.no_grad():
+        encoder.table.weight.zero_()
+    lanes = encoder(ids_of([[(2, 12, 21)]]), torch.empty(1, 0, dtype=torch.float64))
+    lanes.sum().backward()
+    for name, parameter in encoder.named_parameters():
+        if parameter.grad is not None:
+            assert torch.isfinite(parameter.grad.to_dense()).all(), name
