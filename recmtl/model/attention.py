@@ -28,7 +28,7 @@ __all__ = ["HIDDEN", "TargetAttention"]
 HIDDEN = 32
 """Units of the activation unit."""
 SMALLEST = 1e-12
-"""Added to a squared length: an embedding of zeros has the length 1e-6."""
+"""Least squared length, for embeddings of zeros. The exporter of ONNX would drop it from a sum."""
 
 
 class TargetAttention(nn.Module):
@@ -126,7 +126,8 @@ class TargetAttention(nn.Module):
         unit = []
         for list_ in vectors:
             by_lane = self._by_lane(list_)
-            unit.append(by_lane * (by_lane.square().sum(-1, keepdim=True) + SMALLEST).rsqrt())
+            squares = by_lane.square().sum(-1, keepdim=True)
+            unit.append(by_lane * squares.clamp_min(SMALLEST).rsqrt())
         return torch.cat(unit, -1)
 
     def _by_lane(self, vectors: Tensor) -> Tensor:

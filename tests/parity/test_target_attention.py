@@ -88,7 +88,7 @@ def plain_history(encoder: TabularEncoder, row: list[int], lane: int) -> dict[st
 
 
 def unit_vector(vector: Tensor) -> Tensor:
-    return vector / torch.sqrt((vector * vector).sum() + SMALLEST)
+    return vector / torch.sqrt((vector * vector).sum().clamp_min(SMALLEST))
 
 
 def plain(encoder: TabularEncoder, ids: Tensor) -> dict[str, Tensor]:
