@@ -140,8 +140,8 @@ def _draw_items(random: np.random.Generator, users: int) -> tuple[Ints, Ints]:
     items = np.empty((users, VISITS), np.int64)
     for visit in range(VISITS):
         events[:, visit] = last
-        known = last[np.arange(users), random.integers(0, EVENTS, users)] % CATEGORIES
-        alike = known + CATEGORIES * random.integers(0, ITEMS // CATEGORIES, users)
+        seen_category = last[np.arange(users), random.integers(0, EVENTS, users)] % CATEGORIES
+        alike = seen_category + CATEGORIES * random.integers(0, ITEMS // CATEGORIES, users)
         other = random.integers(0, ITEMS, users)
         items[:, visit] = np.where(random.random(users) < 0.5, alike, other)
         last = np.column_stack([last[:, 1:], items[:, visit]])
