@@ -101,6 +101,7 @@ def _once(
     config: Config, problem: TabularProblem, seed: int, *, wanted: Container[str]
 ) -> dict[str, float]:
     """CPU seconds of the wanted arms, with the experts of a configuration."""
+    config = replace(config, search=replace(config.search, race=False))
     half = replace(config, evidence=replace(config.evidence, budget=0.5))
     race = replace(half, search=replace(half.search, race=True))
     spent, layouts = dict[str, float](), dict[str, Layout]()

@@ -46,7 +46,7 @@ def _training(epochs: int, batch_size: int) -> Training:
     )
 
 
-SOUGHT = Search(epochs=30, warm_up=0.5)
+SOUGHT = Search(epochs=30, warm_up=0.5, race=False)
 """How routes are searched; the warm-up share was chosen on seeds from 100 on."""
 _PLAIN = replace(SOUGHT, anchor=2.0)
 SEARCHES: Mapping[str, Search] = {
@@ -72,7 +72,7 @@ SKIPS = Config(
     sizes=SIZES,
     grid=Grid(widths=(16,)),
     training=_training(20, 256),
-    search=Search(epochs=20, run_odds=0.0, warm_up=0.4),
+    search=Search(epochs=20, run_odds=0.0, warm_up=0.4, race=False),
 )
 SMOOTH_NOTE = (
     "An earlier plant had products with a sign in place of a tanh, and narrower layers. The search "
@@ -104,7 +104,7 @@ DIFFICULTY = Config(
     sizes=SIZES,
     grid=Grid(widths=(16,)),
     training=replace(_training(40, 256), rate_weight=5.0),
-    search=Search(epochs=15, run_odds=0.0, warm_up=0.5, skips=Skips(curriculum=0.5)),
+    search=Search(epochs=15, run_odds=0.0, warm_up=0.5, skips=Skips(curriculum=0.5), race=False),
 )
 
 

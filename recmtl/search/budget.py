@@ -116,9 +116,9 @@ class BudgetTarget:
             self._outside_grid[lanes] = self.cost(layout) - self._grid_cost(layout)
         return (self._outside_grid[lanes] + self._grid_cost(layout)) / self.amount - 1.0
 
-    def sized(self, routes: Routes) -> tuple[Layout, BudgetReport]:
-        """The layout of a route with the widths that meet the budget, and whether they do."""
-        layout, remedy = _pruned(self.space, routes), ""
+    def at_budget(self, layout: Layout) -> tuple[Layout, BudgetReport]:
+        """The layout with the widths that meet the budget, and whether they do."""
+        remedy = ""
         if abs(self.cost(layout) / self.amount - 1.0) > TOLERANCE:
             try:
                 layout = matched(layout, self.amount, self.cost, tolerance=TOLERANCE)

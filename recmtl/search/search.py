@@ -20,19 +20,13 @@ from recmtl.data.batches import Batch
 from recmtl.grid import Layout, Routes, prune
 from recmtl.memory import keep_freed_memory
 from recmtl.search.budget import BudgetReport, BudgetTarget, CostMultiplier
+from recmtl.search.entrants import FOUND, Entrant, field_of
 from recmtl.search.policy_factory import make_policy
+from recmtl.search.race import EntrantRecord, Race, race_files
 from recmtl.search.schedule import ReinforceBaseline, SearchSchedule, bilevel_split
-from recmtl.search.selection import (
-    RouteObjective,
-    choose_route,
-    compare_full_sharing,
-    contest_files,
-    full_sharing,
-    sample_route,
-    sample_rows,
-)
+from recmtl.search.selection import RouteObjective, choose_route, sample_route, sample_rows
 from recmtl.search.supernet import Supernet
-from recmtl.search.task_merging import merge_agreeing_tasks
+from recmtl.search.task_merging import agreeing_branches, merge_agreeing_tasks, task_agreement
 from recmtl.train.checkpoint import read_state, save_due, sibling_checkpoint, write_state
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent
@@ -64,18 +58,19 @@ class EpochRecord(TypedDict):
 
 @dataclass
 class SearchResult:
-    """The route that was found, and how.
+    """The network that a search ends with, and how it came to it.
 
     Attributes:
-        routes: the chosen route.
-        layout: JSON of the network to train: the search space pruned to the route and, with a
-            budget, with its widths scaled to the budget.
+        routes: its kept edges: a route through the search space or, where another network won the
+            race, all edges of that network's layout.
+        layout: JSON of the network to train. That of a route is the search space pruned to it;
+            with a budget, widths are scaled to it.
         history: one record an epoch.
         candidates: (objective on validation rows, multiply-adds) of every route compared.
         seconds: duration of the whole search.
         budget: whether the network of `layout` meets the budget; None without one.
-        race: mean normalised validation losses of the found route and of full sharing, both
-            trained; empty if they were not compared.
+        race: the table of the race's entrants, the winner first; empty if there was no race.
+        winner: name of the entrant that `routes` and `layout` are of.
     """
 
     routes: Routes
@@ -84,7 +79,8 @@ class SearchResult:
     candidates: list[tuple[float, float]] = field(default_factory=list)
     seconds: float = 0.0
     budget: BudgetReport | None = None
-    race: list[float] = field(default_factory=list)
+    race: list[EntrantRecord] = field(default_factory=list)
+    winner: str = FOUND
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data; `from_json` is its inverse."""
@@ -94,7 +90,15 @@ class SearchResult:
     def from_json(cls, data: dict[str, Any]) -> "SearchResult":
         """Rebuild a result from `to_json` data; fields that old files lack have their defaults."""
         candidates = [(value, cost) for value, cost in data.get("candidates", ())]
-        return cls(**{**data, "routes": Routes.from_json(data["routes"]), "candidates": candidates})
+        race = data.get("race", [])
+        if race and isinstance(race[0], float):
+            # Release 0.1 kept two losses, of the found route and of full sharing, and no winner.
+            race = [
+                EntrantRecord(name=name, standing="trained", loss=loss)
+                for name, loss in zip((FOUND, "shared_bottom"), race, strict=True)
+            ]
+        routes = Routes.from_json(data["routes"])
+        return cls(**{**data, "routes": routes, "candidates": candidates, "race": race})
 
 
 def search(
@@ -110,8 +114,8 @@ def search(
 
     While the search is under way, its state lies beside `checkpoint`, saved at the end of each
     epoch and every `training.save_every` steps. A later call with the same arguments resumes from
-    it and ends with the same bits. If the found route was compared with full sharing, the training
-    of the winner leaves its state in `checkpoint`; training it with the same seed resumes there.
+    it and ends with the same bits. After a race the training of the winner leaves its state in
+    `checkpoint`; training it with the same seed resumes there.
 
     Args:
         layout: the search space.
@@ -187,7 +191,7 @@ class _RouteSearch:
         with read_state(self.state_file) as state:
             if state is None:
                 # Networks trained after a search whose state is lost belong to another route.
-                for path in contest_files(self.checkpoint):
+                for path in race_files(self.checkpoint):
                     path.unlink(missing_ok=True)
                 return
             self.done, self.history = state["done"], state["history"]
@@ -286,28 +290,51 @@ class _RouteSearch:
         }
 
     def result(self, on_progress: OnProgress) -> SearchResult:
-        """Choose the route and size its network."""
+        """Choose the route, and race its network against others unless that is turned off."""
         routes, candidates = self._chosen_route()
-        layout, budget = self._sized(routes)
-        rival, race = full_sharing(routes, self.layout), list[float]()
-        if self.config.search.race and rival != routes:
-            rival_layout, rival_budget = self._sized(rival)
-            rival_wins, race = compare_full_sharing(
-                layout,
-                rival_layout,
-                saved=self._saved(routes, rival),
-                problem=self.problem,
-                config=self.config,
-                seed=self.seed,
-                checkpoint=self.checkpoint,
-                on_progress=on_progress,
-            )
-            if rival_wins:
-                routes, layout, budget = rival, rival_layout, rival_budget
-        seconds = time.perf_counter() - self.began
+        if self.config.search.race is False:
+            winner, table = self._sized(routes), list[EntrantRecord]()
+        else:
+            winner, table = self._race(routes, on_progress)
         return SearchResult(
-            routes, layout.to_json(), self.history, candidates, seconds, budget, race
+            winner.routes,
+            winner.layout.to_json(),
+            self.history,
+            candidates,
+            time.perf_counter() - self.began,
+            winner.budget,
+            table,
+            winner.name,
         )
+
+    def _race(self, routes: Routes, on_progress: OnProgress) -> tuple[Entrant, list[EntrantRecord]]:
+        """The network that is best on validation rows, and the table of all that competed."""
+        rows = sample_rows(self.problem.validation, self.config.search.judged_rows, self.seed)
+        depths = len(self.problem.levels(self.config.grid))
+        entrants, left_out = field_of(
+            routes,
+            self.layout,
+            partitions=agreeing_branches(task_agreement(routes, self.supernet, rows), depths),
+            problem=self.problem,
+            grid=self.config.grid,
+            target=self.target,
+        )
+        excluded = [
+            EntrantRecord(name=name, standing="left out", why=why) for name, why in left_out.items()
+        ]
+        if len(entrants) < 2:
+            return entrants[0], excluded
+        race = Race(
+            entrants,
+            self.target,
+            problem=self.problem,
+            config=self.config,
+            seed=self.seed,
+            checkpoint=self.checkpoint,
+            on_progress=on_progress,
+        )
+        winner, table = race.run()
+        return winner, [*table, *excluded]
 
     def _chosen_route(self) -> tuple[Routes, list[tuple[float, float]]]:
         """The frozen route, its agreeing tasks merged, and the figures of all candidates."""
@@ -321,18 +348,10 @@ class _RouteSearch:
             routes = merge_agreeing_tasks(routes, self.supernet, rows, least=settings.agree)
         return routes, candidates
 
-    def _sized(self, routes: Routes) -> tuple[Layout, BudgetReport | None]:
-        """A route's pruned layout, with the widths of the budget if there is one."""
+    def _sized(self, routes: Routes) -> Entrant:
+        """A route's network, with the widths of the budget if there is one."""
+        layout = prune(self.layout, routes).layout
         if self.target is None:
-            return prune(self.layout, routes).layout, None
-        return self.target.sized(routes)
-
-    def _saved(self, routes: Routes, rival: Routes) -> float:
-        """What the rival costs less, in units of loss; with a budget both cost the same."""
-        if self.target is not None:
-            return 0.0
-        return self._weighted_cost(routes) - self._weighted_cost(rival)
-
-    def _weighted_cost(self, routes: Routes) -> float:
-        share = self.supernet.cost_share(routes.decisions(self.layout))
-        return self.multiplier.value * float(share)
+            return Entrant(FOUND, layout, routes)
+        layout, budget = self.target.at_budget(layout)
+        return Entrant(FOUND, layout, routes, budget)

@@ -1,42 +1,30 @@
-"""Choose the route of a finished search, and compare its network with full sharing.
+"""Choose the route of a finished search.
 
 `choose_route` freezes the policy: it refines the most probable route or compares draws, with the
-shared weights, on validation rows. Shared weights judge all routes at the same widths, and hardly
-train the edges that a task only listens to; so they cannot tell whether sharing everything in one
-wide expert is better. `compare_full_sharing` finds out by training both networks.
+shared weights, on validation rows. Whether another network is better than that of the chosen route
+is for the `race` to find out.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cache, cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recmtl.data.batches import Rows, total_weight
-from recmtl.grid import Decision, Layout, Routes
-from recmtl.model import Network
+from recmtl.data.batches import Rows
+from recmtl.grid import Decision, Routes
 from recmtl.policies import Policy, RoutePolicy
 from recmtl.search.budget import BudgetTarget, CostMultiplier
-from recmtl.search.refine import FOLDS, refine, surely_positive
-from recmtl.search.supernet import Supernet, mean_by_weight
-from recmtl.train.checkpoint import sibling_checkpoint
-from recmtl.train.config import Config, Search
-from recmtl.train.loop import OnProgress, silent, train
-from recmtl.train.problem import Problem
+from recmtl.search.refine import refine
+from recmtl.search.supernet import Supernet
+from recmtl.train.config import Search
 
 __all__ = [
     "RouteObjective",
     "choose_route",
-    "compare_full_sharing",
-    "contest_files",
-    "final_losses",
-    "full_sharing",
     "sample_route",
     "sample_rows",
-    "surely_better",
 ]
 
 COLD = 1e-3
@@ -153,131 +141,3 @@ def _affordable(
     shares = {routes: objective.cost_share(routes) for routes in dict.fromkeys(candidates)}
     ascending = sorted(shares, key=shares.__getitem__)
     return [routes for routes in ascending if shares[routes] <= most] or ascending[:1]
-
-
-def full_sharing(routes: Routes, space: Layout) -> Routes:
-    """The route with the same one edge on all lanes of a searched layer: the first common one.
-
-    An edge is common if no lane cuts its gradient, so that all tasks train its expert. A layer
-    without a common edge, or with nothing but common ones, stays as it is in `routes`.
-    """
-    layers = list(routes.layers)
-    for depth, layer in enumerate(space.layers):
-        private = {a for detached in layer.detached_edges for a in detached}
-        common = [a for a in range(len(layer.applications)) if a not in private]
-        if layer.searched and private and common:
-            layers[depth] = replace(layers[depth], edges=((common[0],),) * layer.num_lanes)
-    return Routes(tuple(layers))
-
-
-def compare_full_sharing(
-    found: Layout,
-    shared: Layout,
-    *,
-    saved: float,
-    problem: Problem,
-    config: Config,
-    seed: int,
-    checkpoint: Path | None = None,
-    on_progress: OnProgress = silent,
-) -> tuple[bool, list[float]]:
-    """Train two networks; whether full sharing wins, and the mean normalised losses of both.
-
-    Args:
-        found: the network of the route that was found, as large as it will be.
-        shared: the network of full sharing, likewise.
-        saved: what full sharing costs less, in units of loss.
-        problem: what both are trained on.
-        config: how.
-        seed: of weights and batches.
-        checkpoint: where the winner's training leaves its state, so that it need not be repeated.
-        on_progress: called with progress.
-    """
-    losses, files = list[Tensor](), contest_files(checkpoint)
-    for number, layout in enumerate((found, shared)):
-        state = files[number] if files else None
-        losses.append(
-            final_losses(
-                layout,
-                problem=problem,
-                config=config,
-                seed=seed,
-                checkpoint=state,
-                on_progress=on_progress,
-            )
-        )
-    shared_wins = surely_better(losses[1], losses[0], saved=saved)
-    if checkpoint is not None and files[shared_wins].exists():
-        files[shared_wins].replace(checkpoint)
-    for path in files:
-        path.unlink(missing_ok=True)
-    return shared_wins, [float(loss.mean()) for loss in losses]
-
-
-def contest_files(checkpoint: Path | None) -> list[Path]:
-    """Where `compare_full_sharing` keeps the states of its two trainings; none without a path."""
-    return (
-        []
-        if checkpoint is None
-        else [sibling_checkpoint(checkpoint, str(number)) for number in range(2)]
-    )
-
-
-def final_losses(
-    layout: Layout,
-    *,
-    problem: Problem,
-    config: Config,
-    seed: int,
-    checkpoint: Path | None = None,
-    on_progress: OnProgress = silent,
-) -> Tensor:
-    """Normalised losses `[FOLDS, T]` of a trained network on parts of the validation rows.
-
-    The network is trained as the winner will be, so its checkpoint saves that training.
-
-    Args:
-        layout: the network, as large as it will be.
-        problem: what it is trained on.
-        config: how.
-        seed: of weights and batches.
-        checkpoint: where the training leaves its state.
-        on_progress: called with progress.
-    """
-    torch.manual_seed(seed)
-    model = problem.network(layout, config.sizes)
-    train(
-        model,
-        problem,
-        config.training,
-        seed=seed,
-        name=f"race-{seed}",
-        on_progress=on_progress,
-        checkpoint=checkpoint,
-    )
-    rows = range(len(problem.validation))
-    parts = [_losses(model.eval(), problem.validation, rows[n::FOLDS]) for n in range(FOLDS)]
-    return torch.stack(parts) * model.heads.loss_scale(1.0).cpu()
-
-
-@torch.no_grad()
-def _losses(model: Network, split: Rows, rows: range) -> Tensor:
-    """Mean losses `[T]` over some rows of a split."""
-    by_batch = []
-    for batch in split.batches(batch_size=split.largest_batch, seed=None, rows=np.array(rows)):
-        losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
-        by_batch.append((losses.cpu(), total_weight(batch)))
-    return mean_by_weight(by_batch)
-
-
-def surely_better(challenger: Tensor, champion: Tensor, *, saved: float) -> bool:
-    """Whether the challenger's losses surely gain on the mean, and surely hurt no task.
-
-    Args:
-        challenger: losses `[FOLDS, T]` of one network.
-        champion: losses of the other.
-        saved: what the challenger costs less, in units of loss.
-    """
-    gains = champion - challenger
-    gains_on_mean = bool(surely_positive(gains.mean(1) + saved))
-    return gains_on_mean and not bool(surely_positive(-gains).any())

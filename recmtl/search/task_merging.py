@@ -7,6 +7,7 @@ the other task predicts; that does not depend on the labels' noise or on the tra
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
@@ -17,7 +18,7 @@ from recmtl.grid import Routes
 from recmtl.grid.experts import pooled_features
 from recmtl.search.supernet import Supernet
 
-__all__ = ["merge_agreeing_tasks", "task_agreement"]
+__all__ = ["agreeing_branches", "merge_agreeing_tasks", "task_agreement"]
 
 
 def merge_agreeing_tasks(routes: Routes, supernet: Supernet, rows: Rows, *, least: float) -> Routes:
@@ -35,11 +36,30 @@ def merge_agreeing_tasks(routes: Routes, supernet: Supernet, rows: Rows, *, leas
     layer, top = supernet.layout.layers[-1], routes.layers[-1]
     if not layer.searched or layer.num_lanes < 2:
         return routes
-    distances = 1.0 - task_agreement(routes, supernet, rows)
-    dendrogram = linkage(squareform(distances.numpy(), checks=False), "complete")
+    dendrogram = _dendrogram(task_agreement(routes, supernet, rows))
     groups = fcluster(dendrogram, 1.0 - least, "distance").tolist()
     edges = tuple(top.edges[groups.index(group)] for group in groups)
     return Routes((*routes.layers[:-1], replace(top, edges=edges)))
+
+
+def agreeing_branches(agreement: Tensor, depths: int) -> list[list[int]]:
+    """A tree in which tasks that agree part late: the branch of each task at each depth.
+
+    At depth d are at most 2 ** d branches. A single task makes no tree.
+
+    >>> agreeing_branches(torch.tensor([[1.0, 0.2, 0.9], [0.2, 1.0, 0.1], [0.9, 0.1, 1.0]]), 2)
+    [[1, 1, 1], [1, 2, 1]]
+    """
+    if len(agreement) < 2:
+        return []
+    dendrogram = _dendrogram(agreement)
+    return [fcluster(dendrogram, 2**depth, "maxclust").tolist() for depth in range(depths)]
+
+
+def _dendrogram(agreement: Tensor) -> np.ndarray:
+    """Groups of tasks joined closest first, by their least agreement (complete linkage)."""
+    tree: np.ndarray = linkage(squareform(1.0 - agreement.numpy(), checks=False), "complete")
+    return tree
 
 
 @torch.no_grad()

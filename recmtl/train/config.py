@@ -248,9 +248,10 @@ class Search:
         agree: tasks are merged into the same columns if a linear fit to either task's lane explains
             at least this share of the other's output. 0 merges none; 0.75 separated related from
             unrelated tasks on planted logs.
-        race: whether the searched route and full sharing (all tasks in the first common column) are
-            both trained at their final size. Full sharing wins if it surely gains on the mean and
-            surely hurts no task; the winner need not be trained again.
+        race: whether the found route's network competes with networks that share in fixed ways (all
+            experts, embeddings only, experts only, nothing, along a tree, the full grid), each
+            trained at the same budget; the best on validation rows is kept and need not be trained
+            again. None races on tables, and not on images.
         branches: cost of a branched tree, from 0 (one branch) to 1 (all tasks apart).
         branches_of: the cost of which `branches` is a share.
         judged_rows: validation rows on which routes are compared and refined.
@@ -277,7 +278,7 @@ class Search:
     refine: Annotated[int, Within(0, 1000)] = 2
     candidates: Annotated[int, COUNT] = 12
     agree: Annotated[float, SHARE] = 0.0
-    race: bool = False
+    race: bool | None = None
     judged_rows: Annotated[int, COUNT] = 10_000
     branches: Annotated[float, SHARE] = 0.5
     branches_of: Literal["multiply_adds", "parameters"] = "multiply_adds"

@@ -115,6 +115,12 @@ class Problem(Protocol):
     def score(self, metrics: Metrics) -> float:
         """The number by which networks are chosen: more is better, NaN if nothing is defined."""
 
+    def fold_scores(self, model: Network, folds: int) -> np.ndarray:
+        """The numbers of which `score` is the mean, on parts of the validation rows: `[1 + F, T]`.
+
+        First on all rows, then on all but one of F folds, which divide no group of rows.
+        """
+
     def primary(self, metrics: Metrics) -> dict[str, float]:
         """The metric on which each task is judged, by task."""
 

@@ -8,14 +8,22 @@ alike (a constant has 0 on these three).
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
+from recmtl.data.encoded_log import NO_GROUP
 from recmtl.errors import ConfigError, did_you_mean
-from recmtl.evaluate.metrics import mean_of_defined
-from recmtl.evaluate.task_metrics import Metrics
+from recmtl.evaluate.label_space import defined_rows, scores_of
+from recmtl.evaluate.metrics import gauc, mean_of_defined
+from recmtl.evaluate.task_metrics import METRICS, Metrics
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import TaskSpec
 from recmtl.train.config import StopMetric
 
-__all__ = ["stop_metrics", "stop_score"]
+__all__ = ["folds_of_rows", "scores_without_folds", "stop_metrics", "stop_score"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 FITTING: dict[str, tuple[StopMetric, ...]] = {
     "binary": ("auc", "gauc", "log_loss", "normalized_entropy"),
@@ -79,6 +87,65 @@ def stop_score(
         chosen: the metric of each of them, from `stop_metrics`.
     """
     return mean_of_defined([_on_scale(metrics[head.name], head, chosen) for head in heads])
+
+
+def folds_of_rows(group: Ints, count: int) -> Ints:
+    """One of `count` folds for each row `[R]`; the rows of a group are in one fold.
+
+    Rows of a group are alike, so that an error estimated from folds which divide groups is too
+    small. Rows without a group are groups of their own.
+
+    >>> folds_of_rows(np.array([7, 7, 5, 9, 5]), 2).tolist()
+    [1, 1, 0, 0, 0]
+    """
+    rows = np.arange(len(group))
+    if len(group) == 0 or group.min() == group.max():
+        return rows % count
+    _, codes = np.unique(group, return_inverse=True)
+    return np.where(group == NO_GROUP, rows, codes) % count
+
+
+def scores_without_folds(
+    predictions: Mapping[str, npt.NDArray[np.generic]],
+    labels: npt.NDArray[np.float32],
+    tasks: Sequence[TaskSpec],
+    *,
+    heads: Sequence[HeadSpec],
+    chosen: Mapping[str, StopMetric],
+    folds: Ints,
+    group: Ints,
+    weight: npt.NDArray[np.float32] | None,
+) -> Floats:
+    """The chosen metric of every task on all rows, then on all rows but one fold: `[1 + F, T]`.
+
+    The mean of the first row is the `stop_score`. The other rows say how certain it is, by the
+    jackknife.
+
+    Args:
+        predictions: scored columns `[R]`.
+        labels: `[R, T]`.
+        tasks: in the order of the labels.
+        heads: of the tasks.
+        chosen: the metric of each task, from `stop_metrics`.
+        folds: fold `[R]` of each row, from `folds_of_rows`.
+        group: codes `[R]`.
+        weight: `[R]`, or None.
+    """
+    counts = np.ones(len(labels), dtype=bool) if weight is None else weight > 0
+    scores = np.empty((2 + int(folds.max(initial=0)), len(tasks)))
+    for number, (task, head) in enumerate(zip(tasks, heads, strict=True)):
+        is_defined = defined_rows(labels, tasks, task) & counts
+        label, values = labels[:, number], scores_of(predictions, tasks, task)
+        name = {"rmse": "r2"}.get(chosen[task.name], chosen[task.name])
+        for row in range(len(scores)):
+            rows = np.flatnonzero(is_defined & (folds != row - 1))
+            weights = None if weight is None else weight[rows]
+            if name == "gauc":
+                value = gauc(label[rows], values[rows], group[rows], weights)
+            else:
+                value = METRICS[task.kind][name](label[rows], values[rows], weights)
+            scores[row, number] = _on_scale({name: value}, head, chosen)
+    return scores
 
 
 def _on_scale(

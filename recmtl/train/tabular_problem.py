@@ -25,7 +25,12 @@ from recmtl.schema import TaskSpec
 from recmtl.schema.names import joint_column, task_column
 from recmtl.train.config import Grid, StopMetric
 from recmtl.train.problem import LaneShape, Part, Predictions, TrainingTask
-from recmtl.train.stop_metric import stop_metrics, stop_score
+from recmtl.train.stop_metric import (
+    folds_of_rows,
+    scores_without_folds,
+    stop_metrics,
+    stop_score,
+)
 
 if TYPE_CHECKING:
     from recmtl.forest.grown import GrownForests  # it imports LightGBM
@@ -225,6 +230,21 @@ class TabularProblem:
     def score(self, metrics: Metrics) -> float:
         """Mean over the tasks of their stop metrics; see `stop_score`."""
         return stop_score(metrics, self.heads, self._chosen_by)
+
+    def fold_scores(self, model: Network, folds: int) -> np.ndarray:
+        """The tasks' stop metrics on validation rows, all and without each fold `[1 + F, T]`."""
+        rows = self.validation
+        group = np.asarray(rows.group)
+        return scores_without_folds(
+            predict(model, rows),
+            np.asarray(rows.labels),
+            self.tasks,
+            heads=self.heads,
+            chosen=self._chosen_by,
+            folds=folds_of_rows(group, folds),
+            group=group,
+            weight=rows.varying_weight,
+        )
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
         """The metric on which each task is judged, by task."""

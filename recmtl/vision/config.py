@@ -171,6 +171,8 @@ class VisionConfig(Config):
     def __post_init__(self) -> None:
         """Refuse models that do not exist, and random routes without searched ones."""
         super().__post_init__()
+        if self.search.race is None:
+            object.__setattr__(self, "search", replace(self.search, race=False))
         if self.training.stop_metric != "default":
             raise ValueError("training.stop_metric is for tables; drop it, images have their own")
         if self.trees.enabled:

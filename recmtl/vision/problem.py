@@ -194,13 +194,16 @@ class ImageProblem:
         Accuracy, F1 and mIoU count as they are. An error e counts as `1 - e / e0`, where e0 is 90
         degrees for normals and the loss of the best constant prediction otherwise.
         """
-        values = []
-        for head in self.heads:
-            name, more = primary_metric(head.task)
-            value = metrics[head.name][name]
-            worst = 90.0 if head.task.kind == "normals" else max(head.constant_loss, 1e-12)
-            values.append(value if more else 1.0 - value / worst)
-        return mean_of_defined(values)
+        return mean_of_defined([_on_scale(metrics[head.name], head) for head in self.heads])
+
+    def fold_scores(self, model: Network, folds: int) -> np.ndarray:
+        """The tasks' metrics on the scale of `score`, on all images and without each fold."""
+        fold, rows = np.arange(len(self.validation)) % folds, []
+        for number in range(-1, folds):
+            part = replace(self, validation=self.validation.take(np.flatnonzero(fold != number)))
+            metrics = part.evaluate(model)
+            rows.append([_on_scale(metrics[head.name], head) for head in self.heads])
+        return np.array(rows)
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
         """The metric by which each task is selected on validation, by task."""
@@ -210,6 +213,12 @@ class ImageProblem:
         stem = self.settings.stem
         width = len(self.channels.mean) if stem.kind == "none" else stem.width
         return self.settings.trunk.build(width, cells=len(self.heads) + 1)
+
+
+def _on_scale(metrics: Mapping[str, float], head: ImageHeadSpec) -> float:
+    name, more = primary_metric(head.task)
+    worst = 90.0 if head.task.kind == "normals" else max(head.constant_loss, 1e-12)
+    return metrics[name] if more else 1.0 - metrics[name] / worst
 
 
 def _rows(split: ImageSplit, limit: int, config: VisionConfig, tasks: int) -> ImageRows:

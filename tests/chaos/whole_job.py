@@ -40,7 +40,7 @@ CONFIG = """
 sizes: {embedding: 4, tower: [8]}
 grid: {cells: 3, depth: 2, widths: [8], max_edges: 2}
 training: {batch_size: 256, epochs: 2, save_every: 1}
-search: {epochs: 1, candidates: 2}
+search: {epochs: 1, candidates: 2, race: false}
 evidence:
   {seeds: 1, control_seeds: 1, bootstrap: 10, controls: [mmoe], baselines: [lightgbm]}
 calibration: {method: platt, min_rows: 50}

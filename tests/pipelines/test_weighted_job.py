@@ -44,7 +44,7 @@ split: {by: time, validation: 0.2, test: 0.2}
 CONFIG = Config(
     grid=Grid(cells=3, depth=1, widths=(8,), max_edges=2),
     training=Training(batch_size=128, epochs=2, health_rows=0),
-    search=Search(epochs=1, candidates=3, refine=1),
+    search=Search(epochs=1, candidates=3, refine=1, race=False),
     evidence=Evidence(seeds=1, control_seeds=1, controls=(), bootstrap=20),
     workers=1,
 )

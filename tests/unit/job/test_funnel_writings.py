@@ -41,7 +41,7 @@ CONFIG = Config(
     sizes=ModelSizes(embedding=4, tower=(8,)),
     grid=Grid(cells=3, depth=2, widths=(8,), max_edges=2),
     training=Training(batch_size=256, epochs=1, checks=1),
-    search=Search(epochs=1, candidates=2),
+    search=Search(epochs=1, candidates=2, race=False),
     evidence=Evidence(seeds=1, controls=(), baselines=("lightgbm", "logistic"), bootstrap=20),
     calibration=Calibration("platt", min_rows=20),
     workers=1,

@@ -37,7 +37,7 @@ CONFIG = Config(
     sizes=ModelSizes(embedding=4, tower=(6,)),
     grid=Grid(cells=6, depth=2, widths=(32, 16), max_edges=2),
     training=Training(batch_size=64, epochs=1, checks=1),
-    search=Search(epochs=1, candidates=2),
+    search=Search(epochs=1, candidates=2, race=False),
     evidence=Evidence(seeds=1, controls=CONTROLS, baselines=(), budget=0.5),
 )
 NETWORKS = [p for p in all_items(CONFIG) if p.name not in TABULAR_PROBLEMS.baselines]

@@ -29,7 +29,7 @@ CONFIG = Config(
     sizes=ModelSizes(embedding=4, tower=(8,), dropout=0.1),
     grid=Grid(cells=3, depth=2, widths=(8,), max_edges=2),
     training=Training(batch_size=256, epochs=1),
-    search=Search(epochs=1, candidates=2),
+    search=Search(epochs=1, candidates=2, race=False),
     evidence=Evidence(seeds=1, controls=("mmoe", "random_route"), baselines=("lightgbm",)),
     workers=1,
 )

@@ -28,7 +28,7 @@ def config(budget: Budget | None, **settings: Any) -> Config:
         sizes=SIZES,
         grid=Grid(cells=CELLS, widths=WIDTHS),
         training=Training(batch_size=32),
-        search=Search(budget=budget, **settings),
+        search=Search(budget=budget, race=False, **settings),
     )
 
 
@@ -87,7 +87,7 @@ def test_a_budget_below_the_cheapest_route_is_refused_at_once(budget: Budget) ->
 def test_a_route_that_cannot_be_sized_says_so() -> None:
     """Widths are multiplied by 16 at most."""
     target = BudgetTarget(Budget(multiply_adds=10**9), SPACE, problem=PROBLEM, config=config(None))
-    layout, facts = target.sized(Routes.full(SPACE))
+    layout, facts = target.at_budget(prune(SPACE, Routes.full(SPACE)).layout)
     assert not facts["met"]
     assert "the nearest cost to 1,000,000,000" in facts["remedy"]
     assert layout == FULL and facts["cost"] == cost(FULL, "multiply_adds")
@@ -159,7 +159,7 @@ def test_a_sized_network_meets_the_budget_or_says_what_to_do(
 ) -> None:
     amount = int(share * cost(FULL, unit))
     wanted = target(**{unit: amount})
-    layout, report = wanted.sized(random_routes(SPACE, seed))
+    layout, report = wanted.at_budget(prune(SPACE, random_routes(SPACE, seed)).layout)
     assert (report["unit"], report["amount"]) == (unit, amount)
     assert report["cost"] == cost(layout, unit)
     within = abs(report["cost"] / amount - 1) <= 0.05
@@ -168,9 +168,8 @@ def test_a_sized_network_meets_the_budget_or_says_what_to_do(
 
 
 def test_a_network_within_the_tolerance_keeps_its_widths() -> None:
-    layout, report = target(multiply_adds=int(1.03 * cost(FULL, "multiply_adds"))).sized(
-        Routes.full(SPACE)
-    )
+    wanted = target(multiply_adds=int(1.03 * cost(FULL, "multiply_adds")))
+    layout, report = wanted.at_budget(FULL)
     assert layout == FULL and report["met"]
 
 

@@ -78,7 +78,9 @@ def test_a_search_holds_gates_open_while_it_warms_up(monkeypatch: pytest.MonkeyP
         step(run, batch, number)
 
     monkeypatch.setattr(search_module._RouteSearch, "step_weights", remember)
-    config = Config(training=SETTINGS, search=Search(epochs=2, warm_up=0.5, candidates=2))
+    config = Config(
+        training=SETTINGS, search=Search(epochs=2, warm_up=0.5, candidates=2, race=False)
+    )
     search(SPACE, PROBLEM, config, seed=0)
     warm = len(told) // 2
     assert told == [True] * warm + [False] * (len(told) - warm)

@@ -32,7 +32,7 @@ PROBLEM = make_problem(rows=400)
 CONFIG = Config(
     grid=Grid(cells=3, widths=(8, 4), max_edges=2),
     training=Training(batch_size=32, epochs=2),
-    search=Search(epochs=2, warm_up=0.2, candidates=3),
+    search=Search(epochs=2, warm_up=0.2, candidates=3, race=False),
 )
 SPACE = recmtl_grid(4, cells=3, widths=(8, 4), depth=2)
 
@@ -192,6 +192,7 @@ def test_files_of_a_search_have_these_names(found: SearchResult) -> None:
         "seconds",
         "budget",
         "race",
+        "winner",
     ]
     assert {key for record in data["history"] for key in record} == {
         "epoch",
@@ -205,7 +206,7 @@ def test_files_of_a_search_have_these_names(found: SearchResult) -> None:
 
 def test_a_file_from_before_budgets_and_contests_is_read(found: SearchResult) -> None:
     data = found.to_json()
-    for name in ("budget", "race", "candidates"):
+    for name in ("budget", "race", "candidates", "winner"):
         del data[name]
     old = SearchResult.from_json(json.loads(json.dumps(data)))
     assert (old.budget, old.race, old.candidates) == (None, [], [])
@@ -221,3 +222,14 @@ def test_records_follow_the_schedule(found: SearchResult) -> None:
         assert 0.0 <= record["entropy"] <= 1.0
         assert record["multiply_adds"] > 0.0
         assert set(record["validation"]) == {task.name for task in PROBLEM.tasks}
+
+
+def test_the_two_losses_of_a_race_of_release_0_1_are_read(found: SearchResult) -> None:
+    data = {**found.to_json(), "race": [0.667, 0.652]}
+    del data["winner"]
+    old = SearchResult.from_json(json.loads(json.dumps(data)))
+    assert [(row["name"], row["loss"]) for row in old.race] == [
+        ("found", 0.667),
+        ("shared_bottom", 0.652),
+    ]
+    assert SearchResult.from_json(json.loads(json.dumps(old.to_json()))) == old

@@ -22,7 +22,8 @@ from tests.tabular_problems import make_problem
 SPACE = recmtl_grid(4, cells=6, widths=(6, 4), depth=2)
 PROBLEM = make_problem(rows=200)
 CONFIG = Config(
-    training=Training(batch_size=64, epochs=1), search=Search(epochs=1, refine=0, candidates=2)
+    training=Training(batch_size=64, epochs=1),
+    search=Search(epochs=1, refine=0, candidates=2, race=False),
 )
 
 
