@@ -43,6 +43,7 @@ from recmtl.grid.cost import (
     full_multiply_adds,
     layout_cost,
     matched,
+    same_wiring,
     scaled,
 )
 from recmtl.grid.draw import draw_svg, draw_text
@@ -103,6 +104,7 @@ __all__ = [
     "reachable_experts",
     "recmtl_grid",
     "row_use",
+    "same_wiring",
     "scaled",
     "shared_bottom",
     "shared_experts",

@@ -256,6 +256,18 @@ def scaled(layout: Layout, factor: float) -> Layout:
     return replace(layout, layers=tuple(sized(layer) for layer in layout.layers))
 
 
+def same_wiring(one: Layout, other: Layout) -> bool:
+    """Whether two layouts differ in nothing but widths and names.
+
+    >>> from recmtl.grid import mmoe, omoe
+    >>> narrow, wide = (mmoe(2, experts=3, widths=(width,)) for width in (4, 8))
+    >>> same_wiring(narrow, wide), same_wiring(narrow, omoe(2, experts=3, widths=(4,)))
+    (True, False)
+    """
+    first, second = scaled(one, 0.0), scaled(other, 0.0)
+    return replace(first, name=second.name, source=second.source) == second
+
+
 def matched(
     layout: Layout, target: float, cost_of: Callable[[Layout], float], *, tolerance: float = 0.05
 ) -> Layout:

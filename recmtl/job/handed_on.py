@@ -16,6 +16,7 @@ from recmtl.job.outcome import Models, Results, TabularStudy
 from recmtl.model import TabularModel, load_model
 from recmtl.schema import Schema
 from recmtl.search.search import SearchResult
+from recmtl.search.vote import vote
 from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.tracking import Tracker
 from recmtl.train.config import Config, Training
@@ -149,12 +150,17 @@ class TrainedModels:
 
     @cached_property
     def chosen(self) -> ChosenNetwork:
-        """The searched network with the best validation score, loaded once."""
+        """The searched network with the best validation score, loaded once.
+
+        Where searches raced, it is one of the class that their seeds voted for.
+        """
         results = self.models["searched"]
-        seed = max(results, key=lambda seed: results[seed].validation_score or -np.inf)
+        searches = {seed: self.study.search_result("searched", seed) for seed in results}
+        votes = vote(searches)
+        seeds = [s for s in results if votes is None or searches[s].winner == votes["winner"]]
+        seed = max(seeds, key=lambda seed: results[seed].validation_score or -np.inf)
         network = load_model(self.study.model_folder("searched", seed))
-        route = self.study.search_result("searched", seed)
-        return ChosenNetwork(seed, network, route, results[seed])
+        return ChosenNetwork(seed, network, searches[seed], results[seed])
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from recmtl.grid import Layout, shared_experts
 from recmtl.job.fit import ModelResult
 from recmtl.job.study import C, P, Study
 from recmtl.job.work_items import FIXED, WorkItem
+from recmtl.search.vote import vote
 from recmtl.train.config import Config
 from recmtl.train.tabular_problem import TabularProblem
 
@@ -151,11 +152,13 @@ def reliability(study: TabularStudy, models: Models) -> dict[str, dict[str, Reli
 def sharing(study: TabularStudy, truth: Path) -> dict[str, Any]:
     """Mean overlap of the tasks' experts over the searches, and how far the seeds agree.
 
+    Where searches raced, `race` says who won with each seed and which class the seeds vote for.
     With the truth of a simulated log, the overlap of related tasks stands beside that of others.
     """
     evidence, first = study.config.evidence, study.config.seed
     names = [task.name for task in study.problem.tasks]
-    overlaps = _overlaps(study, "searched", range(first, first + evidence.seeds))
+    seeds = range(first, first + evidence.seeds)
+    overlaps = _overlaps(study, "searched", seeds)
     facts: dict[str, Any] = {
         "tasks": names,
         "overlap": overlaps.mean(0).round(4).tolist(),
@@ -165,8 +168,11 @@ def sharing(study: TabularStudy, truth: Path) -> dict[str, Any]:
     if len(overlaps) > 1 and len(names) > 1:
         facts["agreement"] = agreement(overlaps)
         facts["differs"] = _differs(overlaps, names)
-    if "random_route" in evidence.controls and min(evidence.control_seeds, len(names)) > 1:
-        random = _overlaps(study, "random_route", range(first, first + evidence.control_seeds))
+    votes = vote({seed: study.search_result("searched", seed) for seed in seeds})
+    if votes is not None:
+        facts["race"] = dict(votes)
+    if "random_route" in evidence.controls and min(evidence.seeds, len(names)) > 1:
+        random = _overlaps(study, "random_route", seeds)
         facts["agreement_of_random_routes"] = agreement(random)
     planted = _planted(overlaps, names, truth) if truth.is_file() else {}
     if planted:

@@ -14,9 +14,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import numpy as np
+
 from recmtl.atomic import read_json, reading, write_json
 from recmtl.errors import ConfigError, differences
-from recmtl.grid import Layout, expected_multiply_adds, matched, prune
+from recmtl.grid import Layout, matched, prune, same_wiring
 from recmtl.job.fit import TRAIN_AGAIN, Fit, ModelResult
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.work_items import (
@@ -49,6 +51,8 @@ SearchRecord: TypeAlias = dict[str, Any]
 SOURCES_FILE = "sources.json"
 CHOOSE_AGAIN = "delete it with models/ and search/, so that sources are chosen again"
 SEARCH_AGAIN = "delete it, so that the search is done again"
+RANDOM_DRAWS = 100
+"""Draws of a random route after which a space is taken to have no other route."""
 _DATA_PARTS = ("inputs", "schema", "like")
 
 
@@ -293,21 +297,20 @@ class Study(Generic[P, C]):
         return tree.to_json()
 
     def _random_layout(self, seed: int) -> Layout:
-        """A random route of about the cost of the searched one with the same seed."""
+        """A random route of the space, drawn anew while it is the network of the same search.
+
+        A space with no other route has no such control: it stays the searched network.
+        """
         space = search_space("searched", self.config, self.heard)
-        lane = self.heard.lane_shape(self.config.sizes)
-        width, pixels = lane.input_width, lane.pixels
-        decisions = self.search_result("searched", seed).routes.decisions(space)
-        cost = expected_multiply_adds(space, decisions, input_width=width, pixels=pixels)
-        routes = random_routes(
-            space,
-            max_edges=self.config.grid.max_edges,
-            multiply_adds=float(cost),
-            seed=seed + 7919,
-            input_width=width,
-            pixels=pixels,
-        )
-        return prune(space, routes).layout
+        record, random = self.record("searched", seed), np.random.default_rng(seed + 7919)
+        with reading(self._search_file("searched", seed), remedy=SEARCH_AGAIN):
+            searched = Layout.from_json(record["layout"])
+        for _ in range(RANDOM_DRAWS):
+            routes = random_routes(space, max_edges=self.config.grid.max_edges, random=random)
+            layout = prune(space, routes).layout
+            if not same_wiring(layout, searched):
+                break
+        return layout
 
     def _layout_alone(self, problem: Problem) -> Layout:
         """The network of one task alone; with a budget, all of them share it equally."""

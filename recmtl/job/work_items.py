@@ -98,7 +98,7 @@ class WorkItem:
         network = network_and_sources(self.name)[0]
         if network in SEARCHED:
             return WorkItem(network, self.seed, search=True)
-        # A random route has about the cost of the searched one.
+        # A random route is drawn anew where it is the searched network.
         return WorkItem("searched", self.seed, search=True) if network == "random_route" else None
 
 

@@ -1,50 +1,25 @@
-"""Random routes of a given cost: the control that every search must beat."""
+"""Random routes: the control that every search must beat."""
 
 import numpy as np
 
-from recmtl.grid.cost import expected_multiply_adds
-from recmtl.grid.layout import Layer, Layout, Pixels
+from recmtl.grid.layout import Layer, Layout
 from recmtl.grid.routes import LayerRoutes, Routes
 
 __all__ = ["random_routes"]
 
-DRAWS = 512
 
+def random_routes(layout: Layout, *, max_edges: int, random: np.random.Generator) -> Routes:
+    """A random route through a search space, whatever it costs.
 
-def random_routes(
-    layout: Layout,
-    *,
-    max_edges: int,
-    multiply_adds: float,
-    input_width: int,
-    seed: int,
-    pixels: Pixels = (1, 1),
-) -> Routes:
-    """A random route of about the given cost: the nearest of 512 draws.
-
-    Each draw takes a random number of columns, gives every searched lane a random subset of at most
+    It takes a random number of columns, gives every searched lane a random subset of at most
     `max_edges` of them and a random query source, and runs the lanes that may skip with one random
     probability.
 
     Args:
         layout: the search space.
         max_edges: largest number of edges that a lane keeps.
-        multiply_adds: expected cost of the grid for one example; lanes that coincide count apart.
-        input_width: features of an input lane.
-        seed: of the draws.
-        pixels: height and width of an input lane.
+        random: draws.
     """
-    random = np.random.default_rng(seed)
-    drawn = [_draw(layout, max_edges, random) for _ in range(DRAWS)]
-    gaps = []
-    for routes in drawn:
-        decisions = routes.decisions(layout)
-        cost = expected_multiply_adds(layout, decisions, input_width=input_width, pixels=pixels)
-        gaps.append(abs(float(cost) - multiply_adds))
-    return drawn[int(np.argmin(gaps))]
-
-
-def _draw(layout: Layout, max_edges: int, random: np.random.Generator) -> Routes:
     columns = max(len(layer.applications) for layer in layout.layers)
     allowed = set(random.permutation(columns)[: random.integers(1, columns + 1)].tolist())
     share = random.random()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from recmtl.errors import ConfigError
-from recmtl.grid import Layout, Routes, cross_features, prune
+from recmtl.grid import Layout, Routes, cross_features, prune, same_wiring
 from recmtl.grid.catalog.shared import branched
 from recmtl.search.budget import BudgetReport, BudgetTarget
 from recmtl.train.config import Grid
@@ -60,7 +60,7 @@ def field_of(
     """The entrants, the found route first, and for each one left out the reason.
 
     Left out is what the kind of problem does not have, what no width brings to the budget, and
-    what has the layout of an earlier entrant.
+    what is wired as an earlier entrant.
 
     Args:
         found: the route that the search found.
@@ -82,8 +82,8 @@ def field_of(
         layout, budget = (layout, None) if target is None else target.at_budget(layout)
         if budget is not None and not budget["met"] and name != FOUND:
             left_out[name] = budget["remedy"]
-        elif twin := next((e.name for e in entrants if _same(e.layout, layout)), ""):
-            left_out[name] = f"has the layout of {twin}"
+        elif twin := next((e.name for e in entrants if same_wiring(e.layout, layout)), ""):
+            left_out[name] = f"has the wiring of {twin}"
         else:
             entrants.append(Entrant(name, layout, routes or Routes.full(layout), budget))
 
@@ -112,15 +112,6 @@ def with_other_experts(entrant: Entrant, grid: Grid, target: BudgetTarget | None
         if not budget["met"]:
             return None
     return replace(entrant, layout=layout, budget=budget)
-
-
-def _same(one: Layout, other: Layout) -> bool:
-    """Whether two layouts are one network, whatever they are called."""
-    return (one.layers, one.readout, one.input_lanes) == (
-        other.layers,
-        other.readout,
-        other.input_lanes,
-    )
 
 
 def _perceptrons(layout: Layout, grid: Grid) -> Layout:

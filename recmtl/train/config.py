@@ -375,7 +375,8 @@ class Config:
         """Name and number of seeds of every model of a study."""
         evidence = self.evidence
         judged = [(name, evidence.seeds) for name in ("searched", "single_task")]
-        controls = [(name, evidence.control_seeds) for name in evidence.controls]
+        seeds = {"random_route": evidence.seeds}  # one draw would be the luck of that draw
+        controls = [(name, seeds.get(name, evidence.control_seeds)) for name in evidence.controls]
         return (*judged, *controls, *((name, 1) for name in (*evidence.baselines, "constant")))
 
     def __post_init__(self) -> None:

@@ -19,7 +19,8 @@ class Evidence:
         control_seeds: number of networks trained for each other control.
         ablation_seeds: number of networks trained for each step of what moved the metric; 0 leaves
             that out, and with 1 nothing is proven.
-        controls: other networks on equal data: any of the catalog, `full_grid`, `random_route`.
+        controls: other networks on equal data: any of the catalog, `full_grid`, `random_route`
+            (drawn anew for each of `seeds`).
         baselines: models of other kinds, one a task.
         bootstrap: number of resamples of the test rows.
         budget: multiply-adds of every network as a share of the full grid's network, embeddings and

@@ -183,7 +183,7 @@ class VisionConfig(Config):
                 raise ValueError(f"compare: no model {name!r}{hint}; there are {', '.join(MODELS)}")
         if "random_route" in self.compare and "searched" not in self.compare:
             raise ValueError(
-                "compare: random_route is drawn at the cost of searched; name searched, too"
+                "compare: random_route is drawn so as to differ from searched; name searched, too"
             )
 
     def with_epochs(self, images: int) -> "VisionConfig":

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmtl.errors import DataError
-from recmtl.grid import Layout, mmoe
+from recmtl.grid import Layout, Routes, mmoe
 from recmtl.grid.catalog.shared import branched, single_task
 from recmtl.job.fit import ModelResult
 from recmtl.job.outcome import (
@@ -26,6 +26,8 @@ from recmtl.job.outcome import (
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
 from recmtl.job.work_items import WorkItem
+from recmtl.search.race import EntrantRecord
+from recmtl.search.search import SearchResult
 from recmtl.train.config import Config, Evidence
 from tests.tabular_problems import TASKS, make_problem
 
@@ -124,6 +126,12 @@ class Wired(Study):
     def wiring(self, name: str, seed: int) -> Layout:
         return self.layouts[name, seed]
 
+    def search_result(self, name: str, seed: int) -> SearchResult:
+        """What raced is in the name of the layout."""
+        layout = self.wiring(name, seed)
+        won = EntrantRecord(name=layout.name, standing="won", score=0.5 + 0.1 * seed)
+        return SearchResult(Routes.full(layout), race=[won], winner=layout.name)
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> TabularStudy:
@@ -154,6 +162,10 @@ def test_tasks_that_share_everything_in_one_search_and_nothing_in_the_other_diff
     assert len(pairs) == 6 and pairs[0] == ("click", "buy")
     assert all((pair["lowest"], pair["highest"]) == (0.0, 1.0) for pair in facts["differs"])
     assert "planted" not in facts
+    race = facts["race"]
+    assert race["by_seed"] == {"0": "MMoE", "1": "single task"} and race["disagree"]
+    assert (race["winner"], race["agreement"]) == ("single task", 0.0)
+    json.dumps(facts)
 
 
 def test_searches_that_are_one_have_nothing_to_differ_in(
@@ -162,7 +174,8 @@ def test_searches_that_are_one_have_nothing_to_differ_in(
     evidence = Evidence(seeds=1, control_seeds=1, controls=("random_route",))
     alone = Wired(tmp_path, TABULAR_PROBLEMS, study.problem, Config(evidence=evidence))
     facts = sharing(wired(alone, [SHARED], [APART]), tmp_path / "none.json")
-    assert set(facts) == {"tasks", "overlap", "std", "seeds"}
+    assert set(facts) == {"tasks", "overlap", "std", "seeds", "race"}
+    assert facts["race"]["says"] == "MMoE won the race of the only seed"
 
 
 def test_the_planted_gap_is_the_overlap_of_related_tasks_above_that_of_others(

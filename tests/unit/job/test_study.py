@@ -11,7 +11,7 @@ from recmtl.baselines import logistic
 from recmtl.errors import ConfigError, DataError
 from recmtl.evaluate import evaluate
 from recmtl.evaluate.task_metrics import validation_score
-from recmtl.grid import mmoe
+from recmtl.grid import mmoe, same_wiring
 from recmtl.grid.catalog import CATALOG
 from recmtl.job.fit import ModelResult
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
@@ -296,3 +296,18 @@ def test_single_task_networks_share_the_budget_equally(study: Study) -> None:
         for layout, task in zip(alone, TASKS, strict=True)
     ]
     assert costs == pytest.approx([study._budget() / len(TASKS)] * len(TASKS), rel=0.05)
+
+
+def test_a_random_route_that_is_the_searched_network_is_drawn_anew(tmp_path: Path) -> None:
+    """Whatever the search ended with, the control is another wiring of the same experts."""
+    for seed in range(4):
+        study = Study(tmp_path / str(seed), TABULAR_PROBLEMS, make_problem(100), CONFIG)
+        drawn = study.layout("random_route", seed)
+        record = study.record("searched", seed)
+        path = study.folder / "search" / f"searched-{seed}.json"
+        path.write_text(json.dumps({**record, "layout": drawn.to_json()}))
+        again = study.layout("random_route", seed)
+        assert not same_wiring(again, drawn)
+        assert again.layers[0].experts == drawn.layers[0].experts
+        study = replace(study, config=replace(CONFIG, evidence=Evidence(seeds=1)))
+        assert not same_wiring(study.layout("random_route", seed), drawn)

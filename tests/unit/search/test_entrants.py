@@ -78,7 +78,7 @@ def test_entrants_span_who_trains_which_embeddings_and_experts() -> None:
 def test_a_route_that_is_another_entrant_comes_once() -> None:
     space = PROBLEM.layout("recmtl_grid", GRID)
     entrants, left_out, _ = entrants_of(routes=Routes.full(space))
-    assert left_out == {"full_grid": "has the layout of found"}
+    assert left_out == {"full_grid": "has the wiring of found"}
     assert [entrant.name for entrant in entrants].count("found") == 1
 
 

@@ -73,11 +73,13 @@ def test_the_ends_of_every_range_are_allowed() -> None:
 
 
 def test_the_models_of_a_study_come_with_their_seeds() -> None:
-    evidence = Evidence(seeds=4, control_seeds=2, controls=("mmoe",), baselines=("logistic",))
+    controls = ("mmoe", "random_route")
+    evidence = Evidence(seeds=4, control_seeds=2, controls=controls, baselines=("logistic",))
     assert Config(evidence=evidence).models() == (
         ("searched", 4),
         ("single_task", 4),
         ("mmoe", 2),
+        ("random_route", 4),
         ("logistic", 1),
         ("constant", 1),
     )

@@ -42,7 +42,7 @@ def test_columns_of_the_shape_come_before_those_of_the_tasks() -> None:
     [
         (("single_tusk",), "no model 'single_tusk'; did you mean 'single_task'"),
         (("ple",), "no model 'ple'.*there are searched, single_task"),
-        (("random_route",), "random_route is drawn at the cost of searched; name searched, too"),
+        (("random_route",), "random_route is drawn so as to differ from searched"),
     ],
 )
 def test_models_that_cannot_be_compared_are_refused(compare: tuple[str, ...], message: str) -> None:
