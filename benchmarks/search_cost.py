@@ -68,8 +68,9 @@ def page(figures: dict[str, Any]) -> str:
         f"what its name says. A search makes {figures['search_epochs']} passes over the train",
         "rows, of which 70 % train the weights and 30 % the policies, and refines the route on",
         "validation rows. A fixed network, the found one included, is trained for",
-        f"{figures['epochs']} passes over all train rows. A race trains two networks of the",
-        "final size; its price is the training of the loser.",
+        f"{figures['epochs']} passes over all train rows. The race is that of",
+        "release 0.1: it trained two networks of the final size, and cost the training of the",
+        "loser. The race of today costs about three further trainings.",
     )
     lines = ["# What a search costs", "", *intro]
     lines += ["## Perceptrons, the default", "", _table(figures, "mlp"), ""]
