@@ -139,7 +139,8 @@ def test_a_stopped_race_goes_on_and_leaves_the_winner_s_training(tmp_path: Path)
     )
     assert same(again, whole) and len(whole.race) > 6
     assert set(told) == {"race-0"}, "the search is over"
-    assert len(told) == len(steps) - 30, "and no step of the race is taken twice but the last"
+    left, a_round = len(steps) - 30, 7
+    assert left <= len(told) < left + a_round, "no more than a part of one training is repeated"
     assert list(tmp_path.iterdir()) == [path]
 
 
