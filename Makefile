@@ -1,4 +1,4 @@
-# make setup | run [DATA=... SCHEMA=... OUT=... CONFIG=...] | test | lint | bench | recovery | serving | chaos | clean
+# make setup | run [DATA=... SCHEMA=... OUT=... CONFIG=... PRESET=...] | test | lint | bench | recovery | serving | chaos | clean
 # Each target first does the set-up that is missing, and does nothing twice.
 
 PYTHON ?= python3
@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP)
 	@$(BIN)/python pipelines/main.py \
 		$(if $(DATA),--data '$(DATA)') $(if $(SCHEMA),--schema '$(SCHEMA)') \
-		$(if $(OUT),--out '$(OUT)') $(if $(CONFIG),--config '$(CONFIG)')
+		$(if $(OUT),--out '$(OUT)') $(if $(CONFIG),--config '$(CONFIG)') $(if $(PRESET),--preset '$(PRESET)')
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

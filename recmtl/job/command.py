@@ -26,6 +26,7 @@ from recmtl.script import ErrorLine, add_debug_option
 from recmtl.simulate import simulate
 from recmtl.tracking import Run, Tracker
 from recmtl.train.config import Config, Evidence
+from recmtl.train.presets import PRESETS
 
 __all__ = [
     "advise_to_go_on",
@@ -74,21 +75,23 @@ def run_step(
     return error.status
 
 
-def load_config(path: Path | None) -> Config:
-    """Read a configuration for tables, or take the defaults if there is no file."""
+def load_config(path: Path | None, preset: str = "") -> Config:
+    """Read a configuration for tables, or take that of the preset if there is no file."""
     kind = TABULAR_PROBLEMS.config_class
-    return kind() if path is None else read_config(kind, path)
+    if path is None:
+        return load(kind, "{}", source=preset, error=ConfigError, defaults=PRESETS.get(preset))
+    return read_config(kind, path, preset)
 
 
-def read_config(kind: type[C], path: Path) -> C:
-    """Read a configuration of this class from a YAML file.
+def read_config(kind: type[C], path: Path, preset: str = "") -> C:
+    """Read a configuration of this class from a YAML file, whose settings go before the preset's.
 
     Raises:
         ConfigError: the file cannot be read, or it holds unknown keys or wrong values; the message
             names all of them.
     """
-    text = read_text(path, ConfigError, what="configuration")
-    return load(kind, text, source=str(path), error=ConfigError)
+    text, defaults = read_text(path, ConfigError, what="configuration"), PRESETS.get(preset)
+    return load(kind, text, source=str(path), error=ConfigError, defaults=defaults)
 
 
 def output_folder(option: str) -> Path:
@@ -107,6 +110,8 @@ def _parse(name: str, arguments: Sequence[str] | None, *, hides_test: bool) -> a
     parser.add_argument("--data", default="", help="Parquet, folder or glob; simulated if empty")
     parser.add_argument("--schema", default="", help="schema YAML of the data")
     parser.add_argument("--config", default="", help="YAML of sizes, search, training, evidence")
+    preset = "settings that the configuration does not give, from quick to thorough"
+    parser.add_argument("--preset", choices=["", *PRESETS], default="", help=preset)
     parser.add_argument("--out", default="", help="output folder; runs/<utc time> if empty")
     parser.add_argument("--seeds", type=float, default=0, help="seeds of every model, if not 0")
     add_debug_option(parser)
@@ -133,6 +138,7 @@ class _JobInput:
     schema: str = ""
     config: str = ""
     like: str = ""
+    preset: str = ""
 
     @classmethod
     def chosen(cls, options: argparse.Namespace, out: Path) -> "_JobInput":
@@ -146,8 +152,10 @@ class _JobInput:
                 raise ConfigError(f"{file}: holds no passwords and tokens of URLs; {remedy}")
         if before is None:
             config = options.config or ("" if options.data else str(SIMULATED_CONFIG))
-            return cls(options.data, options.schema, config, getattr(options, "like", ""))
-        return replace(before, config=options.config or before.config)
+            like = getattr(options, "like", "")
+            return cls(options.data, options.schema, config, like, options.preset)
+        config, preset = options.config or before.config, options.preset or before.preset
+        return replace(before, config=config, preset=preset)
 
     def save(self, out: Path) -> None:
         """Keep the input for later steps, without what is secret in it."""
@@ -171,7 +179,7 @@ def _open(options: argparse.Namespace, console: Console) -> Iterator[JobContext]
         raise ConfigError("give --data and --schema together, or neither for the simulated log")
     out = output_folder(options.out)
     source = _JobInput.chosen(options, out)
-    config = load_config(Path(source.config) if source.config else None)
+    config = load_config(Path(source.config) if source.config else None, source.preset)
     config = replace(config, evidence=_evidence(options, config.evidence))
     advise_to_go_on(options.out, out)
     with hold_folder(out), progress_display(console) as on_progress:

@@ -14,6 +14,7 @@ from recmtl.job.handed_on import JobContext
 from recmtl.script import ErrorLine
 from recmtl.tracking import Run
 from recmtl.train.config import Config
+from recmtl.train.presets import PRESETS
 from recmtl.vision.config import VisionConfig
 
 
@@ -154,6 +155,25 @@ def test_what_moved_the_metric_is_left_out_by_an_option_of_the_steps_that_show_i
         assert start(seen, *options, name=name).config.evidence.ablation_seeds == 2
     with pytest.raises(SystemExit):
         start(seen, *options, "--no-ablation", name="search")
+
+
+def test_a_preset_gives_what_the_configuration_leaves_open_and_is_kept(
+    seen: list[JobContext], tmp_path: Path
+) -> None:
+    file, folder = tmp_path / "c.yaml", ("--out", str(tmp_path / "run"))
+    file.write_text("evidence: {seeds: 7}\nsearch: {epochs: 4}\n")
+    config = start(seen, *folder, "--preset", "best", "--config", str(file)).config
+    assert (config.evidence.seeds, config.search.epochs) == (7, 4)  # of the file
+    assert config.trees.enabled and config.evidence.control_seeds == 5  # of the preset
+    assert start(seen, *folder).config == config
+    with pytest.raises(SystemExit):
+        start(seen, *folder, "--preset", "bset")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_alone_is_a_configuration(preset: str) -> None:
+    config = load_config(None, preset)
+    assert (config == Config()) == (preset == "default")
 
 
 def test_a_folder_without_a_name_is_named_by_the_time_in_utc() -> None:
