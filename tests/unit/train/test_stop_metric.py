@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from recmtl.data.encoded_log import NO_GROUP
 from recmtl.data.prepare import prepare
 from recmtl.errors import ConfigError
 from recmtl.evaluate.task_metrics import validation_score
@@ -16,7 +17,7 @@ from recmtl.schema.strict_yaml import load
 from recmtl.simulate import simulate
 from recmtl.train.config import Config, Training
 from recmtl.train.loop import train
-from recmtl.train.stop_metric import FITTING, stop_metrics, stop_score
+from recmtl.train.stop_metric import FITTING, folds_of_rows, stop_metrics, stop_score
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.vision.config import VisionConfig
 from tests.tabular_problems import TASKS, make_model, make_problem
@@ -131,3 +132,43 @@ def test_the_setting_is_read_from_yaml_and_checked_with_the_log(tmp_path: Path) 
     assert problem.stop_metrics["click"] == "gauc" and problem.stop_metrics["dislike"] == "auc"
     with pytest.raises(ConfigError, match="does not fit"):
         TabularProblem.of(log, "rmse")
+
+
+def test_folds_divide_no_group_and_are_of_like_size() -> None:
+    random = np.random.default_rng(0)
+    group = random.integers(-5, 60, 4000)
+    group[:40] = NO_GROUP
+    folds = folds_of_rows(group, 8)
+    for code in np.unique(group[40:]):
+        assert len(set(folds[group == code])) == 1
+    assert sorted(set(folds[:40].tolist())) == list(range(8)), "rows without a group are alone"
+    shares = np.bincount(folds, minlength=8) / len(folds)
+    assert shares.min() > 0.08 and shares.max() < 0.17
+    assert folds_of_rows(np.zeros(5, np.int64), 2).tolist() == [0, 1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("metric", ["default", "log_loss", "normalized_entropy"])
+def test_scores_without_folds_are_the_stop_scores_of_the_rows_that_are_left(metric: str) -> None:
+    setting = {"click": metric, "watch": "rmse"}
+    chosen = stop_metrics(setting, TASKS, has_groups=False)
+    problem, model = replace(PROBLEM, stop_metrics=chosen), make_model(problem=PROBLEM)
+    scores = problem.fold_scores(model, 4)
+    assert scores.shape == (5, len(TASKS))
+    fold = np.arange(len(problem.validation)) % 4
+    for row in range(5):
+        part = problem.validation.take(np.flatnonzero(fold != row - 1))
+        left = replace(problem, validation=part)
+        want = left.score(left.evaluate(model))
+        assert scores[row].mean() == pytest.approx(want, abs=1e-12)
+
+
+def test_rows_of_no_weight_count_in_no_fold() -> None:
+    validation = PROBLEM.validation
+    weight = validation.weight.copy()
+    weight[::3] = 0.0
+    model = make_model(problem=PROBLEM)
+    weighted = replace(PROBLEM, validation=replace(validation, weight=weight))
+    garbage = validation.labels.copy()
+    garbage[::3] = np.where(np.isnan(garbage[::3]), garbage[::3], 1.0)
+    altered = replace(weighted, validation=replace(weighted.validation, labels=garbage))
+    np.testing.assert_array_equal(weighted.fold_scores(model, 4), altered.fold_scores(model, 4))
