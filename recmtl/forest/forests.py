@@ -22,12 +22,13 @@ from recmtl.data.columns.numeric import Scaler
 from recmtl.data.encoding import Encoding, NumericField
 from recmtl.errors import DataError
 from recmtl.forest.columns import Codes, ForestColumns
+from recmtl.forest.text import check_forest_text
 
 __all__ = ["Forests", "TaskForest", "tree_fields"]
 
 FORESTS, CODES = "forests.json", "codes.safetensors"
 UNREADABLE = (
-    *(OSError, KeyError, TypeError, ValueError),
+    *(OSError, KeyError, TypeError, ValueError, OverflowError),
     *(SafetensorError, lightgbm.basic.LightGBMError),
 )
 
@@ -160,6 +161,8 @@ class Forests:
             ]
             loaded = Forests(columns, forests, tuple(scalers))
             _refuse_misfit(folder, loaded, encoding)
+            for forest in forests:
+                forest.booster.num_trees()  # now, rather than in the middle of a request
         except UNREADABLE as fault:
             reason = " ".join(f"not complete forests ({fault})".split())
             raise DataError(f"{folder}: {reason}; grow them again") from fault
@@ -177,13 +180,14 @@ def _columns(folder: Path, encoding: Encoding, largest_category: int) -> ForestC
 
 
 def _refuse_misfit(folder: Path, forests: Forests, encoding: Encoding) -> None:
-    columns = forests.columns
+    """Refuse forests of other columns, and text that only seems to be LightGBM's."""
+    codes, scalers = forests.columns.codes, forests.scalers
     width = len(encoding.single) + len(encoding.lists) + len(encoding.numeric)
     fields = [name for forest in forests.forests for name in forest.fields]
-    fits = (
-        len(columns.codes) == len(encoding.single)
-        and all(forest.booster.num_feature() == width for forest in forests.forests)
-        and fields == [scaler.name for scaler in forests.scalers]
-    )
-    if not fits:
+    are_codes = all(c.code.ndim == 1 and c.code.dtype == np.int32 and len(c.code) for c in codes)
+    if len(codes) != len(encoding.single) or fields != [scaler.name for scaler in scalers]:
         raise DataError(f"{folder}: its forests are not of these columns; grow them again")
+    if not are_codes:
+        raise ValueError(f"{CODES} holds no codes")
+    for forest in forests.forests:
+        check_forest_text(forest.text, columns=width, outputs=len(forest.fields))

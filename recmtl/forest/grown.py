@@ -32,6 +32,7 @@ from recmtl.data.encoded_log import (
 from recmtl.data.encoding import Encoding
 from recmtl.errors import ConfigError, DataError
 from recmtl.forest.columns import ForestColumns
+from recmtl.forest.cost import forest_cost
 from recmtl.forest.forests import Forests, TaskForest
 from recmtl.forest.out_of_fold import ForestGrower, fold_rule, folds_of
 from recmtl.forest.settings import Trees
@@ -42,7 +43,6 @@ __all__ = ["GrownForests", "grow_forests"]
 
 PARTS = ("train", "validation", "test")
 AT_ONCE = 65_536
-TIMED_ROWS, TIMES = 4096, 5
 OnProgress = Callable[[str, int, int], None]
 GROW_AGAIN = "delete the folder, so that its forests are grown again"
 
@@ -55,7 +55,7 @@ class GrownForests:
         folder: where they are.
         log: on which they were grown.
         forests: the full ones, which serve.
-        cost: `leaves`, `trees`, `grow_s`, and `score_rows_per_s` of one thread.
+        cost: `grow_cpu_s`, and what `recmtl.forest.cost.forest_cost` says.
     """
 
     folder: Path
@@ -111,19 +111,15 @@ def grow_forests(
         if {name: facts.get(name) for name in identity} == identity:
             return _opened(log, folder, facts)
     with write_faults_as_data_error(folder), new_folder(folder) as partial:
-        began = time.perf_counter()
+        began = time.process_time()
         forests, of_train = _grow(log, settings, threads, seed, on_progress)
         (partial / "forests").mkdir()
         forests.save(partial / "forests")
         # What was written is what answers, here as in a bundle.
         forests = Forests.load(partial / "forests", log.encoding)
         _write_numbers(log, forests, of_train, partial)
-        cost = {
-            "leaves": forests.leaves,
-            "trees": sum(f.booster.num_trees() for f in forests.forests),
-            "grow_s": time.perf_counter() - began,
-            "score_rows_per_s": _rows_a_second(forests, log.split("validation")),
-        }
+        grow_s = time.process_time() - began
+        cost = {"grow_cpu_s": grow_s, **forest_cost(forests, log.split("validation"))}
         facts = {**identity, "files": _hashes(partial / "forests"), "cost": cost}
         write_json(partial / "grown.json", facts)
     return GrownForests(folder, log, forests, cost)
@@ -231,14 +227,3 @@ def _write_numbers(
 def _header(file: BinaryIO, kind: type[np.floating[Any]], shape: tuple[int, int]) -> None:
     header = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
-
-
-def _rows_a_second(forests: Forests, rows: LogSplit) -> float:
-    """How many rows one thread scores a second: the fastest of a few passes."""
-    ids, numeric = np.asarray(rows.ids[:TIMED_ROWS]), np.asarray(rows.numeric[:TIMED_ROWS])
-    seconds = []
-    for _ in range(TIMES):
-        began = time.perf_counter()
-        forests.with_trees(ids, numeric)
-        seconds.append(time.perf_counter() - began)
-    return len(ids) / max(min(seconds), 1e-9)

@@ -21,6 +21,7 @@ from recmtl.forest.forests import TaskForest
 from recmtl.forest.grow import grow
 from recmtl.forest.settings import Trees
 from recmtl.forest.task_rows import TaskRows, task_rows
+from recmtl.forest.text import forest_text
 from recmtl.schema import Schema, TaskSpec
 
 __all__ = ["FoldRule", "ForestGrower", "fold_rule", "folds_of"]
@@ -121,7 +122,7 @@ class ForestGrower:
             seed=self.seed,
         )
         # Its text holds the chosen number of trees, and is what will be loaded to score.
-        return TaskForest(task.name, tuple(classes), booster.model_to_string())
+        return TaskForest(task.name, tuple(classes), forest_text(booster))
 
     def _rows(self, split: LogSplit, task: TaskSpec, kept: NDArray[np.bool_]) -> TaskRows:
         """The kept rows of a split on which the task is defined."""

@@ -152,6 +152,8 @@ def evaluate(job: JobContext, trained: TrainedModels, run: Run) -> Evaluation:
     results = judged_results(trained.study, trained.models, fingerprint=fingerprint, truth=truth)
     if job.config.evidence.ablation_seeds:
         results["what_mattered"] = what_mattered(trained.study)
+    if trained.forests is not None and trained.prepared.trees is not None:
+        results["trees"] = dict(trained.prepared.trees.cost)
     calibrators = _calibrate(job, trained, results)
     _write_results(job.out / "results.json", results, run)
     log_results(run, results)

@@ -48,7 +48,9 @@ def test_a_bundle_scores_raw_rows_as_its_network_was_tested(job: JobContext) -> 
     assert prepared.trees is not None
     fields = [field.name for field in prepared.trees.forests.fields]
     trained = steps.train(job, prepared, run)
-    bundled = steps.bundle(job, steps.evaluate(job, trained, run))
+    evaluation = steps.evaluate(job, trained, run)
+    assert evaluation.results["trees"]["multiply_adds"] > 0
+    bundled = steps.bundle(job, evaluation)
     scorer = Scorer.load(bundled.folder)
     assert set(fields) <= set(scorer.bundle.model.encoder.encoding.fields)
     rows = prepared.problem.test

@@ -1,5 +1,6 @@
 """Trees behind a bundle: scored, ranked, explained as the network heard them in training."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -196,8 +197,7 @@ def test_other_trees_than_those_of_the_network_are_refused(
             shutil.rmtree(folder / "forests")
         else:
             text = path.read_text()
-            leaves = text.index("leaf_value=") + len("leaf_value=")
-            path.write_text(text[:leaves] + "9" + text[leaves:])
+            path.write_text(re.sub(r"leaf_value=(-?)\d", r"leaf_value=\g<1>9", text))
         if change != "altered":
             names = {name: list(getattr(scorer, name)) for name in ("columns", "input_columns")}
             write_manifest(folder, {"recmtl": "0", **names})
