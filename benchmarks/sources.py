@@ -20,7 +20,7 @@ from recmtl.atomic import write_json
 from recmtl.data.prepare import prepare
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout
-from recmtl.schema import Categorical, ExactValues, ListOf, Numeric, Schema, load_schema
+from recmtl.schema import Categorical, ExactValues, Feature, ListOf, Numeric, Schema, load_schema
 from recmtl.schema.strict_yaml import load
 from recmtl.search.search import search
 from recmtl.train.config import Config
@@ -82,15 +82,23 @@ def with_values(values: ExactValues | None) -> Callable[[Schema], Schema]:
     return change
 
 
-def with_attention(schema: Schema) -> Schema:
-    """The schema with lists that share rows with a feature read against that feature."""
-    features = [
-        replace(f, pooling="attention", target=f.table)
-        if isinstance(f, ListOf) and f.table is not None
-        else f
-        for f in schema.features
-    ]
-    return replace(schema, features=tuple(features))
+def with_attention(*, beside_mean: bool) -> Callable[[Schema], Schema]:
+    """The schema with lists that share rows with a feature read against it, too or instead."""
+
+    def change(schema: Schema) -> Schema:
+        features: list[Feature] = []
+        for feature in schema.features:
+            if not isinstance(feature, ListOf) or feature.table is None:
+                features.append(feature)
+                continue
+            history = replace(feature, pooling="attention", target=feature.table)
+            if beside_mean:
+                features.append(feature)
+                history = replace(history, name=f"{feature.name}_history", count=False)
+            features.append(history)
+        return replace(schema, features=tuple(features))
+
+    return change
 
 
 ARMS: dict[str, dict[str, Arm]] = {
@@ -104,7 +112,8 @@ ARMS: dict[str, dict[str, Arm]] = {
         "counts off": Arm(with_counts(False)),
         "counts on": Arm(with_counts(True)),
         "counts on, k 100": Arm(with_counts(True), 100),
-        "counts on, attention": Arm(with_attention),
+        "counts on, attention": Arm(with_attention(beside_mean=False)),
+        "counts on, mean and attention": Arm(with_attention(beside_mean=True)),
     }
     | {f"counts on, min_count {n}": Arm(with_min_count(n)) for n in (2, 10, 20, 50)},
     "census_income": {

@@ -15,9 +15,9 @@ from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.serve import Ranker, Scorer, save_bundle
 from recmtl.serve.batch.parquet import score_parquet
-from recmtl.serve.bundle.onnx_export import missing_package
 from recmtl.serve.bundle.request_network import RequestNetwork
 from recmtl.serve.ranking.request import encode_plain_row
+from recmtl.serve.request_rows import json_rows, request_rows
 from recmtl.serve.scoring.onnx import equal_to_rounding
 from tests.unit.serve.shop import HEADS, SCHEMA, make_encoder, make_log, make_model
 
@@ -58,8 +58,21 @@ def bundle(encoder: RowEncoder, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A bundle of which the user brings the history."""
     folder = tmp_path_factory.mktemp("bundle") / "bundle"
     options: dict[str, Any] = {"model": make_model(encoder), "encoder": encoder, "metrics": {}}
-    onnx = missing_package() is None
-    return save_bundle(folder, rows=history_log(700), user=USER, onnx=onnx, **options)
+    return save_bundle(folder, rows=history_log(700), user=USER, **options)
+
+
+@pytest.fixture(scope="module")
+def exported(encoder: RowEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a small network with both of its ONNX files, which take long to write."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(3)
+    layout = CATALOG["shared_bottom"].layout(1, cells=1, widths=(8,), depth=1)
+    sizes = ModelSizes(embedding=8, tower=(4,))
+    model = TabularModel(encoder.encoding, HEADS[:1], layout=layout, sizes=sizes).eval()
+    folder = tmp_path_factory.mktemp("onnx") / "bundle"
+    options: dict[str, Any] = {"model": model, "encoder": encoder, "metrics": {}}
+    return save_bundle(folder, rows=history_log(700), user=USER, onnx=True, **options)
 
 
 @pytest.fixture(scope="module")
@@ -126,24 +139,20 @@ def test_a_request_is_ranked_as_its_joined_rows(user: list[str], scorer: Scorer)
     assert ranked.equals(ranker.rank(joined, BY, keep=keep))
 
 
-def test_a_request_in_onnx_is_ranked_as_its_joined_rows(bundle: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+def test_a_request_in_onnx_is_ranked_as_its_joined_rows(exported: Path) -> None:
     values, candidates, joined = request(USER)
-    ranker = Ranker.load(bundle, engine="onnx")
-    fast = ranker.rank_request(values, candidates, BY, keep=["price"])
-    plain = Ranker.load(bundle, engine="torch").rank(joined, BY, keep=["price"])
+    ranker = Ranker.load(exported, engine="onnx")
+    fast = ranker.rank_request(values, candidates, "p_click", keep=["price"])
+    plain = Ranker.load(exported, engine="torch").rank(joined, "p_click", keep=["price"])
     np.testing.assert_allclose(
         fast["rank_score"].to_numpy(), plain["rank_score"].to_numpy(), rtol=1e-4
     )
 
 
 @pytest.mark.parametrize("rows", [1, 7, 300])
-def test_the_onnx_network_gives_the_scores_of_torch(bundle: Path, rows: int) -> None:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+def test_the_onnx_network_gives_the_scores_of_torch(exported: Path, rows: int) -> None:
     table = history_log(300, seed=8).slice(0, rows)
-    fast, plain = (Scorer.load(bundle, engine=engine) for engine in ("onnx", "torch"))
+    fast, plain = (Scorer.load(exported, engine=engine) for engine in ("onnx", "torch"))
     assert equal_to_rounding(fast.scores(table), plain.scores(table))
 
 
@@ -221,3 +230,9 @@ def test_contributions_of_a_history_add_up_with_the_others(bundle: Path) -> None
     ranker = Ranker.load(bundle)
     explanation = ranker.explain(history_log(6, seed=4), task="click")
     assert {"history", "seen_authors", "history.age"} <= set(explanation.features)
+
+
+def test_rows_as_json_have_the_scores_of_the_table(encoder: RowEncoder, scorer: Scorer) -> None:
+    rows = history_log(20, seed=11).select(list(encoder.input_columns))
+    again = request_rows(json_rows(rows), encoder.types)
+    np.testing.assert_array_equal(scorer.scores(again), scorer.scores(rows))
