@@ -23,8 +23,8 @@ ENCODING = Encoding(
 )
 CONFIG = Config(
     sizes=ModelSizes(embedding=4, tower=()),
-    grid=Grid(cells=3, depth=1, widths=(8,)),
-    training=Training(batch_size=128, epochs=2, checks=1, health_rows=0, learning_rate=0.01),
+    grid=Grid(cells=3, depth=1, widths=(16,)),
+    training=Training(batch_size=64, epochs=3, checks=1, health_rows=0, learning_rate=0.01),
     search=Search(epochs=1, candidates=2, source_seeds=3),
     evidence=Evidence(seeds=2, controls=("shared_bottom",), baselines=(), bootstrap=50),
     workers=1,

@@ -133,11 +133,11 @@ class Study(Generic[P, C]):
 
         If that is a network that the study trains anyhow, it is the same model.
         """
-        everything = tuple(self.problem.sources)
+        everything, compared = tuple(self.problem.sources), dict(self.config.models())
         at_equal_cost = self.config.evidence.budget or (
             network == "shared_bottom" and self.hears == everything
         )
-        if at_equal_cost and tuple(sources) == self.hears:
+        if network in compared and at_equal_cost and tuple(sources) == self.hears:
             return network
         return model_name(network, sources)
 

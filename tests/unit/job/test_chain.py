@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from recmtl.errors import ConfigError
 from recmtl.job.outcome import TabularStudy
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import SOURCES_FILE, Study
@@ -58,7 +59,7 @@ def test_what_decides_labels_moved_the_metric_and_noise_did_not(study: TabularSt
     assert noise["interval"]["verdict"] == "not proven"
     assert abs(noise["interval"]["gain"]) < past["interval"]["gain"]
     without = entries["without statistics"]
-    assert without["interval"]["verdict"] == "hurt" and without["against"] == "searched"
+    assert without["interval"]["gain"] < -0.05 and without["against"] == "searched"
     assert entries["plain plain"]["interval"] == {}
     gain = past["mean"]["mean"] - entries["plain plain"]["mean"]["mean"]
     assert past["interval"]["gain"] == pytest.approx(gain)
@@ -103,3 +104,13 @@ def test_a_network_hears_what_its_name_says(tmp_path: Path) -> None:
     assert study.heard_by("mmoe.ids-counts").encoding.fields == ("user", "noise")
     assert WorkItem("searched.ids", 4).needs == WorkItem("searched", 4, search=True)
     assert WorkItem("shared_bottom.ids", 4).needs is None
+
+
+def test_a_step_that_cannot_be_made_so_small_does_not_end_the_job(tmp_path: Path) -> None:
+    study = study_that_hears(tmp_path, HEARD, budget=0.001)
+    assert {"embeddings_apart.ids-statistics", "towers_apart.ids-statistics"} <= {
+        item.name for item in ablation_items(study)
+    }
+    assert study.layout("embeddings_apart.ids-statistics", 0).layers
+    with pytest.raises(ConfigError, match="nearest cost"):
+        study.layout("embeddings_apart", 0)
