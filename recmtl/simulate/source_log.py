@@ -50,6 +50,7 @@ class SourceTruth:
         rows: rows of the log.
         seed: the seed that drew it.
         sources: of each planted source the tasks that need it; no other source matters.
+        related: pairs of tasks that depend on the same interest: none.
         rates: share of positive rows of each task.
         best: AUC of each task's true probabilities, as far as they can be known: of `habit` those
             that follow from the user's earlier days.
@@ -60,6 +61,7 @@ class SourceTruth:
     sources: dict[str, list[str]]
     rates: dict[str, float]
     best: dict[str, float]
+    related: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

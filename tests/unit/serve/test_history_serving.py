@@ -15,10 +15,12 @@ from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.serve import Ranker, Scorer, save_bundle
 from recmtl.serve.batch.parquet import score_parquet
+from recmtl.serve.batch.spark import score_spark
 from recmtl.serve.bundle.request_network import RequestNetwork
 from recmtl.serve.ranking.request import encode_plain_row
 from recmtl.serve.request_rows import json_rows, request_rows
 from recmtl.serve.scoring.onnx import equal_to_rounding
+from tests.chaos.local_spark import local_spark
 from tests.unit.serve.shop import HEADS, SCHEMA, make_encoder, make_log, make_model
 
 HISTORY = """
@@ -236,3 +238,13 @@ def test_rows_as_json_have_the_scores_of_the_table(encoder: RowEncoder, scorer: 
     rows = history_log(20, seed=11).select(list(encoder.input_columns))
     again = request_rows(json_rows(rows), encoder.types)
     np.testing.assert_array_equal(scorer.scores(again), scorer.scores(rows))
+
+
+@pytest.mark.slow
+def test_spark_reads_histories_too(scorer: Scorer, tmp_path: Path) -> None:
+    rows = history_log(40, seed=12).append_column("row", pa.array(np.arange(40)))
+    pq.write_table(rows, tmp_path / "log.parquet")
+    with local_spark():
+        score_spark(scorer.bundle, str(tmp_path / "log.parquet"), str(tmp_path / "s"), keep=["row"])
+    spark = pq.read_table(tmp_path / "s").sort_by("row")
+    assert spark.select(list(scorer.columns)).to_pydict() == scorer.score(rows).to_pydict()
