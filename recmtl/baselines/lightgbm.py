@@ -1,13 +1,19 @@
-"""One LightGBM model a task: the opponent that every table must show.
+"""One LightGBM model a task: the opponent that every table must show, as a practitioner builds it.
 
-It reads the encoded columns as `recmtl.forest.columns` makes them.
+It reads the encoded columns as `recmtl.forest.columns` makes them: the same numbers, counts and
+statistics as the networks, small vocabularies as categories, large ones by frequency. Of a short
+list of settings, `CANDIDATES`, a few quick trees choose on validation rows; the scores are the mean
+of the logits of several forests, each grown on a sample of the rows.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 
 from recmtl.baselines.per_task import BaselineResult, Classes, FittedBaseline, fit_per_task
 from recmtl.data.encoded_log import LogSplit
@@ -18,7 +24,20 @@ from recmtl.forest.settings import ForestSettings
 from recmtl.forest.task_rows import TaskRows
 from recmtl.schema import TaskSpec
 
-__all__ = ["fit_predict"]
+__all__ = ["CANDIDATES", "fit_predict"]
+
+CANDIDATES: tuple[dict[str, Any], ...] = (
+    {},
+    {"leaves": 63, "feature_share": 0.5},
+    {"leaves": 127, "smallest_leaf": 20, "feature_share": 0.5, "category_l2": 50.0},
+    {"leaves": 63, "smallest_leaf": 200, "feature_share": 0.5, "category_l2": 200.0},
+    {"smallest_leaf": 200, "feature_share": 0.3, "category_l2": 100.0},
+)
+"""What is tried beside the settings as they are."""
+FIRST_ROUNDS, SECOND_ROUNDS, GO_ON = 15, 50, 2
+"""Trees of all candidates, trees of those that go on, and the number of those."""
+QUICK_RATE = 0.1
+SHARE_OF_A_BAG = 0.8
 
 
 def fit_predict(
@@ -32,61 +51,88 @@ def fit_predict(
     threads: int | None = None,
     seed: int = 0,
     settings: ForestSettings | None = None,
+    tune: bool = False,
+    bag: int = 1,
 ) -> BaselineResult:
     """Fit one LightGBM model a task and score the test rows.
 
     Args:
         train: rows to fit on.
-        validation: rows on which the number of trees is chosen (log loss, or squared error).
+        validation: rows on which the settings and the number of trees are chosen (log loss, or
+            squared error); without any, the settings are as they are.
         test: rows to score.
         tasks: the schema's tasks.
         encoding: names of the id and numeric columns.
         classes: the classes of each multiclass task.
         threads: threads of LightGBM, one a core if None. Equal threads and seed give equal scores.
-        seed: fixes the sample of features that each tree may use.
+        seed: fixes the samples of features and rows.
         settings: everything else.
+        tune: whether `CANDIDATES` are tried.
+        bag: forests whose logits are averaged; each of several has a share of .8 of the rows.
 
     Returns:
         Scores and cost; `parameters` counts leaves, `multiply_adds` is None, as a tree compares.
     """
 
     def prepare(rows: LogSplit) -> _Trees:
-        cores = threads or os.cpu_count() or 1
-        return _Trees(
-            rows, encoding, settings=settings or ForestSettings(), threads=cores, seed=seed
-        )
+        cores, base = threads or os.cpu_count() or 1, settings or ForestSettings()
+        columns = ForestColumns.fit(rows.ids, encoding, largest_category=base.largest_category)
+        return _Trees(columns, base, threads=cores, seed=seed, tune=tune, bag=bag)
 
     return fit_per_task(prepare, (train, validation, test), tasks, classes or {})
 
 
+@dataclass(frozen=True)
 class _Trees:
-    def __init__(
-        self,
-        train: LogSplit,
-        encoding: Encoding,
-        *,
-        settings: ForestSettings,
-        threads: int,
-        seed: int,
-    ) -> None:
-        largest = settings.largest_category
-        self._columns = ForestColumns.fit(train.ids, encoding, largest_category=largest)
-        self._settings, self._threads, self._seed = settings, threads, seed
+    columns: ForestColumns
+    settings: ForestSettings
+    threads: int
+    seed: int
+    tune: bool
+    bag: int
 
     def matrix(self, rows: LogSplit) -> NDArray[np.float32]:
-        return self._columns.matrix(rows.ids, rows.numeric)
+        return self.columns.matrix(rows.ids, rows.numeric)
 
     def fit(
         self, task: TaskSpec, train: TaskRows, validation: TaskRows, classes: int
     ) -> FittedBaseline:
-        forest = grow(
-            task.kind,
-            train,
-            validation,
-            settings=self._settings,
-            categories=self._columns.categories,
-            classes=classes,
-            threads=self._threads,
-            seed=self._seed,
-        )
-        return FittedBaseline(lambda x: np.asarray(forest.predict(x)), leaves(forest), None)
+        def grown(settings: ForestSettings, number: int = 0) -> Any:
+            return grow(
+                task.kind,
+                train,
+                validation,
+                settings=settings,
+                categories=self.columns.categories,
+                classes=classes,
+                threads=self.threads,
+                seed=self.seed * 1009 + number if number else self.seed,
+            )
+
+        def loss(settings: ForestSettings) -> float:
+            return float(next(iter(grown(settings).best_score["valid_0"].values())))
+
+        settings = self.settings
+        if self.tune and len(validation.label):
+            settings = _chosen(settings, loss)
+        if self.bag > 1:
+            settings = replace(settings, row_share=SHARE_OF_A_BAG)
+        forests = [grown(settings, number) for number in range(self.bag)]
+
+        def predict(x: NDArray[np.float32]) -> NDArray[np.float64]:
+            logits = np.mean([forest.predict(x, raw_score=True) for forest in forests], axis=0)
+            if task.kind == "binary":
+                return np.asarray(expit(logits))
+            return np.asarray(softmax(logits, axis=1) if task.kind == "multiclass" else logits)
+
+        return FittedBaseline(predict, sum(map(leaves, forests)), None)
+
+
+def _chosen(settings: ForestSettings, loss: Callable[[ForestSettings], float]) -> ForestSettings:
+    """The candidate of the lowest loss: few trees leave some of them, which more trees compare."""
+    left = [replace(settings, **candidate) for candidate in CANDIDATES]
+    for rounds, count in ((FIRST_ROUNDS, GO_ON), (SECOND_ROUNDS, 1)):
+        quick = [replace(candidate, rounds=rounds, learning_rate=QUICK_RATE) for candidate in left]
+        order = np.argsort([loss(candidate) for candidate in quick], kind="stable")
+        left = [left[position] for position in order[:count]]
+    return left[0]

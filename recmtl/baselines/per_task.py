@@ -65,7 +65,8 @@ class BaselineResult:
     Attributes:
         predictions: the scored columns `[R]` by name, as a recmtl model names them.
         cost: the entry of results.json: `parameters`, `multiply_adds` an example (None where the
-            models are not made of products), `train_s`, and `score_rows_per_s`: rows a second with
+            models are not made of products), `train_s`, `cpu_s` of all threads in training, its
+            tuning included, and `score_rows_per_s`: rows a second with
             all tasks scored, the making of the columns included.
     """
 
@@ -90,7 +91,7 @@ def fit_per_task(
         classes: the classes of each multiclass task.
     """
     train, validation, test = (_counted(splits[0]), _counted(splits[1]), splits[2])
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     method = prepare(train)
     train_x, validation_x = method.matrix(train), method.matrix(validation)
     models = {}
@@ -103,7 +104,7 @@ def fit_per_task(
             if len(labels) > 1
             else _always(float(labels[0]) if len(labels) else 0.0)
         )
-    trained = time.perf_counter()
+    trained, cpu = time.perf_counter(), time.process_time() - cpu
     test_x = method.matrix(test)
     scores = {name: model.predict(test_x) for name, model in models.items()}
     predictions = _scored_columns(scores, tasks, classes)
@@ -113,6 +114,7 @@ def fit_per_task(
         "parameters": sum(model.parameters for model in models.values()),
         "multiply_adds": None if None in products else sum(p for p in products if p is not None),
         "train_s": trained - started,
+        "cpu_s": cpu,
         "score_rows_per_s": len(test.labels) / max(scored - trained, 1e-9),
     }
     return BaselineResult(predictions, cost)

@@ -25,7 +25,7 @@ def assemble(
     Args:
         metrics: model -> seed -> task -> metric -> value, as `evaluate` returns them.
         verdicts: `tasks` of a `TransferVerdict`.
-        cost: model -> {parameters, multiply_adds, train_s, score_rows_per_s}.
+        cost: model -> {parameters, multiply_adds, train_s, cpu_s, score_rows_per_s}.
         fingerprint: of data and schema.
         scores: model -> seed -> one number for all tasks.
         more: further entries of the file.

@@ -35,7 +35,7 @@ def grow(
         categories: the columns that are categories.
         classes: number of classes of a multiclass task.
         threads: threads of LightGBM.
-        seed: fixes the sample of features that each tree may use.
+        seed: fixes the samples of features and rows that each tree may use.
 
     Returns:
         The forest; its `best_iteration` is 0 where nothing stopped it.

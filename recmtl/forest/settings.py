@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from recmtl.schema.bounds import COUNT, RATE, Within, check_numbers
+from recmtl.schema.bounds import COUNT, RATE, WEIGHT, Within, check_numbers
 
 __all__ = ["ForestSettings", "Trees"]
 
@@ -19,6 +19,9 @@ class ForestSettings:
         leaves: leaves of a tree at most.
         smallest_leaf: train rows in a leaf at least.
         feature_share: share of the features that each tree may use.
+        row_share: share of the rows that each tree is grown on.
+        category_l2: penalty of a split of categories, and the rows by which their rates are
+            smoothed, then 10 at least.
         largest_category: distinct ids up to which a feature is a category.
     """
 
@@ -28,6 +31,8 @@ class ForestSettings:
     leaves: Annotated[int, Within(2, 131_072)] = 31
     smallest_leaf: Annotated[int, COUNT] = 50
     feature_share: Annotated[float, Within(0, 1, above=True)] = 0.8
+    row_share: Annotated[float, Within(0, 1, above=True)] = 1.0
+    category_l2: Annotated[float, WEIGHT] = 10.0
     largest_category: Annotated[int, COUNT] = 1000
 
     def __post_init__(self) -> None:
@@ -41,6 +46,10 @@ class ForestSettings:
             "num_leaves": self.leaves,
             "min_data_in_leaf": self.smallest_leaf,
             "feature_fraction": self.feature_share,
+            "bagging_fraction": self.row_share,
+            "bagging_freq": int(self.row_share < 1),
+            "cat_l2": self.category_l2,
+            "cat_smooth": max(10.0, self.category_l2),
             "num_threads": threads,
             "seed": seed,
             "deterministic": True,

@@ -38,8 +38,8 @@ class ModelResult:
 
     Attributes:
         predictions: scored columns `[R]` of the test rows.
-        cost: parameters, multiply_adds an example, train_s in seconds, score_rows_per_s; None where
-            not counted.
+        cost: parameters, multiply_adds an example, train_s and cpu_s in seconds,
+            score_rows_per_s; None where not counted.
         validation_score: of the restored weights; None for models that have none.
         validation: task -> metric -> value on the validation rows, of the restored weights.
         curves: for each network that was trained, epoch, score and loss of every check.
@@ -140,8 +140,8 @@ def _combined(problem: Problem, parts: Mapping[str, ModelResult]) -> ModelResult
     """One result of the networks of single tasks: costs add up, scores are averaged."""
     seconds_a_row = [1.0 / float(p.cost["score_rows_per_s"] or 1.0) for p in parts.values()]
     cost: dict[str, float | None] = {
-        name: sum(float(part.cost[name] or 0.0) for part in parts.values())
-        for name in ("parameters", "multiply_adds", "train_s")
+        name: sum(float(part.cost.get(name) or 0.0) for part in parts.values())
+        for name in ("parameters", "multiply_adds", "train_s", "cpu_s")
     }
     scores = [float(part.validation_score or 0.0) for part in parts.values()]
     return ModelResult(
@@ -163,6 +163,7 @@ def _scored(name: str, network: Network, problem: Problem, state: TrainingState)
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
         "train_s": state.seconds,
+        "cpu_s": state.cpu_seconds,
         "score_rows_per_s": len(problem.test) / max(seconds, 1e-9),
     }
     curves = {name: [{"epoch": c.epoch, "score": c.score, "loss": c.loss} for c in state.checks]}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recmtl.atomic import reading
 from recmtl.evaluate import assemble, evaluate, reliability_curve
+from recmtl.evaluate.enough_training import enough_training
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
 from recmtl.evaluate.metrics import ReliabilityCurve
 from recmtl.evaluate.results import strongest_opponent
@@ -20,6 +21,7 @@ from recmtl.grid import Layout, shared_experts
 from recmtl.job.fit import ModelResult
 from recmtl.job.study import C, P, Study
 from recmtl.job.work_items import FIXED, WorkItem
+from recmtl.schema import TaskSpec
 from recmtl.search.vote import vote
 from recmtl.train.config import Config
 from recmtl.train.tabular_problem import TabularProblem
@@ -108,6 +110,7 @@ def judged_results(
             "mean": verdict.mean,
             "best_fixed": {"tasks": best, "mean": strongest_opponent(verdict.mean, RIVALS)},
             "sharing": sharing(study, truth),
+            "training": _enough(models, tasks),
         },
     )
 
@@ -205,6 +208,19 @@ def _scores(
         name: {seed: validation_score(of_tasks, tasks) for seed, of_tasks in seeds.items()}
         for name, seeds in metrics.items()
     }
+
+
+def _enough(models: Models, tasks: Sequence[TaskSpec]) -> dict[str, Any]:
+    """Whether the networks were trained enough; see `enough_training`."""
+    curves = {
+        name: {
+            network: [result.curves[network] for result in seeds.values()]
+            for network in next(iter(seeds.values())).curves
+        }
+        for name, seeds in models.items()
+    }
+    validation = {name: [r.validation for r in seeds.values()] for name, seeds in models.items()}
+    return enough_training(curves, validation, tasks)
 
 
 def _mean_cost(results: Sequence[ModelResult]) -> dict[str, float | None]:

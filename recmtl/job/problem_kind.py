@@ -87,12 +87,20 @@ def open_tables(folder: Path, config: Config) -> TabularProblem:
 
 
 def fit_lightgbm(problem: TabularProblem, config: Config, seed: int) -> ModelResult:
-    """Fit one LightGBM a task."""
+    """Fit one LightGBM a task, tuned and bagged as the configuration says."""
     # Here, since it takes as long to load as PyTorch does, and most processes fit none.
     from recmtl.baselines import lightgbm
 
-    threads = config.threads or None
-    return _fitted(problem, partial(lightgbm.fit_predict, threads=threads, seed=seed))
+    settings = config.evidence.lightgbm
+    fit = partial(
+        lightgbm.fit_predict,
+        threads=config.threads or None,
+        seed=seed,
+        settings=settings,
+        tune=settings.tune,
+        bag=settings.bag,
+    )
+    return _fitted(problem, fit)
 
 
 def fit_logistic(problem: TabularProblem, config: Config, seed: int) -> ModelResult:

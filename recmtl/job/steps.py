@@ -154,6 +154,8 @@ def evaluate(job: JobContext, trained: TrainedModels, run: Run) -> Evaluation:
         results["what_mattered"] = what_mattered(trained.study)
     if trained.forests is not None and trained.prepared.trees is not None:
         results["trees"] = dict(trained.prepared.trees.cost)
+    for warning in results["training"]["warnings"]:
+        job.console.print(f"warning: {warning}", style="yellow", markup=False)
     calibrators = _calibrate(job, trained, results)
     _write_results(job.out / "results.json", results, run)
     log_results(run, results)
@@ -252,7 +254,7 @@ def _open_study(job: JobContext, prepared: PreparedLog, *, test: bool) -> Tabula
     _check_names(job, prepared)
     settings = asdict(job.config)
     facts = {name: settings[name] for name in ("sizes", "grid", "training", "search", "seed")}
-    facts["budget"] = job.config.evidence.budget
+    facts |= {name: settings["evidence"][name] for name in ("budget", "lightgbm")}
     facts |= trees_fact(job.config)
     refuse_another_study(job.out, {"data": prepared.log.fingerprint, **facts})
     study = Study(job.out, TABULAR_PROBLEMS, prepared.problem, job.config, job.on_progress)

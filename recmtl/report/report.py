@@ -59,6 +59,7 @@ def write_report(path: Path, content: ReportInput) -> None:
     parts = [
         sections.title(content.title),
         what_mattered.what_mattered(results),
+        sections.training(results),
         sections.verdict(results),
         sections.quality(results),
         picture_sections.gains(results),

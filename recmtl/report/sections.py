@@ -19,7 +19,7 @@ from recmtl.report.tables import (
     words,
 )
 
-__all__ = ["cost", "data", "how_to_read", "quality", "sharing", "title", "verdict"]
+__all__ = ["cost", "data", "how_to_read", "quality", "sharing", "title", "training", "verdict"]
 
 Results = Mapping[str, Any]
 OPPONENTS = {"single_task": "a network trained for this task alone", "lightgbm": "LightGBM"}
@@ -77,6 +77,14 @@ def _card(task: str, results: Results) -> str:
         f'<div class="card {kind}"><h3>{text(task)} <span class="mark">{text(decision)}</span>'
         f"</h3>{join(lines).markup}</div>"
     )
+
+
+def training(results: Results) -> Html | None:
+    """Networks that were not trained enough, in words; None where all were."""
+    warnings = results.get("training", {}).get("warnings", ())
+    if not warnings:
+        return None
+    return section("Not trained enough", *map(paragraph, warnings))
 
 
 def quality(results: Results) -> Html:
@@ -144,17 +152,18 @@ def cost(results: Results) -> Html | None:
             words(model),
             *(
                 _count(entries[model].get(key))
-                for key in ("parameters", "multiply_adds", "train_s", "score_rows_per_s")
+                for key in ("parameters", "multiply_adds", "train_s", "cpu_s", "score_rows_per_s")
             ),
         ]
         for model in compared + [model for model in entries if model not in compared]
     ]
-    header = ["model", "parameters", "multiply-adds", "training, s", "scored rows/s"]
+    header = ["model", "parameters", "multiply-adds", "training, s", "CPU, s", "scored rows/s"]
     return section(
         "Cost",
         paragraph(
             "Parameters count all tasks together; multiply-adds are those of one example. "
-            "LightGBM's parameters are its leaves. Times were measured on this machine in this run."
+            "LightGBM's parameters are its leaves, and its times include its tuning. Times were "
+            "measured on this machine in this run; CPU seconds add those of all threads."
         ),
         table(header, rows),
     )

@@ -85,6 +85,7 @@ class Checkpoint:
             self.optimizer.load_state_dict(saved["optimizer"])
             history = saved["history"]
             state.checks = [ValidationCheck.from_json(check) for check in history["checks"]]
+            state.cpu_seconds = history.get("cpu_seconds", 0.0)  # 0.1 did not count them
             for name in ("best", "seconds", "rows", "loss", "steps"):
                 setattr(state, name, history[name])
 

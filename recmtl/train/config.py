@@ -375,9 +375,12 @@ class Config:
         """Name and number of seeds of every model of a study."""
         evidence = self.evidence
         judged = [(name, evidence.seeds) for name in ("searched", "single_task")]
-        seeds = {"random_route": evidence.seeds}  # one draw would be the luck of that draw
-        controls = [(name, seeds.get(name, evidence.control_seeds)) for name in evidence.controls]
-        return (*judged, *controls, *((name, 1) for name in (*evidence.baselines, "constant")))
+        # One draw of a random route would be the luck of that draw.
+        seeds = {"random_route": evidence.seeds}
+        controls = [(n, seeds.get(n, evidence.seeds_of_controls)) for n in evidence.controls]
+        fitted = {"lightgbm": evidence.seeds}  # no seed changes the others
+        baselines = [(name, fitted.get(name, 1)) for name in (*evidence.baselines, "constant")]
+        return (*judged, *controls, *baselines)
 
     def __post_init__(self) -> None:
         """Refuse numbers of threads and workers that no machine has."""

@@ -1,13 +1,31 @@
 """What the searched network is compared with, and how the comparison is judged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from recmtl.errors import did_you_mean
+from recmtl.forest.settings import ForestSettings
 from recmtl.grid.catalog import CATALOG
-from recmtl.schema.bounds import SHARE, Within, check_numbers
+from recmtl.schema.bounds import COUNT, RATE, SHARE, Within, check_numbers
 
-__all__ = ["Evidence"]
+__all__ = ["Evidence", "LightGBM"]
+
+
+@dataclass(frozen=True)
+class LightGBM(ForestSettings):
+    """The LightGBM that the searched network is compared with: one model a task.
+
+    Attributes:
+        tune: whether a short list of settings (`recmtl.baselines.lightgbm.CANDIDATES`) is tried on
+            validation rows, for every task.
+        bag: forests whose logits are averaged; each of several is grown on samples of the rows.
+    """
+
+    rounds: Annotated[int, Within(1, 100_000)] = 2000
+    patience: Annotated[int, COUNT] = 60
+    learning_rate: Annotated[float, RATE] = 0.03
+    tune: bool = True
+    bag: Annotated[int, Within(1, 100)] = 3
 
 
 @dataclass(frozen=True)
@@ -16,12 +34,13 @@ class Evidence:
 
     Attributes:
         seeds: number of networks trained for each model of the verdict.
-        control_seeds: number of networks trained for each other control.
+        control_seeds: number of networks trained for each other control; None: `seeds`.
         ablation_seeds: number of networks trained for each step of what moved the metric; 0 leaves
             that out, and with 1 nothing is proven.
         controls: other networks on equal data: any of the catalog, `full_grid`, `random_route`
             (drawn anew for each of `seeds`).
-        baselines: models of other kinds, one a task.
+        baselines: models of other kinds, one a task. LightGBM has as many seeds as the verdict.
+        lightgbm: how that baseline is tuned and bagged.
         bootstrap: number of resamples of the test rows.
         budget: multiply-adds of every network as a share of the full grid's network, embeddings and
             heads included. Fixed networks are widened or narrowed to it, the search stays within
@@ -29,12 +48,18 @@ class Evidence:
     """
 
     seeds: Annotated[int, Within(1, 1000)] = 3
-    control_seeds: Annotated[int, Within(1, 1000)] = 1
+    control_seeds: Annotated[int, Within(1, 1000)] | None = None
     ablation_seeds: Annotated[int, Within(0, 1000)] = 2
     controls: tuple[str, ...] = ("shared_bottom", "mmoe", "ple", "full_grid", "random_route")
     baselines: tuple[Literal["lightgbm", "logistic"], ...] = ("lightgbm", "logistic")
+    lightgbm: LightGBM = field(default_factory=LightGBM)
     bootstrap: Annotated[int, Within(2, 1_000_000)] = 200
     budget: Annotated[float, SHARE] = 0.0
+
+    @property
+    def seeds_of_controls(self) -> int:
+        """Number of networks trained for each other control."""
+        return self.seeds if self.control_seeds is None else self.control_seeds
 
     def __post_init__(self) -> None:
         """Refuse unknown networks, and values with which nothing can be judged."""

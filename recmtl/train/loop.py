@@ -76,7 +76,7 @@ def train(
     state, saved = TrainingState(), Checkpoint(model, optimizer, path=checkpoint)
     torch.manual_seed(seed)
     saved.load(state)
-    began = time.perf_counter() - state.seconds
+    began, cpu = time.perf_counter() - state.seconds, time.process_time() - state.cpu_seconds
     pause = ceil(until * steps * passes)
     epochs = (
         _epoch(model, problem, optimizer, state, plan.checked, seed * 1009 + epoch)
@@ -86,7 +86,7 @@ def train(
         if check is not None:
             saved.keep_if_best(state)
         on_progress(name, state.rows, rows * passes, check)
-        state.seconds = time.perf_counter() - began
+        state.seconds, state.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
         if state.stale >= settings.patience:
             break
         paused = optimizer.steps >= pause

@@ -48,6 +48,7 @@ class TrainingState:
         checks: all checks so far.
         best: position of the best of them; -1 before the first.
         seconds: time spent in training.
+        cpu_seconds: processor time of all threads in training.
         rows: train rows processed, repetitions included.
         loss: sum of the losses of the steps since the newest check.
         steps: number of those steps.
@@ -56,6 +57,7 @@ class TrainingState:
     checks: list[ValidationCheck] = field(default_factory=list)
     best: int = -1
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     rows: int = 0
     loss: Tensor | float = 0.0
     steps: int = 0

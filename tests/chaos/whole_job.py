@@ -47,7 +47,7 @@ calibration: {method: platt, min_rows: 50}
 threads: 1
 workers: 1
 """
-CLOCKS = {"train_s", "score_rows_per_s", "seconds"}
+CLOCKS = {"train_s", "cpu_s", "cpu_seconds", "score_rows_per_s", "seconds"}
 """Figures that depend on the clock."""
 PROCESSES = multiprocessing.get_context("forkserver")
 LATE = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store")

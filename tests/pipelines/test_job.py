@@ -77,7 +77,7 @@ def test_results_have_the_structure_that_is_promised(results: dict[str, Any], do
         for model in MODELS:
             assert set(entry[model][metric]) == {"mean", "std", "seeds"}
             assert np.isfinite(entry[model][metric]["mean"])
-    facts = {"parameters", "multiply_adds", "train_s", "score_rows_per_s"}
+    facts = {"parameters", "multiply_adds", "train_s", "cpu_s", "score_rows_per_s"}
     assert all(set(results["cost"][model]) == facts for model in MODELS)
     assert all(results["cost"]["searched"][fact] > 0 for fact in facts)
     assert set(results["score"]) == MODELS | {"constant"}

@@ -139,7 +139,7 @@ def test_a_label_with_one_value_and_no_validation_rows_do_not_stop_the_others(na
 @pytest.mark.parametrize("name", ALL)
 def test_cost_is_known(name, results):
     cost = results[name].cost
-    assert set(cost) == {"parameters", "multiply_adds", "train_s", "score_rows_per_s"}
+    assert set(cost) == {"parameters", "multiply_adds", "train_s", "cpu_s", "score_rows_per_s"}
     assert cost["parameters"] > 0
     assert cost["score_rows_per_s"] > 0
     assert (cost["multiply_adds"] is None) == (name == "lightgbm")

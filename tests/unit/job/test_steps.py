@@ -213,7 +213,7 @@ def test_validating_makes_no_test_figure(job: JobContext, trained: TrainedModels
     )
     results = steps.validate(later, trained.prepared, as_run(later))
     heard = cast(FileRun, later.tracker)
-    assert heard.runs == ["mmoe-0"] and heard.files == ["validation.json"]
+    assert heard.runs == ["mmoe-0", "mmoe-1"] and heard.files == ["validation.json"]
     assert any(name.startswith("validation.click") for name in heard.metrics)
     assert not any(name.startswith("test.") for name in heard.metrics)
     assert set(results["tasks"]["click"]) == {"searched", "single_task", "mmoe", "constant"}

@@ -143,6 +143,14 @@ def minimal():
     return ReportInput(results=results)
 
 
+def test_networks_that_were_not_trained_enough_are_said_in_words():
+    results = {**minimal().results, "training": {"warnings": ["<ple> is behind"]}}
+    markup = sections.training(results).markup
+    assert "Not trained enough" in markup and "&lt;ple&gt; is behind" in markup
+    assert sections.training({"training": {"warnings": []}}) is None
+    assert sections.training({}) is None, "results of 0.1 do not say"
+
+
 def test_missing_parts_are_left_out(tmp_path):
     write_report(tmp_path / "report.html", minimal())
     markup = (tmp_path / "report.html").read_text()

@@ -83,3 +83,5 @@ def test_the_models_of_a_study_come_with_their_seeds() -> None:
         ("logistic", 1),
         ("constant", 1),
     )
+    models = dict(Config(evidence=Evidence(seeds=4, controls=("mmoe",))).models())
+    assert models["lightgbm"] == models["mmoe"] == 4, "as many as the networks have"
