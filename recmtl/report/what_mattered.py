@@ -76,7 +76,7 @@ def recommendation(entries: Sequence[Entry], task: str) -> str:
     """What to ship for a task: the sources that it gains by, and how it should share."""
     kept = [entry for entry in _of(entries, "source") if entry["kept"] is not False]
     better, worse = _judged(kept, "helped", task), _judged(kept, "hurt", task)
-    parts = [f"ship {_listed(better, task)}" if better else "ids and numbers suffice"]
+    parts = [f"ship {_listed(better, task)}" if better else "no further source is proven to help"]
     if worse:
         parts.append(f"it loses by {_listed(worse, task)}")
     return "; ".join([*parts, _sharing(_of(entries, "wiring"), task)])

@@ -121,13 +121,15 @@ def test_each_task_has_a_recommendation_of_its_own() -> None:
         "gains above 0.0030 and losses above 0.0010 are excluded"
     )
     assert recommendation(entries, "click").startswith(
-        "ids and numbers suffice; it loses by statistics of the past (-0.0100)"
+        "no further source is proven to help; it loses by statistics of the past (-0.0100)"
     )
 
 
 def test_a_dropped_source_is_not_recommended() -> None:
     dropped = entry("source", "statistics", gain(0.02), kept=False)
-    assert recommendation([PLAIN, dropped], "click").startswith("ids and numbers suffice")
+    assert recommendation([PLAIN, dropped], "click").startswith(
+        "no further source is proven to help"
+    )
 
 
 def test_small_is_measured_in_the_unit_of_the_metric() -> None:
