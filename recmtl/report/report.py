@@ -65,6 +65,7 @@ def write_report(path: Path, content: ReportInput) -> None:
         picture_sections.gains(results),
         picture_sections.quality_against_cost(results),
         picture_sections.routes(content.routes_svg),
+        sections.race(results),
         sections.sharing(results),
         picture_sections.expert_use(use.use, use.tasks, use.experts) if use is not None else None,
         expert_section.health(content.health),

@@ -19,7 +19,17 @@ from recmtl.report.tables import (
     words,
 )
 
-__all__ = ["cost", "data", "how_to_read", "quality", "sharing", "title", "training", "verdict"]
+__all__ = [
+    "cost",
+    "data",
+    "how_to_read",
+    "quality",
+    "race",
+    "sharing",
+    "title",
+    "training",
+    "verdict",
+]
 
 Results = Mapping[str, Any]
 OPPONENTS = {"single_task": "a network trained for this task alone", "lightgbm": "LightGBM"}
@@ -198,6 +208,33 @@ def sharing(results: Results) -> Html | None:
             )
         )
     return section("Who shares with whom", *parts)
+
+
+def race(results: Results) -> Html | None:
+    """Who won the races of the searches, and how all ways to share did in them."""
+    votes = results.get("sharing", {}).get("race")
+    if not votes:
+        return None
+    rows: list[list[Content]] = [
+        [
+            row["name"].replace("_", " "),
+            f"{row['wins']} of {len(votes['by_seed'])}",
+            _count(row["seeds"]),
+            f"{row['score']:.4f} ± {row['std']:.4f}" if row["seeds"] > 1 else f"{row['score']:.4f}",
+        ]
+        for row in votes["classes"]
+    ]
+    return section(
+        "Which way to share won",
+        paragraph(
+            "Each search ends with a race: the network of the found route against those of other "
+            "ways to share, at the same cost where there is a budget. The best on validation rows "
+            f"is the searched network of that seed. Here {votes['says'].replace('_', ' ')}. Scores "
+            "are those of validation rows, higher is better; a network that was dropped early has "
+            "the score that it had then."
+        ),
+        table(["way to share", "races won", "races", "mean score"], rows),
+    )
 
 
 def data(manifest: Mapping[str, Any], results: Results) -> Html:

@@ -11,8 +11,11 @@ import pytest
 
 from recmtl.data.columns.gaps import GapCount
 from recmtl.evaluate import assemble
+from recmtl.grid import Routes
 from recmtl.report import ReportInput, sections, write_report
 from recmtl.report.tables import words
+from recmtl.search.search import SearchResult
+from recmtl.search.vote import vote
 
 CHROME = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
@@ -111,6 +114,25 @@ def test_rows_that_do_not_count_are_shown_the_largest_share_first(report_input):
     assert "a class that no train row has" in page
     assert "1,234 rows of weight 0 were left out" in page
     assert "What does not count" not in sections.data(report_input.data, {}).markup
+
+
+def test_the_votes_of_the_races_are_shown():
+    results = [
+        SearchResult(
+            Routes(()),
+            winner=winner,
+            race=[
+                {"name": "shared_bottom", "standing": "won", "score": score},
+                {"name": "towers_apart", "standing": "beaten", "score": 0.7},
+            ],
+        )
+        for winner, score in (("shared_bottom", 0.8), ("towers_apart", 0.6))
+    ]
+    votes = vote(dict(enumerate(results)))
+    page = sections.race({"sharing": {"race": votes}}).markup
+    assert "seeds disagree: shared bottom, chosen by its mean, won 1 of 2 races" in page
+    assert "0.7000 ± 0.1000" in page and "1 of 2" in page
+    assert sections.race({"sharing": {}}) is None and sections.race({}) is None
 
 
 def test_best_model_of_each_column_is_marked_by_its_own_direction(written, report_input):
