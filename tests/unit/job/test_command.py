@@ -164,7 +164,7 @@ def test_a_preset_gives_what_the_configuration_leaves_open_and_is_kept(
     file.write_text("evidence: {seeds: 7}\nsearch: {epochs: 4}\n")
     config = start(seen, *folder, "--preset", "best", "--config", str(file)).config
     assert (config.evidence.seeds, config.search.epochs) == (7, 4)  # of the file
-    assert config.trees.enabled and config.evidence.control_seeds == 5  # of the preset
+    assert config.trees.enabled and config.evidence.ablation_seeds == 3  # of the preset
     assert start(seen, *folder).config == config
     with pytest.raises(SystemExit):
         start(seen, *folder, "--preset", "bset")
