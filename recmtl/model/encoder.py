@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recmtl.data.encoding import Encoding, ListField
-from recmtl.grid import Cost
+from recmtl.grid import Cost, fused
 from recmtl.model.attention import TargetAttention
 from recmtl.model.rare_ids import RareIds
 
@@ -152,9 +152,13 @@ class TabularEncoder(nn.Module):
         for unit, lists in zip(self.units, self._histories, strict=True):
             names = [field.target for field in lists if field.target is not None]
             targets = [single[:, self.encoding.single.index(name)] for name in names]
-            events, is_real = self.events(ids, lists)
-            vectors = unit(events, targets, is_real).unbind(1)
-            pooled |= zip((field.name for field in lists), vectors, strict=True)
+            if self.training and fused.is_supported(self.table.weight):
+                columns = [ids[:, field.first : field.first + field.length] for field in lists]
+                vectors = unit.train_on(self.table, columns, targets)
+            else:
+                events, is_real = self.events(ids, lists)
+                vectors = unit(events, targets, is_real)
+            pooled |= zip((field.name for field in lists), vectors.unbind(1), strict=True)
         return pooled
 
     def _split_lanes(self, columns: Tensor) -> Tensor:

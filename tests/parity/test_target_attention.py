@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recmtl.data.encoding import Encoding, ListField
+from recmtl.model import fused_attention
 from recmtl.model.attention import HIDDEN, SMALLEST, TargetAttention
 from recmtl.model.encoder import TabularEncoder
 
@@ -109,15 +110,23 @@ def test_lists_are_pooled_as_by_a_plain_loop(
     lanes: int, histories: list[list[tuple[int, ...]]]
 ) -> None:
     encoder, ids = encoder_of(lanes=lanes), ids_of(histories)
-    got, want = fields(encoder, ids), plain(encoder, ids)
-    for name in LISTS:
-        torch.testing.assert_close(got[name], want[name], rtol=0, atol=1e-10)
+    want = plain(encoder, ids)
+    for training in (True, False):
+        got = fields(encoder.train(training), ids)
+        for name in LISTS:
+            torch.testing.assert_close(got[name], want[name], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
-def test_gradients_are_those_of_the_plain_loop(lanes: int) -> None:
-    ids = ids_of([[(2, 12, 21), (4, 11, 20), (2, 13, 22)], [(5, 11, 20)], []])
-    encoder = encoder_of(lanes=lanes)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("events", [1, 4, 16_384])
+def test_gradients_are_those_of_the_plain_loop(
+    lanes: int, training: bool, events: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training a batch is read in blocks of so many events."""
+    monkeypatch.setattr(fused_attention, "EVENTS", events)
+    ids = ids_of([[(2, 12, 21), (4, 11, 20), (2, 13, 22)], [(5, 11, 20)], [], [(7, 14, 19)] * 2])
+    encoder = encoder_of(lanes=lanes).train(training)
     encoder.table.sparse = False
     gradients = []
     for pooled in (fields(encoder, ids), plain(encoder, ids)):
@@ -255,6 +264,30 @@ def test_a_fresh_unit_counts_the_events_that_are_the_candidate() -> None:
     weights = unit.weights([events], [events[:, 2]], real)[0]
     assert (weights[:, 2] - 1).abs().max() < 0.2
     assert weights[:, [0, 1, 3, 4]].abs().max() < 0.2
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0])
+def test_gradients_in_training_are_those_of_the_operations_of_torch(scale: float) -> None:
+    """Of embeddings below the least length too."""
+    ids, gradients = ids_of([[(2, 12, 21), (4, 11, 20)], [(9, 13, 22)]]), []
+    for training in (True, False):
+        encoder = encoder_of().train(training)
+        with torch.no_grad():
+            encoder.table.weight[12:] *= scale
+        fields(encoder, ids)["authors"].square().sum().backward()
+        gradients.append(
+            {n: p.grad.to_dense() for n, p in encoder.named_parameters() if p.grad is not None}
+        )
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_a_batch_without_events_is_zero_and_trains() -> None:
+    encoder = encoder_of()
+    vectors = fields(encoder, ids_of([[], []]))
+    assert all(vector.abs().max() == 0 for vector in vectors.values())
+    sum(vector.sum() for vector in vectors.values()).backward()
+    assert encoder.table.weight.grad is not None
+    assert encoder.table.weight.grad.to_dense().abs().sum() == 0
 
 
 def test_an_embedding_of_zeros_has_finite_gradients() -> None:
