@@ -1,5 +1,7 @@
 """The frame of the HTML report: style, escaping, and the few elements that a page is made of.
 
+It follows the reader's choice of light or dark; pictures keep a light ground, and so does paper.
+
 Everything is in the one file: no script, no font, no request. Text that comes from a user (task
 names, warnings, models) passes through `escape` here and nowhere else.
 """
@@ -45,10 +47,15 @@ $body
 )
 
 STYLE = """
-:root { color-scheme: light; --ink: #1f2933; --muted: #52606d; --line: #d9dee4;
-  --good: #0b7a53; --bad: #b3261e; --open: #52606d; --soft: #f5f7fa; }
+:root { color-scheme: light dark; --page: #fff; --ink: #1f2933; --muted: #52606d; --line: #d9dee4;
+  --rule: #9aa5b1; --good: #0b7a53; --bad: #b3261e; --open: #52606d; --star: #946200; }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --page: #14181d; --ink: #e4e7eb; --muted: #a3aeba; --line: #323b45;
+    --rule: #5c6874; --good: #4cc38a; --bad: #ff8a80; --open: #a3aeba; --star: #f0b429; }
+  figure img { background: #fff; border-radius: 6px; padding: .5rem; }
+}
 * { box-sizing: border-box; }
-body { margin: 0; background: #fff; color: var(--ink);
+body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
 main { max-width: 1080px; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0 .25rem; }
@@ -73,12 +80,12 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 caption { text-align: left; padding: 0 0 .4rem; }
 th, td { padding: .34rem .75rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
-th { font-weight: 600; } thead th { border-bottom: 2px solid #9aa5b1; vertical-align: bottom; }
+th { font-weight: 600; } thead th { border-bottom: 2px solid var(--rule); vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td.best { font-weight: 700; } td.best::after { content: " \\2605"; color: #946200; }
+td.best { font-weight: 700; } td.best::after { content: " \\2605"; color: var(--star); }
 td.text, td.helped, td.hurt { text-align: left; }
 td.signed { text-align: right; }
-tbody th { position: sticky; left: 0; background: #fff; }
+tbody th { position: sticky; left: 0; background: var(--page); }
 .figures { display: grid; gap: 1rem 1.6rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
 figure { margin: 0; min-width: 0; break-inside: avoid; }

@@ -3,7 +3,7 @@
 A section whose part is absent is None and is left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recmtl.data.columns.gaps import GapCount
@@ -176,7 +176,19 @@ def cost(results: Results) -> Html | None:
             "measured on this machine in this run; CPU seconds add those of all threads."
         ),
         table(header, rows),
+        *_cost_of_trees(results.get("trees", {})),
     )
+
+
+def _cost_of_trees(trees: Mapping[str, float]) -> Iterator[Html]:
+    """A line on the trees that networks hear, if they do: no network's cost counts them."""
+    if trees:
+        yield paragraph(
+            f"Networks that hear trees need them too: {_count(trees['trees'])} trees of together "
+            f"{_count(trees['leaves'])} leaves, grown in {trees['grow_cpu_s']:,.0f} CPU seconds, "
+            f"take {trees['cpu_us_per_row']:.1f} microseconds of CPU a row, as long as "
+            f"{_count(trees['multiply_adds'])} multiply-adds do on this machine."
+        )
 
 
 def sharing(results: Results) -> Html | None:

@@ -13,6 +13,7 @@ from recmtl.data.columns.gaps import GapCount
 from recmtl.evaluate import assemble
 from recmtl.grid import Routes
 from recmtl.report import ReportInput, sections, write_report
+from recmtl.report.page import STYLE
 from recmtl.report.tables import words
 from recmtl.search.search import SearchResult
 from recmtl.search.vote import vote
@@ -114,6 +115,38 @@ def test_rows_that_do_not_count_are_shown_the_largest_share_first(report_input):
     assert "a class that no train row has" in page
     assert "1,234 rows of weight 0 were left out" in page
     assert "What does not count" not in sections.data(report_input.data, {}).markup
+
+
+def test_what_trees_cost_is_one_line_where_networks_hear_trees(report_input):
+    trees = {"trees": 240, "leaves": 7200, "grow_cpu_s": 31.4, "cpu_us_per_row": 12.34,
+             "multiply_adds": 98765}  # fmt: skip
+    page = sections.cost({**report_input.results, "trees": trees}).markup
+    assert "240 trees of together 7,200 leaves, grown in 31 CPU seconds" in page
+    assert "12.3 microseconds of CPU a row, as long as 98,765 multiply-adds" in page
+    assert "trees" not in sections.cost(report_input.results).markup
+
+
+def contrast(colour: str, ground: str) -> float:
+    """The ratio of WCAG 2.1 of two colours in hexadecimal digits, `#rrggbb` or `#rgb`."""
+    light = []
+    for name in (colour, ground):
+        digits = name[1:] if len(name) == 7 else "".join(2 * digit for digit in name[1:])
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+    return max(light) / min(light)
+
+
+def test_every_colour_of_text_is_readable_on_light_and_on_dark():
+    assert contrast("#000", "#ffffff") == pytest.approx(21)
+    themes = [dict(re.findall(r"--([a-z]+): (#[0-9a-f]+)", block)) for block in
+              re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)]  # fmt: skip
+    assert len(themes) == 2 and themes[0].keys() == themes[1].keys()
+    for theme in themes:
+        for name in ("ink", "muted", "good", "bad", "open", "star"):
+            assert contrast(theme[name], theme["page"]) >= 4.5, (name, theme)
+    used = re.sub(r":root \{.*?\}", "", STYLE, flags=re.DOTALL)
+    assert re.findall(r"#[0-9a-f]{3,6}\b", used) == ["#fff"], "only the ground of pictures is fixed"
 
 
 def test_the_votes_of_the_races_are_shown():
