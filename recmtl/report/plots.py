@@ -129,7 +129,7 @@ def quality_cost_plot(
     metric: str,
     higher_is_better: bool,
 ) -> str:
-    """Quality against multiply-adds an example (log axis), one named dot a model.
+    """Quality against multiply-adds an example, one named dot a model.
 
     Args:
         points: model -> (multiply_adds, quality).
@@ -144,11 +144,9 @@ def quality_cost_plot(
             axes.plot([cost], [quality], marker=marker, color=_colour(model), markersize=7)
         for model, quality in levels.items():
             axes.axhline(quality, color=_colour(model), linewidth=1.2, linestyle=(0, (4, 3)))
-        if points:
-            axes.set_xscale("log", subs=[2, 5])
-            for ticks in ("major", "minor"):
-                getattr(axes.xaxis, f"set_{ticks}_formatter")(_short)
         axes.margins(x=0.1, y=0.12)
+        if points:
+            _axis_of_costs(axes, [cost for cost, _ in points.values()])
         if not higher_is_better:
             axes.invert_yaxis()
         axes.set_xlabel("multiply-adds an example")
@@ -236,6 +234,18 @@ def expert_use_plot(use: np.ndarray, tasks: Sequence[str], experts: Sequence[str
                           fontsize=8, color=ink)  # fmt: skip
 
     return _picture(draw, height=1.3 + 0.34 * len(tasks))
+
+
+def _axis_of_costs(axes: Axes, costs: Sequence[float]) -> None:
+    """Logarithmic; where all costs are nearly the same, they shall look so, and labels be few."""
+    low, high = min(costs), max(costs)
+    if high > 2 * low:
+        axes.set_xscale("log", subs=[2, 5])
+    else:
+        axes.set_xlim(0.8 * low, 1.2 * high)
+        axes.locator_params(axis="x", nbins=4)
+    for ticks in ("major", "minor"):
+        getattr(axes.xaxis, f"set_{ticks}_formatter")(_short)
 
 
 def _names_beside(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:

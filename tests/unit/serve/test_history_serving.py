@@ -4,23 +4,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from mlflow.pyfunc import load_model
 
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError
 from recmtl.grid.catalog import CATALOG
+from recmtl.mlflow_store import without_warnings
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.serve import Ranker, Scorer, save_bundle
 from recmtl.serve.batch.parquet import score_parquet
 from recmtl.serve.batch.spark import score_spark
+from recmtl.serve.bundle.bundle import load_bundle
 from recmtl.serve.bundle.request_network import RequestNetwork
 from recmtl.serve.ranking.request import encode_plain_row
 from recmtl.serve.request_rows import json_rows, request_rows
 from recmtl.serve.scoring.onnx import equal_to_rounding
 from tests.chaos.local_spark import local_spark
+from tests.unit.serve.served import Server, save_model
 from tests.unit.serve.shop import HEADS, SCHEMA, make_encoder, make_log, make_model
 
 HISTORY = """
@@ -238,6 +243,34 @@ def test_rows_as_json_have_the_scores_of_the_table(encoder: RowEncoder, scorer: 
     rows = history_log(20, seed=11).select(list(encoder.input_columns))
     again = request_rows(json_rows(rows), encoder.types)
     np.testing.assert_array_equal(scorer.scores(again), scorer.scores(rows))
+
+
+def test_what_mlflow_serves_reads_histories_with_the_scorers_bits(
+    bundle: Path, scorer: Scorer, tmp_path: Path
+) -> None:
+    """Of a frame with empty and absent histories, and of the same rows posted as JSON."""
+    rows = history_log(30, seed=13).select(list(scorer.input_columns))
+    lengths = [len(events) for events in rows["history"].to_pylist()]
+    assert min(lengths) == 0 and max(lengths) > 4
+    expected = scorer.scores(rows)
+    with without_warnings():
+        model = load_model(str(save_model(load_bundle(bundle), tmp_path / "model")))
+        served = model.predict(rows.to_pandas())
+        status, answer = Server(model).post(
+            {"dataframe_records": json_rows(rows).to_dict("records")}
+        )
+        frame = rows.to_pandas().drop(columns=LISTS)
+        without = model.predict(frame)[list(scorer.columns)].to_numpy()
+    np.testing.assert_array_equal(served[list(scorer.columns)].to_numpy(), expected)
+    assert status == 200, answer
+    posted = pd.DataFrame(answer["predictions"])[list(scorer.columns)].to_numpy(np.float32)
+    np.testing.assert_array_equal(posted, expected)
+    missing = rows
+    for name in LISTS:
+        place, kind = rows.column_names.index(name), rows.schema.field(name).type
+        missing = missing.set_column(place, name, pa.nulls(rows.num_rows, kind))
+    np.testing.assert_array_equal(without, scorer.scores(missing))
+    assert (without != expected).any(1).all()
 
 
 @pytest.mark.slow
