@@ -30,7 +30,10 @@ OF_NODES = (
 OF_LEAVES = ("leaf_value", "leaf_weight", "leaf_count")
 OF_SETS = ("cat_boundaries", "cat_threshold")
 INTEGERS = re.compile(r"-?\d{1,18}(?: -?\d{1,18})*")
-FLOATS = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?: -?\d+(?:\.\d+)?(?:e[-+]?\d+)?)*")
+FLOAT = r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+FLOATS = re.compile(f"{FLOAT}(?: {FLOAT})*")
+THRESHOLDS = re.compile(f"(?:{FLOAT}|inf)(?: (?:{FLOAT}|inf))*")
+"""A node that parts missing values from all others has the threshold `inf`."""
 
 
 def forest_text(booster: lightgbm.Booster) -> str:
@@ -107,7 +110,8 @@ def _check_tree(lines: Lines, columns: int, name: str) -> None:
         _require(empty and numbers and sets == 0, name)
         return
     for key in OF_NODES:
-        _floats(lines, key, nodes)
+        if key != "threshold":
+            _floats(lines, key, nodes)
     for key in OF_LEAVES:
         _floats(lines, key, leaves)
     feature, kind, left, right = (
@@ -121,8 +125,8 @@ def _check_tree(lines: Lines, columns: int, name: str) -> None:
     _require(np.array_equal(np.sort(children, None), expected), name)
     later = (children < 0) | (children > np.arange(nodes)[:, None])
     _require(bool(later.all()), name)
-    named_sets = _floats(lines, "threshold", nodes)[(kind & IS_CATEGORICAL) > 0]
-    _check_categories(lines, named_sets, sets, name)
+    thresholds = _numbers(lines, "threshold", THRESHOLDS, nodes).astype(np.float64)
+    _check_categories(lines, thresholds[(kind & IS_CATEGORICAL) > 0], sets, name)
 
 
 def _check_categories(lines: Lines, named_sets: Numbers, count: int, name: str) -> None:

@@ -62,6 +62,24 @@ def test_what_lightgbm_writes_passes() -> None:
     check_forest_text(resized(lambda tree: tree), columns=2, outputs=1)
 
 
+def test_a_node_that_parts_missing_values_from_all_others_passes() -> None:
+    """Its threshold is infinite; a node of categories has no such set."""
+    x = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
+    x[::4, 1] = np.nan
+    rows = TaskRows(x, np.isnan(x[:, 1]).astype(np.float64), np.ones(400))
+    none = TaskRows(x[:0], np.zeros(0), np.ones(0))
+    facts = {"settings": FEW, "categories": [], "classes": 0, "threads": 1, "seed": 0}
+    booster = grow("binary", rows, none, **facts)  # type: ignore[arg-type]
+    text = forest_text(booster)
+    assert re.search(r"^threshold=(?:.* )?inf\b", text, re.MULTILINE)
+    check_forest_text(text, columns=2, outputs=1)
+    again = lightgbm.Booster(model_str=text).predict(x, raw_score=True)
+    np.testing.assert_array_equal(again, booster.predict(x, raw_score=True))
+    assert again[0] > again[1]
+    with pytest.raises(ValueError, match="tree 0"):
+        check_forest_text(with_value("threshold", 1, "inf"), columns=2, outputs=1)
+
+
 def test_a_forest_of_one_leaf_passes() -> None:
     """LightGBM grows it where no split gains enough."""
     settings_of_stump = replace(FEW, smallest_leaf=400)
