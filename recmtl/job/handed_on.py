@@ -11,7 +11,7 @@ from rich.console import Console
 
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.row_encoder import RowEncoder
-from recmtl.job.fit import ModelResult
+from recmtl.job.fit import ModelResult, blended_result
 from recmtl.job.outcome import Models, Results, TabularStudy
 from recmtl.model import TabularModel, load_model
 from recmtl.schema import Schema
@@ -19,6 +19,7 @@ from recmtl.search.search import SearchResult
 from recmtl.search.vote import vote
 from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.tracking import Tracker
+from recmtl.train.blend import FittedBlend, ForestLogits, fit_blend
 from recmtl.train.config import Config, Training
 from recmtl.train.loop import OnProgress
 from recmtl.train.problem import Part
@@ -137,9 +138,10 @@ class TrainedModels:
 
     @property
     def forests(self) -> "Forests | None":
-        """The forests that the networks hear."""
+        """The forests that the networks hear, or that are a member of the blend."""
         trees = self.prepared.trees
-        return None if trees is None or "trees" not in self.study.hears else trees.forests
+        is_member = self.blend is not None and self.blend.hears_forest
+        return trees.forests if trees and ("trees" in self.study.hears or is_member) else None
 
     def encoded(self, part: Part) -> LogSplit:
         """The rows of a part of the log as `encoder` encodes them."""
@@ -147,6 +149,51 @@ class TrainedModels:
             return self.prepared.log.split(part)
         heard: LogSplit = getattr(self.study.heard, part)
         return heard
+
+    @property
+    def served(self) -> TabularModel:
+        """What scores in the bundle: the chosen network, or a blend in which it is a member."""
+        blend = None if self.blend is None else self.blend.model
+        return self.chosen.network if blend is None else blend
+
+    @property
+    def served_problem(self) -> TabularProblem:
+        """The rows as `served` reads them."""
+        return self.study.heard if self.blend is None else self.blend.problem
+
+    @cached_property
+    def blend(self) -> FittedBlend | None:
+        """What blending was found to gain; None if the configuration does not ask for it."""
+        if not self.study.config.blend.enabled:
+            return None
+        seeds = [self.chosen.seed, *(s for s in self.models["searched"] if s != self.chosen.seed)]
+        networks = {
+            f"searched-{seed}": load_model(self.study.model_folder("searched", seed))
+            for seed in seeds[1:]
+        }
+        networks = {f"searched-{self.chosen.seed}": self.chosen.network, **networks}
+        return fit_blend(networks, self.study.heard, self._forest_logits())
+
+    @cached_property
+    def compared(self) -> Models:
+        """All models, and the blend among them if it is what is served."""
+        if self.blend is None or self.blend.model is None:
+            return self.models
+        seeds = self.models["searched"]
+        members = [r for s, r in seeds.items() if f"searched-{s}" in self.blend.facts["members"]]
+        result = blended_result(self.blend.model, self.blend.problem, members)
+        return {**self.models, "blend": {self.chosen.seed: result}}
+
+    def _forest_logits(self) -> ForestLogits | None:
+        trees = self.prepared.trees
+        if trees is None:
+            return None
+        first, places = 0, dict[str, tuple[int, ...]]()
+        for forest in trees.forests.forests:
+            places[forest.task] = tuple(range(first, first + len(forest.fields)))
+            first += len(forest.fields)
+        by_task = tuple(places.get(task.name, ()) for task in self.study.problem.tasks)
+        return ForestLogits(by_task, trees.logits("validation"), trees.logits("test"))
 
     @cached_property
     def chosen(self) -> ChosenNetwork:
@@ -170,7 +217,7 @@ class Evaluation:
     Attributes:
         trained: the models.
         results: content of results.json.
-        calibrators: maps of the chosen network's probabilities, fitted on validation rows.
+        calibrators: maps of the served probabilities, fitted on validation rows.
     """
 
     trained: TrainedModels

@@ -48,8 +48,8 @@ Results: TypeAlias = dict[str, Any]
 FloatArray = NDArray[np.float64]
 
 WITH_RELIABILITY = ("searched", "single_task", "lightgbm")
-UNSEEDED = ("logistic", "constant")
-"""Models that no seed changes."""
+UNSEEDED = ("logistic", "constant", "blend")
+"""Models that no seed changes, and the one that is judged as it is, whatever its seeds were."""
 RIVALS = {"single_task", *FIXED} - {"full_grid"}
 """The fixed models at matched cost, which the searched network should not fall behind."""
 

@@ -30,6 +30,7 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare as prepare_log
 from recmtl.data.reader import open_log
 from recmtl.data.vocabulary_drift import unknown_shares
+from recmtl.evaluate.results import plain
 from recmtl.grid import draw_svg, draw_text, expert_names, expert_use
 from recmtl.job.handed_on import (
     BundledNetwork,
@@ -141,15 +142,17 @@ def validate(job: JobContext, prepared: PreparedLog, run: Run) -> Results:
     """Train every model and say how it does on validation rows; no test figure is made."""
     trained = _train(job, prepared, all_items(job.config), test=False)
     fingerprint = prepared.log.fingerprint
-    results = validation_results(trained.study, trained.models, fingerprint=fingerprint)
+    results = validation_results(trained.study, trained.compared, fingerprint=fingerprint)
     _write_results(job.out / "validation.json", results, run)
     return results
 
 
 def evaluate(job: JobContext, trained: TrainedModels, run: Run) -> Evaluation:
-    """Judge the trained models on test rows, and calibrate the chosen network."""
+    """Judge the trained models on test rows, and calibrate what is served."""
     fingerprint, truth = trained.prepared.log.fingerprint, truth_path(job.data)
-    results = judged_results(trained.study, trained.models, fingerprint=fingerprint, truth=truth)
+    results = judged_results(trained.study, trained.compared, fingerprint=fingerprint, truth=truth)
+    if trained.blend is not None:
+        results["blend"] = plain(trained.blend.facts)
     if job.config.evidence.ablation_seeds:
         results["what_mattered"] = what_mattered(trained.study)
     if trained.forests is not None and trained.prepared.trees is not None:
@@ -186,14 +189,14 @@ def report(job: JobContext, evaluation: Evaluation, run: Run) -> Path:
 
 
 def bundle(job: JobContext, evaluation: Evaluation) -> BundledNetwork:
-    """Write all that serves the chosen network into one folder."""
+    """Write all that serves the chosen network, or its blend with others, into one folder."""
     trained = evaluation.trained
     prepared, encoder, serving = trained.prepared, trained.encoder, job.config.serving
     # What only sources that are not heard would read, a request need not bring.
     user = tuple(column for column in serving.user if column in encoder.input_columns)
     folder = save_bundle(
         job.out / "bundle",
-        model=trained.chosen.network,
+        model=trained.served,
         encoder=encoder,
         rows=_first_rows(job, prepared, encoder.input_columns, GOLDEN_ROWS),
         metrics=evaluation.results,
@@ -307,12 +310,18 @@ def _draw(job: JobContext, trained: TrainedModels, run: Run) -> None:
 
 
 def _calibrate(job: JobContext, trained: TrainedModels, results: Results) -> Calibrators:
-    """Fit the chosen network's maps on validation rows; add their gain on test rows to results."""
-    network, encoder = trained.chosen.network, trained.encoder
-    settings, problem = job.config.calibration, trained.study.heard
-    calibrators = fit_calibrators(network, encoder, rows=problem.validation, settings=settings)
+    """Fit the maps of what is served on validation rows; add their gain on test rows to results."""
+    model, encoder = trained.served, trained.encoder
+    settings, problem = job.config.calibration, trained.served_problem
+    # A segment is a column of the encoder, which trees may need whole.
+    validation, test = (trained.encoded(part).ids for part in ("validation", "test"))
+    calibrators = fit_calibrators(
+        model, encoder, rows=problem.validation, settings=settings, ids=validation
+    )
     if calibrators.columns:
-        gain = calibration_gain(network, encoder, calibrators=calibrators, rows=problem.test)
+        gain = calibration_gain(
+            model, encoder, calibrators=calibrators, rows=problem.test, ids=test
+        )
         results["calibration"] = {**asdict(settings), "columns": gain}
     return calibrators
 

@@ -3,6 +3,7 @@
 `Network` is what training, search and pruning know; `TabularModel` is the network of tables.
 """
 
+from recmtl.model.blend import Blend, BlendedModel, load_blend, save_blend
 from recmtl.model.network import (
     ModelSizes,
     Network,
@@ -14,11 +15,15 @@ from recmtl.model.network import (
 )
 
 __all__ = [
+    "Blend",
+    "BlendedModel",
     "ModelSizes",
     "Network",
     "TabularModel",
+    "load_blend",
     "load_model",
     "predict",
     "prune_model",
+    "save_blend",
     "save_model",
 ]

@@ -204,6 +204,11 @@ class TabularModel(Network):
         super().__init__(encoder, grid=grid, heads=task_heads)
         self.sizes, self.columns = sizes, task_heads.columns
 
+    @property
+    def numbers(self) -> int:
+        """Numbers that a row has, those of the encoding."""
+        return len(self.encoder.encoding.numeric)
+
     @torch.inference_mode()
     def predict(
         self, ids: Tensor, numeric: Tensor, decisions: Sequence[Decision] | None = None

@@ -27,6 +27,7 @@ __all__ = [
 # The order in which models are listed; a model not named here comes after these.
 MODEL_ORDER = (
     "searched",
+    "blend",
     "single_task",
     "all_apart",
     "separate",

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from recmtl.grid import SharingGrid
 from recmtl.model import TabularModel
 from recmtl.serve.arguments import as_whole_number
 
@@ -169,7 +170,8 @@ def trace_network(model: TabularModel, rows: int) -> "TabularModel | TracedNetwo
     three megabytes of every trace until the process ends; the weights, which the trace shares, are
     freed with it.
     """
-    has_instance_gates = any(layer.rate < 1.0 for layer in model.grid.layout.layers)
+    grids = [module for module in model.modules() if isinstance(module, SharingGrid)]
+    has_instance_gates = any(layer.rate < 1.0 for g in grids for layer in g.layout.layers)
     if rows > MOST_TRACED_ROWS or has_instance_gates or model.training:
         return model
     example = _random_rows(model, rows)
@@ -219,7 +221,7 @@ def _random_rows(model: TabularModel, rows: int) -> tuple[Tensor, Tensor]:
     encoding, dice = model.encoder.encoding, torch.Generator().manual_seed(0)
     shape = rows, encoding.id_columns
     ids = torch.randint(encoding.table_rows, shape, dtype=torch.int32, generator=dice)
-    numeric = torch.randn(rows, len(encoding.numeric), generator=dice)
+    numeric = torch.randn(rows, model.numbers, generator=dice)
     return ids, numeric.masked_fill(numeric > 1.0, torch.nan)
 
 

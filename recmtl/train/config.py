@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from recmtl.forest.settings import Trees
-from recmtl.model import ModelSizes
+from recmtl.model import Blend, ModelSizes
 from recmtl.policies import Estimator, SkipVariant
 from recmtl.schema.bounds import (
     COUNT,
@@ -342,6 +342,7 @@ class Config:
         calibration: of the bundle's probabilities.
         serving: additions to the bundle for fast requests.
         trees: forests whose logits the networks hear.
+        blend: of several networks and the forests, in one bundle.
         seed: the first seed; the others count up from it.
         threads: of PyTorch and LightGBM; 0 means one a core, or one in each of several processes.
             The default of 1 trains networks of this size faster than 2: their products are small,
@@ -359,6 +360,7 @@ class Config:
     calibration: Calibration = field(default_factory=Calibration)
     serving: Serving = field(default_factory=Serving)
     trees: Trees = field(default_factory=Trees)
+    blend: Blend = field(default_factory=Blend)
     seed: Annotated[int, Within(0, 2_000_000_000)] = 0
     threads: Annotated[int, Within(0, 4096)] = 1
     workers: Annotated[int, Within(0, 4096)] = 0
@@ -383,5 +385,10 @@ class Config:
         return (*judged, *controls, *baselines)
 
     def __post_init__(self) -> None:
-        """Refuse numbers of threads and workers that no machine has."""
+        """Refuse numbers that no machine has, and a blend of joint logits."""
         check_numbers(self)
+        if self.blend.enabled and self.sizes.chain.child == "joint":
+            raise ValueError(
+                "blend averages logits of p(event | parent): set sizes.chain.child to conditional, "
+                "or blend.enabled to false"
+            )

@@ -17,6 +17,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     "best": {
         "trees": {"enabled": True},
+        "blend": {"enabled": True},
         "search": {"source_seeds": 3},
         "evidence": {"seeds": 5, "ablation_seeds": 3},
     },

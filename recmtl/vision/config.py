@@ -175,6 +175,8 @@ class VisionConfig(Config):
             object.__setattr__(self, "search", replace(self.search, race=False))
         if self.training.stop_metric != "default":
             raise ValueError("training.stop_metric is for tables; drop it, images have their own")
+        if self.blend.enabled:
+            raise ValueError("blend.enabled is for tables; drop blend")
         if self.trees.enabled:
             raise ValueError("trees.enabled is for tables; drop trees, images have no columns")
         for name in self.compare:

@@ -19,7 +19,7 @@ from recmtl.data.columns.logical_type import LogicalType, logical_type
 from recmtl.data.encoding import Encoding
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError, first_line
-from recmtl.model import TabularModel, load_model
+from recmtl.model import BlendedModel, TabularModel, load_blend
 from recmtl.paths import is_url
 from recmtl.schema import SideTable
 from recmtl.serve.arguments import as_mapping, as_path
@@ -72,7 +72,8 @@ class Bundle:
         folder: where it was loaded from.
         fingerprint: SHA-256 of its manifest.
         encoder: raw rows to ids and numbers.
-        model: ids and numbers to scores, before calibration.
+        model: ids and numbers to scores, before calibration; a `BlendedModel` if several members
+            make them.
         forests: whose logits the model hears beside the encoded rows; None if it hears none.
         metrics: what `save_bundle` was given, usually the content of results.json.
         golden: a few raw rows with the input columns, which serve as an example of the input.
@@ -98,13 +99,18 @@ class Bundle:
         """What the model reads of encoded rows: each row's depends on that row alone.
 
         Where the model hears trees, their numbers come after those of the encoder, and the model
-        may leave out columns that the trees alone read.
+        may leave out columns that the trees alone read. A blend of which a forest is a member gets
+        the logits as they are after all others.
         """
         if self.forests is None:
             return ids, numeric
-        numeric = self.forests.with_trees(ids, numeric)
-        heard = self._heard_columns
-        return (ids, numeric) if heard is None else (ids[:, heard[0]], numeric[:, heard[1]])
+        logits = self.forests.logits(ids, numeric)
+        numeric = np.concatenate([numeric, self.forests.encoded(logits)], 1)
+        if (heard := self._heard_columns) is not None:
+            ids, numeric = ids[:, heard[0]], numeric[:, heard[1]]
+        if isinstance(self.model, BlendedModel) and self.model.fields:
+            numeric = np.concatenate([numeric, logits.astype(np.float32)], 1)
+        return ids, numeric
 
     @cached_property
     def encoding(self) -> Encoding:
@@ -194,7 +200,8 @@ def read_bundle(folder: Path, fingerprint: str) -> Bundle:
     for path in sorted((folder / ENCODER).rglob("*.arrow")):
         read_arrow(path)  # the encoder reads them without checking what they state
     encoder = RowEncoder.load(folder / ENCODER)
-    model = load_model(folder / "model")
+    forests = _read_forests(folder, encoder)
+    model = load_blend(folder, fields=0 if forests is None else len(forests.fields))
     calibrators, user = None, tuple[str, ...]()
     if (folder / CALIBRATORS).is_file():
         heads = model.heads.specs
@@ -216,7 +223,7 @@ def read_bundle(folder: Path, fingerprint: str) -> Bundle:
         unknown=_read_json(folder / UNKNOWN) if (folder / UNKNOWN).is_file() else None,
         calibrators=calibrators,
         user=user,
-        forests=_read_forests(folder, encoder),
+        forests=forests,
     )
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from recmtl.data.encoding import Encoding
 from recmtl.errors import BundleError, ConfigError, first_line
-from recmtl.model import TabularModel
+from recmtl.model import BlendedModel, TabularModel
 from recmtl.serve.arguments import as_column_list, as_path
 from recmtl.serve.bundle.bundle import Bundle, load_bundle, user_features
 from recmtl.serve.bundle.request_network import RequestNetwork
@@ -63,7 +63,7 @@ def export(bundle: Bundle | str | Path, path: str | Path, *, user: Collection[st
         user: input columns that a request gives once; with them it is a network for requests.
 
     Raises:
-        ConfigError: onnx or onnxscript is not installed.
+        ConfigError: onnx or onnxscript is not installed, or a blend is to be split by `user`.
         BundleError: the bundle is refused, or the network cannot be exported.
     """
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
@@ -83,6 +83,8 @@ def write_network(
         facts: further properties of the file.
         user: names of the features that a user brings; with them it is a network for requests.
     """
+    if user and isinstance(model, BlendedModel):
+        raise ConfigError("a blend has no network for requests; export it without `user`")
     for name in PACKAGES:
         optional_package(name)
     if path.is_dir() or not path.parent.is_dir():
@@ -149,6 +151,8 @@ def _exported_program(model: TabularModel, user: Collection[str]) -> torch.expor
     shapes: tuple[dict[int, Any], ...] = ({0: rows},) * 2
     candidates = encoding.part(set(encoding.fields) - set(user))
     example: tuple[Tensor, ...] = _example_rows(candidates, 3)
+    if not user:
+        example = example[0], torch.zeros((3, model.numbers))
     network: nn.Module = _ScoringPass(model)
     if user:
         network = RequestNetwork(model, user)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from recmtl.atomic import new_folder
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError, DataError
-from recmtl.model import TabularModel, save_model
+from recmtl.model import BlendedModel, TabularModel, save_blend
 from recmtl.serve.arguments import as_column_list, as_instance, as_path
 from recmtl.serve.bundle.bundle import (
     CALIBRATORS,
@@ -70,7 +70,7 @@ def save_bundle(
 
     Args:
         folder: where it goes. A bundle that is there already is replaced; anything else is refused.
-        model: the network, in evaluation mode.
+        model: the network, or a blend of several, in evaluation mode.
         encoder: the fitted preprocessing.
         rows: raw input rows, side tables joined. Up to 64 of them become the golden rows: the
             first ones and, for every column that has a missing value, one row in which it is
@@ -163,14 +163,14 @@ def _write_parts(
     for name in ("encoder", "model", "golden"):
         (partial / name).mkdir()
     encoder.save(partial / "encoder")
-    save_model(model, partial / "model")
+    save_blend(model, partial)
     if calibrators is not None and calibrators.columns:
         calibrators.save(partial / CALIBRATORS)
 
 
 def _write_onnx(partial: Path, model: TabularModel, user: tuple[str, ...]) -> None:
     write_network(model, partial / NETWORK_FILE, {})
-    if user:
+    if user and not isinstance(model, BlendedModel):
         write_network(model, partial / REQUEST_NETWORK_FILE, {}, user=user)
 
 

@@ -62,7 +62,12 @@ def check_calibration(
 
 
 def fit_calibrators(
-    model: TabularModel, encoder: RowEncoder, *, rows: LogSplit, settings: Calibration
+    model: TabularModel,
+    encoder: RowEncoder,
+    *,
+    rows: LogSplit,
+    settings: Calibration,
+    ids: npt.NDArray[np.int32] | None = None,
 ) -> Calibrators:
     """Fit the maps of every binary and multiclass head.
 
@@ -71,8 +76,9 @@ def fit_calibrators(
     Args:
         model: the network whose scores are calibrated.
         encoder: the encoder of the rows; its schema names the tasks.
-        rows: validation rows, encoded.
+        rows: validation rows, as the model reads them.
         settings: which maps, for which segments.
+        ids: of the rows as `encoder` encodes them, where the model reads less.
 
     Raises:
         ConfigError: the settings name an unknown segment or task.
@@ -82,7 +88,7 @@ def fit_calibrators(
     scores = FixedShapeModel(model).scores(rows.ids, rows.numeric)
     values, unknown = None, -1
     if segment:
-        values = np.asarray(rows.ids)[:, encoder.encoding.single.index(segment)]
+        values = _ids(rows, ids)[:, encoder.encoding.single.index(segment)]
         unknown = encoder.vocabularies[segment].first
     kept = {head.columns[0]: settings.kept_negatives.get(head.name, 1.0) for head in heads}
     columns = {}
@@ -100,7 +106,12 @@ def fit_calibrators(
 
 
 def calibration_gain(
-    model: TabularModel, encoder: RowEncoder, *, calibrators: Calibrators, rows: LogSplit
+    model: TabularModel,
+    encoder: RowEncoder,
+    *,
+    calibrators: Calibrators,
+    rows: LogSplit,
+    ids: npt.NDArray[np.int32] | None = None,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Log loss, Brier score and expected calibration error of every probability column.
 
@@ -110,6 +121,7 @@ def calibration_gain(
         calibrators: fitted on other rows.
         rows: encoded rows on which scores are judged before and after. They have the log's own
             share of negatives, so the correction for kept negatives is left out.
+        ids: as in `fit_calibrators`.
 
     Returns:
         column -> `before` and `after` -> metric. A funnel child's conditional column is judged
@@ -121,13 +133,17 @@ def calibration_gain(
     if all(column.curve is None and not column.segments for column in columns):
         return {}
     scores = FixedShapeModel(model).scores(rows.ids, rows.numeric)
-    calibrated = calibrators.apply(scores, np.asarray(rows.ids))
+    calibrated = calibrators.apply(scores, _ids(rows, ids))
     samples = (_samples(model, encoder, rows, values) for values in (scores, calibrated))
     return {
         before.column: {"before": before.metrics(), "after": after.metrics()}
         for before, after in zip(*samples, strict=True)
         if len(before.label)
     }
+
+
+def _ids(rows: LogSplit, ids: npt.NDArray[np.int32] | None) -> npt.NDArray[np.int32]:
+    return np.asarray(rows.ids if ids is None else ids)
 
 
 def platt(p: Floats, label: Floats, weight: Floats) -> Platt:

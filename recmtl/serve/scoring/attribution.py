@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recmtl.grid import SharingGrid, row_use
-from recmtl.model import TabularModel
+from recmtl.model import BlendedModel, TabularModel
 
 __all__ = ["Attributed", "Attribution", "integrated_gradients"]
 
@@ -51,9 +51,9 @@ class Attributed:
         chosen: `[B, T]`, which of its task's scored columns is explained.
         predicted: `[B, T]`, see `Attribution.predictions`.
         base: `[B, T]`, the prediction for a row about which nothing is known.
-        contributions: `[B, T, F]`, in the order of the encoding's fields.
-        shares: `[B, T, E]`, shares of experts.
-        skipped: `[B, T, L]`, shares of skipped layers.
+        contributions: `[B, T, F]`, in the order of `Attribution.features`.
+        shares: `[B, T, E]`, shares of experts; of a blend those of its first network.
+        skipped: `[B, T, L]`, shares of skipped layers; likewise.
     """
 
     chosen: Tensor
@@ -67,11 +67,18 @@ class Attributed:
 class Attribution:
     """Attributes a model's predictions to its features, measured from a row without knowledge.
 
+    A blend is explained as one function of all that its members read: the lanes of each network,
+    and the logits of the forests as they are.
+
     Args:
         model: in evaluation mode.
         tasks: positions of the tasks, T of them.
         unknown: encoded ids `[1, I]` of the row about which nothing is known.
         base: its numbers `[1, N]`; by default all are missing.
+        forest: names of the forests' fields, whose logits come last in the rows of a blend.
+
+    Attributes:
+        features: names of the features to which predictions are attributed.
     """
 
     def __init__(
@@ -81,33 +88,68 @@ class Attribution:
         *,
         unknown: Tensor,
         base: Tensor | None = None,
+        forest: Sequence[str] = (),
     ) -> None:
         self.model, self.tasks = model, list(tasks)
-        self.grid = _differentiable(model.grid)
+        self.networks = [model]
+        if isinstance(model, BlendedModel):
+            used = zip(model.networks, model.is_used, strict=False)
+            self.networks = [network for network, is_used in used if is_used]
+            forest = forest[: model.fields]
+        else:
+            forest = ()
+        self.grids = [_differentiable(network.grid) for network in self.networks]
+        fields = model.encoder.encoding.fields
+        self.features = (*fields, *(name for name in forest if name not in fields))
+        self._forest = [self.features.index(name) for name in forest]
         ramps = model.encoder.ramps
         if base is None:
             base = torch.full((1, len(ramps)), torch.nan, dtype=ramps.dtype)
         with torch.no_grad():
-            self.base = model.encoder(unknown, base)
+            self.base = self._point(unknown, base)
 
     def attribute(self, ids: Tensor, numeric: Tensor, *, steps: int) -> Attributed:
         """Attribute rows of encoded ids `[B, I]` and numbers `[B, N]`, with `steps` midpoints."""
         with torch.no_grad():
-            lanes = self.model.encoder(ids, numeric)
-            base = self.base.expand_as(lanes)
-            chosen = self._chosen(self._logits(lanes))
-            predicted = self.predictions(self._logits(lanes), chosen)
+            rows = self._point(ids, numeric)
+            base = self.base.expand_as(rows)
+            chosen = self._chosen(self._logits(rows))
+            predicted = self.predictions(self._logits(rows), chosen)
             base_prediction = self.predictions(self._logits(base), chosen)
+            lanes = self.model.encoder(ids, numeric[:, : len(self.model.encoder.ramps)])
             use = row_use(self.model.grid, lanes)
 
         def function(point: Tensor) -> Tensor:
             return self.predictions(self._logits(point), chosen)
 
-        contributions = integrated_gradients(function, lanes, base, steps=steps)
-        by_field = (*contributions.shape[:3], -1, self.model.encoder.lane_size)
-        contributions = contributions.view(by_field).sum((2, 4))
+        by_number = integrated_gradients(function, rows, base, steps=steps)
         shares, skipped = use.experts[:, self.tasks], use.skipped[:, self.tasks]
+        contributions = self._by_feature(by_number)
         return Attributed(chosen, predicted, base_prediction, contributions, shares, skipped)
+
+    def _point(self, ids: Tensor, numeric: Tensor) -> Tensor:
+        """All that the members read of rows `[B, D]`: lanes, one after another, then logits."""
+        numbers = len(self.model.encoder.ramps)
+        lanes = [n.encoder(ids, numeric[:, :numbers]).flatten(1) for n in self.networks]
+        return torch.cat([*lanes, numeric[:, numbers : numbers + len(self._forest)]], 1)
+
+    def _parts(self, point: Tensor) -> tuple[Tensor, ...]:
+        """Lanes `[..., S * width]` of each network and logits of the forests, of `[..., D]`."""
+        widths = [n.encoder.num_lanes * n.encoder.width for n in self.networks]
+        return torch.split(point, [*widths, len(self._forest)], -1)
+
+    def _by_feature(self, contributions: Tensor) -> Tensor:
+        """Contributions `[B, T, D]` of numbers to those of features `[B, T, F]`."""
+        *of_networks, of_forest = self._parts(contributions)
+        total = contributions.new_zeros(*contributions.shape[:2], len(self.features))
+        for network, lanes in zip(self.networks, of_networks, strict=True):
+            encoder = network.encoder
+            shape = (*lanes.shape[:2], encoder.num_lanes, -1, encoder.lane_size)
+            by_field = lanes.reshape(shape).sum((2, 4))
+            total[..., : by_field.shape[-1]] += by_field
+        for place, column in zip(self._forest, of_forest.unbind(-1), strict=True):
+            total[..., place] += column
+        return total
 
     def predictions(self, logits: Sequence[Tensor], chosen: Tensor) -> Tensor:
         """Each task's prediction `[B, T]` on an unbounded scale, on which contributions add up.
@@ -128,9 +170,27 @@ class Attribution:
                 values.append(value * head.std + head.mean if head.kind == "regression" else value)
         return torch.stack(values, 1)
 
-    def _logits(self, lanes: Tensor) -> list[Tensor]:
-        logits = self.model.heads(self.grid(lanes))
-        return [logits[task] for task in self.tasks]
+    def _logits(self, point: Tensor) -> list[Tensor]:
+        *of_networks, of_forest = self._parts(point)
+        logits: list[list[Tensor]] = []
+        for network, grid, numbers in zip(self.networks, self.grids, of_networks, strict=True):
+            lanes = numbers.reshape(len(point), network.encoder.num_lanes, -1)
+            logits.append(network.heads(grid(lanes)))
+        outputs = logits[0] if logits else []
+        if isinstance(self.model, BlendedModel):
+            outputs = self.model.blended(self._members(logits, of_forest))
+        return [outputs[task] for task in self.tasks]
+
+    def _members(self, logits: list[list[Tensor]], of_forest: Tensor) -> list[list[Tensor]]:
+        """The logits of all members of a blend, with nothing for those without a weight."""
+        blend, used = self.model, iter(logits)
+        if not isinstance(blend, BlendedModel):
+            return logits
+        members = [
+            next(used) if is_used else []
+            for _, is_used in zip(blend.networks, blend.is_used, strict=False)
+        ]
+        return members if blend.forest is None else [*members, blend.forest_logits(of_forest)]
 
     def _chosen(self, logits: Sequence[Tensor]) -> Tensor:
         """The column of the most probable class; for a funnel's child that of its logit."""

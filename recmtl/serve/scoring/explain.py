@@ -55,7 +55,9 @@ def explain(
     positions = _positions(model.heads.specs, tasks)
     heads = [model.heads.specs[position] for position in positions]
     unknown, base = map(torch.from_numpy, scorer.bundle.network_input(*_unknown_row(encoder)))
-    attribution = Attribution(model, positions, unknown=unknown, base=base)
+    forests = scorer.bundle.forests
+    of_forest = () if forests is None else [field.name for field in forests.fields]
+    attribution = Attribution(model, positions, unknown=unknown, base=base, forest=of_forest)
     encoded = encoder.encode(table)
     ids, numeric = map(torch.from_numpy, scorer.bundle.network_input(encoded.ids, encoded.numeric))
     batches = [
@@ -68,7 +70,7 @@ def explain(
         tuple(head.columns[number] for head, number in zip(heads, row, strict=True))
         for row in chosen
     )
-    features = model.encoder.encoding.fields
+    features = attribution.features
     experts = (name.split(".") for name in expert_names(model.grid.layout))
     return Explanation(
         tasks=tuple(head.name for head in heads),

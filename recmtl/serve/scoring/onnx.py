@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from recmtl.errors import BundleError
-from recmtl.model import TabularModel
+from recmtl.model import BlendedModel, TabularModel
 from recmtl.serve.bundle.bundle import Bundle
 from recmtl.serve.bundle.onnx_export import (
     COLUMNS_KEY,
@@ -163,8 +163,8 @@ def equal_to_rounding(scores: npt.NDArray[np.float32], expected: npt.NDArray[np.
 def _network(
     bundle: Bundle, engine: Engine, file: Path, user: Collection[str]
 ) -> OnnxNetwork | None:
-    if engine == "torch":
-        return None
+    if engine == "torch" or (user and isinstance(bundle.model, BlendedModel)):
+        return None  # the user's part of a blend is not computed apart: whole rows are scored
     is_there = (bundle.folder / file).is_file() and set(user) in (set(), set(bundle.user))
     if engine == "auto" and not (is_there and importlib.util.find_spec("onnxruntime")):
         return None

@@ -176,7 +176,7 @@ def test_a_full_disk_leaves_neither_a_bundle_nor_a_rest(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving, "save_model", fail)
+    monkeypatch.setattr(saving, "save_blend", fail)
     with pytest.raises(BundleError, match=r"No space left on device, [0-9,]+ bytes are free"):
         save_bundle(tmp_path / "b", **parts)
     assert list(tmp_path.iterdir()) == []
