@@ -75,6 +75,7 @@ class BlendedModel(TabularModel):
         self.others = nn.ModuleList(networks[1:])  # the parts of the first are registered above
         self.forest = None if forest is None else tuple(map(tuple, forest))
         self.fields = 0 if forest is None else fields
+        self._of_networks = len(first.encoder.encoding.numeric)
         _require_fit(networks, weights, self.forest, fields)
         self.register_buffer("weights", weights.float(), persistent=False)
         self._weights: list[list[float]] = self.weights.tolist()
@@ -86,7 +87,7 @@ class BlendedModel(TabularModel):
     @property
     def numbers(self) -> int:
         """Numbers N + F that a row has."""
-        return super().numbers + self.fields
+        return self._of_networks + self.fields
 
     def forward(self, *inputs: Tensor, decisions: Sequence[Decision] | None = None) -> list[Tensor]:
         """The blended logits `[B, size]` of each task; `decisions` are a search's, and refused."""
@@ -97,7 +98,7 @@ class BlendedModel(TabularModel):
 
     def member_logits(self, ids: Tensor, numeric: Tensor) -> list[list[Tensor]]:
         """Each member's logits `[B, size]` of each task `[M][T]`; none where it has no weight."""
-        first = self.numbers - self.fields
+        first = self._of_networks
         outputs = [
             network(ids, numeric[:, :first]) if is_used else []
             for network, is_used in zip(self.networks, self.is_used, strict=False)

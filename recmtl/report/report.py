@@ -71,6 +71,7 @@ def write_report(path: Path, content: ReportInput) -> None:
         expert_section.health(content.health),
         picture_sections.search(content.search_history, results),
         picture_sections.calibration(content.reliability, results),
+        sections.blend(results),
         sections.cost(results),
         sections.data(content.data, results),
         sections.how_to_read(results),

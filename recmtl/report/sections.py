@@ -20,6 +20,7 @@ from recmtl.report.tables import (
 )
 
 __all__ = [
+    "blend",
     "cost",
     "data",
     "how_to_read",
@@ -189,6 +190,32 @@ def _cost_of_trees(trees: Mapping[str, float]) -> Iterator[Html]:
             f"take {trees['cpu_us_per_row']:.1f} microseconds of CPU a row, as long as "
             f"{_count(trees['multiply_adds'])} multiply-adds do on this machine."
         )
+
+
+def blend(results: Results) -> Html | None:
+    """The weights of what the bundle blends, and what they gain on validation rows."""
+    facts = results.get("blend")
+    if not facts:
+        return None
+    names = list(next(iter(facts["tasks"].values()))["weights"])
+    rows: list[list[Content]] = []
+    for task, entry in facts["tasks"].items():
+        weights = [f"{entry['weights'][name]:.2f}" for name in names]
+        gain = MISSING
+        if entry["gain"] is not None:
+            gain = f"{entry['gain']:+.5f} ± {entry['error']:.5f}"
+        rows.append([task, *weights, gain, "blended" if entry["taken"] else "one network"])
+    return section(
+        "What the bundle blends",
+        paragraph(
+            "A task's logits are the weighted mean of its members' logits. The first member is the "
+            "chosen network; a task keeps it alone unless the blend surely lowers the loss on "
+            "validation rows that had no part in its weights: by more than two standard errors, "
+            "with both as well calibrated as they can be. The model “blend” of the other tables "
+            "is this one; its cost counts all of its networks."
+        ),
+        table(["task", *(words(name) for name in names), "loss is lower by", "scored by"], rows),
+    )
 
 
 def sharing(results: Results) -> Html | None:

@@ -275,3 +275,14 @@ def test_the_bundle_is_shown_before_and_after_calibration(report_input, tmp_path
         assert page.count("<h2>Calibration</h2>") == 1
     write_report(tmp_path / "page.html", report_input)
     assert "fitted on validation rows" not in (tmp_path / "page.html").read_text()
+
+
+def test_the_weights_of_a_blend_stand_in_a_table_of_the_page() -> None:
+    assert sections.blend({}) is None
+    taken = {"weights": {"searched-0": 0.4, "forest": 0.6}, "gain": 0.0123, "error": 0.002}
+    left = {"weights": {"searched-0": 1.0, "forest": 0.0}, "gain": None, "error": None}
+    tasks = {"click": {**taken, "taken": True}, "<b>": {**left, "taken": False}}
+    html = sections.blend({"blend": {"members": ["searched-0", "forest"], "tasks": tasks}})
+    assert html is not None
+    assert "<td>0.40</td><td>0.60</td><td>+0.01230 ± 0.00200</td><td>blended</td>" in html.markup
+    assert "&lt;b&gt;" in html.markup and "<td>-</td><td>one network</td>" in html.markup
