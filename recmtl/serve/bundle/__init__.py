@@ -4,6 +4,8 @@
     encoder/          the schema and the vocabularies
     model/            network.json and weights.safetensors; with ONNX also network.onnx, and
                       request.onnx if the bundle names the columns that a request gives once
+    members/          the further networks of a blend; blend.json has its weights
+    forests/          the forests that networks hear, or a blend has as a member
     calibrators.json  maps of the probabilities, if they are calibrated
     golden/           a few raw rows and the scores that they must get
     metrics.json      what was measured

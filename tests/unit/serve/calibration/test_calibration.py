@@ -283,6 +283,23 @@ def test_segments_have_maps_of_their_own_and_others_share_one(
     np.testing.assert_array_equal(p[~mine], pooled[~mine])
 
 
+def test_segments_are_columns_of_the_encoder_where_the_model_reads_others(
+    model: TabularModel, encoder: RowEncoder, validation: LogSplit
+) -> None:
+    settings = Calibration(method="platt", segment="user_id", min_rows=500)
+    plain = fit_calibrators(model, encoder, rows=validation, settings=settings)
+    elsewhere = validation.ids.copy()
+    elsewhere[:, 0] = 7  # all rows are of one user, as the encoder sees them
+    there = fit_calibrators(model, encoder, rows=validation, settings=settings, ids=elsewhere)
+    assert list(there.columns["p_click"].segments) == [7]
+    assert there.columns["p_click"].curve == plain.columns["p_click"].curve
+    gains = [
+        calibration_gain(model, encoder, calibrators=plain, rows=validation, ids=ids)
+        for ids in (None, elsewhere)
+    ]
+    assert gains[0] != gains[1]
+
+
 def test_unknown_values_never_get_a_map_of_their_own(
     model: TabularModel, encoder: RowEncoder, validation: LogSplit
 ) -> None:
