@@ -21,7 +21,8 @@ sizes: {embedding: 4, tower: [8], dropout: 0.0}
 grid: {cells: 3, depth: 2, widths: [8], max_edges: 2}
 training: {batch_size: 4096, epochs: 3}
 search: {epochs: 1, candidates: 2, race: false}
-evidence: {seeds: 1, control_seeds: 1, bootstrap: 20, controls: [mmoe], ablation_seeds: 0}
+evidence: {seeds: 1, control_seeds: 1, bootstrap: 20, controls: [mmoe], ablation_seeds: 0,
+           lightgbm: {tune: false, bag: 1}}  # a bag draws rows by their numbers
 threads: 1
 workers: 1
 """

@@ -1,7 +1,6 @@
 """What is secret in a URL is nowhere to be read: printed, stored, tracked or in an error."""
 
 import http.server
-import re
 import subprocess
 import sys
 import threading
@@ -41,8 +40,7 @@ def test_a_password_is_masked_whatever_it_is_made_of(
     scheme: str, user: str, secret: str, host: str, path: str, before: str
 ) -> None:
     text = mask(f"{before}{scheme}://{user}:{secret}@{host}{path} is gone")
-    assert SECRET not in text and user not in re.sub(r"[a-z0-9+]*://", "", text).split("@")[0]
-    assert text.startswith(before) and text.endswith(f"@{host}{path} is gone")
+    assert text == f"{before}{scheme}://***@{host}{path} is gone"
 
 
 @given(names=st.lists(st.text("abcXYZ-_.019", min_size=1, max_size=9), min_size=1, max_size=4))

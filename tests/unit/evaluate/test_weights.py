@@ -175,7 +175,7 @@ def test_the_verdict_does_not_notice_a_common_factor(factor: float) -> None:
     models, labels = make_models(0)
     weight = np.random.default_rng(1).exponential(size=len(labels))
     one, other = (
-        judge_transfer(models, labels, JUDGED, weight=w, resamples=20)
+        judge_transfer(models, labels, JUDGED, weight=w, resamples=20, fixed=models)
         for w in (weight, weight * factor)
     )
     for task in ("click", "watch"):

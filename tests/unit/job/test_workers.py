@@ -71,7 +71,7 @@ def results(study: Study) -> dict[str, bytes | dict[str, Any]]:
         if path.name == "trained.json" or path.parent.name == "search":
             facts = json.loads(path.read_text())
             facts.pop("seconds", None)
-            for clock in ("train_s", "score_rows_per_s"):
+            for clock in ("train_s", "cpu_s", "score_rows_per_s"):
                 facts.get("cost", {}).pop(clock, None)
             found[name] = facts
     return found
