@@ -52,10 +52,10 @@ recovery: $(STAMP)
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m benchmarks.recovery $(ARGS)
 
 # Latency beside torch-rechub, which it installs into build/, and memory over ten minutes. Needs a
-# quiet machine. ARGS: latency, soak, calibration, chaos, page, --quick.
+# quiet machine. ARGS: latency, heard, soak, calibration, chaos, page, --quick.
 serving: $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[dev,onnx]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving $(or $(ARGS),latency soak)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.serving $(or $(ARGS),latency heard soak)
 
 # Kills, altered bundles and bad inputs by the thousand: one to two hours. Spark needs Java 17.
 chaos: $(STAMP)

@@ -79,6 +79,17 @@ def worker(
             process.kill()
 
 
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep this process on the last core it may use."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def processor() -> str:
     """The name of the processor."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():

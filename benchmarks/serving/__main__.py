@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import ROOT
-from benchmarks.serving import calibration, chaos, latency, soak
+from benchmarks.serving import calibration, chaos, heard, latency, soak
 from benchmarks.serving.page import page
 
 OUT = ROOT / "docs" / "benchmarks" / "serving.json"
@@ -17,6 +17,8 @@ def measured(part: str, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one part."""
     if part == "latency":
         return latency.measure(quick=options.quick)
+    if part == "heard":
+        return heard.measure(quick=options.quick)
     if part == "soak":
         return soak.measure(seconds=10.0 if options.quick else options.seconds)
     if part == "calibration":
@@ -27,7 +29,7 @@ def measured(part: str, options: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     """Measure the named parts; parts measured before stay on the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
-    parts = ["latency", "soak", "calibration", "chaos", "page"]
+    parts = ["latency", "heard", "soak", "calibration", "chaos", "page"]
     parser.add_argument("what", nargs="+", choices=parts, help="page: only write the page anew")
     parser.add_argument("--quick", action="store_true", help="a check that it runs, no figures")
     parser.add_argument("--seconds", type=float, default=600.0, help="length of the soak")

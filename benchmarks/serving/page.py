@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmarks.pages import paragraph
 from benchmarks.serving.chaos import SUITES
+from benchmarks.serving.heard import ENGINES, HEARD
 from benchmarks.serving.latency import THEIRS
 
 ARMS = {
@@ -28,7 +29,13 @@ def page(figures: Mapping[str, Any]) -> str:
         "Written by `python -m benchmarks.serving`; the figures are in `serving.json` beside it.",
         "",
     ]
-    parts = {"latency": _latency, "soak": _soak, "calibration": _calibration, "chaos": _chaos}
+    parts = {
+        "latency": _latency,
+        "heard": _heard,
+        "soak": _soak,
+        "calibration": _calibration,
+        "chaos": _chaos,
+    }
     for name, write in parts.items():
         if name in figures:
             lines += [*write(figures[name]), ""]
@@ -73,6 +80,32 @@ def _latency(figures: Mapping[str, Any]) -> Iterator[str]:
             ratios = [_ratio(size["ratios"][other].get(arm)) for other in THEIRS]
             milliseconds = f"{of_arm['p50_ms']:.2f} | {of_arm['p99_ms']:.2f}"
             yield f"| {title} | {scope} | {milliseconds} | {' | '.join(ratios)} |"
+
+
+def _heard(figures: Mapping[str, Any]) -> Iterator[str]:
+    yield from ["## A request with a history and with trees", ""]
+    yield from paragraph(
+        "`python -m benchmarks.serving heard`: `rank_request`, from raw user and",
+        f"{figures['candidates']} raw candidates to the top 20. The networks have eight experts of",
+        "64-32 and random weights; one reads the user's list of items against each candidate and",
+        "not by its mean, one hears trees, one both. One process, one thread, one core,",
+        f"taking turns: {figures['rounds']} rounds, {figures['requests']:,} requests an arm. A",
+        "ratio is the median over the rounds of the ratios of the rounds' medians, with the lowest",
+        f"and the highest. {figures['processor']}.",
+    )
+    yield "| hears | engine | multiply-adds | leaves | p50 ms | p99 ms | to neither |"
+    yield "|---|---|---|---|---|---|---|"
+    for heard, title in HEARD.items():
+        cost = figures["costs"][heard]
+        leaves = f"{cost['leaves']:,.0f}" if "leaves" in cost else "-"
+        for engine, name in ENGINES.items():
+            arm, ratio = (figures[part][f"{heard}_{engine}"] for part in ("arms", "ratios"))
+            cells = f"{cost['network']:,.0f} | {leaves} | {arm['p50_ms']:.2f} | {arm['p99_ms']:.2f}"
+            yield f"| {title} | {name} | {cells} | {_times(ratio)} |"
+
+
+def _times(ratio: Mapping[str, float]) -> str:
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
 
 
 def _ratio(ratio: Mapping[str, float] | None) -> str:

@@ -15,7 +15,7 @@ from recmtl.data.prepare import prepare
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.grid import catalog
 from recmtl.model import ModelSizes, TabularModel
-from recmtl.schema import ListOf, load_schema
+from recmtl.schema import ListOf, Schema, load_schema
 from recmtl.serve import save_bundle
 from recmtl.simulate import simulate
 from recmtl.train.tabular_problem import TabularProblem
@@ -60,20 +60,21 @@ def make(folder: Path, sizes: Sequence[str]) -> None:
         model = TabularModel(problem.encoding, problem.heads, layout=layout, sizes=shape).eval()
         options: dict[str, Any] = {"metrics": {}, "user": USER, "onnx": True}
         save_bundle(folder / name, model=model, encoder=encoder, rows=rows.slice(0, 64), **options)
-    requests = _requests(rows.drop_columns([task.label.column for task in schema.tasks]))
-    pq.write_table(requests, folder / "requests.parquet")
+    requests = write_requests(folder, rows, schema)
     _for_peer(folder, encoder, requests)
     raw = requests.select(encoder.input_columns).to_pydict()
     (folder / "peer_raw.json").write_text(json.dumps(raw))
 
 
-def _requests(rows: pa.Table) -> pa.Table:
-    """Random candidates, 300 a request; all candidates of a request have one user."""
+def write_requests(folder: Path, log: pa.Table, schema: Schema) -> pa.Table:
+    """Random candidates of a log, 300 a request; all candidates of a request have one user."""
+    rows = log.drop_columns([task.label.column for task in schema.tasks])
     dice = np.random.default_rng(2)
     picked = rows.take(pa.array(dice.integers(0, rows.num_rows, REQUESTS * ROWS)))
     users = rows.take(pa.array(np.repeat(dice.integers(0, rows.num_rows, REQUESTS), ROWS)))
     for name in USER:
         picked = picked.set_column(picked.column_names.index(name), name, users[name])
+    pq.write_table(picked, folder / "requests.parquet")
     return picked
 
 

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving import chaos
+from benchmarks.serving.heard import ENGINES, HEARD, with_history
 from benchmarks.serving.latency import OURS, THEIRS
 from benchmarks.serving.page import ARMS, page
+from benchmarks.serving.shop import ROOT
 from benchmarks.serving.soak import SAMPLES, serve
+from recmtl.schema import ListOf, load_schema
 from tests.unit.serve.shop import USER, make_bundle, make_log
 
 RATIO = {"median": 6.5, "low": 3.9, "high": 13.2}
@@ -29,6 +32,28 @@ def test_latency_has_a_line_an_arm() -> None:
     assert f"raw user and candidates to top 20 | 1.23 | 5.68 | {told}" in text
     assert "bare module | encoded rows to scores | 1.23 | 5.68 | - | - | - |" in text
     assert "Memory" not in text and "Chaos" not in text
+
+
+def test_a_request_has_a_line_for_what_is_heard_and_an_engine() -> None:
+    arms = [f"{heard}_{engine}" for heard in HEARD for engine in ENGINES]
+    costs = {heard: {"network": 50_000} for heard in HEARD}
+    costs["trees"]["leaves"] = 7200
+    figures = {
+        "candidates": 300, "rounds": 20, "requests": 1000, "processor": "a processor",
+        "costs": costs, "arms": {arm: {"p50_ms": 1.5, "p99_ms": 3.25} for arm in arms},
+        "ratios": {arm: {"median": 1.25, "low": 1.0, "high": 1.5} for arm in arms},
+    }  # fmt: skip
+    text = page({"heard": figures})
+    assert "| trees | ONNX Runtime | 50,000 | 7,200 | 1.50 | 3.25 | 1.25 (1.00 to 1.50) |" in text
+    assert text.count("| 50,000 | - |") == 6 and "20 rounds, 1,000 requests" in text
+
+
+def test_the_list_of_items_is_read_against_the_candidate_and_no_other() -> None:
+    plain = load_schema(ROOT / "datasets" / "simulated" / "schema.yaml")
+    lists = {f.name: f for f in with_history(plain).features if isinstance(f, ListOf)}
+    assert (lists["history"].pooling, lists["history"].target) == ("attention", "item_id")
+    assert lists["tags"].pooling == "mean"
+    assert len(with_history(plain).features) == len(plain.features)
 
 
 def test_calibration_tells_before_and_after() -> None:
