@@ -58,7 +58,7 @@ class _Block:
         rows: which rows of the batch they are, `[B]`.
         ids: rows of the table, `[B, L, K]`.
         events: embeddings `[lanes, B, L, K, size]`.
-        squares: their squared lengths `[lanes, B, L, K, 1]`.
+        squares: their squared lengths `[lanes, B * L * K]`.
         unit: embeddings at length 1, `[lanes, B, L, K * size]`.
         matrices: what maps `unit` to hidden units, one a candidate, `[lanes, B, K * size, H]`.
         hidden: `[lanes, B, L, H]`, after ReLU.
@@ -106,6 +106,8 @@ class _Read(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_pooled: Tensor, of_totals: Tensor) -> tuple[Tensor | None, ...]:
+        from recmtl.model import attention_loops as loops  # Numba is slow to load
+
         table, target, _, _, of_products, out, _ = ctx.saved_tensors
         sums = [torch.zeros_like(tensor) for tensor in ctx.saved_tensors[1:]]
         for_target, for_candidate, for_events, for_products, for_out, for_bias = sums
@@ -116,11 +118,14 @@ class _Read(torch.autograd.Function):
             of_weights += of_totals[:, block.rows].unsqueeze(2)
             of_weights.masked_fill_(block.ids[:, :, 0] == 0, 0.0)
             for_bias += of_weights.sum((1, 2))
-            flat = block.hidden.flatten(1, 2)
-            for_out += torch.bmm(of_weights.flatten(1).unsqueeze(1), flat).squeeze(1)
-            of_hidden = of_weights.unsqueeze(3) * out[:, None, None]
-            of_hidden = torch.ops.aten.threshold_backward(of_hidden, block.hidden, 0)
-            for_candidate[:, block.rows] = of_hidden.sum(2)
+            of_hidden = torch.empty_like(block.hidden)
+            of_shifts = torch.empty_like(for_candidate[:, block.rows])
+            for lane in range(len(out)):
+                loops.weigh_backward(
+                    *_arrays(of_weights[lane], block.hidden[lane], out[lane]),
+                    *_arrays(of_hidden[lane], of_shifts[lane], for_out[lane]),
+                )
+            for_candidate[:, block.rows] = of_shifts
             of_matrices = torch.matmul(block.unit.transpose(2, 3), of_hidden)
             for_events += of_matrices.sum(1)
             of_matrices = of_matrices[:, :, : target.shape[2]]
@@ -128,9 +133,8 @@ class _Read(torch.autograd.Function):
             for_products += (targets * of_matrices).sum(1)
             for_target[:, block.rows] = (of_matrices * of_products.unsqueeze(1)).sum(3)
             of_unit = torch.matmul(of_hidden, block.matrices.transpose(2, 3))
-            of_embeddings = _of_embeddings(block, of_unit, of_sums)
             rows_read.append(block.ids.flatten())
-            values.append(of_embeddings.permute(1, 2, 3, 0, 4).reshape(-1, table.shape[1]))
+            values.append(_of_embeddings(block, of_unit, of_sums))
         ctx.blocks = []
         for_table = _table_gradient(table, rows_read, values, sparse=ctx.sparse)
         return for_table, None, *sums, None
@@ -156,37 +160,51 @@ def _read_block(
     of_candidate: Tensor,
     unit: tuple[Tensor, Tensor, Tensor, Tensor],
 ) -> _Block:
+    from recmtl.model import attention_loops as loops  # Numba is slow to load
+
     of_events, of_products, out, out_bias = unit
     lanes, places = len(of_events), ids.shape
-    embeddings = table.index_select(0, ids.flatten())
-    events = embeddings.view(*places, lanes, -1).permute(3, 0, 1, 2, 4)
-    squares = events.square().sum(-1, keepdim=True)
-    lengthened = (events * squares.clamp_min(SMALLEST).rsqrt()).flatten(3)
+    embeddings = table.index_select(0, ids.flatten()).view(ids.numel(), lanes, -1)
+    flat = embeddings.new_empty(lanes, ids.numel(), embeddings.shape[2])
+    squares = flat.new_empty(flat.shape[:2])
+    vectors, at_length_1, of_vectors = _arrays(embeddings, flat, squares)
+    loops.normalise(vectors, at_length_1, of_vectors, SMALLEST)
+    lengthened = flat.view(lanes, *places[:2], -1)
     matrices = of_events.unsqueeze(1).repeat(1, len(rows), 1, 1)
     matrices[:, :, : target.shape[2]].addcmul_(
         target[:, rows].unsqueeze(3), of_products.unsqueeze(1)
     )
     hidden = torch.matmul(lengthened, matrices)
-    hidden += of_candidate[:, rows].unsqueeze(2)
-    hidden.relu_()
-    weights = torch.matmul(hidden, out[:, None, :, None]).squeeze(3) + out_bias[:, None, None]
+    weights = hidden.new_empty(hidden.shape[:3])
+    shifts = of_candidate[:, rows]
+    for lane in range(lanes):
+        loops.weigh(
+            *_arrays(
+                hidden[lane], shifts[lane], out[lane], out_bias[lane : lane + 1], weights[lane]
+            )
+        )
+    events = embeddings.view(*places, lanes, -1).permute(3, 0, 1, 2, 4)
     weights.masked_fill_(ids[:, :, 0] == 0, 0.0)
     return _Block(rows, ids, events, squares, lengthened, matrices, hidden, weights)
 
 
 def _of_embeddings(block: _Block, of_unit: Tensor, of_sums: Tensor) -> Tensor:
-    """The gradient `[lanes, B, L, K, size]` of a block's embeddings.
+    """The gradient `[B * L * K, lanes * size]` of a block's embeddings."""
+    from recmtl.model import attention_loops as loops  # Numba is slow to load
 
-    That of x / |x| is the gradient less its part along x, over |x|; lengths below the least count
-    as constant.
-    """
     shape = block.events.shape
-    of_unit, unit = of_unit.view(shape), block.unit.view(shape)
-    along = (of_unit * unit).sum(-1, keepdim=True) * (block.squares > SMALLEST)
-    gradient = torch.addcmul(of_unit, unit, along, value=-1.0)
-    gradient *= block.squares.clamp_min(SMALLEST).rsqrt()
-    of_sums = of_sums.reshape(*shape[:2], 1, *shape[3:])
-    return gradient.addcmul_(block.weights[..., None, None], of_sums)
+    gradient = of_unit.new_empty(*shape[1:4], shape[0], shape[4])
+    of_unit, squares = of_unit.view(shape), block.squares.view(shape[:4])
+    slopes, unit, lengths = _arrays(of_unit, block.unit.view(shape), squares)
+    of_sums = of_sums.reshape(*shape[:2], *shape[3:])
+    weights, of_pooled, target = _arrays(block.weights, of_sums, gradient)
+    loops.normalise_backward(slopes, unit, lengths, weights, of_pooled, target, SMALLEST)
+    return gradient.view(-1, shape[0] * shape[4])
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    """The tensors as NumPy's arrays; what a loop writes to is contiguous already."""
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
 def _table_gradient(
