@@ -90,7 +90,10 @@ def fit_blend(
     facts = {
         "members": [n for n, used in zip(names, np.any(weights > 0, axis=1), strict=True) if used],
         "tasks": {
-            task.name: _facts(names, fit) for task, fit in zip(problem.tasks, fits, strict=True)
+            task.name: _facts(dict(zip(names, served, strict=True)), fit)
+            for task, fit, served in zip(
+                problem.tasks, fits, weights.T.round(4).tolist(), strict=True
+            )
         },
     }
     if not any(fit.gains for fit in fits):
@@ -173,6 +176,5 @@ def _on_logits_scale(label: npt.NDArray[np.float32], head: HeadSpec) -> npt.NDAr
     return ((np.log1p(values) if head.transform == "log1p" else values) - head.mean) / head.std
 
 
-def _facts(names: Sequence[str], fit: BlendFit) -> dict[str, Any]:
-    weights = dict(zip(names, fit.weights.round(4).tolist(), strict=True))
+def _facts(weights: Mapping[str, float], fit: BlendFit) -> dict[str, Any]:
     return {"weights": weights, "gain": fit.gain, "error": fit.error, "taken": fit.gains}

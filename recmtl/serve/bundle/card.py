@@ -60,10 +60,25 @@ def model_card(
         lines.append(f"| {' | '.join(map(_plain, cells))} |")
     lines += ["", "## Scored columns", "", ", ".join(map(_code, columns)), ""]
     lines += ["## Input columns", "", ", ".join(map(_code, inputs)), ""]
+    lines += _blend(metrics)
     lines += _calibration(metrics)
     if metrics.get("fingerprint"):
         lines += [f"Data fingerprint: {_code(metrics['fingerprint'])}", ""]
     return "\n".join(lines) + (f"\n{notes.strip()}\n" if notes.strip() else "")
+
+
+def _blend(metrics: Mapping[str, Any]) -> list[str]:
+    """The weights of a blend, as a table; no lines where one network scores every task."""
+    blend = metrics.get("blend")
+    if not isinstance(blend, Mapping) or not any(t["taken"] for t in blend["tasks"].values()):
+        return []
+    members = blend["members"]
+    lines = ["## Blend", "", "Weights of the members' logits:", ""]
+    lines += [f"| task | {' | '.join(map(_plain, members))} |", "|---" * (len(members) + 1) + "|"]
+    for task, entry in blend["tasks"].items():
+        weights = [f"{entry['weights'][name]:.2f}" for name in members]
+        lines.append(f"| {_plain(task)} | {' | '.join(weights)} |")
+    return [*lines, ""]
 
 
 def _calibration(metrics: Mapping[str, Any]) -> list[str]:

@@ -68,6 +68,8 @@ def test_the_regression_of_a_forest_is_blended_on_the_scale_of_training(
 def test_members_without_any_weight_are_not_in_the_blend(problem: TabularProblem) -> None:
     blend = fitted(problem, knows=False)
     assert FOREST not in blend.facts["members"]
+    for task in blend.facts["tasks"].values():
+        assert task["taken"] or task["weights"]["searched-0"] == 1, "what is served is shown"
     assert not blend.hears_forest
     if blend.model is None:
         assert blend.facts["members"] == ["searched-0"]
