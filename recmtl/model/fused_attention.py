@@ -135,7 +135,6 @@ class _Read(torch.autograd.Function):
             of_unit = torch.matmul(of_hidden, block.matrices.transpose(2, 3))
             rows_read.append(block.ids.flatten())
             values.append(_of_embeddings(block, of_unit, of_sums))
-        ctx.blocks = []
         for_table = _table_gradient(table, rows_read, values, sparse=ctx.sparse)
         return for_table, None, *sums, None
 

@@ -281,6 +281,18 @@ def test_gradients_in_training_are_those_of_the_operations_of_torch(scale: float
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
+def test_a_graph_that_is_kept_gives_its_gradients_again() -> None:
+    encoder = encoder_of()
+    total = fields(encoder, ids_of([[(2, 12, 21), (4, 11, 20)], [(9, 13, 22)]]))["watched"].sum()
+    total.backward(retain_graph=True)
+    once = {
+        n: p.grad.to_dense().clone() for n, p in encoder.named_parameters() if p.grad is not None
+    }
+    total.backward()
+    twice = {n: p.grad.to_dense() for n, p in encoder.named_parameters() if p.grad is not None}
+    torch.testing.assert_close(twice, {name: 2 * gradient for name, gradient in once.items()})
+
+
 def test_a_batch_without_events_is_zero_and_trains() -> None:
     encoder = encoder_of()
     vectors = fields(encoder, ids_of([[], []]))
