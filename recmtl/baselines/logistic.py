@@ -104,7 +104,7 @@ class _Linear:
         count, single = len(ids), len(self._encoding.single)
         parts = [_bag(ids[:, :single], np.ones((count, single)), width)]
         for field in self._encoding.lists:
-            cells = ids[:, field.first : field.first + field.length]
+            cells = ids[:, field.columns]
             filled = (cells != 0).astype(np.float64)
             if field.pooling in ("mean", "attention"):  # linear in the mean of the ids
                 filled /= np.maximum(filled.sum(axis=1, keepdims=True), 1)

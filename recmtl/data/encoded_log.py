@@ -37,6 +37,7 @@ __all__ = [
     "EncodedLog",
     "LogSplit",
     "PickedColumns",
+    "new_array",
     "refuse_full_disk",
     "row_bytes",
     "write_faults_as_data_error",
@@ -249,6 +250,14 @@ def row_bytes(widths: Mapping[str, int]) -> int:
     return sum(np.dtype(kind).itemsize * widths.get(name, 1) for name, kind in ARRAYS.items())
 
 
+def new_array(path: Path, kind: npt.DTypeLike, shape: tuple[int, ...]) -> BinaryIO:
+    """A new .npy file, opened after its header; the bytes of an array of that shape follow."""
+    stream = path.open("wb")
+    header = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream
+
+
 class ArrayWriter:
     """Appends batches of rows to `<folder>/<name>.npy`, for each name in `ARRAYS`."""
 
@@ -264,10 +273,7 @@ class ArrayWriter:
         self._files: dict[str, BinaryIO] = {}
         for name, kind in ARRAYS.items():
             shape = (rows, widths[name]) if name in widths else (rows,)
-            stream = (folder / f"{name}.npy").open("wb")
-            self._files[name] = stream
-            header = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(stream, header)
+            self._files[name] = new_array(folder / f"{name}.npy", kind, shape)
 
     def append(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Append one batch: for each name in `ARRAYS` an array, rows first."""

@@ -34,6 +34,11 @@ class ListField:
     target: str | None = None
     align: str | None = None
 
+    @property
+    def columns(self) -> slice:
+        """Its columns of `ids`."""
+        return slice(self.first, self.first + self.length)
+
 
 @dataclass(frozen=True)
 class NumericField:

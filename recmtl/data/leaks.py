@@ -101,7 +101,7 @@ def _columns(
         codes = np.unique(ids[:, i], return_inverse=True)[1]
         yield _Column(name, codes, missing=codes == 0)  # the unknown row is the first of its block
     for field in encoding.lists:
-        members = np.sort(ids[:, field.first : field.first + field.length], axis=1)
+        members = np.sort(ids[:, field.columns], axis=1)
         lengths = (members != 0).sum(axis=1)
         codes = np.unique(members, axis=0, return_inverse=True)[1].reshape(-1)
         yield _Column(field.name, codes, lengths == 0, _ranks(lengths), members)

@@ -202,7 +202,7 @@ class RowEncoder:
             kept = kept_values(columns[feature.column], feature, place)
             vocabulary = self.vocabularies[feature.table or feature.name]
             kept_rows, unknown[feature.name] = vocabulary.rows_of(kept.keys, feature.column, place)
-            ids[:, field.first : field.first + field.length][kept.slots] = kept_rows
+            ids[:, field.columns][kept.slots] = kept_rows
         for i, number in enumerate(self._numeric):
             values = finite_numbers(columns[number.column], number.column, place)
             numeric[:, i] = self.scalers[number.name].transform(values)

@@ -81,7 +81,7 @@ class ForestColumns:
         for i, codes in enumerate(self.codes):
             x[:, i] = codes(np.asarray(ids[:, i]))
         for i, field in enumerate(self.lists, start=single):
-            cells = ids[:, field.first : field.first + field.length]
+            cells = ids[:, field.columns]
             x[:, i] = np.count_nonzero(cells, axis=1)
         x[:, single + lists :] = numeric
         return x

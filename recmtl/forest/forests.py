@@ -22,6 +22,7 @@ from recmtl.data.columns.numeric import Scaler
 from recmtl.data.encoding import Encoding, NumericField
 from recmtl.errors import DataError
 from recmtl.forest.columns import Codes, ForestColumns
+from recmtl.forest.grow import leaves
 from recmtl.forest.text import check_forest_text
 
 __all__ = ["Forests", "TaskForest", "tree_fields"]
@@ -77,7 +78,7 @@ class TaskForest:
     @property
     def leaves(self) -> int:
         """Leaves of all its trees."""
-        return sum(tree["num_leaves"] for tree in self.booster.dump_model()["tree_info"])
+        return leaves(self.booster)
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,14 @@ class Forests:
     def fields(self) -> tuple[NumericField, ...]:
         """The numeric fields that a network has in addition, after all others."""
         return tuple(NumericField(s.name, s.encoding, s.bins) for s in self.scalers)
+
+    def places(self, tasks: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """For each of the tasks the places of its logits among the fields, or none."""
+        first, places = 0, dict[str, tuple[int, ...]]()
+        for forest in self.forests:
+            places[forest.task] = tuple(range(first, first + len(forest.fields)))
+            first += len(forest.fields)
+        return tuple(places.get(task, ()) for task in tasks)
 
     @cached_property
     def leaves(self) -> int:

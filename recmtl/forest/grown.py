@@ -8,7 +8,6 @@
 The folder is whole or absent, and used again where log, settings and seed are the same.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -16,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from recmtl.data.columns.numeric import NumericFit, Scaler
 from recmtl.data.encoded_log import (
     EncodedLog,
     LogSplit,
+    new_array,
     refuse_full_disk,
     write_faults_as_data_error,
 )
@@ -37,6 +37,7 @@ from recmtl.forest.forests import Forests, TaskForest
 from recmtl.forest.out_of_fold import ForestGrower, fold_rule, folds_of
 from recmtl.forest.settings import Trees
 from recmtl.memory import release_pages
+from recmtl.paths import content_hash
 from recmtl.schema import Numeric
 
 __all__ = ["GrownForests", "grow_forests"]
@@ -133,10 +134,7 @@ def _opened(log: EncodedLog, folder: Path, facts: Mapping[str, Any]) -> GrownFor
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
-    }
+    return {path.name: content_hash(path) for path in sorted(folder.iterdir())}
 
 
 def _grow(
@@ -208,12 +206,13 @@ def _write_numbers(
         split = log.split(part)
         (folder / part).mkdir()
         with ExitStack() as stack:
+            widths = {"numeric": split.numeric.shape[1] + fields, "logits": fields}
             numeric, logits = (
-                stack.enter_context((folder / part / f"{name}.npy").open("wb"))
-                for name in ("numeric", "logits")
+                stack.enter_context(
+                    new_array(folder / part / f"{name}.npy", kind, (len(split), widths[name]))
+                )
+                for name, kind in (("numeric", np.float32), ("logits", np.float64))
             )
-            _header(numeric, np.float32, (len(split), split.numeric.shape[1] + fields))
-            _header(logits, np.float64, (len(split), fields))
             for first in range(0, len(split), AT_ONCE):
                 rows_now = slice(first, first + AT_ONCE)
                 ids, numbers = split.ids[rows_now], np.asarray(split.numeric[rows_now])
@@ -222,8 +221,3 @@ def _write_numbers(
                 numeric.write(np.concatenate([numbers, forests.encoded(answers)], 1).data)
                 release_pages(split.ids)
                 release_pages(split.numeric)
-
-
-def _header(file: BinaryIO, kind: type[np.floating[Any]], shape: tuple[int, int]) -> None:
-    header = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)

@@ -22,7 +22,7 @@ from recmtl.model import BlendedModel, Network, save_model
 from recmtl.train.config import Config
 from recmtl.train.expert_monitor import health_record
 from recmtl.train.loop import OnProgress, train
-from recmtl.train.problem import Problem
+from recmtl.train.problem import Predictions, Problem
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import TrainingState
 
@@ -162,31 +162,17 @@ def blended_result(
 
     Trainings add up; as elsewhere, the cost of forests is told apart.
     """
-    began = time.perf_counter()
-    predictions, test = problem.scored(blend)
-    seconds, cost, metrics = time.perf_counter() - began, blend.cost(), problem.evaluate(blend)
-    facts: dict[str, float | None] = {
-        "parameters": cost.parameters,
-        "multiply_adds": cost.multiply_adds,
-        **{name: sum(m.cost.get(name) or 0.0 for m in members) for name in ("train_s", "cpu_s")},
-        "score_rows_per_s": len(problem.test) / max(seconds, 1e-9),
-    }
+    clocks = {name: sum(m.cost.get(name) or 0.0 for m in members) for name in ("train_s", "cpu_s")}
+    predictions, test, facts = _timed(blend, problem, clocks)
+    metrics = problem.evaluate(blend)
     score, on_validation = problem.score(metrics), problem.scored_validation(blend)
     return ModelResult(predictions, facts, score, metrics, test=test, on_validation=on_validation)
 
 
 def _scored(name: str, network: Network, problem: Problem, state: TrainingState) -> ModelResult:
-    began = time.perf_counter()
-    predictions, test = problem.scored(network)
-    seconds = time.perf_counter() - began
-    cost, best = network.cost(), state.checks[state.best]
-    facts: dict[str, float | None] = {
-        "parameters": cost.parameters,
-        "multiply_adds": cost.multiply_adds,
-        "train_s": state.seconds,
-        "cpu_s": state.cpu_seconds,
-        "score_rows_per_s": len(problem.test) / max(seconds, 1e-9),
-    }
+    clocks = {"train_s": state.seconds, "cpu_s": state.cpu_seconds}
+    predictions, test, facts = _timed(network, problem, clocks)
+    best = state.checks[state.best]
     curves = {name: [{"epoch": c.epoch, "score": c.score, "loss": c.loss} for c in state.checks]}
     health = health_record(state, network.grid.layout, [task.name for task in problem.tasks])
     return ModelResult(
@@ -198,4 +184,23 @@ def _scored(name: str, network: Network, problem: Problem, state: TrainingState)
         health,
         test,
         problem.scored_validation(network),
+    )
+
+
+def _timed(
+    network: Network, problem: Problem, clocks: Mapping[str, float]
+) -> tuple[Predictions, Metrics, dict[str, float | None]]:
+    """Scores on the test rows, their metrics, and the cost; `clocks` are those of the training."""
+    began = time.perf_counter()
+    predictions, test = problem.scored(network)
+    seconds, cost = time.perf_counter() - began, network.cost()
+    return (
+        predictions,
+        test,
+        {
+            "parameters": cost.parameters,
+            "multiply_adds": cost.multiply_adds,
+            **clocks,
+            "score_rows_per_s": len(problem.test) / max(seconds, 1e-9),
+        },
     )

@@ -188,12 +188,8 @@ class TrainedModels:
         trees = self.prepared.trees
         if trees is None:
             return None
-        first, places = 0, dict[str, tuple[int, ...]]()
-        for forest in trees.forests.forests:
-            places[forest.task] = tuple(range(first, first + len(forest.fields)))
-            first += len(forest.fields)
-        by_task = tuple(places.get(task.name, ()) for task in self.study.problem.tasks)
-        return ForestLogits(by_task, trees.logits("validation"), trees.logits("test"))
+        places = trees.forests.places([task.name for task in self.study.problem.tasks])
+        return ForestLogits(places, trees.logits("validation"), trees.logits("test"))
 
     @cached_property
     def chosen(self) -> ChosenNetwork:

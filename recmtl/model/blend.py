@@ -119,14 +119,15 @@ class BlendedModel(TabularModel):
             tasks.append(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0])
         return tasks
 
+    @property
+    def used_networks(self) -> tuple[TabularModel, ...]:
+        """The networks that have a weight."""
+        used = zip(self.networks, self.is_used, strict=False)  # a forest is no network
+        return tuple(network for network, is_used in used if is_used)
+
     def cost(self) -> Cost:
         """Of all networks that have a weight; as elsewhere, that of forests is told apart."""
-        costs = [
-            network.cost()
-            for network, is_used in zip(self.networks, self.is_used, strict=False)
-            if is_used
-        ]
-        return sum(costs[1:], costs[0]) if costs else Cost(0, 0)
+        return sum((network.cost() for network in self.used_networks), Cost(0, 0))
 
     def forest_logits(self, logits: Tensor) -> list[Tensor]:
         """The forests' logits `[B, F]` by task, on the scale of the heads' logits."""

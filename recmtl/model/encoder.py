@@ -139,7 +139,7 @@ class TabularEncoder(nn.Module):
 
     def events(self, ids: Tensor, lists: Sequence[ListField]) -> tuple[list[Tensor], Tensor]:
         """Embeddings `[B, length, L * size]` of aligned lists, and where they are not padded."""
-        columns = [ids[:, field.first : field.first + field.length] for field in lists]
+        columns = [ids[:, field.columns] for field in lists]
         weight, sparse = self.table.weight, self.table.sparse
         vectors = [
             functional.embedding(rows, weight, padding_idx=0, sparse=sparse) for rows in columns
@@ -153,7 +153,7 @@ class TabularEncoder(nn.Module):
             names = [field.target for field in lists if field.target is not None]
             targets = [single[:, self.encoding.single.index(name)] for name in names]
             if self.training and fused.is_supported(self.table.weight):
-                columns = [ids[:, field.first : field.first + field.length] for field in lists]
+                columns = [ids[:, field.columns] for field in lists]
                 vectors = unit.train_on(self.table, columns, targets)
             else:
                 events, is_real = self.events(ids, lists)
@@ -167,7 +167,7 @@ class TabularEncoder(nn.Module):
         return columns.view(*outer, self.num_lanes, width // self.num_lanes)
 
     def _pool(self, ids: Tensor, field: ListField) -> Tensor:
-        columns = ids[:, field.first : field.first + field.length]
+        columns = ids[:, field.columns]
         if field.pooling == "max":
             return self._largest(columns)
         pooled = functional.embedding_bag(

@@ -1,6 +1,6 @@
 """Target attention in training on a CPU: a block of histories at a time, gradients by hand.
 
-The same sums as `TargetAttention.pooled` computes, in fewer passes over memory. A block is read
+The same sums as `TargetAttention.forward` computes, in fewer passes over memory. A block is read
 from the table, normalised, weighed and summed while it is in the processor's cache, and no longer
 than its longest history: histories are taken in the order of their lengths, so that hardly any
 padding is computed. The table's gradient has the rows that were read and no others.

@@ -15,13 +15,18 @@ import pyarrow.compute as pc
 from recmtl.data.columns.canonical import AnyArray, kind_of, missing_rows
 from recmtl.data.columns.keys import as_lists
 from recmtl.data.columns.logical_type import value_type_name
+from recmtl.data.statistics.periods import UNITS, time_kind
 from recmtl.errors import SourceLocation
 
 __all__ = ["AFTER_ROW", "age_buckets", "event_ages"]
 
 AFTER_ROW = -1
 """The bucket of events later than their row."""
-UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+CLOCKS = {
+    "number": "plain numbers",
+    "instant": "times with a zone",
+    "local": "times without a zone",
+}
 Floats = npt.NDArray[np.float64]
 
 
@@ -90,17 +95,9 @@ def _refuse_other_kind(
     events: AnyArray, rows: AnyArray, columns: tuple[str, ...], place: SourceLocation
 ) -> None:
     """Raise a `DataError` unless both are plain numbers, both have a zone, or neither has one."""
-    clocks = [_clock(events), _clock(rows)]
-    if None not in clocks and clocks[0] != clocks[1]:
-        fault = f"holds {clocks[0]}, and {columns[1]!r} {clocks[1]}"
+    of_events, of_rows = (
+        time_kind(array, name, place) for array, name in zip((events, rows), columns, strict=True)
+    )
+    if of_events and of_rows and of_events != of_rows:
+        fault = f"holds {CLOCKS[of_events]}, and {columns[1]!r} {CLOCKS[of_rows]}"
         raise place.error(fault, "store both alike, or drop times", column=columns[0])
-
-
-def _clock(times: AnyArray) -> str | None:
-    kind = kind_of(times)
-    if kind == "null":
-        return None
-    if kind in ("integer", "float"):
-        return "plain numbers"
-    with_zone = kind == "timestamp" and times.type.tz is not None
-    return "times with a zone" if with_zone else "times without a zone"

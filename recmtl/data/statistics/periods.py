@@ -12,11 +12,12 @@ from recmtl.data.columns.logical_type import value_type_name
 from recmtl.errors import SourceLocation
 from recmtl.schema import PastStatistics
 
-__all__ = ["TimeKind", "periods", "time_kind"]
+__all__ = ["UNITS", "TimeKind", "periods", "time_kind"]
 
 TimeKind = Literal["number", "instant", "local"]
 """Plain numbers, times with a zone, and dates or times as some clock showed them."""
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Of a time in Arrow, in a second."""
 Ints = npt.NDArray[np.int64]
 
 

@@ -93,8 +93,7 @@ class Attribution:
         self.model, self.tasks = model, list(tasks)
         self.networks = [model]
         if isinstance(model, BlendedModel):
-            used = zip(model.networks, model.is_used, strict=False)
-            self.networks = [network for network, is_used in used if is_used]
+            self.networks = list(model.used_networks)
             forest = forest[: model.fields]
         else:
             forest = ()

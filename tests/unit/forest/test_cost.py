@@ -9,7 +9,7 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.forest import cost
 from recmtl.forest.cost import forest_cost, multiply_add_seconds
 from recmtl.forest.grown import GrownForests, grow_forests
-from tests.unit.forest.conftest import FEW
+from tests.unit.serve.forest_shop import FEW
 
 
 def test_the_cost_counts_the_trees_and_their_leaves(log: EncodedLog, grown: GrownForests) -> None:

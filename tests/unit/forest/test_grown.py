@@ -12,7 +12,7 @@ from recmtl.forest import grown as module
 from recmtl.forest.forests import Forests
 from recmtl.forest.grown import GrownForests, grow_forests
 from recmtl.train.tabular_problem import TabularProblem
-from tests.unit.forest.conftest import FEW
+from tests.unit.serve.forest_shop import FEW
 
 FIELDS = ["click.tree", "buy.tree", "watch.tree", *(f"rating.tree.{n}" for n in (1, 2, 3))]
 

@@ -1,6 +1,5 @@
 """A job blends the searched networks and its forests, where validation rows say that it gains."""
 
-import io
 import json
 from dataclasses import replace
 from typing import Any, cast
@@ -8,20 +7,17 @@ from typing import Any, cast
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from recmtl.forest.settings import Trees
 from recmtl.job import steps
 from recmtl.job.handed_on import Evaluation, JobContext, TrainedModels
 from recmtl.model import BlendedModel, TabularModel
 from recmtl.serve import Scorer
-from recmtl.simulate import simulate
 from recmtl.tracking import Run, Tracker
 from recmtl.train.config import Blend, Calibration
-from recmtl.train.loop import silent
 from recmtl.train.presets import PRESETS
 from recmtl.vision.config import VisionConfig
-from tests.unit.job.test_steps import CONFIG, SCHEMA, FileRun
+from tests.unit.job.test_steps import CONFIG, FileRun, simulated_job
 
 TREES = Trees(enabled=True, rounds=20, leaves=4, folds=2)
 
@@ -29,18 +25,14 @@ TREES = Trees(enabled=True, rounds=20, leaves=4, folds=2)
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> JobContext:
     """A job on 4,000 simulated rows, whose networks learn next to nothing in one pass."""
-    folder = tmp_path_factory.mktemp("blend")
-    simulate(folder / "log.parquet", 4000, users=60, items=30)
-    console = Console(file=io.StringIO())
     settings: dict[str, Any] = {
         "trees": TREES,
         "blend": Blend(enabled=True),
         "calibration": Calibration("platt", min_rows=20),
         "search": replace(CONFIG.search, source_seeds=0),
     }
-    data, tracker = str(folder / "log.parquet"), cast(Tracker, FileRun())
-    out, config = folder / "out", replace(CONFIG, **settings)
-    return JobContext(data, SCHEMA, out, config, tracker, silent, console)
+    config = replace(CONFIG, **settings)
+    return simulated_job(tmp_path_factory.mktemp("blend"), 4000, config, users=60, items=30)
 
 
 @pytest.fixture(scope="module")

@@ -70,14 +70,20 @@ class FileRun:
     log_text = log_json = lambda self, content, path: None
 
 
+def simulated_job(
+    folder: Path, rows: int, config: Config = CONFIG, *, users: int = 100, items: int = 50
+) -> JobContext:
+    """A job on simulated rows in a folder."""
+    simulate(folder / "log.parquet", rows, users=users, items=items)
+    console = Console(file=io.StringIO())
+    data, tracker = str(folder / "log.parquet"), cast(Tracker, FileRun())
+    return JobContext(data, SCHEMA, folder / "out", config, tracker, silent, console)
+
+
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> JobContext:
     """A job on 2,500 simulated rows."""
-    folder = tmp_path_factory.mktemp("steps")
-    simulate(folder / "log.parquet", 2500, users=100, items=50)
-    console = Console(file=io.StringIO())
-    data, tracker = str(folder / "log.parquet"), cast(Tracker, FileRun())
-    return JobContext(data, SCHEMA, folder / "out", CONFIG, tracker, silent, console)
+    return simulated_job(tmp_path_factory.mktemp("steps"), 2500)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """A job grows its forests before its networks, and its bundle holds them."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -8,7 +7,6 @@ from typing import cast
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from recmtl.atomic import write_json
 from recmtl.errors import ConfigError
@@ -19,12 +17,10 @@ from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
 from recmtl.model import predict
 from recmtl.serve import Scorer
-from recmtl.simulate import simulate
-from recmtl.tracking import Run, Tracker
+from recmtl.tracking import Run
 from recmtl.train.config import Config
-from recmtl.train.loop import silent
 from recmtl.vision.config import VisionConfig
-from tests.unit.job.test_steps import CONFIG, SCHEMA, FileRun
+from tests.unit.job.test_steps import CONFIG, FileRun, simulated_job
 
 TREES = Trees(enabled=True, rounds=5, leaves=4, folds=2)
 
@@ -32,14 +28,10 @@ TREES = Trees(enabled=True, rounds=5, leaves=4, folds=2)
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> JobContext:
     """A job on 2,000 simulated rows whose networks hear trees."""
-    folder = tmp_path_factory.mktemp("trees")
-    simulate(folder / "log.parquet", 2000, users=100, items=50)
-    console = Console(file=io.StringIO())
     evidence = replace(CONFIG.evidence, seeds=1)
     search = replace(CONFIG.search, source_seeds=0)  # all sources are heard
     config = replace(CONFIG, trees=TREES, evidence=evidence, search=search)
-    data, tracker = str(folder / "log.parquet"), cast(Tracker, FileRun())
-    return JobContext(data, SCHEMA, folder / "out", config, tracker, silent, console)
+    return simulated_job(tmp_path_factory.mktemp("trees"), 2000, config)
 
 
 def test_a_bundle_scores_raw_rows_as_its_network_was_tested(job: JobContext) -> None:

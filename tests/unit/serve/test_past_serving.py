@@ -8,13 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from recmtl.data.encoded_log import EncodedLog
-from recmtl.data.prepare import prepare
 from recmtl.errors import BundleError
-from recmtl.schema import parse_schema
 from recmtl.serve import Ranker, Scorer, save_bundle
 from recmtl.serve.batch.parquet import score_parquet
 from recmtl.serve.batch.spark import score_spark
 from tests.chaos.local_spark import local_spark
+from tests.unit.serve.forest_shop import encoded_log
 from tests.unit.serve.shop import SCHEMA, make_log, make_model
 
 STATISTICS = """
@@ -39,10 +38,7 @@ def days_log(rows: int) -> pa.Table:
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> EncodedLog:
     """The encoded log of 600 rows."""
-    folder = tmp_path_factory.mktemp("past")
-    pq.write_table(days_log(600), folder / "log.parquet")
-    schema = parse_schema(TEXT, source="shop.yaml")
-    return prepare(str(folder / "log.parquet"), schema, folder / "log")
+    return encoded_log(tmp_path_factory.mktemp("past"), days_log(600), TEXT)
 
 
 @pytest.fixture(scope="module")

@@ -6,62 +6,39 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import torch
-from mlflow.pyfunc import load_model
 
 from recmtl.data.encoded_log import EncodedLog
-from recmtl.data.prepare import prepare
 from recmtl.errors import BundleError
-from recmtl.forest.grown import GrownForests, grow_forests
-from recmtl.forest.settings import Trees
-from recmtl.grid import catalog
-from recmtl.mlflow_store import without_warnings
-from recmtl.model import ModelSizes, TabularModel, predict
-from recmtl.schema import parse_schema
-from recmtl.serve import Ranker, Scorer, save_bundle
-from recmtl.serve.batch.parquet import score_parquet
-from recmtl.serve.batch.spark import score_spark
+from recmtl.forest.grown import GrownForests
+from recmtl.model import predict
+from recmtl.serve import Ranker, Scorer
 from recmtl.serve.bundle import load_bundle
 from recmtl.serve.bundle.manifest import write_manifest
 from recmtl.train.tabular_problem import TabularProblem
-from tests.chaos.local_spark import local_spark
-from tests.unit.serve.served import save_model
-from tests.unit.serve.shop import SCHEMA, USER, make_log
-
-FEW = Trees(enabled=True, rounds=8, leaves=5, smallest_leaf=5, folds=3)
-ITEMS = ["item", "price"]
-BY = "p_click * value_watch"
+from tests.unit.serve.forest_shop import (
+    BY,
+    ITEMS,
+    encoded_log,
+    forests_of,
+    network,
+    require_equal_files_and_mlflow,
+    require_equal_requests,
+    require_equal_spark,
+    require_that_rows_stand_alone,
+    saved,
+)
+from tests.unit.serve.shop import USER, make_log
 
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> EncodedLog:
-    folder = tmp_path_factory.mktemp("shop")
-    pq.write_table(make_log(600), folder / "log.parquet")
-    schema = parse_schema(SCHEMA, source="shop.yaml")
-    return prepare(str(folder / "log.parquet"), schema, folder / "log")
+    return encoded_log(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(scope="module")
 def grown(log: EncodedLog) -> GrownForests:
-    return grow_forests(log, log.folder.parent / "forest", FEW, threads=1, seed=0)
-
-
-def network(problem: TabularProblem) -> TabularModel:
-    """An untrained network with weights that are large enough for scores to differ."""
-    torch.manual_seed(0)
-    layout = catalog.mmoe(len(problem.tasks), experts=3, widths=(16, 8))
-    model = problem.network(layout, ModelSizes(embedding=4, tower=(8,)))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(1.5)
-    return model.eval()
-
-
-def saved(folder: Path, log: EncodedLog, grown: GrownForests, model: TabularModel) -> Path:
-    options = {"model": model, "encoder": log.encoder(), "forests": grown.forests}
-    return save_bundle(folder, rows=make_log(600), metrics={}, user=USER, **options)
+    return forests_of(log)
 
 
 @pytest.fixture(scope="module")
@@ -91,40 +68,18 @@ def test_the_scorer_hears_what_training_heard(
 
 
 def test_a_rows_scores_depend_on_that_row_alone(scorer: Scorer, bundle: Path) -> None:
-    rows = make_log(600, seed=3)
-    together = scorer.scores(rows)
-    for row in (0, 77, 599):
-        np.testing.assert_array_equal(scorer.scores(rows.slice(row, 1))[0], together[row])
-    threads = Scorer.load(bundle, threads=3, record=False)
-    np.testing.assert_array_equal(threads.scores(rows), together)
+    require_that_rows_stand_alone(scorer, Scorer.load(bundle, threads=3, record=False))
 
 
 def test_files_and_mlflow_get_the_scorers_bits(
     scorer: Scorer, bundle: Path, tmp_path: Path
 ) -> None:
-    rows = make_log(90, seed=4)
-    expected = scorer.scores(rows)
-    pq.write_table(rows, tmp_path / "rows.parquet")
-    score_parquet(scorer, tmp_path / "rows.parquet", tmp_path / "scored")
-    from_files = pq.read_table(tmp_path / "scored").select(list(scorer.columns))
-    np.testing.assert_array_equal(np.stack([c.to_numpy() for c in from_files.columns], 1), expected)
-    with without_warnings():
-        model = load_model(str(save_model(load_bundle(bundle), tmp_path / "model")))
-        served = model.predict(rows.select(list(scorer.input_columns)).to_pandas())
-    np.testing.assert_array_equal(served[list(scorer.columns)].to_numpy(), expected)
+    require_equal_files_and_mlflow(scorer, bundle, tmp_path)
 
 
 @pytest.mark.parametrize("user", [USER, USER[:2]])
 def test_a_request_is_ranked_as_its_joined_rows(user: list[str], scorer: Scorer) -> None:
-    rows = make_log(600).slice(100, 40)
-    values = {name: rows[name][3].as_py() for name in user}
-    candidates = rows.select([c for c in (*ITEMS, *USER) if c not in user])
-    joined = candidates
-    for name in user:
-        joined = joined.append_column(name, rows[name].take(pa.array([3] * 40)))
-    ranker = Ranker(scorer)
-    expected = ranker.rank(joined, BY, keep=ITEMS)
-    assert ranker.rank_request(values, candidates, BY, keep=ITEMS).equals(expected)
+    require_equal_requests(scorer, user)
 
 
 def test_an_explanation_names_the_trees_with_their_logits(
@@ -177,13 +132,7 @@ def test_onnx_scores_and_ranks_with_the_same_trees(
 
 @pytest.mark.slow
 def test_spark_scores_with_the_scorers_bits(scorer: Scorer, tmp_path: Path) -> None:
-    rows = make_log(90, seed=4).append_column("row", pa.array(np.arange(90)))
-    pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=30)
-    with local_spark():
-        place = str(tmp_path / "rows.parquet"), str(tmp_path / "s")
-        score_spark(scorer.bundle, *place, keep=["row"])
-    scored = pq.read_table(tmp_path / "s").sort_by("row")
-    assert scored.select(list(scorer.columns)).to_pydict() == scorer.score(rows).to_pydict()
+    require_equal_spark(scorer, tmp_path)
 
 
 def test_other_trees_than_those_of_the_network_are_refused(
