@@ -27,7 +27,7 @@ from recmtl.job.outcome import TabularStudy
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
 from recmtl.job.what_matters.source_choice import LEVEL, TOGETHER, choose_sources, plain_sources
-from recmtl.job.work_items import model_name
+from recmtl.job.work.items import model_name
 from recmtl.schema import load_schema
 from recmtl.simulate import PLANTS, simulate_sources
 from recmtl.train.config import Config, Search, Training

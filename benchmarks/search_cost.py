@@ -26,7 +26,7 @@ from benchmarks.worker import seconds
 from recmtl.data.prepare import prepare
 from recmtl.grid import Layout
 from recmtl.job.command import load_config
-from recmtl.job.work_items import fixed_layout, search_settings, search_space
+from recmtl.job.work.items import fixed_layout, search_settings, search_space
 from recmtl.schema import load_schema
 from recmtl.search.search import SearchResult, search
 from recmtl.simulate import simulate

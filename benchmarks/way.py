@@ -35,7 +35,7 @@ from recmtl.job.command import load_config, run_step
 from recmtl.job.outcome import judged_results, trained_models
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
-from recmtl.job.work_items import all_items
+from recmtl.job.work.items import all_items
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.schema import Schema, parse_schema
 from recmtl.simulate import truth_path

@@ -56,6 +56,7 @@ class JobContext:
         on_admitted: called once `out` holds the encoded log of the input.
         promote: `always` or `never` to make the new model champion or not, whatever the comparison
             with the present champion says; empty to follow it.
+        time_limit: the seconds that the job may take; None for no limit.
     """
 
     data: str
@@ -68,6 +69,7 @@ class JobContext:
     like: Path | None = None
     on_admitted: Callable[[], None] = lambda: None
     promote: str = ""
+    time_limit: float | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from recmtl.job.fit import ModelResult
 from recmtl.job.study import SearchRecord, Study
-from recmtl.job.work_items import WorkItem
+from recmtl.job.work.items import WorkItem
 from recmtl.tracking import Run, Tracker
 from recmtl.train.expert_monitor import health_curves
 

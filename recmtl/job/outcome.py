@@ -20,7 +20,7 @@ from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.grid import Layout, shared_experts
 from recmtl.job.fit import ModelResult
 from recmtl.job.study import C, P, Study
-from recmtl.job.work_items import FIXED, WorkItem
+from recmtl.job.work.items import FIXED, WorkItem
 from recmtl.schema import TaskSpec
 from recmtl.search.vote import vote
 from recmtl.train.config import Config

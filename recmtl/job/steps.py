@@ -52,8 +52,8 @@ from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS, trees_fact, trees_of
 from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.what_matters.chain import ablation_items, what_mattered
 from recmtl.job.what_matters.source_choice import choose_sources
-from recmtl.job.work_items import WorkItem, all_items, searched_items
-from recmtl.job.workers import complete, cores
+from recmtl.job.work.items import WorkItem, all_items, searched_items
+from recmtl.job.work.workers import complete, cores
 from recmtl.model.heads import output_columns
 from recmtl.report import ExpertUse, ReportInput, write_report
 from recmtl.report.benchmark_page import model_description

@@ -21,7 +21,7 @@ from recmtl.errors import ConfigError, differences
 from recmtl.grid import Layout, matched, prune, same_wiring
 from recmtl.job.fit import TRAIN_AGAIN, Fit, ModelResult
 from recmtl.job.problem_kind import ProblemKind
-from recmtl.job.work_items import (
+from recmtl.job.work.items import (
     FIXED,
     SEARCHED,
     WorkItem,

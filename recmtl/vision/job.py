@@ -31,8 +31,8 @@ from recmtl.job.logbook import Logbook, log_results
 from recmtl.job.outcome import Models, Results, mean_costs, trained_models
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import Study, refuse_another_study
-from recmtl.job.work_items import SEARCHED, all_items
-from recmtl.job.workers import complete, cores
+from recmtl.job.work.items import SEARCHED, all_items
+from recmtl.job.work.workers import complete, cores
 from recmtl.script import ErrorLine, add_debug_option
 from recmtl.tracking import Run, Tracker
 from recmtl.train.loop import OnProgress

@@ -16,8 +16,8 @@ from recmtl.data.prepare import prepare
 from recmtl.job.outcome import Results, judged_results, trained_models
 from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS
 from recmtl.job.study import Study
-from recmtl.job.work_items import all_items
-from recmtl.job.workers import complete
+from recmtl.job.work.items import all_items
+from recmtl.job.work.workers import complete
 from recmtl.schema import Schema, parse_schema
 from recmtl.train.config import Config, Evidence, Grid, Search, Training
 from recmtl.train.loop import silent

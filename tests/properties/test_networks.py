@@ -17,7 +17,7 @@ from recmtl.grid import (
     shared_bottom,
     single_task,
 )
-from recmtl.job.work_items import FIXED, fixed_layout
+from recmtl.job.work.items import FIXED, fixed_layout
 from recmtl.model import TabularModel, predict, prune_model
 from recmtl.model.heads import TabularHeads
 from recmtl.train.config import Config, Grid, Training

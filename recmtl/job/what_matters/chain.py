@@ -21,7 +21,7 @@ from recmtl.job.fit import ModelResult
 from recmtl.job.outcome import TabularStudy, mean_costs
 from recmtl.job.what_matters.compare import Comparison, compare_models, results_of
 from recmtl.job.what_matters.source_choice import TOGETHER, plain_sources, with_source
-from recmtl.job.work_items import WorkItem
+from recmtl.job.work.items import WorkItem
 
 __all__ = ["Step", "ablation_items", "steps_of", "what_mattered"]
 

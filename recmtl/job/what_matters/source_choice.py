@@ -18,8 +18,8 @@ from recmtl.data.columns.sources import OPTIONAL, PLAIN, SOURCES
 from recmtl.job.outcome import TabularStudy
 from recmtl.job.study import SOURCES_FILE
 from recmtl.job.what_matters.compare import Comparison, compare_models, results_of
-from recmtl.job.work_items import WorkItem, model_name
-from recmtl.job.workers import complete
+from recmtl.job.work.items import WorkItem, model_name
+from recmtl.job.work.workers import complete
 
 __all__ = ["LEVEL", "choose_sources", "plain_sources"]
 

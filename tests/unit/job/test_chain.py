@@ -11,8 +11,8 @@ from recmtl.job.outcome import TabularStudy
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import SOURCES_FILE, Study
 from recmtl.job.what_matters.chain import Step, ablation_items, steps_of, what_mattered
-from recmtl.job.work_items import WorkItem, all_items
-from recmtl.job.workers import complete
+from recmtl.job.work.items import WorkItem, all_items
+from recmtl.job.work.workers import complete
 from tests.planted_sources import CONFIG, make_planted
 
 HEARD, ALL = ("ids", "statistics"), ("ids", "counts", "statistics")

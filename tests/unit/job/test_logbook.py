@@ -12,7 +12,7 @@ from recmtl.job.fit import ModelResult
 from recmtl.job.logbook import Logbook
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
-from recmtl.job.work_items import WorkItem
+from recmtl.job.work.items import WorkItem
 from recmtl.model import ModelSizes
 from recmtl.tracking import Tracker
 from recmtl.train.config import Config, Evidence, Grid, Training

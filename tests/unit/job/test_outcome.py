@@ -25,7 +25,7 @@ from recmtl.job.outcome import (
 )
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
-from recmtl.job.work_items import WorkItem
+from recmtl.job.work.items import WorkItem
 from recmtl.search.race import EntrantRecord
 from recmtl.search.search import SearchResult
 from recmtl.train.config import Config, Evidence

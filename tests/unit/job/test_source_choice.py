@@ -17,7 +17,7 @@ from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
 from recmtl.job.what_matters.compare import Comparison, compare_models
 from recmtl.job.what_matters.source_choice import LEVEL, choose_sources, plain_sources, with_source
-from recmtl.job.work_items import WorkItem
+from recmtl.job.work.items import WorkItem
 from recmtl.train.config import Config, Search
 from recmtl.train.tabular_problem import TabularProblem
 from tests.planted_sources import CONFIG, PLANTED_TASKS, SOURCES, make_planted

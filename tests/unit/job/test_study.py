@@ -16,7 +16,7 @@ from recmtl.grid.catalog import CATALOG
 from recmtl.job.fit import ModelResult
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study, refuse_another_study
-from recmtl.job.work_items import (
+from recmtl.job.work.items import (
     FIXED,
     SEARCHED,
     SETTINGS,

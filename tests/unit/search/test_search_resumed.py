@@ -8,7 +8,7 @@ import pytest
 
 from recmtl.errors import DataError
 from recmtl.grid import recmtl_grid
-from recmtl.job.work_items import search_settings, search_space
+from recmtl.job.work.items import search_settings, search_space
 from recmtl.search import search as search_module
 from recmtl.search.search import SearchResult, search
 from recmtl.search.tree_search import search_tree

@@ -10,7 +10,7 @@ import torch
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, prune
 from recmtl.job.study import Study
-from recmtl.job.work_items import search_settings, search_space
+from recmtl.job.work.items import search_settings, search_space
 from recmtl.model import ModelSizes, save_model
 from recmtl.search.search import search
 from recmtl.search.tree_search import TreeSearchResult, search_tree

@@ -14,8 +14,8 @@ from recmtl.data.prepare import prepare
 from recmtl.errors import DataError, RecmtlError
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
-from recmtl.job.work_items import WorkItem, all_items, with_needed
-from recmtl.job.workers import complete
+from recmtl.job.work.items import WorkItem, all_items, with_needed
+from recmtl.job.work.workers import complete
 from recmtl.model import ModelSizes
 from recmtl.schema import load_schema
 from recmtl.simulate import simulate

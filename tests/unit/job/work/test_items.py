@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmtl.job.work_items import SEARCHED, WorkItem, all_items, searched_items, with_needed
+from recmtl.job.work.items import SEARCHED, WorkItem, all_items, searched_items, with_needed
 from recmtl.train.config import Config, Evidence
 from recmtl.vision.config import VisionConfig
 

@@ -24,7 +24,7 @@ from recmtl.errors import RecmtlError
 from recmtl.interrupts import without_signals
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import C, P, Study
-from recmtl.job.work_items import WorkItem, with_needed
+from recmtl.job.work.items import WorkItem, with_needed
 from recmtl.masking import mask
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent
