@@ -14,6 +14,7 @@ from recmtl.schema.bounds import BUCKETS, COUNT, Within, check_numbers, check_vo
 from recmtl.schema.condition import Condition
 from recmtl.schema.list_feature import ListOf
 from recmtl.schema.statistics import Outcome, PastStatistics
+from recmtl.schema.text_files import ListCells, Pairs, TextFiles
 
 __all__ = [
     "Categorical",
@@ -21,15 +22,18 @@ __all__ = [
     "DerivedFeature",
     "ExactValues",
     "Feature",
+    "ListCells",
     "ListOf",
     "Numeric",
     "Outcome",
+    "Pairs",
     "PastStatistics",
     "Roles",
     "Schema",
     "SideTable",
     "SplitRule",
     "TaskSpec",
+    "TextFiles",
 ]
 
 _TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -218,7 +222,7 @@ class SideTable:
     """A table joined to the log by a key that both have.
 
     Attributes:
-        path: a Parquet file, absolute or relative to the folder of the data.
+        path: a file of any format, absolute or relative to the folder of the data.
         key: the column in both; the side table has one row for each of its values.
     """
 
@@ -231,6 +235,7 @@ class Schema:
     """What the columns of a log mean; features and tasks keep the order of the file.
 
     `statistics` are numbers that the past of a row's keys gives; each is a numeric feature too.
+    `files` says of text files what cannot be seen in them.
     """
 
     name: str
@@ -241,6 +246,7 @@ class Schema:
     tables: tuple[SideTable, ...] = ()
     ignore: tuple[str, ...] = ()
     statistics: tuple[PastStatistics, ...] = ()
+    files: TextFiles | None = None
 
     @cached_property
     def computed(self) -> tuple[DerivedFeature, ...]:

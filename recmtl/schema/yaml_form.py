@@ -25,6 +25,7 @@ from recmtl.schema.definition import (
     SideTable,
     SplitRule,
     TaskSpec,
+    TextFiles,
 )
 from recmtl.schema.names import name_faults
 from recmtl.schema.rules import contradictions
@@ -38,7 +39,10 @@ KINDS: dict[str, type[Categorical] | type[Numeric] | type[ListOf]] = {
     "numeric": Numeric,
     "list": ListOf,
 }
-KEYS = ("version", "name", "tables", "features", "tasks", "roles", "split", "statistics", "ignore")
+KEYS = (
+    *("version", "name", "files", "tables", "features"),
+    *("tasks", "roles", "split", "statistics", "ignore"),
+)
 REQUIRED = ("version", "name", "features", "tasks", "split")
 Part = TypeVar("Part")
 
@@ -96,6 +100,7 @@ def _build_schema(root: Located, problems: Problems, stored: bool) -> Schema | N
         tables=_entry(tuple[SideTable, ...], entries, "tables", problems, default=()),
         ignore=_entry(tuple[str, ...], entries, "ignore", problems, default=()),
         statistics=_entry(tuple[PastStatistics, ...], entries, "statistics", problems, default=()),
+        files=_section(TextFiles, entries, "files", problems),
     )
     faults = list(contradictions(schema, broken=frozenset(broken_features | broken_tasks)))
     if not stored:
@@ -235,6 +240,8 @@ def dump_schema(schema: Schema, *, stored: bool = False) -> str:
             text is then the same as theirs, and so are fingerprints of it.
     """
     document: dict[str, Any] = {"version": 1, "name": schema.name}
+    if schema.files is not None:
+        document["files"] = _changed_fields(schema.files)
     if schema.tables:
         document["tables"] = [dataclasses.asdict(table) for table in schema.tables]
     document["features"] = {f.name: _feature_entry(f, stored) for f in schema.features}
@@ -290,11 +297,17 @@ def _changed_fields(part: Any, *, without: tuple[str, ...] = ()) -> dict[str, An
         value = getattr(part, field.name)
         if field.name in without or _is_default(value, field.default):
             continue
-        if isinstance(value, ExactValues):
-            shown[field.name] = dataclasses.asdict(value)
-        else:
-            shown[field.name] = list(value) if isinstance(value, tuple) else value
+        shown[field.name] = _plain(value)
     return shown
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML writes it: dataclasses as mappings, tuples as lists."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, ExactValues):
+        return dataclasses.asdict(value)
+    return _changed_fields(value) if dataclasses.is_dataclass(value) else value
 
 
 def _is_default(value: object, default: object) -> bool:
