@@ -3,13 +3,14 @@
 `recmtl.evaluate.transfer_test` says in plain words how the two kinds of luck are put together.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
-__all__ = ["NOT_PROVEN", "Gain", "gain_of"]
+__all__ = ["NOT_PROVEN", "Gain", "control_false_discoveries", "gain_of"]
 
 NOT_PROVEN = "not proven"
 FloatArray = NDArray[np.float64]
@@ -26,6 +27,7 @@ class Gain:
         error_rows: standard error from the choice of the test rows.
         error_seeds: standard error from the training seeds; 0 if both models have one alone.
         seeds: number of seeds of the model and of the opponent.
+        chance: two-sided p-value of a gain of 0; NaN where none can be given.
         verdict: `helped`, `hurt` or `not proven`.
     """
 
@@ -35,6 +37,7 @@ class Gain:
     error_rows: float
     error_seeds: float
     seeds: tuple[int, int]
+    chance: float
     verdict: str
 
 
@@ -69,7 +72,8 @@ def gain_of(
     parts = [(rows, freedom), *seeds]
     error = float(np.sqrt(sum(variance for variance, _ in parts)))
     share = sum(variance**2 / of for variance, of in parts)
-    half = float(stdtrit(error**4 / share if share > 0 else np.inf, 0.5 + confidence / 2)) * error
+    joint = error**4 / share if share > 0 else np.inf
+    half = float(stdtrit(joint, 0.5 + confidence / 2)) * error
     low, high = gain - half, gain + half
     sure = bool(seeds) or all(fixed)
     return Gain(
@@ -79,8 +83,38 @@ def gain_of(
         error_rows=float(np.sqrt(rows)),
         error_seeds=float(np.sqrt(sum(variance for variance, _ in seeds))),
         seeds=(ours.shape[1], theirs.shape[1]),
+        chance=_chance(gain, error, joint),
         verdict="helped" if sure and low > 0 else "hurt" if sure and high < 0 else NOT_PROVEN,
     )
+
+
+def _chance(gain: float, error: float, freedom: float) -> float:
+    """Two-sided p-value of Student's t; a difference without any error is no chance."""
+    return float(gain == 0) if error == 0 else float(2 * stdtr(freedom, -abs(gain) / error))
+
+
+def control_false_discoveries(gains: Mapping[str, Gain], rate: float) -> dict[str, Gain]:
+    """Take back verdicts, so that at most a share of those that stand is false on average.
+
+    Benjamini and Hochberg (1995), step-up procedure: with the chances of `m` tasks in order, the
+    first `k` stand for the largest `k` whose chance is at most `rate * k / m`. It holds for tasks
+    that are independent or depend on each other positively, as metrics on the same rows do.
+
+    Args:
+        gains: task -> gain against one opponent, of the tasks that can be judged.
+        rate: the share, between 0 and 1.
+    """
+    order = sorted(gains, key=lambda task: (np.isnan(gains[task].chance), gains[task].chance))
+    passing = [
+        place
+        for place, task in enumerate(order, start=1)
+        if gains[task].chance <= rate * place / len(order)
+    ]
+    stands = set(order[: max(passing, default=0)])
+    return {
+        task: gain if task in stands else replace(gain, verdict=NOT_PROVEN)
+        for task, gain in gains.items()
+    }
 
 
 def _seed_variances(

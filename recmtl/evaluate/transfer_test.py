@@ -22,7 +22,8 @@ every other opponent) on the task's primary metric, on the same test rows. In pl
   otherwise `not proven`.
 
 Each interval is for one task: among twenty tasks without any true difference, expect one verdict
-other than `not proven`. `tests/properties/test_stated_level.py` simulates studies of copies.
+other than `not proven`, unless `false_discovery` bounds their share among all verdicts.
+`tests/properties/test_stated_level.py` simulates studies of copies.
 
 The mean over the tasks is judged in the same way, with every task measured on a scale on which 1 is
 perfect and a constant prediction gets a fixed value: AUC (0.5), 1 - squared error over variance
@@ -42,7 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recmtl.errors import DataError
-from recmtl.evaluate.gain import NOT_PROVEN, Gain, gain_of
+from recmtl.evaluate.gain import NOT_PROVEN, Gain, control_false_discoveries, gain_of
 from recmtl.evaluate.groups import resampled_units
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
 from recmtl.evaluate.metrics import multiclass_log_loss_by_row, varies
@@ -75,9 +76,9 @@ class TransferVerdict:
     """The subject against each opponent, ready for JSON.
 
     Attributes:
-        tasks: task -> {metric, higher_is_better, confidence, resamples, unit, rows, verdict} and
-            the fields of `Gain` under each opponent's name. Without the decisive opponent the
-            verdict is `not proven`.
+        tasks: task -> {metric, higher_is_better, confidence, resamples, unit, false_discovery,
+            rows, verdict} and the fields of `Gain` under each opponent's name. Without the decisive
+            opponent the verdict is `not proven`.
         mean: `tasks` over which the mean is taken (those that can be judged), `verdict`, and the
             fields of `Gain` under each opponent's name.
     """
@@ -99,6 +100,7 @@ def judge_transfer(
     confidence: float = 0.95,
     seed: int = 0,
     fixed: Collection[str] = (),
+    false_discovery: float = 0.0,
 ) -> TransferVerdict:
     """Judge `subject` against every other model, task by task and on the mean.
 
@@ -119,6 +121,8 @@ def judge_transfer(
         seed: of the draws.
         fixed: models without the luck of a training seed: those that no seed changes, and those
             that are judged as they are, however they came about.
+        false_discovery: the share of false ones among the verdicts of all tasks against one
+            opponent that is allowed (`control_false_discoveries`); 0: each task for itself.
 
     Raises:
         DataError: `subject` has no predictions, or scores cannot be judged.
@@ -137,24 +141,36 @@ def judge_transfer(
     test = _TestRows(labels, tasks, unit, weights)
     draw = partial(paired_bootstrap, resamples=resamples, seed=seed)
     judge = partial(_gains, models=models, confidence=confidence, fixed=frozenset(fixed))
-    report: dict[str, dict[str, Any]] = {}
+    gains: dict[str, dict[str, Gain]] = {}
     scaled: dict[str, _Measured] = {}
     for task in tasks:
         measured = _measured(test, task, models, draw)
-        gains = judge(measured.values, units=measured.units)
+        gains[task.name] = of_task = judge(measured.values, units=measured.units)
         if not measured.enough:
-            gains = {name: replace(gain, verdict=NOT_PROVEN) for name, gain in gains.items()}
+            gains[task.name] = _unproven(of_task)
         elif np.isfinite(measured.scaled[0]).all():
             scaled[task.name] = measured
-        settings: dict[str, Any] = {"confidence": confidence, "resamples": resamples}
-        settings["unit"] = "row" if group is None else "group"
-        report[task.name] = {**test.facts(task), **settings, **_entry(gains, decisive)}
-    mean: dict[str, Any] = {"tasks": list(scaled)}
-    if scaled:
-        means = np.mean([measured.scaled for measured in scaled.values()], axis=0)
-        units = min(measured.units for measured in scaled.values())
-        mean |= _entry(judge(means, units=units), decisive)
-    return TransferVerdict(report, mean)
+    if false_discovery:
+        gains |= _controlled({task: gains[task] for task in scaled}, false_discovery)
+    settings: dict[str, Any] = {"confidence": confidence, "resamples": resamples}
+    settings["unit"] = "row" if group is None else "group"
+    settings["false_discovery"] = false_discovery
+    report = {
+        task.name: {**test.facts(task), **settings, **_entry(gains[task.name], decisive)}
+        for task in tasks
+    }
+    return TransferVerdict(report, _mean_entry(scaled, judge, decisive))
+
+
+def _mean_entry(
+    scaled: Mapping[str, "_Measured"], judge: Callable[..., dict[str, Gain]], decisive: str
+) -> dict[str, Any]:
+    """The verdict on the mean over the tasks that can be judged, and their names."""
+    if not scaled:
+        return {"tasks": []}
+    means = np.mean([measured.scaled for measured in scaled.values()], axis=0)
+    units = min(measured.units for measured in scaled.values())
+    return {"tasks": list(scaled), **_entry(judge(means, units=units), decisive)}
 
 
 def _rows_of(seeds: SeedPredictions, rows: NDArray[np.int64]) -> SeedPredictions:
@@ -325,6 +341,20 @@ def _gains(
         )
         for name, theirs in zip(names, others, strict=True)
     }
+
+
+def _unproven(gains: Mapping[str, Gain]) -> dict[str, Gain]:
+    return {name: replace(gain, verdict=NOT_PROVEN) for name, gain in gains.items()}
+
+
+def _controlled(gains: Mapping[str, Mapping[str, Gain]], rate: float) -> dict[str, dict[str, Gain]]:
+    """The gains of each task by opponent, with false discoveries controlled for each opponent."""
+    opponents = next(iter(gains.values()), {})
+    by_opponent = {
+        name: control_false_discoveries({task: gains[task][name] for task in gains}, rate)
+        for name in opponents
+    }
+    return {task: {name: by_opponent[name][task] for name in opponents} for task in gains}
 
 
 def _entry(gains: Mapping[str, Gain], decisive: str) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def judged_results(
         weight=weight,
         resamples=resamples,
         fixed=UNSEEDED,
+        false_discovery=study.config.evidence.false_discovery,
     )
     best = {task: strongest_opponent(gains, RIVALS) for task, gains in verdict.tasks.items()}
     return assemble(

@@ -339,8 +339,7 @@ def how_to_read(results: Results) -> Html:
         "gain and interval": "Difference of the means over seeds; positive is better. The "
         f"interval ({first.get('confidence', 0.95):.0%}) covers two kinds of luck: the test rows "
         f"({first.get('resamples', 200)} draws of {unit} with replacement, the same for both "
-        "models) and the training seeds. Each task has its own interval: among many tasks, a few "
-        "verdicts may be due to chance.",
+        f"models) and the training seeds. {_at_once(first.get('false_discovery', 0.0))}",
         "own population": "A task is measured only on the rows where it is defined: a conversion "
         "rate on clicked rows. Metrics that start with “joint” judge click and conversion "
         "together, on all rows.",
@@ -375,3 +374,13 @@ def _tidy(numbers: str) -> str:
 
 def _capital(sentence: str) -> str:
     return sentence[0].upper() + sentence[1:]
+
+
+def _at_once(false_discovery: float) -> str:
+    """What is done about several tasks that are judged at once."""
+    if false_discovery:
+        return (
+            f"Of all verdicts other than not proven, at most {false_discovery:.0%} are false on "
+            "average (Benjamini and Hochberg); those that would break this are not proven."
+        )
+    return "Each task has its own interval: among many tasks, a few verdicts may be due to chance."

@@ -42,6 +42,8 @@ class Evidence:
         baselines: models of other kinds, one a task. LightGBM has as many seeds as the verdict.
         lightgbm: how that baseline is tuned and bagged.
         bootstrap: number of resamples of the test rows.
+        false_discovery: share of false ones among the verdicts of all tasks that is allowed
+            (Benjamini and Hochberg); 0: each task is judged for itself.
         budget: multiply-adds of every network as a share of the full grid's network, embeddings and
             heads included. Fixed networks are widened or narrowed to it, the search stays within
             it, and the single-task networks share it. 0 leaves every network at its own size.
@@ -54,6 +56,7 @@ class Evidence:
     baselines: tuple[Literal["lightgbm", "logistic"], ...] = ("lightgbm", "logistic")
     lightgbm: LightGBM = field(default_factory=LightGBM)
     bootstrap: Annotated[int, Within(2, 1_000_000)] = 200
+    false_discovery: Annotated[float, SHARE] = 0.0
     budget: Annotated[float, SHARE] = 0.0
 
     @property

@@ -68,7 +68,8 @@ def verdicts(
 
 
 def columns(logits: np.ndarray, unit: np.ndarray) -> dict[str, np.ndarray]:
-    return {f"p_{task.name}": expit(logits[unit, i]) for i, task in enumerate(TASKS)}
+    named = zip(TASKS, logits[unit].T, strict=False)
+    return {f"p_{task.name}": expit(column) for task, column in named}
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,31 @@ def test_a_copy_is_declared_better_no_more_often_than_stated(
 
 def test_one_seed_each_is_never_declared_better_or_worse() -> None:
     assert verdicts((1, 1), strength=0.3, studies=100) == (0, 0)
+
+
+def test_with_false_discoveries_controlled_few_studies_of_copies_declare_anything() -> None:
+    random = np.random.default_rng(0)
+    declared, studies, shape = 0, 150, (ROWS, 8)
+    for study in range(studies):
+        signal = random.normal(size=shape)
+        labels = random.random(shape) < expit(signal)
+        predictions = {
+            arm: {
+                seed: columns(
+                    signal * (1 + random.normal(size=8)) + random.normal(size=shape),
+                    np.arange(ROWS),
+                )
+                for seed in range(5)
+            }
+            for arm in ("searched", "single_task")
+        }
+        judged = judge_transfer(
+            predictions,
+            labels.astype(np.float64),
+            TASKS[:8],
+            resamples=60,
+            seed=study,
+            false_discovery=LEVEL,
+        )
+        declared += any(task["verdict"] != NOT_PROVEN for task in judged.tasks.values())
+    assert declared <= binom.ppf(0.999, studies, LEVEL)

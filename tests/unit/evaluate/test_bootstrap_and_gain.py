@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm, ttest_ind
+from scipy.stats import false_discovery_control, norm, ttest_ind
 from scipy.stats import t as student
 
 from recmtl.evaluate import metrics
-from recmtl.evaluate.gain import NOT_PROVEN, gain_of
+from recmtl.evaluate.gain import NOT_PROVEN, Gain, control_false_discoveries, gain_of
 from recmtl.evaluate.results import strongest_opponent, summary
 from recmtl.evaluate.transfer_test import (
     judge_transfer,
@@ -227,3 +227,38 @@ def test_a_summary_counts_only_finite_seeds() -> None:
     }
     assert summary([4.0]) == {"mean": 4.0, "std": 0.0, "seeds": 1}
     assert summary([math.nan]) == {"mean": None, "std": None, "seeds": 0}
+
+
+def test_the_chance_of_a_gain_of_seeds_alone_is_that_of_a_t_test() -> None:
+    ours, theirs = [0.81, 0.83, 0.80, 0.84], [0.80, 0.79, 0.82, 0.78]
+    gain = gain_of(columns(ours), columns(theirs), confidence=0.95)
+    assert gain.chance == pytest.approx(ttest_ind(ours, theirs, equal_var=False).pvalue)
+
+
+@few
+@given(
+    chances=st.lists(st.floats(0, 1), min_size=1, max_size=12),
+    rate=st.floats(0.01, 0.3),
+    unknown=st.booleans(),
+)
+def test_false_discoveries_are_controlled_as_scipy_does(
+    chances: list[float], rate: float, unknown: bool
+) -> None:
+    gains = {str(i): with_chance(chance) for i, chance in enumerate(chances)}
+    adjusted = false_discovery_control(chances + [1.0] * unknown)
+    if unknown:
+        gains["unknown"] = with_chance(float("nan"))
+    stands = {
+        name
+        for name, gain in control_false_discoveries(gains, rate).items()
+        if gain.verdict == "helped"
+    }
+    clear = np.abs(adjusted - rate) > 1e-12
+    for i, chance in enumerate(adjusted[: len(chances)]):
+        if clear[i]:
+            assert (str(i) in stands) == (chance <= rate)
+    assert "unknown" not in stands
+
+
+def with_chance(chance: float) -> Gain:
+    return Gain(0.1, 0.0, 0.2, 0.05, 0.05, (3, 3), chance, "helped")
