@@ -25,7 +25,7 @@ from benchmarks.pages import paragraph
 from benchmarks.worker import seconds
 from recmtl.data.prepare import prepare
 from recmtl.grid import Layout
-from recmtl.job.command import load_config
+from recmtl.job.open_job import load_config
 from recmtl.job.work.items import fixed_layout, search_settings, search_space
 from recmtl.schema import load_schema
 from recmtl.search.search import SearchResult, search

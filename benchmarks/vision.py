@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from recmtl.grid import LayerRoutes, Layout, Routes, prune
-from recmtl.job.command import read_config
+from recmtl.job.open_job import read_config
 from recmtl.model import ModelSizes
 from recmtl.train.optimizer import Optimizer
 from recmtl.vision.config import VisionConfig

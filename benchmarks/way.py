@@ -31,7 +31,8 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.data.reader import open_log
 from recmtl.grid import mmoe
-from recmtl.job.command import load_config, run_step
+from recmtl.job.command import run_step
+from recmtl.job.open_job import load_config
 from recmtl.job.outcome import judged_results, trained_models
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study

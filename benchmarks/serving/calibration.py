@@ -9,7 +9,7 @@ import torch
 
 from recmtl.data.prepare import prepare
 from recmtl.grid import CATALOG
-from recmtl.job.command import load_config
+from recmtl.job.open_job import load_config
 from recmtl.model import TabularModel
 from recmtl.schema import load_schema
 from recmtl.serve.calibration.fit import calibration_gain, fit_calibrators

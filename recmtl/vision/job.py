@@ -21,13 +21,10 @@ from recmtl.evaluate.results import assemble, summary
 from recmtl.evaluate.task_metrics import Metrics
 from recmtl.folder_lock import hold_folder
 from recmtl.grid import draw_svg, draw_text
-from recmtl.job.command import (
-    advise_to_go_on,
-    output_folder,
-    read_config,
-)
+from recmtl.job.command import advise_to_go_on
 from recmtl.job.console import progress_display
 from recmtl.job.logbook import Logbook, log_results
+from recmtl.job.open_job import output_folder, read_config
 from recmtl.job.outcome import Models, Results, mean_costs, trained_models
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import Study, refuse_another_study

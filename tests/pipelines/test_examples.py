@@ -14,7 +14,7 @@ import pytest
 
 from examples import first_run, own_log, ranking_service
 from recmtl import Ranker
-from recmtl.job.command import load_config
+from recmtl.job.open_job import load_config
 from recmtl.schema import load_schema
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -21,8 +21,9 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.errors import BundleError, DataError
 from recmtl.grid.catalog import CATALOG
 from recmtl.job.champion import _test_scores, judge_champion
-from recmtl.job.command import load_config, run_step
+from recmtl.job.command import run_step
 from recmtl.job.fit import ModelResult
+from recmtl.job.open_job import load_config
 from recmtl.model import load_model, predict
 from recmtl.serve import load_bundle
 from recmtl.simulate import simulate

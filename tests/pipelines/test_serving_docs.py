@@ -12,7 +12,7 @@ import torch
 
 from recmtl.data.prepare import prepare
 from recmtl.grid import catalog
-from recmtl.job.command import load_config
+from recmtl.job.open_job import load_config
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.schema import load_schema
 from recmtl.serve import save_bundle

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recmtl.job.command import read_config
+from recmtl.job.open_job import read_config
 from recmtl.vision.config import VisionConfig
 from recmtl.vision.data.registry import READERS, check_options
 from recmtl.vision.job import run_vision

@@ -16,6 +16,7 @@ from pipelines.prepare import prepare
 from recmtl.data.describe import describe
 from recmtl.errors import ConfigError, DataError
 from recmtl.job.command import run_step
+from recmtl.job.open_job import _JobInput
 from recmtl.masking import is_masked, mask, masked, one_line
 from recmtl.serve import Scorer
 from recmtl.serve.batch.parquet import score_parquet
@@ -203,8 +204,4 @@ def test_a_draft_and_a_batch_of_scores_name_no_token(address: str, tmp_path: Pat
 def test_a_remembered_input_without_its_secret_is_refused(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text('{"data": "s3://***@bucket/log", "schema": "s.yaml"}')
     with pytest.raises(ConfigError, match="holds no passwords"):
-        from argparse import Namespace
-
-        from recmtl.job.command import _JobInput
-
-        _JobInput.chosen(Namespace(data="", schema="", config=""), tmp_path)
+        _JobInput.begun(tmp_path)

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from recmtl.errors import ConfigError, RecmtlError
-from recmtl.job.command import load_config, output_folder, read_config, run_step
+from recmtl.job.command import run_step
 from recmtl.job.handed_on import JobContext
+from recmtl.job.open_job import load_config, output_folder, read_config
 from recmtl.script import ErrorLine
 from recmtl.tracking import Run
 from recmtl.train.config import Config
@@ -42,8 +43,8 @@ class NoRun:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[JobContext]:
     """The jobs that steps have been started with; nothing is tracked or simulated."""
-    monkeypatch.setattr("recmtl.job.command.Tracker", NoRun)
-    monkeypatch.setattr("recmtl.job.command.SIMULATED_ROWS", 50)
+    monkeypatch.setattr("recmtl.job.open_job.Tracker", NoRun)
+    monkeypatch.setattr("recmtl.job.open_job.SIMULATED_ROWS", 50)
     return []
 
 
