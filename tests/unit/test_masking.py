@@ -183,7 +183,7 @@ def test_a_job_on_a_url_with_a_token_leaves_no_trace_of_it(
     assert "warning: tracking: http://***@127.0.0.1:9" in capfd.readouterr().err
     assert leaks(tmp_path) == []
     assert run_step("prepare", prepare, ["--out", "out"]) == 2
-    assert "give --data and --schema again" in capfd.readouterr().err
+    assert "give data and schema again" in capfd.readouterr().err
     assert run_step("prepare", prepare, [*given_data, "--out", "out"]) == 0
     wrong = ["--data", url.replace("log.", "no."), *given_data[2:], "--out", "other", "--debug"]
     assert run_step("prepare", prepare, wrong) == 2
