@@ -27,11 +27,11 @@ import pyarrow.parquet as pq
 import torch
 
 import recmtl
+from recmtl.command.step import run_step
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.data.reader import open_log
 from recmtl.grid import mmoe
-from recmtl.job.command import run_step
 from recmtl.job.open_job import load_config
 from recmtl.job.outcome import judged_results, trained_models
 from recmtl.job.problem_kind import TABULAR_PROBLEMS

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from recmtl.command.step import run_step
 from recmtl.job import steps
-from recmtl.job.command import run_step
 from recmtl.report import model_table, verdict_table
 from recmtl.simulate import simulate
 from recmtl.tracking import Run

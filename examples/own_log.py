@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from recmtl import Scorer
+from recmtl.command.step import run_step
 from recmtl.data.describe import describe
 from recmtl.job import steps
-from recmtl.job.command import run_step
 from recmtl.report import verdict_table
 from recmtl.schema import Condition, Schema, TaskSpec, dump_schema, parse_schema
 from recmtl.tracking import Run

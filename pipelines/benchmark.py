@@ -14,8 +14,8 @@ if __name__ == "__main__":
     answer_signals()  # before what takes seconds to import
 
 from recmtl.atomic import write_text
+from recmtl.command.step import run_step
 from recmtl.job import steps
-from recmtl.job.command import run_step
 from recmtl.report import verdict_table
 from recmtl.report.benchmark_page import benchmark_page, validation_page
 from recmtl.tracking import Run

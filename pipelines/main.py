@@ -11,7 +11,7 @@ from recmtl.interrupts import answer_signals, leave
 if __name__ == "__main__":
     answer_signals()  # before what takes seconds to import
 
-from recmtl.job.command import run_step
+from recmtl.command.step import run_step
 from recmtl.job.handed_on import JobContext
 from recmtl.job.log_later import tracking_lines
 from recmtl.job.whole_job import WholeJob, run_whole_job

@@ -8,8 +8,8 @@ from recmtl.interrupts import answer_signals, leave
 if __name__ == "__main__":
     answer_signals()  # before what takes seconds to import
 
+from recmtl.command.step import run_step
 from recmtl.job import steps
-from recmtl.job.command import run_step
 from recmtl.tracking import Run
 
 

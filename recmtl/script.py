@@ -2,22 +2,29 @@
 
 import argparse
 import traceback
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from recmtl.errors import outside_error
-from recmtl.interrupts import is_interrupted
+from recmtl.interrupts import advise, is_interrupted
 from recmtl.masking import mask
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["ErrorLine", "add_debug_option"]
+__all__ = ["ErrorLine", "add_debug_option", "advise_to_go_on"]
 
 
 def add_debug_option(parser: argparse.ArgumentParser) -> None:
     """Add `--debug`, which every script has; see `ErrorLine`."""
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+
+
+def advise_to_go_on(option: str, out: Path) -> None:
+    """Let the line of an interruption name the output folder, in which the job goes on."""
+    how = "again" if option else f"with --out {out}"
+    advise(f"run the same command {how} to go on; what is finished is kept in {out}")
 
 
 class ErrorLine:

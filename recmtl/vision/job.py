@@ -21,7 +21,6 @@ from recmtl.evaluate.results import assemble, summary
 from recmtl.evaluate.task_metrics import Metrics
 from recmtl.folder_lock import hold_folder
 from recmtl.grid import draw_svg, draw_text
-from recmtl.job.command import advise_to_go_on
 from recmtl.job.console import progress_display
 from recmtl.job.logbook import Logbook, log_results
 from recmtl.job.open_job import output_folder, read_config
@@ -30,7 +29,7 @@ from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.work.items import SEARCHED, all_items
 from recmtl.job.work.workers import complete, cores
-from recmtl.script import ErrorLine, add_debug_option
+from recmtl.script import ErrorLine, add_debug_option, advise_to_go_on
 from recmtl.tracking import Run, Tracker
 from recmtl.train.loop import OnProgress
 from recmtl.vision.config import VisionConfig

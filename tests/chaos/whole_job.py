@@ -141,8 +141,8 @@ def finish(place: Place) -> int:
 
 def _job(place: Place, connection: Connection, die_at: int | None) -> None:
     from pipelines.main import main
+    from recmtl.command.step import run_step
     from recmtl.interrupts import answer_signals, leave
-    from recmtl.job.command import run_step
 
     os.setsid()
     with place.words.open("w") as words:

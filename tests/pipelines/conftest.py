@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.main import main
-from recmtl.job.command import run_step
+from recmtl.command.step import run_step
 from recmtl.simulate import simulate
 
 SCHEMA = Path(__file__).resolve().parents[2] / "datasets" / "simulated" / "schema.yaml"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipelines.prepare import prepare
+from recmtl.command.step import run_step
 from recmtl.data.encoded_log import EncodedLog
-from recmtl.job.command import run_step
 from recmtl.simulate import simulate
 from tests.pipelines.conftest import SCHEMA
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import benchmark, describe, evaluate, prepare, score, search, train
 from pipelines import main as whole
-from recmtl.job.command import run_step
+from recmtl.command.step import run_step
 from recmtl.job.log_later import log_folder
 from recmtl.simulate import simulate
 from recmtl.vision.job import run_vision

@@ -17,11 +17,11 @@ from pipelines.evaluate import evaluate
 from pipelines.main import main
 from pipelines.search import search
 from recmtl import Ranker, Scorer
+from recmtl.command.step import run_step
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.errors import BundleError, DataError
 from recmtl.grid.catalog import CATALOG
 from recmtl.job.champion import _test_scores, judge_champion
-from recmtl.job.command import run_step
 from recmtl.job.fit import ModelResult
 from recmtl.job.open_job import load_config
 from recmtl.model import load_model, predict

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pipelines.benchmark import benchmark
-from recmtl.job.command import run_step
+from recmtl.command.step import run_step
 from recmtl.simulate import simulate
 from tests.pipelines.conftest import SCHEMA
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.prepare import prepare
+from recmtl.command.step import run_step
 from recmtl.data.describe import describe
 from recmtl.errors import ConfigError, DataError
-from recmtl.job.command import run_step
 from recmtl.job.open_job import _JobInput
 from recmtl.masking import is_masked, mask, masked, one_line
 from recmtl.serve import Scorer

@@ -2,18 +2,16 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
-from recmtl.interrupts import advise
 from recmtl.job.handed_on import JobContext
 from recmtl.job.open_job import open_job, output_folder, tracked_run
-from recmtl.script import ErrorLine, add_debug_option
+from recmtl.script import ErrorLine, add_debug_option, advise_to_go_on
 from recmtl.tracking import Run
 from recmtl.train.presets import PRESETS
 
-__all__ = ["advise_to_go_on", "run_step"]
+__all__ = ["run_step"]
 
 ABLATES = ("main", "evaluate", "benchmark")
 """The steps that train what shows what moved the metric."""
@@ -55,12 +53,6 @@ def run_step(
         ):
             chosen(job, run)
     return error.status
-
-
-def advise_to_go_on(option: str, out: Path) -> None:
-    """Let the line of an interruption name the output folder, in which the job goes on."""
-    how = "again" if option else f"with --out {out}"
-    advise(f"run the same command {how} to go on; what is finished is kept in {out}")
 
 
 def _parse(name: str, arguments: Sequence[str] | None, *, hides_test: bool) -> argparse.Namespace:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from recmtl.command.step import run_step
 from recmtl.errors import ConfigError, RecmtlError
-from recmtl.job.command import run_step
 from recmtl.job.handed_on import JobContext
 from recmtl.job.open_job import load_config, output_folder, read_config
 from recmtl.script import ErrorLine
