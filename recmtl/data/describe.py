@@ -12,6 +12,7 @@ from recmtl.data.draft.check import checked_lines
 from recmtl.data.draft.placing import draft_of
 from recmtl.data.draft.profile import ColumnProfile, profile
 from recmtl.data.draft.sample import Sample
+from recmtl.data.draft.wishes import Wishes, apply_wishes
 from recmtl.data.reader import Log, open_log
 from recmtl.masking import mask
 from recmtl.paths import is_url
@@ -20,27 +21,36 @@ from recmtl.schema.yaml_text import quoted
 
 __all__ = ["ColumnProfile", "column_profiles", "describe"]
 
+NOTHING = Wishes()
 
-def describe(path: str) -> str:
+
+def describe(path: str, *, name: str = "", wishes: Wishes = NOTHING) -> str:
     """A commented schema for the Parquet file, folder or glob at `path`.
 
     `load_schema` reads it if at least one task and one feature were found; if none was, the text
     says so. `prepare` takes it as it stands, as far as the sampled rows say.
 
+    Args:
+        path: the data.
+        name: of the schema; that of the data if empty.
+        wishes: what is known already: tasks, group, time.
+
     Raises:
-        DataError: the data cannot be read.
+        DataError: the data cannot be read, or has no column that is wished.
     """
     log = open_log(path)
     sample = Sample(log)
-    draft = draft_of(_profiles(sample))
+    profiles = list(_profiles(sample))
+    draft = draft_of(profiles)
+    apply_wishes(draft, profiles, wishes)
     draft.ignore |= sample.unreadable
     head = [
         f"# Drafted from {sample.rows:,} of {log.rows:,} rows of {mask(' '.join(path.split()))}.",
         "# Read every line: a column that is known only after the outcome must not be a feature.",
         "# A question mark is a question to you.",
     ]
-    name = f"name: {quoted(_schema_name(path))}"
-    return "\n".join([*head, "version: 1", name, *checked_lines(draft, sample)]) + "\n"
+    named = f"name: {quoted(_schema_name(name or path))}"
+    return "\n".join([*head, "version: 1", named, *checked_lines(draft, sample)]) + "\n"
 
 
 def column_profiles(log: Log) -> Iterator[ColumnProfile]:

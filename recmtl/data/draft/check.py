@@ -42,7 +42,10 @@ def checked_lines(draft: Draft, sample: Sample) -> list[str]:
             if entry.section != "split":
                 entry.refuse(reason)
             elif splits:
-                entries[entries.index(entry)] = splits.pop(0)
+                # The next way of splitting says why the one before it cannot stand.
+                following = splits.pop(0)
+                following.text += f"  # refused: {' '.join(reason.split())}"
+                entries[entries.index(entry)] = following
             else:
                 return _lines(entries)
         if not faults:
@@ -195,6 +198,9 @@ MISSING = {
 def _task_entries(draft: Draft) -> list[_Entry]:
     entries, names = [], dict[str, str]()
     for column in draft.tasks:
+        if column in draft.names:
+            names[column] = draft.names[column]
+            continue
         name = re.sub(r"\W", "_", re.sub(r"^is_", "", column), flags=re.ASCII).lstrip("0123456789")
         name = name[: MOST_CHARACTERS - 10]
         taken = {*(task.lower() for task in names.values()), *RESERVED}
@@ -202,19 +208,20 @@ def _task_entries(draft: Draft) -> list[_Entry]:
             name += "_"
         names[column] = name
     for column, (values, why) in draft.tasks.items():
-        parent = _parent(values, draft)
+        kind = draft.kinds.get(column, "binary")
+        parent = _parent(values, draft) if kind == "binary" else None
         parent_key = f", parent: {names[parent.name]}" if parent is not None else ""
         if parent is not None:
             why += f"; never 1 where {parent.name!r} is 0"
         gaps = ", missing: ignore" if values.missing else ""
-        text = f"{{kind: binary, label: {_label(values)}{parent_key}{gaps}}}"
+        text = f"{{kind: {kind}, label: {_label(values, kind)}{parent_key}{gaps}}}"
         entries.append(_entry("tasks", names[column], text, why))
     return entries
 
 
-def _label(profile: ColumnProfile) -> str:
+def _label(profile: ColumnProfile, kind: str) -> str:
     column = quoted(profile.name)
-    if profile.shape != "text":
+    if profile.shape != "text" or kind != "binary":
         return column
     return f"{{column: {column}, equals: {quoted(str(profile.event))}}}"
 

@@ -52,6 +52,8 @@ class Draft:
     def __init__(self) -> None:
         self.features: dict[str, tuple[str, str]] = {}
         self.tasks: dict[str, tuple[ColumnProfile, str]] = {}
+        self.kinds: dict[str, str] = {}  # of tasks that are not binary, or were wished
+        self.names: dict[str, str] = {}  # of tasks that were wished, by column
         self.roles: dict[str, tuple[str, str]] = {}
         self.ignore: dict[str, str] = {}
         self.split: tuple[str, str] | None = None
