@@ -210,5 +210,6 @@ def _sampled_blocks(stream: Any, size: int, samples: int) -> Iterator[tuple[int,
     for number in range(samples):
         yield number * (size - SAMPLE_BYTES) // (samples - 1), SAMPLE_BYTES
     stream.seek(size - 8)  # the length of the footer, and a mark
-    footer = 8 + int.from_bytes(stream.read(4), "little")
+    length, mark = stream.read(4), stream.read(4)
+    footer = 8 + int.from_bytes(length, "little") if mark in (b"PAR1", b"PARE") else 0
     yield max(size - footer, 0), footer

@@ -1,4 +1,4 @@
-"""Finds and opens the Parquet files of a log: a file, a folder or a glob, here or by URL."""
+"""Finds and opens the files of a log: a file, a folder or a glob, here or by URL."""
 
 import glob
 import itertools
@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 
 from recmtl.data.columns.hive import folder_values, inferred_types, typed_value
 from recmtl.data.columns.logical_type import LogicalType
+from recmtl.data.formats.converted import parquet_of
+from recmtl.data.formats.file_format import file_format, has_ending, of_one_format
 from recmtl.errors import DataError, SourceLocation
 from recmtl.paths import AnyPath, RemotePath, any_path, path_bytes
+from recmtl.schema import TextFiles
 
 __all__ = [
     "LogFile",
@@ -29,14 +32,14 @@ __all__ = [
 
 READ_BUFFER = 1 << 20
 """Bytes that a column is read in at a time."""
-OTHER_FORMATS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".gz", ".zip", ".feather", ".avro")
+OTHER_FORMATS = (".json", ".jsonl", ".ndjson", ".avro", ".orc", ".xlsx", ".xls", ".h5", ".pkl")
 
 Refused: TypeAlias = Callable[[AnyPath, DataError], None]
 
 
 @dataclass(frozen=True)
 class LogFile:
-    """One Parquet file.
+    """One file of a log.
 
     Attributes:
         path: where it is.
@@ -46,6 +49,7 @@ class LogFile:
         partition: columns whose value stands in the folder's name (`date=2024-05-01/`) and not in
             the file, as Arrow scalars of one type in all files; see `recmtl.data.columns.hive`.
         repeated: text of the folder's name for columns that the file has too.
+        converted: the Parquet file that is read in its place, if it is none.
     """
 
     path: AnyPath
@@ -54,6 +58,12 @@ class LogFile:
     schema: Any
     partition: dict[str, Any]
     repeated: dict[str, str | None] = field(default_factory=dict)
+    converted: AnyPath | None = None
+
+    @property
+    def parquet(self) -> AnyPath:
+        """The Parquet file that is read."""
+        return self.path if self.converted is None else self.converted
 
 
 def base_folder(data: str) -> AnyPath:
@@ -80,15 +90,18 @@ def find_files(
     exclude: frozenset[AnyPath] = frozenset(),
     refused: Refused | None = None,
     fitted: Mapping[str, LogicalType] = MappingProxyType({}),
+    layout: TextFiles | None = None,
 ) -> list[LogFile]:
-    """The Parquet files of `data` in the order of their paths, opened once to read their footers.
+    """The files of `data` in the order of their paths, opened once to read their footers.
 
     Args:
         data: a file, a folder (searched through, names with a leading `.` or `_` are left out) or a
-            glob (`**` goes through folders), of this machine or as a URL.
+            glob (`**` goes through folders), of this machine or as a URL. Of a folder the files of
+            one format are taken: Parquet, else Arrow, else text.
         exclude: resolved paths to leave out: side tables in the same folder.
         refused: takes the files that cannot be opened, which are then left out.
         fitted: the types of columns in a log that was encoded before.
+        layout: how text files are laid out, as far as they do not show it.
 
     Raises:
         DataError: no file matches, one is empty or damaged, none has a row, or a folder's name
@@ -96,11 +109,13 @@ def find_files(
     """
     paths = [path for path in _listed(any_path(data)) if path.resolve() not in exclude]
     if not paths:
-        raise DataError(f"{data}: no Parquet file found; check the path, folder or glob")
+        raise DataError(f"{data}: no data file found; check the path, folder or glob")
     root, files = base_folder(data), []
-    for path in paths:
+    formats = {path: file_format(path, is_text=layout is not None) for path in paths}
+    parquet = parquet_of(formats, files=layout, fitted=fitted, refused=refused)
+    for path, stored in parquet.items():
         try:
-            files.append(_inspect(path, root))
+            files.append(_inspect(path, stored, root))
         except DataError as fault:
             if refused is None:
                 raise
@@ -114,7 +129,9 @@ def _listed(path: AnyPath) -> list[AnyPath]:
     if path.is_dir():
         below = path.files() if isinstance(path, RemotePath) else _files_below(path)
         names = [(p, p.relative_to(path)) for p in below]  # type: ignore[arg-type] # of one kind
-        return [p for p, name in names if name.suffix == ".parquet" and _is_visible(name)]
+        visible = [(p, name) for p, name in names if _is_visible(name)]
+        endings = of_one_format([name for _, name in visible])
+        return [p for p, name in visible if has_ending(name, endings)]
     if path.exists():
         return [path]
     if isinstance(path, RemotePath):
@@ -123,8 +140,8 @@ def _listed(path: AnyPath) -> list[AnyPath]:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """The Parquet files; Spark writes a folder of such a name around the files of one data set."""
-    return [path for path in sorted(folder.rglob("*.parquet")) if not path.is_dir()]
+    """All files; Spark writes a folder named like a file around the files of one data set."""
+    return [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
 
 
 def _is_visible(relative: PurePath) -> bool:
@@ -138,12 +155,13 @@ def name_within(root: AnyPath, path: AnyPath) -> str:
     return path.relative_to(root).as_posix()  # type: ignore[arg-type]
 
 
-def _inspect(path: AnyPath, root: AnyPath) -> LogFile:
-    with open_parquet(path) as parquet:
+def _inspect(path: AnyPath, stored: AnyPath, root: AnyPath) -> LogFile:
+    with open_parquet(stored) as parquet:
         rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
     values = folder_values(name_within(root, path).split("/")[:-1], SourceLocation(str(path)))
     repeated = {name: values.pop(name) for name in [*values] if name in schema.names}
-    return LogFile(path, rows, path_bytes(path), schema, values, repeated)
+    converted = None if stored is path else stored
+    return LogFile(path, rows, path_bytes(path), schema, values, repeated, converted)
 
 
 def _with_typed_partitions(
@@ -193,7 +211,7 @@ def open_parquet(path: AnyPath, *, dictionary: list[str] | None = None) -> Any:
         first = str(fault).split(". ")[0]
         remedy = "write it again, or check that the copy was complete"
         if str(path).lower().endswith(OTHER_FORMATS):
-            remedy = "convert it to Parquet, the one format that is read"
+            remedy = "convert it to Parquet, Arrow or CSV, which are read"
         raise place.error(f"is truncated or not Parquet ({first})", remedy) from fault
     for name, count in Counter(parquet.schema_arrow.names).items():
         if count > 1:

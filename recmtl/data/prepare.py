@@ -73,7 +73,7 @@ def prepare(
     """Encode a log.
 
     Args:
-        data: Parquet file, folder or glob.
+        data: file, folder or glob, see `recmtl.data.reader.open_log`.
         schema: what its columns mean.
         out: folder to write; if it holds the same data and schema already, it is reused.
         like: an earlier log of the same schema, whose encoder is used as it is: added days. The
@@ -92,7 +92,8 @@ def prepare(
     """
     refuse_contradictions(schema)
     out = Path(out)
-    log = open_log(str(data), schema.tables, fitted={} if like is None else like.compared_types())
+    fitted = {} if like is None else like.compared_types()
+    log = open_log(str(data), schema.tables, fitted=fitted, layout=schema.files)
     log.logical_types(schema.columns())
     refuse_number_names(schema, log)
     if like is not None:

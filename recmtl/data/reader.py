@@ -29,7 +29,7 @@ from recmtl.data.files import (
 from recmtl.data.side_table import JoinedTable, joined_columns, side_path
 from recmtl.errors import DataError, SourceLocation, did_you_mean, first_line
 from recmtl.paths import FileContent, file_content
-from recmtl.schema import SideTable
+from recmtl.schema import SideTable, TextFiles
 
 __all__ = ["Log", "LogBatch", "RefusedRows", "open_log"]
 
@@ -228,7 +228,7 @@ def _row_groups(
 ) -> Iterator[tuple[SourceLocation, int, Iterator[Any]]]:
     """The place, the number of rows and the batches of each row group."""
     names = [column for column in file.schema.names if column in columns]
-    with open_parquet(file.path, dictionary=stored_texts(file.schema, names)) as parquet:
+    with open_parquet(file.parquet, dictionary=stored_texts(file.schema, names)) as parquet:
         for group in range(parquet.num_row_groups):
             place = SourceLocation(str(file.path), group)
             count = parquet.metadata.row_group(group).num_rows
@@ -251,14 +251,17 @@ def open_log(
     *,
     refused: Refused | None = None,
     fitted: Mapping[str, LogicalType] = MappingProxyType({}),
+    layout: TextFiles | None = None,
 ) -> Log:
     """Open a log and its side tables.
 
     Args:
-        data: a Parquet file, a folder of them or a glob, here or by URL.
+        data: a file (Parquet, Arrow IPC, CSV or other text), a folder of them or a glob, here or
+            by URL; what is not Parquet is converted once.
         tables: joined to every file.
         refused: takes the files that cannot be opened or joined, which are then left out.
         fitted: the types of columns in a log that was encoded before; this log's are read as these.
+        layout: how text files are laid out (`files` of the schema), where they do not show it.
 
     Raises:
         DataError: nothing matches, a file is empty or damaged, or a side table lacks its key.
@@ -266,7 +269,7 @@ def open_log(
     folder = base_folder(data)
     paths = [side_path(table, folder) for table in tables]
     beside = frozenset(path.resolve() for path in paths)
-    files = find_files(data, exclude=beside, refused=refused, fitted=fitted)
+    files = find_files(data, exclude=beside, refused=refused, fitted=fitted, layout=layout)
     joined = [JoinedTable(table, path) for table, path in zip(tables, paths, strict=True)]
     joinable = []
     for file in files:

@@ -14,6 +14,8 @@ from recmtl.data.columns.keys import KeyType, as_type, category_keys
 from recmtl.data.columns.logical_type import LogicalType, common_type, logical_type
 from recmtl.data.columns.vocabulary import KeyIndex
 from recmtl.data.files import LogFile, open_parquet, stored_texts
+from recmtl.data.formats.converted import parquet_of
+from recmtl.data.formats.file_format import file_format
 from recmtl.errors import DataError, SourceLocation
 from recmtl.paths import AnyPath, any_path, is_url
 from recmtl.schema import SideTable
@@ -56,7 +58,8 @@ class JoinedTable:
         self.path = path
         self.place = SourceLocation(str(path))
         self._columns: dict[str, AnyArray] = {}
-        with open_parquet(path) as parquet:
+        self._parquet = parquet_of({path: file_format(path)}, fitted={})[path]
+        with open_parquet(self._parquet) as parquet:
             self.names: tuple[str, ...] = tuple(parquet.schema_arrow.names)
             self.schema = parquet.schema_arrow
         if self.key not in self.names:
@@ -75,7 +78,9 @@ class JoinedTable:
         if set(columns) <= set(self._columns):
             return
         try:
-            with open_parquet(self.path, dictionary=stored_texts(self.schema, columns)) as parquet:
+            with open_parquet(
+                self._parquet, dictionary=stored_texts(self.schema, columns)
+            ) as parquet:
                 table = parquet.read(columns=list(dict.fromkeys([self.key, *columns])))
         except (pa.ArrowException, OSError) as broken:
             raise self.place.error(f"is damaged ({broken})", "write it again") from broken

@@ -159,7 +159,7 @@ def _test_scores(
     ordered = numbers[order]
     scores = {n: np.empty((len(numbers), len(s.columns))) for n, s in scorers.items()}
     columns = dict.fromkeys(name for s in scorers.values() for name in s.input_columns)
-    raw = open_log(data, log.schema.tables)
+    raw = open_log(data, log.schema.tables, layout=log.schema.files)
     prepared = log.manifest["data"]
     sizes = zip(prepared["rows"], prepared["sizes"], strict=True)
     if [(file.rows, file.size) for file in raw.files] != list(sizes):

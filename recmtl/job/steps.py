@@ -335,7 +335,8 @@ def _first_rows(
     job: JobContext, prepared: PreparedLog, columns: Sequence[str], count: int
 ) -> pa.Table:
     """The first rows of the input, side tables joined, with each of these columns once."""
-    log = open_log(job.data, prepared.schema.tables, fitted=prepared.encoder.types)
+    schema = prepared.schema
+    log = open_log(job.data, schema.tables, fitted=prepared.encoder.types, layout=schema.files)
     first = next(log.batches(list(dict.fromkeys(columns)), rows=count, as_stored=True))
     return pa.table(first.columns).slice(0, count)
 

@@ -228,9 +228,9 @@ def read_only_out(world: World) -> World:
 
 DATA: dict[str, tuple[Change, str]] = {
     "no data": (no_data, r"none\.parquet"),
-    "an empty folder": (empty_folder, "no Parquet file"),
-    "a folder of CSV": (folder_of_csv, "no Parquet file"),
-    "a CSV": (csv, r"log\.csv: is truncated or not Parquet"),
+    "an empty folder": (empty_folder, "no data file"),
+    "a folder of other CSV": (folder_of_csv, r"log\.csv: column '.*': is missing"),
+    "another CSV": (csv, r"log\.csv: column '.*': is missing"),
     "half a file": (truncated, r"short\.parquet: is truncated or not Parquet"),
     "a file of 0 bytes": (empty_file, r"zero\.parquet: is empty"),
     "damaged pages": (damaged_pages, r"pages\.parquet"),

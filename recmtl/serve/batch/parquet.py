@@ -193,8 +193,9 @@ def _local(folder: str | Path) -> Path:
 def _open(scorer: Scorer, source: str, keep: Sequence[str], quarantine: Quarantine | None) -> Log:
     columns = [*scorer.input_columns, *keep]
     refused = quarantine.refuse_file if quarantine else None
-    types = scorer.bundle.encoder.types
-    log = open_log(source, scorer.bundle.tables(), refused=refused, fitted=types)
+    types, layout = scorer.bundle.encoder.types, scorer.bundle.encoder.schema.files
+    tables = scorer.bundle.tables()
+    log = open_log(source, tables, refused=refused, fitted=types, layout=layout)
     files = []
     for file in log.files:
         try:

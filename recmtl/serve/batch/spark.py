@@ -234,14 +234,18 @@ def _read(
     if is_url(source) and not source.startswith("file:"):
         paths = [side_path(table, base_folder(source)) for table in tables]
         return session.read.parquet(source), paths
-    log = open_log(source, tables, fitted=bundle.encoder.types)
+    log = open_log(source, tables, fitted=bundle.encoder.types, layout=bundle.encoder.schema.files)
     log.require([*bundle.encoder.input_columns, *keep])
     base, inferred = base_folder(source), str(session.conf.get(PARTITION_TYPES))
     try:
         # Spark would read days as dates; here they are what they were in training.
         session.conf.set(PARTITION_TYPES, "false")
-        reader = session.read.option("basePath", f"file://{base.resolve()}")
-        frame = reader.parquet(*(f"file://{file.path.resolve()}" for file in log.files))
+        reader = session.read
+        if log.files[0].converted is None:
+            reader = reader.option("basePath", f"file://{base.resolve()}")
+        elif log.files[0].partition:
+            raise DataError(f"{source}: has columns in its folders' names; store it as Parquet")
+        frame = reader.parquet(*(f"file://{file.parquet.resolve()}" for file in log.files))
     finally:
         session.conf.set(PARTITION_TYPES, inferred)
     for name, value in log.files[0].partition.items():

@@ -124,7 +124,7 @@ def test_a_log_without_rows_is_refused(log: Callable[..., str]) -> None:
 
 
 def test_unreadable_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no Parquet file found"):
+    with pytest.raises(DataError, match="no data file found"):
         describe(str(tmp_path / "nothing.parquet"))
 
 

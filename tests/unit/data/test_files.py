@@ -88,13 +88,13 @@ def test_a_column_of_the_file_is_not_a_partition(put: Put) -> None:
 
 
 def test_faults_name_what_is_wrong_and_what_to_do(put: Put) -> None:
-    root = put("a/empty.txt")
-    with pytest.raises(DataError, match=r": no Parquet file found; check the path, folder or"):
+    root = put("a/empty.log")
+    with pytest.raises(DataError, match=r": no data file found; check the path, folder or"):
         find_files(f"{root}/a")
     root = put("b/none.parquet", table=TABLE.slice(0, 0))
     with pytest.raises(DataError, match=r"b: holds no rows; check how it was written"):
         find_files(f"{root}/b")
-    with pytest.raises(DataError, match=r"none: no Parquet file found"):
+    with pytest.raises(DataError, match=r"none: no data file found"):
         find_files(f"{root}/none")
     with pytest.raises(DataError, match=r"none\.parquet: does not exist; check the path"):
         open_parquet(any_path(f"{root}/none.parquet"))

@@ -271,7 +271,7 @@ def test_damaged_files_are_refused(
 def test_no_file_and_no_rows_are_refused(
     schema: Schema, columns: Columns, write: Write, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="no Parquet file found; check the path"):
+    with pytest.raises(DataError, match="no data file found; check the path"):
         prepare(str(tmp_path / "nothing*.parquet"), schema, tmp_path / "out")
     empty = {name: pa.array(values).slice(0, 0) for name, values in columns.items()}
     with pytest.raises(DataError, match="holds no rows"):

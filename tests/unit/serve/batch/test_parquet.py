@@ -95,7 +95,7 @@ def test_a_url_of_one_file_resumes_and_names_its_faults(
     system.pipe(f"{remote}/a.parquet", b"PAR1 not really")
     with pytest.raises(DataError, match=r"memory:.*a\.parquet: is truncated or not Parquet"):
         score_parquet(scorer, remote, tmp_path / "3")
-    with pytest.raises(DataError, match="no Parquet file found"):
+    with pytest.raises(DataError, match="no data file found"):
         score_parquet(scorer, f"{remote}/none", tmp_path / "4")
 
 
@@ -478,7 +478,7 @@ def test_a_damaged_page_is_named_by_row_group(scorer: Scorer, source: Path, tmp_
 
 
 def test_nothing_to_read_is_an_error(scorer: Scorer, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no Parquet file"):
+    with pytest.raises(DataError, match="no data file"):
         score_parquet(scorer, tmp_path / "absent*.parquet", tmp_path / "out")
 
 
