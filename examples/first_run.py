@@ -16,7 +16,7 @@ from recmtl.command.step import run_step
 from recmtl.job import steps
 from recmtl.report import model_table, verdict_table
 from recmtl.simulate import simulate
-from recmtl.tracking import Run
+from recmtl.tracking import TrackedRun
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = HERE.parent / "datasets" / "simulated" / "schema.yaml"
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_step("first_run", whole_job, [*job, "--config", str(options.config)])
 
 
-def whole_job(job: steps.JobContext, run: Run) -> None:
+def whole_job(job: steps.JobContext, run: TrackedRun) -> None:
     """Run every step; a step that finds its result in the output folder does nothing twice."""
     prepared = steps.prepare(job, run)
     trained = steps.train_all(job, prepared, run)

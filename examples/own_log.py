@@ -24,7 +24,7 @@ from recmtl.data.describe import describe
 from recmtl.job import steps
 from recmtl.report import verdict_table
 from recmtl.schema import Condition, Schema, TaskSpec, dump_schema, parse_schema
-from recmtl.tracking import Run
+from recmtl.tracking import TrackedRun
 
 HERE = Path(__file__).resolve().parent
 
@@ -71,7 +71,7 @@ def correct(draft: Schema) -> Schema:
     )
 
 
-def train_and_bundle(job: steps.JobContext, run: Run) -> None:
+def train_and_bundle(job: steps.JobContext, run: TrackedRun) -> None:
     """Run the job as far as the bundle, and print the verdict."""
     prepared = steps.prepare(job, run)
     evaluation = steps.evaluate(job, steps.train_all(job, prepared, run), run)

@@ -18,10 +18,10 @@ from recmtl.command.step import run_step
 from recmtl.job import steps
 from recmtl.report import verdict_table
 from recmtl.report.benchmark_page import benchmark_page, validation_page
-from recmtl.tracking import Run
+from recmtl.tracking import TrackedRun
 
 
-def benchmark(job: steps.JobContext, run: Run) -> None:
+def benchmark(job: steps.JobContext, run: TrackedRun) -> None:
     """Evaluate, then write the table of all models to `benchmark.md`."""
     prepared = steps.prepare(job, run)
     evaluation = steps.evaluate(job, steps.train_all(job, prepared, run), run)
@@ -34,7 +34,7 @@ def benchmark(job: steps.JobContext, run: Run) -> None:
     sys.stdout.write(f"{verdict_table(results)}\n\ntable    {page}\n")
 
 
-def validate(job: steps.JobContext, run: Run) -> None:
+def validate(job: steps.JobContext, run: TrackedRun) -> None:
     """Write the table of all models on validation rows to `validation.md`."""
     prepared = steps.prepare(job, run)
     results, log = steps.validate(job, prepared, run), prepared.log

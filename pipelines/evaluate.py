@@ -10,10 +10,10 @@ if __name__ == "__main__":
 
 from recmtl.command.step import run_step
 from recmtl.job import steps
-from recmtl.tracking import Run
+from recmtl.tracking import TrackedRun
 
 
-def evaluate(job: steps.JobContext, run: Run) -> None:
+def evaluate(job: steps.JobContext, run: TrackedRun) -> None:
     """Run the step."""
     trained = steps.train_all(job, steps.prepare(job, run), run)
     evaluation = steps.evaluate(job, trained, run)

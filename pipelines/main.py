@@ -16,10 +16,10 @@ from recmtl.job.handed_on import JobContext
 from recmtl.job.log_later import tracking_lines
 from recmtl.job.whole_job import WholeJob, run_whole_job
 from recmtl.report import model_table, verdict_table
-from recmtl.tracking import Run
+from recmtl.tracking import TrackedRun
 
 
-def main(job: JobContext, run: Run) -> None:
+def main(job: JobContext, run: TrackedRun) -> None:
     """Run every step and print the verdict; only then is the model registered."""
     run_whole_job(job, run, on_verdict=print_verdict)
     if job.tracker.feed():

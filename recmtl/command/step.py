@@ -8,7 +8,7 @@ from rich.console import Console
 from recmtl.job.handed_on import JobContext
 from recmtl.job.open_job import open_job, output_folder, tracked_run
 from recmtl.script import ErrorLine, add_debug_option, advise_to_go_on
-from recmtl.tracking import Run
+from recmtl.tracking import TrackedRun
 from recmtl.train.presets import PRESETS
 
 __all__ = ["run_step"]
@@ -19,10 +19,10 @@ ABLATES = ("main", "evaluate", "benchmark")
 
 def run_step(
     name: str,
-    step: Callable[[JobContext, Run], None],
+    step: Callable[[JobContext, TrackedRun], None],
     arguments: Sequence[str] | None = None,
     *,
-    blind: Callable[[JobContext, Run], None] | None = None,
+    blind: Callable[[JobContext, TrackedRun], None] | None = None,
 ) -> int:
     """Run one step with the common options; returns 0, or 2 after a one-line error.
 

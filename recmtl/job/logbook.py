@@ -9,7 +9,7 @@ import numpy as np
 from recmtl.job.fit import ModelResult
 from recmtl.job.study import SearchRecord, Study
 from recmtl.job.work.items import WorkItem
-from recmtl.tracking import Run, Tracker
+from recmtl.tracking import TrackedRun, Tracker
 from recmtl.train.expert_monitor import health_curves
 
 __all__ = ["Logbook", "log_results"]
@@ -41,7 +41,7 @@ class Logbook:
             else:
                 self._log_model(run, self.study.trained(item.name, item.seed))
 
-    def _log_model(self, run: Run, result: ModelResult) -> None:
+    def _log_model(self, run: TrackedRun, result: ModelResult) -> None:
         for network, checks in result.curves.items():
             for check in checks:
                 values = {f"{network}.{name}": check[name] for name in ("score", "loss")}
@@ -58,7 +58,7 @@ class Logbook:
             run.log_metrics(_flat("test", metrics))
 
 
-def log_results(run: Run, results: Mapping[str, Any]) -> None:
+def log_results(run: TrackedRun, results: Mapping[str, Any]) -> None:
     """Log verdicts as tags, and test metrics and gains as metrics, by which runs can be sorted.
 
     `verdict.<task>`; `test.<task>.<metric>` of the searched network, the mean over its seeds;
@@ -81,7 +81,7 @@ def log_results(run: Run, results: Mapping[str, Any]) -> None:
     run.log_metrics({name: value for name, value in metrics.items() if value is not None})
 
 
-def _log_search(run: Run, record: SearchRecord) -> None:
+def _log_search(run: TrackedRun, record: SearchRecord) -> None:
     for step, check in enumerate(record.get("history", ())):
         run.log_metrics({n: v for n, v in check.items() if isinstance(v, float)}, step=step)
     what = "routes" if "routes" in record else "tree"

@@ -31,7 +31,7 @@ from recmtl.schema import Schema, dump_schema
 from recmtl.schema.strict_yaml import load
 from recmtl.schema.yaml_text import read_text
 from recmtl.simulate import simulate
-from recmtl.tracking import Run, Tracker
+from recmtl.tracking import TrackedRun, Tracker
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress
 from recmtl.train.presets import PRESETS
@@ -129,7 +129,7 @@ def open_job(
 
 
 @contextmanager
-def tracked_run(job: JobContext, name: str) -> Iterator[Run]:
+def tracked_run(job: JobContext, name: str) -> Iterator[TrackedRun]:
     """A run of the job's tracker, which notes what the job was given and where it runs."""
     with job.tracker.run(name) as run:
         run.log_params({"data": job.data, "schema": str(job.schema), "out": str(job.out)})

@@ -66,7 +66,7 @@ from recmtl.serve.calibration.fit import calibration_gain, check_calibration, fi
 from recmtl.serve.ranking.formula import quoted_name
 from recmtl.serve.ranking.ranker import RANKING_COLUMNS
 from recmtl.simulate import truth_path
-from recmtl.tracking import Run
+from recmtl.tracking import TrackedRun
 
 __all__ = [
     "BundledNetwork",
@@ -90,7 +90,7 @@ GOLDEN_ROWS, RANKED_ROWS = 64, 20_000
 """First rows of the input: for the bundle's golden rows, and for the sample ranking."""
 
 
-def prepare(job: JobContext, run: Run) -> PreparedLog:
+def prepare(job: JobContext, run: TrackedRun) -> PreparedLog:
     """Encode the log and grow its forests, or open what is there already."""
     facts: dict[str, Any] = {}
 
@@ -124,21 +124,21 @@ def search(job: JobContext, prepared: PreparedLog) -> TabularStudy:
     return study
 
 
-def train(job: JobContext, prepared: PreparedLog, run: Run) -> TrainedModels:
+def train(job: JobContext, prepared: PreparedLog, run: TrackedRun) -> TrainedModels:
     """Search and train the searched networks; draw the one with the best validation score."""
     trained = _train(job, prepared, searched_items(job.config))
     _draw(job, trained, run)
     return trained
 
 
-def train_all(job: JobContext, prepared: PreparedLog, run: Run) -> TrainedModels:
+def train_all(job: JobContext, prepared: PreparedLog, run: TrackedRun) -> TrainedModels:
     """Train every model that the configuration compares; draw the best searched network."""
     trained = _train(job, prepared, all_items(job.config), ablation=True)
     _draw(job, trained, run)
     return trained
 
 
-def validate(job: JobContext, prepared: PreparedLog, run: Run) -> Results:
+def validate(job: JobContext, prepared: PreparedLog, run: TrackedRun) -> Results:
     """Train every model and say how it does on validation rows; no test figure is made."""
     trained = _train(job, prepared, all_items(job.config), test=False)
     fingerprint = prepared.log.fingerprint
@@ -147,7 +147,7 @@ def validate(job: JobContext, prepared: PreparedLog, run: Run) -> Results:
     return results
 
 
-def evaluate(job: JobContext, trained: TrainedModels, run: Run) -> Evaluation:
+def evaluate(job: JobContext, trained: TrainedModels, run: TrackedRun) -> Evaluation:
     """Judge the trained models on test rows, and calibrate what is served."""
     fingerprint, truth = trained.prepared.log.fingerprint, truth_path(job.data)
     results = judged_results(trained.study, trained.compared, fingerprint=fingerprint, truth=truth)
@@ -165,7 +165,7 @@ def evaluate(job: JobContext, trained: TrainedModels, run: Run) -> Evaluation:
     return Evaluation(trained, results, calibrators)
 
 
-def report(job: JobContext, evaluation: Evaluation, run: Run) -> Path:
+def report(job: JobContext, evaluation: Evaluation, run: TrackedRun) -> Path:
     """Write the page that shows the evaluation."""
     trained, chosen = evaluation.trained, evaluation.trained.chosen
     study, network, log = trained.study, chosen.network, trained.prepared.log
@@ -229,7 +229,9 @@ def score(job: JobContext, bundled: BundledNetwork) -> None:
         pq.write_table(ranking, partial)
 
 
-def register(job: JobContext, evaluation: Evaluation, bundled: BundledNetwork, run: Run) -> None:
+def register(
+    job: JobContext, evaluation: Evaluation, bundled: BundledNetwork, run: TrackedRun
+) -> None:
     """Log the bundle as a new version of the schema's model: the last step of the main job.
 
     It is described by its tasks, verdicts, data and routes.
@@ -298,7 +300,7 @@ def _train(
     return TrainedModels(prepared, study, trained_models(study, items))
 
 
-def _draw(job: JobContext, trained: TrainedModels, run: Run) -> None:
+def _draw(job: JobContext, trained: TrainedModels, run: TrackedRun) -> None:
     """Write the route of the chosen network as data, picture and text."""
     layout = trained.chosen.network.grid.layout
     tasks = tuple(task.name for task in trained.study.problem.tasks)
@@ -326,7 +328,7 @@ def _calibrate(job: JobContext, trained: TrainedModels, results: Results) -> Cal
     return calibrators
 
 
-def _write_results(path: Path, results: Results, run: Run) -> None:
+def _write_results(path: Path, results: Results, run: TrackedRun) -> None:
     write_json(path, results)
     run.log_file(path)
 

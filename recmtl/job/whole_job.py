@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recmtl.job import steps
-from recmtl.tracking import Run
+from recmtl.tracking import TrackedRun
 
 __all__ = ["WholeJob", "run_whole_job"]
 
@@ -30,7 +30,10 @@ class WholeJob:
 
 
 def run_whole_job(
-    job: steps.JobContext, run: Run, *, on_verdict: Callable[[WholeJob], None] = lambda whole: None
+    job: steps.JobContext,
+    run: TrackedRun,
+    *,
+    on_verdict: Callable[[WholeJob], None] = lambda whole: None,
 ) -> WholeJob:
     """Run every step; what the output folder holds already is not done again.
 

@@ -14,13 +14,13 @@ from typing import Any
 from recmtl.masking import mask
 from recmtl.tracking.journal import Journal, now_ms
 
-__all__ = ["Run", "content_digest", "installed_versions"]
+__all__ = ["TrackedRun", "content_digest", "installed_versions"]
 
 MAX_PARAM = 500
 
 
 @dataclass(frozen=True)
-class Run:
+class TrackedRun:
     """An open run. Everything that is logged is in the journal when a method returns.
 
     Attributes:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from recmtl.masking import mask
 from recmtl.mlflow_store import DEFAULT_ROOT, store_location, without_warnings
 from recmtl.tracking.journal import Journal, now_ms
-from recmtl.tracking.run import Run
+from recmtl.tracking.run import TrackedRun
 
 if TYPE_CHECKING:
     from recmtl.tracking.champion import Judge, RegisteredModel
@@ -66,10 +66,10 @@ class Tracker:
         self._feed: Feed | None = None
         self._sign_of_life = 0.0
         self._warned = 0
-        self._open: list[Run] = []
+        self._open: list[TrackedRun] = []
 
     @contextmanager
-    def run(self, name: str, *, tags: Mapping[str, str] | None = None) -> Iterator[Run]:
+    def run(self, name: str, *, tags: Mapping[str, str] | None = None) -> Iterator[TrackedRun]:
         """Open a run, nested in the one that is open; an exception marks it as failed.
 
         The first run of a process that `mlflow run` started joins the run that it has opened.
@@ -132,8 +132,8 @@ class Tracker:
             self.journal.append(key, "end", status="KILLED", time=now_ms())
         return len(keys)
 
-    def _start(self, name: str, tags: Mapping[str, str]) -> Run:
-        run = Run(uuid.uuid4().hex, self.journal)
+    def _start(self, name: str, tags: Mapping[str, str]) -> TrackedRun:
+        run = TrackedRun(uuid.uuid4().hex, self.journal)
         parent = self._open[-1].key if self._open else None
         # One run joins; the variable would otherwise hold for every later run of this process.
         joins = None if parent else os.environ.pop("MLFLOW_RUN_ID", None)

@@ -30,7 +30,7 @@ from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.work.items import SEARCHED, all_items
 from recmtl.job.work.workers import complete, cores
 from recmtl.script import ErrorLine, add_debug_option, advise_to_go_on
-from recmtl.tracking import Run, Tracker
+from recmtl.tracking import TrackedRun, Tracker
 from recmtl.train.loop import OnProgress
 from recmtl.vision.config import VisionConfig
 from recmtl.vision.metrics import (
@@ -99,7 +99,7 @@ def run_vision(arguments: Sequence[str] | None = None) -> int:
     return error.status
 
 
-def run_study(job: VisionContext, run: Run) -> Results:
+def run_study(job: VisionContext, run: TrackedRun) -> Results:
     """Search, train and measure every model; write results, pictures and report."""
     job.out.mkdir(parents=True, exist_ok=True)
     study, fingerprint = _open_study(job)

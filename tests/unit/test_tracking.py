@@ -24,7 +24,7 @@ from recmtl.errors import BundleError
 from recmtl.mlflow_store import make_store
 from recmtl.serve import Ranker, Scorer, load_bundle, save_bundle
 from recmtl.serve.bundle.manifest import local_folder
-from recmtl.tracking import Run, Tracker
+from recmtl.tracking import TrackedRun, Tracker
 from recmtl.tracking.champion import ChampionDecision, RegisteredModel
 from tests.unit.serve.shop import make_bundle, make_encoder, make_log, make_model
 
@@ -62,13 +62,13 @@ def logged(bundle: Path, root: Path) -> RegisteredModel:
     return tracker.models[0]
 
 
-def stored(run: Run) -> mlflow.entities.Run:
+def stored(run: TrackedRun) -> mlflow.entities.Run:
     client = MlflowClient()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return client.search_runs(experiments, f"tags.`recmtl.run` = '{run.key}'")[0]
 
 
-def artifacts(run: Run) -> Path:
+def artifacts(run: TrackedRun) -> Path:
     return Path(mlflow.artifacts.download_artifacts(run_id=stored(run).info.run_id))
 
 

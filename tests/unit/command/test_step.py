@@ -13,7 +13,7 @@ from recmtl.errors import ConfigError, RecmtlError
 from recmtl.job.handed_on import JobContext
 from recmtl.job.open_job import load_config, output_folder, read_config
 from recmtl.script import ErrorLine
-from recmtl.tracking import Run
+from recmtl.tracking import TrackedRun
 from recmtl.train.config import Config
 from recmtl.train.presets import PRESETS
 from recmtl.vision.config import VisionConfig
@@ -49,7 +49,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[JobContext]:
 
 
 def start(seen: list[JobContext], *arguments: str, name: str = "train") -> JobContext:
-    def step(job: JobContext, run: Run) -> None:
+    def step(job: JobContext, run: TrackedRun) -> None:
         seen.append(job)
         job.on_admitted()
 
@@ -79,7 +79,7 @@ def test_a_mistake_of_ours_keeps_its_traceback() -> None:
 def test_an_error_of_a_step_is_its_exit_status(
     seen: list[JobContext], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(job: JobContext, run: Run) -> None:
+    def fails(job: JobContext, run: TrackedRun) -> None:
         raise RecmtlError("out of rows")
 
     assert run_step("train", fails, ["--out", str(tmp_path)]) == 2

@@ -13,7 +13,7 @@ from recmtl.job import steps
 from recmtl.job.handed_on import Evaluation, JobContext, TrainedModels
 from recmtl.model import BlendedModel, TabularModel
 from recmtl.serve import Scorer
-from recmtl.tracking import Run, Tracker
+from recmtl.tracking import TrackedRun, Tracker
 from recmtl.train.config import Blend, Calibration
 from recmtl.train.presets import PRESETS
 from recmtl.vision.config import VisionConfig
@@ -37,13 +37,13 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> JobContext:
 
 @pytest.fixture(scope="module")
 def trained(job: JobContext) -> TrainedModels:
-    run = cast(Run, FileRun())
+    run = cast(TrackedRun, FileRun())
     return steps.train_all(job, steps.prepare(job, run), run)
 
 
 @pytest.fixture(scope="module")
 def evaluation(job: JobContext, trained: TrainedModels) -> Evaluation:
-    return steps.evaluate(job, trained, cast(Run, FileRun()))
+    return steps.evaluate(job, trained, cast(TrackedRun, FileRun()))
 
 
 def test_the_results_show_the_blend_its_weights_and_its_cost(
@@ -84,14 +84,16 @@ def test_the_bundle_scores_raw_rows_as_the_blend_was_validated_and_tested(
 
 
 def test_the_report_shows_the_weights(job: JobContext, evaluation: Evaluation) -> None:
-    page = steps.report(job, evaluation, cast(Run, FileRun())).read_text()
+    page = steps.report(job, evaluation, cast(TrackedRun, FileRun())).read_text()
     assert "What the bundle blends" in page and "forest" in page
 
 
 def test_a_job_that_goes_on_fits_the_same_blend(job: JobContext, trained: TrainedModels) -> None:
     run = FileRun()
     later = replace(job, tracker=cast(Tracker, run))
-    again = steps.train_all(later, steps.prepare(later, cast(Run, run)), cast(Run, run))
+    again = steps.train_all(
+        later, steps.prepare(later, cast(TrackedRun, run)), cast(TrackedRun, run)
+    )
     assert run.runs == [] and again.blend is not None and trained.blend is not None
     assert again.blend.facts == trained.blend.facts
 
@@ -100,7 +102,7 @@ def test_a_blend_may_be_asked_for_in_a_folder_that_was_begun_without(
     job: JobContext, trained: TrainedModels
 ) -> None:
     plain = replace(job, config=replace(job.config, blend=Blend()))
-    run = cast(Run, FileRun())
+    run = cast(TrackedRun, FileRun())
     without = steps.train_all(plain, steps.prepare(plain, run), run)
     assert without.blend is None and type(without.served) is TabularModel
     assert "blend" not in without.compared
@@ -118,7 +120,7 @@ def test_forests_that_no_network_hears_are_bundled_where_they_are_a_member(
 
 
 def test_validation_alone_shows_the_blend(job: JobContext, trained: TrainedModels) -> None:
-    run = cast(Run, FileRun())
+    run = cast(TrackedRun, FileRun())
     results = steps.validate(job, steps.prepare(job, run), run)
     assert results["tasks"]["click"]["blend"]["auc"]["mean"] > 0.5
 

@@ -17,7 +17,7 @@ from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.job import steps
 from recmtl.job.handed_on import JobContext
 from recmtl.model import ModelSizes
-from recmtl.tracking import Run, Tracker
+from recmtl.tracking import TrackedRun, Tracker
 from recmtl.train.config import Calibration, Config, Evidence, Grid, Search, Training
 from recmtl.train.loop import silent
 
@@ -102,10 +102,10 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, JobContext]:
     folder = tmp_path_factory.mktemp("writings")
     made = {name: job(folder / name, name) for name in ("zero", "nothing", "mixed")}
     for name, context in made.items():
-        prepared = steps.prepare(context, cast(Run, context.tracker))
+        prepared = steps.prepare(context, cast(TrackedRun, context.tracker))
         if name != "mixed":
-            trained = steps.train_all(context, prepared, cast(Run, context.tracker))
-            steps.evaluate(context, trained, cast(Run, context.tracker))
+            trained = steps.train_all(context, prepared, cast(TrackedRun, context.tracker))
+            steps.evaluate(context, trained, cast(TrackedRun, context.tracker))
     return made
 
 

@@ -21,7 +21,7 @@ from recmtl.job.handed_on import JobContext, PreparedLog, TrainedModels
 from recmtl.model import ModelSizes
 from recmtl.serve import Scorer
 from recmtl.simulate import simulate
-from recmtl.tracking import Run, Tracker
+from recmtl.tracking import TrackedRun, Tracker
 from recmtl.train.config import Calibration, Config, Evidence, Grid, Search, Serving, Training
 from recmtl.train.loop import silent
 
@@ -96,8 +96,8 @@ def trained(job: JobContext, prepared: PreparedLog) -> TrainedModels:
     return steps.train_all(job, prepared, as_run(job))
 
 
-def as_run(job: JobContext) -> Run:
-    return cast(Run, job.tracker)
+def as_run(job: JobContext) -> TrackedRun:
+    return cast(TrackedRun, job.tracker)
 
 
 def fresh(job: JobContext, **changes: Any) -> JobContext:

@@ -17,7 +17,7 @@ from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
 from recmtl.model import predict
 from recmtl.serve import Scorer
-from recmtl.tracking import Run
+from recmtl.tracking import TrackedRun
 from recmtl.train.config import Config
 from recmtl.vision.config import VisionConfig
 from tests.unit.job.test_steps import CONFIG, FileRun, simulated_job
@@ -35,7 +35,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> JobContext:
 
 
 def test_a_bundle_scores_raw_rows_as_its_network_was_tested(job: JobContext) -> None:
-    run = cast(Run, FileRun())
+    run = cast(TrackedRun, FileRun())
     prepared = steps.prepare(job, run)
     assert prepared.trees is not None
     fields = [field.name for field in prepared.trees.forests.fields]
@@ -53,7 +53,7 @@ def test_a_bundle_scores_raw_rows_as_its_network_was_tested(job: JobContext) -> 
 
 
 def test_what_the_networks_do_not_hear_is_not_bundled(job: JobContext, tmp_path: Path) -> None:
-    prepared = steps.prepare(job, cast(Run, FileRun()))
+    prepared = steps.prepare(job, cast(TrackedRun, FileRun()))
     study = Study(tmp_path, TABULAR_PROBLEMS, prepared.problem, job.config)
     trained = TrainedModels(prepared, study, {})
     assert trained.forests is not None and trained.encoder is prepared.encoder
@@ -70,7 +70,7 @@ def test_what_the_networks_do_not_hear_is_not_bundled(job: JobContext, tmp_path:
 
 
 def test_a_worker_opens_the_forests_that_the_job_has_grown(job: JobContext) -> None:
-    prepared = steps.prepare(job, cast(Run, FileRun()))
+    prepared = steps.prepare(job, cast(TrackedRun, FileRun()))
     written = (job.out / "forest" / "grown.json").stat().st_mtime_ns
     opened = TABULAR_PROBLEMS.open(job.out, job.config)
     assert (job.out / "forest" / "grown.json").stat().st_mtime_ns == written
@@ -79,19 +79,19 @@ def test_a_worker_opens_the_forests_that_the_job_has_grown(job: JobContext) -> N
 
 
 def test_a_folder_goes_on_with_the_trees_that_it_was_begun_with(job: JobContext) -> None:
-    steps.prepare(job, cast(Run, FileRun()))
+    steps.prepare(job, cast(TrackedRun, FileRun()))
     grown = (job.out / "forest" / "grown.json").read_text()
     other = replace(job, config=replace(job.config, trees=replace(TREES, leaves=5)))
     with pytest.raises(ConfigError, match=r"trees.leaves was 4 and is 5"):
-        steps.prepare(other, cast(Run, FileRun()))
+        steps.prepare(other, cast(TrackedRun, FileRun()))
     assert (job.out / "forest" / "grown.json").read_text() == grown
     without = replace(job, config=replace(job.config, trees=Trees()))
     with pytest.raises(ConfigError, match=r"trees was .* and is none"):
-        steps.prepare(without, cast(Run, FileRun()))
+        steps.prepare(without, cast(TrackedRun, FileRun()))
 
 
 def test_baselines_hear_no_trees(job: JobContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = steps.prepare(job, cast(Run, FileRun())).problem
+    problem = steps.prepare(job, cast(TrackedRun, FileRun())).problem
     with_trees = TABULAR_PROBLEMS.baselines["logistic"](problem, Config(), 0)
     plain = problem.hearing([source for source in problem.sources if source != "trees"])
     without = TABULAR_PROBLEMS.baselines["logistic"](plain, Config(), 0)
@@ -106,5 +106,5 @@ def test_images_have_no_trees() -> None:
 
 def test_a_job_without_trees_leaves_no_folder(job: JobContext, tmp_path: Path) -> None:
     plain = replace(job, out=tmp_path / "out", config=replace(job.config, trees=Trees()))
-    assert steps.prepare(plain, cast(Run, FileRun())).trees is None
+    assert steps.prepare(plain, cast(TrackedRun, FileRun())).trees is None
     assert sorted(path.name for path in plain.out.iterdir()) == ["log", "study.json"]

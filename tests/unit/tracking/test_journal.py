@@ -9,7 +9,7 @@ import pytest
 
 from recmtl.errors import ConfigError
 from recmtl.tracking.journal import JOURNAL, Journal
-from recmtl.tracking.run import Run
+from recmtl.tracking.run import TrackedRun
 
 
 def test_events_come_out_as_they_went_in(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_runs_that_have_not_ended_are_named_from_within(tmp_path: Path) -> None:
 def test_files_of_other_folders_are_neither_written_down_nor_read(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     journal = Journal(tmp_path / "out")
-    run = Run("a", journal)
+    run = TrackedRun("a", journal)
     with pytest.raises(ConfigError, match="does not lie in"):
         run.log_file(tmp_path / "secret")
     (tmp_path / "out").mkdir()
@@ -81,7 +81,7 @@ def test_files_of_other_folders_are_neither_written_down_nor_read(tmp_path: Path
 def test_secrets_are_masked_before_they_are_written_even_where_a_value_is_cut(
     tmp_path: Path,
 ) -> None:
-    run = Run("a", Journal(tmp_path))
+    run = TrackedRun("a", Journal(tmp_path))
     url = "s3://user:hunter2@bucket/log?sig=hunter2"
     run.log_params({"data": url, "long": "x" * 485 + url, "nested": {"list": [url]}})
     run.set_tags({"data": url})
@@ -93,13 +93,13 @@ def test_secrets_are_masked_before_they_are_written_even_where_a_value_is_cut(
 
 def test_a_folder_that_cannot_be_written_is_a_fault_and_no_exception(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    run = Run("a", Journal(tmp_path / "file" / "out"))
+    run = TrackedRun("a", Journal(tmp_path / "file" / "out"))
     run.log_metrics({"loss": 1.0})
     assert "cannot be written (Not a directory)" in run.journal.fault
 
 
 def test_numbers_that_json_lacks_are_text(tmp_path: Path) -> None:
-    run = Run("a", Journal(tmp_path))
+    run = TrackedRun("a", Journal(tmp_path))
     run.log_metrics({"a": float("nan"), "b": float("-inf"), "c": 1 / 3}, step=7)
 
     def refuse(constant: str) -> None:
