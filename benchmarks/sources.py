@@ -21,7 +21,7 @@ from recmtl.data.prepare import prepare
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout
 from recmtl.schema import Categorical, ExactValues, Feature, ListOf, Numeric, Schema, load_schema
-from recmtl.schema.strict_yaml import load
+from recmtl.schema.reading import load
 from recmtl.search.search import search
 from recmtl.train.config import Config
 from recmtl.train.loop import train

@@ -1,14 +1,16 @@
 """How forests are grown; light to import, since every configuration holds these settings."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-from recmtl.schema.bounds import COUNT, RATE, WEIGHT, Within, check_numbers
+from pydantic import Field
+
+from recmtl.errors import ConfigError
+from recmtl.schema.settings import COUNT, RATE, WEIGHT, settings
 
 __all__ = ["ForestSettings", "Trees"]
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class ForestSettings:
     """The parameters of LightGBM that matter here, and how it reads ids.
 
@@ -25,19 +27,15 @@ class ForestSettings:
         largest_category: distinct ids up to which a feature is a category.
     """
 
-    rounds: Annotated[int, Within(1, 100_000)] = 500
+    rounds: Annotated[int, Field(ge=1, le=100_000)] = 500
     patience: Annotated[int, COUNT] = 30
     learning_rate: Annotated[float, RATE] = 0.1
-    leaves: Annotated[int, Within(2, 131_072)] = 31
+    leaves: Annotated[int, Field(ge=2, le=131_072)] = 31
     smallest_leaf: Annotated[int, COUNT] = 50
-    feature_share: Annotated[float, Within(0, 1, above=True)] = 0.8
-    row_share: Annotated[float, Within(0, 1, above=True)] = 1.0
+    feature_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    row_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     category_l2: Annotated[float, WEIGHT] = 10.0
     largest_category: Annotated[int, COUNT] = 1000
-
-    def __post_init__(self) -> None:
-        """Refuse settings with which nothing can be grown."""
-        check_numbers(self)
 
     def parameters(self, *, threads: int, seed: int) -> dict[str, Any]:
         """LightGBM's parameters but for the objective: equal threads and seed give equal trees."""
@@ -58,7 +56,7 @@ class ForestSettings:
         }
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Trees(ForestSettings):
     """Forests as a source of knowledge of the networks: the field `<task>.tree` of every task.
 
@@ -69,4 +67,4 @@ class Trees(ForestSettings):
     """
 
     enabled: bool = False
-    folds: Annotated[int, Within(2, 100)] = 5
+    folds: Annotated[int, Field(ge=2, le=100)] = 5

@@ -28,7 +28,7 @@ from recmtl.job.handed_on import JobContext
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.masking import is_masked, masked
 from recmtl.schema import Schema, dump_schema
-from recmtl.schema.strict_yaml import load
+from recmtl.schema.reading import load
 from recmtl.schema.yaml_text import read_text
 from recmtl.simulate import simulate
 from recmtl.tracking import TrackedRun, Tracker

@@ -7,15 +7,15 @@ probability is still the product down the chain.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from recmtl.errors import BundleError
+from recmtl.errors import BundleError, ConfigError
 from recmtl.grid import Cost, Decision
 from recmtl.model.network import TabularModel, load_model, save_model
+from recmtl.schema.settings import settings
 
 __all__ = ["BLEND", "MEMBERS", "Blend", "BlendedModel", "load_blend", "save_blend"]
 
@@ -25,7 +25,7 @@ ROUNDING = 1e-5
 """By how much a task's weights may miss 1."""
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Blend:
     """Several members in one bundle, whose logits are averaged with weights of each task.
 

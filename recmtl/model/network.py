@@ -6,20 +6,21 @@ tables: encoded columns to scored columns, pruned, saved and loaded here.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from recmtl.data.batches import Batch, Labels, Rows
 from recmtl.data.encoding import Encoding
-from recmtl.errors import BundleError
+from recmtl.errors import BundleError, ConfigError
 from recmtl.grid import (
     Cost,
     Decision,
@@ -33,7 +34,7 @@ from recmtl.grid import (
 )
 from recmtl.model.encoder import TabularEncoder
 from recmtl.model.heads import Chain, HeadSpec, TabularHeads
-from recmtl.schema.bounds import SIZE, Within, check_numbers
+from recmtl.schema.settings import SIZE, settings
 
 __all__ = [
     "InputEncoder",
@@ -153,7 +154,7 @@ def predict(
     }
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class ModelSizes:
     """Widths, dropouts and funnel settings of a network, which its layout leaves open.
 
@@ -167,13 +168,9 @@ class ModelSizes:
 
     embedding: Annotated[int, SIZE] = 8
     tower: tuple[Annotated[int, SIZE], ...] = (32,)
-    dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
-    field_dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    field_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     chain: Chain = field(default_factory=Chain)
-
-    def __post_init__(self) -> None:
-        """Refuse sizes of which no network can be built."""
-        check_numbers(self)
 
 
 class TabularModel(Network):

@@ -1,16 +1,16 @@
 """A column, or a rule that turns it into true and false."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
-from recmtl.schema.bounds import FINITE, check_numbers
+from recmtl.errors import SchemaError
+from recmtl.schema.settings import FINITE, settings
 
 __all__ = ["Condition", "Value"]
 
 Value = str | int | float | bool
 
 
-@dataclass(frozen=True)
+@settings(SchemaError)
 class Condition:
     """The value of a column, or a rule that turns it into true and false.
 
@@ -28,7 +28,6 @@ class Condition:
 
     def __post_init__(self) -> None:
         """Refuse two rules, and a rule that nothing meets."""
-        check_numbers(self)
         rules = (self.equals, self.one_of, self.at_least)
         if sum(rule is not None for rule in rules) > 1:
             raise ValueError("give only one of equals, one_of, at_least")

@@ -5,14 +5,27 @@ own values; `recmtl.schema.rules` checks the parts against one another.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from recmtl.schema.bounds import BUCKETS, COUNT, Within, check_numbers, check_vocabulary
+from pydantic import BeforeValidator, Field
+
+from recmtl.errors import SchemaError
 from recmtl.schema.condition import Condition
+from recmtl.schema.features import (
+    BY_NAME,
+    AFeature,
+    Categorical,
+    ExactValues,
+    Feature,
+    Numeric,
+    fields_of,
+    renamed,
+)
 from recmtl.schema.list_feature import ListOf
+from recmtl.schema.settings import settings
 from recmtl.schema.statistics import Outcome, PastStatistics
 from recmtl.schema.text_files import ListCells, Pairs, TextFiles
 
@@ -40,71 +53,6 @@ _TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
-class Categorical:
-    """One value out of a vocabulary: an id, a city, a brand.
-
-    Attributes:
-        name: the feature.
-        column: the column that holds its values.
-        min_count: values seen in fewer train rows share the unknown row.
-        hash_buckets: number of rows into which values are hashed; None fits a vocabulary.
-    """
-
-    name: str
-    column: str
-    min_count: Annotated[int, COUNT] = 1
-    hash_buckets: Annotated[int, BUCKETS] | None = None
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        check_numbers(self)
-        check_vocabulary(self.min_count, self.hash_buckets)
-
-
-@dataclass(frozen=True)
-class ExactValues:
-    """Ids of the frequent values of a number, beside its scale: spikes that ramps smooth over.
-
-    Attributes:
-        min_count: values seen in fewer train rows share the unknown row.
-    """
-
-    min_count: Annotated[int, COUNT] = 20
-
-    def __post_init__(self) -> None:
-        """Check the number."""
-        check_numbers(self)
-
-
-@dataclass(frozen=True)
-class Numeric:
-    """A number, possibly missing.
-
-    Attributes:
-        name: the feature.
-        column: the column that holds its values.
-        encoding: how the number is scaled, see `recmtl.data.encoding.NumericField`.
-        bins: quantile bins to fit; fewer where values repeat.
-        log: apply sign(x) * log(1 + |x|) first.
-        values: whether frequent values are a categorical feature as well, and which are frequent.
-    """
-
-    name: str
-    column: str
-    encoding: Literal["piecewise", "quantile", "standard"] = "piecewise"
-    bins: Annotated[int, Within(1, 4096)] = 32
-    log: bool = False
-    values: ExactValues | None = None
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        check_numbers(self)
-
-
-Feature = Categorical | Numeric | ListOf
-
-
-@dataclass(frozen=True)
 class DerivedFeature:
     """A feature that no column of the log holds: it is computed before rows are encoded.
 
@@ -119,7 +67,15 @@ class DerivedFeature:
     columns: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+def _of_column(value: Any) -> Any:
+    """The short form of a condition that is a column's value."""
+    return {"column": value} if isinstance(value, str) else value
+
+
+AColumn = Annotated[Condition, BeforeValidator(_of_column)]
+
+
+@settings(SchemaError)
 class TaskSpec:
     """A task: one label to predict.
 
@@ -136,10 +92,10 @@ class TaskSpec:
 
     name: str
     kind: Literal["binary", "regression", "multiclass"]
-    label: Condition
-    rows: Condition | None = None
+    label: AColumn
+    rows: AColumn | None = None
     parent: str | None = None
-    weight: Annotated[float, Within(0, 1e9, above=True)] = 1.0
+    weight: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     transform: Literal["none", "log1p"] = "none"
     missing: Literal["refuse", "ignore"] = "refuse"
 
@@ -149,7 +105,6 @@ class TaskSpec:
             raise ValueError(
                 "a task name is letters, digits and _, and does not begin with a digit"
             )
-        check_numbers(self)
         if self.kind != "binary" and self.label.is_rule:
             raise ValueError(f"a rule in label gives 0 and 1; kind: {self.kind} needs the value")
         if self.kind != "regression" and self.transform != "none":
@@ -162,7 +117,7 @@ class TaskSpec:
             raise ValueError("rows needs one of equals, one_of, at_least")
 
 
-@dataclass(frozen=True)
+@settings(SchemaError)
 class Roles:
     """Columns with a purpose of their own; each is optional.
 
@@ -179,7 +134,7 @@ class Roles:
     sample_weight: str | None = None
 
 
-@dataclass(frozen=True)
+@settings(SchemaError)
 class SplitRule:
     """How rows are divided into train, validation and test.
 
@@ -195,16 +150,15 @@ class SplitRule:
     """
 
     by: Literal["time", "group", "random", "column"]
-    validation: Annotated[float, Within(0, 1, above=True, below=True)] = 0.1
-    test: Annotated[float, Within(0, 1, above=True, below=True)] = 0.1
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.1
     column: str | None = None
-    seed: Annotated[int, Within(-(2**63), 2**63 - 1)] = 0
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] = 0
     validation_from: int | float | str | None = None
     test_from: int | float | str | None = None
 
     def __post_init__(self) -> None:
         """Check the fractions, and refuse keys of another way of splitting."""
-        check_numbers(self)
         if self.validation + self.test >= 1:
             raise ValueError(
                 "validation and test together leave no row to train on; lower one of them"
@@ -217,7 +171,7 @@ class SplitRule:
             raise ValueError(f"column is not used by: {self.by}")
 
 
-@dataclass(frozen=True)
+@settings(SchemaError)
 class SideTable:
     """A table joined to the log by a key that both have.
 
@@ -230,7 +184,18 @@ class SideTable:
     key: str
 
 
-@dataclass(frozen=True)
+def _task(value: Any) -> Any:
+    """A task, or the entry of one as the values of its fields."""
+    if not isinstance(value, tuple):
+        return value
+    name, entry = value
+    return fields_of(name, entry) if isinstance(entry, Mapping) else renamed(name, entry, TaskSpec)
+
+
+ATask = Annotated[TaskSpec, BeforeValidator(_task)]
+
+
+@settings(SchemaError)
 class Schema:
     """What the columns of a log mean; features and tasks keep the order of the file.
 
@@ -239,8 +204,8 @@ class Schema:
     """
 
     name: str
-    features: tuple[Feature, ...]
-    tasks: tuple[TaskSpec, ...]
+    features: Annotated[tuple[AFeature, ...], BY_NAME]
+    tasks: Annotated[tuple[ATask, ...], BY_NAME]
     split: SplitRule
     roles: Roles = field(default_factory=Roles)
     tables: tuple[SideTable, ...] = ()

@@ -1,14 +1,16 @@
 """List features: pooled as they are, or read against the candidate as the history of a user."""
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from recmtl.schema.bounds import BUCKETS, COUNT, Within, check_numbers, check_vocabulary
+from pydantic import Field
+
+from recmtl.errors import SchemaError
+from recmtl.schema.settings import BUCKETS, COUNT, check_vocabulary, settings
 
 __all__ = ["ListOf"]
 
 
-@dataclass(frozen=True)
+@settings(SchemaError)
 class ListOf:
     """A list of category values (a history, tags), pooled into one vector.
 
@@ -36,10 +38,10 @@ class ListOf:
             event, until `roles.time` of the row, is then an aligned list `<history>.age`.
     """
 
-    name: str
-    column: str
+    name: str = ""
+    column: str = ""
     table: str | None = None
-    max_length: Annotated[int, Within(1, 10_000)] = 20
+    max_length: Annotated[int, Field(ge=1, le=10_000)] = 20
     pooling: Literal["mean", "sum", "max", "attention"] = "mean"
     keep: Literal["last", "first"] = "last"
     count: bool = True
@@ -51,7 +53,7 @@ class ListOf:
 
     def __post_init__(self) -> None:
         """Check what concerns this list alone; a target is the table, too."""
-        check_numbers(self)
+        object.__setattr__(self, "column", self.column or self.name)
         check_vocabulary(self.min_count, self.hash_buckets)
         self._check_attention()
         if self.target is not None:

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
 
-from recmtl.schema.bounds import WEIGHT, Within, check_numbers
+from pydantic import Field
+
+from recmtl.errors import SchemaError
 from recmtl.schema.condition import Condition
+from recmtl.schema.settings import BUCKETS, WEIGHT, settings
 
 __all__ = ["Outcome", "PastStatistics", "StatisticNumber"]
 
@@ -21,7 +24,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DURATION = re.compile(r"([1-9]\d{0,8}|0)([smhdw])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ALL = "all"
-BUCKETS, FOLDS = Within(1, 10**9), Within(2, 1000)
+FOLDS = Field(ge=2, le=1000)
 LONGEST = 2**60
 
 
@@ -64,7 +67,7 @@ class StatisticNumber:
         return self.kind != "rate"
 
 
-@dataclass(frozen=True)
+@settings(SchemaError)
 class PastStatistics:
     """Statistics of the past by one key.
 
@@ -103,7 +106,6 @@ class PastStatistics:
 
     def __post_init__(self) -> None:
         """Check what concerns this entry alone."""
-        check_numbers(self)
         if not _NAME.fullmatch(self.name):
             raise ValueError("a name is letters, digits and _, and does not begin with a digit")
         if not self.keys or len(set(self.keys)) < len(self.keys):

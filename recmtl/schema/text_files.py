@@ -1,13 +1,15 @@
 """How text files of a log are laid out, as far as the files cannot say it themselves."""
 
 import codecs
-from dataclasses import dataclass
 from typing import Literal
+
+from recmtl.errors import SchemaError
+from recmtl.schema.settings import settings
 
 __all__ = ["ListCells", "Pairs", "TextFiles"]
 
 
-@dataclass(frozen=True)
+@settings(SchemaError)
 class ListCells:
     """A column whose cells hold lists: `Action|Comedy`.
 
@@ -25,7 +27,7 @@ class ListCells:
             raise ValueError("separator must not be empty; say what stands between two values")
 
 
-@dataclass(frozen=True)
+@settings(SchemaError)
 class Pairs:
     """The end of a row as `name:value` pairs, of which every name becomes a column.
 
@@ -48,7 +50,7 @@ class Pairs:
             raise ValueError("between, after_name and after_value must differ and not be empty")
 
 
-@dataclass(frozen=True)
+@settings(SchemaError)
 class TextFiles:
     """How CSV and other text files of a log are laid out; nothing of this concerns other files.
 

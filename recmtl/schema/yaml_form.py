@@ -1,50 +1,38 @@
 """A `Schema` as YAML text, read and written.
 
-Reading expands the short forms (a feature's column defaults to its name, `label: column`), then the
-strict reader checks each part. Writing leaves out what equals the default, so that a dumped schema
-stays readable.
+pydantic reads each part, by the classes of `recmtl.schema.definition`; then the parts are checked
+against one another, even if some of them cannot be read. Writing leaves out what equals the
+default, so that a dumped schema stays readable.
 """
 
 import dataclasses
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from recmtl.errors import SchemaError, did_you_mean
 from recmtl.schema.definition import (
-    Categorical,
     Condition,
     ExactValues,
     Feature,
     ListOf,
-    Numeric,
     PastStatistics,
-    Roles,
     Schema,
-    SideTable,
-    SplitRule,
     TaskSpec,
-    TextFiles,
 )
+from recmtl.schema.features import KINDS
 from recmtl.schema.names import name_faults
+from recmtl.schema.reading import adapter, collect, fields_at, without_lines
 from recmtl.schema.rules import contradictions
-from recmtl.schema.strict_yaml import build, convert
 from recmtl.schema.yaml_text import Located, Problems, parse, plain_scalar, read_text
 
 __all__ = ["dump_schema", "load_schema", "parse_schema"]
 
-KINDS: dict[str, type[Categorical] | type[Numeric] | type[ListOf]] = {
-    "categorical": Categorical,
-    "numeric": Numeric,
-    "list": ListOf,
-}
-KEYS = (
-    *("version", "name", "files", "tables", "features"),
-    *("tasks", "roles", "split", "statistics", "ignore"),
-)
-REQUIRED = ("version", "name", "features", "tasks", "split")
-Part = TypeVar("Part")
+FIELDS = tuple(field.name for field in dataclasses.fields(Schema))
+NOTHING = {"name": "unnamed", "features": {}, "tasks": {}, "split": {"by": "random"}}
 
 
 def load_schema(path: str | Path, *, stored: bool = False) -> Schema:
@@ -86,139 +74,73 @@ def parse_schema(text: str, *, source: str, stored: bool = False) -> Schema:
 
 def _build_schema(root: Located, problems: Problems, stored: bool) -> Schema | None:
     entries = _top_level(root, problems)
-    features, broken_features = _features(entries.get("features"), problems, stored)
-    tasks, broken_tasks = _tasks(entries.get("tasks"), problems)
-    split = _section(SplitRule, entries, "split", problems)
-    roles = _section(Roles, entries, "roles", problems)
-    schema = Schema(
-        name=_entry(str, entries, "name", problems, default="unnamed"),
-        features=features,
-        tasks=tasks,
-        # A split that could not be read is replaced, so that the other parts are still checked.
-        split=split or SplitRule(by="random"),
-        roles=roles or Roles(),
-        tables=_entry(tuple[SideTable, ...], entries, "tables", problems, default=()),
-        ignore=_entry(tuple[str, ...], entries, "ignore", problems, default=()),
-        statistics=_entry(tuple[PastStatistics, ...], entries, "statistics", problems, default=()),
-        files=_section(TextFiles, entries, "files", problems),
-    )
-    faults = list(contradictions(schema, broken=frozenset(broken_features | broken_tasks)))
+    if entries is None:
+        return None
+    if stored:
+        entries = _as_it_was_written(entries)
+    document = Located({key: node for key, node in entries.items() if key in FIELDS}, root.line)
+    schema, broken = _as_far_as_readable(document, problems)
+    faults = list(contradictions(schema, broken=frozenset(broken)))
     if not stored:
         faults += name_faults(schema)
     for path, message in faults:
         # Without roles, a split that needs one would be blamed for a mistake made there.
-        if not (path[0] == "split" and roles is None and "roles" in entries):
+        if not (path[0] == "split" and "roles" in broken):
             problems.add(_line_of(root, path), ".".join(path), message)
     return schema
 
 
-def _top_level(root: Located, problems: Problems) -> dict[str, Located]:
+def _top_level(root: Located, problems: Problems) -> dict[str, Located] | None:
+    """The sections of the file, without those that are unknown."""
     if not isinstance(root.value, dict):
         problems.add(root.line, "", "a schema is a mapping with features, tasks and split")
-        return {}
+        return None
     for key, node in root.value.items():
-        if key not in KEYS:
-            hint = did_you_mean(key, KEYS)
+        if key not in ("version", *FIELDS):
+            hint = did_you_mean(key, ("version", *FIELDS))
             problems.add(node.line, "", f"unknown key {key!r}{hint}")
-    for key in REQUIRED:
-        if key not in root.value:
-            problems.add(root.line, "", f"missing key {key!r}")
-    _entry(Literal[1], root.value, "version", problems, default=1)
+    version = root.value.get("version")
+    if version is None:
+        problems.add(root.line, "", "missing key 'version'")
+    elif type(version.value) is not int or version.value != 1:
+        problems.add(version.line, "version", f"must be one of 1, not {version.value!r}")
     return root.value
 
 
-def _features(
-    node: Located | None, problems: Problems, stored: bool
-) -> tuple[tuple[Feature, ...], set[str]]:
-    built: list[Feature] = []
+def _as_it_was_written(entries: dict[str, Located]) -> dict[str, Located]:
+    """The sections with what an earlier release meant where it wrote nothing: lists uncounted."""
+    features = entries.get("features", Located({}, 1))
+    parts = dict(features.value) if isinstance(features.value, dict) else {}
+    for name, node in parts.items():
+        fields = node.value if isinstance(node.value, dict) else {}
+        if "kind" in fields and fields["kind"].value == "list":
+            parts[name] = Located({"count": Located(False, node.line)} | fields, node.line)
+    return entries | {"features": Located(parts, features.line)}
+
+
+def _as_far_as_readable(document: Located, problems: Problems) -> tuple[Schema, set[str]]:
+    """The schema without the parts that cannot be read, and the names of these parts."""
+    plain = without_lines(document)
+    try:
+        return adapter(Schema).validate_python(plain), set()
+    except ValidationError as fault:
+        collect(fault, document, problems, names=partial(fields_at, Schema))
+        places = [error["loc"] for error in fault.errors(include_url=False)]
     broken: set[str] = set()
-    for name, child in _named_entries(node, "features", problems).items():
-        feature = _feature(name, child, problems, stored)
-        if feature is None:
-            broken.add(name)
+    for section, *rest in places:
+        part = rest[0] if rest else None
+        if section in ("features", "tasks") and isinstance(part, int):
+            broken.add(list(plain[section])[part])
         else:
-            built.append(feature)
-    return tuple(built), broken
+            broken.add(str(section))
+    # What cannot be read is left out or replaced, so that the other parts are still checked.
+    kept = {key: value for key, value in plain.items() if key not in broken}
+    for section in {"features", "tasks"} & set(kept):
+        kept[section] = {k: part for k, part in kept[section].items() if k not in broken}
+    return adapter(Schema).validate_python(NOTHING | kept), broken
 
 
-def _feature(name: str, node: Located, problems: Problems, stored: bool) -> Feature | None:
-    path = f"features.{name}"
-    if not isinstance(node.value, dict):
-        problems.add(node.line, path, "must be a mapping with kind: categorical, numeric or list")
-        return None
-    entries = dict(node.value)
-    if "kind" not in entries:
-        problems.add(node.line, path, f"missing key 'kind': one of {', '.join(KINDS)}")
-        return None
-    kind = entries.pop("kind")
-    cls = KINDS.get(str(kind.value))
-    if cls is None:
-        hint = did_you_mean(str(kind.value), KINDS)
-        message = f"must be one of {', '.join(KINDS)}, not {kind.value!r}{hint}"
-        problems.add(kind.line, f"{path}.kind", message)
-        return None
-    entries.setdefault("column", Located(name, node.line))
-    if stored and cls is ListOf:
-        entries.setdefault("count", Located(False, node.line))
-    rest = Located(entries, node.line)
-    return build(cls, rest, path=path, problems=problems, fixed={"name": name})
-
-
-def _tasks(node: Located | None, problems: Problems) -> tuple[tuple[TaskSpec, ...], set[str]]:
-    built: list[TaskSpec] = []
-    broken: set[str] = set()
-    for name, child in _named_entries(node, "tasks", problems).items():
-        path, expanded = f"tasks.{name}", _with_full_conditions(child)
-        task = build(TaskSpec, expanded, path=path, problems=problems, fixed={"name": name})
-        if task is None:
-            broken.add(name)
-        else:
-            built.append(task)
-    return tuple(built), broken
-
-
-def _with_full_conditions(task: Located) -> Located:
-    """A task with the short form `label: y` written out as `label: {column: y}`."""
-    if not isinstance(task.value, dict):
-        return task
-    entries = dict(task.value)
-    for key in ("label", "rows"):
-        if key in entries and isinstance(entries[key].value, str):
-            entries[key] = Located({"column": entries[key]}, entries[key].line)
-    return Located(entries, task.line)
-
-
-def _named_entries(node: Located | None, path: str, problems: Problems) -> dict[str, Located]:
-    if node is None:
-        return {}
-    if isinstance(node.value, dict):
-        return node.value
-    problems.add(node.line, path, "must be a mapping of names")
-    return {}
-
-
-def _section(
-    cls: type[Part], entries: dict[str, Located], key: str, problems: Problems
-) -> Part | None:
-    if key not in entries:
-        return None
-    return build(cls, entries[key], path=key, problems=problems)
-
-
-def _entry(
-    annotation: object,
-    entries: dict[str, Located],
-    key: str,
-    problems: Problems,
-    *,
-    default: Part,
-) -> Part:
-    if key not in entries:
-        return default
-    return convert(annotation, entries[key], key, problems, default=default)
-
-
-def _line_of(root: Located, path: tuple[str, ...]) -> int:
+def _line_of(root: Located, path: tuple[str, ...]) -> int | None:
     """The line of the deepest entry on a path that the file has."""
     node = root
     for key in path:

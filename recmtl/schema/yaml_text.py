@@ -10,6 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -52,10 +53,10 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Located:
-    """A YAML value and the line on which it stands (1-based)."""
+    """A value and the line of YAML on which it stands (1-based); None where there is no file."""
 
-    value: Scalar | dict[str, "Located"] | list["Located"]
-    line: int
+    value: Any
+    line: int | None
 
 
 class Problems:
@@ -64,9 +65,9 @@ class Problems:
     def __init__(self, source: str) -> None:
         """Collect mistakes in `source`, the name that opens each line: usually the file's."""
         self.source = source
-        self._mistakes: list[tuple[int, str]] = []
+        self._mistakes: list[tuple[int | None, str]] = []
 
-    def add(self, line: int, path: str, message: str) -> None:
+    def add(self, line: int | None, path: str, message: str) -> None:
         """Record one mistake at `path` (dotted keys; empty for the top)."""
         entry = (line, f"{path}: {message}" if path else message)
         if entry not in self._mistakes:
@@ -79,8 +80,12 @@ class Problems:
     def raise_as(self, error: type[RecmtlError]) -> None:
         """Raise `error` with all mistakes, or return if there is none."""
         if self._mistakes:
-            ordered = sorted(self._mistakes, key=lambda entry: entry[0])
-            raise error("\n".join(f"{self.source}:{line}: {text}" for line, text in ordered))
+            ordered = sorted(self._mistakes, key=lambda entry: entry[0] or 0)
+            places = [
+                self.source if line is None else f"{self.source}:{line}" for line, _ in ordered
+            ]
+            lines = zip(places, ordered, strict=True)
+            raise error("\n".join(f"{place}: {text}" for place, (_, text) in lines))
 
 
 def read_text(path: Path, error: type[RecmtlError], *, what: str) -> str:

@@ -4,13 +4,16 @@ One strict YAML file fills these dataclasses; the schema describes the data, and
 does. Every class refuses values with which nothing could be built or trained.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
+from pydantic import Field
+
+from recmtl.errors import ConfigError
 from recmtl.forest.settings import Trees
 from recmtl.model import Blend, ModelSizes
 from recmtl.policies import Estimator, SkipVariant
-from recmtl.schema.bounds import (
+from recmtl.schema.settings import (
     COUNT,
     COUNT_OR_NONE,
     EXPONENT,
@@ -18,8 +21,7 @@ from recmtl.schema.bounds import (
     SHARE,
     SIZE,
     WEIGHT,
-    Within,
-    check_numbers,
+    settings,
 )
 from recmtl.train.evidence import Evidence
 
@@ -37,7 +39,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Grid:
     """Sizes of the search space and of the fixed models with which it is compared.
 
@@ -52,16 +54,15 @@ class Grid:
             (DCN-V2). Searched trees have perceptrons.
     """
 
-    cells: Annotated[int, Within(0, 1024)] = 0
-    depth: Annotated[int, Within(1, 64)] = 2
+    cells: Annotated[int, Field(ge=0, le=1024)] = 0
+    depth: Annotated[int, Field(ge=1, le=64)] = 2
     widths: tuple[Annotated[int, SIZE], ...] = (64, 32)
-    max_edges: Annotated[int, Within(1, 1024)] = 3
+    max_edges: Annotated[int, Field(ge=1, le=1024)] = 3
     embeddings: Literal["shared", "apart"] = "shared"
     experts: Literal["mlp", "cross"] = "mlp"
 
     def __post_init__(self) -> None:
         """Refuse sizes of which no network can be built."""
-        check_numbers(self)
         if not self.widths:
             raise ValueError("widths must be one or more numbers; give the width of each layer")
 
@@ -70,10 +71,12 @@ USUAL_EPOCHS, USUAL_SEARCH_EPOCHS = 3, 2
 """Passes of a training and of a search where nothing is said and the table is not small."""
 CHECKS_OF_LEAST_STEPS = 16
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Temperature = Annotated[float, Field(gt=0, le=1000)]
 StopMetric = Literal["default", "auc", "gauc", "log_loss", "normalized_entropy", "rmse"]
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Training:
     """How weights are trained; the same for every network.
 
@@ -124,28 +127,22 @@ class Training:
     learning_rate: Annotated[float, RATE] = 3e-3
     head_learning_rate: Annotated[float, RATE] | None = None
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    betas: Annotated[tuple[float, float], Within(0, 1, below=True)] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     table_learning_rate: Annotated[float, RATE] = 3e-3
     weight_decay: Annotated[float, WEIGHT] = 1e-5
     clip: Annotated[float, WEIGHT] = 0.0
     decay: bool = True
     step_every: Annotated[int, COUNT_OR_NONE] = 0
     step_factor: Annotated[float, RATE] = 0.5
-    checks: Annotated[int, Within(1, 10000)] = 2
+    checks: Annotated[int, Field(ge=1, le=10000)] = 2
     balance: Annotated[float, EXPONENT] = 0.5
     patience: Annotated[int, COUNT] = 4
     rate_weight: Annotated[float, WEIGHT] = 25.0
-    gate_warm_up: Annotated[float, Within(0, 1, below=True)] = 0.1
+    gate_warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.1
     health_rows: Annotated[int, COUNT_OR_NONE] = 1024
     save_every: Annotated[int, COUNT_OR_NONE] = 0
     rare_ids: Annotated[float, WEIGHT] = 0.0
     stop_metric: StopMetric | dict[str, StopMetric] = "default"
-
-    def __post_init__(self) -> None:
-        """Refuse values with which nothing can be trained."""
-        check_numbers(self)
-        if len(self.betas) != 2:
-            raise ValueError("betas must be two numbers from 0 to below 1")
 
     def steps_a_pass(self, rows: int) -> int:
         """Number of steps of one pass over so many train rows."""
@@ -167,7 +164,7 @@ class Training:
         return max(1, self.least_steps // CHECKS_OF_LEAST_STEPS) if extended else 1
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Budget:
     """The most that the searched network may cost, with encoder and heads: one of three figures.
 
@@ -178,9 +175,9 @@ class Budget:
         of: the cost of which `share` is a share.
     """
 
-    multiply_adds: Annotated[int, Within(1, 10**18)] | None = None
-    parameters: Annotated[int, Within(1, 10**18)] | None = None
-    share: Annotated[float, Within(0, 1, above=True)] | None = None
+    multiply_adds: Annotated[int, Field(ge=1, le=10**18)] | None = None
+    parameters: Annotated[int, Field(ge=1, le=10**18)] | None = None
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
     of: Literal["multiply_adds", "parameters"] = "multiply_adds"
 
     def __post_init__(self) -> None:
@@ -188,10 +185,9 @@ class Budget:
         figures = [v for v in (self.multiply_adds, self.parameters, self.share) if v is not None]
         if len(figures) != 1:
             raise ValueError("budget needs one of multiply_adds, parameters or share")
-        check_numbers(self)
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Skips:
     """How a search learns which lanes to skip (AdaShare).
 
@@ -211,14 +207,10 @@ class Skips:
     sharing: Annotated[float, WEIGHT] = 0.0
     hard: bool = True
     curriculum: Annotated[float, SHARE] = 0.0
-    most: Annotated[float, Within(0, 1, above=True)] = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse a curriculum that never ends, and a route that may cost nothing."""
-        check_numbers(self)
+    most: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Search:
     """How routes are searched.
 
@@ -261,39 +253,36 @@ class Search:
     """
 
     epochs: Annotated[int, COUNT] | None = None
-    warm_up: Annotated[float, Within(0, 1, below=True)] = 0.3
-    policy_rows: Annotated[float, Within(0, 1, above=True, below=True)] = 0.3
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    policy_rows: Annotated[float, Field(gt=0, lt=1)] = 0.3
     estimator: Estimator = "straight_through"
-    samples: Annotated[int, Within(1, 10000)] = 1
-    baseline_decay: Annotated[float, Within(0, 1, below=True)] = 0.9
+    samples: Annotated[int, Field(ge=1, le=10000)] = 1
+    baseline_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
     learning_rate: Annotated[float, RATE] = 0.1
-    temperature: Annotated[tuple[float, float], Within(0, 1000, above=True)] = (2.0, 0.3)
-    anchor: Annotated[float, Within(-1000, 1000)] = 4.0
-    run_odds: Annotated[float, Within(-1000, 1000)] = -2.0
+    temperature: tuple[Temperature, Temperature] = (2.0, 0.3)
+    anchor: Annotated[float, Field(ge=-1000, le=1000)] = 4.0
+    run_odds: Annotated[float, Field(ge=-1000, le=1000)] = -2.0
     skips: Skips = field(default_factory=Skips)
     edge_price: Annotated[float, WEIGHT] = 0.0
     balance: Annotated[float, EXPONENT] = 1.0
     cost_weight: Annotated[float, WEIGHT] = 0.03
     budget: Budget | None = None
-    refine: Annotated[int, Within(0, 1000)] = 2
+    refine: Annotated[int, Field(ge=0, le=1000)] = 2
     candidates: Annotated[int, COUNT] = 12
     agree: Annotated[float, SHARE] = 0.0
     race: bool | None = None
     judged_rows: Annotated[int, COUNT] = 10_000
     branches: Annotated[float, SHARE] = 0.5
     branches_of: Literal["multiply_adds", "parameters"] = "multiply_adds"
-    source_seeds: Annotated[int, Within(0, 1000)] = 0
+    source_seeds: Annotated[int, Field(ge=0, le=1000)] = 0
 
     def __post_init__(self) -> None:
         """Refuse values with which nothing can be searched."""
-        check_numbers(self)
         if self.source_seeds == 1:
             raise ValueError("source_seeds must be 0, or at least 2: one network proves nothing")
-        if len(self.temperature) != 2:
-            raise ValueError("temperature must be two numbers above 0: at the start, at the end")
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Calibration:
     """How the bundle's probabilities are calibrated, on validation rows.
 
@@ -307,16 +296,10 @@ class Calibration:
     method: Literal["none", "platt", "isotonic"] = "none"
     segment: str = ""
     min_rows: Annotated[int, COUNT] = 1000
-    kept_negatives: dict[str, Annotated[float, Within(0, 1, above=True)]] = field(
-        default_factory=dict
-    )
-
-    def __post_init__(self) -> None:
-        """Refuse values with which nothing can be calibrated."""
-        check_numbers(self)
+    kept_negatives: dict[str, Annotated[float, Field(gt=0, le=1)]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Serving:
     """What the bundle holds beside the network for fast requests.
 
@@ -329,7 +312,7 @@ class Serving:
     onnx: bool = False
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Config:
     """Everything about a run that is not in the schema.
 
@@ -361,9 +344,9 @@ class Config:
     serving: Serving = field(default_factory=Serving)
     trees: Trees = field(default_factory=Trees)
     blend: Blend = field(default_factory=Blend)
-    seed: Annotated[int, Within(0, 2_000_000_000)] = 0
-    threads: Annotated[int, Within(0, 4096)] = 1
-    workers: Annotated[int, Within(0, 4096)] = 0
+    seed: Annotated[int, Field(ge=0, le=2_000_000_000)] = 0
+    threads: Annotated[int, Field(ge=0, le=4096)] = 1
+    workers: Annotated[int, Field(ge=0, le=4096)] = 0
     rank_by: str = ""
 
     def search_passes(self, rows: int) -> int:
@@ -386,7 +369,6 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse numbers that no machine has, and a blend of joint logits."""
-        check_numbers(self)
         if self.blend.enabled and self.sizes.chain.child == "joint":
             raise ValueError(
                 "blend averages logits of p(event | parent): set sizes.chain.child to conditional, "

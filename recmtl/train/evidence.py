@@ -1,17 +1,19 @@
 """What the searched network is compared with, and how the comparison is judged."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
-from recmtl.errors import did_you_mean
+from pydantic import Field
+
+from recmtl.errors import ConfigError, did_you_mean
 from recmtl.forest.settings import ForestSettings
 from recmtl.grid.catalog import CATALOG
-from recmtl.schema.bounds import COUNT, RATE, SHARE, Within, check_numbers
+from recmtl.schema.settings import COUNT, RATE, SHARE, settings
 
 __all__ = ["Evidence", "LightGBM"]
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class LightGBM(ForestSettings):
     """The LightGBM that the searched network is compared with: one model a task.
 
@@ -21,14 +23,14 @@ class LightGBM(ForestSettings):
         bag: forests whose logits are averaged; each of several is grown on samples of the rows.
     """
 
-    rounds: Annotated[int, Within(1, 100_000)] = 2000
+    rounds: Annotated[int, Field(ge=1, le=100_000)] = 2000
     patience: Annotated[int, COUNT] = 60
     learning_rate: Annotated[float, RATE] = 0.03
     tune: bool = True
-    bag: Annotated[int, Within(1, 100)] = 3
+    bag: Annotated[int, Field(ge=1, le=100)] = 3
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Evidence:
     """The models with which the searched network is compared.
 
@@ -49,13 +51,13 @@ class Evidence:
             it, and the single-task networks share it. 0 leaves every network at its own size.
     """
 
-    seeds: Annotated[int, Within(1, 1000)] = 3
-    control_seeds: Annotated[int, Within(1, 1000)] | None = None
-    ablation_seeds: Annotated[int, Within(0, 1000)] = 2
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    control_seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
+    ablation_seeds: Annotated[int, Field(ge=0, le=1000)] = 2
     controls: tuple[str, ...] = ("shared_bottom", "mmoe", "ple", "full_grid", "random_route")
     baselines: tuple[Literal["lightgbm", "logistic"], ...] = ("lightgbm", "logistic")
     lightgbm: LightGBM = field(default_factory=LightGBM)
-    bootstrap: Annotated[int, Within(2, 1_000_000)] = 200
+    bootstrap: Annotated[int, Field(ge=2, le=1_000_000)] = 200
     false_discovery: Annotated[float, SHARE] = 0.0
     budget: Annotated[float, SHARE] = 0.0
 
@@ -66,7 +68,6 @@ class Evidence:
 
     def __post_init__(self) -> None:
         """Refuse unknown networks, and values with which nothing can be judged."""
-        check_numbers(self)
         networks = (*CATALOG, "full_grid", "random_route")
         for name in self.controls:
             if name not in networks:

@@ -3,14 +3,15 @@
 It is read from one strict YAML file. The names of the fields are the names in that file.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 
-from recmtl.errors import did_you_mean
+from recmtl.errors import ConfigError, did_you_mean
 from recmtl.grid.layout import Norm
-from recmtl.schema.bounds import COUNT, COUNT_OR_NONE, SHARE, SIZE, WEIGHT, Within, check_numbers
+from recmtl.schema.settings import COUNT, COUNT_OR_NONE, SHARE, SIZE, WEIGHT, settings
 from recmtl.train.config import Config
 from recmtl.vision.encoder import Stem
 from recmtl.vision.heads import HeadStyle
@@ -21,7 +22,7 @@ __all__ = ["ImageDataConfig", "ImageNetworkConfig", "StepLengths", "TrunkShape",
 MODELS = ("searched", "single_task", "random_route", "full_grid", *IMAGE_CATALOG)
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class ImageDataConfig:
     """Which images, and how many of them.
 
@@ -42,15 +43,11 @@ class ImageDataConfig:
     train_images: Annotated[int, COUNT_OR_NONE] = 0
     validation_images: Annotated[int, COUNT_OR_NONE] = 0
     test_images: Annotated[int, COUNT_OR_NONE] = 0
-    threads: Annotated[int, Within(0, 4096)] = 0
+    threads: Annotated[int, Field(ge=0, le=4096)] = 0
     evaluated_at_once: Annotated[int, COUNT] = 64
 
-    def __post_init__(self) -> None:
-        """Refuse negative numbers of images."""
-        check_numbers(self)
 
-
-@dataclass(frozen=True)
+@settings(ConfigError)
 class TrunkShape:
     """The blocks from which every layout is built.
 
@@ -69,17 +66,16 @@ class TrunkShape:
     """
 
     kind: Literal["resnet", "plain", "thin_vgg"] = "resnet"
-    depths: tuple[Annotated[int, Within(1, 1000)], ...] = (2, 2)
+    depths: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = (2, 2)
     widths: tuple[Annotated[int, SIZE], ...] = (32, 64)
-    strides: tuple[Annotated[int, Within(1, 64)], ...] = (2, 2)
-    dilations: tuple[Annotated[int, Within(1, 1024)], ...] = (1, 1)
+    strides: tuple[Annotated[int, Field(ge=1, le=64)], ...] = (2, 2)
+    dilations: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = (1, 1)
     norm: Norm = "batch"
-    cells: Annotated[int, Within(0, 1024)] = 0
+    cells: Annotated[int, Field(ge=0, le=1024)] = 0
     rates: tuple[Annotated[float, SHARE], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse settings of different numbers of stages, and widths that are not positive."""
-        check_numbers(self)
         stages = {len(self.depths), len(self.widths), len(self.strides), len(self.dilations)}
         if self.kind == "resnet" and len(stages) != 1:
             raise ValueError("depths, widths, strides and dilations need one number per stage")
@@ -104,7 +100,7 @@ class TrunkShape:
         return Trunk(stages, self.cells or cells, self.rates)
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class ImageNetworkConfig:
     """Stem, trunk and heads of the networks, and the device that computes them.
 
@@ -131,7 +127,7 @@ class ImageNetworkConfig:
         return self.device
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class StepLengths:
     """Lengths in steps, in which they are published; 0 leaves the length in passes as it is.
 
@@ -143,12 +139,8 @@ class StepLengths:
     training: Annotated[int, COUNT_OR_NONE] = 0
     search: Annotated[int, COUNT_OR_NONE] = 0
 
-    def __post_init__(self) -> None:
-        """Refuse negative lengths."""
-        check_numbers(self)
 
-
-@dataclass(frozen=True)
+@settings(ConfigError)
 class VisionConfig(Config):
     """The configuration of a study on images.
 
@@ -166,7 +158,7 @@ class VisionConfig(Config):
     steps: StepLengths = field(default_factory=StepLengths)
     task_weights: dict[str, Annotated[float, WEIGHT]] = field(default_factory=dict)
     compare: tuple[str, ...] = ("single_task", "shared_bottom", "adashare")
-    workers: Annotated[int, Within(0, 4096)] = 1
+    workers: Annotated[int, Field(ge=0, le=4096)] = 1
 
     def __post_init__(self) -> None:
         """Refuse models that do not exist, and random routes without searched ones."""

@@ -1,7 +1,6 @@
 """From images to the grid's input lane: normalised channels, then a stem that all tasks share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -12,12 +11,12 @@ from recmtl.errors import ConfigError
 from recmtl.grid import Cost
 from recmtl.grid.convolution_experts import ConvolutionExperts
 from recmtl.grid.layout import Convolution, Norm, Pixels
-from recmtl.schema.bounds import SIZE, check_numbers
+from recmtl.schema.settings import SIZE, settings
 
 __all__ = ["ImageEncoder", "Stem"]
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Stem:
     """The layers before the experts, shared by all tasks.
 
@@ -32,10 +31,6 @@ class Stem:
     kind: Literal["none", "small", "resnet"] = "small"
     width: Annotated[int, SIZE] = 16
     norm: Norm = "batch"
-
-    def __post_init__(self) -> None:
-        """Refuse a width of which no convolution can be built."""
-        check_numbers(self)
 
 
 class ImageEncoder(nn.Module):

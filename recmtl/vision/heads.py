@@ -7,13 +7,15 @@ from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from recmtl.data.batches import Labels
+from recmtl.errors import ConfigError
 from recmtl.grid.cost import Cost
 from recmtl.grid.layout import Pixels
-from recmtl.schema.bounds import Within, check_numbers
+from recmtl.schema.settings import settings
 from recmtl.vision.data.examples import IGNORED, MAPS, ImageTask, Target
 
 __all__ = [
@@ -145,7 +147,7 @@ class ImageHeadSpec:
         return self.task.name
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class HeadStyle:
     """The form of a network's heads.
 
@@ -160,14 +162,10 @@ class HeadStyle:
     """
 
     maps: Literal["small", "aspp"] = "small"
-    hidden: Annotated[int, Within(0, 65_536)] = 64
+    hidden: Annotated[int, Field(ge=0, le=65_536)] = 64
     reads: Literal["mean", "all"] = "mean"
-    dropout: Annotated[float, Within(0, 1, below=True)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     resize: Literal["nearest", "bilinear"] = "bilinear"
-
-    def __post_init__(self) -> None:
-        """Refuse sizes of which no head can be built."""
-        check_numbers(self)
 
 
 class ImageHeads(nn.Module):

@@ -299,12 +299,12 @@ def test_data_and_schema_go_together(
     [
         ("evidence: {controls: [mmo]}", "mmo"),
         ("seed: x", "seed"),
-        ("training: {epochs: 0}", "epochs must be at least 1"),
-        ("training: {learning_rate: -1.0}", "learning_rate must be above 0"),
-        ("search: {policy_rows: 1.0}", "policy_rows must be below 1"),
+        ("training: {epochs: 0}", "epochs: must be at least 1"),
+        ("training: {learning_rate: -1.0}", "learning_rate: must be above 0"),
+        ("search: {policy_rows: 1.0}", "policy_rows: must be below 1"),
         ("search: {temperature: [1.0, 0.0]}", "temperature"),
         ("grid: {widths: []}", "widths"),
-        ("evidence: {bootstrap: 1}", "bootstrap must be at least 2"),
+        ("evidence: {bootstrap: 1}", "bootstrap: must be at least 2"),
     ],
 )
 def test_a_wrong_configuration_is_refused_before_any_work(

@@ -5,15 +5,16 @@ into losses and probabilities. The module has no weights; those are in `recmtl.m
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from recmtl.errors import ConfigError
 from recmtl.model.heads.spec import HeadSpec
-from recmtl.schema.bounds import Within, check_numbers
+from recmtl.schema.settings import settings
 
 __all__ = [
     "AITM",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Chain:
     """How a funnel child depends on its parent; tasks without a parent are not affected.
 
@@ -57,14 +58,13 @@ class Chain:
 
     transfer: bool = False
     child: Literal["conditional", "joint"] = "conditional"
-    calibrator: Annotated[float, Within(0, 1e6)] = 0.6
+    calibrator: Annotated[float, Field(ge=0, le=1e6)] = 0.6
     counterfactual: Literal["none", "ips", "dr"] = "none"
-    counterfactual_weight: Annotated[float, Within(0, 1e6)] = 0.1
-    least_propensity: Annotated[float, Within(0, 1, above=True)] = 0.01
+    counterfactual_weight: Annotated[float, Field(ge=0, le=1e6)] = 0.1
+    least_propensity: Annotated[float, Field(gt=0, le=1)] = 0.01
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be trained."""
-        check_numbers(self)
         if self.counterfactual != "none" and self.child == "joint":
             raise ValueError("counterfactual needs child: conditional, which it corrects")
 

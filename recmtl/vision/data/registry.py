@@ -9,9 +9,12 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from pydantic import ConfigDict, ValidationError, create_model
+
 from recmtl.errors import ConfigError, did_you_mean
-from recmtl.schema.strict_yaml import convert
-from recmtl.schema.yaml_text import Located, Problems
+from recmtl.schema.reading import collect, with_lines
+from recmtl.schema.settings import strict
+from recmtl.schema.yaml_text import Problems
 from recmtl.vision.data.adashare import (
     cityscapes_adashare,
     nyuv2_adashare,
@@ -71,26 +74,18 @@ def check_options(reader: str, options: Mapping[str, object]) -> dict[str, Any]:
     {'tasks': ('depth',), 'seed': 3}
     """
     parameters = signature(READERS[reader]).parameters
-    allowed = {k: p for k, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
-    problems, hints = Problems(f"options of {reader}"), get_type_hints(READERS[reader])
-    for name in options:
-        if name not in allowed:
-            problems.add(1, name, f"there is no such option{did_you_mean(name, allowed)}")
-    for name, parameter in allowed.items():
-        if name not in options and parameter.default is Parameter.empty:
-            problems.add(1, name, "is missing")
-    values: dict[str, Any] = {}
-    for name in options:
-        if name in allowed:
-            located = _located(options[name])
-            values[name] = convert(hints[name], located, name, problems, default=None)
-    problems.raise_as(ConfigError)
-    return values
-
-
-def _located(value: object) -> Located:
-    if isinstance(value, Mapping):
-        return Located({str(key): _located(item) for key, item in value.items()}, 1)
-    if isinstance(value, list | tuple):
-        return Located([_located(item) for item in value], 1)
-    return Located(value, 1)  # type: ignore[arg-type] # `convert` refuses anything else
+    hints = get_type_hints(READERS[reader])
+    allowed: dict[str, Any] = {
+        k: (strict(hints[k]), ... if p.default is Parameter.empty else p.default)
+        for k, p in parameters.items()
+        if p.kind is Parameter.KEYWORD_ONLY
+    }
+    model = create_model("Options", __config__=ConfigDict(extra="forbid"), **allowed)
+    try:
+        read = model.model_validate(dict(options))
+    except ValidationError as fault:
+        problems = Problems(f"options of {reader}")
+        collect(fault, with_lines(options, None), problems, names=lambda _: list(allowed))
+        problems.raise_as(ConfigError)
+        raise
+    return {name: getattr(read, name) for name in options}

@@ -101,7 +101,7 @@ def test_processor_time_stands_beside_the_score(small):
 
 def test_the_configuration_says_how_it_is_tuned_and_bagged():
     assert LightGBM().tune and LightGBM().bag == 3 and LightGBM().learning_rate == 0.03
-    with pytest.raises(ValueError, match="bag must be at least 1"):
+    with pytest.raises(ValueError, match="bag: must be at least 1"):
         LightGBM(bag=0)
     assert Evidence(seeds=5).seeds_of_controls == 5
     assert Evidence(seeds=5, control_seeds=1).seeds_of_controls == 1

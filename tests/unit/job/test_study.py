@@ -28,7 +28,7 @@ from recmtl.job.work.items import (
 )
 from recmtl.model import ModelSizes, load_model, predict
 from recmtl.report.tables import MODEL_ORDER
-from recmtl.schema.strict_yaml import load
+from recmtl.schema.reading import load
 from recmtl.train.config import Budget, Config, Evidence, Grid, Search, Training
 from tests.tabular_problems import TASKS, make_problem
 
@@ -160,7 +160,7 @@ def test_a_item_comes_after_what_it_needs() -> None:
     [
         ("controls: [mmo]", "did you mean 'mmoe'"),
         ("controls: [lightgbm]", "no network 'lightgbm'"),
-        ("budget: 1.5", "budget must be at most 1"),
+        ("budget: 1.5", "budget: must be at most 1"),
     ],
 )
 def test_wrong_evidence_is_refused(given: str, told: str) -> None:

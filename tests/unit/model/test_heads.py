@@ -23,7 +23,7 @@ from recmtl.model.heads import (
     output_columns,
 )
 from recmtl.model.heads.funnel import doubly_robust, inverse_propensity
-from recmtl.schema.strict_yaml import load
+from recmtl.schema.reading import load
 from recmtl.train.config import Config, Training
 from recmtl.train.loop import train
 from tests.tabular_problems import make_problem
@@ -352,8 +352,8 @@ def test_a_chain_is_read_from_the_settings() -> None:
     ("settings", "fault"),
     [
         ("{counterfactual: ips, child: joint}", "counterfactual needs child: conditional"),
-        ("{calibrator: -1}", "calibrator must be at least 0"),
-        ("{least_propensity: 0}", "least_propensity must be above 0"),
+        ("{calibrator: -1}", "calibrator: must be at least 0"),
+        ("{least_propensity: 0}", "least_propensity: must be above 0"),
         ("{transfers: true}", "transfer"),
     ],
 )

@@ -28,14 +28,14 @@ from recmtl.schema import (
 Y = Condition("y")
 IS_1 = Condition("z", equals=1)
 REFUSED: list[tuple[type[Any], dict[str, Any], str]] = [
-    (Categorical, {"min_count": 0}, "min_count must be at least 1, not 0"),
-    (Categorical, {"hash_buckets": 0}, "hash_buckets must be at least 1, not 0"),
+    (Categorical, {"min_count": 0}, "min_count: must be at least 1, not 0"),
+    (Categorical, {"hash_buckets": 0}, "hash_buckets: must be at least 1, not 0"),
     (Categorical, {"min_count": 2, "hash_buckets": 9}, "give min_count .* or hash_buckets"),
-    (Numeric, {"bins": 0}, "bins must be at least 1, not 0"),
-    (Numeric, {"bins": 4097}, "bins must be at most 4,096, not 4097"),
-    (ListOf, {"max_length": 0}, "max_length must be at least 1, not 0"),
-    (ListOf, {"max_length": 10_001}, "max_length must be at most 10,000, not 10001"),
-    (ListOf, {"min_count": 0}, "min_count must be at least 1"),
+    (Numeric, {"bins": 0}, "bins: must be at least 1, not 0"),
+    (Numeric, {"bins": 4097}, "bins: must be at most 4,096, not 4097"),
+    (ListOf, {"max_length": 0}, "max_length: must be at least 1, not 0"),
+    (ListOf, {"max_length": 10_001}, "max_length: must be at most 10,000, not 10001"),
+    (ListOf, {"min_count": 0}, "min_count: must be at least 1"),
     (ListOf, {"table": "f", "min_count": 2}, "table shares a vocabulary; drop min_count"),
     (ListOf, {"table": "f", "hash_buckets": 2}, "table shares a vocabulary; drop min_count"),
     (ListOf, {"target": "f"}, "target is for pooling: attention"),
@@ -79,7 +79,7 @@ def test_a_rule_of_zero_is_a_rule(rule: dict[str, Any]) -> None:
     ("task", "message"),
     [
         (("9t", "binary", Y, {}), "a task name is letters, digits and _"),
-        (("t", "binary", Y, {"weight": 0.0}), "weight must be above 0, not 0.0"),
+        (("t", "binary", Y, {"weight": 0.0}), "weight: must be above 0, not 0.0"),
         (("t", "multiclass", IS_1, {}), "kind: multiclass needs the value"),
         (("t", "multiclass", Y, {"transform": "log1p"}), "transform is for kind: regression"),
         (("t", "regression", Y, {"parent": "u"}), "only a binary task can have a parent"),
@@ -98,8 +98,8 @@ def test_a_task_refuses_what_it_cannot_mean(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"by": "random", "validation": 0.0}, "validation must be above 0, not 0.0"),
-        ({"by": "random", "test": 1.0}, "test must be below 1, not 1.0"),
+        ({"by": "random", "validation": 0.0}, "validation: must be above 0, not 0.0"),
+        ({"by": "random", "test": 1.0}, "test: must be below 1, not 1.0"),
         ({"by": "random", "validation": 0.7, "test": 0.3}, "leave no row to train on"),
         ({"by": "group", "test_from": 3}, "are for by: time only"),
         ({"by": "column"}, "by: column needs column"),

@@ -133,7 +133,7 @@ tasks:
 split: {by: tim}
 """
     assert mistakes(text) == [
-        "s.yaml:4: features.a.kind: must be one of categorical, numeric, list, not 'catgorical'; "
+        "s.yaml:4: features.a: kind must be one of categorical, numeric, list, not 'catgorical'; "
         "did you mean 'categorical'?",
         "s.yaml:5: features.b: unknown key 'bin'; did you mean 'bins'?",
         "s.yaml:5: features.b.log: must be true or false, not 1",
@@ -143,7 +143,7 @@ split: {by: tim}
         "away; drop this feature",
         "s.yaml:10: tasks.click: unknown key 'lable'; did you mean 'label'?",
         "s.yaml:10: tasks.click: missing key 'label'",
-        "s.yaml:11: tasks.t: weight must be above 0, not 0.0",
+        "s.yaml:11: tasks.t.weight: must be above 0, not 0",
         "s.yaml:12: tasks.u.parent: there is no task 'w'",
         "s.yaml:13: split.by: must be one of time, group, random, column, not 'tim'; "
         "did you mean 'time'?",
@@ -229,7 +229,7 @@ CASES = {
     ),
     "fraction": (
         HEAD + TASKS + "split: {by: random, test: 1.5}\n",
-        ["7: split: test must be at most 1, not 1.5"],
+        ["7: split.test: must be below 1, not 1.5"],
     ),
     "nothing to train on": (
         HEAD + TASKS + "split: {by: random, validation: 0.5, test: 0.5}\n",

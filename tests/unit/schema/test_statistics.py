@@ -89,9 +89,9 @@ def test_a_delay_is_rounded_up_to_periods(
         ("{name: u, key: user, of: [click], grain: 1, delay: 1d}", "1d has a unit and the grain 1"),
         ("{name: u, key: user, of: [click], grain: 1, delay: -1}", "must not be negative"),
         (f"{{name: u, key: user, of: [click], grain: 1, delay: {2**61}}}", "longer than 2^60"),
-        ("{name: u, key: user, of: [click], smoothing: -1}", "smoothing must be at least 0"),
-        ("{name: u, key: user, of: [click], hash_buckets: 0}", "hash_buckets must be at least 1"),
-        ("{name: u, key: user, of: [click], folds: 1}", "folds must be at least 2"),
+        ("{name: u, key: user, of: [click], smoothing: -1}", "smoothing: must be at least 0"),
+        ("{name: u, key: user, of: [click], hash_buckets: 0}", "hash_buckets: must be at least 1"),
+        ("{name: u, key: user, of: [click], folds: 1}", "folds: must be at least 2"),
         ("{name: u, key: user, of: [click], time_zone: Mars}", "there is no time_zone 'Mars'"),
         (
             "{name: u, key: user, of: [click], grain: 1h, time_zone: Asia/Tokyo}",

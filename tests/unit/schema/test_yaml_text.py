@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recmtl.errors import ConfigError, SchemaError
 from recmtl.schema import load_schema
-from recmtl.schema.strict_yaml import load
+from recmtl.schema.reading import load
 from recmtl.schema.yaml_text import MOST_LEVELS, Problems, parse, quoted, read_text
 from recmtl.train.config import Config
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, Routes, prune, recmtl_grid, scaled
 from recmtl.model import ModelSizes, TabularModel
-from recmtl.schema.strict_yaml import load
+from recmtl.schema.reading import load
 from recmtl.search.budget import MAX_MULTIPLIER, BudgetTarget, CostMultiplier
 from recmtl.search.search import search
 from recmtl.train.config import Budget, Config, Grid, Search, Training
@@ -130,8 +130,8 @@ def test_a_price_stays_within_bounds() -> None:
     [
         ("{}", "one of multiply_adds, parameters or share"),
         ("{share: 0.5, parameters: 10}", "one of multiply_adds, parameters or share"),
-        ("{share: 1.5}", "share must be at most 1"),
-        ("{multiply_adds: 0}", "multiply_adds must be at least 1"),
+        ("{share: 1.5}", "share: must be at most 1"),
+        ("{multiply_adds: 0}", "multiply_adds: must be at least 1"),
         ("{share: 0.5, of: seconds}", "of"),
     ],
 )

@@ -87,5 +87,5 @@ def test_a_search_holds_gates_open_while_it_warms_up(monkeypatch: pytest.MonkeyP
 
 
 def test_a_share_outside_is_refused() -> None:
-    with pytest.raises(ValueError, match="gate_warm_up must be below 1"):
+    with pytest.raises(ValueError, match="gate_warm_up: must be below 1"):
         replace(SETTINGS, gate_warm_up=1.0)

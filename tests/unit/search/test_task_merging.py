@@ -144,5 +144,5 @@ def test_a_search_merges_what_agrees_and_else_nothing(monkeypatch: pytest.Monkey
 
 
 def test_a_share_outside_is_refused() -> None:
-    with pytest.raises(ValueError, match="agree must be at most 1"):
+    with pytest.raises(ValueError, match="agree: must be at most 1"):
         Search(agree=1.5)

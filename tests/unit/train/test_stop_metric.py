@@ -13,7 +13,7 @@ from recmtl.errors import ConfigError
 from recmtl.evaluate.task_metrics import validation_score
 from recmtl.model import predict
 from recmtl.schema import load_schema
-from recmtl.schema.strict_yaml import load
+from recmtl.schema.reading import load
 from recmtl.simulate import simulate
 from recmtl.train.config import Config, Training
 from recmtl.train.loop import train

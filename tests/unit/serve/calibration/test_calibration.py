@@ -357,9 +357,9 @@ def test_settings_that_name_nothing_are_refused(model, encoder, validation, sett
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="min_rows must be at least 1"):
+    with pytest.raises(ValueError, match="min_rows: must be at least 1"):
         Calibration(min_rows=0)
-    with pytest.raises(ValueError, match=r"kept_negatives\.click must be above 0"):
+    with pytest.raises(ValueError, match=r"kept_negatives\.click: must be above 0"):
         Calibration(kept_negatives={"click": 0.0})
 
 

@@ -3,9 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
 
 from recmtl.errors import ConfigError, SchemaError
 from recmtl.model import ModelSizes
@@ -20,8 +22,7 @@ from recmtl.schema import (
     TaskSpec,
     parse_schema,
 )
-from recmtl.schema.bounds import FINITE, Within, numeric_fields
-from recmtl.schema.strict_yaml import load
+from recmtl.schema.reading import load
 from recmtl.train.config import Budget, Config
 from recmtl.vision.config import VisionConfig
 
@@ -54,10 +55,27 @@ CONFIGURED = sorted(
     {*settings_in(Config), *settings_in(VisionConfig), Budget, ModelSizes, Chain},
     key=lambda cls: str(cls.__name__),
 )
+
+
+def bounds_in(annotation: Any) -> Iterator[tuple[type, list[Any]]]:
+    """Each kind of number in an annotation, with the bounds that stand beside it."""
+    if get_origin(annotation) is Annotated:
+        inner, *extras = get_args(annotation)
+        for kind, bounds in bounds_in(inner):
+            fields = [extra for extra in extras if isinstance(extra, FieldInfo)]
+            yield kind, [*bounds, *(bound for field in fields for bound in field.metadata)]
+    elif annotation in (int, float):
+        yield annotation, []
+    else:
+        for part in get_args(annotation):
+            yield from bounds_in(part)
+
+
 NUMBERS = [
-    (cls, SCHEMA_PARTS.get(cls, cls), name, whole, bounds)
+    (cls, SCHEMA_PARTS.get(cls, cls), name, kind, bounds)
     for cls in (*CONFIGURED, *SCHEMA_PARTS)
-    for name, (whole, bounds) in numeric_fields(cls).items()
+    for name, hint in get_type_hints(cls, include_extras=True).items()
+    for kind, bounds in bounds_in(hint)
     if f"{cls.__name__}.{name}" not in WITHOUT_BOUNDS
 ]
 
@@ -65,7 +83,7 @@ NUMBERS = [
 def held(cls: type[Any], name: str, value: object) -> object:
     """The value in the form of the field: alone, in a tuple, or in a mapping."""
     kind = str({f.name: f for f in dataclasses.fields(cls)}[name].type)
-    if kind.startswith(("tuple", "typing.Annotated[tuple")):
+    if kind.startswith("tuple"):
         return (value, value)
     return {"click": value} if kind.startswith("dict") else value
 
@@ -75,34 +93,34 @@ def test_the_numbers_of_all_settings_are_looked_at() -> None:
     assert {"ModelSizes", "Chain", "TrunkShape", "Search"} <= {cls.__name__ for cls, *_ in NUMBERS}
 
 
-@pytest.mark.parametrize(("cls", "make", "name", "whole", "bounds"), NUMBERS)
+@pytest.mark.parametrize(("cls", "make", "name", "kind", "bounds"), NUMBERS)
 def test_a_number_beyond_reason_is_refused_by_its_name(
-    cls: type[Any], make: Make, name: str, whole: bool, bounds: Within | None
+    cls: type[Any], make: Make, name: str, kind: type, bounds: list[Any]
 ) -> None:
-    assert bounds is not None, f"{cls.__name__}.{name} has no bounds"
-    huge = 10**400 if bounds is FINITE else 10**30
-    for wrong in (math.nan, math.inf, -math.inf, -huge, huge, True, "1"):
-        with pytest.raises(ValueError, match=rf"^{name}(\.click)? must be"):
+    assert {type(bound) for bound in bounds} & {Ge, Gt}, f"{cls.__name__}.{name} has no lower bound"
+    assert {type(bound) for bound in bounds} & {Le, Lt}, f"{cls.__name__}.{name} has no upper bound"
+    for wrong in (math.nan, math.inf, -math.inf, -(10**400), 10**400, True, "1"):
+        with pytest.raises(ValueError, match=rf"{name}(\.click|\[0\])?: must be"):
             make(**{name: held(cls, name, wrong)})
 
 
-@pytest.mark.parametrize(("cls", "make", "name", "whole", "bounds"), NUMBERS)
-def test_bounds_hold_what_they_say(
-    cls: type[Any], make: Make, name: str, whole: bool, bounds: Within | None
-) -> None:
-    assert bounds is not None
-    for edge, outside in ((bounds.low, bounds.above), (bounds.high, bounds.below)):
-        value = int(edge) if whole else float(edge)
-        if outside:
-            with pytest.raises(ValueError, match=name):
-                bounds.check(name, value, whole=whole)
-        else:
-            bounds.check(name, value, whole=whole)
+@pytest.mark.parametrize(
+    ("value", "kind"), [("yes", "bool"), (1, "bool"), (b"a", "str"), (1, "str")]
+)
+def test_no_value_is_taken_for_one_of_another_kind(value: object, kind: str) -> None:
+    names = {
+        "bool": [(Numeric, "log"), (VisionConfig, "search.race")],
+        "str": [(Numeric, "column")],
+    }
+    for cls, path in names[kind]:
+        outer, _, inner = path.partition(".")
+        with pytest.raises(ValueError, match=rf"{path}: must be"):
+            cls(**{outer: {inner: value} if inner else value})
 
 
 def test_a_huge_number_is_shown_short() -> None:
-    with pytest.raises(ValueError, match=r"^n must be at most 5, not 9{20}\.\.\. \(300 digits\)$"):
-        Within(0, 5).check("n", int("9" * 300), whole=True)
+    with pytest.raises(ConfigError, match=r"at most .*, not 9{20}\.\.\. \(300 digits\)$"):
+        Config(seed=int("9" * 300))
 
 
 @pytest.mark.parametrize(
@@ -110,16 +128,19 @@ def test_a_huge_number_is_shown_short() -> None:
     [
         (
             "seed: 1\nsizes:\n  embedding: 8\n  dropout: -0.1\n",
-            "4: sizes: dropout must be at least 0",
+            "4: sizes.dropout: must be at least 0",
         ),
-        ("grid:\n  depth: 2\n  widths: [1000000000]\n", "3: grid: widths must be at most 65,536"),
-        ("training:\n  epochs: 1\n  clip: -1\n", "3: training: clip must be at least 0, not -1"),
-        ("calibration:\n  kept_negatives:\n    a: 2\n", "2: calibration: kept_negatives.a must be"),
-        ("seed: -1\n", "1: seed must be at least 0, not -1"),
+        (
+            "grid:\n  depth: 2\n  widths: [1000000000]\n",
+            "3: grid.widths[0]: must be at most 65,536",
+        ),
+        ("training:\n  epochs: 1\n  clip: -1\n", "3: training.clip: must be at least 0, not -1"),
+        ("calibration:\n  kept_negatives:\n    a: 2\n", "3: calibration.kept_negatives.a: must be"),
+        ("seed: -1\n", "1: seed: must be at least 0, not -1"),
         ("training:\n  epochs: true\n", "2: training.epochs: must be a whole number, not true"),
         ("training:\n  epochs: '3'\n", "2: training.epochs: must be a whole number, not '3'"),
         ("sizes:\n  dropout: .nan\n", "2: sizes.dropout: must be a finite number"),
-        (f"training:\n  epochs: {'9' * 300}\n", "2: training: epochs must be at most 1,000,000"),
+        (f"training:\n  epochs: {'9' * 300}\n", "2: training.epochs: must be at most 1,000,000"),
     ],
 )
 def test_a_number_in_a_file_is_refused_with_its_line(text: str, line: str) -> None:
@@ -137,6 +158,6 @@ def test_a_number_of_a_schema_is_refused_with_its_line() -> None:
     with pytest.raises(SchemaError) as caught:
         parse_schema(text, source="s.yaml")
     assert str(caught.value).splitlines() == [
-        "s.yaml:6: features.x: hash_buckets must be at most 1,000,000,000, not 10000000000",
-        "s.yaml:10: split: validation must be above 0, not -0.5",
+        "s.yaml:6: features.x.hash_buckets: must be at most 1,000,000,000, not 10000000000",
+        "s.yaml:10: split.validation: must be above 0, not -0.5",
     ]

@@ -1,7 +1,7 @@
-"""The strict reader, on configurations of its own."""
+"""YAML to settings, on classes of its own: every mistake with its line and a remedy."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import FrozenInstanceError, field, replace
 from typing import Any, Literal
 
 import pytest
@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmtl.errors import ConfigError
-from recmtl.schema import strict_yaml
-from recmtl.schema.strict_yaml import build, convert
-from recmtl.schema.yaml_text import Located, Problems, parse, plain_scalar
+from recmtl.schema import reading
+from recmtl.schema.reading import with_lines, without_lines
+from recmtl.schema.settings import settings
+from recmtl.schema.yaml_text import Problems, parse, plain_scalar
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Inner:
     size: int
     rate: float = 0.1
@@ -25,7 +26,7 @@ class Inner:
             raise ValueError("size must be at least 1")
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Outer:
     name: str
     mode: Literal["fast", "exact"] = "fast"
@@ -36,7 +37,7 @@ class Outer:
 
 
 def load(text: str) -> Outer:
-    return strict_yaml.load(Outer, text, source="c.yaml", error=ConfigError)
+    return reading.load(Outer, text, source="c.yaml", error=ConfigError)
 
 
 def test_values_reach_their_types() -> None:
@@ -61,7 +62,7 @@ def test_other_defaults_fill_what_the_text_leaves_out_at_any_depth() -> None:
     defaults = {"name": "a", "seeds": (1, 2), "inner": {"size": 3, "rate": 0.5}}
 
     def completed(text: str) -> Outer:
-        return strict_yaml.load(Outer, text, source="c.yaml", error=ConfigError, defaults=defaults)
+        return reading.load(Outer, text, source="c.yaml", error=ConfigError, defaults=defaults)
 
     assert completed("mode: exact") == Outer("a", "exact", (1, 2), Inner(3, 0.5))
     assert completed("inner: {size: 4}\nseeds: [0]") == Outer("a", inner=Inner(4, 0.5))
@@ -113,7 +114,7 @@ def test_scalars_follow_the_core_rules(text: str, value: object) -> None:
     assert type(scalar) is type(value)
 
 
-@dataclass(frozen=True)
+@settings(ConfigError)
 class Odd:
     """Annotations that `Outer` has not."""
 
@@ -124,7 +125,7 @@ class Odd:
 
 
 def load_odd(text: str) -> Odd:
-    return strict_yaml.load(Odd, text, source="o.yaml", error=ConfigError)
+    return reading.load(Odd, text, source="o.yaml", error=ConfigError)
 
 
 def test_what_is_checked_elsewhere_arrives_without_its_lines() -> None:
@@ -146,7 +147,7 @@ def test_a_union_takes_the_form_that_fits(text: str, value: object) -> None:
         ("either: [1]", "o.yaml:1: either[0]: must be text, not 1; write '1' in quotes"),
         ("either: {a: 1}", "o.yaml:1: either: must be a whole number or a list, not a mapping"),
         ("either: x", "o.yaml:1: either: must be a whole number or a list, not 'x'"),
-        ("choice: true", "o.yaml:1: choice: must be one of 1, auto, not true"),
+        ("choice: 2", "o.yaml:1: choice: must be one of 1, auto, not 2"),
         ("choice: '1'", "o.yaml:1: choice: must be one of 1, auto, not '1'; drop the quotes"),
         ("flag: yes", "o.yaml:1: flag: must be true or false, not 'yes'"),
         ("flag: {}", "o.yaml:1: flag: must be true or false, not a mapping"),
@@ -189,21 +190,44 @@ def test_mistakes_come_in_the_order_of_the_file_and_once() -> None:
     Problems("f").raise_as(ConfigError)
 
 
-def test_what_the_caller_sets_may_not_stand_in_the_file() -> None:
-    problems = Problems("f")
-    node = Located({"size": Located(3, 2), "rate": Located(0.5, 3)}, 1)
-    rest = Located({"rate": Located(0.5, 3)}, 1)
-    assert build(Inner, rest, path="p", problems=problems, fixed={"size": 7}) == Inner(7, 0.5)
-    assert build(Inner, node, path="p", problems=problems, fixed={"size": 7}) is None
-    with pytest.raises(ConfigError, match="f:2: p: unknown key 'size'"):
-        problems.raise_as(ConfigError)
+def test_a_class_built_in_python_tells_all_mistakes_too() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Outer("a", mode="fats", seeds=(True,), inner={"size": 0}, limt=3)  # type: ignore[arg-type,call-arg]
+    assert str(caught.value).splitlines() == [
+        "Outer: unknown key 'limt'; did you mean 'limit'?",
+        "Outer: mode: must be one of fast, exact, not 'fats'; did you mean 'fast'?",
+        "Outer: seeds[0]: must be a whole number, not true",
+        "Outer: inner: size must be at least 1",
+    ]
 
 
-def test_a_value_that_cannot_be_converted_is_reported_and_replaced() -> None:
-    problems = Problems("f")
-    assert convert(int, Located(3, 1), "n", problems, default=0) == 3
-    assert convert(int, Located("three", 4), "n", problems, default=0) == 0
-    assert len(problems) == 1
+def test_python_may_write_lists_and_mappings_as_yaml_does() -> None:
+    built = Outer("a", seeds=[1, 2], inner={"size": 3})  # type: ignore[arg-type]
+    assert built == Outer("a", seeds=(1, 2), inner=Inner(3))
+    assert replace(built, seeds=()) == Outer("a", seeds=(), inner=Inner(3))
+    with pytest.raises(FrozenInstanceError):
+        built.name = "b"  # type: ignore[misc]
+
+
+def test_a_mistake_in_one_form_of_several_is_told_of_that_form() -> None:
+    @settings(ConfigError)
+    class Either:
+        what: str | Inner | tuple[str, ...] = ""
+
+    for text, message in [
+        ("what: {sise: 1}", "s:1: what: unknown key 'sise'; did you mean 'size'?"),
+        ("what: {size: 0}", "s:1: what: size must be at least 1"),
+        ("what: 3", "s:1: what: must be text or a mapping or a list, not 3"),
+        ("what: [3]", "s:1: what[0]: must be text, not 3; write '3' in quotes"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            reading.load(Either, text, source="s", error=ConfigError)
+        assert str(caught.value).splitlines()[0] == message
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5))
+def test_lines_are_added_and_taken_away(value: object) -> None:
+    assert without_lines(with_lines(value, 3)) == value
 
 
 @given(st.integers(-(10**30), 10**30))
@@ -239,7 +263,7 @@ def test_any_document_is_read_as_another_reader_of_yaml_reads_it(document: dict[
     problems = Problems("f")
     root = parse(yaml.safe_dump(document), problems)
     assert len(problems) == 0 and root is not None
-    assert strict_yaml._without_lines(root) == document
+    assert without_lines(root) == document
 
 
 @given(st.lists(st.sampled_from(["a: 1", "b: [1, 2]", "# text", "c: {d: 1}"]), max_size=6))

@@ -1,0 +1,117 @@
+"""Settings: frozen pydantic dataclasses that refuse what makes no sense, in Python as from YAML.
+
+A field says what it may hold: `Annotated[int, Field(ge=1, le=4096)]`, `Literal`, `X | None`,
+`tuple[X, ...]`, `dict[str, X]`, another class of settings, or `Any` for what is checked elsewhere.
+Numbers, texts and booleans are not taken for one another, but for a whole number where any number
+may stand; a list may stand for a tuple, and a mapping for a class of settings.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from functools import partial, wraps
+from inspect import signature
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin
+
+from pydantic import ConfigDict, Field, Strict, ValidationError
+from pydantic.dataclasses import dataclass
+
+from recmtl.errors import RecmtlError
+from recmtl.schema.reading import collect, fields_at, with_lines
+from recmtl.schema.yaml_text import Problems
+
+__all__ = [
+    "BUCKETS",
+    "COUNT",
+    "COUNT_OR_NONE",
+    "EXPONENT",
+    "FINITE",
+    "RATE",
+    "SHARE",
+    "SIZE",
+    "WEIGHT",
+    "check_vocabulary",
+    "settings",
+    "strict",
+]
+
+SHARE = Field(ge=0, le=1)
+SIZE = Field(ge=1, le=65_536)
+"""Of one layer: wider than any network of this kind, and its products still fit in memory."""
+COUNT = Field(ge=1, le=10**12)
+BUCKETS = Field(ge=1, le=10**9)
+COUNT_OR_NONE = Field(ge=0, le=10**12)
+RATE = Field(gt=0, le=1000)
+WEIGHT = Field(ge=0, le=10**9)
+EXPONENT = Field(ge=-10, le=10)
+FINITE = Field(ge=-sys.float_info.max, le=sys.float_info.max)
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, Field))
+def settings(error: type[RecmtlError]) -> Callable[[type[T]], type[T]]:
+    """Make a class one of settings: a frozen dataclass that checks its values.
+
+    Args:
+        error: what it raises, with all mistakes, where it is built in Python.
+
+    >>> from recmtl.errors import ConfigError
+    >>> @settings(ConfigError)
+    ... class Grid:
+    ...     depth: Annotated[int, Field(ge=1, le=64)] = 2
+    ...     widths: tuple[int, ...] = (64, 32)
+    >>> Grid(widths=[8])
+    Grid(depth=2, widths=(8,))
+    >>> Grid(depth=0, widths="8")
+    Traceback (most recent call last):
+    recmtl.errors.ConfigError: Grid: depth: must be at least 1, not 0
+    Grid: widths: must be a list, not '8'
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        cls.__annotations__ = {k: strict(v) for k, v in cls.__annotations__.items()}
+        config = ConfigDict(extra="forbid", allow_inf_nan=False)
+        made: type[T] = dataclass(cls, frozen=True, config=config)  # type: ignore[assignment] # it is the class itself
+        made.__init__ = _plain_errors(made.__init__, error)  # type: ignore[method-assign] # only its errors change
+        return made
+
+    return decorate
+
+
+def check_vocabulary(min_count: int, hash_buckets: int | None) -> None:
+    """Raise a `ValueError` if values are both counted and hashed."""
+    if hash_buckets is not None and min_count != 1:
+        raise ValueError("give min_count (a vocabulary) or hash_buckets (hashing), not both")
+
+
+def strict(annotation: Any) -> Any:
+    """The annotation with every scalar in it strict, so that no text is read as a number."""
+    if annotation in (bool, int, float, str):
+        return Annotated[annotation, Strict()]
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return Annotated[(strict(parts[0]), *parts[1:])]
+    if origin in (Union, UnionType):
+        return Union[tuple(map(strict, parts))]  # noqa: UP007 # made of a tuple
+    if origin in (tuple, dict):
+        return origin[tuple(map(strict, parts))]
+    return annotation
+
+
+def _plain_errors(build: Callable[..., None], error: type[RecmtlError]) -> Callable[..., None]:
+    """A constructor whose mistakes are raised in recmtl's words."""
+    names = signature(build)
+
+    @wraps(build)
+    def init(self: Any, /, *args: Any, **values: Any) -> None:
+        try:
+            build(self, *args, **values)
+        except ValidationError as fault:
+            cls = type(self)
+            values |= dict(zip(list(names.parameters)[1:], args, strict=False))
+            problems = Problems(cls.__name__)
+            collect(fault, with_lines(values, None), problems, names=partial(fields_at, cls))
+            problems.raise_as(error)
+
+    return init
