@@ -195,6 +195,11 @@ def _task(value: Any) -> Any:
 ATask = Annotated[TaskSpec, BeforeValidator(_task)]
 
 
+def _by(value: Any) -> Any:
+    """The short form of a split that says only what decides."""
+    return {"by": value} if isinstance(value, str) else value
+
+
 @settings(SchemaError)
 class Schema:
     """What the columns of a log mean; features and tasks keep the order of the file.
@@ -206,7 +211,7 @@ class Schema:
     name: str
     features: Annotated[tuple[AFeature, ...], BY_NAME]
     tasks: Annotated[tuple[ATask, ...], BY_NAME]
-    split: SplitRule
+    split: Annotated[SplitRule, BeforeValidator(_by)]
     roles: Roles = field(default_factory=Roles)
     tables: tuple[SideTable, ...] = ()
     ignore: tuple[str, ...] = ()

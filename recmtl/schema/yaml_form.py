@@ -238,7 +238,7 @@ def _is_default(value: object, default: object) -> bool:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that the strict reader would take for a number, a constant or null."""
+    """Quotes every text that the reader would take for a number, a constant or null."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

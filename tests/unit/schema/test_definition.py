@@ -283,3 +283,41 @@ def test_a_text_holds_no_default(parts: Schema) -> None:
     for entry in document["tasks"].values():
         assert entry.get("weight") != 1.0 and entry.get("transform") != "none"
         assert entry.get("missing") != "refuse"
+
+
+def test_a_schema_is_built_in_python_in_the_forms_of_yaml() -> None:
+    built = Schema(
+        "shop",
+        features={"price": Numeric(bins=8), "user": "categorical", "tags": {"kind": "list"}},  # type: ignore[arg-type]
+        tasks={"click": {"kind": "binary", "label": "is_click"}},  # type: ignore[arg-type]
+        split="time",  # type: ignore[arg-type]
+        roles={"time": "ts"},  # type: ignore[arg-type]
+    )
+    text = """
+version: 1
+name: shop
+features: {price: {kind: numeric, bins: 8}, user: categorical, tags: {kind: list}}
+tasks: {click: {kind: binary, label: is_click}}
+split: time
+roles: {time: ts}
+"""
+    assert built == parse_schema(text, source="shop.yaml")
+    assert parse_schema(dump_schema(built), source="again") == built
+
+
+@pytest.mark.parametrize(
+    ("features", "line"),
+    [
+        ({"price": Numeric("cost")}, "Schema: features.price: is called 'cost'; build it without"),
+        ({"price": 3}, "Schema: features.price: must be a mapping of settings"),
+        ({"price": {"kind": "numeric", "name": "p"}}, "Schema: features.price: name stands before"),
+        ({"price": "numerc"}, "Schema: features.price: kind must be one of .* mean 'numeric'"),
+        (["price"], "Schema: features: must be a mapping of names"),
+        ({"a": {"kind": "list", "keap": 1}}, "Schema: features.a: unknown key 'keap'.* 'keep'"),
+    ],
+)
+def test_a_feature_built_wrongly_in_python_is_named(features: Any, line: str) -> None:
+    with pytest.raises(SchemaError, match=line):
+        Schema(
+            "s", features=features, tasks=(TaskSpec("t", "binary", Y),), split=SplitRule("random")
+        )

@@ -17,7 +17,7 @@ from recmtl.vision.config import ImageNetworkConfig, StepLengths, TrunkShape, Vi
     [
         ({"depths": (2, 2, 2)}, "depths, widths, strides and dilations need one number per stage"),
         ({"strides": (2,)}, "one number per stage"),
-        ({"widths": (0, 8)}, "widths must be at least 1, not 0"),
+        ({"widths": (0, 8)}, "widths.0.: must be at least 1, not 0"),
         ({"kind": "plain", "widths": ()}, "widths must be one or more numbers"),
     ],
 )
