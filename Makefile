@@ -1,4 +1,4 @@
-# make setup | run [DATA=... SCHEMA=... OUT=... CONFIG=... PRESET=...] | test | lint | bench | recovery | serving | chaos | clean
+# make setup | run [DATA=... SCHEMA=... OUT=... CONFIG=... PRESET=...] | test | lint | docs | notebooks | bench | recovery | serving | chaos | clean
 # Each target first does the set-up that is missing, and does nothing twice.
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench recovery serving chaos clean
+.PHONY: help setup run test lint docs notebooks bench recovery serving chaos clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing pinned packages into $(VENV) (about three minutes the first time)"
 	$(PIP) setuptools
-	$(PIP) --no-build-isolation --editable '.[dev]'
+	$(PIP) --no-build-isolation --editable '.[dev,docs]'
 	@touch $(STAMP)
 
 run: $(STAMP)
@@ -38,6 +38,15 @@ lint: $(STAMP)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# The documentation site, in build/docs; a warning is an error.
+docs: $(STAMP)
+	$(BIN)/sphinx-build -q -W --keep-going -c docs . build/docs
+	@echo "build/docs/index.html"
+
+# Run the notebooks of examples/ and keep what they show: after a change of what they print.
+notebooks: $(STAMP)
+	cd examples && ../$(BIN)/jupyter-execute --inplace *.ipynb
 
 # Rows trained and scored a second beside torch-rechub and DeepCTR-Torch, which it installs into
 # build/, and where a step goes. Needs a quiet machine for a quarter of an hour.
