@@ -32,6 +32,9 @@ from recmtl.data.reader import open_log
 from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.evaluate.results import plain
 from recmtl.grid import draw_svg, draw_text, expert_names, expert_use
+from recmtl.job.analysis.drift import data_drift
+from recmtl.job.analysis.importance import importance
+from recmtl.job.analysis.slices import check_slices, slices
 from recmtl.job.handed_on import (
     BundledNetwork,
     Evaluation,
@@ -157,6 +160,7 @@ def evaluate(job: JobContext, trained: TrainedModels, run: TrackedRun) -> Evalua
         results["what_mattered"] = what_mattered(trained.study)
     if trained.forests is not None and trained.prepared.trees is not None:
         results["trees"] = dict(trained.prepared.trees.cost)
+    results |= _analysis(job, trained)
     for warning in results["training"]["warnings"]:
         job.console.print(f"warning: {warning}", style="yellow", markup=False)
     calibrators = _calibrate(job, trained, results)
@@ -279,6 +283,7 @@ def _check_names(job: JobContext, prepared: PreparedLog) -> None:
         names = {*columns, *of_roles, *encoder.input_columns}
         Formula(job.config.rank_by).check_names(names)
     check_calibration(job.config.calibration, problem.heads, encoder=encoder)
+    check_slices(job.config, encoder)
     check_serving(encoder, **asdict(job.config.serving))
 
 
@@ -309,6 +314,17 @@ def _draw(job: JobContext, trained: TrainedModels, run: TrackedRun) -> None:
     write_text(job.out / "routes.txt", draw_text(layout, tasks) + "\n")
     run.log_file(job.out / "routes.svg")
     run.log_file(job.out / "routes.json")
+
+
+def _analysis(job: JobContext, trained: TrainedModels) -> Results:
+    """What the report looks into: importance of features, slices of the test rows, the data."""
+    study, prepared = trained.study, trained.prepared
+    most = job.config.report.importance
+    return {
+        "importance": importance(trained.chosen.network, study.heard, row_scores=most),
+        "slices": slices(trained),
+        "drift": data_drift(prepared.log, prepared.encoder),
+    }
 
 
 def _calibrate(job: JobContext, trained: TrainedModels, results: Results) -> Calibrators:

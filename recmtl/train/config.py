@@ -23,7 +23,7 @@ from recmtl.schema.settings import (
     WEIGHT,
     settings,
 )
-from recmtl.train.evidence import Evidence
+from recmtl.train.evidence import Evidence, Report
 
 __all__ = [
     "Budget",
@@ -31,6 +31,7 @@ __all__ = [
     "Config",
     "Evidence",
     "Grid",
+    "Report",
     "Search",
     "Serving",
     "Skips",
@@ -326,6 +327,7 @@ class Config:
         serving: additions to the bundle for fast requests.
         trees: forests whose logits the networks hear.
         blend: of several networks and the forests, in one bundle.
+        report: what the report looks into.
         seed: the first seed; the others count up from it.
         threads: of PyTorch and LightGBM; 0 means one a core, or one in each of several processes.
             The default of 1 trains networks of this size faster than 2: their products are small,
@@ -344,6 +346,7 @@ class Config:
     serving: Serving = field(default_factory=Serving)
     trees: Trees = field(default_factory=Trees)
     blend: Blend = field(default_factory=Blend)
+    report: Report = field(default_factory=Report)
     seed: Annotated[int, Field(ge=0, le=2_000_000_000)] = 0
     threads: Annotated[int, Field(ge=0, le=4096)] = 1
     workers: Annotated[int, Field(ge=0, le=4096)] = 0

@@ -10,7 +10,7 @@ from recmtl.forest.settings import ForestSettings
 from recmtl.grid.catalog import CATALOG
 from recmtl.schema.settings import COUNT, RATE, SHARE, settings
 
-__all__ = ["Evidence", "LightGBM"]
+__all__ = ["Evidence", "LightGBM", "Report"]
 
 
 @settings(ConfigError)
@@ -75,3 +75,18 @@ class Evidence:
                 raise ValueError(
                     f"controls: no network {name!r}{hint}; there are {', '.join(networks)}"
                 )
+
+
+@settings(ConfigError)
+class Report:
+    """What the report looks into beside the comparison of models.
+
+    Attributes:
+        slices: categorical and numeric features by whose values test rows are told apart. None: the
+            two categorical features with the most values, such as users and items.
+        importance: the most scores of a row that the importance of features may cost, of all
+            shuffled features together; 0 leaves it out.
+    """
+
+    slices: tuple[str, ...] | None = None
+    importance: Annotated[int, Field(ge=0, le=10**12)] = 1_000_000
