@@ -27,7 +27,6 @@ import pyarrow.parquet as pq
 import torch
 
 import recmtl
-from recmtl.command.step import run_step
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.data.reader import open_log
@@ -146,13 +145,13 @@ def frames_to_the_first_step(folder: Path) -> list[str]:
             frame = frame.f_back
         raise _FirstStepError
 
-    from pipelines.main import main  # a script, imported where it is run
+    from recmtl.command.main import main  # a command, imported where it is run
 
     config = folder / "config.yaml"
     config.write_text("workers: 1\n")
     Optimizer.step = first  # type: ignore[method-assign]
     try:
-        run_step("main", main, ["--out", str(folder / "run"), "--config", str(config)])
+        main(["run", "--out", str(folder / "run"), "--config", str(config)])
     except _FirstStepError:
         return frames[::-1]
     finally:

@@ -12,9 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from recmtl.command.step import run_step
+from rich.console import Console
+
 from recmtl.job import steps
+from recmtl.job.open_job import open_job, tracked_run
 from recmtl.report import model_table, verdict_table
+from recmtl.script import ErrorLine
 from recmtl.simulate import simulate
 from recmtl.tracking import TrackedRun
 
@@ -33,8 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not log.exists():
         options.out.mkdir(parents=True, exist_ok=True)
         simulate(log, options.rows, users=options.rows // 20, items=options.rows // 40)
-    job = ["--data", str(log), "--schema", str(SCHEMA), "--out", str(options.out)]
-    return run_step("first_run", whole_job, [*job, "--config", str(options.config)])
+    console = Console(stderr=True)
+    files = {"data": log, "schema": SCHEMA, "config": options.config, "out": options.out}
+    with (
+        ErrorLine(console) as error,
+        open_job(**files, console=console) as job,
+        tracked_run(job, "first_run") as run,
+    ):
+        whole_job(job, run)
+    return error.status
 
 
 def whole_job(job: steps.JobContext, run: TrackedRun) -> None:

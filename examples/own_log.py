@@ -17,13 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
 
 from recmtl import Scorer
-from recmtl.command.step import run_step
 from recmtl.data.describe import describe
 from recmtl.job import steps
+from recmtl.job.open_job import open_job, tracked_run
 from recmtl.report import verdict_table
 from recmtl.schema import Condition, Schema, TaskSpec, dump_schema, parse_schema
+from recmtl.script import ErrorLine
 from recmtl.tracking import TrackedRun
 
 HERE = Path(__file__).resolve().parent
@@ -46,12 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     corrected = correct(parse_schema(draft, source="the draft"))
     schema.write_text(dump_schema(corrected), encoding="utf-8")
 
-    job = ["--data", str(log), "--schema", str(schema), "--out", str(options.out)]
-    status = run_step("own_log", train_and_bundle, [*job, "--config", str(options.config)])
-    if status == 0:
+    console = Console(stderr=True)
+    files = {"data": log, "schema": schema, "config": options.config, "out": options.out}
+    with ErrorLine(console) as error:
+        with open_job(**files, console=console) as job, tracked_run(job, "own_log") as run:
+            train_and_bundle(job, run)
         scorer = Scorer.load(options.out / "bundle")
         print(scorer.score(views(5, seed=1)))
-    return status
+    return error.status
 
 
 def correct(draft: Schema) -> Schema:

@@ -1,22 +1,9 @@
-"""Encode a log: Parquet and schema to memory-mapped columns.
+"""Encode a log: log and schema to memory-mapped columns.
 
-python pipelines/prepare.py --data PARQUET --schema YAML --out FOLDER [--config YAML] [--like LOG]
+`python pipelines/prepare.py` is `recmtl prepare`, for `mlflow run` in a checkout.
 """
 
-from recmtl.interrupts import answer_signals, leave
+from recmtl.command.main import start
 
 if __name__ == "__main__":
-    answer_signals()  # before what takes seconds to import
-
-from recmtl.command.step import run_step
-from recmtl.job import steps
-from recmtl.tracking import TrackedRun
-
-
-def prepare(job: steps.JobContext, run: TrackedRun) -> None:
-    """Run the step."""
-    steps.prepare(job, run)
-
-
-if __name__ == "__main__":
-    leave(run_step("prepare", prepare))
+    start("prepare")

@@ -1,22 +1,9 @@
 """Search the routes of every seed.
 
-python pipelines/search.py --data PARQUET --schema YAML --out FOLDER [--config YAML]
+`python pipelines/search.py` is `recmtl search`, for `mlflow run` in a checkout.
 """
 
-from recmtl.interrupts import answer_signals, leave
+from recmtl.command.main import start
 
 if __name__ == "__main__":
-    answer_signals()  # before what takes seconds to import
-
-from recmtl.command.step import run_step
-from recmtl.job import steps
-from recmtl.tracking import TrackedRun
-
-
-def search(job: steps.JobContext, run: TrackedRun) -> None:
-    """Run the step."""
-    steps.search(job, steps.prepare(job, run))
-
-
-if __name__ == "__main__":
-    leave(run_step("search", search))
+    start("search")

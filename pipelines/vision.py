@@ -1,14 +1,9 @@
-"""A study on images: search what the tasks share, train every model named, and compare them.
+"""A study on images: search what the tasks share, and compare every model named.
 
-python pipelines/vision.py --config YAML [--data FOLDER] [--out FOLDER] [--seeds N]
+`python pipelines/vision.py` is `recmtl vision`, for `mlflow run` in a checkout.
 """
 
-from recmtl.interrupts import answer_signals, leave
+from recmtl.command.main import start
 
 if __name__ == "__main__":
-    answer_signals()  # before what takes seconds to import
-
-from recmtl.vision.job import run_vision
-
-if __name__ == "__main__":
-    leave(run_vision())
+    start("vision")

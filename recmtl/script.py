@@ -1,6 +1,5 @@
 """The end of a script that fails: one line for what is wrong outside of recmtl, and status 2."""
 
-import argparse
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +12,7 @@ from recmtl.masking import mask
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["ErrorLine", "add_debug_option", "advise_to_go_on"]
-
-
-def add_debug_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--debug`, which every script has; see `ErrorLine`."""
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+__all__ = ["ErrorLine", "advise_to_go_on"]
 
 
 def advise_to_go_on(option: str, out: Path) -> None:

@@ -1,54 +1,84 @@
-"""Log what is in an output folder's journal: what `pipelines/log.py` does, and how it is said."""
+"""Log what is in an output folder's journal: what `recmtl log` does, and how it is said."""
 
-import argparse
 import json
-import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-from rich.console import Console
+from typing import Any
 
 from recmtl.errors import ConfigError, RecmtlError
 from recmtl.folder_lock import hold_folder
 from recmtl.job.champion import judge_champion
 from recmtl.masking import is_masked, mask
-from recmtl.script import ErrorLine, add_debug_option
 from recmtl.tracking import Tracker
 from recmtl.tracking.journal import JOURNAL
 
-__all__ = ["log_folder", "tracking_lines"]
+__all__ = ["LoggedFolder", "log_folder", "tracking_lines"]
 
 
-def log_folder(arguments: Sequence[str] | None = None) -> int:
-    """Log a folder from the command line; returns 0, or 2 after a one-line error."""
-    parser = argparse.ArgumentParser(description="Log what a job has left in its output folder.")
-    parser.add_argument("--out", required=True, help="output folder of a job")
-    parser.add_argument("--data", default="", help="the job's log, if it has moved since")
-    add_debug_option(parser)
-    options = parser.parse_args(arguments)
-    with ErrorLine(Console(stderr=True), debug=options.debug) as error:
-        out = Path(options.out)
-        if not (out / JOURNAL).is_file():
-            raise ConfigError(f"{out / JOURNAL}: is not there; give the output folder of a job")
-        with hold_folder(out):
-            _log(out, options.data or _data_of(out))
-    return error.status
+@dataclass(frozen=True)
+class LoggedFolder:
+    """What became of a folder's journal.
+
+    Attributes:
+        tracker: that was fed.
+        killed: runs that had not ended, and are closed as killed.
+        has_arrived: whether all of it is at the tracker.
+    """
+
+    tracker: Tracker
+    killed: int
+    has_arrived: bool
+
+    def text(self) -> str:
+        """What has arrived, as lines for people."""
+        runs, events = self.tracker.counts
+        lines = [f"logged    {events:,} events; {runs:,} runs are there"]
+        lines += [f"killed    {self.killed:,} runs that had not ended"] if self.killed else []
+        lines += [f"left out  {mask(note)}" for note in self.tracker.notes]
+        return "\n".join(lines) + "\n" + tracking_lines(self.tracker)
+
+    def content(self) -> dict[str, Any]:
+        """What has arrived, as JSON."""
+        runs, events = self.tracker.counts
+        return {
+            "runs": runs,
+            "events": events,
+            "killed": self.killed,
+            "left_out": [mask(note) for note in self.tracker.notes],
+            "models": [model.uri for model in self.tracker.models],
+            "tracking": self.tracker.uri,
+        }
+
+    def require_arrival(self) -> None:
+        """Refuse a folder of which the tracker did not take all.
+
+        Raises:
+            RecmtlError: it did not; the message says why, and how to go on.
+        """
+        if not self.has_arrived:
+            fault = f"{self.tracker.uri}: {self.tracker.fault}"
+            raise RecmtlError(f"{fault}; run this again to log the rest")
 
 
-def _log(out: Path, data: str) -> None:
-    """Feed a folder's journal, and say what has arrived."""
-    judge = partial(judge_champion, out=out, data=data)
-    tracker = Tracker(out, judge=judge, warn=lambda line: None)  # it is said below
-    killed = tracker.close_unfinished()
-    arrived = tracker.feed()
-    runs, events = tracker.counts
-    lines = [f"logged    {events:,} events; {runs:,} runs are there"]
-    lines += [f"killed    {killed:,} runs that had not ended"] if killed else []
-    lines += [f"left out  {mask(note)}" for note in tracker.notes]
-    sys.stdout.write("\n".join(lines) + "\n" + tracking_lines(tracker))
-    if not arrived:
-        raise RecmtlError(f"{tracker.uri}: {tracker.fault}; run this again to log the rest")
+def log_folder(out: str | Path, *, data: str = "") -> LoggedFolder:
+    """Feed the journal of an output folder to the tracker.
+
+    Args:
+        out: output folder of a job.
+        data: the job's log, if it has moved since.
+
+    Raises:
+        ConfigError: the folder is of no job.
+    """
+    folder = Path(out)
+    if not (folder / JOURNAL).is_file():
+        raise ConfigError(f"{folder / JOURNAL}: is not there; give the output folder of a job")
+    with hold_folder(folder):
+        judge = partial(judge_champion, out=folder, data=data or _data_of(folder))
+        tracker = Tracker(folder, judge=judge, warn=lambda line: None)  # `text` says it
+        killed = tracker.close_unfinished()
+        return LoggedFolder(tracker, killed, tracker.feed())
 
 
 def tracking_lines(tracker: Tracker) -> str:

@@ -39,6 +39,7 @@ from recmtl.train.presets import PRESETS
 __all__ = [
     "SIMULATED_CONFIG",
     "SIMULATED_SCHEMA",
+    "config_text",
     "load_config",
     "open_job",
     "output_folder",
@@ -163,6 +164,12 @@ def read_config(kind: type[C], path: Path, preset: str = "") -> C:
     return load(kind, text, source=str(path), error=ConfigError, defaults=defaults)
 
 
+def config_text(config: Config) -> str:
+    """Every setting of a configuration as YAML, which `load_config` reads back equal."""
+    settings = json.loads(json.dumps(asdict(config)))  # tuples as lists
+    return yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
+
+
 @dataclass(frozen=True)
 class _JobInput:
     """What an output folder was begun with, kept there as `job.json`; empty text is none."""
@@ -214,8 +221,11 @@ def _chosen_input(
     elif not source.data:
         texts["schema"] = SIMULATED_SCHEMA.read_text(encoding="utf-8")
     if isinstance(config, Config):
-        texts["config"] = _config_text(config, preset)
-        preset, source = "", replace(source, preset="")
+        if preset:
+            remedy = "a configuration object states every setting; give one of them"
+            raise ConfigError(f"preset {preset!r}: {remedy}")
+        texts["config"] = config_text(config)
+        source = replace(source, preset="")
     elif config:
         source = replace(source, config=str(config))
     elif is_simulated and (preset or not source.data):
@@ -230,15 +240,6 @@ def _simulated_config(preset: str) -> str:
     for section, settings in chosen.items():
         shipped[section] = {**shipped.get(section, {}), **settings}
     return yaml.safe_dump(shipped, sort_keys=False, default_flow_style=None)
-
-
-def _config_text(config: Config, preset: str) -> str:
-    if preset:
-        raise ConfigError(
-            f"preset {preset!r}: a configuration object states every setting; give one of them"
-        )
-    settings = json.loads(json.dumps(asdict(config)))  # tuples as lists
-    return yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
 
 
 def _settings_of(preset: str) -> Mapping[str, Any]:

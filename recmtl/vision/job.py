@@ -1,13 +1,11 @@
-"""The study on images: the work items of tables, judged by the metrics of images; and its command.
+"""The study on images: the work items of tables, judged by the metrics of images.
 
 search/, models/    what was searched and trained, each once
 routes/             pictures and data of what the searches chose
 results.json, results.md, report.html
 """
 
-import argparse
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,15 +21,14 @@ from recmtl.folder_lock import hold_folder
 from recmtl.grid import draw_svg, draw_text
 from recmtl.job.console import progress_display
 from recmtl.job.logbook import Logbook, log_results
-from recmtl.job.open_job import output_folder, read_config
+from recmtl.job.open_job import read_config
 from recmtl.job.outcome import Models, Results, mean_costs, trained_models
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.work.items import SEARCHED, all_items
 from recmtl.job.work.workers import complete, cores
-from recmtl.script import ErrorLine, add_debug_option, advise_to_go_on
 from recmtl.tracking import TrackedRun, Tracker
-from recmtl.train.loop import OnProgress
+from recmtl.train.loop import OnProgress, silent
 from recmtl.vision.config import VisionConfig
 from recmtl.vision.metrics import (
     REPORTED,
@@ -43,7 +40,7 @@ from recmtl.vision.metrics import (
 from recmtl.vision.problem import ImageProblem
 from recmtl.vision.report import VisionReport, vision_table, write_vision_report
 
-__all__ = ["IMAGE_PROBLEMS", "VisionContext", "run_study", "run_vision"]
+__all__ = ["IMAGE_PROBLEMS", "VisionContext", "load_vision_config", "run_study", "run_vision"]
 
 ImageStudy: TypeAlias = Study[ImageProblem, VisionConfig]
 
@@ -76,27 +73,42 @@ class VisionContext:
     on_progress: OnProgress
 
 
-def run_vision(arguments: Sequence[str] | None = None) -> int:
-    """Run a study on images from the command line; returns 0, or 2 after a one-line error."""
-    parser = argparse.ArgumentParser(description=f"recmtl: a study on {IMAGE_PROBLEMS.name}")
-    parser.add_argument("--config", required=True, help="YAML of data, network, search, training")
-    parser.add_argument("--data", default="", help="folder of the images, if not as configured")
-    parser.add_argument("--out", default="", help="output folder; runs/<utc time> if empty")
-    parser.add_argument("--seeds", type=float, default=0, help="seeds of every model, if not 0")
-    add_debug_option(parser)
-    options = parser.parse_args(arguments)
-    console = Console(stderr=True)
-    with ErrorLine(console, debug=options.debug) as error:
-        config, out = _configured(options), output_folder(options.out)
-        advise_to_go_on(options.out, out)
-        with hold_folder(out), progress_display(console) as on_progress:
-            job = VisionContext(config, out, Tracker(out), on_progress)
-            with job.tracker.run("vision") as run:
-                run.log_params({"out": str(out), "config": asdict(config)})
-                run.log_environment()
-                results = run_study(job, run)
-        sys.stdout.write(f"{vision_table(results)}\nreport    {out / 'report.html'}\n")
-    return error.status
+def run_vision(
+    config: VisionConfig, out: Path, console: Console, *, quiet: bool = False
+) -> Results:
+    """Run a study on images in an output folder; nothing is done twice.
+
+    Args:
+        config: the images, the network, and how it is searched and trained.
+        out: the output folder.
+        console: for progress.
+        quiet: show no progress.
+    """
+    with hold_folder(out), progress_display(console) as shown:
+        job = VisionContext(config, out, Tracker(out), silent if quiet else shown)
+        with job.tracker.run("vision") as run:
+            run.log_params({"out": str(out), "config": asdict(config)})
+            run.log_environment()
+            return run_study(job, run)
+
+
+def load_vision_config(path: Path, *, data: str = "", seeds: int = 0) -> VisionConfig:
+    """Read the configuration of a study on images.
+
+    Args:
+        path: YAML file.
+        data: folder of the images, in place of the file's.
+        seeds: of every model, in place of the file's; 0 for the file's.
+
+    Raises:
+        ConfigError: the file cannot be read, or it holds unknown keys or wrong values.
+    """
+    config = read_config(IMAGE_PROBLEMS.config_class, path)
+    if data:
+        config = replace(config, data=replace(config.data, folder=data))
+    if seeds:
+        config = replace(config, evidence=replace(config.evidence, seeds=seeds))
+    return config
 
 
 def run_study(job: VisionContext, run: TrackedRun) -> Results:
@@ -115,15 +127,6 @@ def run_study(job: VisionContext, run: TrackedRun) -> Results:
         run.log_file(job.out / name)
     log_results(run, results)
     return results
-
-
-def _configured(options: argparse.Namespace) -> VisionConfig:
-    config = read_config(IMAGE_PROBLEMS.config_class, Path(options.config))
-    if options.data:
-        config = replace(config, data=replace(config.data, folder=options.data))
-    if options.seeds:
-        config = replace(config, evidence=replace(config.evidence, seeds=int(options.seeds)))
-    return config
 
 
 def _open_study(job: VisionContext) -> tuple[ImageStudy, str]:

@@ -53,7 +53,13 @@ PROCESSES = multiprocessing.get_context("forkserver")
 LATE = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store")
 """What a job imports while it runs; here each would do so again after every kill."""
 PROCESSES.set_forkserver_preload(
-    ["pipelines.main", "recmtl.baselines.lightgbm", "tests.chaos.whole_job", "mlflow.pyfunc", *LATE]
+    [
+        "recmtl.job.whole_job",
+        "recmtl.baselines.lightgbm",
+        "tests.chaos.whole_job",
+        "mlflow.pyfunc",
+        *LATE,
+    ]
 )
 
 
@@ -140,8 +146,7 @@ def finish(place: Place) -> int:
 
 
 def _job(place: Place, connection: Connection, die_at: int | None) -> None:
-    from pipelines.main import main
-    from recmtl.command.step import run_step
+    from recmtl.command.main import main
     from recmtl.interrupts import answer_signals, leave
 
     os.setsid()
@@ -159,7 +164,7 @@ def _job(place: Place, connection: Connection, die_at: int | None) -> None:
     schema, config = (str(place.folder / name) for name in ("schema.yaml", "config.yaml"))
     arguments = ["--data", str(place.log), "--schema", schema, "--config", config]
     try:
-        leave(run_step("main", main, [*arguments, "--out", str(place.out)]))
+        leave(main(["run", *arguments, "--out", str(place.out)]))
     except SystemExit:
         raise
     except BaseException as error:  # as at the top of a script

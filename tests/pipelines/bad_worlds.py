@@ -264,7 +264,7 @@ SCHEMA: dict[str, tuple[Change, str]] = {
 }
 STATE: dict[str, tuple[Change, str]] = {
     **{
-        f"job.json {content!r}": (job_of_nothing(content), r"job\.json: is damaged .* --data and")
+        f"job.json {content!r}": (job_of_nothing(content), r"job\.json: is damaged .* data and")
         for content in (b"", b"{", b"[]", b"null", b'{"data": 1, "x": 2}', b"\xff\xfe")
     },
     "study.json cut short": (another_study('{"data": '), r"study\.json: is damaged"),

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.main import main
-from recmtl.command.step import run_step
+from recmtl.command.main import main
 from recmtl.simulate import simulate
 
 SCHEMA = Path(__file__).resolve().parents[2] / "datasets" / "simulated" / "schema.yaml"
@@ -41,7 +40,7 @@ class Done:
 def run_main(arguments: list[str]) -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        assert run_step("main", main, arguments) == 0
+        assert main(["run", *arguments]) == 0
     return printed.getvalue()
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.prepare import prepare
-from recmtl.command.step import run_step
+from recmtl.command.main import main
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.simulate import simulate
 from tests.pipelines.conftest import SCHEMA
@@ -23,7 +22,7 @@ def base(tracking: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def encode(folder: Path, name: str, *options: str) -> int:
     given = ["--data", str(folder / f"{name}.parquet"), "--schema", str(SCHEMA)]
-    return run_step("prepare", prepare, [*given, "--out", str(folder / name), *options])
+    return main(["prepare", *given, "--out", str(folder / name), *options])
 
 
 def test_added_days_have_the_table_of_the_earlier_log(base: Path) -> None:

@@ -2,25 +2,18 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import benchmark, describe, evaluate, prepare, score, search, train
-from pipelines import main as whole
-from recmtl.command.step import run_step
-from recmtl.job.log_later import log_folder
+from recmtl.command.main import main
 from recmtl.simulate import simulate
-from recmtl.vision.job import run_vision
 from tests.pipelines.bad_worlds import CHANGES, WORLDS, World
 from tests.pipelines.conftest import CONFIG, SCHEMA
 from tests.unit.serve.shop import make_bundle, make_log
-
-Script = Callable[[Sequence[str]], int]
-
 
 # One way leads through all steps of the job: each world is tried on the whole job and one of them.
 OTHERS = ("prepare", "search", "train", "evaluate", "benchmark")
@@ -31,22 +24,8 @@ CASES = [
 ]
 
 
-def as_script(name: str, step: Callable[..., None]) -> Script:
-    return lambda arguments: run_step(name, step, arguments)
-
-
-SCRIPTS: dict[str, Script] = {
-    "describe": describe.main,
-    "prepare": as_script("prepare", prepare.prepare),
-    "search": as_script("search", search.search),
-    "train": as_script("train", train.train),
-    "evaluate": as_script("evaluate", evaluate.evaluate),
-    "benchmark": as_script("benchmark", benchmark.benchmark),
-    "main": as_script("main", whole.main),
-    "score": score.main,
-    "vision": run_vision,
-    "log": log_folder,
-}
+def run_script(name: str, arguments: Sequence[str]) -> int:
+    return main(["run" if name == "main" else name, *arguments])
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +70,7 @@ def test_a_bad_world_is_one_line_and_leaves_nothing(
     change, text = CHANGES[name]
     bad = change(world_of(script, shared, tmp_path))
     before = snapshot(bad.folder)
-    status = SCRIPTS[script](bad.arguments(script))
+    status = run_script(script, bad.arguments(script))
     written = capsys.readouterr()
     lines = written.err.strip().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
@@ -115,6 +94,6 @@ def test_debug_shows_where_an_error_comes_from(
     shared: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = CHANGES["no data"][0](world_of("describe", shared, tmp_path))
-    assert describe.main([*bad.arguments("describe"), "--debug"]) == 2
+    assert main(["describe", *bad.arguments("describe"), "--debug"]) == 2
     written = capsys.readouterr().err
     assert "Traceback" in written and written.splitlines()[-1].startswith("error: ")

@@ -12,12 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipelines.benchmark import benchmark, validate
-from pipelines.evaluate import evaluate
-from pipelines.main import main
-from pipelines.search import search
 from recmtl import Ranker, Scorer
-from recmtl.command.step import run_step
+from recmtl.command.main import main
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.errors import BundleError, DataError
 from recmtl.grid.catalog import CATALOG
@@ -199,7 +195,7 @@ def test_a_second_run_reuses_everything(done: Done) -> None:
 
 def test_a_step_goes_on_with_what_the_folder_was_given(done: Done) -> None:
     before = (done.out / "log" / "manifest.json").stat().st_mtime_ns
-    assert run_step("search", search, ["--out", str(done.out)]) == 0
+    assert main(["search", "--out", str(done.out)]) == 0
     assert (done.out / "log" / "manifest.json").stat().st_mtime_ns == before
     assert not (done.out / "simulated.parquet").exists()
 
@@ -224,8 +220,8 @@ def test_settings_are_chosen_without_a_test_figure(
         CONFIG.replace("{seeds: 1,", "{controls: [mmoe], baselines: [logistic], seeds: 1,")
     )
     arguments = ["--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out")]
-    arguments += ["--validation-only", *done.arguments[:4]]
-    assert run_step("blind", benchmark, arguments, blind=validate) == 0
+    arguments += done.arguments[:4]
+    assert main(["benchmark", *arguments, "--validation-only"]) == 0
     printed = capsys.readouterr().out
     assert "MMoE" in printed and "test" not in printed.replace(str(tmp_path), "")
     found = json.loads((tmp_path / "out" / "validation.json").read_text())
@@ -239,7 +235,7 @@ def test_settings_are_chosen_without_a_test_figure(
     assert not (tmp_path / "out" / "results.json").exists()
     client = MlflowClient(tracking)
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    blind = {run.info.run_id for run in runs if run.info.run_name == "blind"}
+    blind = {run.info.run_id for run in runs if run.info.run_name == "benchmark"}
     below = [run for run in runs if run.data.tags.get("mlflow.parentRunId") in blind]
     assert len(below) == 6
     logged = {metric for run in below for metric in run.data.metrics}
@@ -252,7 +248,7 @@ def test_calibration_joins_a_finished_job(done: Done, tmp_path: Path) -> None:
     out, config = tmp_path / "out", tmp_path / "config.yaml"
     shutil.copytree(done.out, out)
     config.write_text(CONFIG + "calibration: {method: platt, min_rows: 200}\n")
-    assert run_step("evaluate", evaluate, ["--out", str(out), "--config", str(config)]) == 0
+    assert main(["evaluate", "--out", str(out), "--config", str(config)]) == 0
     found = json.loads((out / "results.json").read_text())["calibration"]
     assert found["method"] == "platt"
     assert {"p_click", "p_dislike", "p_click_and_purchase"} <= set(found["columns"])
@@ -267,7 +263,7 @@ def test_calibration_joins_a_finished_job(done: Done, tmp_path: Path) -> None:
 
 def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
     """The one line that a refused job writes."""
-    assert run_step("main", main, arguments) == 2
+    assert main(["run", *arguments]) == 2
     told = capsys.readouterr()
     lines = told.err.strip().splitlines()
     assert told.out == "" and len(lines) == 1 and lines[0].startswith("error: ")
@@ -334,7 +330,7 @@ def test_a_finished_folder_refuses_what_does_not_fit_it(
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG.replace(before, after))
-    assert run_step("main", main, ["--out", str(done.out), "--config", str(config)]) == 2
+    assert main(["run", "--out", str(done.out), "--config", str(config)]) == 2
     assert text in capsys.readouterr().err
 
 

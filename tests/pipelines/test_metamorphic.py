@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipelines.benchmark import benchmark
-from recmtl.command.step import run_step
+from recmtl.command.main import main
 from recmtl.simulate import simulate
 from tests.pipelines.conftest import SCHEMA
 
@@ -55,7 +54,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, tracking: str) -> Callable[...
         out = folder / "out"
         arguments = ["--data", str(folder / "data"), "--schema", str(folder / "schema.yaml")]
         arguments += ["--config", str(folder / "config.yaml"), "--out", str(out)]
-        assert run_step("benchmark", benchmark, arguments) == 0
+        assert main(["benchmark", *arguments]) == 0
         return result_of(out)
 
     return run

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import score as command
+from recmtl.command.main import main
+from recmtl.command.serve import score
 from recmtl.serve import Scorer
 from tests.unit.serve.shop import make_bundle, make_log
 
@@ -123,18 +124,16 @@ def test_what_spark_does_not_take_is_refused_before_anything_is_read(
     options: list[str], fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     required = ["--bundle", "absent", "--input", "absent", "--output", "absent"]
-    assert command.main([*required, "--engine", "spark", *options]) == 2
+    assert main(["score", *required, "--engine", "spark", *options]) == 2
     assert fault in capsys.readouterr().err
 
 
 def test_help_names_every_option_and_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as raised:
-        command.main(["--help"])
-    assert raised.value.code == 0
+    assert main(["score", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "0 done, 2 error, 3 done with rows in the quarantine, 130 interrupted" in text
-    options = vars(command.parse(["--bundle", "b", "--input", "i", "--output", "o"]))
-    assert all(f"--{name.replace('_', '-')}" in text for name in options)
+    options = [option for parameter in score.params for option in parameter.opts]
+    assert len(options) > 12 and all(option in text for option in options)
 
 
 def test_a_finished_job_resumed_by_the_command_scores_nothing(
@@ -142,11 +141,11 @@ def test_a_finished_job_resumed_by_the_command_scores_nothing(
 ) -> None:
     options = ["--bundle", str(folder / "bundle"), "--input", str(folder / "log.parquet")]
     options += ["--output", str(tmp_path / "out"), "--part-rows", "70", "--keep", " user_id ,,item"]
-    assert command.main(options) == 0
+    assert main(["score", *options]) == 0
     assert "300 rows in 5 parts, 300 scored now" in " ".join(capsys.readouterr().err.split())
     names = pq.read_schema(tmp_path / "out" / "part-00000.parquet").names
     assert names[:2] == ["user_id", "item"]
-    assert command.main(options) == 2
+    assert main(["score", *options]) == 2
     assert "is not empty" in capsys.readouterr().err
-    assert command.main([*options, "--resume"]) == 0
+    assert main(["score", *options, "--resume"]) == 0
     assert "300 rows in 5 parts, 0 scored now" in " ".join(capsys.readouterr().err.split())

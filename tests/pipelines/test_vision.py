@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recmtl.command.main import main
 from recmtl.job.open_job import read_config
 from recmtl.vision.config import VisionConfig
 from recmtl.vision.data.registry import READERS, check_options
-from recmtl.vision.job import run_vision
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
@@ -64,7 +64,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_study_is_run_told_and_gone_on_with(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_vision(command) == 0
+    assert main(["vision", *command]) == 0
     assert "AdaShare" in capsys.readouterr().out
     out = tmp_path / "out"
     results = json.loads((out / "results.json").read_text())
@@ -82,23 +82,23 @@ def test_a_study_is_run_told_and_gone_on_with(
     }
     assert json.loads((out / "results.json").read_text()) == results
     before = (out / "models" / "adashare" / "0" / "weights.safetensors").stat().st_mtime_ns
-    assert run_vision(command) == 0
+    assert main(["vision", *command]) == 0
     after = (out / "models" / "adashare" / "0" / "weights.safetensors").stat().st_mtime_ns
     assert before == after
     config = tmp_path / "study.yaml"
     study = config.read_text()
     config.write_text(study.replace("epochs: 1, checks", "epochs: 2, checks"))
-    assert run_vision(command) == 2
+    assert main(["vision", *command]) == 2
     assert "training.epochs was 1 and is 2" in capsys.readouterr().err
     config.write_text(study.replace("evidence: {", "evidence: {budget: 0.7, "))
-    assert run_vision(command) == 2
+    assert main(["vision", *command]) == 2
     assert "budget was 0.0 and is 0.7" in capsys.readouterr().err
 
 
 def test_a_mistake_is_one_line(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     folder = command.index("--data") + 1
     command[folder] += "/nowhere"
-    assert run_vision(command) == 2
+    assert main(["vision", *command]) == 2
     assert "nowhere" in capsys.readouterr().err
 
 

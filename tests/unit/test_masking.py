@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.prepare import prepare
-from recmtl.command.step import run_step
+from recmtl.command.main import main
 from recmtl.data.describe import describe
 from recmtl.errors import ConfigError, DataError
 from recmtl.job.open_job import _JobInput
@@ -179,14 +178,14 @@ def test_a_job_on_a_url_with_a_token_leaves_no_trace_of_it(
     monkeypatch.chdir(tmp_path)
     url = f"{address}/log.parquet?token={SECRET}&sig={SECRET}"
     given_data = ["--data", url, "--schema", str(SCHEMA)]
-    assert run_step("prepare", prepare, [*given_data, "--out", "out"]) == 0
+    assert main(["prepare", *given_data, "--out", "out"]) == 0
     assert "warning: tracking: http://***@127.0.0.1:9" in capfd.readouterr().err
     assert leaks(tmp_path) == []
-    assert run_step("prepare", prepare, ["--out", "out"]) == 2
+    assert main(["prepare", "--out", "out"]) == 2
     assert "give data and schema again" in capfd.readouterr().err
-    assert run_step("prepare", prepare, [*given_data, "--out", "out"]) == 0
+    assert main(["prepare", *given_data, "--out", "out"]) == 0
     wrong = ["--data", url.replace("log.", "no."), *given_data[2:], "--out", "other", "--debug"]
-    assert run_step("prepare", prepare, wrong) == 2
+    assert main(["prepare", *wrong]) == 2
     printed = capfd.readouterr()
     assert "error: " in printed.err and SECRET not in printed.out + printed.err
     assert leaks(tmp_path) == []

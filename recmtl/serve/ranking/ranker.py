@@ -37,7 +37,7 @@ from recmtl.serve.scoring.explain import Explanation, explain
 from recmtl.serve.scoring.onnx import Engine, OnnxNetwork, request_network
 from recmtl.serve.scoring.scorer import Scorer
 
-__all__ = ["RANKING_COLUMNS", "Ranker"]
+__all__ = ["RANKING_COLUMNS", "Ranker", "best_rows"]
 
 HERE = SourceLocation()
 RANK_SCORE = "rank_score"
@@ -305,6 +305,17 @@ class Ranker:
                     "leave it out with keep"
                 )
         formula.check_names([*columns, *present])
+
+
+def best_rows(
+    table: pa.Table, values: npt.NDArray[np.float64], *, group: str | None, k: int | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The rows `[K]` of the best k of each group, in output order, and the rank of all rows `[R]`.
+
+    Raises:
+        DataError: the values of the group's column cannot be told apart.
+    """
+    return _order(values, None if group is None else _group_codes(table, group), k)
 
 
 def _checked_formula(by: str, k: int | None) -> Formula:

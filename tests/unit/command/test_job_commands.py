@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from recmtl.command.step import run_step
+from recmtl.command.main import main
 from recmtl.errors import ConfigError, RecmtlError
 from recmtl.job.handed_on import JobContext
 from recmtl.job.open_job import load_config, output_folder, read_config
@@ -42,18 +42,24 @@ class NoRun:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[JobContext]:
-    """The jobs that steps have been started with; nothing is tracked or simulated."""
+    """The jobs that commands have opened, each of which ends where it would prepare its log."""
+    jobs = list[JobContext]()
+
+    def prepare(job: JobContext, run: TrackedRun) -> None:
+        jobs.append(job)
+        job.on_admitted()
+        raise RecmtlError("out of rows")
+
     monkeypatch.setattr("recmtl.job.open_job.Tracker", NoRun)
     monkeypatch.setattr("recmtl.job.open_job.SIMULATED_ROWS", 50)
-    return []
+    monkeypatch.setattr("recmtl.job.steps.prepare", prepare)
+    return jobs
 
 
 def start(seen: list[JobContext], *arguments: str, name: str = "train") -> JobContext:
-    def step(job: JobContext, run: TrackedRun) -> None:
-        seen.append(job)
-        job.on_admitted()
-
-    assert run_step(name, step, arguments) == 0
+    before = len(seen)
+    assert main([name, *arguments]) == 2
+    assert len(seen) == before + 1
     return seen[-1]
 
 
@@ -79,10 +85,7 @@ def test_a_mistake_of_ours_keeps_its_traceback() -> None:
 def test_an_error_of_a_step_is_its_exit_status(
     seen: list[JobContext], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(job: JobContext, run: TrackedRun) -> None:
-        raise RecmtlError("out of rows")
-
-    assert run_step("train", fails, ["--out", str(tmp_path)]) == 2
+    assert main(["train", "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.endswith("error: out of rows\n")
 
 
@@ -113,8 +116,7 @@ def test_only_preparing_takes_an_earlier_log_and_later_steps_keep_it(
     assert start(seen, *given, "--like", "earlier/log", name="prepare").like == Path("earlier/log")
     assert start(seen, "--out", str(tmp_path)).like == Path("earlier/log")
     assert start(seen, *given, name="prepare").like is None
-    with pytest.raises(SystemExit):
-        start(seen, *given, "--like", "earlier/log", name="train")
+    assert main(["train", *given, "--like", "earlier/log"]) == 2 and len(seen) == 3
 
 
 def test_a_folder_begun_before_earlier_logs_were_remembered_goes_on(
@@ -150,12 +152,11 @@ def test_what_moved_the_metric_is_left_out_by_an_option_of_the_steps_that_show_i
     seen: list[JobContext], tmp_path: Path
 ) -> None:
     options = ("--out", str(tmp_path), "--seeds", "2")
-    for name in ("main", "evaluate", "benchmark"):
+    for name in ("run", "evaluate", "benchmark"):
         evidence = start(seen, *options, "--no-ablation", name=name).config.evidence
         assert (evidence.seeds, evidence.ablation_seeds) == (2, 0)
         assert start(seen, *options, name=name).config.evidence.ablation_seeds == 2
-    with pytest.raises(SystemExit):
-        start(seen, *options, "--no-ablation", name="search")
+    assert main(["search", *options, "--no-ablation"]) == 2 and len(seen) == 6
 
 
 def test_a_preset_gives_what_the_configuration_leaves_open_and_is_kept(
@@ -167,8 +168,7 @@ def test_a_preset_gives_what_the_configuration_leaves_open_and_is_kept(
     assert (config.evidence.seeds, config.search.epochs) == (7, 4)  # of the file
     assert config.trees.enabled and config.evidence.ablation_seeds == 3  # of the preset
     assert start(seen, *folder).config == config
-    with pytest.raises(SystemExit):
-        start(seen, *folder, "--preset", "bset")
+    assert main(["run", *folder, "--preset", "bset"]) == 2 and len(seen) == 2
 
 
 @pytest.mark.parametrize("preset", PRESETS)
