@@ -83,7 +83,8 @@ def open_tables(folder: Path, config: Config) -> TabularProblem:
     """Open the encoded log in a job's output folder as a problem."""
     log, training = EncodedLog.open(folder / LOG), config.training
     trees = trees_of(folder, log, config)
-    return TabularProblem.of(log, training.stop_metric, training.rare_ids, trees)
+    problem = TabularProblem.of(log, training.stop_metric, training.rare_ids, trees)
+    return problem.sampled(training.rows)
 
 
 def fit_lightgbm(problem: TabularProblem, config: Config, seed: int) -> ModelResult:

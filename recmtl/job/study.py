@@ -21,6 +21,7 @@ from recmtl.errors import ConfigError, differences
 from recmtl.grid import Layout, matched, prune, same_wiring
 from recmtl.job.fit import TRAIN_AGAIN, Fit, ModelResult
 from recmtl.job.problem_kind import ProblemKind
+from recmtl.job.work.agenda import OnOutlook, unseen
 from recmtl.job.work.items import (
     FIXED,
     SEARCHED,
@@ -31,6 +32,7 @@ from recmtl.job.work.items import (
     search_settings,
     search_space,
 )
+from recmtl.job.work.limit import NO_LIMIT, Limit
 from recmtl.masking import masked
 from recmtl.policies import random_routes
 from recmtl.search.search import SearchResult, search
@@ -101,6 +103,8 @@ class Study(Generic[P, C]):
         problem: what the models are trained on, with every source of knowledge.
         config: how they are searched, trained and sized.
         on_progress: called with the progress of every work item.
+        on_outlook: called with how far the study is.
+        limit: until when it may go on.
     """
 
     folder: Path
@@ -108,6 +112,8 @@ class Study(Generic[P, C]):
     problem: P
     config: C
     on_progress: OnProgress = silent
+    on_outlook: OnOutlook = unseen
+    limit: Limit = NO_LIMIT
 
     @property
     def hears(self) -> tuple[str, ...]:

@@ -116,6 +116,8 @@ class Training:
         rare_ids: of tables, the count k of an id that is replaced in half of its rows by the
             unknown row of its feature, in training: one with `count` train rows is with probability
             k / (count + k). 0 replaces none.
+        rows: of tables, the most train rows that networks and baselines learn from: a random sample
+            of them, the same for all. None: all rows.
         stop_metric: what `patience` watches and by which the seed of the bundled network is chosen:
             one metric, or one by task (`{click: gauc, watch: rmse}`). By default the mean over the
             tasks of AUC, and R2 of regressions; `recmtl.train.stop_metric` has the scale of others.
@@ -143,6 +145,7 @@ class Training:
     health_rows: Annotated[int, COUNT_OR_NONE] = 1024
     save_every: Annotated[int, COUNT_OR_NONE] = 0
     rare_ids: Annotated[float, WEIGHT] = 0.0
+    rows: Annotated[int, COUNT] | None = None
     stop_metric: StopMetric | dict[str, StopMetric] = "default"
 
     def steps_a_pass(self, rows: int) -> int:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TabularProblem"]
 
+SAMPLE_SEED = 20
+"""Of the sample of train rows: no seed of a study changes it."""
+
 
 @dataclass(frozen=True)
 class TabularProblem:
@@ -95,6 +98,13 @@ class TabularProblem:
             shrunk = RareIds(encoder.id_counts(), encoder.unknown_rows()[1], k=rare_ids)
         sources = sources_of(log.schema, rows.encoding)
         return cls(train, validation, test, rows.encoding, tasks, heads, metrics, shrunk, sources)
+
+    def sampled(self, rows: int | None) -> "TabularProblem":
+        """The problem with at most so many train rows: a random sample, in their order."""
+        if rows is None or rows >= len(self.train):
+            return self
+        drawn = np.random.default_rng(SAMPLE_SEED).permutation(len(self.train))[:rows]
+        return replace(self, train=self.train.take(np.sort(drawn)))
 
     def hearing(self, sources: Collection[str]) -> "TabularProblem":
         """The problem of networks that hear these sources alone, on the same rows.

@@ -5,12 +5,14 @@ processes share their memory. A work item leaves its result in the study's folde
 travels back. `progress_display` in `recmtl.job.console` shows it.
 """
 
+import math
 import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -24,17 +26,20 @@ from recmtl.errors import RecmtlError
 from recmtl.interrupts import without_signals
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import C, P, Study
+from recmtl.job.work.agenda import Agenda
+from recmtl.job.work.forecast import Forecast
 from recmtl.job.work.items import WorkItem, with_needed
+from recmtl.job.work.priority import groups_of
 from recmtl.masking import mask
 from recmtl.train.config import Config
-from recmtl.train.loop import OnProgress, silent
+from recmtl.train.loop import OnProgress
 from recmtl.train.training_state import ValidationCheck
 
-__all__ = ["complete", "cores"]
+__all__ = ["complete", "cores", "processes_of"]
 
 # More processes than this are an explicit choice: each holds PyTorch and its own optimiser state.
 MOST_BY_DEFAULT = 8
-SECONDS_BETWEEN_MESSAGES = 0.2
+SECONDS_BETWEEN_MESSAGES, SECONDS_BETWEEN_OUTLOOKS, LONGEST_WAIT = 0.2, 0.5, 1.0
 
 Progress: TypeAlias = tuple[str, int, int, ValidationCheck | None]
 """The arguments of `OnProgress`, on their way from a worker process."""
@@ -64,15 +69,83 @@ def complete(
     """
     items = with_needed(items)
     study.check(items)
-    missing = [item for item in items if not study.has(item)]
-    processes = min(study.config.workers or min(cores(), MOST_BY_DEFAULT), len(missing))
-    if processes > 1:
-        _Crew(study, missing, finished=finished).work(processes)
+    done = [item for item in items if study.has(item)]
+    processes = min(processes_of(study.config), len(items) - len(done))
+    if processes < 1:
         return
-    for number, item in enumerate(missing, start=1):
-        on_progress = _numbered(study.on_progress, f"{number}/{len(missing)}")
-        replace(study, on_progress=on_progress).do(item)
+    watch = _Watch(study, items, done, processes)
+    if processes > 1:
+        _Crew(study, watch, finished=finished).work(processes)
+        return
+    while (item := watch.agenda.take()) is not None:
+        try:
+            replace(study, on_progress=partial(watch.move, item, stops=True)).do(item)
+        except _TimeIsUp:
+            return
+        watch.finish(item)
         finished(item)
+
+
+def processes_of(config: Config) -> int:
+    """The most processes that do the work items of a study."""
+    return config.workers or min(cores(), MOST_BY_DEFAULT)
+
+
+class _TimeIsUp(Exception):
+    """A piece that nothing depends on is given up; what it has saved is gone on with next time."""
+
+
+class _Watch:
+    """What comes next, and what is shown of it.
+
+    Args:
+        study: whose items they are.
+        items: all of them.
+        done: those that are done.
+        processes: that do the others.
+    """
+
+    def __init__(
+        self,
+        study: Study[Any, Any],
+        items: Sequence[WorkItem],
+        done: Sequence[WorkItem],
+        processes: int,
+    ) -> None:
+        rows, tasks, config = len(study.problem.train), len(study.problem.tasks), study.config
+        forecast = Forecast(config, tasks=tasks, rows=rows, seconds_a_unit=study.limit.unit)
+        groups, until = groups_of(items, config), study.limit.until
+        self.study, self.shown = study, -math.inf
+        self.agenda = Agenda(groups, done, forecast, processes=processes, until=until)
+        self.show()
+
+    def move(
+        self,
+        item: WorkItem,
+        what: str,
+        done: int,
+        total: int,
+        check: ValidationCheck | None,
+        *,
+        stops: bool = False,
+    ) -> None:
+        """Take the progress of an item, and end an item that is not needed once time is up."""
+        self.agenda.forecast.move(item, what, done, total)
+        self.study.on_progress(what, done, total, check)
+        if time.monotonic() - self.shown > SECONDS_BETWEEN_OUTLOOKS:
+            self.show()
+        if stops and self.agenda.is_late and not self.agenda.is_needed(item):
+            raise _TimeIsUp
+
+    def finish(self, item: WorkItem) -> None:
+        """Note that an item is done, and show how far the study is then."""
+        self.agenda.finish(item)
+        self.show()
+
+    def show(self) -> None:
+        """Show how far the study is."""
+        self.shown = time.monotonic()
+        self.study.on_outlook(self.agenda.outlook())
 
 
 @dataclass
@@ -81,7 +154,6 @@ class _Worker:
 
     process: BaseProcess
     connection: Connection
-    on_progress: OnProgress = silent
     item: WorkItem | None = None
 
 
@@ -89,14 +161,9 @@ class _Crew:
     """Processes that take one work item after another."""
 
     def __init__(
-        self,
-        study: Study[Any, Any],
-        missing: Sequence[WorkItem],
-        *,
-        finished: Callable[[WorkItem], None],
+        self, study: Study[Any, Any], watch: _Watch, *, finished: Callable[[WorkItem], None]
     ) -> None:
-        self.study, self.missing, self.finished = study, list(missing), finished
-        self.total = len(missing)
+        self.study, self.watch, self.finished = study, watch, finished
         self.workers: list[_Worker] = []
         self.fault: Exception | None = None
 
@@ -105,13 +172,14 @@ class _Crew:
         try:
             self.workers = [_start(self.study) for _ in range(processes)]
             self._hand_out()
-            while busy := [worker for worker in self.workers if worker.item is not None]:
-                ready = wait([worker.connection for worker in busy])
+            while busy := self._worth_waiting_for():
+                ready = wait([worker.connection for worker in busy], timeout=LONGEST_WAIT)
                 done = [self._receive(worker) for worker in busy if worker.connection in ready]
                 # `finished` takes a moment, in which no process should wait for work.
                 self._hand_out()
                 for item in done:
                     if item is not None:
+                        self.watch.show()
                         self.finished(item)
         finally:
             for worker in self.workers:
@@ -121,18 +189,20 @@ class _Crew:
         if self.fault is not None:
             raise self.fault
 
+    def _worth_waiting_for(self) -> list[_Worker]:
+        """The processes at work; none once time is up and nothing needed is under way."""
+        busy = [worker for worker in self.workers if worker.item is not None]
+        agenda = self.watch.agenda
+        needed = any(agenda.is_needed(worker.item) for worker in busy if worker.item is not None)
+        return busy if needed or not agenda.is_late else []
+
     def _hand_out(self) -> None:
         """Give every idle worker an item that waits for none, unless one has failed."""
         for worker in self.workers:
             if worker.item is not None or self.fault is not None:
                 continue
-            undone = {*self.missing, *(w.item for w in self.workers if w.item is not None)}
-            ready = [item for item in self.missing if item.needs not in undone]
-            if ready:
-                worker.item = ready[0]
-                self.missing.remove(worker.item)
-                number = self.total - len(self.missing)
-                worker.on_progress = _numbered(self.study.on_progress, f"{number}/{self.total}")
+            worker.item = self.watch.agenda.take()
+            if worker.item is not None:
                 # If the process has ended, the next receive finds its connection closed.
                 with suppress(ConnectionError):
                     worker.connection.send(worker.item)
@@ -149,10 +219,12 @@ class _Crew:
                 "for want of memory; run again to go on, with fewer workers in the configuration"
             )
         if isinstance(message, tuple):
-            worker.on_progress(*message)
+            if item is not None:
+                self.watch.move(item, *message)
             return None
         worker.item = None
-        if message is None:
+        if message is None and item is not None:
+            self.watch.agenda.finish(item)
             return item
         self.fault = self.fault or message
         return None
@@ -203,15 +275,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _numbered(on_progress: OnProgress, number: str) -> OnProgress:
-    """Progress whose name begins with the number of its work item, such as `3/12`."""
-
-    def numbered(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
-        on_progress(f"{number} {what}", done, total, check)
-
-    return numbered
 
 
 def _sending(connection: Connection) -> OnProgress:
