@@ -1,5 +1,6 @@
 """What the steps of a job take and hand on: the job's context, and the result of every step."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,7 @@ from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.job.fit import ModelResult, blended_result
 from recmtl.job.outcome import Models, Results, TabularStudy
+from recmtl.job.work.agenda import OnOutlook, unseen
 from recmtl.model import TabularModel, load_model
 from recmtl.schema import Schema
 from recmtl.search.search import SearchResult
@@ -57,6 +59,8 @@ class JobContext:
         promote: `always` or `never` to make the new model champion or not, whatever the comparison
             with the present champion says; empty to follow it.
         time_limit: the seconds that the job may take; None for no limit.
+        began: the job, on the clock (`time.monotonic`), from which the limit counts.
+        on_outlook: called with how far the study of many networks is.
     """
 
     data: str
@@ -70,6 +74,8 @@ class JobContext:
     on_admitted: Callable[[], None] = lambda: None
     promote: str = ""
     time_limit: float | None = None
+    began: float = field(default_factory=time.monotonic)
+    on_outlook: OnOutlook = unseen
 
 
 @dataclass(frozen=True)

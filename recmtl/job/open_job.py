@@ -8,6 +8,7 @@ Nothing here knows a command line: the command and the functions of the package 
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +27,7 @@ from recmtl.job.champion import judge_champion
 from recmtl.job.console import progress_display
 from recmtl.job.handed_on import JobContext
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
+from recmtl.job.work.agenda import unseen
 from recmtl.masking import is_masked, masked
 from recmtl.schema import Schema, dump_schema
 from recmtl.schema.reading import load
@@ -95,6 +97,7 @@ def open_job(
         ConfigError: `data` without `schema` or the other way round; a preset or a configuration
             that is wrong; or the folder is in use.
     """
+    began = time.monotonic()
     if bool(data) != bool(schema):
         raise ConfigError("give data and schema together, or neither for the simulated log")
     folder = output_folder(out)
@@ -105,8 +108,10 @@ def open_job(
         source = replace(source, **files.paths)
         settings = load_config(source.config or None, source.preset)
         settings = _with_evidence(settings, seeds=seeds, ablation=ablation)
+        on_outlook = unseen
         if on_progress is None:
-            on_progress = stack.enter_context(progress_display(console))
+            on_progress = display = stack.enter_context(progress_display(console))
+            on_outlook = display.outlook
         if not source.data:
             source = replace(source, data=_simulated_log(folder, settings.seed))
 
@@ -126,6 +131,8 @@ def open_job(
             on_admitted=admitted,
             promote=promote,
             time_limit=time_limit,
+            began=began,
+            on_outlook=on_outlook,
         )
 
 

@@ -16,7 +16,7 @@ from there.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,9 @@ from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.what_matters.chain import ablation_items, what_mattered
 from recmtl.job.what_matters.source_choice import choose_sources
 from recmtl.job.work.items import WorkItem, all_items, searched_items
-from recmtl.job.work.workers import complete, cores
+from recmtl.job.work.limit import NO_LIMIT, within_limit
+from recmtl.job.work.priority import left_out
+from recmtl.job.work.workers import complete, cores, processes_of
 from recmtl.model.heads import output_columns
 from recmtl.report import ExpertUse, ReportInput, write_report
 from recmtl.report.benchmark_page import model_description
@@ -70,6 +72,7 @@ from recmtl.serve.ranking.formula import quoted_name
 from recmtl.serve.ranking.ranker import RANKING_COLUMNS
 from recmtl.simulate import truth_path
 from recmtl.tracking import TrackedRun
+from recmtl.train.config import Config
 
 __all__ = [
     "BundledNetwork",
@@ -122,28 +125,28 @@ def prepare(job: JobContext, run: TrackedRun) -> PreparedLog:
 def search(job: JobContext, prepared: PreparedLog) -> TabularStudy:
     """Search the routes of every seed that the verdict rests on."""
     study = _open_study(job, prepared, test=True)
-    searches = [item.needs for item in searched_items(job.config) if item.needs is not None]
+    searches = [item.needs for item in searched_items(study.config) if item.needs is not None]
     complete(study, searches, Logbook(study, job.tracker, test=True).finished)
-    return study
+    return study.without([item for item in searches if not study.has(item)])
 
 
 def train(job: JobContext, prepared: PreparedLog, run: TrackedRun) -> TrainedModels:
     """Search and train the searched networks; draw the one with the best validation score."""
-    trained = _train(job, prepared, searched_items(job.config))
+    trained = _train(job, prepared, searched_items)
     _draw(job, trained, run)
     return trained
 
 
 def train_all(job: JobContext, prepared: PreparedLog, run: TrackedRun) -> TrainedModels:
     """Train every model that the configuration compares; draw the best searched network."""
-    trained = _train(job, prepared, all_items(job.config), ablation=True)
+    trained = _train(job, prepared, all_items, ablation=True)
     _draw(job, trained, run)
     return trained
 
 
 def validate(job: JobContext, prepared: PreparedLog, run: TrackedRun) -> Results:
     """Train every model and say how it does on validation rows; no test figure is made."""
-    trained = _train(job, prepared, all_items(job.config), test=False)
+    trained = _train(job, prepared, all_items, test=False)
     fingerprint = prepared.log.fingerprint
     results = validation_results(trained.study, trained.compared, fingerprint=fingerprint)
     _write_results(job.out / "validation.json", results, run)
@@ -156,8 +159,9 @@ def evaluate(job: JobContext, trained: TrainedModels, run: TrackedRun) -> Evalua
     results = judged_results(trained.study, trained.compared, fingerprint=fingerprint, truth=truth)
     if trained.blend is not None:
         results["blend"] = plain(trained.blend.facts)
-    if job.config.evidence.ablation_seeds:
+    if trained.study.config.evidence.ablation_seeds:
         results["what_mattered"] = what_mattered(trained.study)
+    results["left_out"] = left_out(job.config, trained.study.config)
     if trained.forests is not None and trained.prepared.trees is not None:
         results["trees"] = dict(trained.prepared.trees.cost)
     results |= _analysis(job, trained)
@@ -261,13 +265,29 @@ def _open_study(job: JobContext, prepared: PreparedLog, *, test: bool) -> Tabula
     """
     torch.set_num_threads(job.config.threads or cores())
     _check_names(job, prepared)
-    settings = asdict(job.config)
+    config, limit = within_limit(
+        prepared.problem,
+        job.config,
+        folder=job.out,
+        processes=processes_of(job.config),
+        deadline=None if job.time_limit is None else job.began + job.time_limit,
+    )
+    settings = asdict(config)
     facts = {name: settings[name] for name in ("sizes", "grid", "training", "search", "seed")}
     facts |= {name: settings["evidence"][name] for name in ("budget", "lightgbm")}
-    facts |= trees_fact(job.config)
+    facts |= trees_fact(config)
     refuse_another_study(job.out, {"data": prepared.log.fingerprint, **facts})
-    study = Study(job.out, TABULAR_PROBLEMS, prepared.problem, job.config, job.on_progress)
-    choose_sources(study, Logbook(study, job.tracker, test).finished)
+    study = Study(
+        job.out,
+        TABULAR_PROBLEMS,
+        prepared.problem.sampled(config.training.rows),
+        config,
+        job.on_progress,
+        job.on_outlook,
+        limit,
+    )
+    # What is chosen decides what is trained: this has to be complete, whatever the limit.
+    choose_sources(replace(study, limit=NO_LIMIT), Logbook(study, job.tracker, test).finished)
     if study.heard is not study.problem:
         encoder = prepared.encoder.hearing(study.hears)
         check_calibration(job.config.calibration, study.heard.heads, encoder=encoder)
@@ -290,19 +310,23 @@ def _check_names(job: JobContext, prepared: PreparedLog) -> None:
 def _train(
     job: JobContext,
     prepared: PreparedLog,
-    items: Sequence[WorkItem],
+    items_of: Callable[[Config], Sequence[WorkItem]],
     *,
     test: bool = True,
     ablation: bool = False,
 ) -> TrainedModels:
     """Train models, and track each as it is finished: on test rows, too, if `test` is true.
 
-    With `ablation` the steps of what moved the metric are trained as well.
+    With `ablation` the steps of what moved the metric are trained as well. The study that is handed
+    on is the one that was done: a time limit may have left out some of what was asked for.
     """
     study = _open_study(job, prepared, test=test)
-    steps = ablation_items(study) if ablation and job.config.evidence.ablation_seeds else ()
-    complete(study, dict.fromkeys([*items, *steps]), Logbook(study, job.tracker, test).finished)
-    return TrainedModels(prepared, study, trained_models(study, items))
+    asked = study.config.evidence.ablation_seeds if ablation else 0
+    steps = ablation_items(study) if asked else []
+    items = list(dict.fromkeys([*items_of(study.config), *steps]))
+    complete(study, items, Logbook(study, job.tracker, test).finished)
+    study = study.without([item for item in items if not study.has(item)], steps)
+    return TrainedModels(prepared, study, trained_models(study, items_of(study.config)))
 
 
 def _draw(job: JobContext, trained: TrainedModels, run: TrackedRun) -> None:

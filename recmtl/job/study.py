@@ -8,7 +8,7 @@ or search continues from its checkpoint.
 import importlib.metadata
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from recmtl.job.work.items import (
     search_space,
 )
 from recmtl.job.work.limit import NO_LIMIT, Limit
+from recmtl.job.work.priority import without
 from recmtl.masking import masked
 from recmtl.policies import random_routes
 from recmtl.search.search import SearchResult, search
@@ -182,6 +183,12 @@ class Study(Generic[P, C]):
                     self.layout(name, self.config.seed)
             except ConfigError as error:
                 raise ConfigError(f"evidence.budget: {name}: {error}") from None
+
+    def without(
+        self, lost: Collection[WorkItem], ablation: Collection[WorkItem] = ()
+    ) -> "Study[P, C]":
+        """The study that was done, if these items were not; see `priority.without`."""
+        return replace(self, config=without(self.config, lost, ablation)) if lost else self
 
     def do(self, item: WorkItem) -> None:
         """Do a work item unless it is done."""

@@ -139,7 +139,7 @@ def _changed(config: Config, **changed: Any) -> Config:
 
 
 def _core_seconds(problem: Problem, config: Config, row: float, processes: int) -> float:
-    """The seconds that the verdict of one seed is likely to take, its choice of sources included."""
+    """The seconds that the verdict of one seed, and its choice of sources, are likely to take."""
     rows = min(len(problem.train), config.training.rows or len(problem.train))
     unit = row * rows * config.training.passes(rows)
     forecast = Forecast(config, tasks=len(problem.tasks), rows=rows, seconds_a_unit=unit)

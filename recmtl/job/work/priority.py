@@ -7,9 +7,12 @@ metric. A group is worth nothing by halves, so it is begun only as a whole.
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from recmtl.job.work.items import WorkItem, with_needed
 from recmtl.train.config import Config
+
+C = TypeVar("C", bound=Config)
 
 __all__ = ["groups_of", "left_out", "without"]
 
@@ -49,9 +52,7 @@ def _place(name: str, number: int, compared: Collection[str]) -> tuple[float, in
     return (4, number, name)
 
 
-def without(
-    config: Config, lost: Collection[WorkItem], ablation: Collection[WorkItem] = ()
-) -> Config:
+def without(config: C, lost: Collection[WorkItem], ablation: Collection[WorkItem] = ()) -> C:
     """The configuration of the study that was done, if these items of it were not.
 
     What it asks less of is evidence: seeds, controls, baselines, steps of what moved the metric.
@@ -70,9 +71,7 @@ def without(
     if _least(seeds, lost, {"random_route"}, first) < seeds:
         gone.add("random_route")  # it is drawn anew for every seed of the verdict
     controls = tuple(name for name in evidence.controls if name not in gone)
-    of_controls = _least(
-        evidence.seeds_of_controls, lost, {*controls} - {"random_route"}, first
-    )
+    of_controls = _least(evidence.seeds_of_controls, lost, {*controls} - {"random_route"}, first)
     steps = [item for item in lost if item in ablation]
     of_ablation = _least(evidence.ablation_seeds, steps, {item.name for item in steps}, first)
     done = replace(
@@ -87,9 +86,15 @@ def without(
 
 
 def left_out(asked: Config, done: Config) -> list[str]:
-    """What evidence a study has less than was asked for, a sentence for each kind."""
+    """What a study has less than was asked for, a sentence for each kind."""
     before, now = asked.evidence, done.evidence
     lines = []
+    if done.training.rows != asked.training.rows:
+        lines.append(f"models learned from a sample of {done.training.rows:,} train rows")
+    if done.search.race != asked.search.race:
+        lines.append("no ways to share raced: the searched route was trained unrivalled")
+    if done.search.source_seeds != asked.search.source_seeds:
+        lines.append("no sources were chosen: all are heard")
     if now.seeds < before.seeds:
         lines.append(f"{now.seeds} of {before.seeds} seeds of the verdict were done")
     models = [*before.controls, *before.baselines]
