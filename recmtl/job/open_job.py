@@ -108,10 +108,7 @@ def open_job(
         source = replace(source, **files.paths)
         settings = load_config(source.config or None, source.preset)
         settings = _with_evidence(settings, seeds=seeds, ablation=ablation)
-        on_outlook = unseen
-        if on_progress is None:
-            on_progress = display = stack.enter_context(progress_display(console))
-            on_outlook = display.outlook
+        display = on_progress or stack.enter_context(progress_display(console))
         if not source.data:
             source = replace(source, data=_simulated_log(folder, settings.seed))
 
@@ -125,14 +122,14 @@ def open_job(
             folder,
             settings,
             _tracker(folder, source.data, console),
-            on_progress,
+            display,
             console,
             like=Path(source.like) if source.like else None,
             on_admitted=admitted,
             promote=promote,
             time_limit=time_limit,
             began=began,
-            on_outlook=on_outlook,
+            on_outlook=getattr(display, "outlook", unseen),
         )
 
 
