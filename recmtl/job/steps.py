@@ -321,8 +321,8 @@ def _train(
     on is the one that was done: a time limit may have left out some of what was asked for.
     """
     study = _open_study(job, prepared, test=test)
-    asked = study.config.evidence.ablation_seeds if ablation else 0
-    steps = ablation_items(study) if asked else []
+    ablates = ablation and study.config.evidence.ablation_seeds > 0
+    steps = ablation_items(study) if ablates else []
     items = list(dict.fromkeys([*items_of(study.config), *steps]))
     complete(study, items, Logbook(study, job.tracker, test).finished)
     study = study.without([item for item in items if not study.has(item)], steps)

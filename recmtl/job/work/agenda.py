@@ -128,8 +128,8 @@ class Agenda:
         forecast = self.forecast
         left = {item: forecast.left(item) for item in forecast.under_way}
         whole = {item: forecast.seconds(item) for item in items}
-        known = {item: seconds for item, seconds in left.items() if seconds is not None}
+        under_way = {item: seconds for item, seconds in left.items() if seconds is not None}
         taking = {item: seconds for item, seconds in whole.items() if seconds is not None}
-        if len(known) < len(left) or len(taking) < len(whole):
+        if len(under_way) < len(left) or len(taking) < len(whole):
             return None
-        return makespan(self.processes, known, items, taking.__getitem__)
+        return makespan(self.processes, under_way, items, taking.__getitem__)

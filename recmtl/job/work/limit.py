@@ -84,12 +84,12 @@ def within_limit(
     until = deadline - min(LAST_STEPS_SECONDS + training, LAST_STEPS_SHARE * max(left, 0.0))
     if changed is None:
         for changed in _ever_less(config, rows):
-            asked = _changed(config, **changed)
-            seconds = _core_seconds(problem, asked, row, processes)
+            smaller = _changed(config, **changed)
+            seconds = _core_seconds(problem, smaller, row, processes)
             if time.monotonic() + seconds / CORE_SHARE <= until:
                 break
         write_json(file, changed, durable=True)
-        config = asked
+        config = smaller
     rows = min(rows, config.training.rows or rows)
     return config, Limit(until, row * rows * config.training.passes(rows))
 
