@@ -49,8 +49,8 @@ class Agenda:
 
     Args:
         groups: all items, the most important group first.
-        done: those that an earlier process did.
         forecast: of their seconds.
+        done: those that an earlier process did.
         processes: that do them.
         until: the end on the clock (`time.monotonic`) for everything but the first group.
     """
@@ -58,9 +58,9 @@ class Agenda:
     def __init__(
         self,
         groups: Sequence[Sequence[WorkItem]],
-        done: Sequence[WorkItem],
         forecast: Forecast,
         *,
+        done: Sequence[WorkItem],
         processes: int,
         until: float = math.inf,
     ) -> None:

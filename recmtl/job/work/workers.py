@@ -73,7 +73,7 @@ def complete(
     processes = min(processes_of(study.config), len(items) - len(done))
     if processes < 1:
         return
-    watch = _Watch(study, items, done, processes)
+    watch = _Watch(study, items, done=done, processes=processes)
     if processes > 1:
         _Crew(study, watch, finished=finished).work(processes)
         return
@@ -109,6 +109,7 @@ class _Watch:
         self,
         study: Study[Any, Any],
         items: Sequence[WorkItem],
+        *,
         done: Sequence[WorkItem],
         processes: int,
     ) -> None:
@@ -116,7 +117,7 @@ class _Watch:
         forecast = Forecast(config, tasks=tasks, rows=rows, seconds_a_unit=study.limit.unit)
         groups, until = groups_of(items, config), study.limit.until
         self.study, self.shown = study, -math.inf
-        self.agenda = Agenda(groups, done, forecast, processes=processes, until=until)
+        self.agenda = Agenda(groups, forecast, done=done, processes=processes, until=until)
         self.show()
 
     def move(
