@@ -25,7 +25,7 @@ from recmtl.data.encoding import Encoding
 from recmtl.memory import release_pages
 from recmtl.schema import Schema, TaskSpec
 
-__all__ = ["leak_warnings"]
+__all__ = ["SAMPLE_ROWS", "SampledColumn", "leak_warnings", "mean_ranks", "tells"]
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ COPY, GAPS, LIST = (
 
 
 @dataclass(frozen=True)
-class _Column:
+class SampledColumn:
     """A feature of the sampled rows.
 
     Attributes:
@@ -88,7 +88,7 @@ def leak_warnings(schema: Schema, encoding: Encoding, train: LogSplit) -> Iterat
             if (feature, task.name) in warned:
                 continue
             defined = ~np.isnan(labels[:, t])
-            how = _tells(column, task, labels[defined, t], defined)
+            how = tells(column, task, labels[defined, t], defined)
             if how is not None:
                 warned.add((feature, task.name))
                 yield _warning(schema, feature, task, how)
@@ -96,23 +96,25 @@ def leak_warnings(schema: Schema, encoding: Encoding, train: LogSplit) -> Iterat
 
 def _columns(
     encoding: Encoding, ids: npt.NDArray[np.int32], numbers: npt.NDArray[np.float32]
-) -> Iterator[_Column]:
+) -> Iterator[SampledColumn]:
     for i, name in enumerate(encoding.single):
         codes = np.unique(ids[:, i], return_inverse=True)[1]
-        yield _Column(name, codes, missing=codes == 0)  # the unknown row is the first of its block
+        yield SampledColumn(
+            name, codes, missing=codes == 0
+        )  # the unknown row is the first of its block
     for field in encoding.lists:
         members = np.sort(ids[:, field.columns], axis=1)
         lengths = (members != 0).sum(axis=1)
         codes = np.unique(members, axis=0, return_inverse=True)[1].reshape(-1)
-        yield _Column(field.name, codes, lengths == 0, _ranks(lengths), members)
+        yield SampledColumn(field.name, codes, lengths == 0, mean_ranks(lengths), members)
     for i, number in enumerate(encoding.numeric):
         missing = np.isnan(numbers[:, i])
         values = np.where(missing, -np.inf, numbers[:, i])
         codes = np.unique(values, return_inverse=True)[1]
-        yield _Column(number.name, codes, missing, _ranks(values))
+        yield SampledColumn(number.name, codes, missing, mean_ranks(values))
 
 
-def _ranks(values: npt.NDArray[Any]) -> Floats:
+def mean_ranks(values: npt.NDArray[Any]) -> Floats:
     """The mean rank of each value, from 1."""
     _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[codes]
@@ -143,11 +145,18 @@ def _warning(schema: Schema, feature: str, task: TaskSpec, how: str) -> str:
     )
 
 
-def _tells(column: _Column, task: TaskSpec, label: Floats, defined: Bools) -> str | None:
-    """How a feature gives the label of the rows on which it is `defined` away, if it does."""
+def tells(column: SampledColumn, task: TaskSpec, label: Floats, defined: Bools) -> str | None:
+    """How a feature gives the label of the rows on which it is `defined` away, if it does.
+
+    Args:
+        column: the feature, on all rows.
+        task: the task.
+        label: on the rows where it is defined.
+        defined: which these are, bool, one a row.
+    """
     classes = np.unique(label, return_inverse=True)[1]
     common = np.flatnonzero(np.bincount(classes, minlength=1) >= FEWEST)
-    ranks = None if column.ranks is None else _ranks(column.ranks[defined])
+    ranks = None if column.ranks is None else mean_ranks(column.ranks[defined])
     if task.kind == "regression":
         follows = ranks is not None and column.members is None and _orders(ranks, label)
         copies = len(common) > 1 and _told(column.codes[defined], classes, common)
@@ -234,7 +243,7 @@ def _separates(ranks: Floats, classes: Ints, common: Ints) -> bool:
 def _auc(ranks: Floats, classes: Ints, common: Ints) -> float:
     """AUC of the ranks between two classes, whichever is above."""
     rows = np.isin(classes, common)
-    ranks, upper = _ranks(ranks[rows]), classes[rows] == common[1]
+    ranks, upper = mean_ranks(ranks[rows]), classes[rows] == common[1]
     positives, negatives = int(upper.sum()), int((~upper).sum())
     above = ranks[upper].sum() - positives * (positives + 1) / 2
     auc = float(above / (positives * negatives))
@@ -245,4 +254,4 @@ def _orders(ranks: Floats, label: Floats) -> bool:
     """Whether the rank correlation with a regression label is nearly 1 or -1."""
     if len(label) < FEWEST or len(np.unique(ranks)) < 3 or len(np.unique(label)) < 3:
         return False
-    return bool(abs(np.corrcoef(ranks, _ranks(label))[0, 1]) > NEARLY)
+    return bool(abs(np.corrcoef(ranks, mean_ranks(label))[0, 1]) > NEARLY)

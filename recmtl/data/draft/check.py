@@ -1,11 +1,12 @@
 """The text of a draft, in which what `prepare` would refuse of the sampled rows is a comment."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from recmtl.data.draft.placing import FEW, Draft, name_words
 from recmtl.data.draft.profile import ColumnProfile
+from recmtl.data.draft.proposals import history_lines, task_lines
 from recmtl.data.draft.sample import Sample
 from recmtl.data.prepare import check_rows
 from recmtl.data.statistics.draft import statistics_draft
@@ -15,6 +16,9 @@ from recmtl.schema.names import MOST_CHARACTERS, RESERVED
 from recmtl.schema.yaml_text import quoted
 
 __all__ = ["checked_lines"]
+
+FEW_ROWS = 10_000
+"""Rows up to which other splits are tried for a label that `prepare` would refuse."""
 
 
 @dataclass
@@ -32,10 +36,30 @@ class _Entry:
         self.refused = True
 
 
-def checked_lines(draft: Draft, sample: Sample) -> list[str]:
-    """The lines of the draft, those that `prepare` would refuse of the sample as comments."""
-    splits = _splits(draft)
-    entries = [*_entries(draft), splits.pop(0)]
+def checked_lines(draft: Draft, sample: Sample, columns: Sequence[ColumnProfile] = ()) -> list[str]:
+    """The lines of the draft, those that `prepare` would refuse of the sample as comments.
+
+    Args:
+        draft: every column in its part of the schema.
+        sample: the rows.
+        columns: their profiles, by which tasks and histories are proposed.
+    """
+    splits, tried = _splits(draft), list[list[_Entry]]()
+    for first in range(len(splits)):
+        entries = _checked([*_entries(draft, columns)], splits[first:], sample)
+        tried.append(entries)
+        # In few rows a rare label may fall beside train by chance: another split may have it.
+        if sample.rows > FEW_ROWS or not _refused_tasks(entries):
+            break
+    return _lines(min(tried, key=_refused_tasks), final=True)
+
+
+def _refused_tasks(entries: list[_Entry]) -> int:
+    return sum("# refused: " in entry.text for entry in entries if entry.section == "tasks")
+
+
+def _checked(entries: list[_Entry], splits: list[_Entry], sample: Sample) -> list[_Entry]:
+    entries.append(replace(splits.pop(0)))
     while True:
         faults = _faults_of_text(entries) or _faults_of_rows(entries, sample)
         for entry, reason in faults:
@@ -43,13 +67,13 @@ def checked_lines(draft: Draft, sample: Sample) -> list[str]:
                 entry.refuse(reason)
             elif splits:
                 # The next way of splitting says why the one before it cannot stand.
-                following = splits.pop(0)
+                following = replace(splits.pop(0))
                 following.text += f"  # refused: {' '.join(reason.split())}"
                 entries[entries.index(entry)] = following
             else:
-                return _lines(entries)
+                return entries
         if not faults:
-            return _lines(entries)
+            return entries
 
 
 def _faults_of_text(entries: list[_Entry]) -> list[tuple[_Entry, str]]:
@@ -141,11 +165,14 @@ def _fault(sample: Sample, schema: Schema) -> str | None:
     return None
 
 
-def _entries(draft: Draft) -> list[_Entry]:
-    entries = [
-        _entry("features", column, text, why) for column, (text, why) in draft.features.items()
-    ]
+def _entries(draft: Draft, columns: Sequence[ColumnProfile]) -> list[_Entry]:
+    entries = []
+    for column, (text, why) in draft.features.items():
+        entries.append(_entry("features", column, text, why))
+        histories = history_lines(column, draft, columns)
+        entries += [_Entry("features", "", line, refused=True) for line in histories]
     entries += _task_entries(draft)
+    entries += [_Entry("tasks", "", line, refused=True) for line in task_lines(draft, columns)]
     entries += [
         _entry("roles", role, quoted(column), why) for role, (column, why) in draft.roles.items()
     ]
@@ -168,19 +195,25 @@ def _entry(section: str, key: str, text: str, why: str) -> _Entry:
     return _Entry(section, key, f"  {quoted(key)}: {text}  # {why}")
 
 
-def _lines(entries: list[_Entry]) -> list[str]:
-    """The sections in the order of a schema; one of comments alone has no heading."""
+def _lines(entries: list[_Entry], *, final: bool = False) -> list[str]:
+    """The sections in the order of a schema; one of comments alone has no heading.
+
+    But in the `final` lines, tasks that are proposed alone have one, so that they need only be
+    uncommented.
+    """
     lines: list[str] = []
     for section in ("features", "tasks", "roles", "split", "statistics", "ignore"):
         inside = [entry for entry in entries if entry.section == section]
         if any(not entry.refused for entry in inside) and section != "split":
             lines.append(f"{section}:")
         elif section in MISSING:
-            lines += MISSING[section]
+            is_proposed = final and section == "tasks" and bool(inside)
+            lines += PROPOSED if is_proposed else MISSING[section]
         lines += [entry.text for entry in inside]
     return lines
 
 
+PROPOSED = ["tasks:  # none is named like an outcome: uncomment those that are"]
 MISSING = {
     "features": [
         "# No feature was found. For example:",
@@ -245,8 +278,10 @@ def _splits(draft: Draft) -> list[_Entry]:
         ways += [(_by("group", share), "few groups: keep them whole") for share in (0.2, 0.3)]
     ways.append((_by("random", 0.1), "neither a time nor a group to split by"))
     ways += [(_by("random", share), "few rows") for share in (0.2, 0.3)]
+    ways += [(_by("random", 0.2, seed), "few rows, rare labels") for seed in (1, 2, 3)]
     return [_Entry("split", "", f"split: {text}  # {why}") for text, why in ways]
 
 
-def _by(rule: str, share: float) -> str:
-    return f"{{by: {rule}, validation: {share}, test: {share}}}"
+def _by(rule: str, share: float, seed: int = 0) -> str:
+    seeded = f", seed: {seed}" if seed else ""
+    return f"{{by: {rule}, validation: {share}, test: {share}{seeded}}}"

@@ -32,7 +32,9 @@ OUTCOMES = name_words(
     "diagnosis refund cancel canceled cancelled rating rated stars won breach later next future"
 )
 AFTERWARDS = name_words("watch watched play played dwell stay revenue spent gmv")
-TIMES = name_words("time ts timestamp datetime date")
+TIMES = name_words("time ts timestamp datetime date hour")
+LENGTHS = name_words("duration length elapsed age zone")
+"""Beside a time's name: how long something took, not when it was."""
 DAYS = name_words("date day dt ds datum")
 GROUPS = name_words("request session search query")
 PEOPLE = name_words("user uid userid member customer visitor")
@@ -41,7 +43,12 @@ WEIGHTS = frozenset({"sample_weight", "instance_weight", "row_weight", "example_
 SHORT_WEIGHTS = frozenset({"w", "weight"})
 """Of a row perhaps, of a body or a parcel perhaps."""
 IDS = name_words("id no key uid userid")
-CODES = IDS | name_words("code recode zip item category type")
+CODES = IDS | name_words(
+    "code recode zip item category categorical cat type city country region province state device "
+    "model brand shop store seller author channel music genre domain site bucket hash"
+)
+CODED = re.compile(r"[cC]?\d+(_\d+)?")
+"""Names of fields by their numbers: Ali-CCP's 205 and 150_14, Criteo's C4."""
 FEW = 50
 """Distinct values up to which whole numbers are taken for codes."""
 
@@ -61,6 +68,13 @@ class Draft:
         self.categorical: list[ColumnProfile] = []
         self.times: list[ColumnProfile] = []
         self.time: ColumnProfile | None = None
+
+    def parts(self) -> dict[str, tuple[str, str]]:
+        """By column its part in the schema, and why."""
+        parts = {name: ("ignored", why) for name, why in self.ignore.items()}
+        parts |= {name: ("feature", why) for name, (_, why) in self.features.items()}
+        parts |= {name: (role, why) for role, (name, why) in self.roles.items()}
+        return parts | {name: ("task", why) for name, (_, why) in self.tasks.items()}
 
 
 def draft_of(columns: Iterable[ColumnProfile]) -> Draft:
@@ -101,7 +115,8 @@ def _place(column: ColumnProfile, draft: Draft) -> None:
 
 def _place_role(column: ColumnProfile, words: frozenset[str], draft: Draft) -> bool:
     """Give the column a role, or ignore it; False if it may be a feature."""
-    is_time = column.shape == "time" or (words & TIMES and column.distinct > FEW)
+    is_named = words & TIMES and not words & LENGTHS
+    is_time = column.shape == "time" or (is_named and column.distinct > FEW)
     if is_time or (words & DAYS and column.are_days):
         draft.times.append(column)
         return True
@@ -119,7 +134,8 @@ def _place_role(column: ColumnProfile, words: frozenset[str], draft: Draft) -> b
             draft.roles["row_id"] = (column.name, "different in every row, named like an id")
         return True
     if words & GROUPS and words & IDS:
-        draft.roles["group"] = (column.name, "named like the request whose rows compete")
+        why = f"named like the request whose rows compete; {_groups(column)}"
+        draft.roles["group"] = (column.name, why)
         return True
     return False
 
@@ -139,7 +155,8 @@ def _place_times(draft: Draft) -> None:
     for column in draft.times:
         if column is finest:
             draft.time = column
-            draft.roles["time"] = (column.name, "named or typed like a time")
+            why = f"named or typed like a time{_facts(column)}"
+            draft.roles["time"] = (column.name, why)
         elif column.shape == "text":
             draft.ignore[column.name] = "a time as text; store it as a date to split by it"
         else:
@@ -153,15 +170,28 @@ def _place_feature(column: ColumnProfile, words: frozenset[str], draft: Draft) -
     if column.shape == "text" and column.unique:
         draft.ignore[name] = "text that is different in every row"
     elif column.shape == "float":
-        draft.features[name] = ("{kind: numeric}", why.format("fractions, "))
+        why = why.format("fractions, ") + _facts(column)
+        draft.features[name] = ("{kind: numeric}", why)
     elif column.shape == "int" and _are_amounts(column, words):
-        draft.features[name] = ("{kind: numeric}", why.format("whole numbers, "))
+        why = why.format("whole numbers, ") + _facts(column)
+        draft.features[name] = ("{kind: numeric}", why)
     else:
         min_count = f", min_count: {least_count(column.rows)}" if column.distinct > FEW else ""
-        draft.features[name] = (f"{{kind: categorical{min_count}}}", why.format(""))
+        common = f"; {column.facts.most_common}" if column.facts.most_common else ""
+        draft.features[name] = (f"{{kind: categorical{min_count}}}", why.format("") + common)
         draft.categorical.append(column)
         if words & PEOPLE and (words & IDS or name.lower() in PEOPLE):
-            draft.roles.setdefault("group", (name, "named like a user; rows of one user compete"))
+            person = f"named like a user, whose rows compete; {_groups(column)}"
+            draft.roles.setdefault("group", (name, person))
+
+
+def _facts(column: ColumnProfile) -> str:
+    return f"; {column.facts}" if str(column.facts) else ""
+
+
+def _groups(column: ColumnProfile) -> str:
+    mean = (column.rows - column.missing) / max(column.distinct, 1)
+    return f"{column.distinct:,} of them, {mean:.1f} rows each"
 
 
 def least_count(rows: int) -> int:
@@ -188,7 +218,8 @@ def _doubt(column: ColumnProfile, words: frozenset[str]) -> str:
 
 def _are_amounts(column: ColumnProfile, words: frozenset[str]) -> bool:
     """Whether whole numbers are amounts, not codes or ids."""
-    return column.distinct > FEW and not words & CODES and not column.are_large
+    is_coded = words & CODES or CODED.fullmatch(column.name)
+    return column.distinct > FEW and not is_coded and not column.are_large
 
 
 def _place_list(column: ColumnProfile, draft: Draft) -> None:
@@ -202,11 +233,11 @@ def _place_list(column: ColumnProfile, draft: Draft) -> None:
                 best, share = other.name, shared / column.distinct
     doubt = _doubt(column, name_words(column.name))
     if best is None:
-        why = f"{doubt}{column.distinct:,} distinct values in lists"
+        why = f"{doubt}{column.distinct:,} distinct values in lists{_facts(column)}"
         least = least_count(column.rows)
         draft.features[column.name] = (f"{{kind: list, min_count: {least}}}", why)
     else:
-        why = f"{doubt}{share:.0%} of its values are values of {best}"
+        why = f"{doubt}{share:.0%} of its values are values of {best}{_facts(column)}"
         draft.features[column.name] = (f"{{kind: list, table: {quoted(best)}}}", why)
 
 

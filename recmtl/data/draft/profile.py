@@ -1,15 +1,16 @@
 """What a sample of its values says about one column."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmtl.data.columns.logical_type import Kind, LogicalType, arrow_form
+from recmtl.data.draft.column_facts import ColumnFacts, column_facts
 
-__all__ = ["ColumnProfile", "Shape", "profile"]
+__all__ = ["ColumnProfile", "Shape", "in_one_form", "profile"]
 
 Shape = Literal["bool", "int", "float", "text", "time", "list", "other"]
 SHAPES: dict[Kind, Shape] = {
@@ -43,6 +44,7 @@ class ColumnProfile:
         event: the value that means yes, in a column with exactly two values: 1 of 0 and 1, yes of
             yes and no, the rarer of two other texts; None in any other column.
         positive: numbers of the rows that hold `event`.
+        facts: range, median, common values.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ColumnProfile:
     values: Any
     event: int | str | None
     positive: frozenset[int]
+    facts: ColumnFacts = field(default_factory=ColumnFacts)
 
     @property
     def distinct(self) -> int:
@@ -94,7 +97,7 @@ class ColumnProfile:
 
 def profile(name: str, kind: LogicalType, parts: list[Any]) -> ColumnProfile:
     """The profile of a column from its canonical parts."""
-    column = _in_one_form(kind, parts)
+    column = in_one_form(kind, parts)
     shape = SHAPES.get(kind.kind, "other")
     missing = pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0
     inner = pc.list_flatten(column) if shape == "list" else column
@@ -102,7 +105,8 @@ def profile(name: str, kind: LogicalType, parts: list[Any]) -> ColumnProfile:
     if values is None:
         return ColumnProfile(name, "other", len(column), missing, pa.nulls(0), None, frozenset())
     event, positive = _event(column, shape, values) if len(values) == 2 else (None, frozenset())
-    return ColumnProfile(name, shape, len(column), missing, values, event, positive)
+    facts = column_facts(column, shape)
+    return ColumnProfile(name, shape, len(column), missing, values, event, positive, facts)
 
 
 def _distinct(column: Any) -> Any | None:
@@ -141,7 +145,7 @@ def _yes_or_rarer(column: Any, values: Any) -> str:
     return texts[counts.index(min(counts))]
 
 
-def _in_one_form(kind: LogicalType, parts: list[Any]) -> Any:
+def in_one_form(kind: LogicalType, parts: list[Any]) -> Any:
     """Canonical parts of a column as one column: they may differ in width, and hold codes."""
     plain = [
         part.dictionary_decode() if pa.types.is_dictionary(part.type) else part for part in parts

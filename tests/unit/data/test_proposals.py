@@ -1,0 +1,200 @@
+"""What a draft says of values, proposes as comments, and sets aside as a leak."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recmtl.data.describe import describe, described
+from recmtl.data.draft.column_facts import column_facts
+from recmtl.data.prepare import prepare
+from recmtl.errors import SchemaError
+from recmtl.schema import ListOf, TextFiles, parse_schema
+
+ROWS = 400
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Callable[..., str]:
+    def write(**columns: Any) -> str:
+        pq.write_table(pa.table(columns), tmp_path / "log.parquet")
+        return str(tmp_path / "log.parquet")
+
+    return write
+
+
+def line_of(text: str, start: str) -> str:
+    [line] = [line for line in text.splitlines() if line.startswith(f"  {start}:")]
+    return line
+
+
+def uncommented(text: str, *starts: str) -> str:
+    for start in starts:
+        text = text.replace(f"  # {start}:", f"  {start}:")
+    return text
+
+
+def test_lines_say_range_median_and_common_values(log: Callable[..., str]) -> None:
+    text = describe(
+        log(
+            click=[0, 1] * 200,
+            price=np.linspace(0.5, 20, ROWS),
+            stock=np.arange(ROWS),
+            city=["oslo"] * 300 + ["rome"] * 100,
+            tags=[[1, 2, 3]] * 200 + [[4]] * 200,
+            at=pa.array(np.arange(ROWS) * 3600 * 10**6, pa.timestamp("us")),
+            user_id=np.arange(ROWS) // 4,
+        )
+    )
+    assert "0.5 to 20, median 10.25" in line_of(text, "price")
+    assert "0 to 399, median 199.5" in line_of(text, "stock")
+    assert "75% are 'oslo'" in line_of(text, "city")
+    assert "2.0 a row" in line_of(text, "tags")
+    assert "1970-01-01 00:00:00" in line_of(text, "time")
+    assert "to 1970-01-17 15:00:00" in line_of(text, "time")
+    assert "100 of them, 4.0 rows each" in line_of(text, "group")
+
+
+def test_a_feature_that_gives_a_task_away_is_ignored_with_the_reason(
+    log: Callable[..., str],
+) -> None:
+    random = np.random.default_rng(0)
+    click = random.integers(0, 2, ROWS)
+    text = describe(
+        log(
+            click=click,
+            copy=np.where(click == 1, "a", "b"),
+            only_after=np.where(click == 1, random.random(ROWS), np.nan),
+            noisy=click + random.random(ROWS),
+            fair=random.random(ROWS) + click * 0.5,
+        )
+    )
+    schema = parse_schema(text, source="draft")
+    assert {feature.name for feature in schema.features} == {"fair"}
+    assert set(schema.ignore) == {"copy", "only_after", "noisy"}
+    assert "of 'click': known only afterwards?" in text
+
+
+def test_a_childs_leak_is_judged_where_the_parent_happened(log: Callable[..., str]) -> None:
+    random = np.random.default_rng(1)
+    click = np.arange(ROWS) % 2
+    buy = click * (random.random(ROWS) < 0.5)
+    text = describe(log(click=click, buy=buy, thanks_page=buy, x=random.random(ROWS)))
+    assert "of 'buy'" in text and "parent: click" in text
+    assert {f.name for f in parse_schema(text, source="d").features} == {"x"}
+
+
+def test_outcomes_without_telling_names_need_only_be_uncommented(
+    log: Callable[..., str], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(2)
+    path = log(
+        flag=random.integers(0, 2, ROWS),
+        watch_ms=random.exponential(100, ROWS),
+        x=random.random(ROWS),
+    )
+    text = describe(path)
+    with pytest.raises(SchemaError):
+        parse_schema(text, source="draft")
+    text = uncommented(text, "flag", "watch_ms").replace("  - watch_ms", "  # ")
+    lines = [line for line in text.splitlines() if "flag: {kind: categorical" not in line]
+    schema = parse_schema("\n".join(line for line in lines if line != "ignore:"), source="draft")
+    assert {task.name: task.kind for task in schema.tasks} == {
+        "flag": "binary",
+        "watch_ms": "regression",
+    }
+    assert schema.task("watch_ms").transform == "log1p"
+    assert prepare(path, schema, tmp_path / "out").manifest["rows"]["train"] > 0
+
+
+def test_beside_named_tasks_few_others_are_proposed(log: Callable[..., str]) -> None:
+    random = np.random.default_rng(3)
+    flags = {f"flag_{i}": random.integers(0, 2, ROWS) for i in range(6)}
+    text = describe(log(click=random.integers(0, 2, ROWS), **flags))
+    assert text.count("# flag_") == 3
+    assert "# 3 more columns hold two values" in text
+    assert len(parse_schema(text, source="d").features) == 6
+
+
+def test_a_history_is_proposed_against_the_candidate(
+    log: Callable[..., str], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(4)
+    lengths = random.integers(1, 5, ROWS)
+    path = log(
+        click=random.integers(0, 2, ROWS),
+        item_id=random.integers(0, 90, ROWS),
+        seen=[random.integers(0, 90, n).tolist() for n in lengths],
+        seen_time=[random.integers(0, 9, n).tolist() for n in lengths],
+        time=np.arange(ROWS),
+    )
+    text = describe(path)
+    plain = line_of(text, "seen") + "\n"
+    schema = parse_schema(uncommented(text.replace(plain, ""), "seen"), source="draft")
+    seen = schema.feature("seen")
+    assert isinstance(seen, ListOf)
+    assert (seen.pooling, seen.target, seen.times) == ("attention", "item_id", "seen_time")
+    assert prepare(path, schema, tmp_path / "out").manifest["rows"]["train"] > 0
+
+
+def test_text_files_get_the_section_that_they_need(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    rows = [f"u{i % 30},{random.integers(0, 2)},a|b,{i}" for i in range(ROWS)]
+    path = tmp_path / "day.v2.csv"
+    path.write_text("\n".join(rows) + "\n")
+    text = describe(str(path), layout=TextFiles(columns=("user_id", "click", "tags", "n")))
+    assert "name: day_v2\n" in text
+    assert "\n  columns: [user_id, click, tags, n]\n" in text
+    listed = text.replace("  # lists:", "  lists:")
+    schema = parse_schema(listed, source="draft")
+    assert schema.files is not None and schema.files.lists[0].column == "tags"
+    assert prepare(str(path), schema, tmp_path / "out").manifest["rows"]["train"] > 0
+    again = describe(str(path), layout=schema.files)
+    assert "tags: {kind: list" in again
+    assert parse_schema(again, source="again").files == schema.files
+
+
+def test_a_file_that_says_everything_gets_no_section(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("click,x\n" + "0,1.5\n1,2.5\n" * 50)
+    assert "files:" not in describe(str(tmp_path / "log.csv"))
+
+
+def test_a_rare_label_of_a_small_log_finds_a_split(log: Callable[..., str], tmp_path: Path) -> None:
+    for at in range(0, 60, 7):
+        buy = np.zeros(60, np.int64)
+        buy[at] = 1
+        path = log(click=np.ones(60) - (np.arange(60) % 3 == 1), buy=buy, x=np.arange(60) / 7)
+        schema = parse_schema(describe(path), source="draft")
+        if buy[np.arange(60) % 3 != 1].any():
+            assert [task.name for task in schema.tasks] == ["click", "buy"]
+            prepare(path, schema, tmp_path / f"out{at}")
+
+
+def test_every_column_has_its_part(log: Callable[..., str]) -> None:
+    random = np.random.default_rng(6)
+    seen = described(
+        log(
+            click=random.integers(0, 2, ROWS),
+            x=random.random(ROWS),
+            ts=np.arange(ROWS),
+            same=[1] * ROWS,
+        )
+    )
+    parts = {name: part for name, (part, _) in seen.parts.items()}
+    assert parts == {"click": "task", "x": "feature", "ts": "time", "same": "ignored"}
+    assert [column.name for column in seen.columns] == ["click", "x", "ts", "same"]
+    assert (seen.rows, seen.sampled, seen.files) == (ROWS, ROWS, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "shape", "bars"),
+    [([1.0, 2.0], "float", 12), ([3.0, 3.0], "float", 0), ([None, None], "float", 0)],
+)
+def test_bars_count_every_value(values: list[Any], shape: str, bars: int) -> None:
+    facts = column_facts(pa.chunked_array([pa.array(values, pa.float64())]), shape)
+    assert len(facts.bars) == bars
+    assert sum(facts.bars) == (len(values) if bars else 0)
