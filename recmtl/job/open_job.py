@@ -21,6 +21,7 @@ import yaml
 from rich.console import Console
 
 from recmtl.atomic import read_json, reading, write_json, write_text
+from recmtl.data.draft.schema_draft import SchemaDraft
 from recmtl.errors import ConfigError, did_you_mean
 from recmtl.folder_lock import hold_folder
 from recmtl.job.champion import judge_champion
@@ -60,7 +61,7 @@ SIMULATED_LOG, SIMULATED_ROWS = "simulated.parquet", 200_000
 def open_job(
     *,
     data: str | Path = "",
-    schema: str | Path | Schema = "",
+    schema: str | Path | Schema | SchemaDraft = "",
     config: str | Path | Config = "",
     preset: str = "",
     out: str | Path = "",
@@ -79,8 +80,8 @@ def open_job(
 
     Args:
         data: the log.
-        schema: what its columns mean: a YAML file, or a schema, which is written into the output
-            folder as `schema.yaml`.
+        schema: what its columns mean: a YAML file, or a schema or the draft of one, which is
+            written into the output folder as `schema.yaml`.
         config: how to search, train and compare: a YAML file, or a configuration, which is written
             into the output folder as `config.yaml`; empty for the preset's.
         preset: the settings that a configuration file leaves open; see `recmtl.train.presets`.
@@ -209,7 +210,7 @@ class _JobInput:
 def _chosen_input(
     folder: Path,
     data: str | Path,
-    schema: str | Path | Schema,
+    schema: str | Path | Schema | SchemaDraft,
     config: str | Path | Config,
     preset: str,
     like: str | Path,
@@ -218,8 +219,8 @@ def _chosen_input(
     texts = dict[str, str]()
     source = _JobInput(data=str(data), like=str(like)) if data else _JobInput.begun(folder)
     is_simulated = not source.data or Path(source.data) == folder / SIMULATED_LOG
-    if isinstance(schema, Schema):
-        texts["schema"] = dump_schema(schema)
+    if isinstance(schema, Schema | SchemaDraft):
+        texts["schema"] = dump_schema(schema) if isinstance(schema, Schema) else schema.text
     elif schema:
         source = replace(source, schema=str(schema))
     elif not source.data:

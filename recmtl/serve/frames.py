@@ -1,9 +1,11 @@
-"""Frames that callers hold: pandas, Arrow, or a dict of arrays. The same kind goes back.
+"""Frames that callers hold: pandas, polars, Arrow, or a dict of arrays. The same kind goes back.
 
-pandas is imported only once a caller has passed a pandas frame, so it is loaded already.
+Any other object that hands on Arrow data by its PyCapsule interface (a DuckDB relation, a cuDF
+frame, a reader of record batches) is read as an Arrow table, which goes back. pandas and polars are
+imported only once a caller has passed such a frame, so they are loaded already.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +17,9 @@ from recmtl.errors import DataError, did_you_mean, first_line
 __all__ = [
     "Frame",
     "Scores",
+    "arrow_stream",
     "column_names",
+    "readable",
     "require_columns",
     "row_count",
     "scores_as_frame",
@@ -23,8 +27,34 @@ __all__ = [
     "to_arrow",
 ]
 
-Frame: TypeAlias = Any  # pandas.DataFrame | pa.Table | pa.RecordBatch | Mapping[str, array]
+Frame: TypeAlias = Any
+"""pandas.DataFrame | polars.DataFrame | pa.Table | pa.RecordBatch | Mapping[str, array]."""
 Scores: TypeAlias = Mapping[str, npt.NDArray[Any]]
+
+
+KINDS = "a pandas or polars DataFrame, an Arrow table or record batch, or a dict of arrays"
+
+
+def readable(frame: Frame) -> Frame:
+    """The frame, or the Arrow table of an object that only hands on Arrow data, perhaps once.
+
+    >>> batches = pa.table({"price": [1.0, 2.0]}).to_reader()
+    >>> readable(batches).num_rows
+    2
+    """
+    is_stream = hasattr(frame, "__arrow_c_stream__") and not _is_known(frame)
+    return _read(pa.table, frame) if is_stream else frame
+
+
+def arrow_stream(frame: Frame) -> Any:
+    """A frame as a reader of Arrow record batches, which holds no copy of a stream.
+
+    Raises:
+        DataError: as for `column_names` and `to_arrow`.
+    """
+    if hasattr(frame, "__arrow_c_stream__") and not _is_known(frame):
+        return _read(pa.RecordBatchReader.from_stream, frame)
+    return to_arrow(frame, column_names(frame)).to_reader()
 
 
 def column_names(frame: Frame) -> list[str]:
@@ -35,7 +65,7 @@ def column_names(frame: Frame) -> list[str]:
     """
     if isinstance(frame, pa.Table | pa.RecordBatch):
         return list(frame.schema.names)
-    if isinstance(frame, Mapping) or _is_pandas(frame):
+    if isinstance(frame, Mapping) or _is_pandas(frame) or _is_polars(frame):
         names = list(frame) if isinstance(frame, Mapping) else list(frame.columns)
         for name in names:
             if not isinstance(name, str):
@@ -44,10 +74,8 @@ def column_names(frame: Frame) -> list[str]:
                     f"input: the name of column {name!r} is of type {kind}; rename it to text"
                 )
         return names
-    raise DataError(
-        f"cannot read rows from a {type(frame).__name__}: give a pandas DataFrame, an Arrow table "
-        "or record batch, or a dict of arrays"
-    )
+    remedy = "collect it first" if hasattr(frame, "collect") else f"give {KINDS}"
+    raise DataError(f"cannot read rows from a {type(frame).__name__}: {remedy}")
 
 
 def row_count(frame: Frame) -> int:
@@ -92,6 +120,8 @@ def to_arrow(frame: Frame, columns: Sequence[str], *, source: str = "input") -> 
     require_columns(columns, column_names(frame), source=source)
     if isinstance(frame, pa.RecordBatch):
         frame = pa.Table.from_batches([frame])
+    if _is_polars(frame):
+        frame = _read(pa.table, frame.select(list(columns)))
     if isinstance(frame, pa.Table):
         return frame.select(list(columns))
     arrays = [_arrow_column(frame, name, source) for name in columns]
@@ -107,6 +137,8 @@ def scores_as_frame(frame: Frame, scores: Scores) -> Frame:
         import pandas  # the caller has loaded it
 
         return pandas.DataFrame(dict(scores), index=frame.index)
+    if _is_polars(frame):
+        return type(frame)(dict(scores))
     return dict(scores) if isinstance(frame, Mapping) else pa.table(dict(scores))
 
 
@@ -127,6 +159,9 @@ def take_rows(
     if _is_pandas(frame):
         chosen = frame[list(keep)].iloc[rows]
         return chosen.assign(**{name: values[rows] for name, values in scores.items()})
+    if _is_polars(frame):
+        added = type(frame)({name: values[rows] for name, values in scores.items()})
+        return frame.select(list(keep))[rows].hstack(added) if keep else added
     if isinstance(frame, Mapping):
         count = len(next(iter(scores.values())))
         kept = {name: _numpy_column(frame, name, count)[rows] for name in keep}
@@ -166,6 +201,31 @@ def _numpy_column(frame: Mapping[str, Any], name: str, rows: int) -> npt.NDArray
     return column
 
 
+def _read(read: Callable[[Any], Any], frame: Frame) -> Any:
+    try:
+        return read(frame)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        kind = type(frame).__name__
+        raise DataError(
+            f"cannot read rows from a {kind} ({first_line(error)}); give {KINDS}"
+        ) from None
+
+
+def _is_known(frame: Frame) -> bool:
+    """Whether a frame is of a kind that goes back."""
+    is_arrow = isinstance(frame, pa.Table | pa.RecordBatch)
+    return is_arrow or isinstance(frame, Mapping) or _is_pandas(frame) or _is_polars(frame)
+
+
 def _is_pandas(frame: Frame) -> bool:
+    return _is_frame_of("pandas", frame)
+
+
+def _is_polars(frame: Frame) -> bool:
+    return _is_frame_of("polars", frame)
+
+
+def _is_frame_of(package: str, frame: Frame) -> bool:
     kind = type(frame)
-    return kind.__module__.split(".")[0] == "pandas" and hasattr(frame, "columns")
+    is_of_it = kind.__module__.split(".")[0] == package
+    return is_of_it and kind.__name__ not in ("Series", "LazyFrame") and hasattr(frame, "columns")

@@ -1,7 +1,8 @@
 """Streams Arrow IPC and Feather files, in types that Parquet holds."""
 
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from recmtl.data.columns.canonical import canonical
 from recmtl.errors import SourceLocation, first_line
 from recmtl.paths import AnyPath, RemotePath
 
-__all__ = ["arrow_batches"]
+__all__ = ["arrow_batches", "in_parquet_types"]
 
 
 def arrow_batches(path: AnyPath) -> Iterator[pa.RecordBatch]:
@@ -26,19 +27,30 @@ def arrow_batches(path: AnyPath) -> Iterator[pa.RecordBatch]:
     try:
         with _opened(path) as source:
             reader = _reader(source)
-            plain = {name for name in reader.schema.names if _fits(reader.schema.field(name))}
-            for batch in _batches(reader):
-                names = batch.schema.names
-                arrays = [
-                    array if name in plain else canonical(array, name, place)
-                    for name, array in zip(names, batch.columns, strict=True)
-                ]
-                yield pa.record_batch(arrays, names=names)
+            yield from in_parquet_types(reader.schema, _batches(reader), place)
     except FileNotFoundError as fault:
         raise place.error("does not exist", "check the path") from fault
     except (pa.ArrowException, OSError) as fault:
         remedy = "write it again, or check that the copy was complete"
         raise place.error(f"is truncated or not Arrow IPC ({first_line(fault)})", remedy) from fault
+
+
+def in_parquet_types(
+    schema: Any, batches: Iterable[Any], place: SourceLocation
+) -> Iterator[pa.RecordBatch]:
+    """These batches, columns in forms that Parquet has no place for in their canonical form.
+
+    Raises:
+        DataError: a column holds what has no canonical form.
+    """
+    plain = {name for name in schema.names if _fits(schema.field(name))}
+    for batch in batches:
+        names = batch.schema.names
+        arrays = [
+            array if name in plain else canonical(array, name, place)
+            for name, array in zip(names, batch.columns, strict=True)
+        ]
+        yield pa.record_batch(arrays, names=names)
 
 
 def _opened(path: AnyPath) -> Any:
@@ -65,6 +77,8 @@ def _batches(reader: Any) -> Iterator[Any]:
 
 def _fits(field: Any) -> bool:
     """Whether Parquet holds a column of this type as it is."""
+    if re.search(r"dictionary<values=(string|binary)_view", str(field.type)):
+        return False  # written without values, but not with any
     try:
         pq.write_table(pa.schema([field]).empty_table(), io.BytesIO())
     except pa.ArrowException:

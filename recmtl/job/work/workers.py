@@ -29,6 +29,7 @@ from recmtl.job.study import C, P, Study
 from recmtl.job.work.agenda import Agenda
 from recmtl.job.work.forecast import Forecast
 from recmtl.job.work.items import WorkItem, with_needed
+from recmtl.job.work.own_main import without_main_module
 from recmtl.job.work.priority import groups_of
 from recmtl.masking import mask
 from recmtl.train.config import Config
@@ -237,7 +238,7 @@ def _start(study: Study[Any, Any]) -> _Worker:
     arguments = (theirs, study.folder, study.kind, study.config)
     process = context.Process(target=_serve, args=arguments, daemon=True)
     # They may reach all processes of a terminal or a service; the first one ends the others.
-    with without_signals():
+    with without_signals(), without_main_module():
         process.start()
     theirs.close()
     return _Worker(process, ours)

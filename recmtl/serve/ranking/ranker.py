@@ -25,6 +25,7 @@ from recmtl.serve.frames import (
     Frame,
     Scores,
     column_names,
+    readable,
     require_columns,
     row_count,
     take_rows,
@@ -120,7 +121,7 @@ class Ranker:
         value in float64, `rank` counts from 1 in every group.
 
         Args:
-            frame: candidates, one a row: pandas, Arrow or a dict of arrays; the same kind returns.
+            frame: candidates, one a row, in a kind of frame that `Scorer.score` takes.
             by: formula over scored columns and numeric columns of the frame, higher is better,
                 for instance "p_click * p_purchase"; see `recmtl.serve.ranking.formula`.
             group: column whose equal values mark the candidates that compete; if None, all do.
@@ -131,6 +132,7 @@ class Ranker:
             FormulaError: the formula is wrong, or not finite on some row.
             DataError: a column is missing, or is named like a column that ranking adds.
         """
+        frame = readable(frame)
         formula, present = _checked_formula(by, k), column_names(frame)
         kept = present if keep is None else as_column_list("keep", keep)
         self._check(formula, present, kept, group)
@@ -169,6 +171,7 @@ class Ranker:
             DataError: a column is missing, stands in both, or is named like one that ranking adds.
         """
         as_mapping("user", user)
+        candidates = readable(candidates)
         formula, present = _checked_formula(by, k), column_names(candidates)
         kept = present if keep is None else as_column_list("keep", keep)
         for name in user:
@@ -208,6 +211,7 @@ class Ranker:
         """
         names = () if task is None else task
         tasks = [task] if isinstance(task, str) else as_column_list("task", names)
+        frame = readable(frame)
         table = to_arrow(frame, self._inputs(column_names(frame)))
         return explain(self.scorer, table, tasks=tasks, steps=steps)
 
@@ -238,6 +242,7 @@ class Ranker:
             DataError: a column is missing, has missing values or is no number, or a label is 0 on
                 every row.
         """
+        frame = readable(frame)
         present = column_names(frame)
         as_mapping("target", target)
         as_column_list("group", [group])

@@ -20,7 +20,7 @@ from recmtl.errors import ConfigError, SourceLocation
 from recmtl.serve.arguments import as_instance, short_repr
 from recmtl.serve.bundle.bundle import Bundle, load_bundle
 from recmtl.serve.fixed_shape import CHUNK_ROWS, FixedShapeModel, Predictor
-from recmtl.serve.frames import Frame, column_names, scores_as_frame, to_arrow
+from recmtl.serve.frames import Frame, column_names, readable, scores_as_frame, to_arrow
 from recmtl.serve.scoring.onnx import Engine, OnnxNetwork, small_batch_network
 
 __all__ = ["RowCheck", "Scorer"]
@@ -139,12 +139,14 @@ class Scorer:
     def score(self, frame: Frame) -> Frame:
         """Map rows to their scores, in order; columns that are no input are ignored.
 
-        Arrow table or record batch -> Arrow table; pandas -> pandas with the same index; dict of
-        arrays -> dict of arrays. Scores are float32.
+        Arrow table or record batch -> Arrow table; pandas -> pandas with the same index; polars ->
+        polars; dict of arrays -> dict of arrays; what only hands on Arrow data (the PyCapsule
+        interface) -> Arrow table. Scores are float32.
 
         Raises:
             DataError: a column is missing or has a type that cannot be encoded.
         """
+        frame = readable(frame)
         scores = self.scores(to_arrow(frame, self.columns_to_read(column_names(frame))))
         by_name = {name: scores[:, i] for i, name in enumerate(self.columns)}
         return scores_as_frame(frame, by_name)

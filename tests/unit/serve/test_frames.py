@@ -104,7 +104,7 @@ def test_a_kept_column_of_another_length_is_named(values: object) -> None:
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        ([1], "cannot read rows from a list: give a pandas DataFrame"),
+        ([1], "cannot read rows from a list: give a pandas or polars DataFrame"),
         (pd.Series([1]), "cannot read rows from a Series"),
         ({1: [2]}, "input: the name of column 1 is of type int; rename it to text"),
         (pd.DataFrame({None: [1]}), "the name of column None is of type NoneType; rename it"),

@@ -1,0 +1,236 @@
+"""What a job leaves in its output folder, as one object: verdict, models, report, scores, log.
+
+A `Run` holds nothing but the folder. It reads what is there when it is asked, so that it can be
+opened while a job is under way, by another process, and years later. Nothing here loads torch
+until a network is wanted.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from recmtl.atomic import read_json
+from recmtl.data.encoded_log import EncodedLog
+from recmtl.errors import DataError, did_you_mean
+from recmtl.report.tables import format_gain, format_metric, primary_of, words
+from recmtl.run.pages import RunReport, RunRoutes
+from recmtl.run.tables import (
+    leaderboard_frame,
+    metrics_frame,
+    verdict_frame,
+    what_mattered_frame,
+)
+from recmtl.schema import Schema
+
+if TYPE_CHECKING:
+    # They load torch.
+    from recmtl.serve import Ranker, Scorer
+
+__all__ = ["Run", "open_run"]
+
+STEPS = {
+    "prepared": "log/manifest.json",
+    "searched": "search",
+    "trained": "routes.json",
+    "judged": "results.json",
+    "bundled": "bundle/manifest.json",
+    "reported": "report.html",
+    "scored": "scored",
+}
+"""What has been done -> the first thing that it leaves in the folder."""
+REMEDIES = {
+    "prepared": "prepare it with recmtl.prepare or recmtl.fit",
+    "searched": "search with recmtl.search(run)",
+    "trained": "train with recmtl.train(run)",
+    "judged": "judge its models with recmtl.evaluate(run)",
+    "bundled": "judge its models with recmtl.evaluate(run)",
+    "reported": "judge its models with recmtl.evaluate(run)",
+    "scored": "run the whole job: recmtl.fit, or `recmtl run --out` with this folder",
+}
+ABLATION = (
+    "train them: recmtl.fit(..., ablation=True), without preset='fast', which leaves them out"
+)
+
+
+class Run:
+    """The output folder of a job: what is in it, in the form in which one looks at it.
+
+    `recmtl.fit` and every step return one, `recmtl.open` opens one. Everything that is not there
+    yet raises a `DataError` that names the step that makes it.
+
+    Args:
+        folder: the output folder; see `open_run`, which checks that it is one.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """What has been done, in order: prepared, searched, trained, judged, bundled, ..."""
+        return tuple(step for step, name in STEPS.items() if _is_there(self.folder / name))
+
+    @property
+    def schema(self) -> Schema:
+        """The schema that the log was prepared with."""
+        return self.log.schema
+
+    @property
+    def log(self) -> EncodedLog:
+        """The encoded log; `run.log.split("train").row` are numbers of rows of the input."""
+        return EncodedLog.open(self._path("prepared").parent)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The content of results.json: see `recmtl.evaluate.results.assemble`."""
+        return read_json(self._path("judged"), remedy="delete it and judge the models again")
+
+    def verdict(self) -> pd.DataFrame:
+        """One row a task: helped, hurt or not proven, the metrics, the gain and its interval.
+
+        See `recmtl.run.tables.verdict_frame` for the columns. On test rows, as all that follow.
+        """
+        return verdict_frame(self.results)
+
+    def leaderboard(self) -> pd.DataFrame:
+        """One row a model, the best first: score, primary metrics, and costs.
+
+        See `recmtl.run.tables.leaderboard_frame` for the columns. To pick a model by them is to
+        choose on test rows; `searched` was chosen on validation rows.
+        """
+        return leaderboard_frame(self.results)
+
+    def metrics(self) -> pd.DataFrame:
+        """Every metric of every task and model: task, model, metric, mean, std, seeds."""
+        return metrics_frame(self.results)
+
+    def what_mattered(self) -> pd.DataFrame:
+        """One row a step: what each source of knowledge and each way to share is worth.
+
+        See `recmtl.run.tables.what_mattered_frame` for the columns.
+
+        Raises:
+            DataError: the networks that show it were not trained.
+        """
+        return what_mattered_frame(self._with("what_mattered", ABLATION))
+
+    @property
+    def report(self) -> RunReport:
+        """The page that shows all of this; a notebook shows it, and it is a path."""
+        return RunReport(self._path("reported"))
+
+    @property
+    def routes(self) -> RunRoutes:
+        """The route of the served network: a picture in a notebook, `.text`, `.routes` as data."""
+        return RunRoutes(self._path("trained").parent)
+
+    @property
+    def bundle(self) -> Path:
+        """The folder that serves: all that `Scorer.load` and `Ranker.load` need."""
+        return self._path("bundled").parent
+
+    @property
+    def scored(self) -> Path:
+        """The folder of the scored input: Parquet, in row order."""
+        return self._path("scored")
+
+    def ranking(self) -> pd.DataFrame:
+        """The sample ranking: the first groups of the input, their best candidates first."""
+        self._path("scored")
+        return pd.read_parquet(self.folder / "ranking.parquet")
+
+    def scorer(self, **settings: Any) -> "Scorer":
+        """What scores rows by the bundle; `settings` are those of `recmtl.Scorer.load`."""
+        from recmtl.serve import Scorer  # here, since torch is slow to load, and tables need none
+
+        return Scorer.load(self.bundle, **settings)
+
+    def ranker(self, **settings: Any) -> "Ranker":
+        """What ranks candidates by the bundle; `settings` are those of `recmtl.Ranker.load`."""
+        from recmtl.serve import Ranker  # here, as above
+
+        return Ranker.load(self.bundle, **settings)
+
+    def _path(self, step: str) -> Path:
+        path = self.folder / STEPS[step]
+        if not _is_there(path):
+            raise DataError(f"{self.folder}: is not {step} yet; {REMEDIES[step]}")
+        return path
+
+    def _with(self, entry: str, remedy: str) -> dict[str, Any]:
+        results = self.results
+        if not results.get(entry):
+            raise DataError(f"{self.folder}: results.json has no {entry}; {remedy}")
+        return results
+
+    def __repr__(self) -> str:
+        head = f"Run {self.folder}"
+        done = self.done
+        if "prepared" not in done:
+            return f"{head}: not prepared yet"
+        head = f"{head}: {_contents(self.log)}"
+        if "judged" not in done:
+            return f"{head}\n  {done[-1]}, not judged yet"
+        return "\n".join([head, *("  " + "  ".join(line) for line in _verdict_lines(self.results))])
+
+    def _repr_html_(self) -> str:
+        if "judged" not in self.done:
+            return f"<pre>{escape(repr(self))}</pre>"
+        lines = _verdict_lines(self.results)
+        rows = "".join(_html_row(line) for line in lines)
+        head = escape(f"{self.folder}: {_contents(self.log)}")
+        page = self.folder / STEPS["reported"]
+        link = f'<p><a href="{escape(page.as_posix())}">{escape(str(page))}</a></p>'
+        return (
+            f"<p><strong>Run</strong> {head}</p><table><tbody>{rows}</tbody></table>"
+            f"{link if page.is_file() else ''}"
+        )
+
+
+def open_run(folder: str | Path) -> Run:
+    """The run in an output folder of `recmtl.fit`, of a step, or of the command `recmtl`.
+
+    Raises:
+        DataError: the folder is not there, or no job has written into it.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = did_you_mean(path.name, sorted(p.name for p in beside if p.is_dir()))
+        raise DataError(f"{path}: there is no such folder{near or '; check the path'}")
+    run = Run(path)
+    if not run.done and not (path / "job.json").is_file():
+        raise DataError(
+            f"{path}: is not the output folder of a job; give the folder that was `out`"
+        )
+    return run
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file is there, or a folder that holds something."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def _contents(log: EncodedLog) -> str:
+    rows = sum(log.manifest["rows"].values())
+    return f"{log.schema.name}, {rows:,} rows, tasks {', '.join(t.name for t in log.schema.tasks)}"
+
+
+def _verdict_lines(results: Mapping[str, Any]) -> list[list[str]]:
+    """For each task its verdict, the metric of the searched network, and the gain by sharing."""
+    lines = []
+    for task, entry in results["tasks"].items():
+        metric = primary_of(results, task)
+        gain = results.get("verdicts", {}).get(task, {}).get("single_task")
+        value = format_metric(entry.get("searched", {}).get(metric))
+        alone = f"{format_gain(gain)} over a network of its own"
+        lines.append([task, entry.get("verdict", "not judged"), f"{words(metric)} {value}", alone])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+
+
+def _html_row(cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<td>{escape(cell.strip())}</td>' for cell in cells)}</tr>"
