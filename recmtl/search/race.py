@@ -4,9 +4,9 @@ Shared weights judge all routes at the same widths, and hardly train the edges t
 listens to; so they cannot tell whether the found route is better than full sharing, than towers
 apart, or than nothing shared. The race finds out by training these networks, by successive halving
 (Jamieson and Talwalkar, AISTATS 2016): all of them for a quarter of the steps, the better half on
-to a half of the steps, the better half of those to the end. Whoever is dropped has the score that
-it had then. The leader of the first round brings a rival: its wiring with the other kind of
-experts.
+to a half of the steps, the better half of those to the end; a round of fewer than 100 steps is
+left out. Whoever is dropped has the score that it had then. The leader of the first round brings a
+rival: its wiring with the other kind of experts.
 
 `race_rule` says who is better, on validation rows. The winner's training is the one that the study
 would do, so its checkpoint saves that training.
@@ -39,6 +39,9 @@ __all__ = ["EntrantRecord", "Race", "race_files"]
 
 ROUNDS = (0.25, 0.5, 1.0)
 """Shares of the steps of a training after which entrants are compared."""
+FEWEST_STEPS = 100
+"""Before so many steps no entrant is dropped: networks of many parts begin slowly, and some of
+those that are last after 40 steps are among the first after 160."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -99,6 +102,10 @@ class Race:
         self.entrants = {entrant.key: entrant for entrant in entrants}
         self.target, self.problem, self.config, self.seed = target, problem, config, seed
         self.checkpoint, self.on_progress = checkpoint, on_progress
+        rows, training = len(problem.train), config.training
+        steps = training.steps_a_pass(rows) * training.passes(rows)
+        self.rounds = [share for share in ROUNDS[:-1] if share * steps >= FEWEST_STEPS]
+        self.rounds.append(ROUNDS[-1])
         self.results: dict[str, dict[str, dict[str, Any]]] = {}
         """Round -> entrant -> its scores and losses, as in the file."""
         self.hurt: dict[str, str] = {}
@@ -114,12 +121,12 @@ class Race:
             if state.is_file():
                 self.results = read_json(state, remedy="delete it, so that the race starts again")
             running = list(self.entrants)
-            for until in ROUNDS:
+            for until in self.rounds:
                 for key in running:
                     self._train(key, until, checkpoint)
-                if until == ROUNDS[0]:
+                if until == self.rounds[0]:
                     running += self._rival(ranked(self._scores(until))[0], checkpoint)
-                if until < ROUNDS[-1]:
+                if until < self.rounds[-1]:
                     best = ranked({key: self._scores(until)[key] for key in running})
                     running = best[: max(2, len(best) // 2)]
             winner = self._winner(checkpoint)
@@ -140,7 +147,7 @@ class Race:
         if rival is None or rival.key in self.entrants:
             return []
         self.entrants[rival.key] = rival
-        self._train(rival.key, ROUNDS[0], checkpoint)
+        self._train(rival.key, self.rounds[0], checkpoint)
         return [rival.key]
 
     def _train(self, key: str, until: float, checkpoint: Path) -> None:
@@ -175,7 +182,7 @@ class Race:
         """The last round of an entrant, and its result."""
         return next(
             (until, self.results[str(until)][key])
-            for until in reversed(ROUNDS)
+            for until in reversed(self.rounds)
             if key in self.results.get(str(until), {})
         )
 

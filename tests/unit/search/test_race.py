@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recmtl.grid import Layout, Routes
+from recmtl.search import race as race_module
 from recmtl.search.entrants import Entrant
 from recmtl.search.race import EntrantRecord, Race, race_files
 from recmtl.search.search import SearchResult, search
@@ -28,6 +29,11 @@ CONFIG = Config(
     search=Search(epochs=1, refine=0, candidates=2),
 )
 NAMES = ("shared_bottom", "towers_apart", "embeddings_apart", "all_apart", "mmoe")
+
+
+@pytest.fixture(autouse=True)
+def short_trainings_have_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(race_module, "FEWEST_STEPS", 1)
 
 
 def entrants(*names: str) -> list[Entrant]:
@@ -90,6 +96,21 @@ def test_the_best_wins_and_the_others_are_dropped_by_halves(
         assert row["score"] == pytest.approx(np.mean(list(row["tasks"].values())))
         assert list(row["tasks"]) == [task.name for task in TASKS] and 0 < row["loss"] < 10
         assert row["parameters"] > 0 and row["multiply_adds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("fewest", "trained"), [(2, {0.25, 0.5, 1.0}), (3, {0.5, 1.0}), (5, {1.0})]
+)
+def test_nobody_is_dropped_before_the_fewest_steps(
+    fewest: int, trained: set[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(monkeypatch, by_name(VALUES))
+    monkeypatch.setattr(race_module, "FEWEST_STEPS", fewest)
+    training = CONFIG.training
+    rows = len(PROBLEM.train)
+    assert training.steps_a_pass(rows) * training.passes(rows) == 8
+    winner, table = make_race(*NAMES).run()
+    assert winner.name == "shared_bottom" and {row["trained"] for row in table} == trained
 
 
 def test_the_other_kind_of_experts_wins_where_it_is_better(
