@@ -11,20 +11,31 @@ __all__ = ["describe"]
 @click.command(cls=Command)
 @click.option("--data", required=True, type=FILE, help="the log: a file, a folder, a glob, a URL")
 @click.option("--out", default="", type=FILE, help="YAML file to write; printed if empty")
+@click.option("--columns", default="", help="names for a text file without a line of names: a,b,c")
 @click.pass_obj
-def describe(output: Output, data: str, out: str) -> None:
-    """Draft a schema from a log."""
+def describe(output: Output, data: str, out: str, columns: str) -> None:
+    """Draft a schema from a log.
+
+    Beside the draft, an HTML page (NAME_profile.html) shows what the columns hold.
+    """
     # Here, so that --help answers at once.
     from pathlib import Path
 
     from recmtl.atomic import write_text
-    from recmtl.data.describe import describe as draft_of
+    from recmtl.data.describe import described
+    from recmtl.report.profile_page import write_profile_page
+    from recmtl.schema import TextFiles
 
-    draft = draft_of(data)
-    if out:
-        write_text(Path(out), draft)
-        output.summary(
-            f"{out}: a draft; read it, and correct what no program can know", {"schema": out}
-        )
-    else:
-        output.result(draft, {"draft": draft})
+    names = tuple(name.strip() for name in columns.split(",") if name.strip())
+    log = described(data, layout=TextFiles(columns=names) if names else None)
+    if not out:
+        output.result(log.text, {"draft": log.text})
+        return
+    path = Path(out)
+    profile = path.with_name(f"{path.stem}_profile.html")
+    write_text(path, log.text)
+    write_profile_page(profile, log)
+    output.summary(
+        f"{out}: a draft; read it, and correct what no program can know. {profile}: the columns",
+        {"schema": out, "profile": str(profile)},
+    )

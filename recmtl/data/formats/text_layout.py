@@ -76,7 +76,7 @@ def seen_layout(
     if not lines:
         raise place.error("is empty", "write it again")
     separator = files.separator or _separator(lines, files.quote)
-    if files.pairs is None and not files.columns:
+    if files.pairs is None and not files.header:
         files = _with_pairs(lines, separator, files)
     if files.pairs is not None:
         return TextLayout(files.columns, separator, 0, files)
@@ -175,26 +175,32 @@ def _ends_in_pairs(line: str, separator: str) -> bool:
 
 
 def _with_pairs(lines: Sequence[str], separator: str, files: TextFiles) -> TextFiles:
-    """`files` with the pairs that the first lines show, if any; their columns are numbered."""
-    lines = lines[:SEEN_LINES]
+    """`files` with the pairs that the first lines show, if any, after the columns before them."""
+    pairs, before = _seen_pairs(lines[:SEEN_LINES], separator)
+    if pairs is None or len(files.columns) not in (0, before):
+        return files
+    return replace(files, columns=files.columns or tuple(_numbered(before)), pairs=pairs)
+
+
+def _seen_pairs(lines: Sequence[str], separator: str) -> tuple[Pairs | None, int]:
+    """The pairs at the end of all lines, if there are any, and the number of cells before."""
     for pairs in PAIR_MARKS:
         if all(pairs.after_name in line for line in lines):
             before = max(line.partition(pairs.after_name)[0].count(separator) for line in lines)
-            columns = tuple(_numbered(before))
-            return replace(files, columns=columns, pairs=pairs) if before else files
+            return (pairs if before else None), before
     if not all(_ends_in_pairs(line, separator) for line in lines):
-        return files
+        return None, 0
     rows = [line.strip().split(separator) for line in lines]
     starts = [next(i for i, cell in enumerate(row) if PAIR.fullmatch(cell)) for row in rows]
     start = starts[0]
     later = {cell for row in rows for cell in row[start:]}
     if not start or len(set(starts)) > 1 or not all(map(PAIR.fullmatch, later)):
-        return files
+        return None, 0
     # Times of day are no pairs: what stands before a colon comes again.
     names = {row[start].partition(":")[0] for row in rows}
     if len({len(row) for row in rows}) == 1 and len(names) > 1:
-        return files
-    return replace(files, columns=tuple(_numbered(start)), pairs=Pairs(separator))
+        return None, 0
+    return Pairs(separator), start
 
 
 def _cells(text: str, separator: str, quote: str) -> list[list[str]]:
