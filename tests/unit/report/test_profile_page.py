@@ -20,15 +20,20 @@ class Cells(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[list[str]] = []
+        self.is_inside = False
+
+    def handle_endtag(self, tag: str) -> None:
+        self.is_inside = self.is_inside and tag not in ("td", "th")
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         if tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th"):
             self.rows[-1].append("")
+            self.is_inside = True
 
     def handle_data(self, data: str) -> None:
-        if self.rows and self.rows[-1]:
+        if self.is_inside:
             self.rows[-1][-1] += data.strip()
 
 
