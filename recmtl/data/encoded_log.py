@@ -73,6 +73,13 @@ class LogSplit:
         """Number of rows R."""
         return len(self.weight)
 
+    def __repr__(self) -> str:
+        ids, numeric, labels = (np.shape(part)[1] for part in (self.ids, self.numeric, self.labels))
+        return (
+            f"LogSplit: {len(self):,} rows of {ids} columns of ids, {numeric} of numbers, {labels} "
+            f"labels"
+        )
+
     @property
     def varying_weight(self) -> npt.NDArray[np.float32] | None:
         """The weights [R], or None where all rows weigh the same, as in a log without weights."""
@@ -157,6 +164,11 @@ class EncodedLog:
         """Use `EncodedLog.open`."""
         self.folder = folder
         self.manifest = manifest
+
+    def __repr__(self) -> str:
+        rows, tasks = self.manifest["rows"], ", ".join(task.name for task in self.schema.tasks)
+        parts = ", ".join(f"{part} {count:,}" for part, count in rows.items())
+        return f"EncodedLog {self.folder}: {sum(rows.values()):,} rows ({parts}), tasks {tasks}"
 
     @staticmethod
     def open(folder: str | Path) -> "EncodedLog":

@@ -8,7 +8,7 @@ until a network is wanted.
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -18,8 +18,11 @@ from recmtl.errors import DataError, did_you_mean
 from recmtl.report.tables import format_gain, format_metric, primary_of, words
 from recmtl.run.pages import RunReport, RunRoutes
 from recmtl.run.tables import (
+    drift_frame,
+    importance_frame,
     leaderboard_frame,
     metrics_frame,
+    slices_frame,
     verdict_frame,
     what_mattered_frame,
 )
@@ -50,6 +53,10 @@ REMEDIES = {
     "reported": "judge its models with recmtl.evaluate(run)",
     "scored": "run the whole job: recmtl.fit, or `recmtl run --out` with this folder",
 }
+MEASURED = (
+    "judge the models again with recmtl.evaluate(run): an earlier release did not measure it, or "
+    "the section report of the configuration leaves it out"
+)
 ABLATION = (
     "train them: recmtl.fit(..., ablation=True), without preset='fast', which leaves them out"
 )
@@ -117,6 +124,37 @@ class Run:
         """
         return what_mattered_frame(self._with("what_mattered", ABLATION))
 
+    def importance(self, kind: Literal["features", "sources"] = "features") -> pd.DataFrame:
+        """One row a feature, or a source of knowledge: what each task loses if it is shuffled.
+
+        See `recmtl.run.tables.importance_frame` for the columns. On validation rows.
+
+        Raises:
+            DataError: it was not measured.
+        """
+        return importance_frame(self._with("importance", MEASURED), kind)
+
+    def slices(self) -> pd.DataFrame:
+        """One row for each slice of the test rows and task: new users, rare items, ...
+
+        See `recmtl.run.tables.slices_frame` for the columns; `report.slices` of the configuration
+        says which.
+
+        Raises:
+            DataError: there are none.
+        """
+        return slices_frame(self._with("slices", MEASURED))
+
+    def drift(self) -> pd.DataFrame:
+        """One row a feature: how far validation and test rows are from the train rows.
+
+        See `recmtl.run.tables.drift_frame` for the columns.
+
+        Raises:
+            DataError: it was not measured.
+        """
+        return drift_frame(self._with("drift", MEASURED))
+
     @property
     def report(self) -> RunReport:
         """The page that shows all of this; a notebook shows it, and it is a path."""
@@ -174,12 +212,16 @@ class Run:
         head = f"{head}: {_contents(self.log)}"
         if "judged" not in done:
             return f"{head}\n  {done[-1]}, not judged yet"
-        return "\n".join([head, *("  " + "  ".join(line) for line in _verdict_lines(self.results))])
+        results = self.results
+        lines = ["  ".join(line).rstrip() for line in _verdict_lines(results)]
+        lines += [f"left out: {line}" for line in results.get("left_out", ())]
+        return "\n  ".join([head, *lines])
 
     def _repr_html_(self) -> str:
         if "judged" not in self.done:
             return f"<pre>{escape(repr(self))}</pre>"
-        lines = _verdict_lines(self.results)
+        results = self.results
+        lines = [*_verdict_lines(results), *(["left out", x] for x in results.get("left_out", ()))]
         rows = "".join(_html_row(line) for line in lines)
         head = escape(f"{self.folder}: {_contents(self.log)}")
         page = self.folder / STEPS["reported"]

@@ -17,7 +17,7 @@ from recmtl.data.draft.schema_draft import SchemaDraft, draft_schema
 from recmtl.data.draft.wishes import Wishes
 from recmtl.errors import ConfigError
 from recmtl.job import steps
-from recmtl.job.open_job import open_job, output_folder, tracked_run
+from recmtl.job.open_job import load_config, open_job, output_folder, tracked_run
 from recmtl.job.time_limit import seconds
 from recmtl.job.whole_job import run_whole_job
 from recmtl.run.inputs import LogInput, is_place, log_file
@@ -26,11 +26,12 @@ from recmtl.schema import Schema
 from recmtl.tracking import TrackedRun
 from recmtl.train.config import Config
 from recmtl.train.loop import silent
+from recmtl.train.presets import PRESETS
 
 __all__ = ["describe", "evaluate", "fit", "prepare", "search", "train"]
 
 SchemaInput: TypeAlias = str | Path | Schema | SchemaDraft | None
-ConfigInput: TypeAlias = str | Path | Config | None
+ConfigInput: TypeAlias = str | Path | Config | Mapping[str, Any] | None
 Tasks: TypeAlias = Mapping[str, str] | Sequence[str]
 """Task -> the column of its label, or columns whose tasks are called like them."""
 
@@ -67,7 +68,8 @@ def fit(
         time: where it is drafted, the column of the time by which rows are split.
         out: the output folder; a new one in `runs/`, named by the time in UTC, if empty.
         preset: `fast`, `default` or `best`: the settings that `config` leaves open.
-        config: how to search, train and compare: a YAML file or a `Config`.
+        config: how to search, train and compare: a YAML file, a `Config`, or the settings of one
+            that differ from the preset's, such as `{"evidence": {"seeds": 3}}`.
         time_limit: seconds, or text such as `10m`: what does not fit is left out, and said so.
         seeds: of every model, in place of the configuration's.
         ablation: whether to train what shows what moved the metric.
@@ -246,14 +248,19 @@ def _opened(
     quiet: bool,
     *,
     config: ConfigInput,
+    preset: str,
     time_limit: str | float | None = None,
     **settings: Any,
 ) -> Iterator[tuple[steps.JobContext, TrackedRun]]:
     """A job and its run in the tracker."""
     limit = None if time_limit is None else seconds(time_limit)
+    if isinstance(config, Mapping):
+        load_config(None, preset)  # an unknown preset is refused
+        config, preset = Config(**_merged(PRESETS.get(preset, {}), config)), ""
     with (
         open_job(
             config=config or "",
+            preset=preset,
             time_limit=limit,
             console=Console(stderr=True),
             on_progress=silent if quiet else None,
@@ -262,6 +269,15 @@ def _opened(
         tracked_run(job, name) as run,
     ):
         yield job, run
+
+
+def _merged(defaults: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, nested, over those of a preset."""
+    merged = {**defaults, **settings}
+    for name in defaults.keys() & settings.keys():
+        if isinstance(defaults[name], Mapping) and isinstance(settings[name], Mapping):
+            merged[name] = _merged(defaults[name], settings[name])
+    return merged
 
 
 @contextmanager

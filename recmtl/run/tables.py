@@ -1,7 +1,7 @@
 """The content of results.json as frames: verdicts, models, metrics, and what moved the metric.
 
-All metrics are of test rows, all gains are those of `recmtl.evaluate.transfer_test`: above 0 is
-better, whether or not the metric should be high.
+All metrics are of test rows, but for those of `importance_frame`. All gains are those of
+`recmtl.evaluate.transfer_test`: above 0 is better, whether or not the metric should be high.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,15 @@ import pandas as pd
 from recmtl.report.tables import model_names, primary_of
 from recmtl.report.what_mattered import step_name
 
-__all__ = ["leaderboard_frame", "metrics_frame", "verdict_frame", "what_mattered_frame"]
+__all__ = [
+    "drift_frame",
+    "importance_frame",
+    "leaderboard_frame",
+    "metrics_frame",
+    "slices_frame",
+    "verdict_frame",
+    "what_mattered_frame",
+]
 
 COSTS = ("parameters", "multiply_adds", "train_s", "cpu_s", "score_rows_per_s")
 GAINS = ("gain", "low", "high")
@@ -87,6 +95,71 @@ def what_mattered_frame(results: Mapping[str, Any]) -> pd.DataFrame:
     `high`, and the `verdict` on it; the gain on each task, `<task> gain`; `multiply_adds`.
     """
     return _frame(dict(_steps(results)), "step")
+
+
+def importance_frame(results: Mapping[str, Any], kind: str = "features") -> pd.DataFrame:
+    """One row a feature, or a source of knowledge, the most important first; on validation rows.
+
+    Columns: `source` (of features); for each task `<task> <metric>`, what its primary metric loses
+    if the values are shuffled, and `<task> std` over the repeats. What matters most to any task
+    comes first.
+
+    Args:
+        results: content of results.json.
+        kind: `features` or `sources`.
+    """
+    lines: dict[str, dict[str, Any]] = {}
+    for task, entry in results["importance"]["tasks"].items():
+        largest = max((abs(cell["loss"] or 0.0) for cell in entry[kind].values()), default=0.0)
+        for name, cell in entry[kind].items():
+            line = lines.setdefault(name, {"source": cell.get("source"), "most": 0.0})
+            line |= {f"{task} {entry['metric']}": cell["loss"], f"{task} std": cell["std"]}
+            line["most"] = max(line["most"], (cell["loss"] or 0.0) / (largest or 1.0))
+    ordered = sorted(lines.items(), key=lambda item: -item[1].pop("most"))
+    frame = _frame(dict(ordered), kind.removesuffix("s"))
+    return frame if kind == "features" else frame.drop(columns="source")
+
+
+def slices_frame(results: Mapping[str, Any]) -> pd.DataFrame:
+    """One row for each feature, slice of it and task: where the searched network is weak.
+
+    Columns: `feature`, `slice`, `share` of the test rows, `task`, `rows` on which it is defined,
+    `metric`, its mean for `searched`, `single_task` and `lightgbm`, and the `gain` over the
+    single task, `low` to `high`.
+    """
+    lines = [
+        {
+            "feature": entry["feature"],
+            "slice": part["name"],
+            "share": part["share"],
+            "task": task,
+            "rows": cell["rows"],
+            "metric": cell["metric"],
+            **{model: cell["models"].get(model, {}).get("mean") for model in BESIDE},
+            **{name: (cell.get("single_task") or {}).get(name) for name in GAINS},
+        }
+        for entry in results["slices"]
+        for part in entry["slices"]
+        for task, cell in part["tasks"].items()
+    ]
+    return pd.DataFrame([_with_nan(line) for line in lines])
+
+
+def drift_frame(results: Mapping[str, Any]) -> pd.DataFrame:
+    """One row a feature, the one that drifts most first.
+
+    Columns: `kind`; `validation` and `test`, the distance from the train rows (population stability
+    index: below 0.1 little has changed, above 0.25 much); `<part> missing`, a share.
+    """
+    lines = {
+        name: {
+            "kind": entry["kind"],
+            **entry["distance"],
+            **{f"{part} missing": share for part, share in entry["missing"].items()},
+        }
+        for name, entry in results["drift"]["features"].items()
+    }
+    return _frame(lines, "feature").sort_values("test", ascending=False, kind="stable")
 
 
 def _steps(results: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

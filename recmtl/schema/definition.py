@@ -5,8 +5,9 @@ own values; `recmtl.schema.rules` checks the parts against one another.
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -218,6 +219,15 @@ class Schema:
     statistics: tuple[PastStatistics, ...] = ()
     files: TextFiles | None = None
 
+    def __repr__(self) -> str:
+        kinds = Counter(type(feature).__name__ for feature in self.features)
+        features = ", ".join(f"{count} {KIND_NAMES[kind]}" for kind, count in kinds.items())
+        tasks = ", ".join(_shown(task) for task in self.tasks)
+        used = [f"{role} {column}" for role, column in asdict(self.roles).items() if column]
+        past = [f"{len(self.statistics)} statistics of the past"] if self.statistics else []
+        parts = [f"tasks {tasks}", *past, *used, f"split by {self.split.by}"]
+        return f"Schema {self.name}: {len(self.features)} features ({features}); {'; '.join(parts)}"
+
     @cached_property
     def computed(self) -> tuple[DerivedFeature, ...]:
         """What features derive of a row alone: counts and ages of lists, ids of exact values."""
@@ -325,3 +335,12 @@ class Schema:
                 yield column
         if self.split.column is not None:
             yield self.split.column
+
+
+KIND_NAMES = {"Categorical": "categorical", "Numeric": "numeric", "ListOf": "list"}
+
+
+def _shown(task: TaskSpec) -> str:
+    """A task, and what is not usual about it: `purchase after click`, `watch (regression)`."""
+    after = f" after {task.parent}" if task.parent is not None else ""
+    return f"{task.name}{after}" if task.kind == "binary" else f"{task.name} ({task.kind})"

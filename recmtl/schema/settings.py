@@ -31,6 +31,7 @@ __all__ = [
     "SHARE",
     "SIZE",
     "WEIGHT",
+    "changed",
     "check_vocabulary",
     "settings",
     "strict",
@@ -115,3 +116,24 @@ def _plain_errors(build: Callable[..., None], error: type[RecmtlError]) -> Calla
             problems.raise_as(error)
 
     return init
+
+
+def changed(part: Any) -> dict[str, Any]:
+    """The settings of an object that its class has not by default; parts as mappings.
+
+    >>> from recmtl.errors import ConfigError
+    >>> @settings(ConfigError)
+    ... class Grid:
+    ...     depth: int = 2
+    ...     cells: int = 0
+    >>> changed(Grid(cells=4))
+    {'cells': 4}
+    """
+    values = {}
+    for field in dataclasses.fields(part):
+        value, default = getattr(part, field.name), field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if value != default:
+            values[field.name] = changed(value) if dataclasses.is_dataclass(value) else value
+    return values

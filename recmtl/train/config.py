@@ -21,6 +21,7 @@ from recmtl.schema.settings import (
     SHARE,
     SIZE,
     WEIGHT,
+    changed,
     settings,
 )
 from recmtl.train.evidence import Evidence, Report
@@ -380,3 +381,7 @@ class Config:
                 "blend averages logits of p(event | parent): set sizes.chain.child to conditional, "
                 "or blend.enabled to false"
             )
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in changed(self).items())
+        return f"Config({settings})"

@@ -95,6 +95,10 @@ class Bundle:
     side_tables: Mapping[str, str] = field(default_factory=dict)
     forests: "Forests | None" = None
 
+    def __repr__(self) -> str:
+        tasks = ", ".join(task.name for task in self.encoder.schema.tasks)
+        return f"Bundle {self.folder}: tasks {tasks}, fingerprint {self.fingerprint[:12]}"
+
     def network_input(self, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]) -> Rows:
         """What the model reads of encoded rows: each row's depends on that row alone.
 

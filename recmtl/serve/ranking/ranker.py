@@ -89,6 +89,10 @@ class Ranker:
         if self._network is not None:
             self._request_scorer(frozenset(encoder.schema.columns_of(features)))
 
+    def __repr__(self) -> str:
+        request = f"; a request gives {', '.join(sorted(self._features))} once"
+        return f"Ranker by {self.scorer!r}{request if self._features else ''}"
+
     @classmethod
     def load(
         cls,

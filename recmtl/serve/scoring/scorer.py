@@ -106,6 +106,10 @@ class Scorer:
         bundle = load_bundle(path_or_uri, side_tables=side_tables)
         return cls(bundle, chunk_rows=chunk_rows, threads=threads, engine=engine, record=record)
 
+    def __repr__(self) -> str:
+        scores, inputs = ", ".join(self.columns), len(self.input_columns)
+        return f"Scorer {self.bundle.folder}: {scores} of {inputs} columns, by {self.engine}"
+
     @property
     def chunk_rows(self) -> int:
         """Rows of every forward pass."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,18 @@ def test_a_script_without_a_main_guard_trains_in_several_processes(
 
 def test_a_configuration_object_is_kept_in_the_folder(fitted: Fitted) -> None:
     assert load_config(fitted.run.folder / "config.yaml") == CONFIG
+
+
+def test_settings_as_a_dict_go_before_those_of_the_preset(
+    fitted: Fitted, tracked: Path, tmp_path: Path
+) -> None:
+    settings = {"evidence": {"seeds": 3}, "seed": 4}
+    schema = fitted.run.schema
+    run = recmtl.prepare(
+        fitted.frame, schema, out=tmp_path, preset="fast", config=settings, quiet=True
+    )
+    config, fast = load_config(run.folder / "config.yaml"), load_config(None, "fast")
+    evidence = replace(fast.evidence, seeds=3)
+    assert config == replace(fast, evidence=evidence, seed=4)
+    with pytest.raises(ConfigError, match="did you mean 'fast'"):
+        recmtl.prepare(fitted.frame, schema, out=tmp_path, preset="fats", config=settings)

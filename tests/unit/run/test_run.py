@@ -14,6 +14,7 @@ import recmtl
 from recmtl.errors import DataError
 from recmtl.grid import Routes
 from recmtl.run.tables import (
+    importance_frame,
     leaderboard_frame,
     metrics_frame,
     verdict_frame,
@@ -150,3 +151,48 @@ def test_tables_of_a_run_load_neither_torch_nor_mlflow(fitted: Fitted) -> None:
     command = [sys.executable, "-c", script, str(fitted.run.folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_importance_begins_with_what_matters_most_to_any_task() -> None:
+    features = {
+        "a": {"loss": 0.01, "std": 0.0, "source": "ids"},
+        "b": {"loss": 0.03, "std": 0.0, "source": "numbers"},
+        "c": {"loss": None, "std": None, "source": "ids"},
+    }
+    watch = {"a": {"loss": 9.0, "std": 1.0, "source": "ids"}, "b": {"loss": -1.0, "std": 1.0}}
+    tasks = {
+        "click": {"metric": "auc", "features": features, "sources": {"ids": features["a"]}},
+        "watch": {"metric": "rmse", "features": watch, "sources": {"ids": watch["a"]}},
+    }
+    frame = importance_frame({"importance": {"tasks": tasks}})
+    assert frame.index.tolist() == ["a", "b", "c"]
+    assert frame["source"].tolist() == ["ids", "numbers", "ids"]
+    assert frame["watch rmse"].tolist()[:2] == [9.0, -1.0]
+    assert np.isnan(frame.loc["c", "click auc"])
+    sources = importance_frame({"importance": {"tasks": tasks}}, "sources")
+    assert sources.index.tolist() == ["ids"] and "source" not in sources
+
+
+def test_importance_slices_and_drift_are_those_of_results_json(fitted: Fitted) -> None:
+    results, run = json.loads((fitted.run.folder / "results.json").read_text()), fitted.run
+    losses = results["importance"]["tasks"]["click"]["features"]
+    shown = run.importance()["click auc"]
+    assert shown.to_dict() == pytest.approx({name: c["loss"] for name, c in losses.items()})
+    assert set(run.importance("sources").index) == set(
+        results["importance"]["tasks"]["click"]["sources"]
+    )
+    slices = run.slices()
+    assert set(slices["task"]) == {"click", "purchase"}
+    assert slices["feature"].nunique() == len(results["slices"])
+    drift = run.drift()
+    assert set(drift.index) == set(results["drift"]["features"])
+    assert drift["test"].is_monotonic_decreasing
+
+
+def test_what_a_time_limit_left_out_is_said(tmp_path: Path, fitted: Fitted) -> None:
+    results = RESULTS | {"left_out": ["no comparison with <ple>"]}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "log").symlink_to(fitted.run.log.folder.resolve())
+    run = recmtl.open(tmp_path)
+    assert repr(run).splitlines()[-1] == "  left out: no comparison with <ple>"
+    assert "no comparison with &lt;ple&gt;" in run._repr_html_()
