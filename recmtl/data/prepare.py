@@ -91,9 +91,9 @@ def prepare(
             is left behind.
     """
     refuse_contradictions(schema)
-    out = Path(out)
-    fitted = {} if like is None else like.compared_types()
-    log = open_log(str(data), schema.tables, fitted=fitted, layout=schema.files)
+    out, formulas = Path(out), schema.formulas
+    types = {} if like is None else like.compared_types()
+    log = open_log(data, schema.tables, fitted=types, layout=schema.files, formulas=formulas)
     log.logical_types(schema.columns())
     refuse_number_names(schema, log)
     if like is not None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray, normalised
+from recmtl.data.columns.derived import with_computed
 from recmtl.data.columns.logical_type import LogicalType, logical_type, unify
 from recmtl.data.files import (
     LogFile,
@@ -29,7 +30,7 @@ from recmtl.data.files import (
 from recmtl.data.side_table import JoinedTable, joined_columns, side_path
 from recmtl.errors import DataError, SourceLocation, did_you_mean, first_line
 from recmtl.paths import FileContent, file_content
-from recmtl.schema import SideTable, TextFiles
+from recmtl.schema import ComputedColumn, SideTable, TextFiles
 
 __all__ = ["Log", "LogBatch", "RefusedRows", "open_log"]
 
@@ -70,9 +71,11 @@ class Log:
         *,
         tables: list[JoinedTable],
         fitted: Mapping[str, LogicalType] = MappingProxyType({}),
+        formulas: Sequence[ComputedColumn] = (),
     ) -> None:
         """Use `open_log`."""
         self.data = data
+        self._formulas = {column.name: column for column in formulas}
         self.files = files
         self.tables = tables
         self._types = dict(fitted)
@@ -131,7 +134,9 @@ class Log:
             DataError: a file lacks a column, or holds other values in it than another file.
         """
         for column in columns:
-            if column not in self._types:
+            if column in self._formulas:
+                self._types[column] = logical_type(pa.float64())
+            elif column not in self._types:
                 self._types[column] = unify(column, self._types_by_file(column))
         return {column: self._types[column] for column in columns}
 
@@ -168,10 +173,13 @@ class Log:
         Raises:
             DataError: a column is missing or has no one type, or a row group cannot be read.
         """
-        self.require(columns)
+        formulas = [self._formulas[name] for name in columns if name in self._formulas]
         columns = list(dict.fromkeys(columns))
-        types = {} if as_stored else self.logical_types(columns)
-        needed, tables = self.joins(columns)
+        stored = dict.fromkeys(name for name in columns if name not in self._formulas)
+        stored |= dict.fromkeys(name for column in formulas for name in column.parsed.names)
+        self.require(list(stored))
+        types = {} if as_stored else self.logical_types(list(stored))
+        needed, tables = self.joins(list(stored))
         first = 0
         for file in self.files:
             if first + file.rows <= start:
@@ -183,7 +191,9 @@ class Log:
                     for batch in batches if last > start else ():
                         unmatched: dict[str, npt.NDArray[np.bool_]] = {}
                         arrays = joined_columns(batch, file, tables, place, unmatched=unmatched)
-                        picked = _picked(arrays, columns, types, place)
+                        picked = _picked(arrays, list(stored), types, place)
+                        if formulas:
+                            picked = _computed(picked, formulas, columns, place)
                         yield LogBatch(picked, first, place, unmatched)
                         first += picked.num_rows
                 except DataError as fault:
@@ -223,6 +233,18 @@ def _picked(
     return pa.record_batch(picked, names=columns)
 
 
+def _computed(
+    batch: pa.RecordBatch,
+    formulas: Sequence[ComputedColumn],
+    columns: list[str],
+    place: SourceLocation,
+) -> pa.RecordBatch:
+    """The `columns` of a canonical batch and of formulas on it."""
+    every = dict(zip(batch.schema.names, batch.columns, strict=True))
+    every = with_computed(every, formulas, place)
+    return pa.record_batch([every[name] for name in columns], names=columns)
+
+
 def _row_groups(
     file: LogFile, columns: set[str], rows: int
 ) -> Iterator[tuple[SourceLocation, int, Iterator[Any]]]:
@@ -252,6 +274,7 @@ def open_log(
     refused: Refused | None = None,
     fitted: Mapping[str, LogicalType] = MappingProxyType({}),
     layout: TextFiles | None = None,
+    formulas: Sequence[ComputedColumn] = (),
 ) -> Log:
     """Open a log and its side tables.
 
@@ -261,6 +284,7 @@ def open_log(
         tables: joined to every file.
         refused: takes the files that cannot be opened or joined, which are then left out.
         fitted: the types of columns in a log that was encoded before; this log's are read as these.
+        formulas: columns that can be asked for beside those of the files, computed from them.
         layout: how text files are laid out (`files` of the schema), where they do not show it.
 
     Raises:
@@ -270,6 +294,12 @@ def open_log(
     paths = [side_path(table, folder) for table in tables]
     beside = frozenset(path.resolve() for path in paths)
     files = find_files(data, exclude=beside, refused=refused, fitted=fitted, layout=layout)
+    for file in files:
+        for column in formulas:
+            if column.name in file.schema.names:
+                fault = "stands in the file, and is computed by a formula"
+                remedy = "give the formula another name"
+                raise SourceLocation(str(file.path)).error(fault, remedy, column=column.name)
     joined = [JoinedTable(table, path) for table, path in zip(tables, paths, strict=True)]
     joinable = []
     for file in files:
@@ -280,7 +310,7 @@ def open_log(
             if refused is None:
                 raise
             refused(file.path, fault)
-    return Log(data, joinable, tables=joined, fitted=fitted)
+    return Log(data, joinable, tables=joined, fitted=fitted, formulas=formulas)
 
 
 def _require_keys(file: LogFile, tables: Sequence[JoinedTable]) -> None:

@@ -90,7 +90,6 @@ class RowEncoder:
             for feature in self._lists
             if feature.align is not None
         ]
-        self._derived = schema.computed
         self._numeric = [f for f in schema.encoded_features if isinstance(f, Numeric)]
         self._input_columns = schema.feature_columns()
         self.takes_plain_values = all(map(_is_plain, map(self.types.get, self._input_columns)))
@@ -170,8 +169,9 @@ class RowEncoder:
         """
         columns = {name: self._as_fitted(rows[name], name, HERE) for name in self._input_columns}
         self._add_numbers(columns, rows, HERE)
-        computed = with_derived(columns, self._derived, HERE)
+        computed = with_derived(columns, self.schema, HERE)
         names = {derived.feature.column for derived in self.schema.derived}
+        names |= {column.name for column in self.schema.formulas_of_features}
         rows = rows.select([name for name in rows.column_names if name not in names])
         for name in names:
             rows = rows.append_column(name, computed[name])
@@ -187,7 +187,7 @@ class RowEncoder:
         self, columns: Mapping[str, AnyArray], rows: int, place: SourceLocation
     ) -> Encoded:
         """Encode so many rows of canonical columns, as a log hands them on; see `encode`."""
-        columns = with_derived(columns, self._derived, place)
+        columns = with_derived(columns, self.schema, place)
         refuse_unequal_lengths(columns, self.aligned, place)
         # Filled column by column, which is several times as fast as with a row's side by side.
         ids = np.zeros((self._id_columns, rows), np.int32).T
@@ -328,7 +328,7 @@ class EncoderFit:
             past: the statistics of the past, whose numbers the batches then have.
         """
         self.schema = schema
-        self._types, self._past, self._derived = types, past, schema.computed
+        self._types, self._past = types, past
         self._vocabularies: dict[str, VocabularyFit] = {}
         self._numeric: dict[str, NumericFit] = {}
         for i, feature in enumerate(schema.encoded_features):
@@ -360,7 +360,7 @@ class EncoderFit:
         """
         kept = None if train.all() else pa.array(train)
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-        columns = with_derived(columns, self._derived, place)
+        columns = with_derived(columns, self.schema, place)
         for feature in self.schema.encoded_features:
             if isinstance(feature, ListOf) and feature.table is not None:
                 continue

@@ -31,6 +31,7 @@ from recmtl.data.prepare import prepare as prepare_log
 from recmtl.data.reader import open_log
 from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.evaluate.results import plain
+from recmtl.formula import quoted_name
 from recmtl.grid import draw_svg, draw_text, expert_names, expert_use
 from recmtl.job.analysis.drift import data_drift
 from recmtl.job.analysis.importance import importance
@@ -68,7 +69,6 @@ from recmtl.serve.batch.parquet import score_parquet
 from recmtl.serve.bundle import check_serving, load_bundle, save_bundle
 from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.serve.calibration.fit import calibration_gain, check_calibration, fit_calibrators
-from recmtl.serve.ranking.formula import quoted_name
 from recmtl.serve.ranking.ranker import RANKING_COLUMNS
 from recmtl.simulate import truth_path
 from recmtl.tracking import TrackedRun

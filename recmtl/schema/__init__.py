@@ -6,6 +6,7 @@ sample weight) and the split. It travels with every model.
 
 from recmtl.schema.definition import (
     Categorical,
+    ComputedColumn,
     Condition,
     DerivedFeature,
     ExactValues,
@@ -29,6 +30,7 @@ from recmtl.schema.yaml_form import dump_schema, load_schema, parse_schema
 
 __all__ = [
     "Categorical",
+    "ComputedColumn",
     "Condition",
     "DerivedFeature",
     "ExactValues",

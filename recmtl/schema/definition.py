@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from recmtl.errors import SchemaError
-from recmtl.schema.condition import Condition
+from recmtl.schema.condition import RULES, ComputedColumn, Condition
 from recmtl.schema.features import (
     BY_NAME,
     AFeature,
@@ -32,6 +32,7 @@ from recmtl.schema.text_files import ListCells, Pairs, TextFiles
 
 __all__ = [
     "Categorical",
+    "ComputedColumn",
     "Condition",
     "DerivedFeature",
     "ExactValues",
@@ -115,7 +116,7 @@ class TaskSpec:
         if self.parent is not None and self.rows is not None:
             raise ValueError("parent already says on which rows the task is defined; drop rows")
         if self.rows is not None and not self.rows.is_rule:
-            raise ValueError("rows needs one of equals, one_of, at_least")
+            raise ValueError(f"rows needs one of {', '.join(RULES)}")
 
 
 @settings(SchemaError)
@@ -196,6 +197,15 @@ def _task(value: Any) -> Any:
 ATask = Annotated[TaskSpec, BeforeValidator(_task)]
 
 
+def _formula(value: Any) -> Any:
+    """A computed column, or the entry of one as the values of its fields."""
+    is_entry = isinstance(value, tuple)
+    return {"name": value[0], "formula": value[1]} if is_entry else value
+
+
+AComputed = Annotated[ComputedColumn, BeforeValidator(_formula)]
+
+
 def _by(value: Any) -> Any:
     """The short form of a split that says only what decides."""
     return {"by": value} if isinstance(value, str) else value
@@ -206,7 +216,8 @@ class Schema:
     """What the columns of a log mean; features and tasks keep the order of the file.
 
     `statistics` are numbers that the past of a row's keys gives; each is a numeric feature too.
-    `files` says of text files what cannot be seen in them.
+    `files` says of text files what cannot be seen in them. `formulas` compute columns from those of
+    the log, for labels, rules, weights and numeric features.
     """
 
     name: str
@@ -218,6 +229,7 @@ class Schema:
     ignore: tuple[str, ...] = ()
     statistics: tuple[PastStatistics, ...] = ()
     files: TextFiles | None = None
+    formulas: Annotated[tuple[AComputed, ...], BY_NAME] = ()
 
     def __repr__(self) -> str:
         kinds = Counter(type(feature).__name__ for feature in self.features)
@@ -286,7 +298,19 @@ class Schema:
         columns = [feature.column for feature in self.features]
         columns += [column for derived in self.computed for column in derived.columns]
         columns += [column for entry in self.statistics for column in self.read_by(entry)]
-        return tuple(dict.fromkeys(columns))
+        return self.in_the_log(columns)
+
+    def in_the_log(self, columns: Iterable[str]) -> tuple[str, ...]:
+        """The distinct columns, each one that is computed replaced by those of its formula."""
+        formulas = {column.name: column.parsed.names for column in self.formulas}
+        every = (name for column in columns for name in formulas.get(column, (column,)))
+        return tuple(dict.fromkeys(every))
+
+    @cached_property
+    def formulas_of_features(self) -> tuple[ComputedColumn, ...]:
+        """The computed columns that features read."""
+        columns = {feature.column for feature in self.features}
+        return tuple(column for column in self.formulas if column.name in columns)
 
     def features_of(self, columns: Collection[str]) -> tuple[Feature, ...]:
         """The features that these columns suffice for.
@@ -315,7 +339,7 @@ class Schema:
         columns: list[str] = []
         for name in features:
             columns += derived[name] if name in derived else [self.feature(name).column]
-        return tuple(dict.fromkeys(columns))
+        return self.in_the_log(columns)
 
     def columns(self) -> tuple[str, ...]:
         """Every distinct column that preparing a log reads, those of the features first."""

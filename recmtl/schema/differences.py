@@ -27,7 +27,7 @@ def differences(before: Schema, after: Schema) -> list[str]:
     for section in ("roles", "split"):
         texts = _of_fields(getattr(before, section), getattr(after, section))
         lines += [f"{section}: {text}" for text in texts]
-    for section in ("files", "tables", "ignore"):
+    for section in ("files", "formulas", "tables", "ignore"):
         if getattr(before, section) != getattr(after, section):
             lines.append(f"{section} differ")
     return lines

@@ -105,6 +105,10 @@ def name_faults(schema: Schema) -> Iterator[tuple[tuple[str, ...], str]]:
 def _derived_names(schema: Schema) -> Iterator[tuple[tuple[str, ...], str]]:
     """Derived features with the name of a column or feature; `rules` checks statistics."""
     taken = {_in_one_form(name) for name in schema.columns()}
+    for column in schema.formulas:
+        if column.name in taken - {computed.name for computed in schema.formulas}:
+            text = f"{column.name!r} is a column of the log already; choose another name"
+            yield ("formulas", column.name), text
     taken |= {_in_one_form(feature.name) for feature in schema.features}
     for derived in schema.computed:
         if _in_one_form(derived.feature.name) in taken:

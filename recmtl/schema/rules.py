@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recmtl.errors import SchemaError, SourceLocation, did_you_mean
-from recmtl.schema.definition import Categorical, Feature, ListOf, Schema, TaskSpec
+from recmtl.schema.definition import Categorical, Feature, ListOf, Numeric, Schema, TaskSpec
 from recmtl.schema.names import column_faults, name_faults
 from recmtl.schema.statistics import PastStatistics
 
@@ -33,6 +33,7 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> C
     yield from _split_roles(schema)
     yield from _side_tables(schema)
     yield from _statistics(schema, broken)
+    yield from _formulas(schema)
 
 
 def refuse_contradictions(schema: Schema) -> None:
@@ -61,7 +62,8 @@ def refuse_same_columns(
 def _outcomes_among_features(schema: Schema) -> Contradictions:
     outcomes = _outcome_columns(schema)
     for feature in schema.features:
-        for column in _columns(feature):
+        columns = _columns(feature)
+        for column in dict.fromkeys((*columns, *schema.in_the_log(columns))):
             if column in outcomes:
                 yield (
                     ("features", feature.name),
@@ -79,6 +81,9 @@ def _outcome_columns(schema: Schema) -> dict[str, str]:
     outcomes: dict[str, str] = {}
     for task in schema.tasks:
         outcomes.setdefault(task.label.column, f"the label of task {task.name!r}")
+        reads = schema.in_the_log([task.label.column])
+        if len(reads) == 1:
+            outcomes.setdefault(reads[0], f"the label of task {task.name!r}")
         if task.rows is not None:
             outcomes.setdefault(task.rows.column, f"the rows rule of task {task.name!r}")
     if schema.split.by == "column" and schema.split.column is not None:
@@ -209,4 +214,31 @@ def _mistaken_tasks(schema: Schema, entry: PastStatistics, broken: frozenset[str
             yield (
                 f"of: {what!r} has classes, of which no rate can be taken; write a rule, such as "
                 f"{{column: {column}, equals: ...}}"
+            )
+
+
+def _formulas(schema: Schema) -> Contradictions:
+    formulas = {column.name: column for column in schema.formulas}
+    for column in schema.formulas:
+        for name in column.parsed.names:
+            if name in formulas:
+                text = f"reads {name!r}, which is computed itself; write that formula out"
+                yield ("formulas", column.name), text
+    readers = [
+        (("features", feature.name), name)
+        for feature in schema.features
+        if not isinstance(feature, Numeric)
+        for name in _columns(feature)
+    ]
+    split, roles = schema.split.column, schema.roles
+    readers += [
+        (("statistics", str(i)), k) for i, e in enumerate(schema.statistics) for k in e.keys
+    ]
+    readers += [(("roles", r), getattr(roles, r) or "") for r in ("group", "time", "row_id")]
+    readers += [(("split", "column"), split or "")]
+    for place, name in readers:
+        if name in formulas:
+            yield (
+                place,
+                f"{name!r} is a computed number; write kind: numeric, or a column of the log",
             )

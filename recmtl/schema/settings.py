@@ -72,7 +72,7 @@ def settings(error: type[RecmtlError]) -> Callable[[type[T]], type[T]]:
 
     def decorate(cls: type[T]) -> type[T]:
         cls.__annotations__ = {k: strict(v) for k, v in cls.__annotations__.items()}
-        config = ConfigDict(extra="forbid", allow_inf_nan=False)
+        config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
         made: type[T] = dataclass(cls, frozen=True, config=config)  # type: ignore[assignment] # it is the class itself
         made.__init__ = _plain_errors(made.__init__, error)  # type: ignore[method-assign] # only its errors change
         return made

@@ -166,6 +166,8 @@ def dump_schema(schema: Schema, *, stored: bool = False) -> str:
         document["files"] = _changed_fields(schema.files)
     if schema.tables:
         document["tables"] = [dataclasses.asdict(table) for table in schema.tables]
+    if schema.formulas:
+        document["formulas"] = {column.name: column.formula for column in schema.formulas}
     document["features"] = {f.name: _feature_entry(f, stored) for f in schema.features}
     document["tasks"] = {t.name: _task_entry(t) for t in schema.tasks}
     roles = _changed_fields(schema.roles)
@@ -219,7 +221,7 @@ def _changed_fields(part: Any, *, without: tuple[str, ...] = ()) -> dict[str, An
         value = getattr(part, field.name)
         if field.name in without or _is_default(value, field.default):
             continue
-        shown[field.name] = _plain(value)
+        shown[field.name.rstrip("_")] = _plain(value)
     return shown
 
 

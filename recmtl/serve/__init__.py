@@ -8,9 +8,9 @@ what they say, and `mlflow_model` is the scorer behind MLflow's interface.
 Imports run one way: `calibration`, `bundle`, `scoring`, then `batch` and `ranking`.
 """
 
+from recmtl.formula import Formula
 from recmtl.serve.batch.parquet import score_parquet
 from recmtl.serve.bundle import Bundle, load_bundle, save_bundle
-from recmtl.serve.ranking.formula import Formula
 from recmtl.serve.ranking.ranker import Ranker
 from recmtl.serve.scoring.scorer import Scorer
 

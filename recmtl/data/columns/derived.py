@@ -1,4 +1,4 @@
-"""Columns -> what single rows derive of them: lengths of lists, ages of events, exact values.
+"""Columns -> what single rows derive: formulas, lengths of lists, ages of events, exact values.
 
 A derived column is encoded like any other: what is computed here is all that sets it apart. The
 statistics of the past, which need the rows before, are in `recmtl.data.statistics`.
@@ -13,32 +13,55 @@ import pyarrow.compute as pc
 
 from recmtl.data.columns.canonical import AnyArray
 from recmtl.data.columns.keys import as_lists
-from recmtl.data.columns.numeric import finite_numbers
+from recmtl.data.columns.numeric import finite_numbers, numbers
 from recmtl.data.statistics.ages import event_ages
 from recmtl.errors import SourceLocation
-from recmtl.schema import DerivedFeature, ListOf
+from recmtl.schema import ComputedColumn, ListOf, Schema
 
-__all__ = ["exact_keys", "with_derived"]
+__all__ = ["exact_keys", "with_computed", "with_derived"]
 
 
 def with_derived(
-    columns: Mapping[str, AnyArray], derived: Sequence[DerivedFeature], place: SourceLocation
+    columns: Mapping[str, AnyArray], schema: Schema, place: SourceLocation
 ) -> dict[str, AnyArray]:
-    """Canonical columns with one more for each derived feature.
+    """Canonical columns with one more for each formula and each derived feature of a row alone.
 
     Raises:
         DataError: a column holds no lists, no times or no finite numbers.
     """
-    computed = dict(columns)
-    for entry in derived:
+    columns = with_computed(columns, schema.formulas_of_features, place)
+    every = dict(columns)
+    for entry in schema.computed:
         column, name = entry.columns[0], entry.feature.column
         if isinstance(entry.feature, ListOf):
             events, rows = (columns[of] for of in entry.columns)
-            computed[name] = event_ages(events, rows, entry.columns, place)
+            every[name] = event_ages(events, rows, entry.columns, place)
         else:
             compute = list_count if isinstance(entry.source, ListOf) else value_keys
-            computed[name] = compute(columns[column], column, place)
-    return computed
+            every[name] = compute(columns[column], column, place)
+    return every
+
+
+def with_computed(
+    columns: Mapping[str, AnyArray], formulas: Sequence[ComputedColumn], place: SourceLocation
+) -> dict[str, AnyArray]:
+    """Canonical columns with one more for each formula, null where it has no finite value.
+
+    Raises:
+        DataError: a column that a formula reads holds no numbers.
+
+    >>> columns = {"watch_s": pa.array([5, 3, None]), "length_s": pa.array([10, 0, 4])}
+    >>> ratio = ComputedColumn("ratio", "watch_s / length_s")
+    >>> with_computed(columns, [ratio], SourceLocation())["ratio"].to_pylist()
+    [0.5, None, None]
+    """
+    every = dict(columns)
+    for computed in formulas:
+        operands = {name: numbers(columns[name], name, place) for name in computed.parsed.names}
+        rows = len(columns[computed.parsed.names[0]])
+        values = computed.parsed.where_finite(operands, rows=rows)
+        every[computed.name] = pa.array(values, from_pandas=True)
+    return every
 
 
 def list_count(array: AnyArray, name: str, place: SourceLocation) -> AnyArray:

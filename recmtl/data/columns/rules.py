@@ -1,4 +1,4 @@
-"""Rules of a schema (`Condition`): where a canonical column equals or exceeds what they name."""
+"""Rules of a schema (`Condition`): where a canonical column meets what they name."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,12 +33,25 @@ def satisfied(condition: Condition, array: AnyArray, place: SourceLocation) -> t
     >>> holds.tolist(), missing.tolist()
     ([True, False, False], [False, False, True])
     """
-    if condition.at_least is not None:
-        values = numbers(array, condition.column, place)
-        return values >= _rounded([condition.at_least], array)[0], np.isnan(values)
-    single = () if condition.equals is None else (condition.equals,)
-    options = condition.one_of or single
-    return _is_one_of(array, options, condition.column, place), missing_rows(array)
+    name, bounds = condition.column, _bounds(condition)
+    if bounds is not None:
+        values, (low, high) = numbers(array, name, place), _rounded(bounds, array)
+        return (values >= low) & (values <= high), np.isnan(values)
+    missing = missing_rows(array)
+    if condition.is_missing is not None:
+        return missing == condition.is_missing, np.zeros(len(missing), np.bool_)
+    among = _is_one_of(array, condition.options, name, place)
+    return among if condition.not_ is None else ~among & ~missing, missing
+
+
+def _bounds(condition: Condition) -> tuple[float, float] | None:
+    """The least and the greatest number that meet a rule of bounds; None of another rule."""
+    if condition.between is not None:
+        return condition.between
+    low, high = condition.at_least, condition.at_most
+    if low is None and high is None:
+        return None
+    return -np.inf if low is None else low, np.inf if high is None else high
 
 
 def rule_rows(

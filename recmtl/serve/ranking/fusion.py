@@ -20,8 +20,8 @@ import pyarrow as pa
 from recmtl.errors import DataError
 from recmtl.evaluate.groups import grouped_rows
 from recmtl.evaluate.ranking_metrics import GroupedRanking
+from recmtl.formula import Formula, quoted_name
 from recmtl.serve.arguments import as_array, as_mapping, as_whole_number, short_repr
-from recmtl.serve.ranking.formula import Formula, quoted_name
 
 __all__ = ["FusedFormula", "FusionResult", "fuse", "non_dominated"]
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from recmtl.atomic import new_file
 from recmtl.data.reader import Log, open_log
 from recmtl.errors import DataError
+from recmtl.formula import Formula, quoted_name
 from recmtl.serve.arguments import as_path
-from recmtl.serve.ranking.formula import Formula, quoted_name
 from recmtl.serve.ranking.ranker import RANK, RANK_SCORE, RANKING_COLUMNS, Ranker, best_rows
 from recmtl.serve.scoring.scorer import Scorer
 

@@ -19,6 +19,7 @@ from recmtl.data.columns.canonical import canonical, missing_rows
 from recmtl.data.columns.numeric import numbers
 from recmtl.data.encoded_log import NO_GROUP
 from recmtl.errors import DataError, SourceLocation
+from recmtl.formula import Formula
 from recmtl.serve.arguments import as_column_list, as_instance, as_mapping, short_repr
 from recmtl.serve.bundle.bundle import user_features
 from recmtl.serve.frames import (
@@ -31,7 +32,6 @@ from recmtl.serve.frames import (
     take_rows,
     to_arrow,
 )
-from recmtl.serve.ranking.formula import Formula
 from recmtl.serve.ranking.fusion import FusionResult, fuse
 from recmtl.serve.ranking.request import RequestScorer, one_value
 from recmtl.serve.scoring.explain import Explanation, explain
@@ -127,7 +127,7 @@ class Ranker:
         Args:
             frame: candidates, one a row, in a kind of frame that `Scorer.score` takes.
             by: formula over scored columns and numeric columns of the frame, higher is better,
-                for instance "p_click * p_purchase"; see `recmtl.serve.ranking.formula`.
+                for instance "p_click * p_purchase"; see `recmtl.formula`.
             group: column whose equal values mark the candidates that compete; if None, all do.
             k: candidates kept in a group; None keeps all of them.
             keep: columns of the frame to return; None returns all of them.

@@ -182,6 +182,14 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
 def _derived_values(encoder: RowEncoder, row: Mapping[str, Any]) -> dict[str, Any]:
     """What `recmtl.data.columns.derived` computes, of one row of plain values."""
     values: dict[str, Any] = {}
+    for column in encoder.schema.formulas_of_features:
+        operands = {name: _number(row[name]) for name in column.parsed.names}
+        if None in operands.values():
+            values[column.name] = False  # no plain number, which the caller sees
+            continue
+        cells = {name: np.array([number]) for name, number in operands.items()}
+        values[column.name] = float(column.parsed.where_finite(cells, rows=1)[0])
+    row = {**row, **values}
     for derived in encoder.schema.computed:
         value, computed = row[derived.columns[0]], None
         if isinstance(derived.feature, ListOf):

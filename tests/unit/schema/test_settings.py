@@ -36,9 +36,12 @@ SCHEMA_PARTS: dict[type, Make] = {
     SplitRule: lambda **v: SplitRule("random", **v),
     Condition: lambda **v: Condition("c", **v),
 }
-WITHOUT_BOUNDS = {"Condition.equals", "Condition.one_of", "SplitRule.validation_from"} | {
-    "SplitRule.test_from"
-}
+WITHOUT_BOUNDS = {
+    "Condition.equals",
+    "Condition.one_of",
+    "Condition.not_",
+    "SplitRule.validation_from",
+} | {"SplitRule.test_from"}
 """Values to compare data with, which may hold any id and any time."""
 
 

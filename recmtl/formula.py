@@ -1,4 +1,6 @@
-"""A ranking formula: arithmetic over named columns, with a parser of its own; it never runs code.
+"""A formula: arithmetic over named columns, with a parser of its own; it never runs code.
+
+A ranking is ordered by one, and a schema computes columns by some.
 
 The grammar, from the loosest binding to the tightest; precedence is that of Python, so `**`
 associates to the right and binds tighter than a minus before it:
@@ -21,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 
 from recmtl.errors import FormulaError, did_you_mean
-from recmtl.serve.arguments import short_repr
 
 __all__ = ["FUNCTIONS", "Formula", "quoted_name"]
 
@@ -88,7 +89,8 @@ class Formula:
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
-            raise FormulaError(f"formula is {short_repr(text)}; give a string")
+            shown = " ".join(repr(text).split())
+            raise FormulaError(f"formula is {shown:.80}; give a string")
         if len(text) > MAX_LENGTH:
             raise FormulaError(f"formula is longer than {MAX_LENGTH} characters: {text[:60]!r}...")
         self.text = text
@@ -107,6 +109,21 @@ class Formula:
             FormulaError: a column is absent, has another shape or holds no numbers, or a value is
                 not finite.
         """
+        values = self._values(columns, rows)
+        bad = rows - int(np.isfinite(values).sum())
+        if bad:
+            raise FormulaError(
+                f"formula {self.text!r} is not finite on {bad} of {rows} rows; guard it, for "
+                "instance with max(x, 1e-9) inside log and below /, and fill missing values"
+            )
+        return values
+
+    def where_finite(self, columns: Mapping[str, npt.NDArray[Any]], *, rows: int) -> Column:
+        """As `evaluate`, with NaN where an operand is missing or the value is not finite."""
+        values = self._values(columns, rows)
+        return np.where(np.isfinite(values), values, np.nan)
+
+    def _values(self, columns: Mapping[str, npt.NDArray[Any]], rows: int) -> Column:
         stack: list[Any] = []
         with np.errstate(all="ignore"):
             for step in self._program:
@@ -118,14 +135,7 @@ class Formula:
                     operands = stack[len(stack) - step.operands :]
                     del stack[len(stack) - step.operands :]
                     stack.append(_apply(step, operands))
-        values = np.broadcast_to(np.asarray(stack[0], dtype=np.float64), (rows,))
-        bad = rows - int(np.isfinite(values).sum())
-        if bad:
-            raise FormulaError(
-                f"formula {self.text!r} is not finite on {bad} of {rows} rows; guard it, for "
-                "instance with max(x, 1e-9) inside log and below /, and fill missing values"
-            )
-        return values
+        return np.broadcast_to(np.asarray(stack[0], dtype=np.float64), (rows,))
 
     def check_names(self, available: Collection[str]) -> None:
         """Raise a FormulaError for the first name of the formula that is not available."""
