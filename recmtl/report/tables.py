@@ -146,7 +146,10 @@ def better_worse(gain: Mapping[str, Any] | None) -> str:
 
 
 def verdict_table(results: Mapping[str, Any]) -> str:
-    """One row a task: primary metric of single task, LightGBM and searched, gain and verdict."""
+    """One row a task: primary metric of single task, LightGBM and searched, gain and verdict.
+
+    Below it is what a time limit has left out.
+    """
     header = ["task", "metric", "single task", "LightGBM", "searched", "gain", "verdict"]
     rows = []
     for task, entry in results["tasks"].items():
@@ -158,7 +161,8 @@ def verdict_table(results: Mapping[str, Any]) -> str:
         ]
         gain = format_gain(verdict.get("single_task"))
         rows.append([task, metric, *values, gain, entry.get("verdict", MISSING)])
-    return _table(header, rows)
+    left_out = [f"left out for want of time: {line}" for line in results.get("left_out", ())]
+    return "\n".join([_table(header, rows), *left_out])
 
 
 def model_table(results: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ LIMIT_FILE = "time_limit.json"
 PROBED_STEPS, LONGEST_PROBE = 24, 1.5
 FIRST_STEPS = 4
 """They warm up, and are not measured."""
-LAST_STEPS_SECONDS, LAST_STEPS_SHARE = 3.0, 0.4
+LAST_STEPS_SECONDS, LAST_STEPS_SHARE = 5.0, 0.4
 """The least that bundle, scores and report are reckoned to take, and the most of what is left."""
 CORE_SHARE = 0.7
 """Share of the time that the verdict of one seed may take by the forecast."""
@@ -128,14 +128,21 @@ def _ever_less(config: Config, rows: int) -> Iterator[dict[str, Any]]:
         yield {**changed, "rows": rows}
 
 
-def _changed(config: Config, **changed: Any) -> Config:
-    search = {name: changed[name] for name in ("source_seeds", "race") if name in changed}
-    rows = {"rows": changed["rows"]} if "rows" in changed else {}
-    return replace(
-        config,
-        search=replace(config.search, **search),
-        training=replace(config.training, **rows),
-    )
+def _changed(
+    config: Config,
+    *,
+    source_seeds: int | None = None,
+    race: bool | None = None,
+    rows: int | None = None,
+) -> Config:
+    search, training = config.search, config.training
+    if source_seeds is not None:
+        search = replace(search, source_seeds=source_seeds)
+    if race is not None:
+        search = replace(search, race=race)
+    if rows is not None:
+        training = replace(training, rows=rows)
+    return replace(config, search=search, training=training)
 
 
 def _core_seconds(problem: Problem, config: Config, row: float, processes: int) -> float:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from recmtl.data.prepare import prepare
 from recmtl.errors import DataError, RecmtlError
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
+from recmtl.job.work.agenda import Agenda, Outlook
 from recmtl.job.work.items import WorkItem, all_items, with_needed
+from recmtl.job.work.limit import Limit
 from recmtl.job.work.workers import complete
 from recmtl.model import ModelSizes
 from recmtl.schema import load_schema
@@ -134,3 +137,52 @@ def test_an_interrupt_ends_all_processes(encoded: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         complete(study, ITEMS, lambda item: None)
     assert multiprocessing.active_children() == []
+
+
+def test_once_time_is_up_only_the_verdict_of_one_seed_is_made(
+    encoded: Path, tmp_path: Path
+) -> None:
+    study = open_study(encoded, tmp_path, workers=2)
+    late = replace(study, limit=Limit(until=0.0, unit=1.0))
+    finished: list[WorkItem] = []
+    complete(late, ITEMS, finished.append)
+    assert {str(item) for item in finished} == {
+        "searched-search-0",
+        "searched-0",
+        "single_task-0",
+        "constant-0",
+    }
+    done = late.without([item for item in ITEMS if not late.has(item)])
+    assert (done.config.evidence.controls, done.config.evidence.baselines) == ((), ())
+    assert not set(with_needed(all_items(done.config))) - set(finished)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_under_way_when_time_is_up_is_given_up_and_gone_on_with(
+    alone: Study, encoded: Path, tmp_path: Path, workers: int
+) -> None:
+    study = open_study(encoded, tmp_path, workers=workers)
+    soon = replace(study, limit=Limit(until=time.monotonic() + 60.0, unit=1e-6))
+    items = [WorkItem("constant", 0), WorkItem("mmoe", 0), WorkItem("mmoe", 1)]
+
+    def stopping(what: str, done: int, total: int, check: ValidationCheck | None) -> None:
+        if what.startswith("mmoe"):
+            clock.extend([0.0])
+
+    clock: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Agenda, "is_late", property(lambda agenda: bool(clock)))
+        complete(replace(soon, on_progress=stopping), items, lambda item: None)
+    assert study.has(items[0]) and not study.has(items[1])
+    complete(replace(study, config=alone.config), items[:2], lambda item: None)
+    trained = results(study)
+    assert trained == {name: results(alone)[name] for name in trained}
+
+
+def test_the_outlook_ends_with_all_pieces_done(encoded: Path, tmp_path: Path) -> None:
+    outlooks: list[Outlook] = []
+    study = replace(open_study(encoded, tmp_path, workers=2), on_outlook=outlooks.append)
+    items = [WorkItem("constant", 0), WorkItem("shared_bottom", 0), WorkItem("mmoe", 0)]
+    complete(study, items, lambda item: None)
+    assert (outlooks[0].done, outlooks[0].pieces) == (0, 3)
+    assert outlooks[-1] == Outlook(3, 3, 1.0, 0.0)
