@@ -58,7 +58,8 @@ class JoinedTable:
         self.path = path
         self.place = SourceLocation(str(path))
         self._columns: dict[str, AnyArray] = {}
-        self._parquet = parquet_of({path: file_format(path)}, fitted={})[path]
+        formats = {path: file_format(path, is_text=table.files is not None)}
+        self._parquet = parquet_of(formats, files=table.files, fitted={})[path]
         with open_parquet(self._parquet) as parquet:
             self.names: tuple[str, ...] = tuple(parquet.schema_arrow.names)
             self.schema = parquet.schema_arrow

@@ -22,7 +22,7 @@ from recmtl.job.time_limit import seconds
 from recmtl.job.whole_job import run_whole_job
 from recmtl.run.inputs import LogInput, is_place, log_file
 from recmtl.run.run import Run, open_run
-from recmtl.schema import Schema
+from recmtl.schema import Schema, TextFiles
 from recmtl.tracking import TrackedRun
 from recmtl.train.config import Config
 from recmtl.train.loop import silent
@@ -100,7 +100,13 @@ def fit(
 
 
 def describe(
-    data: LogInput, *, tasks: Tasks = (), group: str = "", time: str = "", name: str = ""
+    data: LogInput,
+    *,
+    tasks: Tasks = (),
+    group: str = "",
+    time: str = "",
+    name: str = "",
+    files: TextFiles | None = None,
 ) -> SchemaDraft:
     """Draft the schema of a log, with the reason beside every line.
 
@@ -110,13 +116,14 @@ def describe(
         group: see there.
         time: see there.
         name: of the schema, and of the model that it becomes; that of the file if empty.
+        files: how text files are laid out, where they do not show it: names of columns, say.
 
     Raises:
         DataError: the data cannot be read, or has no such column.
     """
     wishes = Wishes.of(tasks, group=group, time=time)
     if is_place(data):
-        return draft_schema(str(data), name=name, wishes=wishes)
+        return draft_schema(str(data), name=name, wishes=wishes, files=files)
     with tempfile.TemporaryDirectory() as folder, log_file(data, Path(folder)) as path:
         draft = draft_schema(path, name=name or "log", wishes=wishes)
     return replace(draft, text=draft.text.replace(path, f"a {type(data).__name__}"))

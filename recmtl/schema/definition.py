@@ -180,10 +180,12 @@ class SideTable:
     Attributes:
         path: a file of any format, absolute or relative to the folder of the data.
         key: the column in both; the side table has one row for each of its values.
+        files: how it is laid out, if it is text, as far as it does not show it.
     """
 
     path: str
     key: str
+    files: TextFiles | None = None
 
 
 def _task(value: Any) -> Any:

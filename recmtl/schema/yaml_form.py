@@ -165,7 +165,7 @@ def dump_schema(schema: Schema, *, stored: bool = False) -> str:
     if schema.files is not None:
         document["files"] = _changed_fields(schema.files)
     if schema.tables:
-        document["tables"] = [dataclasses.asdict(table) for table in schema.tables]
+        document["tables"] = [_changed_fields(table) for table in schema.tables]
     if schema.formulas:
         document["formulas"] = {column.name: column.formula for column in schema.formulas}
     document["features"] = {f.name: _feature_entry(f, stored) for f in schema.features}

@@ -9,7 +9,7 @@ from recmtl.atomic import write_text
 from recmtl.data.describe import describe
 from recmtl.data.draft.wishes import Wishes
 from recmtl.errors import SchemaError
-from recmtl.schema import Schema, parse_schema
+from recmtl.schema import Schema, TextFiles, parse_schema
 
 __all__ = ["SchemaDraft", "draft_schema"]
 
@@ -77,7 +77,9 @@ class SchemaDraft:
         return f"<pre>{escape(self.text)}</pre>"
 
 
-def draft_schema(path: str, *, name: str = "", wishes: Wishes | None = None) -> SchemaDraft:
-    """The draft of the schema of a log; see `recmtl.data.describe.describe`."""
+def draft_schema(
+    path: str, *, name: str = "", wishes: Wishes | None = None, files: TextFiles | None = None
+) -> SchemaDraft:
+    """The draft of the schema of a log; see `recmtl.data.describe.described`."""
     wishes = wishes or Wishes()
-    return SchemaDraft(describe(path, name=name, wishes=wishes), wishes)
+    return SchemaDraft(describe(path, name=name, wishes=wishes, layout=files), wishes)

@@ -121,8 +121,9 @@ def first_probability(columns: Sequence[str]) -> str:
 
 
 def _open(scorer: Scorer, source: str | Path) -> Log:
-    tables, types = scorer.bundle.tables(), scorer.bundle.encoder.types
-    return open_log(str(as_path("source", source)), tables, fitted=types)
+    tables, encoder = scorer.bundle.tables(), scorer.bundle.encoder
+    path = str(as_path("source", source))
+    return open_log(path, tables, fitted=encoder.types, layout=encoder.schema.files)
 
 
 def _inputs(scorer: Scorer, log: Log) -> list[str]:

@@ -190,6 +190,28 @@ def test_a_side_table_may_be_text(tmp_path: Path) -> None:
     assert batch.unmatched["users.csv"].tolist() == [False, False, True]
 
 
+def test_a_log_and_its_common_features_come_in_as_ali_ccp_publishes_them(tmp_path: Path) -> None:
+    row = "{0},{1},0,ab{2},2,210\x029{0}\x031.0\x01206\x028\x030.5\n"
+    rows = (row.format(i, i % 2, i % 3) for i in range(6))
+    (tmp_path / "skeleton.csv").write_text("".join(rows))
+    common = "ab{0},3,101\x029{0}\x031.0\x01150_14\x025\x031.2\x01150_14\x026\x032.0\n"
+    (tmp_path / "common.csv").write_text("".join(common.format(i) for i in range(3)))
+    columns = ("sample_id", "click", "buy", "index", "feature_num")
+    of_users = TextFiles(columns=("index", "feature_num_2"), pairs=Pairs("\x01", "\x02", "\x03"))
+    log = open_log(
+        str(tmp_path / "skeleton.csv"),
+        [SideTable("common.csv", "index", of_users)],
+        layout=TextFiles(columns=columns),
+    )
+    [batch] = log.batches(["click", "210", "101", "150_14"])
+    assert batch.columns.to_pydict() == {
+        "click": [0, 1] * 3,
+        "210": [90, 91, 92, 93, 94, 95],
+        "101": [90, 91, 92] * 2,
+        "150_14": [[5, 6]] * 6,
+    }
+
+
 def test_a_log_is_prepared_alike_from_text_and_from_parquet(
     schema: Schema, columns: dict[str, Any], write: Callable[..., str], tmp_path: Path
 ) -> None:

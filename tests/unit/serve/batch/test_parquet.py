@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
@@ -19,7 +21,7 @@ from rich.console import Console
 from recmtl.data.reader import open_log
 from recmtl.errors import DataError
 from recmtl.folder_lock import hold_folder
-from recmtl.schema import SideTable
+from recmtl.schema import ListCells, SideTable, TextFiles
 from recmtl.serve import Scorer, save_bundle, score_parquet
 from recmtl.serve.batch.batch_state import ScoringJob
 from recmtl.serve.batch.parquet import rows_progress
@@ -50,6 +52,27 @@ def test_rows_come_out_in_order_with_the_scorers_bits(
     assert (done.rows, done.scored_rows, done.parts) == (ROWS, ROWS, -(-ROWS // part_rows))
     names = [path.name for path in parts(tmp_path / "out")]
     assert names == [f"part-{number:05d}.parquet" for number in range(done.parts)]
+
+
+@pytest.mark.parametrize("name", ["log.csv.gz", "log.feather"])
+def test_other_formats_score_as_parquet_does(
+    scorer: Scorer, big: pa.Table, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "in" / name
+    path.parent.mkdir()
+    lists = [column for column in big.column_names if pa.types.is_list(big[column].type)]
+    if name.endswith(".feather"):
+        feather.write_feather(big, path)
+    else:
+        frame = big.drop_columns(lists).to_pandas()
+        for column in lists:
+            frame[column] = ["|".join(map(str, cell)) or "[]" for cell in big[column].to_pylist()]
+        frame.to_csv(path, index=False)
+        files = TextFiles(lists=tuple(ListCells(column, "|") for column in lists))
+        encoder = scorer.bundle.encoder
+        monkeypatch.setattr(encoder, "schema", replace(encoder.schema, files=files))
+    score_parquet(scorer, path, tmp_path / "out", keep=["row"], part_rows=300)
+    assert_whole(tmp_path / "out", scorer, big)
 
 
 def test_a_glob_chooses_files(scorer: Scorer, source: Path, tmp_path: Path) -> None:
