@@ -3,7 +3,7 @@
 MLflow and other schedulers hand every parameter on, the empty ones too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -15,9 +15,11 @@ from recmtl.train.presets import PRESETS
 __all__ = [
     "FILE",
     "JOB",
+    "WISHES",
     "OneOf",
     "config_option",
     "like_option",
+    "named_columns",
     "no_ablation_option",
     "options",
     "out_option",
@@ -64,6 +66,18 @@ def time_limit(value: str | float) -> float | None:
         raise click.BadParameter(str(error)) from None
 
 
+def named_columns(tasks: Sequence[str]) -> dict[str, str] | list[str]:
+    """Tasks and their columns, of `NAME=COLUMN`; of columns alone the list.
+
+    >>> named_columns(["click", "bought=is_order"])
+    {'click': 'click', 'bought': 'is_order'}
+    """
+    if not any("=" in task for task in tasks):
+        return list(tasks)
+    pairs = [task.split("=", 1) for task in tasks]
+    return {pair[0]: pair[-1] for pair in pairs}
+
+
 def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     """Options as one decorator, shown by `--help` in this order."""
 
@@ -107,6 +121,18 @@ like_option = click.option(
     type=FILE,
     help="earlier encoded log of the same schema, whose vocabularies are kept: added days",
 )
+WISHES = options(
+    click.option(
+        "--task",
+        "tasks",
+        multiple=True,
+        metavar="[NAME=]COLUMN",
+        help="where no schema is given: a column to predict; may be repeated",
+    ),
+    click.option("--group", default="", help="... the column within which rows compete"),
+    click.option("--time", default="", help="... the column by which rows are split"),
+)
+"""What a person says of a log whose schema is drafted; see `recmtl.data.draft.wishes`."""
 JOB = options(
     click.option("--data", default="", type=FILE, help="the log; simulated if empty"),
     click.option("--schema", default="", type=FILE, help="schema YAML of the data"),

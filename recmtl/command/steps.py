@@ -9,7 +9,9 @@ import click
 from recmtl.command.base import Command, Output
 from recmtl.command.options import (
     JOB,
+    WISHES,
     like_option,
+    named_columns,
     no_ablation_option,
     options,
     promote_option,
@@ -34,6 +36,7 @@ def started(
     from recmtl.job.open_job import open_job, output_folder, tracked_run
     from recmtl.train.loop import silent
 
+    settings = _drafted(output, settings)
     folder = output_folder(settings["out"])
     advise_to_go_on(settings["out"], folder)
     settings = {**settings, "out": folder, "on_progress": silent if output.quiet else None}
@@ -43,6 +46,7 @@ def started(
 
 @click.command(cls=Command)
 @JOB
+@WISHES
 @options(no_ablation_option, promote_option)
 @click.pass_obj
 def run(output: Output, /, **settings: Any) -> None:
@@ -50,7 +54,7 @@ def run(output: Output, /, **settings: Any) -> None:
 
     Prepares the log, searches, trains and judges every model, bundles the chosen network, scores
     and ranks the log, writes the report, and registers the model. Without --data it goes on with
-    the folder's own log, or makes up a shop's.
+    the folder's own log, or makes up a shop's; without --schema it drafts one.
 
     A job that was interrupted goes on with the same command.
     """
@@ -72,6 +76,7 @@ def run(output: Output, /, **settings: Any) -> None:
 
 @click.command(cls=Command)
 @JOB
+@WISHES
 @like_option
 @click.pass_obj
 def prepare(output: Output, /, **settings: Any) -> None:
@@ -160,6 +165,34 @@ def benchmark(output: Output, /, validation_only: bool, **settings: Any) -> None
     """Compare every model with the same number of seeds."""
     with started("benchmark", output, settings) as (job, tracked):
         (_validated if validation_only else _benchmarked)(output, job, tracked)
+
+
+def _drafted(output: Output, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with a drafted schema, for a command that drafts, where none is given.
+
+    Raises:
+        ConfigError: tasks, group or time are named, and the log has a schema or there is none.
+    """
+    # here, so that --help answers at once
+    from recmtl.data.draft.schema_draft import draft_schema
+    from recmtl.data.draft.wishes import Wishes
+    from recmtl.errors import ConfigError
+
+    if "tasks" not in settings:
+        return settings
+    *names, data, schema = "tasks", "group", "time", settings["data"], settings["schema"]
+    tasks, group, time = (settings[name] for name in names)
+    settings = {name: value for name, value in settings.items() if name not in names}
+    wishes = Wishes.of(named_columns(tasks), group=group, time=time)
+    if wishes != Wishes() and (schema or not data):
+        raise ConfigError("--task, --group and --time are for --data without --schema")
+    if schema or not data:
+        return settings
+    draft = draft_schema(data, wishes=wishes)
+    _ = draft.schema  # a draft without a task is refused before anything is begun
+    if not output.quiet:
+        output.note("No --schema was given. This one is drafted and taken:\n" + draft.text)
+    return {**settings, "schema": draft}
 
 
 def _evaluated(job: "JobContext", tracked: "TrackedRun") -> "Evaluation":

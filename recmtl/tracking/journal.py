@@ -1,7 +1,7 @@
 """The journal: everything that a job has to log, as lines of JSON in its output folder.
 
 A job writes here and nowhere else, so that a tracker which fails costs nothing: what it has not
-taken is still in the file, and `pipelines/log.py` feeds it later. A line is an event:
+taken is still in the file, and `recmtl log` feeds it later. A line is an event:
 
     run     key of the run that it belongs to
     event   start, params, metrics, tags, text, file, model or end

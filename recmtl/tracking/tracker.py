@@ -1,7 +1,7 @@
 """The tracker: a job's runs go into the journal, and from there to MLflow while that answers.
 
 The job waits for MLflow, but not for long: once something does not arrive, a warning says so, the
-rest of the job writes the journal only, and `pipelines/log.py` feeds it later.
+rest of the job writes the journal only, and `recmtl log` feeds it later.
 """
 
 import getpass
@@ -189,7 +189,7 @@ class Tracker:
             self._warn(
                 mask(
                     f"tracking: {self.uri}: {fault}; the job goes on, and "
-                    f"`python pipelines/log.py --out {self.journal.out}` logs the rest later"
+                    f"`recmtl log --out {self.journal.out}` logs the rest later"
                 )
             )
 

@@ -90,7 +90,7 @@ def test_a_failure_at_any_moment_is_one_warning_and_the_journal_goes_on(
     assert feed.calls == fails_at, "not tried again"
     assert len(warnings) == 1 and "\n" not in warnings[0]
     assert type(fault).__name__ in warnings[0]
-    assert f"`python pipelines/log.py --out {tmp_path}` logs the rest" in warnings[0]
+    assert f"`recmtl log --out {tmp_path}` logs the rest" in warnings[0]
     assert len(tracker.journal.read()[0]) == events
     assert tracker.journal.unfinished() == []
 
