@@ -192,7 +192,7 @@ def test_a_process_logs_without_mlflow(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout == "done\n"
-    assert done.stderr.count("warning: tracking:") == 1 and "log.py" in done.stderr
+    assert done.stderr.count("warning: tracking:") == 1 and "recmtl log" in done.stderr
     assert len(Journal(tmp_path / "out").read()[0]) == 3
 
 
