@@ -345,7 +345,13 @@ def test_a_missing_file_is_one_line(
 def test_every_shipped_configuration_loads() -> None:
     every = sorted((ROOT / "pipelines" / "configs").rglob("*.yaml"))
     shipped = [path for path in every if "reader:" not in path.read_text()]  # of tables
-    real = {"census_income", "kuairand_pure", "brfss_heart2020", "incident_updates"}
+    real = {
+        "census_income",
+        "kuairand_pure",
+        "brfss_heart2020",
+        "incident_updates",
+        "physionet2012",
+    }
     assert {path.parent.name for path in shipped} == {"simulated", *real}
     for path in shipped:
         load_config(path)
