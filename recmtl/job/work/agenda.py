@@ -1,6 +1,7 @@
 """Which work item of a study comes next, and how far the study is.
 
-Without a time limit all items are done. With one, a group of items (`priority.groups_of`) is begun
+Without a time limit all items are done, the longest first, so that no process is left with a long
+one at the end. With one, a group of items (`priority.groups_of`) is begun
 only if by the forecast it ends in time beside what is begun already. This is decided anew whenever
 a process would have nothing to do, when more is measured than before.
 """
@@ -70,7 +71,9 @@ class Agenda:
         self.waiting = list[WorkItem]()
         self.groups = [[item for item in group if item not in done] for group in groups]
         if math.isinf(until):
-            self.waiting, self.groups = [item for group in self.groups for item in group], []
+            everything = [item for group in self.groups for item in group]
+            self.waiting = sorted(everything, key=forecast.units, reverse=True)
+            self.groups = []
         elif self.groups:
             self.waiting = self.groups.pop(0)
 

@@ -23,6 +23,8 @@ RACE, RACE_OF_TASKS = 4.0, 2.0
 """Units of a race, and for each task: entrants are trained for a quarter, a half and the whole."""
 RACED_TRAINING = 0.2
 """Units that are left of a training after the race that was won by it: its scores."""
+RACED_KIND_OF_TASKS = 0.8
+"""Units, for each task, of a network like the winner of a race, which is often the largest."""
 PASSES_OF_A_RACE = 4.25
 SURE = 0.05
 """Share of a piece from which on its own speed says how long the rest takes."""
@@ -118,6 +120,8 @@ class Forecast:
             return SEARCH + (RACE + RACE_OF_TASKS * self.tasks if races else 0.0)
         if races and item.name == network:
             return RACED_TRAINING
+        if races and item.name != network:
+            return RACED_KIND_OF_TASKS * self.tasks
         if network in OF_TASKS:
             return OF_TASKS[network] * self.tasks
         return UNITS.get(network, OTHER_NETWORK)
