@@ -205,16 +205,11 @@ class Run:
         return results
 
     def __repr__(self) -> str:
-        head = f"Run {self.folder}"
-        done = self.done
-        if "prepared" not in done:
-            return f"{head}: not prepared yet"
-        head = f"{head}: {_contents(self.log)}"
+        head, done = f"Run {self._title()}", self.done
         if "judged" not in done:
-            return f"{head}\n  {done[-1]}, not judged yet"
-        results = self.results
-        lines = ["  ".join(line).rstrip() for line in _verdict_lines(results)]
-        lines += [f"left out: {line}" for line in results.get("left_out", ())]
+            return f"{head}\n  {done[-1] if done else 'nothing is done'}, not judged yet"
+        lines = ["  ".join(cells).rstrip() for cells in _padded(_verdict_lines(self.results))]
+        lines += [f"left out: {line}" for line in self.results.get("left_out", ())]
         return "\n  ".join([head, *lines])
 
     def _repr_html_(self) -> str:
@@ -222,13 +217,16 @@ class Run:
             return f"<pre>{escape(repr(self))}</pre>"
         results = self.results
         lines = [*_verdict_lines(results), *(["left out", x] for x in results.get("left_out", ()))]
-        rows = "".join(_html_row(line) for line in lines)
-        head = escape(f"{self.folder}: {_contents(self.log)}")
+        rows = "".join(map(_html_row, lines))
         page = self.folder / STEPS["reported"]
         link = f'<p><a href="{escape(page.as_posix())}">{escape(str(page))}</a></p>'
+        head = f"<p><strong>Run</strong> {escape(self._title())}</p>"
+        return f"{head}<table><tbody>{rows}</tbody></table>{link if page.is_file() else ''}"
+
+    def _title(self) -> str:
+        """The folder, and what its log holds; a study on images has none."""
         return (
-            f"<p><strong>Run</strong> {head}</p><table><tbody>{rows}</tbody></table>"
-            f"{link if page.is_file() else ''}"
+            f"{self.folder}: {_contents(self.log)}" if "prepared" in self.done else f"{self.folder}"
         )
 
 
@@ -270,9 +268,14 @@ def _verdict_lines(results: Mapping[str, Any]) -> list[list[str]]:
         value = format_metric(entry.get("searched", {}).get(metric))
         alone = f"{format_gain(gain)} over a network of its own"
         lines.append([task, entry.get("verdict", "not judged"), f"{words(metric)} {value}", alone])
+    return lines
+
+
+def _padded(lines: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The lines with columns of one width."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
 
 
 def _html_row(cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<td>{escape(cell.strip())}</td>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"

@@ -176,7 +176,7 @@ def _entries(draft: Draft, columns: Sequence[ColumnProfile]) -> list[_Entry]:
     entries += [
         _entry("roles", role, quoted(column), why) for role, (column, why) in draft.roles.items()
     ]
-    tasks = [entry.key for entry in entries if entry.section == "tasks"]
+    tasks = [e.key for e in entries if e.section == "tasks" and not e.refused]
     entries += [_Entry("statistics", "", line, refused=True) for line in _statistics(draft, tasks)]
     return entries + [
         _Entry("ignore", name, f"  - {quoted(name)}  # {why}") for name, why in draft.ignore.items()

@@ -123,3 +123,8 @@ def test_a_draft_shows_its_text_and_a_notebook_escapes_it(path: str) -> None:
     draft = draft_schema(path, name="a")
     assert repr(draft) == str(draft) == draft.text
     assert SchemaDraft("<b>", Wishes())._repr_html_() == "<pre>&lt;b&gt;</pre>"
+
+
+def test_statistics_are_proposed_of_the_tasks_and_of_no_comment(path: str) -> None:
+    text = draft_schema(path, wishes=Wishes.of(["click"], time="loaded_ts")).text
+    assert "of: [click]" in text and ", ]" not in text

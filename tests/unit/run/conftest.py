@@ -4,7 +4,6 @@ import contextlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -43,29 +42,33 @@ def frame(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return pd.read_parquet(folder / "log.parquet")[COLUMNS]
 
 
-@pytest.fixture(scope="session")
-def tracked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A tracking store of these tests' own; the working folder is the folder that is returned."""
-    folder = tmp_path_factory.mktemp("tracked")
+@contextlib.contextmanager
+def tracking(uri: str) -> Iterator[None]:
+    """A tracking store of these tests' own, whatever the environment names."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
             patch.delenv(name, raising=False)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        patch.chdir(folder)
-        yield folder
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        yield
 
 
 @pytest.fixture(scope="session")
-def fitted(frame: pd.DataFrame, tracked: Path) -> Fitted:
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
+@pytest.fixture(autouse=True)
+def tracked(store: str) -> Iterator[None]:
+    with tracking(store):
+        yield
+
+
+@pytest.fixture(scope="session")
+def fitted(frame: pd.DataFrame, store: str, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     """A whole job, whose schema is drafted."""
-    shown = io.StringIO()
-    with contextlib.redirect_stderr(shown):
+    shown, out = io.StringIO(), tmp_path_factory.mktemp("runs") / "my-shop"
+    with contextlib.redirect_stderr(shown), tracking(store):
         run = recmtl.fit(
-            frame,
-            tasks=TASKS,
-            group="request_id",
-            time="time_ms",
-            out="runs/my-shop",
-            config=CONFIG,
+            frame, tasks=TASKS, group="request_id", time="time_ms", out=out, config=CONFIG
         )
     return Fitted(run, frame, shown.getvalue())

@@ -107,7 +107,7 @@ def test_frames_hold_what_results_json_holds(fitted: Fitted) -> None:
 
 def test_a_run_shows_its_verdicts_in_one_line_a_task(fitted: Fitted) -> None:
     head, *lines = repr(fitted.run).splitlines()
-    assert head == "Run runs/my-shop: my_shop, 2,500 rows, tasks click, purchase"
+    assert head == f"Run {fitted.run.folder}: my_shop, 2,500 rows, tasks click, purchase"
     assert [line.split()[0] for line in lines] == ["click", "purchase"]
     assert all("over a network of its own" in line and "AUC" in line for line in lines)
     page = fitted.run._repr_html_()
@@ -139,7 +139,7 @@ def test_what_was_not_trained_is_named_with_what_trains_it(fitted: Fitted, tmp_p
         run.what_mattered()
     with pytest.raises(DataError, match=r"is not bundled yet; judge .*recmtl.evaluate"):
         run.scorer()
-    assert repr(run) == f"Run {tmp_path}: not prepared yet"
+    assert repr(run).splitlines()[0] == f"Run {tmp_path}", "a study on images has no log"
 
 
 def test_tables_of_a_run_load_neither_torch_nor_mlflow(fitted: Fitted) -> None:
@@ -192,7 +192,17 @@ def test_importance_slices_and_drift_are_those_of_results_json(fitted: Fitted) -
 def test_what_a_time_limit_left_out_is_said(tmp_path: Path, fitted: Fitted) -> None:
     results = RESULTS | {"left_out": ["no comparison with <ple>"]}
     (tmp_path / "results.json").write_text(json.dumps(results))
-    (tmp_path / "log").symlink_to(fitted.run.log.folder.resolve())
+    (tmp_path / "log").symlink_to(fitted.run.log.folder)
     run = recmtl.open(tmp_path)
     assert repr(run).splitlines()[-1] == "  left out: no comparison with <ple>"
     assert "no comparison with &lt;ple&gt;" in run._repr_html_()
+
+
+def test_a_run_that_has_just_begun_says_so(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text("{}")
+    run = recmtl.open(tmp_path)
+    assert run.done == ()
+    assert repr(run).splitlines() == [f"Run {tmp_path}", "  nothing is done, not judged yet"]
+    assert run._repr_html_() == f"<pre>{run!r}</pre>"
+    with pytest.raises(DataError, match=r"is not prepared yet; prepare it with recmtl\.prepare"):
+        _ = run.log
