@@ -73,6 +73,7 @@ def _summary(described: LogDescription) -> str:
 
 def _table(title: str, columns: Sequence[ColumnProfile], described: LogDescription) -> Html:
     head = ["column", "holds", "missing", "distinct", "values", "shape", "remark"]
+    kinds = ["", "text", "", "", "text", "text", "text"]
     rows = [
         [
             column.name,
@@ -80,13 +81,17 @@ def _table(title: str, columns: Sequence[ColumnProfile], described: LogDescripti
             f"{column.missing / column.rows:.1%}" if column.missing else "none",
             f"{column.distinct:,}",
             "; ".join(_values(column, is_task=title == "Tasks")),
-            _bars(column.facts.bars),
+            _bars(column.facts.bars) if column.distinct > 2 else "",
             _why(column.name, described),
         ]
         for column in columns
     ]
-    kinds = [["", "text", "", "", "text", "text", "text"]] * len(rows)
-    return table(head, rows, kinds=kinds)
+    filled = [i for i in range(len(head)) if any(row[i] for row in rows)]
+    return table(
+        [head[i] for i in filled],
+        [[row[i] for i in filled] for row in rows],
+        kinds=[[kinds[i] for i in filled]] * len(rows),
+    )
 
 
 def _values(column: ColumnProfile, *, is_task: bool) -> Iterator[str]:
@@ -116,5 +121,5 @@ def _why(name: str, described: LogDescription) -> str:
     """Why a column has its part; of a feature only what is doubtful: the rest stands beside it."""
     part, why = described.parts.get(name, ("ignored", "cannot be read"))
     if part == "feature":
-        return why.rpartition(": ")[0] if why.startswith("?") else ""
+        return why.partition(";")[0].partition(":")[0] if why.startswith("?") else ""
     return f"{part}: {why}" if part in ROLES else why

@@ -276,7 +276,7 @@ NOT_ROOT: dict[str, tuple[Change, str]] = {
     "a folder that may not be written": (read_only_out, "read_only"),
 }
 
-DRAFTED = ("damaged pages", "files that disagree")
+DRAFTED = ("a folder of other CSV", "another CSV", "damaged pages", "files that disagree")
 """Of these `describe` drafts what can be read, and names the columns that cannot."""
 STEPS = ("prepare", "search", "train", "evaluate", "benchmark", "main")
 WORLDS: list[tuple[str, str]] = [
