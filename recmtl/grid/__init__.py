@@ -46,7 +46,7 @@ from recmtl.grid.cost import (
     same_wiring,
     scaled,
 )
-from recmtl.grid.draw import draw_svg, draw_text
+from recmtl.grid.draw import draw_svg, draw_text, route_pictures
 from recmtl.grid.expert_usage import (
     ExpertUsage,
     expert_names,
@@ -103,6 +103,7 @@ __all__ = [
     "prune_grid",
     "reachable_experts",
     "recmtl_grid",
+    "route_pictures",
     "row_use",
     "same_wiring",
     "scaled",

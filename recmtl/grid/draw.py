@@ -1,6 +1,7 @@
-"""Layouts as text and as a picture: one panel a task, its route in colour, the rest in grey.
+"""Layouts as text and as a picture: one panel a task, its route in colour, other experts in grey.
 
-`draw_text` goes into `routes.txt` and the catalog's page, `draw_svg` into the report.
+`draw_text` goes into `routes.txt` and the catalog's page, `draw_svg` into `routes.svg`, and
+`route_pictures` into the report.
 
 >>> from recmtl.grid import shared_bottom
 >>> print(draw_text(shared_bottom(2, widths=(4,)), ("click", "buy")))
@@ -9,19 +10,39 @@ layer 1: 1 expert, one gate
   click, buy <- expert 0
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
+from itertools import pairwise
+from typing import NamedTuple
 
-from recmtl.grid.expert_usage import live_lanes
-from recmtl.grid.layout import Layer, Layout
+from recmtl.grid.layout import INPUT, Layer, Layout
 from recmtl.masking import one_line
 
-__all__ = ["draw_svg", "draw_text"]
+__all__ = ["draw_svg", "draw_text", "route_pictures", "task_lines"]
 
 Point = tuple[float, float]
-GREY = "#dcdcdc"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00")
-PANEL_WIDTH, MARGINS, STEP, ROW, TOP, RADIUS, ARCH = 230, 70, 26, 30, 40, 9, 25
+Node = tuple[int, int]
+"""Depth and number of an application; `INPUT` and an input lane; or the depth below all layers and
+a task, for its score."""
+
+COLOURS = ("#0072b2", "#b34700", "#00734f", "#a2397a", "#8a6d00", "#2b6f9e", "#5b4b9a")
+INK, MUTED, LINE = "#1f2933", "#52606d", "#9aa5b1"
+PANEL_WIDTH, MARGINS, STEP, ROW, TOP = 230, 56, 62, 38, 46
+HALF, SCORE, DOT, MOST_DOTS = 17, 20, 7, 5
+"""Half the width of an expert's box and of the score's, from dot to dot, dots below a box."""
+LEGEND = (
+    "filled: an expert (layer.number) that the task uses; outlined: only other tasks use it",
+    "dots below an expert: the tasks that use it, if there are several",
+    "line: whose output is read; dashed: a layer is skipped",
+)
+
+
+class Line(NamedTuple):
+    """That a reader reads the output of a source, perhaps past layers that are skipped."""
+
+    source: Node
+    reader: Node
+    skips: bool
 
 
 def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
@@ -47,24 +68,30 @@ def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
 
 
 def draw_svg(layout: Layout, tasks: tuple[str, ...]) -> str:
-    """An SVG with a panel for each task; experts are circles, layers are columns."""
-    rows = max(max(layer.num_experts, layer.num_lanes) for layer in layout.layers)
-    width = _width(layout)
-    columns = max(1, min(3 * PANEL_WIDTH // width, len(tasks)))
-    height = TOP + ROW * rows + 20
+    """One SVG with the panel of every task, and how to read it below."""
+    panel = _Panel(layout, tasks)
+    columns = max(1, min(3 * PANEL_WIDTH // panel.width, len(tasks)))
     panels = []
-    for number, task in enumerate(tasks):
-        x, y = (number % columns) * width, (number // columns) * height
-        colour = COLOURS[number % len(COLOURS)]
-        panel = _panel(layout, number, task, colour)
-        panels.append(f'<g transform="translate({x},{y})">{panel}</g>')
-    size = (columns * width, -(-len(tasks) // columns) * height)
-    title = escape(f"Route of each task through {layout.name}")
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" '
-        f'font-family="sans-serif" font-size="12" role="img" aria-label="{title}">'
-        f"<title>{title}</title>{''.join(panels)}</svg>"
+    for number in range(len(tasks)):
+        x, y = (number % columns) * panel.width, (number // columns) * panel.height
+        panels.append(f'<g transform="translate({x},{y})">{panel.of_task(number)}</g>')
+    bottom = -(-len(tasks) // columns) * panel.height
+    legend = (
+        f'<text x="10" y="{bottom + 14 * (number + 1)}" font-size="11" fill="{MUTED}">{line}</text>'
+        for number, line in enumerate(LEGEND)
     )
+    height = bottom + 14 * len(LEGEND) + 10
+    title = f"Route of each task through {layout.name}"
+    return _svg(columns * panel.width, height, title, [*panels, *legend])
+
+
+def route_pictures(layout: Layout, tasks: tuple[str, ...]) -> dict[str, str]:
+    """Task -> the SVG of its panel alone."""
+    panel = _Panel(layout, tasks)
+    return {
+        task: _svg(panel.width, panel.height, f"Route of {one_line(task)}", [panel.of_task(number)])
+        for number, task in enumerate(tasks)
+    }
 
 
 def _experts(layer: Layer) -> str:
@@ -85,74 +112,165 @@ def _application(layer: Layer, application: int, depth: int) -> str:
     return f"expert {expert}(lane {lane})" if depth else f"expert {expert}"
 
 
-def _panel(layout: Layout, task: int, name: str, colour: str) -> str:
-    """Edges and experts of one panel, grey first so that the task's own route lies on top."""
-    live = live_lanes(layout, task)
-    marks = [
-        mark for depth in range(len(layout.layers)) for mark in _layer(layout, depth, live[depth])
-    ]
-    drawn = [svg.format(colour=colour if on else GREY) for on, svg in sorted(marks)]
-    end = _y(layout.readout[task])
-    head = f'<rect x="{_width(layout) - 42}" y="{end - 8}" width="16" height="16" fill="{colour}"/>'
-    title = f'<text x="10" y="20" font-weight="bold" fill="#222">{escape(one_line(name))}</text>'
-    return title + "".join(drawn) + head
+def _svg(width: int, height: int, title: str, content: Iterable[str]) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'font-family="sans-serif" font-size="12" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(content)}</svg>"
+    )
 
 
-def _layer(layout: Layout, depth: int, lanes: set[int]) -> Iterator[tuple[bool, str]]:
-    """The marks of a layer, and whether each belongs to the route that ends in these lanes."""
-    layer, step = layout.layers[depth], (_width(layout) - MARGINS) / len(layout.layers)
-    x, rows = 30 + step * depth, _rows(layer)
-    for lane, edges in enumerate(layer.edges):
-        end, passed = (x + step, _y(lane)), layer.shortcut[lane]
-        for a in edges:
-            start = (x + (0 if layer.only_mixes else 14), _y(rows[a]))
-            yield lane in lanes, _line(start, end)
-        if passed is not None and (not edges or layer.rate < 1.0):
-            draw = _arch if passed in rows else _line
-            yield lane in lanes, draw((x, _y(passed)), end, dash=True)
-    used = {a for lane in lanes for a in layer.edges[lane]}
-    for a, (expert, _) in enumerate(() if layer.only_mixes else layer.applications):
-        yield a in used, _circle((x + 7, _y(rows[a])), expert, ink=a in used)
+def task_lines(layout: Layout, task: int) -> list[Line]:
+    """What reads what on the route of a task, from its score back to the features.
+
+    Lanes are left out: a line leads from an expert to an expert that reads a lane in which the
+    first one's output is mixed. Layers without experts only pass on what they mix.
+    """
+    lines: dict[Line, None] = {}
+    last = len(layout.layers)
+    pending: list[tuple[int, int, Node]] = [(last - 1, layout.readout[task], (last, task))]
+    reached = set()
+    while pending:
+        depth, lane, reader = pending.pop()
+        for source, skips in _sources(layout, depth, lane):
+            lines[Line(source, reader, skips)] = None
+            if source[0] >= 0 and source not in reached:
+                reached.add(source)
+                lane_read = layout.layers[source[0]].applications[source[1]][1]
+                pending.append((source[0] - 1, lane_read, source))
+    return list(lines)
+
+
+def _sources(layout: Layout, depth: int, lane: int) -> Iterator[tuple[Node, bool]]:
+    """The applications or input lanes of which a lane is made, and whether a layer is skipped."""
+    if depth < 0:
+        yield (INPUT, lane), False
+        return
+    layer = layout.layers[depth]
+    for a in layer.edges[lane]:
+        if layer.only_mixes:
+            yield from _sources(layout, depth - 1, layer.reads[a])
+        else:
+            yield (depth, a), False
+    passed = layer.shortcut[lane]
+    if passed is not None and (not layer.edges[lane] or layer.rate < 1.0):
+        yield from ((source, True) for source, _ in _sources(layout, depth - 1, passed))
+
+
+class _Panel:
+    """Draws a task's route: features at the left, a column a layer, the task's score at the right.
+
+    Attributes:
+        width: of a panel.
+        height: of a panel.
+    """
+
+    def __init__(self, layout: Layout, tasks: tuple[str, ...]) -> None:
+        self._layout, self._tasks = layout, tasks
+        layers = [d for d, layer in enumerate(layout.layers) if not layer.only_mixes]
+        self._column = {depth: number + 1 for number, depth in enumerate(layers)}
+        self._column |= {INPUT: 0, len(layout.layers): len(layers) + 1}
+        self._rows = {depth: _rows(layout.layers[depth]) for depth in layers}
+        lowest = [max(rows, default=0) for rows in self._rows.values()]
+        count = 1 + max([*lowest, *layout.readout, layout.input_lanes - 1])
+        self.width = max(PANEL_WIDTH, MARGINS + STEP * (len(layers) + 1))
+        self.height = TOP + ROW * count + 14
+        self._routes = [task_lines(layout, task) for task in range(len(tasks))]
+        self._users: dict[Node, list[int]] = {}
+        for task, lines in enumerate(self._routes):
+            for node in dict.fromkeys(line.source for line in lines):
+                self._users.setdefault(node, []).append(task)
+
+    def of_task(self, task: int) -> str:
+        """The marks of a panel: lines first, so that boxes lie on them."""
+        colour = COLOURS[task % len(COLOURS)]
+        marks = [_label(10, 18, escape(one_line(self._tasks[task])), INK, 'font-weight="bold"')]
+        marks += [self._heading(depth) for depth in self._column]
+        marks += [self._line(line, colour) for line in self._routes[task]]
+        marks += [self._input(lane, task, colour) for lane in range(self._layout.input_lanes)]
+        for depth, rows in self._rows.items():
+            marks += [self._expert((depth, a), task, colour) for a in range(len(rows))]
+        x, y = self._place((len(self._layout.layers), task))
+        marks.append(_box(x, y, SCORE, colour, "score", is_used=True))
+        return "".join(marks)
+
+    def _place(self, node: Node) -> Point:
+        """Centre of a box."""
+        depth, number = node
+        if depth == INPUT:
+            row = number
+        else:
+            is_score = depth == len(self._layout.layers)
+            row = self._layout.readout[number] if is_score else self._rows[depth][number]
+        return self._x(self._column[depth]), TOP + ROW * (row + 0.5)
+
+    def _x(self, column: int) -> float:
+        last = max(self._column.values())
+        return 24 + column * (self.width - MARGINS) / last
+
+    def _heading(self, depth: int) -> str:
+        if depth == len(self._layout.layers):
+            return ""
+        text = "features" if depth == INPUT else f"layer {self._column[depth]}"
+        x = self._x(self._column[depth])
+        return _label(max(x, 30), TOP - 6, text, MUTED, 'font-size="10" text-anchor="middle"')
+
+    def _line(self, line: Line, colour: str) -> str:
+        """A curve from box to box; one that passes columns by runs between two rows."""
+        (x, y), (end, level) = (self._place(node) for node in line[:2])
+        passed = range(self._column[line.source[0]] + 1, self._column[line.reader[0]])
+        if line.source[0] == INPUT and self._layout.input_lanes == 1:
+            y = level - ROW / 2 if passed else level
+        points = [(x + HALF, y)]
+        if passed:
+            between = level - ROW / 2
+            points += [(self._x(passed[0]) - HALF, between), (self._x(passed[-1]) + HALF, between)]
+        points.append((end - (HALF if line.reader[0] < len(self._layout.layers) else SCORE), level))
+        path = f"M{points[0][0]:.0f},{points[0][1]:.0f}"
+        for (x, y), (right, below) in pairwise(points):
+            middle = (x + right) / 2
+            path += f" C{middle:.0f},{y:.0f} {middle:.0f},{below:.0f} {right:.0f},{below:.0f}"
+        dashes = ' stroke-dasharray="4 3"' if line.skips else ""
+        return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.8"{dashes}/>'
+
+    def _input(self, lane: int, task: int, colour: str) -> str:
+        """A bar along all rows for the features, or a box for each of several embeddings."""
+        x, y = self._place((INPUT, lane))
+        is_used = task in self._users.get((INPUT, lane), ())
+        if self._layout.input_lanes > 1:
+            return _box(x, y, HALF, colour, f"in {lane}", is_used=is_used)
+        height = self.height - TOP - 18
+        style = f'fill="{colour}"' if is_used else f'fill="none" stroke="{LINE}"'
+        return f'<rect x="{x + 4:.0f}" y="{TOP + 2}" width="8" height="{height}" rx="3" {style}/>'
+
+    def _expert(self, node: Node, task: int, colour: str) -> str:
+        users, (x, y) = self._users.get(node, []), self._place(node)
+        number = self._layout.layers[node[0]].applications[node[1]][0]
+        box = _box(x, y, HALF, colour, f"{node[0] + 1}.{number}", is_used=task in users)
+        if len(users) < 2:
+            return box
+        left = x - DOT * (min(len(users), MOST_DOTS) - 1) / 2
+        dots = (
+            f'<circle cx="{left + DOT * place:.0f}" cy="{y + 16:.0f}" r="2.4" '
+            f'fill="{COLOURS[user % len(COLOURS)]}"/>'
+            for place, user in enumerate(users[:MOST_DOTS])
+        )
+        return box + "".join(dots)
+
+
+def _box(x: float, y: float, half: int, colour: str, text: str, *, is_used: bool) -> str:
+    style = f'fill="{colour}"' if is_used else f'fill="none" stroke="{LINE}"'
+    ink = "#fff" if is_used else MUTED
+    rect = f'<rect x="{x - half:.0f}" y="{y - 11:.0f}" width="{2 * half}" height="22" rx="5"'
+    label = _label(x, y + 4, text, ink, 'font-size="10" text-anchor="middle"')
+    return f"{rect} {style}/>{label}"
+
+
+def _label(x: float, y: float, text: str, colour: str, style: str) -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" fill="{colour}" {style}>{text}</text>'
 
 
 def _rows(layer: Layer) -> list[int]:
     """The row of each application: its lane's if no other application reads the lane."""
     alone = len(set(layer.reads)) == len(layer.reads)
     return [lane if alone else expert for expert, lane in layer.applications]
-
-
-def _width(layout: Layout) -> int:
-    """Width of a panel: deep networks take more, so that their experts do not overlap."""
-    return max(PANEL_WIDTH, MARGINS + STEP * len(layout.layers))
-
-
-def _y(position: int) -> float:
-    return TOP + ROW * (position + 0.5)
-
-
-def _line(start: Point, end: Point, *, dash: bool = False) -> str:
-    middle = (start[0] + end[0]) / 2
-    return _curve(start, (middle, start[1]), (middle, end[1]), end, dash=dash)
-
-
-def _arch(start: Point, end: Point, *, dash: bool = False) -> str:
-    """A line around the circle that starts at the same place."""
-    x, y = start[0] - 4, start[1]
-    return _curve((x, y), (x + 2, y - ARCH), (x + 24, y - ARCH), end, dash=dash)
-
-
-def _curve(*points: Point, dash: bool) -> str:
-    start, *rest = (f"{x:.0f},{y:.0f}" for x, y in points)
-    style = ' stroke-dasharray="4 3"' if dash else ""
-    return (
-        f'<path d="M{start} C{" ".join(rest)}" fill="none" '
-        f'stroke="{{colour}}" stroke-width="1.6"{style}/>'
-    )
-
-
-def _circle(centre: Point, expert: int, *, ink: bool) -> str:
-    return (
-        f'<circle cx="{centre[0]:.0f}" cy="{centre[1]:.0f}" r="{RADIUS}" fill="{{colour}}"/>'
-        f'<text x="{centre[0]:.0f}" y="{centre[1] + 4:.0f}" text-anchor="middle" '
-        f'fill="{"#fff" if ink else "#555"}">{expert}</text>'
-    )

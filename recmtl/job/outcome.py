@@ -31,6 +31,7 @@ __all__ = [
     "Results",
     "TabularStudy",
     "agreement",
+    "curves_of",
     "group_codes",
     "judged_results",
     "mean_costs",
@@ -153,6 +154,17 @@ def reliability(study: TabularStudy, models: Models) -> dict[str, dict[str, Reli
     return curves
 
 
+def curves_of(models: Models) -> dict[str, dict[str, list[Sequence[Mapping[str, float]]]]]:
+    """Model -> network -> for each seed epoch, score and loss of every check of its training."""
+    return {
+        name: {
+            network: [result.curves[network] for result in seeds.values()]
+            for network in next(iter(seeds.values())).curves
+        }
+        for name, seeds in models.items()
+    }
+
+
 def sharing(study: TabularStudy, truth: Path) -> dict[str, Any]:
     """Mean overlap of the tasks' experts over the searches, and how far the seeds agree.
 
@@ -213,13 +225,7 @@ def _scores(
 
 def _enough(models: Models, tasks: Sequence[TaskSpec]) -> dict[str, Any]:
     """Whether the networks were trained enough; see `enough_training`."""
-    curves = {
-        name: {
-            network: [result.curves[network] for result in seeds.values()]
-            for network in next(iter(seeds.values())).curves
-        }
-        for name, seeds in models.items()
-    }
+    curves = curves_of(models)
     validation = {name: [r.validation for r in seeds.values()] for name, seeds in models.items()}
     return enough_training(curves, validation, tasks)
 

@@ -32,9 +32,10 @@ from recmtl.data.reader import open_log
 from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.evaluate.results import plain
 from recmtl.formula import quoted_name
-from recmtl.grid import draw_svg, draw_text, expert_names, expert_use
+from recmtl.grid import draw_svg, draw_text, expert_names, expert_use, route_pictures
 from recmtl.job.analysis.drift import data_drift
 from recmtl.job.analysis.importance import importance
+from recmtl.job.analysis.provenance import config_text, provenance, summary_line
 from recmtl.job.analysis.slices import check_slices, slices
 from recmtl.job.handed_on import (
     BundledNetwork,
@@ -47,6 +48,7 @@ from recmtl.job.logbook import Logbook, log_results
 from recmtl.job.outcome import (
     Results,
     TabularStudy,
+    curves_of,
     judged_results,
     reliability,
     trained_models,
@@ -184,10 +186,14 @@ def report(job: JobContext, evaluation: Evaluation, run: TrackedRun) -> Path:
         results=evaluation.results,
         data=log.manifest,
         search_history=chosen.search.history,
-        routes_svg=(job.out / "routes.svg").read_text(),
+        routes=route_pictures(network.grid.layout, tuple(tasks)),
         expert_use=ExpertUse(use.numpy(), tasks, expert_names(network.grid.layout)),
         health=chosen.result.health,
         reliability=reliability(study, trained.models),
+        curves=curves_of(trained.models),
+        provenance=provenance(job, trained),
+        config=config_text(trained),
+        subtitle=summary_line(log),
         title=f"What the tasks of {log.schema.name} should share",
     )
     page = job.out / "report.html"

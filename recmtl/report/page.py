@@ -1,143 +1,156 @@
-"""The frame of the HTML report: style, escaping, and the few elements that a page is made of.
+"""The frame of the HTML report, and the few elements that a page is made of.
 
-It follows the reader's choice of light or dark; pictures keep a light ground, and so does paper.
-
-Everything is in the one file: no script, no font, no request. Text that comes from a user (task
-names, warnings, models) passes through `escape` here and nowhere else.
+Templates, style and script lie in `templates/`. A page follows the reader's choice of light or
+dark; paper is light. Everything is in the one file: no font, no request, and one script, which
+sorts tables. The page's policy lets the browser run that script alone. Text that comes from a user
+(task names, warnings, models) is escaped by the templates.
 """
 
 import base64
+import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
-from string import Template
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from recmtl.atomic import write_text
 
-__all__ = ["Html", "figure", "join", "page", "paragraph", "section", "table", "text", "write_page"]
+__all__ = [
+    "Card",
+    "Content",
+    "Html",
+    "Section",
+    "cards",
+    "figure",
+    "figures",
+    "folded",
+    "join",
+    "listed",
+    "page",
+    "paragraph",
+    "section",
+    "table",
+    "terms",
+    "write_page",
+]
+
+Html = Markup
+"""Text that is already HTML; everything else is escaped before it enters the page."""
+Content = Markup | str
+
+# fmt: off
+ON_DARK = {
+    "#1f2933": "#e4e7eb", "#52606d": "#a3aeba", "#e4e7eb": "#323b45", "#9aa5b1": "#5c6874",
+    "#b8c0c9": "#5c6874", "#0b7a53": "#4cc38a", "#b3261e": "#ff8a80", "#1d4ed8": "#7aa2ff",
+    "#b45309": "#f5a54a", "#0f766e": "#4fd1c5", "#9d174d": "#f48fb1", "#5b21b6": "#b79bff",
+    "#4d7c0f": "#a3d65c", "#0e7490": "#5ccbe6",
+}
+# fmt: on
+"""Colours of pictures on a light ground -> those on a dark one."""
 
 
 @dataclass(frozen=True)
-class Html:
-    """Text that is already HTML; everything else is escaped before it enters the page."""
+class Section:
+    """A section of a page, which its contents list.
 
-    markup: str
+    Attributes:
+        title: its heading.
+        content: what stands below the heading.
+        kind: its class; empty for none.
+    """
 
+    title: str
+    content: Markup
+    kind: str = ""
 
-Content = Html | str
+    @property
+    def id(self) -> str:
+        """The name by which links find it."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "section"
 
-PAGE = Template(
-    """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
-<main>
-$body
-</main>
-</body>
-</html>
-"""
-)
-
-STYLE = """
-:root { color-scheme: light dark; --page: #fff; --ink: #1f2933; --muted: #52606d; --line: #d9dee4;
-  --rule: #9aa5b1; --good: #0b7a53; --bad: #b3261e; --open: #52606d; --star: #946200; }
-@media screen and (prefers-color-scheme: dark) {
-  :root { --page: #14181d; --ink: #e4e7eb; --muted: #a3aeba; --line: #323b45;
-    --rule: #5c6874; --good: #4cc38a; --bad: #ff8a80; --open: #a3aeba; --star: #f0b429; }
-  figure img { background: #fff; border-radius: 6px; padding: .5rem; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0 .25rem; }
-h2 { font-size: 1.22rem; margin: 2.6rem 0 .5rem; padding-top: .9rem;
-  border-top: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; overflow-wrap: anywhere; }
-p { margin: .4rem 0 .8rem; max-width: 46rem; overflow-wrap: anywhere; }
-.quiet, figcaption, caption { color: var(--muted); font-size: .9rem; }
-.cards { display: grid; gap: .8rem; margin: 1.1rem 0;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)); }
-.card { border: 1px solid var(--line); border-left: 5px solid var(--open); border-radius: 6px;
-  padding: .7rem .9rem; break-inside: avoid; }
-.card h3 { margin: 0 0 .2rem; display: flex; gap: .5rem; flex-wrap: wrap;
-  justify-content: space-between; align-items: baseline; }
-.card p { margin: .2rem 0; font-size: .93rem; }
-.helped { border-left-color: var(--good); } .hurt { border-left-color: var(--bad); }
-.mark { font-size: .82rem; font-weight: 600; color: var(--open); white-space: nowrap; }
-.helped .mark, td.helped { color: var(--good); } .hurt .mark, td.hurt { color: var(--bad); }
-td.helped, td.hurt { font-weight: 600; }
-.scroll { overflow-x: auto; margin: .6rem 0 1rem; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding: 0 0 .4rem; }
-th, td { padding: .34rem .75rem; border-bottom: 1px solid var(--line); text-align: right;
-  white-space: nowrap; }
-th { font-weight: 600; } thead th { border-bottom: 2px solid var(--rule); vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td.best { font-weight: 700; } td.best::after { content: " \\2605"; color: var(--star); }
-td.text, td.helped, td.hurt { text-align: left; }
-td.signed { text-align: right; }
-tbody th { position: sticky; left: 0; background: var(--page); }
-.figures { display: grid; gap: 1rem 1.6rem; align-items: start;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
-figure { margin: 0; min-width: 0; break-inside: avoid; }
-figure img { display: block; width: 100%; height: auto; }
-figure h3 { margin: .4rem 0 .1rem; }
-.wide img { width: auto; max-width: 100%; min-width: min(100%, 20rem); margin: 0 auto; }
-details { margin: .5rem 0; } summary { cursor: pointer; font-weight: 600; }
-dl { margin: .5rem 0; max-width: 52rem; } dt { font-weight: 600; margin-top: .5rem; }
-dd { margin: 0 0 .3rem; } li { overflow-wrap: anywhere; }
-code { font-size: .88em; overflow-wrap: anywhere; }
-@media print {
-  @page { margin: 14mm; }
-  body { font-size: 10.5pt; } table { font-size: 8pt; } main { max-width: none; padding: 0; }
-  .scroll { overflow: visible; } td.signed { text-align: right; }
-tbody th { position: static; }
-  th, td { white-space: normal; padding: .2rem .35rem; }
-  h2, h3 { break-after: avoid; } tr { break-inside: avoid; }
-  .figures { grid-template-columns: 1fr 1fr; }
-  details::details-content { content-visibility: visible; display: block; }
-}
-"""
+    @property
+    def markup(self) -> Markup:
+        """The section as HTML."""
+        return _element("section", self.title, self.id, self.content, self.kind)
 
 
-def page(title: str, body: Iterable[Html]) -> str:
-    """The whole document."""
-    return PAGE.substitute(title=escape(title), style=STYLE, body=join(body).markup)
+@dataclass(frozen=True)
+class Card:
+    """A card: its title, a mark beside it, lines below, and a class that colours it."""
+
+    title: str
+    mark: str
+    lines: Sequence[Content]
+    kind: str
 
 
-def write_page(path: str | Path, title: str, body: Iterable[Html]) -> None:
+def page(title: str, body: Iterable[Section | Markup]) -> str:
+    """The whole document; several sections are listed before it."""
+    parts = list(body)
+    sections = [part for part in parts if isinstance(part, Section)]
+    script = read_template("sort.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'"
+    )
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            title=title,
+            policy=policy,
+            style=Markup(read_template("style.css")),
+            script=Markup(script),
+            contents=sections if len(sections) > 3 else [],
+            body=[part.markup if isinstance(part, Section) else part for part in parts],
+        )
+    )
+
+
+def write_page(path: str | Path, title: str, body: Iterable[Section | Markup]) -> None:
     """Write the document; `path` holds either the whole new file or what it held before."""
     write_text(Path(path), page(title, body))
 
 
-def text(content: Content) -> str:
-    """HTML as it is, anything else escaped."""
-    return content.markup if isinstance(content, Html) else escape(content)
-
-
-def join(parts: Iterable[Html]) -> Html:
+def join(parts: Iterable[Markup]) -> Markup:
     """Several pieces, one after the other."""
-    return Html("\n".join(part.markup for part in parts))
+    return Markup("\n").join(parts)
 
 
-def paragraph(content: Content, kind: str = "") -> Html:
+def paragraph(content: Content, kind: str = "") -> Markup:
     """A paragraph, with an optional class."""
-    attribute = f' class="{escape(kind)}"' if kind else ""
-    return Html(f"<p{attribute}>{text(content)}</p>")
+    return _element("paragraph", content, kind)
 
 
-def section(title: str, *parts: Html) -> Html:
-    """A section with its heading."""
-    return Html(f"<section>\n<h2>{escape(title)}</h2>\n{join(parts).markup}\n</section>")
+def listed(items: Iterable[Content]) -> Markup:
+    """A list of points."""
+    return _element("listed", list(items))
+
+
+def folded(summary: str, content: Markup) -> Markup:
+    """What a reader unfolds if it is wanted."""
+    return _element("folded", summary, content)
+
+
+def terms(entries: Iterable[tuple[str, Content]]) -> Markup:
+    """Terms and what they mean."""
+    return _element("terms", list(entries))
+
+
+def cards(items: Iterable[Card]) -> Markup:
+    """Cards beside one another, as many as fit."""
+    return _element("cards", list(items))
+
+
+def section(title: str, *parts: Markup, kind: str = "") -> Section:
+    """A section of these parts."""
+    return Section(title, join(parts), kind)
 
 
 def table(
@@ -146,8 +159,8 @@ def table(
     *,
     caption: str = "",
     kinds: Sequence[Sequence[str]] | None = None,
-) -> Html:
-    """A table that scrolls inside itself on a narrow screen.
+) -> Markup:
+    """A table that scrolls inside itself on a narrow screen, and is sorted by its heads.
 
     Args:
         header: column titles.
@@ -155,28 +168,55 @@ def table(
         caption: a line above the table.
         kinds: a class for each cell, in the shape of `rows`.
     """
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    lines = []
-    for i, row in enumerate(rows):
-        cells = [f'<th scope="row">{text(row[0])}</th>']
-        for j, cell in enumerate(row[1:], start=1):
-            kind = kinds[i][j] if kinds else ""
-            cells.append(f"<td class={escape(kind)!r}>{text(cell)}</td>" if kind else
-                         f"<td>{text(cell)}</td>")  # fmt: skip
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return Html(
-        f'<div class="scroll" tabindex="0"><table>{title}<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    of_rows = kinds or [[""] * len(row) for row in rows]
+    cells = [list(zip(row, kind, strict=True)) for row, kind in zip(rows, of_rows, strict=True)]
+    return _element("table", list(header), cells, caption)
+
+
+def figure(svg: str, *, alt: str, title: str = "", kind: str = "") -> Markup:
+    """A picture from SVG text, shown as an image: nothing in it can run, its ids stay its own.
+
+    Its colours follow the reader's choice of light or dark, as far as `ON_DARK` knows them.
+    """
+    picture = base64.b64encode(_follow_theme(svg).encode()).decode()
+    return _element("figure", picture, alt, title, kind)
+
+
+def figures(pictures: Iterable[Markup]) -> Markup:
+    """Pictures beside one another, as many as fit."""
+    return _element("figures", list(pictures))
+
+
+def _follow_theme(svg: str) -> str:
+    colours = [colour for colour in ON_DARK if colour in svg]
+    style = ";".join(f"--c{colour[1:]}:{ON_DARK[colour]}" for colour in colours)
+    themed = (
+        re.sub("|".join(colours), lambda c: f"var(--c{c[0][1:]},{c[0]})", svg) if colours else svg
+    )
+    head, start, rest = themed.partition("<svg")
+    opening, end, content = rest.partition(">")
+    rule = f"@media screen and (prefers-color-scheme: dark) {{ svg {{ {style} }} }}"
+    return f"{head}{start}{opening}{end}<style>{rule}</style>{content}"
+
+
+@cache
+def read_template(name: str) -> str:
+    """The text of a file of `templates/`."""
+    return (files("recmtl.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("recmtl.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
 
 
-def figure(svg: str, *, alt: str, title: str = "", kind: str = "") -> Html:
-    """A picture from SVG text, shown as an image: nothing in it can run, its ids stay its own."""
-    data = base64.b64encode(svg.encode()).decode()
-    heading = f"<h3>{escape(title)}</h3>" if title else ""
-    attribute = f' class="{escape(kind)}"' if kind else ""
-    return Html(
-        f"<figure{attribute}>{heading}"
-        f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}"></figure>'
-    )
+def _element(name: str, *arguments: object) -> Markup:
+    macro = getattr(_templates().get_template("elements.html").module, name)
+    return Markup(macro(*arguments))

@@ -21,18 +21,24 @@ __all__ = [
     "StepBar",
     "expert_use_plot",
     "gain_plot",
+    "importance_plot",
+    "learning_plot",
     "quality_cost_plot",
     "reliability_plot",
     "search_plot",
     "steps_plot",
 ]
 
-INK, MUTED, GRID = "#1f2933", "#52606d", "#e4e7eb"
+INK, MUTED, GRID, FRAME, THREAD = "#1f2933", "#52606d", "#e4e7eb", "#9aa5b1", "#b8c0c9"
+ON_PALE = "#1e2832"
+"""Of letters on a pale cell, in light and dark alike."""
 VERDICT_COLOURS = {"helped": "#0b7a53", "hurt": "#b3261e"}
 MODEL_COLOURS = {"searched": "#1d4ed8", "single_task": "#b45309", "lightgbm": "#0f766e"}
+LINE_COLOURS = ("#1d4ed8", "#b45309", "#0f766e", "#9d174d", "#5b21b6", "#4d7c0f", "#0e7490")
 WIDTH = 4.2  # inches: about 400 pixels, a phone's width
 NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that no XML may hold, which a name may bring in."""
+MOST_LETTERS = 26
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 Axes = Any  # matplotlib's own classes are known only once it is imported
@@ -111,7 +117,7 @@ def gain_plot(gains: Mapping[str, Mapping[str, Any]], *, metric: str) -> str:
             axes.plot([gain["low"], gain["high"]], [row, row], color=colour, linewidth=2.4)
             axes.plot([gain["gain"]], [row], marker="o", color=colour, markersize=7)
         axes.axvline(0, color=INK, linewidth=1)
-        axes.set_yticks(range(len(gains)), list(gains))
+        axes.set_yticks(range(len(gains)), [_short_name(name) for name in gains])
         axes.set_ylim(len(gains) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         reach = 1.15 * max(max(abs(g["low"]), abs(g["high"])) for g in gains.values()) or 1.0
@@ -189,6 +195,60 @@ def search_plot(
     return _picture(draw, height=2.6)
 
 
+def importance_plot(losses: Mapping[str, Mapping[str, float]], *, metric: str) -> str:
+    """A bar a feature, the longest first, with the spread of its shuffles.
+
+    Args:
+        losses: feature -> {loss, std}.
+        metric: the unit of the loss.
+    """
+
+    def draw(axes: Axes) -> None:
+        names = [_short_name(name) for name in losses]
+        values = [entry["loss"] for entry in losses.values()]
+        spread = [entry["std"] for entry in losses.values()]
+        axes.barh(range(len(names)), values, height=0.62, color=MODEL_COLOURS["searched"])
+        axes.errorbar(values, range(len(names)), xerr=spread, fmt="none", ecolor=INK, elinewidth=1)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_xlabel(f"{metric} lost without it")
+
+    return _picture(draw, height=0.85 + 0.26 * len(losses))
+
+
+def learning_plot(
+    lines: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], *, value: str, label: str
+) -> str:
+    """A line a training by epoch, in one colour for all seeds of a name.
+
+    Args:
+        lines: name -> for each seed its checks, with `epoch` and the value.
+        value: the key of the value.
+        label: of the axis.
+    """
+
+    def draw(axes: Axes) -> None:
+        ends: dict[str, tuple[float, float]] = {}
+        for index, (name, seeds) in enumerate(lines.items()):
+            colour = _sequence_colour(index, len(lines))
+            for checks in seeds:
+                epochs = [check["epoch"] for check in checks]
+                heights = [float(check[value]) for check in checks]
+                axes.plot(epochs, heights, color=colour, linewidth=1.6, alpha=0.85)
+                if heights and np.isfinite(heights[-1]):
+                    ends.setdefault(name, (epochs[-1], heights[-1]))
+        axes.margins(x=0.02, y=0.08)
+        axes.locator_params(axis="x", nbins=6)
+        axes.set_xlabel("epoch of training")
+        axes.set_ylabel(label)
+        _names_beside(axes, ends)
+
+    return _picture(draw, height=2.9)
+
+
 def reliability_plot(curves: Mapping[str, ReliabilityCurve]) -> str:
     """Observed share against predicted share, one curve a model; bars are 95 % intervals."""
 
@@ -229,7 +289,7 @@ def expert_use_plot(use: np.ndarray, tasks: Sequence[str], experts: Sequence[str
         axes.grid(visible=False)
         if len(experts) <= 10:
             for (row, column), value in np.ndenumerate(use):
-                ink = "white" if value > 0.6 * top else INK
+                ink = "white" if value > 0.6 * top else ON_PALE
                 axes.text(column, row, f"{value:.2f}".replace("0.", "."), ha="center", va="center",
                           fontsize=8, color=ink)  # fmt: skip
 
@@ -269,7 +329,7 @@ def _names_beside(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
             fontsize=8.5,
             color=_colour(name) if name in MODEL_COLOURS else INK,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "#b8c0c9", "linewidth": 0.6, "shrinkB": 3},
+            arrowprops={"arrowstyle": "-", "color": THREAD, "linewidth": 0.6, "shrinkB": 3},
         )
 
 
@@ -281,14 +341,15 @@ def _picture(draw: Callable[[Axes], None], *, height: float, width: float = WIDT
     # Fixed salt and no date: the same numbers give the same bytes.
     # A name may hold dollar signs, which are no formula.
     style: Any = {"svg.hashsalt": "recmtl", "svg.fonttype": "path", "font.size": 9.5}
+    style |= {"text.color": INK, "axes.labelcolor": INK}
     with rc_context({**style, "text.parse_math": False}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.add_subplot()
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+        axes = figure.add_subplot(facecolor="none")
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         for side in ("left", "bottom"):
-            axes.spines[side].set_color("#9aa5b1")
-        axes.tick_params(colors=MUTED, labelcolor=INK, length=3)
+            axes.spines[side].set_color(FRAME)
+        axes.tick_params(which="both", colors=MUTED, labelcolor=INK, length=3)
         axes.grid(color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         draw(axes)
@@ -300,6 +361,11 @@ def _picture(draw: Callable[[Axes], None], *, height: float, width: float = WIDT
     return NO_XML.sub(" ", text.getvalue())
 
 
+def _short_name(name: str) -> str:
+    """A name that leaves room for the plot beside it."""
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
+
+
 def _colour(model: str) -> str:
     return MODEL_COLOURS.get(model, MUTED)
 
@@ -307,8 +373,7 @@ def _colour(model: str) -> str:
 def _sequence_colour(index: int, count: int) -> str:
     if count == 1:
         return MODEL_COLOURS["searched"]
-    colours = ("#1d4ed8", "#b45309", "#0f766e", "#9d174d", "#5b21b6", "#4d7c0f", "#0e7490")
-    return colours[index % len(colours)]
+    return LINE_COLOURS[index % len(LINE_COLOURS)]
 
 
 def _short(value: float, _: int | None = None) -> str:

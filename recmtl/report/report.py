@@ -1,7 +1,7 @@
 """One HTML file that shows a run: the verdict first, then the evidence behind it.
 
-The file is self-contained: no script, no font, no request. A section without input (no search, no
-LightGBM, no group) is left out.
+The file is self-contained: no font, no request, and one script, which sorts tables. A section
+without input (no search, no LightGBM, no group) is left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,17 @@ from typing import Any
 import numpy as np
 
 from recmtl.evaluate.metrics import ReliabilityCurve
-from recmtl.report import expert_section, picture_sections, sections, what_mattered
 from recmtl.report.page import write_page
+from recmtl.report.sections import (
+    analysis,
+    data,
+    experts,
+    models,
+    opening,
+    pictures,
+    what_mattered,
+)
+from recmtl.report.sections.analysis import Curves
 
 __all__ = ["ExpertUse", "ReportInput", "write_report"]
 
@@ -36,44 +45,58 @@ class ReportInput:
         data: the encoded log's manifest: rows by split, tasks, fingerprint, warnings.
         search_history: one entry an epoch: epoch, entropy, multiply_adds, temperature, and
             validation = {task: primary metric}; any of them may be missing.
-        routes_svg: drawing of the found routes, as SVG text.
+        routes: task -> drawing of its route, as SVG text.
         expert_use: of the searched network.
         health: of its experts at every validation check (`health_record`).
         reliability: binary task -> model -> curve.
+        curves: of every training.
+        provenance: where the figures come from, by what each fact is called.
+        config: the whole configuration, as text.
         title: heading of the page.
+        subtitle: the line below it.
     """
 
     results: Mapping[str, Any]
     data: Mapping[str, Any] = field(default_factory=dict)
     search_history: Sequence[Mapping[str, Any]] = ()
-    routes_svg: str | None = None
+    routes: Mapping[str, str] = field(default_factory=dict)
     expert_use: ExpertUse | None = None
     health: Mapping[str, Any] = field(default_factory=dict)
     reliability: Mapping[str, Mapping[str, ReliabilityCurve]] = field(default_factory=dict)
+    curves: Curves = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    config: str = ""
     title: str = "What these tasks should share"
+    subtitle: str = ""
 
 
 def write_report(path: Path, content: ReportInput) -> None:
     """Write the page; `path` holds either the whole new file or what it held before."""
     results, use = content.results, content.expert_use
     parts = [
-        sections.title(content.title),
+        opening.title(content.title, content.subtitle),
+        opening.recommendation(results, content.data),
         what_mattered.what_mattered(results),
-        sections.training(results),
-        sections.verdict(results),
-        sections.quality(results),
-        picture_sections.gains(results),
-        picture_sections.quality_against_cost(results),
-        picture_sections.routes(content.routes_svg),
-        sections.race(results),
-        sections.sharing(results),
-        picture_sections.expert_use(use.use, use.tasks, use.experts) if use is not None else None,
-        expert_section.health(content.health),
-        picture_sections.search(content.search_history, results),
-        picture_sections.calibration(content.reliability, results),
-        sections.blend(results),
-        sections.cost(results),
-        sections.data(content.data, results),
-        sections.how_to_read(results),
+        opening.verdict(results),
+        models.training(results),
+        models.quality(results),
+        pictures.gains(results),
+        pictures.quality_against_cost(results),
+        analysis.slices(results),
+        analysis.importance(results),
+        pictures.routes(content.routes),
+        models.race(results),
+        models.sharing(results),
+        pictures.expert_use(use.use, use.tasks, use.experts) if use is not None else None,
+        experts.health(content.health),
+        analysis.learning(content.curves),
+        pictures.search(content.search_history, results),
+        pictures.calibration(content.reliability, results),
+        models.blend(results),
+        models.cost(results),
+        data.data(content.data, results),
+        data.drift(results),
+        data.provenance(content.provenance, content.config),
+        models.how_to_read(results),
     ]
     write_page(path, content.title, [part for part in parts if part is not None])

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from recmtl.report.sections.what_mattered import step_name
 from recmtl.report.tables import model_names, primary_of
-from recmtl.report.what_mattered import step_name
 
 __all__ = [
     "drift_frame",

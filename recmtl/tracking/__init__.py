@@ -6,7 +6,7 @@ journal is fed to MLflow (`tracker`, `feed`), now or later. Models are logged as
 where the store is. Only `feed`, `model` and `champion` import MLflow, and a job survives without.
 """
 
-from recmtl.tracking.run import TrackedRun
+from recmtl.tracking.run import TrackedRun, git_commit
 from recmtl.tracking.tracker import Tracker
 
-__all__ = ["TrackedRun", "Tracker"]
+__all__ = ["TrackedRun", "Tracker", "git_commit"]

@@ -79,10 +79,9 @@ class TrackedRun:
         self.log_text("\n".join(lines) + "\n", "environment.txt")
         tags = {"python": platform.python_version(), "platform": platform.platform()}
         tags |= {name: versions[name] for name in ("recmtl", "torch") if name in versions}
-        commit = _git("rev-parse", "HEAD")
+        commit = git_commit()
         if commit:
-            dirty = "-dirty" if _git("status", "--porcelain") else ""
-            tags["git.commit"] = commit + dirty
+            tags["git.commit"] = commit
         self.set_tags(tags)
 
     def log_model(
@@ -150,6 +149,12 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             # Masked before it is cut: half a URL is not known for one.
             text = mask(value if isinstance(value, str) else json.dumps(value, default=str))
             yield f"{prefix}{name}", text if len(text) <= MAX_PARAM else f"{text[: MAX_PARAM - 1]}…"
+
+
+def git_commit() -> str:
+    """The commit of the working folder, `-dirty` if it was changed; empty outside a repository."""
+    commit = _git("rev-parse", "HEAD")
+    return f"{commit}-dirty" if commit and _git("status", "--porcelain") else commit
 
 
 def _git(*arguments: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recmtl.report.page import Html, figure, paragraph, section, table, text, write_page
+from recmtl.report.page import Html, Section, figure, paragraph, section, table, write_page
 from recmtl.report.tables import MISSING, format_metric, markdown_table, model_names, words
 from recmtl.vision.metrics.meter import higher_is_better
 
@@ -90,8 +90,8 @@ def write_vision_report(path: Path, content: VisionReport) -> None:
         "was made on validation images. Gains are relative to the single-task models. By task, "
         "positive is better; flat over all metrics, negative is better."
     )
-    parts = [
-        Html(f"<h1>{text(content.title)}</h1>"),
+    parts: list[Section | Html] = [
+        Html("<h1>{}</h1>").format(content.title),
         section(
             "What every model scores and costs",
             paragraph(explanation),
@@ -105,7 +105,7 @@ def write_vision_report(path: Path, content: VisionReport) -> None:
     write_page(path, content.title, parts)
 
 
-def _task(task: str, results: Results) -> Html:
+def _task(task: str, results: Results) -> Section:
     """Every metric of one task, one column per metric."""
     models = [name for name in model_names(results) if name in results["tasks"][task]]
     metrics = list(dict.fromkeys(m for name in models for m in results["tasks"][task][name]))
@@ -117,12 +117,13 @@ def _task(task: str, results: Results) -> Html:
     return section(f"Task {task}", table(["model", *heads], rows))
 
 
-def _pictures(pictures: Mapping[str, str]) -> list[Html]:
+def _pictures(pictures: Mapping[str, str]) -> list[Section]:
     if not pictures:
         return []
     explanation = (
-        "Each panel shows one task: its route in colour, everything else in grey. A dashed line "
-        "skips a block; if that block is in colour, only some of the images skip it."
+        "Each panel shows one task: filled boxes are the blocks that it uses, outlined ones only "
+        "other tasks use. A dashed line skips a block; if the block is filled, only some of the "
+        "images skip it."
     )
     shown = [
         figure(svg, alt=f"What each task uses of {name}", title=name, kind="wide")

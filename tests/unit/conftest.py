@@ -183,7 +183,7 @@ def report_input():
             "warnings": ["feature 'position <b>' is equal to label 'click' on 99.95 % of rows"],
         },
         search_history=history,
-        routes_svg=ROUTES,
+        routes={task.name: ROUTES for task in TASKS},
         expert_use=ExpertUse(
             use, [task.name for task in TASKS], [f"layer {k // 4} expert {k % 4}" for k in range(8)]
         ),

@@ -5,8 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from recmtl.grid import CATALOG, Layer, Layout, adatt, draw_svg, draw_text, dynashare, prune
-from recmtl.grid.draw import GREY
+from recmtl.grid import (
+    CATALOG,
+    INPUT,
+    Layer,
+    Layout,
+    adatt,
+    draw_svg,
+    draw_text,
+    dynashare,
+    prune,
+    route_pictures,
+)
+from recmtl.grid.draw import Line, task_lines
 from recmtl.grid.expert_usage import live_lanes
 from tests.grids import random_layout, random_routes
 
@@ -67,51 +78,79 @@ def test_the_text_by_hand() -> None:
     ]
 
 
-def marks(svg: str, shape: str) -> list[str]:
-    """The colours of the marks of one shape."""
-    attribute = {"path": "stroke", "circle": "fill"}[shape]
-    return [
-        re.findall(rf' {attribute}="([^"]+)"', mark)[0]
-        for mark in re.findall(rf"<{shape} [^>]*>", svg)
-    ]
+def boxes(svg: str) -> list[tuple[str, str]]:
+    """Colour and text of every box with a name: an expert's, an input's, a score's."""
+    shown = re.findall(r'<rect [^>]*rx="5" fill="([^"]+)"[^>]*/><text [^>]*>([^<]+)</text>', svg)
+    return [(colour, name) for colour, name in shown]
 
 
-def drawn_lines(layer: Layer) -> int:
-    """Lines of one layer: its edges, and the shortcuts that some example may take."""
-    skips = [
-        passed is not None and (not edges or layer.rate < 1.0)
-        for edges, passed in zip(layer.edges, layer.shortcut, strict=True)
-    ]
-    return sum(map(len, layer.edges)) + sum(skips)
+def ways_by_plain_walk(layout: Layout, task: int) -> set[tuple[int, int]]:
+    """The experts (layer, application) on the route of a task, from the definition of a layer."""
+    live, reached = live_lanes(layout, task), set()
+    for depth, (layer, lanes) in enumerate(zip(layout.layers, live, strict=True)):
+        for lane in lanes:
+            reached |= {(depth, a) for a in layer.edges[lane] if not layer.only_mixes}
+    return reached
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_every_panel_of_the_picture_has_every_edge_and_expert(name: str) -> None:
+def test_every_panel_has_a_box_for_every_application_and_one_for_the_score(name: str) -> None:
     layout = DRAWN[name]
     svg = draw_svg(layout, names(layout))
-    lines = sum(map(drawn_lines, layout.layers))
-    experts = sum(len(layer.applications) for layer in layout.layers if not layer.only_mixes)
-    assert len(marks(svg, "path")) == layout.num_tasks * lines
-    assert len(marks(svg, "circle")) == layout.num_tasks * experts
+    expected = [
+        f"{depth + 1}.{expert}"
+        for depth, layer in enumerate(layout.layers)
+        for expert, _ in (() if layer.only_mixes else layer.applications)
+    ]
+    inputs = [f"in {lane}" for lane in range(layout.input_lanes) if layout.input_lanes > 1]
+    shown = sorted(box for _, box in boxes(svg))
+    assert shown == sorted([*expected, *inputs, "score"] * layout.num_tasks)
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_panel_colours_the_route_of_its_task_alone(name: str) -> None:
+def test_a_panel_fills_the_experts_of_its_task_alone(name: str) -> None:
     layout = DRAWN[name]
-    panels = draw_svg(layout, names(layout)).split("<g ")[1:]
-    assert len(panels) == layout.num_tasks
     colours = set()
-    for task, panel in enumerate(panels):
-        live = live_lanes(layout, task)
-        used = [
-            len({a for lane in lanes for a in layer.edges[lane]})
-            for layer, lanes in zip(layout.layers, live, strict=True)
-            if not layer.only_mixes
-        ]
-        inked = [colour for colour in marks(panel, "circle") if colour != GREY]
-        assert len(inked) == sum(used) and len({*inked}) == 1
-        colours |= {*inked}
+    for task, svg in enumerate(route_pictures(layout, names(layout)).values()):
+        filled = [(colour, box) for colour, box in boxes(svg) if colour != "none"]
+        experts = [box for _, box in filled if box != "score" and not box.startswith("in ")]
+        assert len(experts) == len(ways_by_plain_walk(layout, task))
+        assert len({colour for colour, _ in filled}) == 1
+        colours |= {colour for colour, _ in filled}
     assert len(colours) == layout.num_tasks
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_lines_lead_from_features_to_the_score_and_end_nowhere_else(name: str) -> None:
+    layout = DRAWN[name]
+    for task in range(layout.num_tasks):
+        lines = task_lines(layout, task)
+        sources = {line.source for line in lines}
+        readers = {line.reader for line in lines}
+        score = (len(layout.layers), task)
+        assert readers - sources == {score}, "every expert that reads is read"
+        assert {depth for depth, _ in sources - readers} == {INPUT}
+        assert {node for node in sources if node[0] != INPUT} == ways_by_plain_walk(layout, task)
+        assert all(line.source[0] < line.reader[0] for line in lines)
+
+
+def test_a_skipped_layer_is_passed_by_a_dashed_line() -> None:
+    first = Layer(4, ((0, 0), (1, 0)), ((0,), (1,)))
+    second = Layer(4, ((0, 0), (1, 1)), ((), (1,)), shortcut=(0, None))
+    layout = Layout("by hand", (first, second), (0, 1))
+    assert task_lines(layout, 0) == [
+        Line((0, 0), (2, 0), skips=True),
+        Line((INPUT, 0), (0, 0), skips=False),
+    ]
+    click, buy = route_pictures(layout, ("click", "buy")).values()
+    assert click.count("stroke-dasharray") == 1 and "stroke-dasharray" not in buy
+
+
+def test_shared_experts_have_a_dot_in_the_colour_of_every_task_that_uses_them() -> None:
+    shared, apart = LAYOUTS["shared_bottom"], LAYOUTS["towers_apart"]
+    for svg in route_pictures(shared, TASKS).values():
+        assert len(set(re.findall(r'<circle [^>]*fill="([^"]+)"', svg))) == 3
+    assert all("<circle" not in svg for svg in route_pictures(apart, TASKS).values())
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -130,4 +169,4 @@ def test_names_cannot_break_the_picture() -> None:
 def test_what_examples_skip_is_dashed() -> None:
     always, sometimes = (dynashare(2, widths=(4,), rates=(rate,)) for rate in (1.0, 0.5))
     assert "stroke-dasharray" not in draw_svg(always, names(always))
-    assert draw_svg(sometimes, names(sometimes)).count("stroke-dasharray") == 2 * 2
+    assert draw_svg(sometimes, names(sometimes)).count("stroke-dasharray") == 2

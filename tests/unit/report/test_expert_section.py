@@ -2,7 +2,7 @@
 
 import re
 
-from recmtl.report.expert_section import health as health_section
+from recmtl.report.sections.experts import health as health_section
 
 TITLES = [
     "Use of the experts of layer 1, the 8 least used",

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmtl.grid import draw_svg, draw_text, shared_bottom
+from recmtl.grid import draw_svg, draw_text, route_pictures, shared_bottom
 from recmtl.report import ExpertUse, ReportInput, model_table, verdict_table, write_report
 from recmtl.report.benchmark_page import benchmark_page, model_description, validation_page
 from recmtl.report.tables import Markdown, code_block, markdown, markdown_table
@@ -30,9 +30,11 @@ HOSTILE = {
 TAGS = {
     *("html", "head", "meta", "link", "title", "style", "body", "main", "section", "h1", "h2"),
     *("h3", "p", "div", "table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "img"),
-    *("details", "summary", "ul", "li", "dl", "dt", "dd", "code", "span"),
+    *("details", "summary", "ul", "li", "dl", "dt", "dd", "code", "span", "nav", "ol", "a"),
+    *("script", "strong", "pre"),
 }
 ATTRIBUTES = {"lang", "charset", "name", "content", "rel", "href", "class", "scope", "alt", "src"}
+ATTRIBUTES |= {"id", "http-equiv", "aria-label"}
 NAMES = st.text(max_size=20) | st.text("<>&\"'|`*_[]()$~#\\\n\t -!ab", max_size=20)
 
 
@@ -101,7 +103,7 @@ def test_the_report_shows_hostile_names_and_obeys_none(
         health=renamed(report_input.health),
         reliability=renamed(report_input.reliability),
         expert_use=ExpertUse(use.use, tasks, [*tasks, *"abc"]) if use else None,
-        routes_svg=draw_svg(shared_bottom(5, widths=(4,)), tasks),
+        routes=route_pictures(shared_bottom(5, widths=(4,)), tasks),
     )
     write_report(tmp_path / "report.html", content)
     page = Page((tmp_path / "report.html").read_text())

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
-from recmtl.report.page import text
 from recmtl.report.plots import StepBar, steps_plot
-from recmtl.report.what_mattered import recommendation, step_name, summary, what_mattered
+from recmtl.report.sections.what_mattered import recommendation, step_name, summary, what_mattered
 
 TASKS = {"click": "auc", "watch": "rmse"}
 
@@ -50,8 +50,8 @@ def test_the_opening_shows_every_step_and_says_what_moved_the_mean() -> None:
     assert section is not None
     markup = section.markup
     for step in ENTRIES[1:]:
-        assert text(step_name(step)).removeprefix("without ") in markup
-    assert markup.startswith("<section>\n<h2>What moved the metric</h2>")
+        assert escape(step_name(step)).removeprefix("without ") in markup
+    assert markup.startswith('<section id="what-moved-the-metric">\n<h2>What moved')
     assert "The mean over the tasks is moved by statistics of the past (+0.0200)." in markup
     assert 'class="signed helped"' in markup.replace("'", '"')
     assert "+0.0200 (+0.0190 to +0.0210)" in markup, "the intervals, folded"

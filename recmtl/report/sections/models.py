@@ -3,16 +3,23 @@
 A section whose part is absent is None and is left out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recmtl.data.columns.gaps import GapCount
-from recmtl.report.page import Content, Html, join, paragraph, section, table, text
+from recmtl.report.page import (
+    Content,
+    Html,
+    Section,
+    folded,
+    join,
+    paragraph,
+    section,
+    table,
+    terms,
+)
 from recmtl.report.tables import (
     LOWER_IS_BETTER,
     MISSING,
-    better_worse,
-    format_gain,
     format_metric,
     model_names,
     primary_of,
@@ -22,75 +29,17 @@ from recmtl.report.tables import (
 __all__ = [
     "blend",
     "cost",
-    "data",
     "how_to_read",
     "quality",
     "race",
     "sharing",
-    "title",
     "training",
-    "verdict",
 ]
 
 Results = Mapping[str, Any]
-OPPONENTS = {"single_task": "a network trained for this task alone", "lightgbm": "LightGBM"}
 
 
-def title(name: str) -> Html:
-    """The heading of the page."""
-    return Html(f"<h1>{text(name)}</h1>")
-
-
-def verdict(results: Results) -> Html:
-    """The verdict of each task in plain words."""
-    tasks = results["tasks"]
-    parts = []
-    for verdict, verb in (
-        ("helped", "helped"),
-        ("hurt", "hurt"),
-        ("not proven", "proved nothing for"),
-    ):
-        named = [task for task, entry in tasks.items() if entry.get("verdict") == verdict]
-        if named:
-            parts.append(f"{verb} {', '.join(named)}")
-    summary = (
-        f"Judged on test rows against a network trained for each task alone, sharing "
-        f"{'; '.join(parts)}."
-        if parts
-        else "There is no single-task network to compare with, hence no verdict."
-    )
-    cards = "\n".join(_card(task, results) for task in tasks)
-    return section(
-        "Does sharing help?",
-        paragraph(summary),
-        Html(f'<div class="cards">\n{cards}\n</div>'),
-    )
-
-
-def _card(task: str, results: Results) -> str:
-    entry, verdict = results["tasks"][task], results.get("verdicts", {}).get(task, {})
-    decision = entry.get("verdict") or "no verdict"
-    metric = primary_of(results, task)
-    lines = []
-    value = format_metric(entry.get("searched", {}).get(metric))
-    if value != MISSING:
-        lines.append(
-            paragraph(f"{_capital(words(metric))} of the searched network: {_tidy(value)}")
-        )
-    for opponent, meaning in OPPONENTS.items():
-        gain = verdict.get(opponent)
-        if gain and gain.get("gain") is not None:
-            comparison = _capital(better_worse(gain))
-            link = "from" if comparison.startswith("No ") else "than"
-            lines.append(paragraph(f"{comparison} {link} {meaning}: {_tidy(format_gain(gain))}"))
-    kind = decision if decision in ("helped", "hurt") else "open"
-    return (
-        f'<div class="card {kind}"><h3>{text(task)} <span class="mark">{text(decision)}</span>'
-        f"</h3>{join(lines).markup}</div>"
-    )
-
-
-def training(results: Results) -> Html | None:
+def training(results: Results) -> Section | None:
     """Networks that were not trained enough, in words; None where all were."""
     warnings = results.get("training", {}).get("warnings", ())
     if not warnings:
@@ -98,7 +47,7 @@ def training(results: Results) -> Html | None:
     return section("Not trained enough", *map(paragraph, warnings))
 
 
-def quality(results: Results) -> Html:
+def quality(results: Results) -> Section:
     """All models x tasks on the primary metric, the best marked; all metrics folded below."""
     tasks, models = results["tasks"], model_names(results)
     best = {task: _best(results, task) for task in tasks}
@@ -136,8 +85,7 @@ def _all_metrics(task: str, results: Results) -> Html:
         ]
         if columns:
             tables.append(table(["model", *(words(metric) for metric in columns)], rows))
-    shown = join(tables).markup
-    return Html(f"<details><summary>{text(task)}: all metrics</summary>{shown}</details>")
+    return folded(f"{task}: all metrics", join(tables))
 
 
 def _best(results: Results, task: str) -> str | None:
@@ -152,7 +100,7 @@ def _best(results: Results, task: str) -> str | None:
     return choose(means, key=lambda model: means[model]) if means else None
 
 
-def cost(results: Results) -> Html | None:
+def cost(results: Results) -> Section | None:
     """What each model costs."""
     entries = results.get("cost", {})
     if not entries:
@@ -192,7 +140,7 @@ def _cost_of_trees(trees: Mapping[str, float]) -> Iterator[Html]:
         )
 
 
-def blend(results: Results) -> Html | None:
+def blend(results: Results) -> Section | None:
     """The weights of what the bundle blends, and what they gain on validation rows."""
     facts = results.get("blend")
     if not facts:
@@ -218,7 +166,7 @@ def blend(results: Results) -> Html | None:
     )
 
 
-def sharing(results: Results) -> Html | None:
+def sharing(results: Results) -> Section | None:
     """The share of their experts that each pair of tasks has in common, over all searches."""
     overlaps = results.get("sharing")
     if not overlaps:
@@ -249,7 +197,7 @@ def sharing(results: Results) -> Html | None:
     return section("Who shares with whom", *parts)
 
 
-def race(results: Results) -> Html | None:
+def race(results: Results) -> Section | None:
     """Who won the races of the searches, and how all ways to share did in them."""
     votes = results.get("sharing", {}).get("race")
     if not votes:
@@ -276,62 +224,14 @@ def race(results: Results) -> Html | None:
     )
 
 
-def data(manifest: Mapping[str, Any], results: Results) -> Html:
-    """Rows, labels, fingerprint and warnings."""
-    parts = []
-    if manifest.get("rows"):
-        shown: list[list[Content]] = [[s, _count(n)] for s, n in manifest["rows"].items()]
-        parts.append(table(["split", "rows"], shown))
-    labels: list[list[Content]] = []
-    for task, statistics in manifest.get("tasks", {}).items():
-        rows, positives = statistics.get("rows"), statistics.get("positives")
-        # The manifest counts positives of binary labels only, and a label without any is refused.
-        share = f"{positives / rows:.2%}" if rows and positives else MISSING
-        labels.append([task, _count(rows), _count(positives or None), share])
-    if labels:
-        parts.append(table(["task", "train rows with a label", "positives", "share"], labels))
-    if absent := manifest.get("weights", {}).get("rows_of_weight_0"):
-        parts.append(paragraph(f"{_count(absent)} rows of weight 0 were left out of all splits."))
-    if manifest.get("counts"):
-        parts.append(_gaps(manifest["counts"]))
-    fingerprint = manifest.get("fingerprint") or results.get("fingerprint") or "not recorded"
-    parts.append(
-        paragraph(Html(f"Fingerprint of data and schema: <code>{text(str(fingerprint))}</code>"))
-    )
-    warnings = manifest.get("warnings") or []
-    items = "".join(f"<li>{text(str(warning))}</li>" for warning in warnings)
-    parts.append(
-        Html(f"<h3>Warnings</h3><ul>{items}</ul>") if items else paragraph("No data warnings.")
-    )
-    return section("Data", *parts)
-
-
-def _gaps(counts: Sequence[Mapping[str, Any]]) -> Html:
-    """What does not count, by split and column: the largest share first."""
-    gaps = sorted(map(GapCount.from_json, counts), key=lambda gap: -gap.share)
-    rows: list[list[Content]] = [
-        [
-            gap.split,
-            gap.column,
-            MISSING if gap.name == gap.column else gap.name,
-            gap.fault,
-            _count(gap.rows),
-            f"{gap.share:.2%}",
-        ]
-        for gap in gaps
-    ]
-    shown = table(["split", "column", "of", "rows or values that", "number", "share"], rows).markup
-    return Html(f"<details><summary>What does not count</summary>{shown}</details>")
-
-
-def how_to_read(results: Results) -> Html:
+def how_to_read(results: Results) -> Section:
     """The terms and the statistics, in plain words."""
     verdicts = list(results.get("verdicts", {}).values())
     first = verdicts[0] if verdicts else {}
     unit = "whole groups (users, requests)" if first.get("unit") == "group" else "rows"
     seeds = [gain["seeds"] for v in verdicts for gain in v.values() if isinstance(gain, dict)]
     single = seeds and all(max(pair) == 1 for pair in seeds)
-    terms = {
+    entries = {
         "helped, hurt, not proven": "The searched network is compared with a network trained for "
         "the task alone, on the task's primary metric. Helped: the whole interval of the gain is "
         "above 0. Hurt: the whole interval is below 0. Not proven: the interval contains 0, so "
@@ -352,28 +252,17 @@ def how_to_read(results: Results) -> Html:
         "multiply-adds": "Counted from the network's shape, for the forward pass of one example.",
     }
     if single:
-        terms["one seed"] = (
+        entries["one seed"] = (
             "Every model was trained once here, so the intervals do not cover the luck of "
             "training. Several seeds make a verdict firmer."
         )
-    items = "".join(f"<dt>{text(t)}</dt><dd>{text(meaning)}</dd>" for t, meaning in terms.items())
-    return section("How to read this page", Html(f"<dl>{items}</dl>"))
+    return section("How to read this page", terms(entries.items()))
 
 
 def _count(value: float | None) -> str:
     if value is None:
         return MISSING
     return f"{value:,.1f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}"
-
-
-def _tidy(numbers: str) -> str:
-    """True minus signs, and no line break inside a number or an interval."""
-    value, bracket, rest = numbers.replace("-", "\u2212").partition(" (")
-    return value.replace(" ", "\u00a0") + bracket + rest.replace(" ", "\u00a0")
-
-
-def _capital(sentence: str) -> str:
-    return sentence[0].upper() + sentence[1:]
 
 
 def _at_once(false_discovery: float) -> str:

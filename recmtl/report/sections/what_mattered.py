@@ -7,7 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from recmtl.report import plots
-from recmtl.report.page import Content, Html, figure, join, paragraph, section, table, text
+from recmtl.report.page import (
+    Content,
+    Html,
+    Section,
+    figure,
+    folded,
+    listed,
+    paragraph,
+    section,
+    table,
+)
 from recmtl.report.tables import MISSING, format_gain, format_metric, format_number, words
 
 __all__ = ["recommendation", "step_name", "summary", "what_mattered"]
@@ -24,7 +34,7 @@ SMALL = 0.005
 """A difference that does not matter: of AUC and the mean over the tasks, or as a share of RMSE."""
 
 
-def what_mattered(results: Mapping[str, Any]) -> Html | None:
+def what_mattered(results: Mapping[str, Any]) -> Section | None:
     """The opening; None where the networks that it needs were not trained."""
     entries: Sequence[Entry] = results.get("what_mattered", ())
     if not entries or entries[0]["mean"]["mean"] is None:
@@ -32,19 +42,18 @@ def what_mattered(results: Mapping[str, Any]) -> Html | None:
     shown = [entry for entry in entries if entry["kind"] != "without"]
     values = "; ".join(f"{step_name(e)} {format_gain(e['interval'])}" for e in shown[1:])
     start = float(entries[0]["mean"]["mean"])
-    lines = "".join(f"<li>{_line(task, entries).markup}</li>" for task in entries[0]["tasks"])
     return section(
         "What moved the metric",
-        paragraph(join([Html("<strong>"), Html(text(summary(entries))), Html("</strong>")])),
+        paragraph(Html("<strong>{}</strong>").format(summary(entries))),
         figure(
             plots.steps_plot([_bar(entry) for entry in shown], start=start),
             alt=f"Gain of the mean over the tasks by step, from {start:.4f}: {values}",
             kind="wide",
         ),
-        Html(f"<ul>{lines}</ul>"),
+        listed(_line(task, entries) for task in entries[0]["tasks"]),
         _gains(shown[1:]),
         paragraph(_how_to_read(entries), "quiet"),
-        _folded("Intervals of these gains", _intervals(shown[1:])),
+        folded("Intervals of these gains", _intervals(shown[1:])),
         *_left_out([entry for entry in entries if entry["kind"] == "without"]),
     )
 
@@ -141,7 +150,7 @@ def _capital(line: str) -> str:
 
 
 def _line(task: str, entries: Sequence[Entry]) -> Html:
-    return Html(f"<strong>{text(task)}</strong>: {text(recommendation(entries, task))}.")
+    return Html("<strong>{}</strong>: {}.").format(task, recommendation(entries, task))
 
 
 def _bar(entry: Entry) -> plots.StepBar:
@@ -201,11 +210,7 @@ def _how_to_read(entries: Sequence[Entry]) -> str:
     return line
 
 
-def _folded(line: str, content: Html) -> Html:
-    return Html(f"<details><summary>{text(line)}</summary>{content.markup}</details>")
-
-
 def _left_out(entries: Sequence[Entry]) -> list[Html]:
     """The searched network without each of its sources."""
     line = "The searched network without each of its sources"
-    return [_folded(line, _gains(entries))] if entries else []
+    return [folded(line, _gains(entries))] if entries else []

@@ -10,7 +10,7 @@ import numpy as np
 
 from recmtl.evaluate.metrics import ReliabilityCurve
 from recmtl.report import plots
-from recmtl.report.page import Content, Html, figure, join, paragraph, section, table
+from recmtl.report.page import Content, Html, Section, figure, figures, paragraph, section, table
 from recmtl.report.tables import (
     LOWER_IS_BETTER,
     better_worse,
@@ -29,7 +29,7 @@ OPPONENTS = ("single_task", "lightgbm")
 CALIBRATED = ("log_loss", "brier", "ece")
 
 
-def gains(results: Results) -> Html | None:
+def gains(results: Results) -> Section | None:
     """Gain and interval by task against each opponent, one picture a metric."""
     pictures, rows, kinds = [], [], []
     verdicts = results.get("verdicts", {})
@@ -64,12 +64,12 @@ def gains(results: Results) -> Html | None:
             "Dot: the searched network's gain. Bar: its interval. Green lies wholly on the better "
             "side, red wholly on the worse side; grey contains zero and proves nothing."
         ),
-        _figures(pictures),
+        figures(pictures),
         table(["task", "against", "gain (interval)", "searched is"], rows, kinds=kinds),
     )
 
 
-def quality_against_cost(results: Results) -> Html | None:
+def quality_against_cost(results: Results) -> Section | None:
     """Primary metric against multiply-adds, one panel a task."""
     pictures = []
     costs = {model: entry.get("multiply_adds") for model, entry in results.get("cost", {}).items()}
@@ -103,22 +103,31 @@ def quality_against_cost(results: Results) -> Html | None:
             "Up is better, left is cheaper; the diamond is the searched network. LightGBM has no "
             "multiply-adds and is a dashed line. Logistic regression is in the table above."
         ),
-        _figures(pictures),
+        figures(pictures),
     )
 
 
-def routes(svg: str | None) -> Html | None:
-    """The drawing of the routes."""
-    if svg is None:
+def routes(pictures: Mapping[str, str]) -> Section | None:
+    """The drawing of each task's route."""
+    if not pictures:
         return None
     return section(
         "The routes that the search found",
-        paragraph("The experts that each task uses, layer by layer, and the layers that it skips."),
-        figure(svg, alt="Diagram of the experts that each task uses in every layer", kind="wide"),
+        paragraph(
+            "Each panel shows how a task makes its score, from left to right. A box is an expert, "
+            "a small network with weights of its own, named by layer and number. Filled: the task "
+            "uses it; outlined: only other tasks do. Lines say whose output is read, and a dashed "
+            "line skips a layer. Dots below an expert are the tasks that share it, in the colours "
+            "of their panels."
+        ),
+        figures(
+            figure(svg, alt=f"The experts that {task} uses, layer by layer")
+            for task, svg in pictures.items()
+        ),
     )
 
 
-def expert_use(use: np.ndarray, tasks: Sequence[str], experts: Sequence[str]) -> Html:
+def expert_use(use: np.ndarray, tasks: Sequence[str], experts: Sequence[str]) -> Section:
     """The heat map of experts by task."""
     most_used = "; ".join(
         f"{task} mostly {experts[int(np.argmax(row))]}"
@@ -127,13 +136,13 @@ def expert_use(use: np.ndarray, tasks: Sequence[str], experts: Sequence[str]) ->
     return section(
         "Expert use by task",
         paragraph("Darker: a larger share of the task's gates. Equal rows use the same experts."),
-        _figures(
+        figures(
             [figure(plots.expert_use_plot(use, tasks, experts), alt=f"Expert use: {most_used}")]
         ),
     )
 
 
-def search(history: Sequence[Mapping[str, Any]], results: Results) -> Html | None:
+def search(history: Sequence[Mapping[str, Any]], results: Results) -> Section | None:
     """How entropy, cost, temperature and validation quality changed over the search."""
     if not history:
         return None
@@ -163,13 +172,13 @@ def search(history: Sequence[Mapping[str, Any]], results: Results) -> Html | Non
     return section(
         "How the search went",
         paragraph("Falling entropy means that the policy settles on fewer routes."),
-        _figures(pictures),
+        figures(pictures),
     )
 
 
 def calibration(
     curves: Mapping[str, Mapping[str, ReliabilityCurve]], results: Results
-) -> Html | None:
+) -> Section | None:
     """Reliability curves, one panel a binary task, and the effect of calibrating the bundle."""
     pictures = []
     for task, models in curves.items():
@@ -192,7 +201,7 @@ def calibration(
             "Each dot is a bin of equally many rows. On the dashed line, an event predicted with "
             "probability .1 happens in one row of ten; below the line, predictions are too high."
         ),
-        _figures(pictures),
+        figures(pictures),
         *gains,
     )
 
@@ -215,7 +224,3 @@ def _calibration_gains(results: Results) -> list[Html]:
     )
     header = ["column", *(f"{words(name)} {when}" for name, when in measured)]
     return [paragraph(introduction), table(header, rows)]
-
-
-def _figures(pictures: Sequence[Html]) -> Html:
-    return Html(f'<div class="figures">{join(pictures).markup}</div>')

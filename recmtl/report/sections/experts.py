@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recmtl.report import plots
-from recmtl.report.page import Html, figure, join, paragraph, section, text
+from recmtl.report.page import Html, Section, figure, figures, listed, paragraph, section
 
 __all__ = ["health"]
 
@@ -14,7 +14,7 @@ SHOWN_EXPERTS = 8
 Curves = dict[str, list[float | None]]
 
 
-def health(record: Mapping[str, Any]) -> Html | None:
+def health(record: Mapping[str, Any]) -> Section | None:
     """Warnings, and use, entropy, similarity, dead units and drift of the experts by epoch.
 
     Args:
@@ -38,15 +38,14 @@ def health(record: Mapping[str, Any]) -> Html | None:
         "Health of the experts",
         _warnings(record["warnings"]),
         paragraph(_meaning(record["limits"]), "quiet"),
-        Html(f'<div class="figures">{join(pictures).markup}</div>'),
+        figures(pictures),
     )
 
 
 def _warnings(sentences: Sequence[str]) -> Html:
     if not sentences:
         return paragraph("No expert is collapsed, starved, dead or a copy of another.")
-    items = "".join(f"<li>{text(sentence)}</li>" for sentence in sentences)
-    return Html(f"<ul>{items}</ul>")
+    return listed(sentences)
 
 
 def _meaning(limits: Mapping[str, float]) -> str:
