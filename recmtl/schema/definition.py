@@ -217,9 +217,18 @@ def _by(value: Any) -> Any:
 class Schema:
     """What the columns of a log mean; features and tasks keep the order of the file.
 
-    `statistics` are numbers that the past of a row's keys gives; each is a numeric feature too.
-    `files` says of text files what cannot be seen in them. `formulas` compute columns from those of
-    the log, for labels, rules, weights and numeric features.
+    Attributes:
+        name: of the schema, under which models are registered.
+        features: what networks read.
+        tasks: the labels to predict.
+        split: which rows train, validate and test.
+        roles: columns with a purpose of their own.
+        tables: side tables, joined to the log.
+        ignore: columns that are left alone on purpose.
+        statistics: numbers that the past of a row's keys gives; each is a numeric feature too.
+        files: what cannot be seen in text files.
+        formulas: columns computed from those of the log, for labels, rules, weights and numeric
+            features.
     """
 
     name: str

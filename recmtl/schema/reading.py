@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from recmtl.errors import RecmtlError, did_you_mean
 from recmtl.schema.yaml_text import Located, Problems, join, parse
 
-__all__ = ["adapter", "collect", "fields_at", "load", "with_lines", "without_lines"]
+__all__ = ["adapter", "classes_in", "collect", "fields_at", "load", "with_lines", "without_lines"]
 
 T = TypeVar("T")
 
@@ -211,7 +211,7 @@ def fields_at(cls: type[Any], loc: Sequence[int | str]) -> list[str]:
     for part in loc:
         types = [f.type for c in classes for f in dataclasses.fields(c) if f.name == part]
         if types:
-            classes = [c for kind in types for c in _classes_in(kind)]
+            classes = [c for kind in types for c in classes_in(kind)]
         else:  # the name of a member of a union, a key or a position
             classes = [c for c in classes if c.__name__ == part] or classes
     return [field.name for c in classes for field in dataclasses.fields(c)]
@@ -227,12 +227,12 @@ def _child(node: Located, part: int | str) -> tuple[int | str, Located] | None:
     return (part, value[part]) if inside else None
 
 
-def _classes_in(annotation: Any) -> Iterator[type[Any]]:
+def classes_in(annotation: Any) -> Iterator[type[Any]]:
     """The classes of settings in an annotation."""
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         yield annotation
     for part in get_args(annotation):
-        yield from _classes_in(part)
+        yield from classes_in(part)
 
 
 def _describe(value: object) -> str:
