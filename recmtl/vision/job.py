@@ -25,6 +25,7 @@ from recmtl.job.open_job import read_config
 from recmtl.job.outcome import Models, Results, mean_costs, trained_models
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import Study, refuse_another_study
+from recmtl.job.work.agenda import unseen
 from recmtl.job.work.items import SEARCHED, all_items
 from recmtl.job.work.workers import complete, cores
 from recmtl.tracking import TrackedRun, Tracker
@@ -141,7 +142,9 @@ def _open_study(job: VisionContext) -> tuple[ImageStudy, str]:
     budget = job.config.evidence.budget
     refuse_another_study(job.out, {"fingerprint": fingerprint, **facts, "budget": budget})
     config = job.config.with_epochs(len(problem.train))
-    return Study(job.out, IMAGE_PROBLEMS, problem, config, job.on_progress), fingerprint
+    on_outlook = getattr(job.on_progress, "outlook", unseen)
+    study = Study(job.out, IMAGE_PROBLEMS, problem, config, job.on_progress, on_outlook)
+    return study, fingerprint
 
 
 def _pictures(study: ImageStudy, models: Models) -> dict[str, str]:
