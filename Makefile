@@ -1,4 +1,4 @@
-# make setup | run [DATA=... SCHEMA=... OUT=... CONFIG=... PRESET=...] | test | lint | docs | notebooks | bench | recovery | serving | chaos | clean
+# make setup | run [DATA=... SCHEMA=... OUT=... CONFIG=... PRESET=...] | test | lint | docs | notebooks | bench | board LOG=... | recovery | serving | chaos | clean
 # Each target first does the set-up that is missing, and does nothing twice.
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint docs notebooks bench recovery serving chaos clean
+.PHONY: help setup run test lint docs notebooks bench board recovery serving chaos clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -54,6 +54,12 @@ notebooks: $(STAMP)
 bench: $(STAMP)
 	$(PIP) --no-build-isolation --editable '.[dev,onnx]'
 	$(BIN)/python -m benchmarks.speed $(ARGS)
+
+# Every arm on a log, with the training of torch-rechub and DeepCTR-Torch, which it installs into
+# build/; hours on a real log. LOG: kuairand_pure, census_income, brfss_heart2020, incident_updates,
+# physionet2012, simulated, page. ARGS: --run FOLDER of a finished run, --seeds, --peers.
+board: $(STAMP)
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python -m benchmarks.board $(LOG) $(ARGS)
 
 # Searches on problems with a known answer: about half an hour on two quiet cores. ARGS: page, and
 # names of plants.
