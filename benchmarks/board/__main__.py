@@ -24,7 +24,7 @@ from benchmarks.board.page import log_page, overview
 from benchmarks.board.peers import PEERS, Peer, left_out, peer_arm
 from benchmarks.processes import ROOT
 from recmtl.data.encoded_log import EncodedLog
-from recmtl.errors import ConfigError
+from recmtl.errors import ConfigError, RecmtlError
 from recmtl.evaluate.label_space import defined_rows, task_position
 from recmtl.evaluate.task_metrics import PRIMARY
 from recmtl.grid.catalog import CATALOG
@@ -192,14 +192,16 @@ def main() -> int:
     if options.log == "page":
         write_pages(options.out)
         return 0
-    log, folders = LOGS[options.log], options.run
+    log, folders = LOGS[options.log], options.run or []
+    runs = [open_run(folder) for folder in folders]
     if not folders:
         folders = [options.runs / f"{options.log}-{preset}" for preset in ("best", "fast")]
         for preset, folder in zip(("best", "fast"), folders, strict=True):
             train(options.log, log, preset=preset, out=folder, seeds=options.seeds)
+        runs = [open_run(folder) for folder in folders]
     board = board_of(
         options.log,
-        [open_run(folder) for folder in folders],
+        runs,
         peers={name: PEERS[name] for name in options.peers},
         folder=options.runs / "peers",
         holds_for=log.rows,
@@ -210,4 +212,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except RecmtlError as error:
+        sys.exit(f"error: {error}")

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.board.peers import PeerArm, metrics_of
 from recmtl.atomic import read_json
 from recmtl.data.encoded_log import EncodedLog
-from recmtl.errors import RecmtlError
+from recmtl.errors import ConfigError, RecmtlError
 from recmtl.job.fit import ModelResult
 from recmtl.job.handed_on import PreparedLog, TrainedModels
 from recmtl.job.open_job import load_config
@@ -85,6 +85,8 @@ def open_run(folder: Path) -> Run:
     Raises:
         RecmtlError: it is not finished, or damaged.
     """
+    if not (folder / "results.json").is_file():
+        raise ConfigError(f"{folder}: holds no finished study; {REMEDY}")
     results = read_json(folder / "results.json", remedy=REMEDY)
     job = read_json(folder / "job.json", remedy=REMEDY)
     log, models = EncodedLog.open(folder / LOG), dict[str, dict[int, ModelResult]]()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.board.__main__ import PAGES, board_of, held_out, pages, write
-from benchmarks.board.arms import Arm, Run, average
+from benchmarks.board.arms import Arm, Run, average, open_run
 from benchmarks.board.exchange import write_rows
 from benchmarks.board.judge import HeldOut, judged_arms
 from benchmarks.board.logs import LOGS
@@ -23,6 +23,7 @@ from benchmarks.board.torch_peer import masked
 from benchmarks.processes import BUILD
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
+from recmtl.errors import ConfigError
 from recmtl.job.fit import ModelResult
 from recmtl.job.open_job import SIMULATED_SCHEMA
 from recmtl.schema import Condition, TaskSpec, load_schema
@@ -315,3 +316,8 @@ def test_the_true_peers_learn(name: str, log: EncodedLog, tmp_path: Path) -> Non
     peer = peer_arm(name, PEERS[name], log, folder=tmp_path, seeds=1)
     assert peer.results[0].validation["click"]["auc"] > 0.5
     assert set(peer.tasks) <= {task.name for task in log.schema.tasks}
+
+
+def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no finished study; run the study to its end"):
+        open_run(tmp_path)
