@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from rich.console import Console
 
+from recmtl.data.describe import described
 from recmtl.data.draft.schema_draft import SchemaDraft, draft_schema
 from recmtl.data.draft.wishes import Wishes
 from recmtl.errors import ConfigError
@@ -20,6 +21,7 @@ from recmtl.job import steps
 from recmtl.job.open_job import load_config, open_job, output_folder, tracked_run
 from recmtl.job.time_limit import seconds
 from recmtl.job.whole_job import run_whole_job
+from recmtl.report.profile_page import profile_page
 from recmtl.run.inputs import LogInput, is_place, log_file
 from recmtl.run.run import Run, open_run
 from recmtl.schema import Schema, TextFiles
@@ -110,6 +112,8 @@ def describe(
 ) -> SchemaDraft:
     """Draft the schema of a log, with the reason beside every line.
 
+    A notebook shows it with a profile of the columns, which `save` writes beside it.
+
     Args:
         data: as for `fit`.
         tasks: as for `fit`, like `group` and `time`; what is empty is read off names and values.
@@ -123,10 +127,13 @@ def describe(
     """
     wishes = Wishes.of(tasks, group=group, time=time)
     if is_place(data):
-        return draft_schema(str(data), name=name, wishes=wishes, files=files)
-    with tempfile.TemporaryDirectory() as folder, log_file(data, Path(folder)) as path:
-        draft = draft_schema(path, name=name or "log", wishes=wishes)
-    return replace(draft, text=draft.text.replace(path, f"a {type(data).__name__}"))
+        log = described(str(data), name=name, wishes=wishes, layout=files)
+    else:
+        with tempfile.TemporaryDirectory() as folder, log_file(data, Path(folder)) as path:
+            log = described(path, name=name or "log", wishes=wishes)
+        shown = f"a {type(data).__name__}"
+        log = replace(log, data=shown, text=log.text.replace(path, shown))
+    return SchemaDraft(log.text, wishes, profile_page(log))
 
 
 def prepare(

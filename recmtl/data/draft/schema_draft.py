@@ -1,6 +1,6 @@
 """A drafted schema: the commented text that a person reads, and the schema that it says."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -13,6 +13,9 @@ from recmtl.schema import Schema, TextFiles, parse_schema
 
 __all__ = ["SchemaDraft", "draft_schema"]
 
+PAGE_HEIGHT = 600
+"""Pixels of the page in a notebook, which scrolls."""
+
 
 @dataclass(frozen=True)
 class SchemaDraft:
@@ -23,10 +26,12 @@ class SchemaDraft:
     Attributes:
         text: YAML with comments, which `save` writes and an editor changes.
         wishes: what was said of the log before.
+        page: an HTML page about the columns, with the text in it; empty for none.
     """
 
     text: str
     wishes: Wishes
+    page: str = field(default="", repr=False)
 
     @cached_property
     def schema(self) -> Schema:
@@ -46,9 +51,15 @@ class SchemaDraft:
         return schema
 
     def save(self, path: str | Path) -> Path:
-        """Write the text to a file, in which it can be corrected; returns the path."""
-        write_text(Path(path), self.text)
-        return Path(path)
+        """Write the text to a file, in which it can be corrected; returns the path.
+
+        The page, if there is one, is written beside it: `NAME_profile.html`.
+        """
+        path = Path(path)
+        write_text(path, self.text)
+        if self.page:
+            write_text(path.with_name(f"{path.stem}_profile.html"), self.page)
+        return path
 
     def _missing(self, schema: Schema) -> list[str]:
         """The wishes that the schema does not fulfil."""
@@ -74,7 +85,10 @@ class SchemaDraft:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.text)}</pre>"
+        if not self.page:
+            return f"<pre>{escape(self.text)}</pre>"
+        style = f"width:100%;height:{PAGE_HEIGHT}px;border:1px solid #8888"
+        return f'<iframe srcdoc="{escape(self.page)}" style="{style}" title="profile"></iframe>'
 
 
 def draft_schema(

@@ -112,3 +112,12 @@ def test_what_is_no_log_is_refused_and_leaves_nothing(
     with pytest.raises(DataError, match=message):
         read(frame, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_notebook_shows_a_draft_with_a_profile_and_save_writes_both(tmp_path: Path) -> None:
+    draft = recmtl.describe(TABLE.to_pandas())
+    assert draft._repr_html_().startswith('<iframe srcdoc="&lt;!')
+    assert "a DataFrame" in draft.page and "click" in draft.page
+    draft.save(tmp_path / "shop.yaml")
+    assert (tmp_path / "shop.yaml").read_text() == draft.text
+    assert (tmp_path / "shop_profile.html").read_text() == draft.page
