@@ -103,6 +103,8 @@ def open_job(
         raise ConfigError("give data and schema together, or neither for the simulated log")
     folder = output_folder(out)
     source, texts = _chosen_input(folder, data, schema, config, preset, like)
+    if "config" not in texts:  # a mistake in it is told before anything is written
+        load_config(source.config or None, source.preset)
     with ExitStack() as stack:
         stack.enter_context(hold_folder(folder))
         files = stack.enter_context(_files(folder, texts))
