@@ -9,6 +9,7 @@ __all__ = ["public_modules", "write"]
 
 HEAD = """# API reference
 
+What most people need is on [one page](../python.md): the functions and objects of `import recmtl`.
 The pages below hold every public name of the package, folder by folder, from the top down: a folder
 imports only from those below it ([architecture](../../architecture.md)).
 

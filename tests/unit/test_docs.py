@@ -22,11 +22,21 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md") if (ROOT / name).is_file()),
     *sorted(page for page in ROOT.glob("docs/**/*.md") if page.parent.name != "api"),
     *sorted(ROOT.glob("datasets/**/README.md")),
-    ROOT / "examples" / "README.md",
+    *sorted(ROOT.glob("examples/README.md")),
+    *sorted(ROOT.glob("examples/*.ipynb")),
 ]
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`[^`\n]*`")
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
+
+
+def text_of(page: Path) -> str:
+    """The text of a page; of a notebook, its cells of Markdown."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return text
+    cells = json.loads(text)["cells"]
+    return "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
 
 
 def prose(text: str) -> str:
@@ -59,14 +69,14 @@ def anchors(text: str) -> set[str]:
 def broken(page: Path, *, root: Path = ROOT) -> list[str]:
     """The relative links of a page that lead to no file, or to no heading of one."""
     dead = []
-    for link in links(page.read_text(encoding="utf-8")):
+    for link in links(text_of(page)):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, fragment = unquote(link).partition("#")
         target = (page.parent / path).resolve() if path else page
         if not target.exists() or root not in target.parents:
             dead.append(f"{link}: no such file")
-        elif fragment and fragment not in anchors(target.read_text(encoding="utf-8")):
+        elif fragment and fragment not in anchors(text_of(target)):
             dead.append(f"{link}: no such heading")
     return dead
 
@@ -130,9 +140,11 @@ def test_every_page_of_documentation_is_reached_from_the_readme() -> None:
         if page in reached:
             continue
         reached.add(page)
-        here = links(page.read_text(encoding="utf-8"))
+        here = links(text_of(page))
         paths = (unquote(link).partition("#")[0] for link in here)
-        targets = ((page.parent / path).resolve() for path in paths if path.endswith(".md"))
+        targets = (
+            (page.parent / path).resolve() for path in paths if path.endswith((".md", ".ipynb"))
+        )
         waiting += [target for target in targets if target.is_file()]
     assert set(PAGES) - reached == set()
 
