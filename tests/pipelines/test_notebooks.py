@@ -21,7 +21,7 @@ evidence: {seeds: 1, control_seeds: 1, controls: [], baselines: [logistic], boot
            ablation_seeds: 0}
 workers: 1
 """
-PARAMETERS = 'rows = 2_500\nsettings = {"config": "tiny.yaml"}'
+PARAMETERS = 'import recmtl\nrows = 2_500\nsettings = {"config": "tiny.yaml"}'
 
 
 def test_there_are_notebooks_and_the_readme_lists_them() -> None:
