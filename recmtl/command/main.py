@@ -38,13 +38,13 @@ class _InOrder(click.Group):
 @click.group(cls=_InOrder, epilog="`recmtl COMMAND --help` explains a command and its options.")
 @click.version_option(importlib.metadata.version("recmtl"), message="%(prog)s %(version)s")
 def recmtl() -> None:
-    r"""Find out what the tasks of a recommender should share, and train the network for it.
+    """Find out what the tasks of a recommender should share, and train the network for it.
 
     \b
         recmtl describe --data log.parquet --out schema.yaml
         recmtl run --data log.parquet --schema schema.yaml --out runs/mine
         recmtl score --bundle runs/mine/bundle --input log.parquet --output scored
-    """
+    """  # noqa: D301 (click wants the character itself)
 
 
 @click.command(cls=Command)
