@@ -36,7 +36,9 @@ side_table_option = click.option(
 )
 @BUNDLE
 @options(
-    click.option("--output", "folder", required=True, type=FILE, help="folder for part-*.parquet"),
+    click.option(
+        "--output", "folder", required=True, type=FILE, help="folder to write Parquet files into"
+    ),
     keep_option,
     click.option("--resume", is_flag=True, help="continue a job that was killed"),
     click.option("--part-rows", default=500_000, show_default=True, help="rows of an output file"),
