@@ -6,9 +6,11 @@ missing values; known values follow by descending count, ties by value.
 
 import itertools
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray
@@ -26,7 +28,11 @@ PARTS = 64
 
 
 class KeyIndex:
-    """Positions of known values: a dense or a sorted array for int64, a dictionary for text."""
+    """Positions of known values: a dense or a sorted array for int64, hash tables for text.
+
+    A long column of text is looked up at once by an index of pandas, a few values by a dictionary;
+    each is made when it is first asked, and both hold the same strings.
+    """
 
     def __init__(self, values: AnyArray) -> None:
         """Index distinct keys.
@@ -34,9 +40,8 @@ class KeyIndex:
         Args:
             values: as in `Keys`; value i has position i.
         """
-        self._texts: dict[str, int] | None = None
-        if not pa.types.is_int64(values.type):
-            self._texts = {text: i for i, text in enumerate(values.to_pylist())}
+        self._values, self._is_text = values, not pa.types.is_int64(values.type)
+        if self._is_text:
             return
         whole = values.to_numpy(zero_copy_only=False)
         self._lowest = int(whole.min()) if len(whole) else 0
@@ -54,7 +59,15 @@ class KeyIndex:
     @property
     def is_dense(self) -> bool:
         """Whether looking a value up is one read of an array."""
-        return self._texts is None and self._dense is not None
+        return not self._is_text and self._dense is not None
+
+    @cached_property
+    def _texts(self) -> dict[str, int]:
+        return {text: i for i, text in enumerate(self._index.array)}
+
+    @cached_property
+    def _index(self) -> pd.Index:
+        return _text_index(self._values)
 
     def find(self, values: AnyArray) -> npt.NDArray[np.integer]:
         """The position of each value, -1 where unknown: integers [values].
@@ -62,7 +75,9 @@ class KeyIndex:
         Args:
             values: of the index's type, or integers of less than 64 bits.
         """
-        if self._texts is not None:
+        if self._is_text and len(values) > FEW:
+            return self._index.get_indexer(_text_index(values))
+        if self._is_text:
             positions = map(self._texts.get, values.to_pylist(), itertools.repeat(-1))
             return np.fromiter(positions, np.int64, len(values))
         wanted = values.to_numpy(zero_copy_only=False)
@@ -77,7 +92,7 @@ class KeyIndex:
 
     def find_one(self, value: int | str) -> int:
         """The position of one value of the index's type, -1 where unknown."""
-        if self._texts is not None:
+        if self._is_text:
             return self._texts.get(str(value), -1)
         wanted = int(value)
         if self._dense is not None:
@@ -85,6 +100,11 @@ class KeyIndex:
             return int(self._dense[place]) if 0 < place < len(self._dense) else -1
         at = min(int(np.searchsorted(self._sorted, wanted)), len(self._sorted) - 1)
         return int(self._order[at]) if self._sorted[at] == wanted else -1
+
+
+def _text_index(values: AnyArray) -> pd.Index:
+    texts: pd.Index = pd.Index(values.to_numpy(zero_copy_only=False), dtype=object)
+    return texts
 
 
 @dataclass(frozen=True)

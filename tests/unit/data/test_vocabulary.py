@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmtl.data.columns.keys import category_keys
-from recmtl.data.columns.vocabulary import PARTS, KeyIndex, Vocabulary, VocabularyFit
+from recmtl.data.columns.vocabulary import FEW, PARTS, KeyIndex, Vocabulary, VocabularyFit
 from recmtl.errors import DataError, SourceLocation
 
 BATCHES = 3 * PARTS + 7
@@ -120,3 +120,18 @@ def test_many_distinct_values_are_merged_early() -> None:
         fit.add(category_keys(column, "x", PLACE), "x", PLACE)
     assert len(fit._counted) < 4
     assert len(fit.counts()) == 400_000
+
+
+@pytest.mark.parametrize("rows", [1, FEW, FEW + 1, 3 * FEW])
+def test_text_is_looked_up_alike_in_long_and_in_short_columns(rows: int) -> None:
+    """Two tables answer: an index of pandas for many values, a dictionary for few."""
+    draw = np.random.default_rng(rows)
+    known = [f"é{number}" for number in draw.permutation(500)] + ["", "nan", "None"]
+    index = KeyIndex(pa.array(known, pa.large_string()))
+    wanted = [f"é{number}" for number in draw.integers(0, 700, rows)]
+    wanted[: len(wanted) // 2 : 7] = [""] * len(wanted[: len(wanted) // 2 : 7])
+    places = {text: place for place, text in enumerate(known)}
+    expected = [places.get(text, -1) for text in wanted]
+    for kind in (pa.string(), pa.large_string()):
+        assert index.find(pa.array(wanted, kind)).tolist() == expected
+    assert [index.find_one(text) for text in wanted[:9]] == expected[:9]
