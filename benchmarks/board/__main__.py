@@ -37,16 +37,21 @@ PAGES = ROOT / "docs" / "benchmarks"
 RUNS = ROOT / "runs" / "board"
 CONTROLS = (*(name for name in CATALOG if name != "recmtl_grid"), "full_grid", "random_route")
 RESAMPLES = 200
+BUDGET = 0.5
+"""Multiply-adds of every network as a share of the full grid's; see `Evidence`."""
 
 
 def train(name: str, log: BoardLog, *, preset: str, out: Path, seeds: int) -> None:
     """The study of a log with a preset: of `best` every arm, of another the searched network."""
     console = Console(stderr=True)
     config = load_config(ROOT / log.config, preset)
-    every = CONTROLS if preset == "best" else ()
-    evidence = replace(
-        config.evidence, seeds=seeds, control_seeds=seeds, ablation_seeds=0, controls=every
-    )
+    evidence = replace(config.evidence, seeds=seeds, control_seeds=seeds, ablation_seeds=0)
+    # At matched cost, also where the log's configuration leaves every network at its own size.
+    evidence = replace(evidence, budget=evidence.budget or BUDGET)
+    if preset == "best":
+        evidence = replace(evidence, controls=CONTROLS)
+    else:
+        evidence = replace(evidence, controls=(), baselines=())
     config = replace(config, evidence=evidence)
     data = str(data_folder() / log.data) if log.data else ""
     schema = ROOT / log.schema if log.data else ""

@@ -35,8 +35,8 @@ def log_page(board: Board) -> str:
         *paragraph(
             "Every route, epoch, setting, weight and opponent was chosen on validation rows; the "
             "figures are of test rows, mean ± sample standard deviation over seeds. Networks of "
-            "recmtl have equal inputs and equal multiply-adds; the peers read the same encoded "
-            "rows without the logits of forests, tuned as said below."
+            "recmtl have equal inputs, and their multiply-adds stand below; peers read the same "
+            "encoded rows without the logits of forests, tuned as said below."
         ),
         *_quality(board),
         *_proof(board),
