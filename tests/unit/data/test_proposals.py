@@ -83,7 +83,8 @@ def test_a_childs_leak_is_judged_where_the_parent_happened(log: Callable[..., st
     random = np.random.default_rng(1)
     click = np.arange(ROWS) % 2
     buy = click * (random.random(ROWS) < 0.5)
-    text = describe(log(click=click, buy=buy, thanks_page=buy, x=random.random(ROWS)))
+    page = np.where(click == 1, buy, random.integers(0, 2, ROWS))
+    text = describe(log(click=click, buy=buy, thanks_page=page, x=random.random(ROWS)))
     assert "of 'buy'" in text and "parent: click" in text
     assert {f.name for f in parse_schema(text, source="d").features} == {"x"}
 
@@ -163,15 +164,13 @@ def test_a_file_that_says_everything_gets_no_section(tmp_path: Path) -> None:
     assert "files:" not in describe(str(tmp_path / "log.csv"))
 
 
-def test_a_rare_label_of_a_small_log_finds_a_split(log: Callable[..., str], tmp_path: Path) -> None:
-    for at in range(0, 60, 7):
+def test_a_rare_label_of_a_small_log_finds_a_split(log: Callable[..., str]) -> None:
+    for at in range(0, 60, 3):
         buy = np.zeros(60, np.int64)
         buy[at] = 1
         path = log(click=np.ones(60) - (np.arange(60) % 3 == 1), buy=buy, x=np.arange(60) / 7)
         schema = parse_schema(describe(path), source="draft")
-        if buy[np.arange(60) % 3 != 1].any():
-            assert [task.name for task in schema.tasks] == ["click", "buy"]
-            prepare(path, schema, tmp_path / f"out{at}")
+        assert [task.name for task in schema.tasks] == ["click", "buy"]
 
 
 def test_every_column_has_its_part(log: Callable[..., str]) -> None:

@@ -134,6 +134,12 @@ def test_text_that_was_fitted_stays_text(tmp_path: Path) -> None:
     assert plain(read(open_log(str(tmp_path / "day.csv"))))["code"] == [5]
 
 
+def test_blanks_around_a_value_are_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("n, city\n1, oslo \n 2,\n3, \n")
+    log = open_log(str(tmp_path / "log.csv"))
+    assert plain(read(log)) == {"n": [1, 2, 3], "city": ["oslo", None, None]}
+
+
 def test_parts_of_a_file_need_its_names_only_once(tmp_path: Path) -> None:
     (tmp_path / "part-0.csv").write_text("user,n\na,1\n")
     (tmp_path / "part-1.csv").write_text("b,2\nc,3\n")
@@ -260,6 +266,9 @@ def test_what_nothing_reads_for_a_month_leaves_the_cache(
     old = open_log(str(tmp_path / "a.csv")).files[0].converted
     assert isinstance(old, Path)
     long_ago = time.time() - 31 * 86_400
+    os.utime(old, (long_ago, long_ago))
+    open_log(str(tmp_path / "a.csv"))
+    assert old.stat().st_mtime > long_ago + 86_400  # it is in use again
     os.utime(old, (long_ago, long_ago))
     open_log(str(tmp_path / "b.csv"))
     assert not old.exists()
