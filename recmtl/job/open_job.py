@@ -112,8 +112,7 @@ def open_job(
         settings = load_config(source.config or None, source.preset)
         settings = _with_evidence(settings, seeds=seeds, ablation=ablation)
         display = on_progress or stack.enter_context(progress_display(console))
-        if not source.data:
-            source = replace(source, data=_simulated_log(folder, settings.seed))
+        source = replace(source, data=source.data or _simulated_log(folder, settings.seed))
 
         def admitted() -> None:
             files.are_kept = True
