@@ -62,7 +62,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def prepare(
-    data: str,
+    data: str | Path,
     schema: Schema,
     out: str | Path,
     *,

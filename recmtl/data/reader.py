@@ -8,6 +8,7 @@ whatever the size of the log.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -268,7 +269,7 @@ def _row_group(
 
 
 def open_log(
-    data: str,
+    data: str | Path,
     tables: Sequence[SideTable] = (),
     *,
     refused: Refused | None = None,
@@ -290,6 +291,7 @@ def open_log(
     Raises:
         DataError: nothing matches, a file is empty or damaged, or a side table lacks its key.
     """
+    data = str(data)
     folder = base_folder(data)
     paths = [side_path(table, folder) for table in tables]
     beside = frozenset(path.resolve() for path in paths)

@@ -15,7 +15,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from recmtl.job.log_later import log_folder
+from recmtl.command.main import main
 from recmtl.mlflow_store import make_store, without_warnings
 from recmtl.tracking import Tracker
 from recmtl.tracking.feed import Feed
@@ -104,8 +104,8 @@ def test_logging_later_gives_the_same_runs_once(
         mlflow.set_tracking_uri(None)
     assert not (tmp_path / "later" / "mlflow.db").exists()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", stores["later"])
-    command = ["--out", str(tmp_path / "later" / "out")]
-    assert log_folder(command) == 0
+    command = ["log", "--out", str(tmp_path / "later" / "out")]
+    assert main(command) == 0
     printed = capsys.readouterr().out
     assert "events; 3 runs are there" in printed
     assert "model     models:/shop/1 (no champion: cannot be compared" in printed
@@ -114,7 +114,7 @@ def test_logging_later_gives_the_same_runs_once(
     assert later["one"]["parent"] == "main" and len(later["one"]["curves"]["loss"]) == 5
     assert later["main"]["params"]["config.a.b"] == "2"
     for _ in range(2):
-        assert log_folder(command) == 0
+        assert main(command) == 0
         assert "logged    0 events; 3 runs are there" in capsys.readouterr().out
     assert content(stores["later"]) == later
     assert not (tmp_path / "mlruns").exists()

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
-from pipelines import score as script
+from recmtl.command.main import main
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import BundleError, ConfigError, DataError
 from recmtl.grid import CATALOG
@@ -241,9 +241,17 @@ def test_a_side_table_outside_of_the_log_is_read_only_if_the_caller_says_so(
     place.with_suffix(".away").rename(place)
     scorer = Scorer.load(bundle, side_tables={stated: place})
     score_parquet(scorer, source, out)
-    command = ["--bundle", str(bundle), "--input", str(source), "--output", str(tmp_path / "cli")]
-    assert script.main(command) == 2
-    assert script.main([*command, "--side-table", f"{stated}={place}"]) == 0
+    command = [
+        "score",
+        "--bundle",
+        str(bundle),
+        "--input",
+        str(source),
+        "--output",
+        str(tmp_path / "cli"),
+    ]
+    assert main(command) == 2
+    assert main([*command, "--side-table", f"{stated}={place}"]) == 0
     scores = [pq.read_table(folder) for folder in (out, tmp_path / "cli")]
     assert scores[0].equals(scores[1])
 
