@@ -89,4 +89,4 @@ class Report:
     """
 
     slices: tuple[str, ...] | None = None
-    importance: Annotated[int, Field(ge=0, le=10**12)] = 500_000
+    importance: Annotated[int, Field(ge=0, le=10**12)] = 200_000

@@ -32,7 +32,7 @@ LIMIT_FILE = "time_limit.json"
 PROBED_STEPS, LONGEST_PROBE = 24, 1.5
 FIRST_STEPS = 4
 """They warm up, and are not measured."""
-LAST_STEPS_SECONDS, LAST_STEPS_SHARE = 6.0, 0.4
+LAST_STEPS_SECONDS, LAST_STEPS_SHARE = 14.0, 0.4
 """The least that bundle, scores and report are reckoned to take, and the most of what is left."""
 CORE_SHARE = 0.7
 """Share of the time that the verdict of one seed may take by the forecast."""

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -99,3 +100,21 @@ def test_a_face_links_its_names_to_where_they_are_defined() -> None:
         module, _, name = home.rpartition(".")
         assert hasattr(importlib.import_module(module), name)
         assert sys.modules[module].__file__ is not None
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx")
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-d",
+        str(tmp_path / "d"),
+    ]
+    folders = ["-c", "docs", ".", str(tmp_path / "site")]
+    built = subprocess.run([*command, *folders], cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert (tmp_path / "site" / "docs" / "index.html").is_file()
