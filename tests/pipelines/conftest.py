@@ -22,6 +22,16 @@ threads: 1
 workers: 1
 rank_by: p_click_and_purchase
 """
+TINY = """
+sizes: {embedding: 4, tower: [8]}
+grid: {cells: 5, depth: 1, widths: [8], max_edges: 2}
+training: {batch_size: 512, epochs: 1}
+search: {epochs: 1, refine: 0, candidates: 2, race: false}
+evidence: {seeds: 1, control_seeds: 1, controls: [], baselines: [logistic], bootstrap: 20,
+           ablation_seeds: 0}
+workers: 1
+"""
+"""Of examples and notebooks: hardly a search, and no proof."""
 
 
 @dataclass(frozen=True)

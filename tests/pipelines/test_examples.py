@@ -16,17 +16,9 @@ from examples import first_run, own_log, ranking_service
 from recmtl import Ranker
 from recmtl.job.open_job import load_config
 from recmtl.schema import load_schema
+from tests.pipelines.conftest import TINY
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-TINY = """
-sizes: {embedding: 4, tower: [8]}
-grid: {cells: 5, depth: 1, widths: [8], max_edges: 2}
-training: {batch_size: 512, epochs: 1}
-search: {epochs: 1, refine: 0, candidates: 2, race: false}
-evidence: {seeds: 1, control_seeds: 1, controls: [], baselines: [logistic], bootstrap: 20,
-           ablation_seeds: 0}
-workers: 1
-"""
 
 
 @dataclass(frozen=True)

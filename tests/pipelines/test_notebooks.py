@@ -11,16 +11,9 @@ sys.path.append(str(ROOT / "docs"))
 
 from recmtl_docs.notebooks import run_notebook  # noqa: E402
 
+from tests.pipelines.conftest import TINY  # noqa: E402
+
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
-TINY = """
-sizes: {embedding: 4, tower: [8]}
-grid: {cells: 5, depth: 1, widths: [8], max_edges: 2}
-training: {batch_size: 512, epochs: 1}
-search: {epochs: 1, refine: 0, candidates: 2, race: false}
-evidence: {seeds: 1, control_seeds: 1, controls: [], baselines: [logistic], bootstrap: 20,
-           ablation_seeds: 0}
-workers: 1
-"""
 PARAMETERS = 'import recmtl\nrows = 2_500\nsettings = {"config": "tiny.yaml"}'
 
 

@@ -5,12 +5,12 @@ import math
 
 import pytest
 
-from recmtl.job.work import agenda, forecast
 from recmtl.job.work.agenda import Agenda
 from recmtl.job.work.forecast import Forecast
 from recmtl.job.work.items import WorkItem, all_items
 from recmtl.job.work.priority import groups_of
 from recmtl.train.config import Config, Evidence, Search, Training
+from tests.unit.job.work.conftest import Clock
 
 CONFIG = Config(
     training=Training(epochs=1),
@@ -19,23 +19,6 @@ CONFIG = Config(
 )
 GROUPS = groups_of(all_items(CONFIG), CONFIG)
 CORE = set(GROUPS[0])
-
-
-class Clock:
-    """Time that passes when told."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(forecast, "time", clock)
-    monkeypatch.setattr(agenda, "time", clock)
-    return clock
 
 
 def played(clock: Clock, *, until: float, processes: int, slower: float = 1.0) -> list[WorkItem]:

@@ -2,29 +2,13 @@
 
 import pytest
 
-from recmtl.job.work import forecast
 from recmtl.job.work.forecast import Forecast, makespan
 from recmtl.job.work.items import WorkItem
 from recmtl.train.config import Config, Search, Training
+from tests.unit.job.work.conftest import Clock
 
 MMOE, TOGETHER = WorkItem("mmoe", 0), WorkItem("shared_bottom", 0)
 SEARCH, SEARCHED = WorkItem("searched", 0, search=True), WorkItem("searched", 0)
-
-
-class Clock:
-    """Time that passes when told."""
-
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(forecast, "time", clock)
-    return clock
 
 
 def new(*, unit: float | None = None, race: bool | None = False) -> Forecast:
