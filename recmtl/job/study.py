@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -79,6 +79,8 @@ def refuse_another_study(out: Path, facts: Mapping[str, Any], *, note: bool = Tr
     now = masked(json.loads(json.dumps({"recmtl": importlib.metadata.version("recmtl"), **facts})))
     remedy = f"delete it with models/ and search/ in {out}, or give another --out"
     before = read_json(path, remedy=remedy) if path.is_file() else {}
+    defaults = asdict(Config())
+    before = {n: _completed(fact, now.get(n), defaults.get(n)) for n, fact in before.items()}
     same_data = "data" in before and before["data"] == now.get("data")
     compared = [name for name in now if name in before and not (same_data and name in _DATA_PARTS)]
     parts_differ = any(before[name] != now[name] for name in compared if name in _DATA_PARTS)
@@ -92,6 +94,15 @@ def refuse_another_study(out: Path, facts: Mapping[str, Any], *, note: bool = Tr
         )
     if note and {**before, **now} != before:
         write_json(path, {**before, **now}, durable=True)
+
+
+def _completed(before: Any, now: Any, defaults: Any) -> Any:
+    """A fact of a folder, with the defaults of settings that are younger than the folder."""
+    if not all(isinstance(part, Mapping) for part in (before, now, defaults)):
+        return before
+    younger = {name: defaults[name] for name in now if name not in before and name in defaults}
+    completed = {n: _completed(fact, now.get(n), defaults.get(n)) for n, fact in before.items()}
+    return {**completed, **json.loads(json.dumps(younger))}
 
 
 @dataclass(frozen=True)

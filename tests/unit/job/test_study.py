@@ -1,7 +1,7 @@
 """The models of a study by name, and the size that each is given."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +200,21 @@ def test_a_fact_that_a_folder_does_not_know_yet_is_noted(tmp_path: Path) -> None
     assert set(json.loads((tmp_path / "study.json").read_text())) == {"seed", "budget", "recmtl"}
     with pytest.raises(ConfigError, match=r"budget was 0\.5 and is absent"):
         refuse_another_study(tmp_path, {"seed": 0, "budget": None})
+
+
+def test_a_folder_that_is_older_than_a_setting_was_begun_with_its_default(tmp_path: Path) -> None:
+    now = asdict(CONFIG)
+    before = {"seed": 3, "training": {**now["training"]}, "search": {**now["search"]}}
+    del before["training"]["accumulate"]
+    before["search"]["skips"] = {"hard": True}
+    (tmp_path / "study.json").write_text(json.dumps(before))
+    facts = {"seed": 3, **{name: now[name] for name in ("training", "search")}}
+    refuse_another_study(tmp_path, facts)
+    assert json.loads((tmp_path / "study.json").read_text())["training"]["accumulate"] == 1
+    (tmp_path / "study.json").write_text(json.dumps(before))
+    other = {**facts, "training": {**now["training"], "accumulate": 2}}
+    with pytest.raises(ConfigError, match=r"training\.accumulate was 1 and is 2"):
+        refuse_another_study(tmp_path, other)
 
 
 def test_another_release_does_not_go_on(tmp_path: Path) -> None:
