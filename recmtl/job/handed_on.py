@@ -18,7 +18,6 @@ from recmtl.job.work.agenda import OnOutlook, unseen
 from recmtl.model import TabularModel, load_model
 from recmtl.schema import Schema
 from recmtl.search.search import SearchResult
-from recmtl.search.vote import vote
 from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.tracking import Tracker
 from recmtl.train.blend import FittedBlend, ForestLogits, fit_blend
@@ -111,7 +110,7 @@ class ChosenNetwork:
     """The searched network that is drawn, reported and bundled.
 
     Attributes:
-        seed: of its search and training.
+        seed: of its training.
         network: with its trained weights, in evaluation mode.
         search: how its route was found.
         result: what it scored and cost.
@@ -201,17 +200,11 @@ class TrainedModels:
 
     @cached_property
     def chosen(self) -> ChosenNetwork:
-        """The searched network with the best validation score, loaded once.
-
-        Where searches raced, it is one of the class that their seeds voted for.
-        """
+        """The searched network with the best validation score, loaded once."""
         results = self.models["searched"]
-        searches = {seed: self.study.search_result("searched", seed) for seed in results}
-        votes = vote(searches)
-        seeds = [s for s in results if votes is None or searches[s].winner == votes["winner"]]
-        seed = max(seeds, key=lambda seed: results[seed].validation_score or -np.inf)
+        seed = max(results, key=lambda seed: results[seed].validation_score or -np.inf)
         network = load_model(self.study.model_folder("searched", seed))
-        return ChosenNetwork(seed, network, searches[seed], results[seed])
+        return ChosenNetwork(seed, network, self.study.decisive(seed), results[seed])
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,8 @@ def sharing(study: TabularStudy, truth: Path) -> dict[str, Any]:
     evidence, first = study.config.evidence, study.config.seed
     names = [task.name for task in study.problem.tasks]
     seeds = range(first, first + evidence.seeds)
-    overlaps = _overlaps(study, "searched", seeds)
+    searches = {s: search for seed in seeds for s, search in study.searches(seed).items()}
+    overlaps = _overlaps([Layout.from_json(search.layout) for search in searches.values()])
     facts: dict[str, Any] = {
         "tasks": names,
         "overlap": overlaps.mean(0).round(4).tolist(),
@@ -184,11 +185,11 @@ def sharing(study: TabularStudy, truth: Path) -> dict[str, Any]:
     if len(overlaps) > 1 and len(names) > 1:
         facts["agreement"] = agreement(overlaps)
         facts["differs"] = _differs(overlaps, names)
-    votes = vote({seed: study.search_result("searched", seed) for seed in seeds})
+    votes = vote(searches)
     if votes is not None:
         facts["race"] = dict(votes)
     if "random_route" in evidence.controls and min(evidence.seeds, len(names)) > 1:
-        random = _overlaps(study, "random_route", seeds)
+        random = _overlaps([study.wiring("random_route", seed) for seed in seeds])
         facts["agreement_of_random_routes"] = agreement(random)
     planted = _planted(overlaps, names, truth) if truth.is_file() else {}
     if planted:
@@ -244,9 +245,8 @@ def group_codes(codes: NDArray[np.int64]) -> NDArray[np.int64] | None:
     return group if len(group) and group.min() != group.max() else None
 
 
-def _overlaps(study: TabularStudy, name: str, seeds: range) -> FloatArray:
-    """Overlap of the tasks' experts `[seeds, T, T]` in the trained networks of a model."""
-    layouts: list[Layout] = [study.wiring(name, seed) for seed in seeds]
+def _overlaps(layouts: Sequence[Layout]) -> FloatArray:
+    """Overlap of the tasks' experts `[seeds, T, T]` in a network of each seed."""
     return np.stack([shared_experts(layout).numpy() for layout in layouts]).astype(np.float64)
 
 

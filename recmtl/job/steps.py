@@ -58,7 +58,7 @@ from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS, trees_fact, trees_of
 from recmtl.job.study import Study, refuse_another_study
 from recmtl.job.what_matters.chain import ablation_items, what_mattered
 from recmtl.job.what_matters.source_choice import choose_sources
-from recmtl.job.work.items import WorkItem, all_items, searched_items
+from recmtl.job.work.items import WorkItem, all_items, searched_items, voting
 from recmtl.job.work.limit import NO_LIMIT, within_limit
 from recmtl.job.work.priority import left_out
 from recmtl.job.work.workers import complete, cores, processes_of
@@ -127,7 +127,8 @@ def prepare(job: JobContext, run: TrackedRun) -> PreparedLog:
 def search(job: JobContext, prepared: PreparedLog) -> TabularStudy:
     """Search the routes of every seed that the verdict rests on."""
     study = _open_study(job, prepared, test=True)
-    searches = [item.needs for item in searched_items(study.config) if item.needs is not None]
+    items = searched_items(study.config)
+    searches = list(dict.fromkeys(search for item in items for search in item.needs(study.config)))
     complete(study, searches, Logbook(study, job.tracker, test=True).finished)
     return study.without([item for item in searches if not study.has(item)])
 
@@ -273,7 +274,7 @@ def _open_study(job: JobContext, prepared: PreparedLog, *, test: bool) -> Tabula
     _check_names(job, prepared)
     config, limit = within_limit(
         prepared.problem,
-        job.config,
+        voting(job.config),
         folder=job.out,
         processes=processes_of(job.config),
         deadline=None if job.time_limit is None else job.began + job.time_limit,

@@ -31,6 +31,7 @@ from recmtl.job.work.items import (
     network_and_sources,
     search_settings,
     search_space,
+    voters,
 )
 from recmtl.job.work.limit import NO_LIMIT, Limit
 from recmtl.job.work.priority import without
@@ -38,6 +39,7 @@ from recmtl.masking import masked
 from recmtl.policies import random_routes
 from recmtl.search.search import SearchResult, search
 from recmtl.search.tree_search import TreeSearchResult, search_tree
+from recmtl.search.vote import elected
 from recmtl.train.config import Budget, Config
 from recmtl.train.loop import OnProgress, silent
 from recmtl.train.problem import Problem, network_cost
@@ -214,6 +216,19 @@ class Study(Generic[P, C]):
         with reading(self._search_file(name, seed), remedy=SEARCH_AGAIN):
             return SearchResult.from_json(record)
 
+    def decisive(self, seed: int) -> SearchResult:
+        """The search that ended with the searched network of a seed.
+
+        That is its own or, where searches raced, one of those that vote.
+        """
+        searches = self.searches(seed)
+        return searches[elected(searches)]
+
+    def searches(self, seed: int) -> dict[int, SearchResult]:
+        """The searches that decide on the searched network of a seed, by their own seeds."""
+        seeds = voters(self.config, seed)
+        return {voter: self.search_result("searched", voter) for voter in seeds}
+
     def record(self, name: str, seed: int) -> SearchRecord:
         """The record of one search; searched now unless it was before."""
         path = self._search_file(name, seed)
@@ -236,7 +251,7 @@ class Study(Generic[P, C]):
             return saved
         folder.parent.mkdir(parents=True, exist_ok=True)
         on_progress = self._progress_of(WorkItem(name, seed))
-        fit = Fit(self.heard_by(name), self.config, seed, on_progress, self._checkpoint)
+        fit = Fit(self.heard_by(name), self.config, seed, on_progress, self._going_on)
         network = None
         if name in self.kind.baselines:
             on_progress(name, 0, 1, None)
@@ -248,7 +263,8 @@ class Study(Generic[P, C]):
             network, result = fit.network(name, self.layout(name, seed))
         result.save(folder, network)
         for network_name in result.curves:
-            self._checkpoint(network_name, seed).unlink(missing_ok=True)
+            for file in {self._checkpoint(network_name, seed), self._going_on(network_name, seed)}:
+                file.unlink(missing_ok=True)
         return result
 
     def wiring(self, name: str, seed: int) -> Layout:
@@ -274,6 +290,8 @@ class Study(Generic[P, C]):
 
     def _unscaled(self, network: str, seed: int) -> Layout:
         """The layout of a network at the size of the configuration, or of its search."""
+        if network == "searched":
+            return Layout.from_json(self.decisive(seed).layout)
         if network in SEARCHED:
             record = self.record(network, seed)
             with reading(self._search_file(network, seed), remedy=SEARCH_AGAIN):
@@ -291,6 +309,13 @@ class Study(Generic[P, C]):
         folder = self.folder / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}-{seed}.safetensors"
+
+    def _going_on(self, name: str, seed: int) -> Path:
+        """Where the training of a network goes on: where a race left it, if the race was of it."""
+        raced = name == "searched" and self.has(WorkItem(name, seed, search=True))
+        if raced and self.search_result(name, seed).layout != self.decisive(seed).layout:
+            name = "searched-elected"
+        return self._checkpoint(name, seed)
 
     def _route(self, name: str, seed: int) -> SearchRecord:
         settings = search_settings(name, self.config)
@@ -326,9 +351,8 @@ class Study(Generic[P, C]):
         A space with no other route has no such control: it stays the searched network.
         """
         space = search_space("searched", self.config, self.heard)
-        record, random = self.record("searched", seed), np.random.default_rng(seed + 7919)
-        with reading(self._search_file("searched", seed), remedy=SEARCH_AGAIN):
-            searched = Layout.from_json(record["layout"])
+        searched = Layout.from_json(self.decisive(seed).layout)
+        random = np.random.default_rng(seed + 7919)
         for _ in range(RANDOM_DRAWS):
             routes = random_routes(space, max_edges=self.config.grid.max_edges, random=random)
             layout = prune(space, routes).layout

@@ -57,6 +57,7 @@ class EntrantRecord(TypedDict):
         experts: kind of the experts on the input.
         trained: share of the steps that it was trained for.
         score: by which entrants are compared, more is better; the mean of `tasks`.
+        by_round: share of the steps -> score after so many, of every round that it was in.
         tasks: each task's part of it.
         loss: mean over the tasks of the loss as a share of the best constant prediction's.
         parameters: of its network.
@@ -69,6 +70,7 @@ class EntrantRecord(TypedDict):
     experts: NotRequired[str]
     trained: NotRequired[float]
     score: NotRequired[float]
+    by_round: NotRequired[dict[str, float]]
     tasks: NotRequired[dict[str, float]]
     loss: NotRequired[float]
     parameters: NotRequired[int]
@@ -186,6 +188,14 @@ class Race:
             if key in self.results.get(str(until), {})
         )
 
+    def _by_round(self, key: str) -> dict[str, float]:
+        """The scores of an entrant after each round that it was in."""
+        of_entrant = {until: of[key] for until, of in self.results.items() if key in of}
+        return {
+            until: float(mean_score(np.array(result["scores"]))[0])
+            for until, result in of_entrant.items()
+        }
+
     def _winner(self, checkpoint: Path) -> str:
         """The best entrant that no task vetoes, or else the network that shares nothing."""
         apart = next((key for key, e in self.entrants.items() if e.name == NOTHING_SHARED), None)
@@ -219,6 +229,7 @@ class Race:
                 experts=entrant.experts,
                 trained=until,
                 score=float(mean_score(scores)[0]),
+                by_round=self._by_round(key),
                 tasks=dict(zip(names, scores[0].tolist(), strict=True)),
                 loss=result["loss"],
                 parameters=cost.parameters,

@@ -3,9 +3,10 @@
 A race is one training of each entrant, so that the luck of its seed decides between entrants that
 are nearly equal. Each seed has one vote, for the name of its winner. Where the votes differ, the
 class with the best mean validation score over all seeds is chosen, among those that won somewhere.
+The network that did best of those with which the class won is then trained with every seed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TypedDict
 
@@ -14,7 +15,7 @@ import numpy as np
 from recmtl.search.race import EntrantRecord
 from recmtl.search.search import SearchResult
 
-__all__ = ["ClassRecord", "Vote", "vote"]
+__all__ = ["ClassRecord", "Vote", "elected", "vote"]
 
 
 class ClassRecord(TypedDict):
@@ -25,7 +26,7 @@ class ClassRecord(TypedDict):
         wins: races that they won.
         seeds: races in which they were.
         score: their mean validation score; in a race from which one was dropped, that which it had
-            then.
+            then and what the others gained on average from then to the end.
         std: standard deviation of the score over seeds.
     """
 
@@ -81,6 +82,19 @@ def vote(results: Mapping[int, SearchResult]) -> Vote | None:
     )
 
 
+def elected(results: Mapping[int, SearchResult]) -> int:
+    """The seed whose search ended with the network that every seed is to be trained on.
+
+    Without races it is the first.
+    """
+    votes = vote(results)
+    if votes is None:
+        return next(iter(results))
+    winner = votes["winner"]
+    scores = {s: r.race[0].get("score", -np.inf) for s, r in results.items() if r.winner == winner}
+    return max(scores, key=scores.__getitem__)
+
+
 def _classes(results: Iterable[SearchResult], winners: list[str]) -> list[ClassRecord]:
     """The records of all names, the best mean first; after the others those that missed a race."""
     scores: dict[str, list[float]] = {}
@@ -100,10 +114,22 @@ def _classes(results: Iterable[SearchResult], winners: list[str]) -> list[ClassR
     return sorted(rows, key=lambda row: (-row["seeds"], -row["score"]))
 
 
-def _best_by_name(race: Iterable[EntrantRecord]) -> dict[str, float]:
+def _best_by_name(race: Sequence[EntrantRecord]) -> dict[str, float]:
     """The best score of each name, with either kind of experts, vetoed ones left out."""
     best: dict[str, float] = {}
     for row in race:
         if "score" in row and row["standing"] != "vetoed":
-            best[row["name"]] = max(row["score"], best.get(row["name"], -np.inf))
+            score = row["score"] + _gained_after(row, race)
+            best[row["name"]] = max(score, best.get(row["name"], -np.inf))
     return best
+
+
+def _gained_after(dropped: EntrantRecord, race: Iterable[EntrantRecord]) -> float:
+    """What those who reached the end gained on average after an entrant was dropped."""
+    round_of_drop = str(dropped.get("trained"))
+    gains = [
+        row["score"] - row["by_round"][round_of_drop]
+        for row in race
+        if row.get("trained") == 1.0 and round_of_drop in row.get("by_round", {})
+    ]
+    return float(np.mean(gains)) if gains else 0.0

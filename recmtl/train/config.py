@@ -157,6 +157,8 @@ class Search:
             experts, embeddings only, experts only, nothing, along a tree, the full grid), each
             trained at the same budget; the best on validation rows is kept and need not be trained
             again. None races on tables, and not on images.
+        votes: the seeds, from the first on, whose races vote on the network that is trained with
+            every seed. None: those of the verdict, and at most 3.
         branches: cost of a branched tree, from 0 (one branch) to 1 (all tasks apart).
         branches_of: the cost of which `branches` is a share.
         judged_rows: validation rows on which routes are compared and refined.
@@ -184,6 +186,7 @@ class Search:
     candidates: Annotated[int, COUNT] = 12
     agree: Annotated[float, SHARE] = 0.0
     race: bool | None = None
+    votes: Annotated[int, Field(ge=1, le=1000)] | None = None
     judged_rows: Annotated[int, COUNT] = 10_000
     branches: Annotated[float, SHARE] = 0.5
     branches_of: Literal["multiply_adds", "parameters"] = "multiply_adds"

@@ -114,7 +114,8 @@ class Agenda:
 
     def _ready(self) -> WorkItem | None:
         undone = {*self.waiting, *self.forecast.under_way}
-        return next((item for item in self.waiting if item.needs not in undone), None)
+        config = self.forecast.config
+        return next((i for i in self.waiting if undone.isdisjoint(i.needs(config))), None)
 
     def _admit(self) -> bool:
         """Let the most important group that ends in time wait for its turn; false if none does."""
@@ -135,4 +136,4 @@ class Agenda:
         taking = {item: seconds for item, seconds in whole.items() if seconds is not None}
         if len(under_way) < len(left) or len(taking) < len(whole):
             return None
-        return makespan(self.processes, under_way, items, taking.__getitem__)
+        return makespan(self.processes, under_way, items, taking.__getitem__, forecast.config)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from recmtl.job.work.items import WorkItem, network_and_sources
+from recmtl.job.work.items import WorkItem, network_and_sources, voters
 from recmtl.train.config import Config
 
 __all__ = ["Forecast", "Movement", "makespan"]
@@ -21,10 +21,10 @@ OF_TASKS = {"single_task": 0.5, "embeddings_apart": 0.4, "lightgbm": 0.75, "stem
 OTHER_NETWORK, SEARCH = 2.0, 2.5
 RACE, RACE_OF_TASKS = 4.0, 2.0
 """Units of a race, and for each task: entrants are trained for a quarter, a half and the whole."""
-RACED_TRAINING = 0.2
-"""Units that are left of a training after the race that was won by it: its scores."""
 RACED_KIND_OF_TASKS = 0.8
 """Units, for each task, of a network like the winner of a race, which is often the largest."""
+LEFT_AFTER_RACE = 0.5
+"""Share of a training that is left after the race of its seed, which may have done it all."""
 PASSES_OF_A_RACE = 4.25
 SURE = 0.05
 """Share of a piece from which on its own speed says how long the rest takes."""
@@ -118,10 +118,9 @@ class Forecast:
         races = network == "searched" and self.config.search.race is not False
         if item.search:
             return SEARCH + (RACE + RACE_OF_TASKS * self.tasks if races else 0.0)
-        if races and item.name == network:
-            return RACED_TRAINING
-        if races and item.name != network:
-            return RACED_KIND_OF_TASKS * self.tasks
+        if races:
+            raced = item.name == network and item.seed in voters(self.config, item.seed)
+            return RACED_KIND_OF_TASKS * self.tasks * (LEFT_AFTER_RACE if raced else 1.0)
         if network in OF_TASKS:
             return OF_TASKS[network] * self.tasks
         return UNITS.get(network, OTHER_NETWORK)
@@ -153,11 +152,12 @@ def makespan(
     under_way: Mapping[WorkItem, float],
     items: Iterable[WorkItem],
     seconds: Callable[[WorkItem], float],
+    config: Config,
 ) -> float:
     """The seconds until all is done, if each process takes the first item that can begin.
 
     >>> search, training = WorkItem("searched", 0, search=True), WorkItem("searched", 0)
-    >>> makespan(2, {search: 3.0}, [training, WorkItem("mmoe", 0)], lambda item: 2.0)
+    >>> makespan(2, {search: 3.0}, [training, WorkItem("mmoe", 0)], lambda item: 2.0, Config())
     5.0
 
     Args:
@@ -165,6 +165,7 @@ def makespan(
         under_way: the seconds that each item under way still takes.
         items: the others, in the order in which they are begun.
         seconds: how long each of them takes.
+        config: which says what each of them needs.
     """
     waiting, ends = list(items), dict(under_way)
     free = sorted([*under_way.values(), *[0.0] * (processes - len(under_way))])
@@ -172,9 +173,9 @@ def makespan(
         now = free.pop(0)
         undone = set(waiting)
         begins = {
-            item: ends.get(item.needs, 0.0) if item.needs is not None else 0.0
+            item: max((ends.get(needed, 0.0) for needed in item.needs(config)), default=0.0)
             for item in waiting
-            if item.needs not in undone
+            if undone.isdisjoint(item.needs(config))
         }
         # Without one that can begin now, the process waits for the end of what the next one needs.
         item = next((i for i in begins if begins[i] <= now), min(begins, key=begins.__getitem__))

@@ -1,6 +1,7 @@
 """What a study consists of: its models by name, and the work items that search and train them.
 
-A work item is done once, some only after another: a searched network is trained after its search.
+A work item is done once, some only after others: a searched network is trained after the searches
+whose races vote on what it is.
 The name of a model is that of its network, such as `shared_bottom`, or with a dot the sources that
 it hears, `shared_bottom.ids-numbers`; without one it hears those that were chosen for the study.
 """
@@ -26,6 +27,8 @@ __all__ = [
     "search_settings",
     "search_space",
     "searched_items",
+    "voters",
+    "voting",
     "with_needed",
 ]
 
@@ -43,6 +46,9 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 
 SEARCHED = (*SPACES, "branched")
 """Models in whose wiring something is searched: a route through a space, or a tree."""
+
+MOST_VOTES = 3
+"""Races that vote where the configuration does not say how many do."""
 
 FIXED = (*(name for name in CATALOG if name not in SEARCHED), "full_grid")
 """Networks in whose wiring nothing is searched."""
@@ -90,16 +96,15 @@ class WorkItem:
         """The name under which its progress is shown and its run is tracked."""
         return f"{self.name}-search-{self.seed}" if self.search else f"{self.name}-{self.seed}"
 
-    @property
-    def needs(self) -> "WorkItem | None":
-        """The work item that must be done before this one; None if it can begin at once."""
-        if self.search:
-            return None
+    def needs(self, config: Config) -> "tuple[WorkItem, ...]":
+        """The work items that must be done before this one."""
         network = network_and_sources(self.name)[0]
-        if network in SEARCHED:
-            return WorkItem(network, self.seed, search=True)
-        # A random route is drawn anew where it is the searched network.
-        return WorkItem("searched", self.seed, search=True) if network == "random_route" else None
+        if self.search:
+            return ()
+        if network in ("searched", "random_route"):  # which is drawn anew where it is the searched
+            seeds = voters(config, self.seed)
+            return tuple(WorkItem("searched", seed, search=True) for seed in seeds)
+        return (WorkItem(network, self.seed, search=True),) if network in SEARCHED else ()
 
 
 def model_name(network: str, sources: Iterable[str]) -> str:
@@ -121,10 +126,26 @@ def network_and_sources(name: str) -> tuple[str, tuple[str, ...] | None]:
     return network, tuple(sources.split("-")) if dot else None
 
 
-def with_needed(items: Iterable[WorkItem]) -> list[WorkItem]:
+def voters(config: Config, seed: int) -> range:
+    """The seeds whose searches decide what the searched network of a seed is.
+
+    Without races that is its own search.
+    """
+    if config.search.race is False:
+        return range(seed, seed + 1)
+    return _seeds(config, config.search.votes or min(MOST_VOTES, config.evidence.seeds))
+
+
+def voting(config: Config) -> Config:
+    """The configuration with as many votes, however many seeds are asked for later."""
+    votes = len(voters(config, config.seed))
+    return replace(config, search=replace(config.search, votes=votes))
+
+
+def with_needed(items: Iterable[WorkItem], config: Config) -> list[WorkItem]:
     """These work items and those that they need, each once: first those that others wait for."""
     items = list(items)
-    needed = [item.needs for item in items if item.needs is not None]
+    needed = [needed for item in items for needed in item.needs(config)]
     return list(dict.fromkeys([*needed, *items]))
 
 

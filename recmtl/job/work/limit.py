@@ -1,9 +1,9 @@
 """What a study may ask for within a time limit, decided before anything of it is trained.
 
 A few steps of a shared bottom say how fast this machine is. If the verdict of one seed would not
-end in time, the study does without the choice of sources, then without the race, and at last is
-trained on a sample of the train rows. How much more evidence there is time for is found out while
-it is made (`Agenda`).
+end in time, the study does without the choice of sources, then without all races but one, then
+without that one, and at last is trained on a sample of the train rows. How much more evidence there
+is time for is found out while it is made (`Agenda`).
 """
 
 import math
@@ -18,7 +18,7 @@ import torch
 
 from recmtl.atomic import read_json, reading, write_json
 from recmtl.job.work.forecast import Forecast, makespan
-from recmtl.job.work.items import all_items, fixed_layout
+from recmtl.job.work.items import all_items, fixed_layout, voters
 from recmtl.job.work.priority import groups_of
 from recmtl.train.config import Config
 from recmtl.train.loop import take_step
@@ -120,6 +120,9 @@ def _ever_less(config: Config, rows: int) -> Iterator[dict[str, Any]]:
         changed["source_seeds"] = 0
         yield dict(changed)
     if config.search.race is not False:
+        if len(voters(config, config.seed)) > 1:
+            changed["votes"] = 1
+            yield dict(changed)
         changed["race"] = False
         yield dict(changed)
     rows = min(rows, config.training.rows or rows)
@@ -132,12 +135,15 @@ def _changed(
     config: Config,
     *,
     source_seeds: int | None = None,
+    votes: int | None = None,
     race: bool | None = None,
     rows: int | None = None,
 ) -> Config:
     search, training = config.search, config.training
     if source_seeds is not None:
         search = replace(search, source_seeds=source_seeds)
+    if votes is not None:
+        search = replace(search, votes=votes)
     if race is not None:
         search = replace(search, race=race)
     if rows is not None:
@@ -152,4 +158,4 @@ def _core_seconds(problem: Problem, config: Config, row: float, processes: int) 
     forecast = Forecast(config, tasks=len(problem.tasks), rows=rows, seconds_a_unit=unit)
     core = groups_of(all_items(config), config)[0]
     choice = config.search.source_seeds * len(problem.sources) * unit / processes
-    return choice + makespan(processes, {}, core, lambda item: unit * forecast.units(item))
+    return choice + makespan(processes, {}, core, lambda item: unit * forecast.units(item), config)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from recmtl.job.work.items import WorkItem, with_needed
+from recmtl.job.work.items import WorkItem, voters, with_needed
 from recmtl.train.config import Config
 
 C = TypeVar("C", bound=Config)
@@ -28,7 +28,7 @@ def groups_of(items: Iterable[WorkItem], config: Config) -> list[list[WorkItem]]
     for item in items:
         number = item.seed - config.seed
         groups.setdefault(_place(item.name, number, compared), []).append(item)
-    ordered = [with_needed(groups[place]) for place in sorted(groups)]
+    ordered = [with_needed(groups[place], config) for place in sorted(groups)]
     before: set[WorkItem] = set()
     rest = []
     for group in ordered:
@@ -91,6 +91,9 @@ def left_out(asked: Config, done: Config) -> list[str]:
     lines = []
     if done.training.rows != asked.training.rows:
         lines.append(f"models learned from a sample of {done.training.rows:,} train rows")
+    votes = len(voters(done, done.seed))
+    if done.search.race == asked.search.race and votes < len(voters(asked, asked.seed)):
+        lines.append(f"only {votes} of the races voted on the searched network")
     if done.search.race != asked.search.race:
         lines.append("no ways to share raced: the searched route was trained unrivalled")
     if done.search.source_seeds != asked.search.source_seeds:

@@ -68,7 +68,7 @@ def complete(
         RecmtlError: a work item failed, or its process was killed. Work items under way are
             finished first, so that their work is not lost; no other is begun.
     """
-    items = with_needed(items)
+    items = with_needed(items, study.config)
     study.check(items)
     done = [item for item in items if study.has(item)]
     processes = min(processes_of(study.config), len(items) - len(done))

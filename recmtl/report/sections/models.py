@@ -215,10 +215,10 @@ def race(results: Results) -> Section | None:
         "Which way to share won",
         paragraph(
             "Each search ends with a race: the network of the found route against those of other "
-            "ways to share, at the same cost where there is a budget. The best on validation rows "
-            f"is the searched network of that seed. Here {votes['says'].replace('_', ' ')}. Scores "
-            "are those of validation rows, higher is better; a network that was dropped early has "
-            "the score that it had then."
+            "ways to share, at the same cost where there is a budget. The seeds vote for the "
+            "network that is then trained with every seed. Here "
+            f"{votes['says'].replace('_', ' ')}. Scores are those of validation rows, higher is "
+            "better; a network that was dropped early is taken to gain what the others then gained."
         ),
         table(["way to share", "races won", "races", "mean score"], rows),
     )

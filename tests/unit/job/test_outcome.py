@@ -130,7 +130,8 @@ class Wired(Study):
         """What raced is in the name of the layout."""
         layout = self.wiring(name, seed)
         won = EntrantRecord(name=layout.name, standing="won", score=0.5 + 0.1 * seed)
-        return SearchResult(Routes.full(layout), race=[won], winner=layout.name)
+        routes, layout_json = Routes.full(layout), layout.to_json()
+        return SearchResult(routes, layout_json, race=[won], winner=layout.name)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The models of a study by name, and the size that each is given."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from recmtl.baselines import logistic
 from recmtl.errors import ConfigError, DataError
 from recmtl.evaluate import evaluate
 from recmtl.evaluate.task_metrics import validation_score
-from recmtl.grid import mmoe, same_wiring
+from recmtl.grid import Layout, Routes, mmoe, same_wiring
 from recmtl.grid.catalog import CATALOG
 from recmtl.job.fit import ModelResult
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
@@ -22,6 +23,7 @@ from recmtl.job.work.items import (
     SETTINGS,
     WorkItem,
     all_items,
+    fixed_layout,
     search_settings,
     search_space,
     with_needed,
@@ -29,6 +31,8 @@ from recmtl.job.work.items import (
 from recmtl.model import ModelSizes, load_model, predict
 from recmtl.report.tables import MODEL_ORDER
 from recmtl.schema.reading import load
+from recmtl.search.race import EntrantRecord
+from recmtl.search.search import SearchResult
 from recmtl.train.config import Budget, Config, Evidence, Grid, Search, Training
 from tests.tabular_problems import TASKS, make_problem
 
@@ -145,14 +149,14 @@ def test_a_search_keeps_its_own_budget_where_the_study_has_none() -> None:
 
 
 def test_a_item_comes_after_what_it_needs() -> None:
-    items = with_needed(all_items(CONFIG))
+    items = with_needed(all_items(CONFIG), CONFIG)
     assert len(items) == len(set(items))
     for item in items:
-        if item.needs is not None:
-            assert items.index(item.needs) < items.index(item)
-    assert WorkItem("random_route", 0).needs == WorkItem("searched", 0, search=True)
-    assert WorkItem("branched", 0).needs == WorkItem("branched", 0, search=True)
-    assert WorkItem("mmoe", 0).needs is None
+        for needed in item.needs(CONFIG):
+            assert items.index(needed) < items.index(item)
+    assert WorkItem("random_route", 0).needs(CONFIG) == (WorkItem("searched", 0, search=True),)
+    assert WorkItem("branched", 0).needs(CONFIG) == (WorkItem("branched", 0, search=True),)
+    assert WorkItem("mmoe", 0).needs(CONFIG) == ()
 
 
 @pytest.mark.parametrize(
@@ -326,3 +330,43 @@ def test_a_random_route_that_is_the_searched_network_is_drawn_anew(tmp_path: Pat
         assert again.layers[0].experts == drawn.layers[0].experts
         study = replace(study, config=replace(CONFIG, evidence=Evidence(seeds=1)))
         assert not same_wiring(study.layout("random_route", seed), drawn)
+
+
+def raced_study(folder: Path, *, winners: Sequence[str]) -> tuple[Study, list[Layout]]:
+    """A study of five seeds, the first of which have raced, and the networks that won."""
+    config = replace(CONFIG, search=Search(epochs=1, candidates=2), evidence=Evidence(seeds=5))
+    study = Study(folder, TABULAR_PROBLEMS, make_problem(100), config)
+    layouts = [fixed_layout(name, config, study.problem) for name in winners]
+    (folder / "search").mkdir(parents=True)
+    for seed, (name, layout) in enumerate(zip(winners, layouts, strict=True)):
+        race = [EntrantRecord(name=name, standing="won", trained=1.0, score=0.7 + 0.01 * seed)]
+        result = SearchResult(Routes.full(layout), layout.to_json(), race=race, winner=name)
+        path = folder / "search" / f"searched-{seed}.json"
+        path.write_text(json.dumps(result.to_json()))
+    return study, layouts
+
+
+def test_every_seed_is_trained_on_the_network_that_the_races_vote_for(tmp_path: Path) -> None:
+    winners = ["shared_bottom", "towers_apart", "shared_bottom"]
+    study, layouts = raced_study(tmp_path, winners=winners)
+    assert [study.layout("searched", seed) for seed in range(5)] == [layouts[2]] * 5
+    assert study.decisive(4).winner == "shared_bottom"
+    assert not same_wiring(study.layout("random_route", 4), layouts[2])
+
+
+def test_a_training_goes_on_only_where_a_race_trained_that_network(tmp_path: Path) -> None:
+    """What a race left of its winner is of no use to the network of another class."""
+    winners = ["shared_bottom", "towers_apart", "shared_bottom"]
+    study, layouts = raced_study(tmp_path, winners=winners)
+    files = [study._going_on("searched", seed).name for seed in range(4)]
+    assert [name.partition("-")[2] for name in files] == [
+        "0.safetensors",
+        "elected-1.safetensors",
+        "2.safetensors",
+        "3.safetensors",
+    ]
+    left = study._checkpoint("searched", 1)
+    left.write_bytes(b"of towers apart")
+    study.trained("searched", 1)
+    assert study.wiring("searched", 1) == layouts[2]
+    assert list((tmp_path / "checkpoints").iterdir()) == []

@@ -5,7 +5,7 @@ import pytest
 from recmtl.grid import Routes, mmoe
 from recmtl.search.race import EntrantRecord
 from recmtl.search.search import SearchResult
-from recmtl.search.vote import vote
+from recmtl.search.vote import elected, vote
 
 ROUTES = Routes.full(mmoe(2, experts=2, widths=(4,)))
 
@@ -83,3 +83,38 @@ def test_the_kind_of_experts_with_the_better_score_counts_for_its_class() -> Non
 def test_without_a_race_there_is_no_vote() -> None:
     assert vote({}) is None
     assert vote({0: raced("found", found=0.8), 1: SearchResult(ROUTES)}) is None
+
+
+def entrant(name: str, standing: str, **by_round: float) -> EntrantRecord:
+    shares = {"quarter": "0.25", "whole": "1.0"}
+    rounds = {shares[part]: score for part, score in by_round.items()}
+    until = max(map(float, rounds))
+    row = EntrantRecord(name=name, standing=standing, trained=until, by_round=rounds)
+    return {**row, "score": rounds[str(until)]}
+
+
+def test_a_dropped_entrant_is_taken_to_gain_what_the_others_did_after_it() -> None:
+    """Else a class would lose by every race from which it was dropped early."""
+    whole = [
+        entrant("found", "won", quarter=0.6, whole=0.8),
+        entrant("stem", "beaten", quarter=0.6, whole=0.7),
+    ]
+    dropped = entrant("all_apart", "dropped", quarter=0.5)
+    votes = vote({0: SearchResult(ROUTES, race=[*whole, dropped], winner="found")})
+    assert votes is not None
+    scores = {row["name"]: row["score"] for row in votes["classes"]}
+    assert scores == pytest.approx({"found": 0.8, "stem": 0.7, "all_apart": 0.65})
+
+
+def test_the_network_of_the_best_race_of_the_class_is_elected() -> None:
+    results = {
+        4: raced("found", found=0.80, stem=0.70),
+        5: raced("found", found=0.82, stem=0.70),
+        6: raced("stem", stem=0.81, found=0.80),
+    }
+    assert elected(results) == 5
+    assert elected(dict(reversed(results.items()))) == 5
+
+
+def test_without_a_race_a_search_elects_itself() -> None:
+    assert elected({7: SearchResult(ROUTES)}) == 7

@@ -45,7 +45,8 @@ def test_without_a_limit_everything_is_done_the_longest_first(clock: Clock, proc
     assert sorted(map(str, order)) == sorted(map(str, everything))
     units = Forecast(CONFIG, tasks=4, rows=1000).units
     whole = sum(map(units, everything))
-    longest = max(units(item) + (units(item.needs) if item.needs else 0.0) for item in everything)
+    chains = [(item, *item.needs(CONFIG)) for item in everything]
+    longest = max(sum(map(units, chain)) for chain in chains)
     assert clock.now <= whole / processes + longest, "nobody waits for a long one at the end"
     if processes == 1:
         assert units(order[0]) == max(map(units, everything))

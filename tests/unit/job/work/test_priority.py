@@ -18,15 +18,17 @@ STEPS = [
 def test_groups_hold_every_item_once_after_what_it_needs() -> None:
     groups = groups_of([*ITEMS, *STEPS], CONFIG)
     order = [item for group in groups for item in group]
-    assert sorted(map(str, order)) == sorted(map(str, with_needed([*ITEMS, *STEPS])))
+    assert sorted(map(str, order)) == sorted(map(str, with_needed([*ITEMS, *STEPS], CONFIG)))
     for place, item in enumerate(order):
-        assert item.needs is None or item.needs in order[:place]
+        assert set(item.needs(CONFIG)) <= set(order[:place])
 
 
 def test_the_verdict_of_one_seed_comes_first_and_what_moved_the_metric_last() -> None:
     groups = groups_of([*STEPS, *reversed(ITEMS)], CONFIG)
     assert {str(item) for item in groups[0]} == {
         "searched-search-10",
+        "searched-search-11",
+        "searched-search-12",
         "searched-10",
         "single_task-10",
         "constant-10",
@@ -88,9 +90,14 @@ def test_every_study_that_is_cut_off_can_be_judged_by_what_was_done() -> None:
     for count in range(core, len(order) + 1):
         lost = order[count:]
         done = without(CONFIG, lost, STEPS)
-        assert not set(with_needed(all_items(done))) & set(lost)
+        assert not set(with_needed(all_items(done), done)) & set(lost)
         wanted = {step for step in STEPS if step.seed - 10 < done.evidence.ablation_seeds}
         assert not wanted & set(lost)
+
+
+def test_races_that_did_not_vote_are_said() -> None:
+    done = replace(CONFIG, search=Search(votes=1))
+    assert left_out(CONFIG, done) == ["only 1 of the races voted on the searched network"]
 
 
 def test_changed_settings_are_said() -> None:

@@ -36,7 +36,7 @@ CONFIG = Config(
     evidence=Evidence(seeds=1, controls=("mmoe", "random_route"), baselines=("lightgbm",)),
     workers=1,
 )
-ITEMS = with_needed(all_items(CONFIG))
+ITEMS = with_needed(all_items(CONFIG), CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_once_time_is_up_only_the_verdict_of_one_seed_is_made(
     }
     done = late.without([item for item in ITEMS if not late.has(item)])
     assert (done.config.evidence.controls, done.config.evidence.baselines) == ((), ())
-    assert not set(with_needed(all_items(done.config))) - set(finished)
+    assert not set(with_needed(all_items(done.config), done.config)) - set(finished)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
