@@ -91,8 +91,9 @@ def left_out(asked: Config, done: Config) -> list[str]:
     lines = []
     if done.training.rows != asked.training.rows:
         lines.append(f"models learned from a sample of {done.training.rows:,} train rows")
-    votes = len(voters(done, done.seed))
-    if done.search.race == asked.search.race and votes < len(voters(asked, asked.seed)):
+    votes_asked = len(voters(asked, asked.seed))
+    votes = done.search.votes or votes_asked
+    if done.search.race == asked.search.race and votes < votes_asked:
         lines.append(f"only {votes} of the races voted on the searched network")
     if done.search.race != asked.search.race:
         lines.append("no ways to share raced: the searched route was trained unrivalled")
