@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from recmtl.atomic import new_folder, reading, write_json
 from recmtl.evaluate.task_metrics import Metrics
 from recmtl.grid import Layout
+from recmtl.job.work.items import network_and_sources
 from recmtl.model import BlendedModel, Network, save_model
 from recmtl.train.config import Config
 from recmtl.train.expert_monitor import health_record
@@ -43,7 +44,8 @@ class ModelResult:
             score_rows_per_s; None where not counted.
         validation_score: of the restored weights; None for models that have none.
         validation: task -> metric -> value on the validation rows, of the restored weights.
-        curves: for each network that was trained, epoch, score and loss of every check.
+        curves: for each network that was trained, without the sources in its name, epoch, score and
+            loss of every check.
         health: of the experts at every check (`health_record`), if all tasks share a network.
         test: task -> metric -> value on the test rows, where no predictions are kept.
         on_validation: scored columns `[R]` of the validation rows; none of single-task networks,
@@ -173,7 +175,9 @@ def _scored(name: str, network: Network, problem: Problem, state: TrainingState)
     clocks = {"train_s": state.seconds, "cpu_s": state.cpu_seconds}
     predictions, test, facts = _timed(network, problem, clocks)
     best = state.checks[state.best]
-    curves = {name: [{"epoch": c.epoch, "score": c.score, "loss": c.loss} for c in state.checks]}
+    # Without the sources: a network that hears what is then chosen becomes the study's own.
+    shown, _ = network_and_sources(name)
+    curves = {shown: [{"epoch": c.epoch, "score": c.score, "loss": c.loss} for c in state.checks]}
     health = health_record(state, network.grid.layout, [task.name for task in problem.tasks])
     return ModelResult(
         predictions,

@@ -262,7 +262,7 @@ class Study(Generic[P, C]):
         else:
             network, result = fit.network(name, self.layout(name, seed))
         result.save(folder, network)
-        for network_name in result.curves:
+        for network_name in result.curves if name == "single_task" else [name]:
             for file in {self._checkpoint(network_name, seed), self._going_on(network_name, seed)}:
                 file.unlink(missing_ok=True)
         return result

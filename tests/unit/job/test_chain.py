@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from recmtl.errors import ConfigError
-from recmtl.job.outcome import TabularStudy
+from recmtl.job.outcome import TabularStudy, curves_of
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import SOURCES_FILE, Study
 from recmtl.job.what_matters.chain import Step, ablation_items, steps_of, what_mattered
+from recmtl.job.what_matters.source_choice import choose_sources
 from recmtl.job.work.items import WorkItem, all_items
 from recmtl.job.work.workers import complete
 from tests.planted_sources import CONFIG, make_planted
@@ -116,3 +117,17 @@ def test_a_step_that_cannot_be_made_so_small_does_not_end_the_job(tmp_path: Path
     assert study.layout("embeddings_apart.ids-statistics", 0).layers
     with pytest.raises(ConfigError, match="nearest cost"):
         study.layout("embeddings_apart", 0)
+
+
+def test_the_network_whose_sources_are_chosen_goes_on_as_one_of_the_studys_models(
+    tmp_path: Path,
+) -> None:
+    """More seeds of it are trained later, and all are shown as one model."""
+    evidence = replace(CONFIG.evidence, seeds=4, budget=0.5)
+    config = replace(CONFIG, evidence=evidence)
+    study = Study(tmp_path, TABULAR_PROBLEMS, make_planted(), config)
+    choose_sources(study, lambda item: None)
+    assert study.hears == HEARD
+    results = {seed: study.trained("shared_bottom", seed) for seed in range(4)}
+    shown = curves_of({"shared_bottom": results})["shared_bottom"]
+    assert [len(curves) for curves in shown.values()] == [4]
