@@ -1,6 +1,6 @@
 """The gain of one model over another with its interval: over test rows and training seeds.
 
-`recmtl.evaluate.transfer_test` says in plain words how the two kinds of luck are put together.
+`recmtl.evaluate.transfer_test` says in plain words how the kinds of luck are put together.
 """
 
 from collections.abc import Mapping
@@ -29,6 +29,7 @@ class Gain:
         seeds: number of seeds of the model and of the opponent.
         chance: two-sided p-value of a gain of 0; NaN where none can be given.
         verdict: `helped`, `hurt` or `not proven`.
+        error_sample: standard error from the choice of the train rows; 0 where it is not known.
     """
 
     gain: float
@@ -39,6 +40,7 @@ class Gain:
     seeds: tuple[int, int]
     chance: float
     verdict: str
+    error_sample: float = 0.0
 
 
 def gain_of(
@@ -48,6 +50,7 @@ def gain_of(
     confidence: float,
     units: int | None = None,
     fixed: tuple[bool, bool] = (False, False),
+    samples: FloatArray | None = None,
 ) -> Gain:
     """The gain and its interval from metric values in which higher is better.
 
@@ -58,6 +61,7 @@ def gain_of(
         units: number of units that were drawn; None: so many, and drawn so often, that their spread
             is known exactly.
         fixed: whether we, and the opponent, are without the luck of a training seed.
+        samples: gains `[K]` of both trained once on each of K bootstrap samples of the train rows.
     """
     difference = ours.mean(axis=1) - theirs.mean(axis=1)
     gain, drawn = float(difference[0]), difference[1:][np.isfinite(difference[1:])]
@@ -69,7 +73,8 @@ def gain_of(
         # Drawing units with replacement shows (units - 1) / units of the variance.
         rows, freedom = rows * units / max(units - 1, 1), max(min(len(drawn), units) - 1, 1)
     seeds = _seed_variances(ours[0], theirs[0], fixed)
-    parts = [(rows, freedom), *seeds]
+    sample = _sample_variances(samples, ours[0], theirs[0], fixed)
+    parts = [(rows, freedom), *seeds, *sample]
     error = float(np.sqrt(sum(variance for variance, _ in parts)))
     share = sum(variance**2 / of for variance, of in parts)
     joint = error**4 / share if share > 0 else np.inf
@@ -85,6 +90,7 @@ def gain_of(
         seeds=(ours.shape[1], theirs.shape[1]),
         chance=_chance(gain, error, joint),
         verdict="helped" if sure and low > 0 else "hurt" if sure and high < 0 else NOT_PROVEN,
+        error_sample=float(np.sqrt(sum(variance for variance, _ in sample))),
     )
 
 
@@ -132,3 +138,19 @@ def _seed_variances(
         (float(np.var(values, ddof=1)) * (1 / len(values) + alone), float(len(values) - 1))
         for values in several
     ]
+
+
+def _sample_variances(
+    samples: FloatArray | None, ours: FloatArray, theirs: FloatArray, fixed: tuple[bool, bool]
+) -> list[tuple[float, float]]:
+    """The part of the variance of the gain that comes from the train rows, with its freedom.
+
+    Each sample was trained on once, so that their spread holds the luck of one seed of each model,
+    too; that is taken off as far as seeds show it.
+    """
+    if samples is None or len(samples) < 2:
+        return []
+    several = [v for v, is_fixed in zip((ours, theirs), fixed, strict=True) if not is_fixed]
+    of_seeds = sum(float(np.var(values, ddof=1)) for values in several if len(values) > 1)
+    variance = max(float(np.var(samples, ddof=1)) - of_seeds, 0.0)
+    return [(variance, float(len(samples) - 1))]

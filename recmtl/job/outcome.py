@@ -20,10 +20,11 @@ from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.grid import Layout, shared_experts
 from recmtl.job.fit import ModelResult
 from recmtl.job.study import C, P, Study
-from recmtl.job.work.items import FIXED, WorkItem
+from recmtl.job.work.items import FIXED, WorkItem, sampled_items
 from recmtl.schema import TaskSpec
 from recmtl.search.vote import vote
 from recmtl.train.config import Config
+from recmtl.train.problem import Predictions
 from recmtl.train.tabular_problem import TabularProblem
 
 __all__ = [
@@ -100,6 +101,7 @@ def judged_results(
         resamples=resamples,
         fixed=UNSEEDED,
         false_discovery=study.config.evidence.false_discovery,
+        resampled=_on_samples(study),
     )
     best = {task: strongest_opponent(gains, RIVALS) for task, gains in verdict.tasks.items()}
     return assemble(
@@ -211,6 +213,15 @@ def agreement(overlaps: FloatArray) -> float:
     pairs = _by_pair(overlaps)
     both = [(np.minimum(a, b).sum(), np.maximum(a, b).sum()) for a, b in combinations(pairs, 2)]
     return round(float(np.mean([low / high if high > 0 else 1.0 for low, high in both])), 4)
+
+
+def _on_samples(study: TabularStudy) -> dict[str, dict[int, Predictions]]:
+    """Model -> number of a sample of the train rows -> what the model scored that learned it."""
+    scores: dict[str, dict[int, Predictions]] = {}
+    for item in sampled_items(study.config):
+        of_model = scores.setdefault(item.name.partition("~")[0], {})
+        of_model[len(of_model)] = study.trained(item.name, item.seed).predictions
+    return scores
 
 
 def _scores(

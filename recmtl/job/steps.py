@@ -55,10 +55,11 @@ from recmtl.job.outcome import (
     validation_results,
 )
 from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS, trees_fact, trees_of
-from recmtl.job.study import Study, refuse_another_study
+from recmtl.job.study import Study
 from recmtl.job.what_matters.chain import ablation_items, what_mattered
 from recmtl.job.what_matters.source_choice import choose_sources
-from recmtl.job.work.items import WorkItem, all_items, searched_items, voting
+from recmtl.job.work.begun import refuse_another_study
+from recmtl.job.work.items import WorkItem, all_items, sampled_items, searched_items, voting
 from recmtl.job.work.limit import NO_LIMIT, within_limit
 from recmtl.job.work.priority import left_out
 from recmtl.job.work.workers import complete, cores, processes_of
@@ -330,7 +331,8 @@ def _train(
     study = _open_study(job, prepared, test=test)
     ablates = ablation and study.config.evidence.ablation_seeds > 0
     steps = ablation_items(study) if ablates else []
-    items = list(dict.fromkeys([*items_of(study.config), *steps]))
+    samples = sampled_items(study.config) if ablation else []
+    items = list(dict.fromkeys([*items_of(study.config), *steps, *samples]))
     complete(study, items, Logbook(study, job.tracker, test).finished)
     study = study.without([item for item in items if not study.has(item)], steps)
     return TrainedModels(prepared, study, trained_models(study, items_of(study.config)))

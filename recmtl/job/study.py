@@ -5,11 +5,10 @@ absent. A study that was killed goes on: what is finished is read back, and an u
 or search continues from its checkpoint.
 """
 
-import importlib.metadata
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -17,7 +16,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 
 from recmtl.atomic import read_json, reading, write_json
-from recmtl.errors import ConfigError, differences
+from recmtl.errors import ConfigError
 from recmtl.grid import Layout, matched, prune, same_wiring
 from recmtl.job.fit import TRAIN_AGAIN, Fit, ModelResult
 from recmtl.job.problem_kind import ProblemKind
@@ -29,13 +28,14 @@ from recmtl.job.work.items import (
     fixed_layout,
     model_name,
     network_and_sources,
+    on_sample,
+    sample_of,
     search_settings,
     search_space,
     voters,
 )
 from recmtl.job.work.limit import NO_LIMIT, Limit
 from recmtl.job.work.priority import without
-from recmtl.masking import masked
 from recmtl.policies import random_routes
 from recmtl.search.search import SearchResult, search
 from recmtl.search.tree_search import TreeSearchResult, search_tree
@@ -45,7 +45,7 @@ from recmtl.train.loop import OnProgress, silent
 from recmtl.train.problem import Problem, network_cost
 from recmtl.train.training_state import ValidationCheck
 
-__all__ = ["SOURCES_FILE", "SearchRecord", "Study", "refuse_another_study"]
+__all__ = ["SOURCES_FILE", "SearchRecord", "Study"]
 
 P = TypeVar("P", bound=Problem)
 C = TypeVar("C", bound=Config)
@@ -58,53 +58,6 @@ CHOOSE_AGAIN = "delete it with models/ and search/, so that sources are chosen a
 SEARCH_AGAIN = "delete it, so that the search is done again"
 RANDOM_DRAWS = 100
 """Draws of a random route after which a space is taken to have no other route."""
-_DATA_PARTS = ("inputs", "schema", "like")
-
-
-def refuse_another_study(out: Path, facts: Mapping[str, Any], *, note: bool = True) -> None:
-    """Refuse a folder that was begun with other facts; note those that it does not know yet.
-
-    The facts are kept in `study.json`, with the version of recmtl. A fact is what the folder's
-    results depend on: the content of the data, and settings of the search and the training.
-
-    Args:
-        out: the output folder.
-        facts: JSON by name; `data` is the fingerprint that `inputs`, `schema` and `like` make up,
-            which are compared only to say why it differs.
-        note: false while nothing in the folder depends on the facts.
-
-    Raises:
-        ConfigError: a fact differs; the message says from what to what.
-        DataError: `study.json` is damaged.
-    """
-    path = out / "study.json"
-    now = masked(json.loads(json.dumps({"recmtl": importlib.metadata.version("recmtl"), **facts})))
-    remedy = f"delete it with models/ and search/ in {out}, or give another --out"
-    before = read_json(path, remedy=remedy) if path.is_file() else {}
-    defaults = asdict(Config())
-    before = {n: _completed(fact, now.get(n), defaults.get(n)) for n, fact in before.items()}
-    same_data = "data" in before and before["data"] == now.get("data")
-    compared = [name for name in now if name in before and not (same_data and name in _DATA_PARTS)]
-    parts_differ = any(before[name] != now[name] for name in compared if name in _DATA_PARTS)
-    if parts_differ:  # they say more than the fingerprint
-        compared.remove("data")
-    changes = differences({n: before[n] for n in compared}, {n: now[n] for n in compared})
-    if changes:
-        raise ConfigError(
-            f"{out}: was begun with another job: {changes}; "
-            "put back what it was begun with, or give another --out"
-        )
-    if note and {**before, **now} != before:
-        write_json(path, {**before, **now}, durable=True)
-
-
-def _completed(before: Any, now: Any, defaults: Any) -> Any:
-    """A fact of a folder, with the defaults of settings that are younger than the folder."""
-    if not all(isinstance(part, Mapping) for part in (before, now, defaults)):
-        return before
-    younger = {name: defaults[name] for name in now if name not in before and name in defaults}
-    completed = {n: _completed(fact, now.get(n), defaults.get(n)) for n, fact in before.items()}
-    return {**completed, **json.loads(json.dumps(younger))}
 
 
 @dataclass(frozen=True)
@@ -251,20 +204,24 @@ class Study(Generic[P, C]):
             return saved
         folder.parent.mkdir(parents=True, exist_ok=True)
         on_progress = self._progress_of(WorkItem(name, seed))
-        fit = Fit(self.heard_by(name), self.config, seed, on_progress, self._going_on)
-        network = None
-        if name in self.kind.baselines:
+        going_on = partial(self._going_on, model=name)
+        kind, network = network_and_sources(name)[0], None
+        problem = self.problem if kind in self.kind.baselines else self.heard_by(name)
+        sample = sample_of(name)
+        problem = problem if sample is None else problem.resampled(sample)
+        fit = Fit(problem, self.config, seed, on_progress, going_on)
+        if kind in self.kind.baselines:
             on_progress(name, 0, 1, None)
-            result = self.kind.baselines[name](self.problem, self.config, seed)
+            result = self.kind.baselines[kind](problem, self.config, seed)
             on_progress(name, 1, 1, None)
-        elif name == "single_task":
+        elif kind == "single_task":
             result = fit.single_tasks(self._layout_alone)
         else:
             network, result = fit.network(name, self.layout(name, seed))
         result.save(folder, network)
-        for network_name in result.curves if name == "single_task" else [name]:
-            for file in {self._checkpoint(network_name, seed), self._going_on(network_name, seed)}:
-                file.unlink(missing_ok=True)
+        files = [going_on(of, seed) for of in (result.curves if kind == "single_task" else [name])]
+        for file in [*files, *([self._checkpoint(name, seed)] if name == "searched" else [])]:
+            file.unlink(missing_ok=True)
         return result
 
     def wiring(self, name: str, seed: int) -> Layout:
@@ -280,7 +237,7 @@ class Study(Generic[P, C]):
         if sources is not None:
             return self._near_cost(layout, problem, self.equal_cost)
         # A search meets the budget by itself, and every share is a share of the full grid.
-        if name in ("searched", "full_grid") or not self.config.evidence.budget:
+        if network in ("searched", "full_grid") or not self.config.evidence.budget:
             return layout
         return self._at_cost(layout, problem, self._budget())
 
@@ -310,8 +267,11 @@ class Study(Generic[P, C]):
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}-{seed}.safetensors"
 
-    def _going_on(self, name: str, seed: int) -> Path:
-        """Where the training of a network goes on: where a race left it, if the race was of it."""
+    def _going_on(self, name: str, seed: int, *, model: str) -> Path:
+        """Where the training of a model's network goes on: where a race of it left it, if any."""
+        sample = sample_of(model)
+        if sample is not None and sample_of(name) is None:
+            name = on_sample(name, sample)
         raced = name == "searched" and self.has(WorkItem(name, seed, search=True))
         if raced and self.search_result(name, seed).layout != self.decisive(seed).layout:
             name = "searched-elected"

@@ -44,6 +44,10 @@ class Evidence:
         baselines: models of other kinds, one a task. LightGBM has as many seeds as the verdict.
         lightgbm: how that baseline is tuned and bagged.
         bootstrap: number of resamples of the test rows.
+        resamples: bootstrap samples of the train rows (of whole groups, where there are any) on
+            each of which the models of the verdict are trained once more, so that its intervals
+            cover the luck of the train rows too; 0 leaves that luck out. A sample is held in
+            memory.
         false_discovery: share of false ones among the verdicts of all tasks that is allowed
             (Benjamini and Hochberg); 0: each task is judged for itself.
         budget: multiply-adds of every network as a share of the full grid's network, embeddings and
@@ -58,6 +62,7 @@ class Evidence:
     baselines: tuple[Literal["lightgbm", "logistic"], ...] = ("lightgbm", "logistic")
     lightgbm: LightGBM = field(default_factory=LightGBM)
     bootstrap: Annotated[int, Field(ge=2, le=1_000_000)] = 200
+    resamples: Annotated[int, Field(ge=0, le=1000)] = 0
     false_discovery: Annotated[float, SHARE] = 0.0
     budget: Annotated[float, SHARE] = 0.0
 
@@ -68,6 +73,8 @@ class Evidence:
 
     def __post_init__(self) -> None:
         """Refuse unknown networks, and values with which nothing can be judged."""
+        if self.resamples == 1:
+            raise ValueError("resamples must be 0, or at least 2: one sample shows no spread")
         networks = (*CATALOG, "full_grid", "random_route")
         for name in self.controls:
             if name not in networks:

@@ -70,6 +70,9 @@ class Problem(Protocol):
     def sources(self) -> Mapping[str, Sequence[str]]:
         """The sources of knowledge that networks hear, with the fields of each; perhaps none."""
 
+    def resampled(self, number: int) -> Self:
+        """The problem on a bootstrap sample of its train rows; each number is another sample."""
+
     def hearing(self, sources: Collection[str]) -> Self:
         """The problem of networks that hear these sources alone, on the same rows."""
 

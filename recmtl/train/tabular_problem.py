@@ -14,6 +14,7 @@ from recmtl.data.columns.sources import Sources, sources_of
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.encoding import Encoding
 from recmtl.errors import ConfigError
+from recmtl.evaluate.groups import resampled_units
 from recmtl.evaluate.label_space import defined_rows, task_position
 from recmtl.evaluate.task_metrics import PRIMARY, Metrics, evaluate
 from recmtl.grid import Decision, Layout, recmtl_grid
@@ -105,6 +106,23 @@ class TabularProblem:
             return self
         drawn = np.random.default_rng(SAMPLE_SEED).permutation(len(self.train))[:rows]
         return replace(self, train=self.train.take(np.sort(drawn)))
+
+    def resampled(self, number: int) -> "TabularProblem":
+        """The problem on a bootstrap sample of its train rows, in their order, held in memory.
+
+        Whole groups are drawn with replacement, and rows without one each for itself, so that a
+        sample has about as many rows as there are. Counts of rare ids, statistics and forests stay
+        those of all train rows.
+
+        Args:
+            number: of the sample; each is another, and the same for every model.
+        """
+        group = np.asarray(self.train.group)
+        has_groups = len(group) > 0 and group.min() < group.max()
+        unit = resampled_units(group if has_groups else None, len(group))
+        units, random = int(unit.max(initial=-1)) + 1, np.random.default_rng([SAMPLE_SEED, number])
+        times = np.bincount(random.integers(0, max(units, 1), units), minlength=units)
+        return replace(self, train=self.train.take(np.repeat(np.arange(len(unit)), times[unit])))
 
     def hearing(self, sources: Collection[str]) -> "TabularProblem":
         """The problem of networks that hear these sources alone, on the same rows.

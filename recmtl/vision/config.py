@@ -171,6 +171,8 @@ class VisionConfig(Config):
             raise ValueError("blend.enabled is for tables; drop blend")
         if self.trees.enabled:
             raise ValueError("trees.enabled is for tables; drop trees, images have no columns")
+        if self.evidence.resamples:
+            raise ValueError("evidence.resamples is for tables; drop it")
         for name in self.compare:
             if name not in MODELS:
                 hint = did_you_mean(name, MODELS)

@@ -24,8 +24,9 @@ from recmtl.job.logbook import Logbook, log_results
 from recmtl.job.open_job import read_config
 from recmtl.job.outcome import Models, Results, mean_costs, trained_models
 from recmtl.job.problem_kind import ProblemKind
-from recmtl.job.study import Study, refuse_another_study
+from recmtl.job.study import Study
 from recmtl.job.work.agenda import unseen
+from recmtl.job.work.begun import refuse_another_study
 from recmtl.job.work.items import SEARCHED, all_items
 from recmtl.job.work.workers import complete, cores
 from recmtl.tracking import TrackedRun, Tracker

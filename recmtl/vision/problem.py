@@ -107,6 +107,12 @@ class ImageProblem:
         """None: an image is one input."""
         return {}
 
+    def resampled(self, number: int) -> "ImageProblem":
+        """The problem on as many train images, drawn with replacement; the number is the seed."""
+        images = len(self.train)
+        drawn = np.random.default_rng(number).integers(0, images, images)
+        return replace(self, train=self.train.take(np.sort(drawn)))
+
     def hearing(self, sources: Collection[str]) -> "ImageProblem":
         """The problem itself."""
         return self

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from recmtl.data.encoded_log import LogSplit
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
+from recmtl.evaluate.measured import primary_measure
 from recmtl.evaluate.results import plain
 from recmtl.evaluate.task_metrics import PRIMARY
-from recmtl.evaluate.transfer_test import primary_measure
 from recmtl.model import TabularModel, predict
 from recmtl.train.problem import Predictions
 from recmtl.train.tabular_problem import TabularProblem

@@ -15,8 +15,9 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import ConfigError, did_you_mean
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
+from recmtl.evaluate.measured import primary_measure
 from recmtl.evaluate.results import plain, summary
-from recmtl.evaluate.transfer_test import judge_transfer, primary_measure
+from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.job.handed_on import TrainedModels
 from recmtl.job.outcome import UNSEEDED, group_codes
 from recmtl.schema import TaskSpec

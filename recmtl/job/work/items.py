@@ -4,6 +4,7 @@ A work item is done once, some only after others: a searched network is trained 
 whose races vote on what it is.
 The name of a model is that of its network, such as `shared_bottom`, or with a dot the sources that
 it hears, `shared_bottom.ids-numbers`; without one it hears those that were chosen for the study.
+After `~` stands the number of the bootstrap sample of the train rows that it is trained on.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from recmtl.train.problem import Problem
 
 __all__ = [
     "FIXED",
+    "JUDGED",
     "SEARCHED",
     "SPACES",
     "WorkItem",
@@ -24,6 +26,9 @@ __all__ = [
     "fixed_layout",
     "model_name",
     "network_and_sources",
+    "on_sample",
+    "sample_of",
+    "sampled_items",
     "search_settings",
     "search_space",
     "searched_items",
@@ -46,6 +51,9 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 
 SEARCHED = (*SPACES, "branched")
 """Models in whose wiring something is searched: a route through a space, or a tree."""
+
+JUDGED = ("searched", "single_task")
+"""Models without which there is no verdict."""
 
 MOST_VOTES = 3
 """Races that vote where the configuration does not say how many do."""
@@ -116,13 +124,28 @@ def model_name(network: str, sources: Iterable[str]) -> str:
     return f"{network}.{'-'.join(sources)}"
 
 
+def on_sample(name: str, number: int) -> str:
+    """The name of a model that is trained on a bootstrap sample of the train rows.
+
+    >>> on_sample("searched", 3), sample_of("searched~3"), sample_of("searched")
+    ('searched~3', 3, None)
+    """
+    return f"{name}~{number}"
+
+
+def sample_of(name: str) -> int | None:
+    """The number of the sample in a model's name; None if it is trained on the train rows."""
+    number = name.partition("~")[2]
+    return int(number) if number else None
+
+
 def network_and_sources(name: str) -> tuple[str, tuple[str, ...] | None]:
     """The network of a model's name, and the sources in it, if there are any; see `model_name`.
 
     >>> network_and_sources("shared_bottom.ids-numbers"), network_and_sources("mmoe")
     (('shared_bottom', ('ids', 'numbers')), ('mmoe', None))
     """
-    network, dot, sources = name.partition(".")
+    network, dot, sources = name.partition("~")[0].partition(".")
     return network, tuple(sources.split("-")) if dot else None
 
 
@@ -158,6 +181,14 @@ def all_items(config: Config) -> list[WorkItem]:
     """The training of every model and seed that the configuration compares."""
     models = config.models()
     return [WorkItem(name, seed) for name, count in models for seed in _seeds(config, count)]
+
+
+def sampled_items(config: Config) -> list[WorkItem]:
+    """The trainings of the verdict's models on bootstrap samples of the train rows."""
+    evidence = config.evidence
+    names = [*JUDGED, *(name for name in evidence.baselines if name == "lightgbm")]
+    numbers = range(evidence.resamples)
+    return [WorkItem(on_sample(name, number), config.seed) for number in numbers for name in names]
 
 
 def _seeds(config: Config, count: int) -> range:

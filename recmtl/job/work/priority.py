@@ -2,22 +2,21 @@
 
 Work items are done in groups, the most important first: what the verdict rests on with one seed;
 LightGBM; the simplest fixed network; more seeds of the verdict; other controls; what moved the
-metric. A group is worth nothing by halves, so it is begun only as a whole.
+metric; the verdict's models on samples of the train rows. A group is worth nothing by halves, so it
+is begun only as a whole.
 """
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from recmtl.job.work.items import WorkItem, voters, with_needed
+from recmtl.job.work.items import JUDGED, WorkItem, sample_of, voters, with_needed
 from recmtl.train.config import Config
 
 C = TypeVar("C", bound=Config)
 
 __all__ = ["groups_of", "left_out", "without"]
 
-JUDGED = ("searched", "single_task")
-"""Models without which there is no verdict."""
 SIMPLEST = "shared_bottom"
 
 
@@ -39,6 +38,9 @@ def groups_of(items: Iterable[WorkItem], config: Config) -> list[list[WorkItem]]
 
 def _place(name: str, number: int, compared: Collection[str]) -> tuple[float, int, str]:
     """The place of a model's group among all: its importance, its seed, and what tells it apart."""
+    sample = sample_of(name)
+    if sample is not None:
+        return (7, sample, "")
     if name not in compared:
         return (6, number, "")  # a step of what moved the metric
     if name in (*JUDGED, "constant"):
@@ -72,6 +74,8 @@ def without(config: C, lost: Collection[WorkItem], ablation: Collection[WorkItem
         gone.add("random_route")  # it is drawn anew for every seed of the verdict
     controls = tuple(name for name in evidence.controls if name not in gone)
     of_controls = _least(evidence.seeds_of_controls, lost, {*controls} - {"random_route"}, first)
+    samples = [number for item in lost if (number := sample_of(item.name)) is not None]
+    resamples = min([evidence.resamples, *samples])
     steps = [item for item in lost if item in ablation]
     of_ablation = _least(evidence.ablation_seeds, steps, {item.name for item in steps}, first)
     done = replace(
@@ -79,6 +83,7 @@ def without(config: C, lost: Collection[WorkItem], ablation: Collection[WorkItem
         seeds=seeds,
         control_seeds=of_controls,
         ablation_seeds=of_ablation,
+        resamples=resamples if resamples > 1 else 0,
         controls=controls,
         baselines=baselines,
     )
@@ -107,6 +112,8 @@ def left_out(asked: Config, done: Config) -> list[str]:
         lines.append(f"no comparison with {', '.join(missing)}")
     if now.controls and now.seeds_of_controls < before.seeds_of_controls:
         lines.append(f"{now.seeds_of_controls} of {before.seeds_of_controls} seeds of the controls")
+    if now.resamples < before.resamples:
+        lines.append(f"{now.resamples} of {before.resamples} samples of the train rows")
     if now.ablation_seeds < before.ablation_seeds:
         count = f"{now.ablation_seeds} of {before.ablation_seeds} seeds of"
         lines.append(f"{count if now.ablation_seeds else 'nothing of'} what moved the metric")

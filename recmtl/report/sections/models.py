@@ -237,9 +237,10 @@ def how_to_read(results: Results) -> Section:
         "above 0. Hurt: the whole interval is below 0. Not proven: the interval contains 0, so "
         "chance alone could explain the gain.",
         "gain and interval": "Difference of the means over seeds; positive is better. The "
-        f"interval ({first.get('confidence', 0.95):.0%}) covers two kinds of luck: the test rows "
+        f"interval ({first.get('confidence', 0.95):.0%}) covers the luck of the test rows "
         f"({first.get('resamples', 200)} draws of {unit} with replacement, the same for both "
-        f"models) and the training seeds. {_at_once(first.get('false_discovery', 0.0))}",
+        f"models) and of the training seeds. {_of_samples(first.get('train_samples', 0))} "
+        f"{_at_once(first.get('false_discovery', 0.0))}",
         "own population": "A task is measured only on the rows where it is defined: a conversion "
         "rate on clicked rows. Metrics that start with “joint” judge click and conversion "
         "together, on all rows.",
@@ -263,6 +264,16 @@ def _count(value: float | None) -> str:
     if value is None:
         return MISSING
     return f"{value:,.1f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}"
+
+
+def _of_samples(samples: int) -> str:
+    """Whether intervals cover the luck of the train rows."""
+    if samples:
+        return (
+            "Against single-task networks and LightGBM it covers the luck of the train rows, too: "
+            f"all three were trained once more on each of {samples} samples of them."
+        )
+    return "It does not cover the luck of the train rows."
 
 
 def _at_once(false_discovery: float) -> str:

@@ -11,12 +11,9 @@ from scipy.stats import t as student
 
 from recmtl.evaluate import metrics
 from recmtl.evaluate.gain import NOT_PROVEN, Gain, control_false_discoveries, gain_of
+from recmtl.evaluate.measured import paired_bootstrap, primary_measure
 from recmtl.evaluate.results import strongest_opponent, summary
-from recmtl.evaluate.transfer_test import (
-    judge_transfer,
-    paired_bootstrap,
-    primary_measure,
-)
+from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.schema import Condition, TaskSpec
 
 few = settings(max_examples=40, deadline=None)

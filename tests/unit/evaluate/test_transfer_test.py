@@ -10,14 +10,10 @@ from scipy.stats import ttest_ind
 from recmtl.errors import DataError
 from recmtl.evaluate import assemble, evaluate, metrics
 from recmtl.evaluate.gain import gain_of
+from recmtl.evaluate.measured import FEWEST_OF_A_CLASS, paired_bootstrap, primary_measure
 from recmtl.evaluate.pairwise_order import PairwiseOrder
 from recmtl.evaluate.results import strongest_opponent
-from recmtl.evaluate.transfer_test import (
-    FEWEST_OF_A_CLASS,
-    judge_transfer,
-    paired_bootstrap,
-    primary_measure,
-)
+from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.schema import Condition, TaskSpec
 
 BINARY = (TaskSpec("click", "binary", Condition("click")),)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from recmtl.errors import ConfigError
-from recmtl.job.outcome import TabularStudy, curves_of
+from recmtl.job.outcome import TabularStudy, curves_of, judged_results, trained_models
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import SOURCES_FILE, Study
 from recmtl.job.what_matters.chain import Step, ablation_items, steps_of, what_mattered
 from recmtl.job.what_matters.source_choice import choose_sources
-from recmtl.job.work.items import WorkItem, all_items
+from recmtl.job.work.items import WorkItem, all_items, sampled_items
 from recmtl.job.work.workers import complete
 from tests.planted_sources import CONFIG, make_planted
 
@@ -131,3 +131,23 @@ def test_the_network_whose_sources_are_chosen_goes_on_as_one_of_the_studys_model
     results = {seed: study.trained("shared_bottom", seed) for seed in range(4)}
     shown = curves_of({"shared_bottom": results})["shared_bottom"]
     assert [len(curves) for curves in shown.values()] == [4]
+
+
+def test_the_verdicts_models_are_trained_once_more_on_samples_of_the_train_rows(
+    tmp_path: Path,
+) -> None:
+    evidence = replace(CONFIG.evidence, seeds=2, resamples=3, controls=())
+    study = study_that_hears(tmp_path, HEARD)
+    study = replace(study, config=replace(CONFIG, evidence=evidence))
+    items = sampled_items(study.config)
+    assert [item.name for item in items][:3] == ["searched~0", "single_task~0", "searched~1"]
+    complete(study, [*all_items(study.config), *items], lambda item: None)
+    assert study.wiring("searched~1", 0) == study.wiring("searched", 0), "nothing is searched anew"
+    scores = [study.trained(f"single_task~{n}", 0).validation_score for n in range(3)]
+    assert len({*scores, study.trained("single_task", 0).validation_score}) == 4
+    models = trained_models(study, all_items(study.config))
+    results = judged_results(study, models, fingerprint="f", truth=tmp_path / "none.json")
+    entry = results["verdicts"]["click"]
+    assert entry["train_samples"] == 3 and entry["single_task"]["error_sample"] >= 0
+    assert not any("~" in name for name in results["cost"])
+    assert list((tmp_path / "checkpoints").iterdir()) == []

@@ -16,7 +16,8 @@ from recmtl.grid import Layout, Routes, mmoe, same_wiring
 from recmtl.grid.catalog import CATALOG
 from recmtl.job.fit import ModelResult
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
-from recmtl.job.study import Study, refuse_another_study
+from recmtl.job.study import Study
+from recmtl.job.work.begun import refuse_another_study
 from recmtl.job.work.items import (
     FIXED,
     SEARCHED,
@@ -358,7 +359,7 @@ def test_a_training_goes_on_only_where_a_race_trained_that_network(tmp_path: Pat
     """What a race left of its winner is of no use to the network of another class."""
     winners = ["shared_bottom", "towers_apart", "shared_bottom"]
     study, layouts = raced_study(tmp_path, winners=winners)
-    files = [study._going_on("searched", seed).name for seed in range(4)]
+    files = [study._going_on("searched", seed, model="searched").name for seed in range(4)]
     assert [name.partition("-")[2] for name in files] == [
         "0.safetensors",
         "elected-1.safetensors",

@@ -109,3 +109,18 @@ def test_layouts_of_the_catalog_have_the_experts_of_the_grid(name: str) -> None:
         layout = PROBLEM.layout(name, Grid(widths=(8, 4), depth=2, experts=kind))
         assert layout.layers[0].experts == kind
         assert layout.layers[0].width == 4
+
+
+def test_a_bootstrap_sample_draws_whole_groups_and_is_the_same_for_every_model() -> None:
+    problem = make_problem(300)
+    group = np.arange(len(problem.train)) // 7
+    problem = replace(problem, train=replace(problem.train, group=group))
+    sample, other = problem.resampled(0), problem.resampled(1)
+    times = np.bincount(sample.train.row, minlength=problem.train.row.max() + 1)[problem.train.row]
+    assert all(len(set(times[group == number])) == 1 for number in range(group.max() + 1))
+    assert np.all(np.diff(sample.train.row) >= 0), "in their order"
+    np.testing.assert_array_equal(sample.train.row, problem.resampled(0).train.row)
+    assert len(sample.train.row) != len(other.train.row) or np.any(
+        sample.train.row != other.train.row
+    )
+    assert sample.validation is problem.validation and sample.test is problem.test
