@@ -125,37 +125,44 @@ def judge_transfer(
     resampled = resampled or {}
     if not np.all(weights > 0):
         counted = np.flatnonzero(weights > 0)
-        models = {name: _rows_of(seeds, counted) for name, seeds in models.items()}
-        resampled = {name: _rows_of(samples, counted) for name, samples in resampled.items()}
+        models, resampled = _rows_of(models, counted), _rows_of(resampled, counted)
         labels, weights = labels[counted], weights[counted]
         group = None if group is None else group[counted]
-    unit = resampled_units(group, len(labels))
-    test = JudgedRows(labels, tasks, unit, weights)
+    test = JudgedRows(labels, tasks, resampled_units(group, len(labels)), weights)
     draw = partial(paired_bootstrap, resamples=resamples, seed=seed)
     judge = partial(_gains, models=models, resampled=resampled, confidence=confidence, fixed=fixed)
-    gains: dict[str, dict[str, Gain]] = {}
-    scaled: dict[str, Measured] = {}
-    on_samples: dict[str, Measured] = {}
+    gains, scaled = dict[str, dict[str, Gain]](), dict[str, Measured]()
+    on_samples = {task.name: measured_on(test, task, resampled, _no_draws) for task in tasks}
     for task in tasks:
-        measured = measured_on(test, task, models, draw)
-        on_samples[task.name] = sampled = measured_on(test, task, resampled, _no_draws)
-        of_task = judge(measured.values, sampled.values, units=measured.units)
-        gains[task.name] = of_task
+        measured, sampled = measured_on(test, task, models, draw), on_samples[task.name].values
+        gains[task.name] = judge(measured.values, sampled, units=measured.units)
         if not measured.enough:
-            gains[task.name] = _unproven(of_task)
+            gains[task.name] = _unproven(gains[task.name])
         elif np.isfinite(measured.scaled[0]).all():
             scaled[task.name] = measured
     if false_discovery:
         gains |= _controlled({task: gains[task] for task in scaled}, false_discovery)
-    settings: dict[str, Any] = {"confidence": confidence, "resamples": resamples}
-    settings["unit"] = "row" if group is None else "group"
-    settings["false_discovery"] = false_discovery
-    settings["train_samples"] = max(map(len, resampled.values()), default=0)
-    report = {
-        task.name: {**test.facts(task), **settings, **_entry(gains[task.name], decisive)}
-        for task in tasks
+    settings = {
+        "confidence": confidence,
+        "resamples": resamples,
+        "unit": "row" if group is None else "group",
+        "false_discovery": false_discovery,
+        "train_samples": max(map(len, resampled.values()), default=0),
     }
-    return TransferVerdict(report, _mean_entry(scaled, on_samples, judge, decisive))
+    mean = _mean_entry(scaled, on_samples, judge, decisive)
+    return TransferVerdict(_report(test, gains, decisive, settings), mean)
+
+
+def _report(
+    test: JudgedRows,
+    gains: Mapping[str, Mapping[str, Gain]],
+    decisive: str,
+    settings: Mapping[str, Any],
+) -> dict[str, dict[str, Any]]:
+    return {
+        task.name: {**test.facts(task), **settings, **_entry(gains[task.name], decisive)}
+        for task in test.tasks
+    }
 
 
 def _no_draws(measures: Sequence[Measure], *_: FloatArray, **__: FloatArray) -> FloatArray:
@@ -177,10 +184,15 @@ def _mean_entry(
     return {"tasks": list(scaled), **_entry(judge(means, of_samples, units=units), decisive)}
 
 
-def _rows_of(seeds: SeedPredictions, rows: NDArray[np.int64]) -> SeedPredictions:
+def _rows_of(
+    models: Mapping[str, SeedPredictions], rows: NDArray[np.int64]
+) -> Mapping[str, SeedPredictions]:
     return {
-        seed: {name: scores[rows] for name, scores in columns.items()}
-        for seed, columns in seeds.items()
+        model: {
+            seed: {name: scores[rows] for name, scores in columns.items()}
+            for seed, columns in seeds.items()
+        }
+        for model, seeds in models.items()
     }
 
 
