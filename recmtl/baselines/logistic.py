@@ -1,20 +1,27 @@
-"""One linear model a task on sparse columns: logistic, softmax or ridge regression.
+"""One linear model a task on sparse columns: scikit-learn's logistic, softmax or ridge regression.
 
-All three share one solver, since the gradient of each loss in the margins is prediction - label.
 The columns are one for each id of a categorical feature, one for each id of a pooled list, and for
 each numeric feature its standardised value and a "missing" indicator. Ids that no train row has get
-no column. L-BFGS starts at the base rate. The step with the lowest validation loss is kept, which
-may be the start; without validation rows the last step is kept.
+no column. The penalty is chosen on validation rows along a short path, from strong to weak. The
+first fit begins at the base rate, each other one at the weights of the one before, and the path
+ends where the validation loss rises.
+
+Memory is bounded, whatever the log: `LogisticSettings.entries` bounds the matrix of the train rows,
+`LogisticSettings.weights` the columns. What does not fit is left out and counted in the cost.
 """
 
-from collections.abc import Sequence
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.optimize import minimize
-from scipy.special import expit, log_softmax, logit, softmax
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
 
 from recmtl.baselines.per_task import (
@@ -25,12 +32,16 @@ from recmtl.baselines.per_task import (
 )
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding
-from recmtl.forest.task_rows import TaskRows
+from recmtl.evaluate.metrics import log_loss, multiclass_log_loss, rmse
+from recmtl.forest.task_rows import Matrix, TaskRows
 from recmtl.schema import TaskSpec
 
 __all__ = ["LogisticSettings", "fit_predict"]
 
-FloatArray = NDArray[np.float64]
+Ids = NDArray[np.int32]
+Numbers = NDArray[np.float32]
+BLOCK = 65_536
+"""Rows whose columns are made at once."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +49,21 @@ class LogisticSettings:
     """How a linear model is fitted.
 
     Attributes:
-        penalty: weight of the squared weights beside the summed loss, scikit-learn's 1 / C.
-        steps: L-BFGS steps at most.
-        patience: steps without a better validation loss after which the fit stops.
+        path: what is tried of scikit-learn's C, the inverse weight of the squared weights beside
+            the summed loss, ascending. Without validation rows the middle one is fitted.
+        steps: L-BFGS steps at most for each C.
+        tolerance: a fit ends where the mean loss has no larger derivative.
+        entries: numbers other than 0 in the columns of the train rows (8 bytes each); of a log with
+            more, evenly spaced rows are fitted on.
+        weights: of a task at most (200 bytes each while they are fitted); of more columns, those
+            of the most train rows are kept.
     """
 
-    penalty: float = 1.0
+    path: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)
     steps: int = 50
-    patience: int = 5
+    tolerance: float = 1e-6
+    entries: int = 2**26
+    weights: int = 2**22
 
 
 def fit_predict(
@@ -62,175 +80,150 @@ def fit_predict(
 
     Args:
         train: rows to fit on.
-        validation: rows that choose the step to keep.
+        validation: rows that choose the penalty (log loss, or squared error).
         test: rows to score.
         tasks: the schema's tasks.
         encoding: names and positions of the id and numeric columns.
         classes: the classes of each multiclass task.
-        settings: penalty and number of steps.
+        settings: the penalties, the number of steps and the bounds of memory.
 
     Returns:
         Scores and cost; `multiply_adds` sums over the tasks the mean number of non-zero columns of
-        a row, times the outputs of the task.
+        a row, times the outputs of the task. `rows_left_out` and `columns_left_out` are there where
+        a bound of the settings left out train rows or columns.
     """
+    settings, classes = settings or LogisticSettings(), classes or {}
+    outputs = max((len(names) for names in classes.values()), default=1)
+    linear = _Linear(encoding, settings=settings, outputs=outputs)
+    most = settings.entries // max(encoding.id_columns + len(encoding.numeric), 1)
+    thinned = _thinned(train, most)
+    result = fit_per_task(linear.on, (thinned, _thinned(validation, most), test), tasks, classes)
+    left_out = {"rows": len(train) - len(thinned), "columns": linear.left_out}
+    result.cost.update({f"{what}_left_out": count for what, count in left_out.items() if count})
+    return result
 
-    def prepare(rows: LogSplit) -> _Linear:
-        return _Linear(rows, encoding, settings=settings or LogisticSettings())
 
-    return fit_per_task(prepare, (train, validation, test), tasks, classes or {})
+def _thinned(rows: LogSplit, most: int) -> LogSplit:
+    """Evenly spaced rows, at most so many."""
+    if len(rows) <= most:
+        return rows
+    return rows.take(np.linspace(0, len(rows) - 1, max(most, 1)).astype(np.int64))
 
 
 class _Linear:
-    def __init__(self, train: LogSplit, encoding: Encoding, *, settings: LogisticSettings) -> None:
+    def __init__(self, encoding: Encoding, *, settings: LogisticSettings, outputs: int) -> None:
         self._encoding = encoding
         self._settings = settings
-        numeric, weight = np.asarray(train.numeric, dtype=np.float64), train.varying_weight
-        of_rows = 1.0 if weight is None else weight.astype(np.float64)[:, None]
-        share = ~np.isnan(numeric) * of_rows
-        mass = share.sum(axis=0)
-        mass[mass == 0] = 1.0
-        self._mean = (np.nan_to_num(numeric) * share).sum(axis=0) / mass
-        centred = np.nan_to_num(numeric - self._mean)
-        self._scale = np.sqrt((centred**2 * share).sum(axis=0) / mass)
-        # Weighted sums leave a constant some rounding.
-        self._scale[self._scale <= 1e-12 * np.abs(self._mean)] = 1.0
-        self._kept = np.flatnonzero(self._all_columns(train).getnnz(axis=0))
+        self._most = settings.weights // outputs
+        self._scaler = StandardScaler()
+        self._kept: NDArray[np.int64] | slice = slice(None)
+        self.left_out = 0
+
+    def on(self, train: LogSplit) -> "_Linear":
+        """The method whose columns these train rows fix."""
+        if self._encoding.numeric:
+            self._scaler.fit(np.asarray(train.numeric), sample_weight=train.varying_weight)
+        rows_with = sum(block.getnnz(axis=0) for block in self._blocks(train))
+        kept = np.flatnonzero(rows_with)
+        if len(kept) > self._most:
+            self.left_out = len(kept) - self._most
+            kept = np.sort(kept[np.argsort(-rows_with[kept], kind="stable")[: self._most]])
+        self._kept = kept
+        return self
 
     def matrix(self, rows: LogSplit) -> sparse.csr_matrix:
-        return self._all_columns(rows)[:, self._kept]
+        return sparse.vstack([block[:, self._kept] for block in self._blocks(rows)], format="csr")
 
-    def _all_columns(self, rows: LogSplit) -> sparse.csr_matrix:
-        ids, width = np.asarray(rows.ids), self._encoding.table_rows
-        count, single = len(ids), len(self._encoding.single)
-        parts = [_bag(ids[:, :single], np.ones((count, single)), width)]
+    def _blocks(self, rows: LogSplit) -> Iterator[sparse.csr_matrix]:
+        for start in range(0, max(len(rows), 1), BLOCK):
+            part = slice(start, start + BLOCK)
+            yield self._block(np.asarray(rows.ids[part]), np.asarray(rows.numeric[part]))
+
+    def _block(self, ids: Ids, numeric: Numbers) -> sparse.csr_matrix:
+        width, single = self._encoding.table_rows, len(self._encoding.single)
+        parts = [_bag(ids[:, :single], np.ones((len(ids), single), np.float32), width)]
         for field in self._encoding.lists:
             cells = ids[:, field.columns]
-            filled = (cells != 0).astype(np.float64)
+            filled = (cells != 0).astype(np.float32)
             if field.pooling in ("mean", "attention"):  # linear in the mean of the ids
                 filled /= np.maximum(filled.sum(axis=1, keepdims=True), 1)
             parts.append(_bag(cells, filled, width))
-        missing = np.isnan(rows.numeric)
-        scaled = np.where(missing, 0, (rows.numeric - self._mean) / self._scale)
-        parts += [sparse.csr_matrix(scaled), sparse.csr_matrix(missing.astype(np.float64))]
-        return sparse.csr_matrix(sparse.hstack(parts, format="csr"))
+        if self._encoding.numeric:
+            missing = np.isnan(numeric)
+            scaled = np.where(missing, 0, self._scaler.transform(numeric)) if len(ids) else numeric
+            parts += [sparse.csr_matrix(part, dtype=np.float32) for part in (scaled, missing)]
+        return sparse.hstack(parts, format="csr")
 
     def fit(
         self, task: TaskSpec, train: TaskRows, validation: TaskRows, classes: int
     ) -> FittedBaseline:
-        outputs = classes if task.kind == "multiclass" else 1
-        level, spread = 0.0, 1.0
-        if task.kind == "regression":
-            level = float(np.average(train.label, weights=train.weight))
-            squares = np.square(train.label - level)
-            spread = float(np.sqrt(np.average(squares, weights=train.weight)))
-        loss = _Loss(task.kind, outputs, level, spread)
-        weights = _fit(loss, train, validation, self._settings)
-        touched = train.x.nnz / train.x.shape[0] * outputs
+        # L-BFGS makes many short BLAS calls; more than one thread makes each of them slower.
+        with threadpool_limits(1, user_api="blas"):
+            model = _along_path(task, train, validation, classes, self._settings)
+        weights = model.coef_.size + np.size(model.intercept_)
+        touched = train.x.nnz / train.x.shape[0] * np.size(model.intercept_)
         return FittedBaseline(
-            lambda x: loss.prediction(_margins(x, weights)), weights.size, round(touched)
+            lambda x: _prediction(task, model, x, classes), weights, round(touched)
         )
 
 
-@dataclass(frozen=True)
-class _Loss:
-    """The loss of one kind of label as a function of the margins.
-
-    Attributes:
-        kind: the task's kind.
-        outputs: margins of a row, one for each class of a multiclass task, else 1.
-        level: of a regression the margin 0 as a label.
-        spread: of a regression the step of the label for a step of 1 of the margin.
-    """
-
-    kind: str
-    outputs: int
-    level: float
-    spread: float
-
-    def terms(self, margins: FloatArray, label: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Margins `[R, O]` to the loss `[R]` and its gradient in the margins `[R, O]`."""
-        if self.kind == "binary":
-            margin = margins[:, 0]
-            return np.logaddexp(0, margin) - label * margin, (expit(margin) - label)[:, None]
-        if self.kind == "multiclass":
-            log_p = log_softmax(margins, axis=1)
-            hit = np.eye(self.outputs)[label.astype(np.int64)]
-            return -np.sum(log_p * hit, axis=1), np.exp(log_p) - hit
-        residual = margins[:, 0] - (label - self.level) / self.spread
-        return 0.5 * residual**2, residual[:, None]
-
-    def base(self, label: FloatArray, weight: FloatArray) -> FloatArray:
-        """Margins `[O]` that predict the base rate, or the mean."""
-        if self.kind == "multiclass":
-            mass = np.bincount(label.astype(np.int64), weight, self.outputs) + 0.5
-            return np.asarray(np.log(mass / mass.sum()))
-        mean = float(np.average(label, weights=weight))
-        if self.kind == "binary":
-            return np.array([logit(mean)])
-        return np.array([(mean - self.level) / self.spread])
-
-    def prediction(self, margins: FloatArray) -> FloatArray:
-        """Margins `[R, O]` to probabilities `[R]` or `[R, O]`, or to values `[R]`."""
-        if self.kind == "binary":
-            return np.asarray(expit(margins[:, 0]))
-        if self.kind == "multiclass":
-            return np.asarray(softmax(margins, axis=1))
-        return margins[:, 0] * self.spread + self.level
+def _along_path(
+    task: TaskSpec,
+    train: TaskRows,
+    validation: TaskRows,
+    classes: int,
+    settings: LogisticSettings,
+) -> Any:
+    """The fitted model of the lowest validation loss, or of the middle of the path."""
+    is_regression = task.kind == "regression"
+    model = Ridge(solver="sparse_cg") if is_regression else _at_the_base_rate(train, settings)
+    chooses = len(validation.label) > 0
+    path = settings.path if chooses else settings.path[len(settings.path) // 2 :][:1]
+    weight = None if np.all(train.weight == 1) else train.weight
+    best_loss, best = np.inf, model
+    for c in path:
+        model.set_params(**({"alpha": 1 / c} if is_regression else {"C": c}))
+        with warnings.catch_warnings():
+            # A fit that the bound on steps ended is judged on validation rows like the others.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(train.x, train.label, sample_weight=weight)
+        if not chooses:
+            break
+        loss = _loss(task, _prediction(task, model, validation.x, classes), validation)
+        if not loss < best_loss:
+            break
+        best_loss, best = loss, copy.copy(model)  # the next fit replaces its arrays
+    return best
 
 
-def _fit(
-    loss: _Loss, train: TaskRows, held_out: TaskRows, settings: LogisticSettings
-) -> FloatArray:
-    """Weights `[F + 1, O]`; the last row is the intercept, which is not penalised."""
-    shape = (train.x.shape[1] + 1, loss.outputs)
-    transposed = train.x.T.tocsr()  # its product reads rows in order: twice as fast
-    mass = train.weight.sum()
-    start = np.zeros(shape)
-    start[-1] = loss.base(train.label, train.weight)
-    best_loss, best_step, best_weights = np.inf, 0, start
-    step = -1
-
-    def objective(flat: FloatArray) -> tuple[float, FloatArray]:
-        weights = flat.reshape(shape)
-        terms, residual = loss.terms(_margins(train.x, weights), train.label)
-        residual = residual * (train.weight / mass)[:, None]
-        ridge = settings.penalty / mass * weights[:-1]
-        gradient = np.vstack([transposed @ residual + ridge, residual.sum(axis=0)])
-        value = np.sum(terms * train.weight) / mass + 0.5 * np.sum(ridge * weights[:-1])
-        return float(value), gradient.ravel()
-
-    def after_step(flat: FloatArray) -> None:
-        nonlocal best_loss, best_step, best_weights, step
-        step += 1
-        weights = flat.reshape(shape)
-        terms, _ = loss.terms(_margins(held_out.x, weights), held_out.label)
-        loss_now = float(np.average(terms, weights=held_out.weight))
-        if loss_now < best_loss:
-            best_loss, best_step, best_weights = loss_now, step, weights.copy()
-        elif step - best_step >= settings.patience:
-            raise StopIteration
-
-    chooses = len(held_out.label) > 0
-    if chooses:
-        after_step(start.ravel())
-    # L-BFGS makes many short BLAS calls; more than one thread makes each of them slower.
-    with threadpool_limits(1, user_api="blas"):
-        last = minimize(
-            objective,
-            start.ravel(),
-            jac=True,
-            method="L-BFGS-B",
-            callback=after_step if chooses else None,
-            options={"maxiter": settings.steps},
-        )
-    return best_weights if chooses else np.asarray(last.x).reshape(shape)
+def _at_the_base_rate(train: TaskRows, settings: LogisticSettings) -> LogisticRegression:
+    """A model whose first fit begins at the share of each class, that of a rare label included."""
+    model = LogisticRegression(warm_start=True, max_iter=settings.steps, tol=settings.tolerance)
+    model.classes_, place = np.unique(train.label, return_inverse=True)
+    levels = np.log(np.bincount(place, train.weight))
+    model.intercept_ = levels if len(levels) > 2 else levels[1:] - levels[:1]
+    model.coef_ = np.zeros((len(model.intercept_), train.x.shape[1]))
+    return model
 
 
-def _margins(x: sparse.csr_matrix, weights: FloatArray) -> FloatArray:
-    return np.asarray(x @ weights[:-1] + weights[-1])
+def _loss(task: TaskSpec, prediction: NDArray[np.float64], rows: TaskRows) -> float:
+    of_kind = {"binary": log_loss, "multiclass": multiclass_log_loss, "regression": rmse}
+    return of_kind[task.kind](rows.label, prediction, rows.weight)
 
 
-def _bag(ids: NDArray[np.int32], values: FloatArray, width: int) -> sparse.csr_matrix:
+def _prediction(task: TaskSpec, model: Any, x: Matrix, classes: int) -> NDArray[np.float64]:
+    """Values `[R]`, probabilities `[R]`, or `[R, C]` of a multiclass task."""
+    if task.kind == "regression":
+        return np.asarray(model.predict(x), np.float64)
+    p = np.asarray(model.predict_proba(x), np.float64)
+    if task.kind == "binary":
+        return p[:, 1]
+    of_all = np.zeros((len(p), classes))  # the task's train rows may lack a class of the log's
+    of_all[:, model.classes_.astype(np.int64)] = p
+    return of_all
+
+
+def _bag(ids: Ids, values: Numbers, width: int) -> sparse.csr_matrix:
     """Row r has `values[r, j]` in column `ids[r, j]`; zeros are left out, repeats are summed."""
     used = values != 0
     ends = np.concatenate(([0], np.cumsum(used.sum(axis=1))))

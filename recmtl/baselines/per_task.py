@@ -27,6 +27,8 @@ __all__ = [
     "fit_per_task",
 ]
 
+BLOCK = 65_536
+"""Rows that are scored at once."""
 Classes: TypeAlias = Mapping[str, Sequence[object]]
 """Of each multiclass task, its classes in the order of the label's indices."""
 
@@ -105,9 +107,7 @@ def fit_per_task(
             else _always(float(labels[0]) if len(labels) else 0.0)
         )
     trained, cpu = time.perf_counter(), time.process_time() - cpu
-    test_x = method.matrix(test)
-    scores = {name: model.predict(test_x) for name, model in models.items()}
-    predictions = _scored_columns(scores, tasks, classes)
+    predictions = _scored_columns(_scores(method, models, test), tasks, classes)
     scored = time.perf_counter()
     products = [model.multiply_adds for model in models.values()]
     cost: dict[str, float | None] = {
@@ -118,6 +118,18 @@ def fit_per_task(
         "score_rows_per_s": len(test.labels) / max(scored - trained, 1e-9),
     }
     return BaselineResult(predictions, cost)
+
+
+def _scores(
+    method: BaselineMethod, models: Mapping[str, FittedBaseline], rows: LogSplit
+) -> dict[str, np.ndarray]:
+    """Each task's scores of all rows; the columns of `BLOCK` rows are in memory at a time."""
+    scores: dict[str, list[np.ndarray]] = {name: [] for name in models}
+    for start in range(0, max(len(rows), 1), BLOCK):
+        x = method.matrix(rows.take(np.arange(start, min(start + BLOCK, len(rows)))))
+        for name, model in models.items():
+            scores[name].append(model.predict(x))
+    return {name: np.concatenate(parts) for name, parts in scores.items()}
 
 
 def _counted(split: LogSplit) -> LogSplit:

@@ -15,8 +15,14 @@ from recmtl.train.config import Config
 
 __all__ = ["Forecast", "Movement", "makespan"]
 
-UNITS = {"shared_bottom": 1.0, "towers_apart": 1.0, "constant": 0.02, "logistic": 0.3}
-OF_TASKS = {"single_task": 0.5, "embeddings_apart": 0.4, "lightgbm": 0.75, "stem": 1.25}
+UNITS = {"shared_bottom": 1.0, "towers_apart": 1.0, "constant": 0.02}
+OF_TASKS = {
+    "single_task": 0.5,
+    "embeddings_apart": 0.4,
+    "lightgbm": 0.75,
+    "logistic": 0.1,
+    "stem": 1.25,
+}
 """Units of a piece for each task."""
 OTHER_NETWORK, SEARCH = 2.0, 2.5
 RACE, RACE_OF_TASKS = 4.0, 2.0

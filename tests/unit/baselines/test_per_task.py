@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from recmtl.baselines import constant, lightgbm, logistic
-from recmtl.baselines.logistic import _bag, _Loss
+from recmtl.baselines.logistic import _bag
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.encoding import Encoding, NumericField
 from recmtl.schema import Condition, TaskSpec
 
 NUMBERS = Encoding(1, (), (), (NumericField("x", "standard", 1),))
-CONVERGED = logistic.LogisticSettings(steps=500)
+CONVERGED = logistic.LogisticSettings(path=(1.0,), steps=500, tolerance=1e-9)
 
 
 def taken(split, rows):
@@ -66,7 +66,7 @@ def test_a_weight_counts_a_row_as_often_as_it_says(name, small):
         for train in (weighted, twice)
     )
     for column in one:
-        np.testing.assert_allclose(one[column], two[column], rtol=2e-3, atol=2e-4)
+        np.testing.assert_allclose(one[column], two[column], rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -168,19 +168,22 @@ def test_labels_turned_round_turn_the_probability_round():
 
 
 def test_two_classes_are_a_binary_task():
-    """Softmax over two classes halves the penalty: each class carries half of the difference."""
     random = np.random.default_rng(5)
     x = random.normal(size=400)
-    label = random.random(400) < expit(1.5 * x - 0.5)
-    train = numbers(x, label)
-    none = taken(train, [])
-    settings = [logistic.LogisticSettings(penalty=p, steps=500) for p in (1.0, 2.0)]
-    binary = logistic.fit_predict(train, none, train, [task()], NUMBERS, settings=settings[0])
-    classes = logistic.fit_predict(
-        train, none, train, [task(kind="multiclass")], NUMBERS,
-        classes={"t": "ny"}, settings=settings[1],
-    )  # fmt: skip
-    np.testing.assert_allclose(classes.predictions["p_t_y"], binary.predictions["p_t"], atol=3e-3)
+    train = numbers(x, random.random(400) < expit(1.5 * x - 0.5))
+    binary = fit_logistic(train, train, [task()])
+    classes = fit_logistic(train, train, [task(kind="multiclass")], classes={"t": "ny"})
+    np.testing.assert_allclose(classes["p_t_y"], binary["p_t"], atol=1e-6)
+
+
+def test_a_class_that_no_row_of_the_task_has_is_never_said():
+    """Rows of the parent's event may lack a class of the log's."""
+    x = np.random.default_rng(8).normal(size=90)
+    train = numbers(x, np.where(x > 0, 2, 0))
+    p = fit_logistic(train, train, [task(kind="multiclass")], classes={"t": "abc"})
+    assert (p["p_t_b"] == 0).all()
+    np.testing.assert_allclose(p["p_t_a"] + p["p_t_c"], 1, rtol=1e-6)
+    assert np.corrcoef(p["p_t_c"], x)[0, 1] > 0.8
 
 
 @pytest.mark.parametrize(("factor", "shift"), [(3.0, 0.0), (0.01, 5.0), (100.0, -40.0)])
@@ -196,8 +199,8 @@ def test_a_regression_follows_the_unit_of_its_label(factor, shift):
 
 def test_more_penalty_shrinks_towards_the_base_rate(small):
     rate, spreads = small.train.labels[:, 0].mean(), []
-    for penalty in (0.1, 10.0, 1e3, 1e9):
-        settings = logistic.LogisticSettings(penalty=penalty, steps=300)
+    for c in (10.0, 0.1, 1e-3, 1e-9):
+        settings = dataclasses.replace(CONVERGED, path=(c,))
         p = logistic.fit_predict(
             small.train, taken(small.train, []), small.test, small.tasks[:1], small.encoding,
             settings=settings,
@@ -205,32 +208,6 @@ def test_more_penalty_shrinks_towards_the_base_rate(small):
         spreads.append(np.abs(p - rate).mean())
     assert spreads == sorted(spreads, reverse=True)
     assert spreads[-1] < 1e-4
-
-
-@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
-def test_the_gradient_of_a_loss_is_that_of_finite_differences(kind):
-    random = np.random.default_rng(7)
-    outputs = 3 if kind == "multiclass" else 1
-    loss = _Loss(kind, outputs, level=0.5, spread=2.0)
-    margins = random.normal(size=(6, outputs))
-    label = random.integers(0, 2, 6).astype(float)
-    _, residual = loss.terms(margins, label)
-    for output in range(outputs):
-        step = np.zeros_like(margins)
-        step[:, output] = 1e-6
-        up, down = (loss.terms(margins + sign * step, label)[0] for sign in (1, -1))
-        np.testing.assert_allclose((up - down) / 2e-6, residual[:, output], atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
-def test_the_start_predicts_the_base_rate(kind):
-    label, weight = np.array([0.0, 1.0, 1.0, 1.0]), np.array([2.0, 1.0, 1.0, 0.0])
-    outputs = 2 if kind == "multiclass" else 1
-    loss = _Loss(kind, outputs, level=3.0, spread=2.0)
-    prediction = loss.prediction(loss.base(label, weight)[None])
-    # each class of a multiclass task starts with half a row of its own
-    expected = {"binary": [0.5], "multiclass": [[0.5, 0.5]], "regression": [0.5]}
-    np.testing.assert_allclose(prediction, expected[kind])
 
 
 @given(st.lists(st.lists(st.integers(0, 5), min_size=3, max_size=3), min_size=1), st.data())
