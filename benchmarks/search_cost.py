@@ -25,7 +25,6 @@ from benchmarks.pages import paragraph
 from benchmarks.worker import seconds
 from recmtl.data.prepare import prepare
 from recmtl.grid import Layout
-from recmtl.job.open_job import load_config
 from recmtl.job.work.items import fixed_layout, search_settings, search_space
 from recmtl.schema import load_schema
 from recmtl.search.search import SearchResult, search
@@ -159,7 +158,7 @@ def main() -> int:
 def _figures() -> dict[str, Any]:
     """Medians of the seconds, and lowest, median and highest ratio to the full grid's training."""
     torch.set_num_threads(1)
-    config = load_config(ROOT / "pipelines" / "configs" / "simulated" / "recmtl.yaml")
+    config = Config.load(ROOT / "pipelines" / "configs" / "simulated" / "recmtl.yaml")
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.parquet"
         simulate(log, ROWS, seed=1)

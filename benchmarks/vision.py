@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from recmtl.grid import LayerRoutes, Layout, Routes, prune
-from recmtl.job.open_job import read_config
 from recmtl.model import ModelSizes
 from recmtl.train.optimizer import Optimizer
 from recmtl.vision.config import VisionConfig
@@ -52,7 +51,7 @@ def main() -> int:
     parser.add_argument("--mixed", action="store_true", help="products in bfloat16")
     parser.add_argument("--out", default=str(ROOT / "docs" / "benchmarks"))
     options = parser.parse_args()
-    config = read_config(VisionConfig, CONFIG)
+    config = VisionConfig.load(CONFIG)
     network = replace(config.network, mixed=options.mixed)
     config = replace(config, network=network)
     device = network.resolve_device()

@@ -31,7 +31,6 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.data.reader import open_log
 from recmtl.grid import mmoe
-from recmtl.job.open_job import load_config
 from recmtl.job.outcome import judged_results, trained_models
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
@@ -39,6 +38,7 @@ from recmtl.job.work.items import all_items
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.schema import Schema, parse_schema
 from recmtl.simulate import truth_path
+from recmtl.train.config import Config
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.tabular_problem import TabularProblem
 
@@ -119,7 +119,7 @@ def column_to_logit(log: EncodedLog, path: Path) -> Callable[[], object]:
 
 def score_to_verdict(run: Path) -> Callable[[], object]:
     """Judge the models of a finished run of the main job on the simulated log."""
-    config = load_config(CONFIG)
+    config = Config.load(CONFIG)
     problem = TabularProblem.of(EncodedLog.open(run / "log"))
     study = Study(run, kind=TABULAR_PROBLEMS, problem=problem, config=config)
     models = trained_models(study, all_items(config))

@@ -29,9 +29,10 @@ from recmtl.evaluate.label_space import defined_rows, task_position
 from recmtl.evaluate.task_metrics import PRIMARY
 from recmtl.grid.catalog import CATALOG
 from recmtl.job import steps
-from recmtl.job.open_job import load_config, open_job, tracked_run
+from recmtl.job.open_job import open_job, tracked_run
 from recmtl.job.outcome import group_codes
 from recmtl.tracking import TrackedRun
+from recmtl.train.config import Config
 
 PAGES = ROOT / "docs" / "benchmarks"
 RUNS = ROOT / "runs" / "board"
@@ -44,7 +45,7 @@ BUDGET = 0.5
 def train(name: str, log: BoardLog, *, preset: str, out: Path, seeds: int) -> None:
     """The study of a log with a preset: of `best` every arm, of another the searched network."""
     console = Console(stderr=True)
-    config = load_config(ROOT / log.config, preset)
+    config = Config.load(ROOT / log.config, preset=preset)
     evidence = replace(config.evidence, seeds=seeds, control_seeds=seeds, ablation_seeds=0)
     # At matched cost, also where the log's configuration leaves every network at its own size.
     evidence = replace(evidence, budget=evidence.budget or BUDGET)

@@ -13,11 +13,11 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.errors import ConfigError, RecmtlError
 from recmtl.job.fit import ModelResult
 from recmtl.job.handed_on import PreparedLog, TrainedModels
-from recmtl.job.open_job import load_config
 from recmtl.job.outcome import Models
 from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS, trees_of
 from recmtl.job.study import Study
 from recmtl.schema.names import task_column
+from recmtl.train.config import Config
 from recmtl.train.tabular_problem import TabularProblem
 
 __all__ = ["Arm", "Run", "arms_of", "average", "open_run", "peer_arms"]
@@ -115,7 +115,7 @@ def _blend(
     folder: Path, log: EncodedLog, models: Models, job: Mapping[str, str]
 ) -> dict[int, ModelResult]:
     """The served blend, fitted again on validation rows from its trained members."""
-    config = load_config(job["config"] or None, job["preset"])
+    config = Config.load(job["config"] or None, preset=job["preset"])
     trees = trees_of(folder, log, config)
     training = config.training
     problem = TabularProblem.of(log, training.stop_metric, training.rare_ids, trees)

@@ -9,11 +9,10 @@ import torch
 
 from recmtl.data.prepare import prepare
 from recmtl.grid import CATALOG
-from recmtl.job.open_job import load_config
 from recmtl.model import TabularModel
 from recmtl.schema import load_schema
 from recmtl.serve.calibration.fit import calibration_gain, fit_calibrators
-from recmtl.train.config import Calibration
+from recmtl.train.config import Calibration, Config
 from recmtl.train.loop import train
 from recmtl.train.tabular_problem import TabularProblem
 
@@ -29,7 +28,7 @@ LOGS = {
 def measure(name: str, *, seed: int = 0) -> dict[str, Any]:
     """Train an MMoE with the data set's configuration, and calibrate it with both methods."""
     torch.set_num_threads(1)
-    config = load_config(ROOT / "pipelines" / "configs" / name / "recmtl.yaml")
+    config = Config.load(ROOT / "pipelines" / "configs" / name / "recmtl.yaml")
     schema = load_schema(ROOT / "datasets" / name / "schema.yaml")
     grid = config.grid
     with tempfile.TemporaryDirectory() as folder:

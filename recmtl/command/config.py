@@ -20,7 +20,7 @@ def config(output: Output, file: str, preset: str) -> None:
     FILE is a YAML file; without one the defaults are printed, or those of the preset.
     """
     # Here, so that --help answers at once.
-    from recmtl.job.open_job import config_text, load_config
+    from recmtl.train.config import Config
 
-    settings = load_config(file or None, preset)
-    output.result(config_text(settings), asdict(settings))
+    settings = Config.load(file or None, preset=preset)
+    output.result(settings.dump(), asdict(settings))

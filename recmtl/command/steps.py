@@ -20,8 +20,7 @@ from recmtl.script import advise_to_go_on
 
 if TYPE_CHECKING:
     from recmtl.job.handed_on import JobContext
-    from recmtl.job.steps import Evaluation
-    from recmtl.job.whole_job import WholeJob
+    from recmtl.job.whole_job import JudgedJob, WholeJob
     from recmtl.tracking import TrackedRun
 
 __all__ = ["benchmark", "evaluate", "prepare", "report", "run", "search", "train"]
@@ -125,28 +124,29 @@ def train(output: Output, /, **settings: Any) -> None:
 def evaluate(output: Output, /, **settings: Any) -> None:
     """Judge every model on test rows; write results and bundle."""
     # here, so that --help answers at once
-    from recmtl.job import steps
+    from recmtl.job.whole_job import run_to_verdict
     from recmtl.report import verdict_table
 
     with started("evaluate", output, settings) as (job, tracked):
-        evaluation = _evaluated(job, tracked)
-        bundled = steps.bundle(job, evaluation)
-        page = steps.report(job, evaluation, tracked)
-        files = f"report    {page}\nbundle    {bundled.folder}"
-        content = {**_verdict_content(job, evaluation), "report": page, "bundle": bundled.folder}
-        output.result(f"{verdict_table(evaluation.results)}\n\n{files}", content)
+        judged = run_to_verdict(job, tracked)
+        files = f"report    {judged.report}\nbundle    {judged.bundled.folder}"
+        table = verdict_table(judged.evaluation.results)
+        output.result(f"{table}\n\n{files}", _judged_content(job, judged))
 
 
 @click.command(cls=Command)
 @JOB
 @click.pass_obj
 def report(output: Output, /, **settings: Any) -> None:
-    """Write the report of a folder's models again."""
+    """Write the report of a folder's models again.
+
+    They are judged again only where results.json was written with other settings or models.
+    """
     # here, so that --help answers at once
-    from recmtl.job import steps
+    from recmtl.job.whole_job import write_report_again
 
     with started("report", output, settings) as (job, tracked):
-        page = steps.report(job, _evaluated(job, tracked), tracked)
+        page = write_report_again(job, tracked)
         output.result(f"report    {page}", {"report": page})
 
 
@@ -195,26 +195,16 @@ def _drafted(output: Output, settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "schema": draft}
 
 
-def _evaluated(job: "JobContext", tracked: "TrackedRun") -> "Evaluation":
-    # here, so that --help answers at once
-    from recmtl.job import steps
-
-    prepared = steps.prepare(job, tracked)
-    return steps.evaluate(job, steps.train_all(job, prepared, tracked), tracked)
-
-
 def _benchmarked(output: Output, job: "JobContext", tracked: "TrackedRun") -> None:
     # here, so that --help answers at once
-    from recmtl.job import steps
+    from recmtl.job.whole_job import run_to_verdict
     from recmtl.report import verdict_table
     from recmtl.report.benchmark_page import benchmark_page
 
-    evaluation = _evaluated(job, tracked)
-    steps.bundle(job, evaluation)
-    steps.report(job, evaluation, tracked)
-    results, log = evaluation.results, evaluation.trained.prepared.log
+    judged = run_to_verdict(job, tracked)
+    results, log = judged.evaluation.results, judged.evaluation.trained.prepared.log
     page = benchmark_page(log.schema.name, results, log.manifest)
-    content = _verdict_content(job, evaluation)
+    content = _judged_content(job, judged)
     _write_table(output, job, tracked, "benchmark.md", page, verdict_table(results), content)
 
 
@@ -266,16 +256,16 @@ def _print_verdict(output: Output, whole: "WholeJob") -> None:
 
 
 def _whole_content(job: "JobContext", whole: "WholeJob") -> dict[str, Any]:
-    return {
-        **_verdict_content(job, whole.evaluation),
-        "report": whole.report,
-        "bundle": whole.bundled.folder,
-        "scores": whole.scores,
-        "ranking": whole.ranking,
-    }
+    return {**_judged_content(job, whole), "scores": whole.scores, "ranking": whole.ranking}
 
 
-def _verdict_content(job: "JobContext", evaluation: "Evaluation") -> dict[str, Any]:
-    tasks = evaluation.results["tasks"]
+def _judged_content(job: "JobContext", judged: "JudgedJob") -> dict[str, Any]:
+    tasks = judged.evaluation.results["tasks"]
     verdicts = {task: entry["verdict"] for task, entry in tasks.items() if "verdict" in entry}
-    return {"out": job.out, "verdicts": verdicts, "results": job.out / "results.json"}
+    return {
+        "out": job.out,
+        "verdicts": verdicts,
+        "results": job.out / "results.json",
+        "report": judged.report,
+        "bundle": judged.bundled.folder,
+    }

@@ -7,7 +7,6 @@
 Nothing here knows a command line: the command and the functions of the package both build on it.
 """
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,24 +14,21 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 from rich.console import Console
 
 from recmtl.atomic import read_json, reading, write_json, write_text
 from recmtl.data.draft.schema_draft import SchemaDraft
-from recmtl.errors import ConfigError, did_you_mean
+from recmtl.errors import ConfigError
 from recmtl.folder_lock import hold_folder
 from recmtl.job.champion import judge_champion
 from recmtl.job.console import progress_display
 from recmtl.job.handed_on import JobContext
-from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.work.agenda import unseen
 from recmtl.masking import is_masked, masked
-from recmtl.schema import Schema, dump_schema
-from recmtl.schema.reading import load
-from recmtl.schema.yaml_text import read_text
+from recmtl.schema import Schema
 from recmtl.simulate import simulate
 from recmtl.tracking import TrackedRun, Tracker
 from recmtl.train.config import Config
@@ -42,11 +38,8 @@ from recmtl.train.presets import PRESETS
 __all__ = [
     "SIMULATED_CONFIG",
     "SIMULATED_SCHEMA",
-    "config_text",
-    "load_config",
     "open_job",
     "output_folder",
-    "read_config",
     "tracked_run",
 ]
 
@@ -104,12 +97,12 @@ def open_job(
     folder = output_folder(out)
     source, texts = _chosen_input(folder, data, schema, config, preset, like)
     if "config" not in texts:  # a mistake in it is told before anything is written
-        load_config(source.config or None, source.preset)
+        Config.load(source.config or None, preset=source.preset)
     with ExitStack() as stack:
         stack.enter_context(hold_folder(folder))
         files = stack.enter_context(_files(folder, texts))
         source = replace(source, **files.paths)
-        settings = load_config(source.config or None, source.preset)
+        settings = Config.load(source.config or None, preset=source.preset)
         settings = _with_evidence(settings, seeds=seeds, ablation=ablation)
         display = on_progress or stack.enter_context(progress_display(console))
         source = replace(source, data=source.data or _simulated_log(folder, settings.seed))
@@ -149,31 +142,6 @@ def tracked_run(job: JobContext, name: str) -> Iterator[TrackedRun]:
 def output_folder(out: str | Path = "") -> Path:
     """The folder of this name, or a new one named by the time in UTC."""
     return Path(out or f"runs/{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-
-
-def load_config(path: str | Path | None, preset: str = "") -> Config:
-    """Read a configuration for tables, or take that of the preset if there is no file."""
-    kind = TABULAR_PROBLEMS.config_class
-    if path is None:
-        return load(kind, "{}", source=preset, error=ConfigError, defaults=_settings_of(preset))
-    return read_config(kind, Path(path), preset)
-
-
-def read_config(kind: type[C], path: Path, preset: str = "") -> C:
-    """Read a configuration of this class from a YAML file, whose settings go before the preset's.
-
-    Raises:
-        ConfigError: the file cannot be read, or it holds unknown keys or wrong values; the message
-            names all of them.
-    """
-    text, defaults = read_text(path, ConfigError, what="configuration"), _settings_of(preset)
-    return load(kind, text, source=str(path), error=ConfigError, defaults=defaults)
-
-
-def config_text(config: Config) -> str:
-    """Every setting of a configuration as YAML, which `load_config` reads back equal."""
-    settings = json.loads(json.dumps(asdict(config)))  # tuples as lists
-    return yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
 
 
 @dataclass(frozen=True)
@@ -221,7 +189,7 @@ def _chosen_input(
     source = _JobInput(data=str(data), like=str(like)) if data else _JobInput.begun(folder)
     is_simulated = not source.data or Path(source.data) == folder / SIMULATED_LOG
     if isinstance(schema, Schema | SchemaDraft):
-        texts["schema"] = dump_schema(schema) if isinstance(schema, Schema) else schema.text
+        texts["schema"] = schema.dump() if isinstance(schema, Schema) else schema.text
     elif schema:
         source = replace(source, schema=str(schema))
     elif not source.data:
@@ -230,7 +198,7 @@ def _chosen_input(
         if preset:
             remedy = "a configuration object states every setting; give one of them"
             raise ConfigError(f"preset {preset!r}: {remedy}")
-        texts["config"] = config_text(config)
+        texts["config"] = config.dump()
         source = replace(source, preset="")
     elif config:
         source = replace(source, config=str(config))
@@ -241,22 +209,11 @@ def _chosen_input(
 
 def _simulated_config(preset: str) -> str:
     """The configuration that ships with the simulated log, but for what a preset says."""
+    Config.load(preset=preset)  # an unknown one is refused
     shipped = yaml.safe_load(SIMULATED_CONFIG.read_text(encoding="utf-8"))
-    chosen = _settings_of(preset)
-    for section, settings in chosen.items():
+    for section, settings in PRESETS.get(preset, {}).items():
         shipped[section] = {**shipped.get(section, {}), **settings}
     return yaml.safe_dump(shipped, sort_keys=False, default_flow_style=None)
-
-
-def _settings_of(preset: str) -> Mapping[str, Any]:
-    """The settings of a preset; none of the empty name.
-
-    Raises:
-        ConfigError: there is no such preset.
-    """
-    if preset and preset not in PRESETS:
-        raise ConfigError(f"preset {preset!r}: is unknown{did_you_mean(preset, PRESETS)}")
-    return PRESETS.get(preset, {})
 
 
 @dataclass

@@ -32,10 +32,10 @@ from recmtl.data.reader import open_log
 from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.evaluate.results import plain
 from recmtl.formula import quoted_name
-from recmtl.grid import draw_svg, draw_text, expert_names, expert_use, route_pictures
+from recmtl.grid import draw_svg, draw_text
 from recmtl.job.analysis.drift import data_drift
 from recmtl.job.analysis.importance import importance
-from recmtl.job.analysis.provenance import config_text, provenance, summary_line
+from recmtl.job.analysis.page import judged_mark, write_page
 from recmtl.job.analysis.slices import check_slices, slices
 from recmtl.job.handed_on import (
     BundledNetwork,
@@ -48,9 +48,7 @@ from recmtl.job.logbook import Logbook, log_results
 from recmtl.job.outcome import (
     Results,
     TabularStudy,
-    curves_of,
     judged_results,
-    reliability,
     trained_models,
     validation_results,
 )
@@ -64,7 +62,6 @@ from recmtl.job.work.limit import NO_LIMIT, within_limit
 from recmtl.job.work.priority import left_out
 from recmtl.job.work.workers import complete, cores, processes_of
 from recmtl.model.heads import output_columns
-from recmtl.report import ExpertUse, ReportInput, write_report
 from recmtl.report.benchmark_page import model_description
 from recmtl.schema import load_schema
 from recmtl.serve import Formula, Ranker, Scorer
@@ -172,6 +169,7 @@ def evaluate(job: JobContext, trained: TrainedModels, run: TrackedRun) -> Evalua
     for warning in results["training"]["warnings"]:
         job.console.print(f"warning: {warning}", style="yellow", markup=False)
     calibrators = _calibrate(job, trained, results)
+    results["judged"] = judged_mark(trained)
     _write_results(job.out / "results.json", results, run)
     log_results(run, results)
     return Evaluation(trained, results, calibrators)
@@ -179,29 +177,7 @@ def evaluate(job: JobContext, trained: TrainedModels, run: TrackedRun) -> Evalua
 
 def report(job: JobContext, evaluation: Evaluation, run: TrackedRun) -> Path:
     """Write the page that shows the evaluation."""
-    trained, chosen = evaluation.trained, evaluation.trained.chosen
-    study, network, log = trained.study, chosen.network, trained.prepared.log
-    tasks = [task.name for task in study.problem.tasks]
-    batch = next(study.heard.validation.batches(batch_size=4096, seed=None))
-    use = expert_use(network.grid, network.encoder(*batch.inputs))
-    content = ReportInput(
-        results=evaluation.results,
-        data=log.manifest,
-        search_history=chosen.search.history,
-        routes=route_pictures(network.grid.layout, tuple(tasks)),
-        expert_use=ExpertUse(use.numpy(), tasks, expert_names(network.grid.layout)),
-        health=chosen.result.health,
-        reliability=reliability(study, trained.models),
-        curves=curves_of(trained.models),
-        provenance=provenance(job, trained),
-        config=config_text(trained),
-        subtitle=summary_line(log),
-        title=f"What the tasks of {log.schema.name} should share",
-    )
-    page = job.out / "report.html"
-    write_report(page, content)
-    run.log_file(page)
-    return page
+    return write_page(job, evaluation.trained, evaluation.results, run)
 
 
 def bundle(job: JobContext, evaluation: Evaluation) -> BundledNetwork:

@@ -1,32 +1,65 @@
-"""The whole job: from a log to a verdict, a bundle, scores, a report and a registered model."""
+"""From a log to a verdict with bundle and report, and on to scores and a registered model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from recmtl.atomic import read_json
 from recmtl.job import steps
+from recmtl.job.analysis.page import judged_mark, write_page
 from recmtl.tracking import TrackedRun
 
-__all__ = ["WholeJob", "run_whole_job"]
+__all__ = ["JudgedJob", "WholeJob", "run_to_verdict", "run_whole_job", "write_report_again"]
 
 
 @dataclass(frozen=True)
-class WholeJob:
-    """What a whole job leaves.
+class JudgedJob:
+    """What a job leaves that goes as far as the verdict.
 
     Attributes:
         evaluation: the trained models, judged on test rows.
         bundled: the folder that serves the chosen network.
         report: the page that shows the evaluation.
-        scores: the folder of the scored input.
-        ranking: the file of the ranked first groups of the input.
     """
 
     evaluation: steps.Evaluation
     bundled: steps.BundledNetwork
     report: Path
+
+
+@dataclass(frozen=True)
+class WholeJob(JudgedJob):
+    """What a whole job leaves.
+
+    Attributes:
+        scores: the folder of the scored input.
+        ranking: the file of the ranked first groups of the input.
+    """
+
     scores: Path
     ranking: Path
+
+
+def run_to_verdict(job: steps.JobContext, run: TrackedRun) -> JudgedJob:
+    """Run the steps as far as the verdict; what the output folder holds is not done again."""
+    trained = steps.train_all(job, steps.prepare(job, run), run)
+    evaluation = steps.evaluate(job, trained, run)
+    bundled = steps.bundle(job, evaluation)
+    return JudgedJob(evaluation, bundled, steps.report(job, evaluation, run))
+
+
+def write_report_again(job: steps.JobContext, run: TrackedRun) -> Path:
+    """Write the page of a folder's models; they are judged only where results.json is not theirs.
+
+    Raises:
+        DataError: results.json is damaged.
+    """
+    trained = steps.train_all(job, steps.prepare(job, run), run)
+    file = job.out / "results.json"
+    results = read_json(file, remedy="delete it: models are judged again") if file.exists() else {}
+    if results.get("judged") != judged_mark(trained):
+        results = steps.evaluate(job, trained, run).results
+    return write_page(job, trained, results, run)
 
 
 def run_whole_job(
@@ -42,12 +75,10 @@ def run_whole_job(
         run: of the job's tracker.
         on_verdict: called when all is done but the registration of the model, which waits for it.
     """
-    prepared = steps.prepare(job, run)
-    evaluation = steps.evaluate(job, steps.train_all(job, prepared, run), run)
-    bundled = steps.bundle(job, evaluation)
-    page = steps.report(job, evaluation, run)
-    steps.score(job, bundled)
-    whole = WholeJob(evaluation, bundled, page, job.out / "scored", job.out / "ranking.parquet")
+    judged = run_to_verdict(job, run)
+    steps.score(job, judged.bundled)
+    scores, ranking = job.out / "scored", job.out / "ranking.parquet"
+    whole = WholeJob(judged.evaluation, judged.bundled, judged.report, scores, ranking)
     on_verdict(whole)
-    steps.register(job, evaluation, bundled, run)
+    steps.register(job, judged.evaluation, judged.bundled, run)
     return whole

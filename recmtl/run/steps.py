@@ -18,9 +18,9 @@ from recmtl.data.draft.schema_draft import SchemaDraft, draft_schema
 from recmtl.data.draft.wishes import Wishes
 from recmtl.errors import ConfigError
 from recmtl.job import steps
-from recmtl.job.open_job import load_config, open_job, output_folder, tracked_run
+from recmtl.job.open_job import open_job, output_folder, tracked_run
 from recmtl.job.time_limit import seconds
-from recmtl.job.whole_job import run_whole_job
+from recmtl.job.whole_job import run_to_verdict, run_whole_job
 from recmtl.report.profile_page import profile_page
 from recmtl.run.inputs import LogInput, is_place, log_file
 from recmtl.run.run import Run, open_run
@@ -218,10 +218,7 @@ def evaluate(
     Arguments and errors are those of `search`.
     """
     with _continued("evaluate", run, preset, config, quiet) as (job, tracked):
-        trained = steps.train_all(job, steps.prepare(job, tracked), tracked)
-        evaluation = steps.evaluate(job, trained, tracked)
-        steps.bundle(job, evaluation)
-        steps.report(job, evaluation, tracked)
+        run_to_verdict(job, tracked)
     return Run(job.out)
 
 
@@ -269,7 +266,7 @@ def _opened(
     """A job and its run in the tracker."""
     limit = None if time_limit is None else seconds(time_limit)
     if isinstance(config, Mapping):
-        load_config(None, preset)  # an unknown preset is refused
+        Config.load(preset=preset)  # an unknown preset is refused
         config, preset = Config(**_merged(PRESETS.get(preset, {}), config)), ""
     with (
         open_job(

@@ -7,12 +7,15 @@ own values; `recmtl.schema.rules` checks the parts against one another.
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from functools import cached_property
+from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from recmtl.atomic import write_text
 from recmtl.errors import SchemaError
 from recmtl.schema.condition import RULES, ComputedColumn, Condition
 from recmtl.schema.features import (
@@ -27,7 +30,7 @@ from recmtl.schema.features import (
 )
 from recmtl.schema.list_feature import ListOf
 from recmtl.schema.settings import settings
-from recmtl.schema.statistics import Outcome, PastStatistics
+from recmtl.schema.statistics import DerivedFeature, Outcome, PastStatistics
 from recmtl.schema.text_files import ListCells, Pairs, TextFiles
 
 __all__ = [
@@ -52,21 +55,6 @@ __all__ = [
 ]
 
 _TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-@dataclass(frozen=True)
-class DerivedFeature:
-    """A feature that no column of the log holds: it is computed before rows are encoded.
-
-    Attributes:
-        feature: what is encoded; its column has the feature's name and is computed.
-        source: the feature from which it is derived, or the entry of the statistics of the past.
-        columns: the columns of the log by which it is computed.
-    """
-
-    feature: Feature
-    source: Feature | PastStatistics
-    columns: tuple[str, ...]
 
 
 def _of_column(value: Any) -> Any:
@@ -242,6 +230,23 @@ class Schema:
     files: TextFiles | None = None
     formulas: Annotated[tuple[AComputed, ...], BY_NAME] = ()
 
+    @classmethod
+    def load(cls, path: str | Path) -> "Schema":
+        """Read a schema file; see `recmtl.schema.load_schema`."""
+        schema: Schema = _yaml_form().load_schema(path)
+        return schema
+
+    def dump(self, path: str | Path | None = None) -> str:
+        """The schema as YAML, which `load` reads back equal.
+
+        Args:
+            path: a file to write, too.
+        """
+        text: str = _yaml_form().dump_schema(self)
+        if path is not None:
+            write_text(Path(path), text)
+        return text
+
     def __repr__(self) -> str:
         kinds = Counter(type(feature).__name__ for feature in self.features)
         features = ", ".join(f"{count} {KIND_NAMES[kind]}" for kind, count in kinds.items())
@@ -370,6 +375,11 @@ class Schema:
                 yield column
         if self.split.column is not None:
             yield self.split.column
+
+
+def _yaml_form() -> Any:
+    """The module that reads and writes schemas: by its name, since it is built on this one."""
+    return import_module("recmtl.schema.yaml_form")
 
 
 KIND_NAMES = {"Categorical": "categorical", "Numeric": "numeric", "ListOf": "list"}

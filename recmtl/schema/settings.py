@@ -7,19 +7,33 @@ may stand; a list may stand for a tuple, and a mapping for a class of settings.
 """
 
 import dataclasses
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from inspect import signature
+from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Self,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+)
 
+import yaml
 from pydantic import ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass
 
-from recmtl.errors import RecmtlError
-from recmtl.schema.reading import collect, fields_at, with_lines
-from recmtl.schema.yaml_text import Problems
+from recmtl.atomic import write_text
+from recmtl.errors import ConfigError, RecmtlError, did_you_mean
+from recmtl.schema.reading import collect, fields_at, load, with_lines
+from recmtl.schema.yaml_text import Problems, read_text
 
 __all__ = [
     "BUCKETS",
@@ -31,6 +45,7 @@ __all__ = [
     "SHARE",
     "SIZE",
     "WEIGHT",
+    "ConfigurationFile",
     "changed",
     "check_vocabulary",
     "settings",
@@ -78,6 +93,48 @@ def settings(error: type[RecmtlError]) -> Callable[[type[T]], type[T]]:
         return made
 
     return decorate
+
+
+class ConfigurationFile:
+    """Settings that are a YAML file of their own, and may build on a preset.
+
+    Attributes:
+        presets: the settings that a file leaves open, by the name of the preset.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, *, preset: str = "") -> Self:
+        """The settings of a YAML file, which go before those of the preset.
+
+        Args:
+            path: the file; None for the preset as it is.
+            preset: one of `presets`; empty for the defaults.
+
+        Raises:
+            ConfigError: there is no such preset, the file cannot be read, or it holds unknown keys
+                or wrong values; the message names all of them.
+        """
+        if preset and preset not in cls.presets:
+            raise ConfigError(f"preset {preset!r}: is unknown{did_you_mean(preset, cls.presets)}")
+        defaults, source, text = cls.presets.get(preset, {}), preset, "{}"
+        if path is not None:
+            text, source = read_text(Path(path), ConfigError, what="configuration"), str(path)
+        return load(cls, text, source=source, error=ConfigError, defaults=defaults)
+
+    def dump(self, path: str | Path | None = None) -> str:
+        """Every setting as YAML, which `load` reads back equal.
+
+        Args:
+            path: a file to write, too.
+        """
+        values: Any = self
+        settings = json.loads(json.dumps(dataclasses.asdict(values)))  # tuples as lists
+        text: str = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
+        if path is not None:
+            write_text(Path(path), text)
+        return text
 
 
 def check_vocabulary(min_count: int, hash_buckets: int | None) -> None:

@@ -16,9 +16,10 @@ from pydantic import Field
 
 from recmtl.errors import SchemaError
 from recmtl.schema.condition import Condition
+from recmtl.schema.features import Feature
 from recmtl.schema.settings import BUCKETS, WEIGHT, settings
 
-__all__ = ["Outcome", "PastStatistics", "StatisticNumber"]
+__all__ = ["DerivedFeature", "Outcome", "PastStatistics", "StatisticNumber"]
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DURATION = re.compile(r"([1-9]\d{0,8}|0)([smhdw])")
@@ -201,3 +202,18 @@ class PastStatistics:
                 for w, window in enumerate(self.windows if kind == "rate" else ()):
                     word = "rate" if outcome.is_event else "mean"
                     yield StatisticNumber(f"{start}.{word}.{window}", kind, outcome=i, window=w)
+
+
+@dataclass(frozen=True)
+class DerivedFeature:
+    """A feature that no column of the log holds: it is computed before rows are encoded.
+
+    Attributes:
+        feature: what is encoded; its column has the feature's name and is computed.
+        source: the feature from which it is derived, or the entry of the statistics of the past.
+        columns: the columns of the log by which it is computed.
+    """
+
+    feature: Feature
+    source: Feature | PastStatistics
+    columns: tuple[str, ...]

@@ -5,7 +5,7 @@ does. Every class refuses values with which nothing could be built or trained.
 """
 
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,10 +20,12 @@ from recmtl.schema.settings import (
     SHARE,
     SIZE,
     WEIGHT,
+    ConfigurationFile,
     changed,
     settings,
 )
 from recmtl.train.evidence import Evidence, Report
+from recmtl.train.presets import PRESETS
 from recmtl.train.recipe.training import (
     USUAL_EPOCHS,
     USUAL_SEARCH_EPOCHS,
@@ -229,7 +231,7 @@ class Serving:
 
 
 @settings(ConfigError)
-class Config:
+class Config(ConfigurationFile):
     """Everything about a run that is not in the schema.
 
     Attributes:
@@ -266,6 +268,7 @@ class Config:
     threads: Annotated[int, Field(ge=0, le=4096)] = 1
     workers: Annotated[int, Field(ge=0, le=4096)] = 0
     rank_by: str = ""
+    presets: ClassVar = PRESETS
 
     def search_passes(self, rows: int) -> int:
         """Passes of a search over the rows from which weights learn, of so many train rows."""

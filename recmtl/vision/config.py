@@ -4,7 +4,7 @@ It is read from one strict YAML file. The names of the fields are the names in t
 """
 
 from dataclasses import field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -159,6 +159,7 @@ class VisionConfig(Config):
     task_weights: dict[str, Annotated[float, WEIGHT]] = field(default_factory=dict)
     compare: tuple[str, ...] = ("single_task", "shared_bottom", "adashare")
     workers: Annotated[int, Field(ge=0, le=4096)] = 1
+    presets: ClassVar = {}
 
     def __post_init__(self) -> None:
         """Refuse models that do not exist, and random routes without searched ones."""

@@ -21,7 +21,6 @@ from recmtl.folder_lock import hold_folder
 from recmtl.grid import draw_svg, draw_text
 from recmtl.job.console import progress_display
 from recmtl.job.logbook import Logbook, log_results
-from recmtl.job.open_job import read_config
 from recmtl.job.outcome import Models, Results, mean_costs, trained_models
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import Study
@@ -105,7 +104,7 @@ def load_vision_config(path: Path, *, data: str = "", seeds: int = 0) -> VisionC
     Raises:
         ConfigError: the file cannot be read, or it holds unknown keys or wrong values.
     """
-    config = read_config(IMAGE_PROBLEMS.config_class, path)
+    config = IMAGE_PROBLEMS.config_class.load(path)
     if data:
         config = replace(config, data=replace(config.data, folder=data))
     if seeds:

@@ -14,8 +14,8 @@ import pytest
 
 from examples import first_run, own_log, ranking_service
 from recmtl import Ranker
-from recmtl.job.open_job import load_config
 from recmtl.schema import load_schema
+from recmtl.train.config import Config
 from tests.pipelines.conftest import TINY
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -68,7 +68,7 @@ def test_every_example_says_how_to_start_it_and_is_listed_in_the_readme() -> Non
 
 
 def test_the_small_configuration_is_one_that_a_run_takes() -> None:
-    assert load_config(EXAMPLES / "small.yaml").evidence.seeds == 1
+    assert Config.load(EXAMPLES / "small.yaml").evidence.seeds == 1
 
 
 def test_the_first_run_prints_its_verdict_and_where_the_report_is(first: Finished) -> None:

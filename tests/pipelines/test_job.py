@@ -19,10 +19,10 @@ from recmtl.errors import BundleError, DataError
 from recmtl.grid.catalog import CATALOG
 from recmtl.job.champion import _test_scores, judge_champion
 from recmtl.job.fit import ModelResult
-from recmtl.job.open_job import load_config
 from recmtl.model import load_model, predict
 from recmtl.serve import load_bundle
 from recmtl.simulate import simulate
+from recmtl.train.config import Config
 from tests.pipelines.conftest import CONFIG, SCHEMA, Done
 from tests.unit.serve.shop import make_bundle
 
@@ -353,7 +353,7 @@ def test_every_shipped_configuration_loads() -> None:
     }
     assert {path.parent.name for path in shipped} == {"simulated", *real}
     for path in shipped:
-        load_config(path)
+        Config.load(path)
         assert path.read_text().startswith("# "), "begins with its command"
         assert (
             f"--config {path.relative_to(ROOT)}" in path.read_text() or path.parent.name not in real
@@ -364,7 +364,7 @@ def test_the_catalog_of_each_real_data_set_has_every_model_at_one_cost() -> None
     listed = sorted((ROOT / "pipelines" / "configs").glob("*/catalog.yaml"))
     assert len(listed) == 3
     for path in listed:
-        evidence = load_config(path).evidence
+        evidence = Config.load(path).evidence
         every = {*CATALOG, "full_grid", "random_route"} - {"recmtl_grid"}  # that one is searched
         assert set(evidence.controls) == every and len(evidence.controls) == len(every)
         assert (evidence.seeds, evidence.control_seeds, evidence.budget) == (5, 5, 0.5)

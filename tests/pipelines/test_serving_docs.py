@@ -12,11 +12,11 @@ import torch
 
 from recmtl.data.prepare import prepare
 from recmtl.grid import catalog
-from recmtl.job.open_job import load_config
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.schema import load_schema
 from recmtl.serve import save_bundle
 from recmtl.simulate import simulate
+from recmtl.train.config import Config
 from recmtl.train.tabular_problem import TabularProblem
 from tests.pipelines.conftest import SCHEMA
 
@@ -97,6 +97,6 @@ def test_metrics_and_calibration_are_as_told(ran: dict[str, Any]) -> None:
 def test_the_configurations_are_such_that_a_run_takes(tmp_path: Path) -> None:
     serving, calibration = blocks("yaml")
     (tmp_path / "config.yaml").write_text(serving + calibration)
-    config = load_config(tmp_path / "config.yaml")
+    config = Config.load(tmp_path / "config.yaml")
     assert config.calibration.method == "platt"
     assert config.serving.onnx and config.serving.user == ("user_id", "segment", "history")

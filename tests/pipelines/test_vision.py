@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from recmtl.command.main import main
-from recmtl.job.open_job import read_config
 from recmtl.vision.config import VisionConfig
 from recmtl.vision.data.registry import READERS, check_options
 
@@ -104,7 +103,7 @@ def test_a_mistake_is_one_line(command: list[str], capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_configurations_are_valid(path: Path) -> None:
-    config = read_config(VisionConfig, path)
+    config = VisionConfig.load(path)
     command = f"# python pipelines/vision.py --config {path.relative_to(ROOT)} --data FOLDER\n"
     assert path.read_text().startswith(command)
     assert config.data.reader in READERS

@@ -2,13 +2,9 @@
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
-
-import yaml
 
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.job.handed_on import JobContext, TrainedModels
@@ -16,7 +12,7 @@ from recmtl.job.outcome import Models
 from recmtl.masking import masked
 from recmtl.tracking import git_commit
 
-__all__ = ["config_text", "provenance", "summary_line"]
+__all__ = ["provenance", "summary_line"]
 
 
 def provenance(job: JobContext, trained: TrainedModels) -> dict[str, str]:
@@ -56,11 +52,6 @@ def summary_line(log: EncodedLog) -> str:
     )
 
 
-def config_text(trained: TrainedModels) -> str:
-    """The whole configuration as YAML, defaults included."""
-    return yaml.safe_dump(_plain(asdict(trained.study.config)), sort_keys=False)
-
-
 def _seeds(models: Models) -> Iterator[str]:
     """The seeds of the models, told once where several have the same."""
     by_seeds: dict[tuple[int, ...], list[str]] = {}
@@ -77,10 +68,3 @@ def _trainings(models: Models) -> str:
         f"{len(results)} models, {clocks[0]:,.0f} CPU seconds ({clocks[1]:,.0f} s by the clock), "
         "searches and scoring not counted"
     )
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, so that YAML holds no tags."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -11,7 +11,7 @@ from rich.console import Console
 from recmtl.command.main import main
 from recmtl.errors import ConfigError, RecmtlError
 from recmtl.job.handed_on import JobContext
-from recmtl.job.open_job import load_config, output_folder, read_config
+from recmtl.job.open_job import output_folder
 from recmtl.script import ErrorLine
 from recmtl.tracking import TrackedRun
 from recmtl.train.config import Config
@@ -173,7 +173,7 @@ def test_a_preset_gives_what_the_configuration_leaves_open_and_is_kept(
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_alone_is_a_configuration(preset: str) -> None:
-    config = load_config(None, preset)
+    config = Config.load(preset=preset)
     assert (config == Config()) == (preset == "default")
 
 
@@ -183,11 +183,11 @@ def test_a_folder_without_a_name_is_named_by_the_time_in_utc() -> None:
 
 
 def test_a_configuration_is_read_as_its_kind(tmp_path: Path) -> None:
-    assert load_config(None) == Config()
+    assert Config.load() == Config()
     path = tmp_path / "config.yaml"
     path.write_text("compare: [single_task]\n")
-    assert read_config(VisionConfig, path).compare == ("single_task",)
+    assert VisionConfig.load(path).compare == ("single_task",)
     with pytest.raises(ConfigError, match="compare"):
-        load_config(path)
+        Config.load(path)
     with pytest.raises(ConfigError, match=r"none\.yaml: no such configuration"):
-        load_config(tmp_path / "none.yaml")
+        Config.load(tmp_path / "none.yaml")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from recmtl.errors import ConfigError
 from recmtl.job.handed_on import JobContext
-from recmtl.job.open_job import SIMULATED_SCHEMA, load_config, open_job
+from recmtl.job.open_job import SIMULATED_SCHEMA, open_job
 from recmtl.schema import load_schema
 from recmtl.train.config import Config
 from recmtl.train.loop import silent
@@ -37,9 +37,9 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_configuration_written_for_an_object_reads_back_equal(
     tmp_path: Path, preset: str
 ) -> None:
-    config = replace(load_config(None, preset), rank_by="p_click", seed=5)
+    config = replace(Config.load(preset=preset), rank_by="p_click", seed=5)
     job = opened(tmp_path, config=config)
-    assert job.config == config == load_config(tmp_path / "config.yaml")
+    assert job.config == config == Config.load(tmp_path / "config.yaml")
 
 
 def test_a_schema_object_lies_in_the_folder_and_later_steps_read_it(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_simulated_folder_holds_all_that_it_was_made_with(tmp_path: Path) -> N
     assert {kept["schema"], kept["config"], kept["data"]} == {
         str(tmp_path / name) for name in ("schema.yaml", "config.yaml", "simulated.parquet")
     }
-    assert job.config == load_config(SIMULATED_SCHEMA.with_name("config.yaml"))
+    assert job.config == Config.load(SIMULATED_SCHEMA.with_name("config.yaml"))
 
 
 def test_a_preset_goes_before_the_configuration_that_ships_with_the_simulated_log(

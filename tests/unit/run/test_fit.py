@@ -11,7 +11,7 @@ import pytest
 
 import recmtl
 from recmtl.errors import ConfigError, DataError, SchemaError
-from recmtl.job.open_job import load_config
+from recmtl.train.config import Config
 from tests.unit.run.conftest import CONFIG, TASKS, Fitted
 
 SCRIPT = """
@@ -173,7 +173,7 @@ def test_a_script_without_a_main_guard_trains_in_several_processes(
 
 
 def test_a_configuration_object_is_kept_in_the_folder(fitted: Fitted) -> None:
-    assert load_config(fitted.run.folder / "config.yaml") == CONFIG
+    assert Config.load(fitted.run.folder / "config.yaml") == CONFIG
 
 
 def test_settings_as_a_dict_go_before_those_of_the_preset(fitted: Fitted, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_settings_as_a_dict_go_before_those_of_the_preset(fitted: Fitted, tmp_pa
     run = recmtl.prepare(
         fitted.frame, schema, out=tmp_path, preset="fast", config=settings, quiet=True
     )
-    config, fast = load_config(run.folder / "config.yaml"), load_config(None, "fast")
+    config, fast = Config.load(run.folder / "config.yaml"), Config.load(preset="fast")
     evidence = replace(fast.evidence, seeds=3)
     assert config == replace(fast, evidence=evidence, seed=4)
     with pytest.raises(ConfigError, match="did you mean 'fast'"):

@@ -1,13 +1,12 @@
 """The page says where its figures come from, without what is secret."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-import yaml
 
 from recmtl.job import steps
-from recmtl.job.analysis.provenance import config_text, provenance, summary_line
+from recmtl.job.analysis.provenance import provenance, summary_line
 from recmtl.job.fit import ModelResult
 from recmtl.job.handed_on import JobContext, TrainedModels
 from tests.unit.job.test_steps import as_run, simulated_job
@@ -47,9 +46,3 @@ def test_seconds_of_all_models_add_up(job: JobContext, trained: TrainedModels) -
 def test_passwords_of_urls_are_masked(job: JobContext, trained: TrainedModels) -> None:
     remote = replace(job, data="https://me:secret@example.com/log.parquet")
     assert "secret" not in " ".join(provenance(remote, trained).values())
-
-
-def test_the_configuration_is_yaml_with_every_setting(trained: TrainedModels) -> None:
-    settings = yaml.safe_load(config_text(trained))
-    assert settings.keys() == asdict(trained.study.config).keys()
-    assert settings["grid"]["widths"] == [8] and settings["report"]["slices"] is None
