@@ -32,7 +32,7 @@ __all__ = [
 
 READ_BUFFER = 1 << 20
 """Bytes that a column is read in at a time."""
-OTHER_FORMATS = (".json", ".jsonl", ".ndjson", ".avro", ".orc", ".xlsx", ".xls", ".h5", ".pkl")
+OTHER_FORMATS = (".avro", ".xlsx", ".xls", ".h5", ".pkl")
 
 Refused: TypeAlias = Callable[[AnyPath, DataError], None]
 

@@ -1,18 +1,21 @@
-"""Streams Arrow IPC and Feather files, in types that Parquet holds."""
+"""Streams Arrow IPC, Feather and ORC files, in types that Parquet holds."""
 
 import io
+import itertools
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.orc as orc
 import pyarrow.parquet as pq
 
 from recmtl.data.columns.canonical import canonical
 from recmtl.errors import SourceLocation, first_line
 from recmtl.paths import AnyPath, RemotePath
 
-__all__ = ["arrow_batches", "in_parquet_types"]
+__all__ = ["arrow_batches", "in_parquet_types", "orc_batches"]
 
 
 def arrow_batches(path: AnyPath) -> Iterator[pa.RecordBatch]:
@@ -23,16 +26,36 @@ def arrow_batches(path: AnyPath) -> Iterator[pa.RecordBatch]:
     Raises:
         DataError: the file is empty, damaged, or of another format.
     """
+    with _read(path, "Arrow IPC") as (source, place):
+        reader = _reader(source)
+        yield from in_parquet_types(reader.schema, _batches(reader), place)
+
+
+def orc_batches(path: AnyPath) -> Iterator[pa.RecordBatch]:
+    """The stripes of an ORC file, as `arrow_batches` gives record batches.
+
+    Raises:
+        DataError: the file is empty, damaged, or of another format.
+    """
+    with _read(path, "ORC") as (source, place):
+        file = orc.ORCFile(source)
+        nothing = pa.RecordBatch.from_pylist([], schema=file.schema)  # of a file without rows
+        stripes = (file.read_stripe(number) for number in range(file.nstripes))
+        yield from in_parquet_types(file.schema, itertools.chain([nothing], stripes), place)
+
+
+@contextmanager
+def _read(path: AnyPath, what: str) -> Iterator[tuple[Any, SourceLocation]]:
+    """The opened file, and its place in messages."""
     place = SourceLocation(str(path))
     try:
         with _opened(path) as source:
-            reader = _reader(source)
-            yield from in_parquet_types(reader.schema, _batches(reader), place)
+            yield source, place
     except FileNotFoundError as fault:
         raise place.error("does not exist", "check the path") from fault
     except (pa.ArrowException, OSError) as fault:
         remedy = "write it again, or check that the copy was complete"
-        raise place.error(f"is truncated or not Arrow IPC ({first_line(fault)})", remedy) from fault
+        raise place.error(f"is truncated or not {what} ({first_line(fault)})", remedy) from fault
 
 
 def in_parquet_types(

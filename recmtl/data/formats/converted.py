@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 
 from recmtl.atomic import new_file, write_json
 from recmtl.data.columns.logical_type import LogicalType
-from recmtl.data.formats.arrow_rows import arrow_batches
+from recmtl.data.formats.arrow_rows import arrow_batches, orc_batches
 from recmtl.data.formats.file_format import FileFormat
+from recmtl.data.formats.json_rows import json_batches, json_types, merged_types
 from recmtl.data.formats.text_layout import TextLayout, seen_layout
 from recmtl.data.formats.text_rows import text_blocks
 from recmtl.data.formats.value_types import (
@@ -46,6 +47,11 @@ FORMAT = 1
 GROUP_ROWS = 100_000
 KEPT_DAYS = 30
 """Files of the cache that nothing has read for so long are removed."""
+TYPED: Mapping[str, Callable[[AnyPath], Iterable[pa.RecordBatch]]] = {
+    "arrow": arrow_batches,
+    "orc": orc_batches,
+}
+"""By format what streams a file whose columns have types."""
 Refused = Callable[[AnyPath, DataError], None]
 
 
@@ -68,17 +74,25 @@ def parquet_of(
         DataError: a file cannot be read, or the cache cannot be written.
     """
     read: dict[AnyPath, AnyPath] = {p: p for p, name in formats.items() if name == "parquet"}
-    texts = _Texts(files, fitted)
+    texts, schemas = _Texts(files, fitted), dict[AnyPath, Any]()
     for path, name in formats.items():
         with _refusing(refused, path):
-            if name == "arrow":
-                batches = partial(arrow_batches, path)
-                read[path] = _kept(path, _key(path), ".parquet", partial(_write, batches))
+            if name in TYPED:
+                write = partial(_write, partial(TYPED[name], path))
+                read[path] = _kept(path, _key(path), ".parquet", write)
             elif name == "text":
                 texts.add(path)
+            elif name == "json":
+                schemas[path] = _json_schema(path)
     for path in texts.facts:
         with _refusing(refused, path):
             read[path] = texts.converted(path)
+    stays = [name for name, fit in fitted.items() if fit.kind in ("text", "binary")]
+    schema = merged_types(schemas, stays) if schemas else None
+    for path in schemas:
+        with _refusing(refused, path):
+            write = partial(_write, partial(json_batches, path, schema))
+            read[path] = _kept(path, _key(path, f"json {schema}"), ".parquet", write)
     return {path: read[path] for path in formats if path in read}
 
 
@@ -90,6 +104,15 @@ def _refusing(refused: Refused | None, path: AnyPath) -> Iterator[None]:
         if refused is None:
             raise
         refused(path, fault)
+
+
+def _json_schema(path: AnyPath) -> Any:
+    """The types of a file of JSON lines, kept as a Parquet file without rows."""
+
+    def write(out: Path) -> None:
+        pq.write_table(json_types(path).empty_table(), out)
+
+    return pq.read_schema(_kept(path, _key(path, "types of json"), ".parquet", write))
 
 
 @dataclass

@@ -8,18 +8,25 @@ from recmtl.paths import AnyPath
 
 __all__ = ["COMPRESSED", "FileFormat", "file_format", "of_one_format", "without_endings"]
 
-FileFormat = Literal["parquet", "arrow", "text"]
+FileFormat = Literal["parquet", "arrow", "orc", "text", "json"]
 COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".xz", ".zip")
 ENDINGS: tuple[tuple[FileFormat, tuple[str, ...]], ...] = (
     ("parquet", (".parquet", ".pq")),
     ("arrow", (".arrow", ".feather", ".ipc", ".arrows")),
+    ("orc", (".orc",)),
     ("text", (".csv",)),
     ("text", (".tsv", ".tab")),
     ("text", (".txt", ".psv", ".dat", ".data", ".text")),
+    ("json", (".jsonl", ".ndjson", ".json")),
 )
 """The endings of each format, those that are looked for first in a folder first."""
 FORMATS = {ending: name for name, endings in ENDINGS for ending in endings}
-MAGIC: dict[bytes, FileFormat] = {b"PAR1": "parquet", b"ARRO": "arrow"}
+MAGIC: dict[bytes, FileFormat] = {
+    b"PAR1": "parquet",
+    b"ARRO": "arrow",
+    b"ORC": "orc",
+    b"{": "json",
+}
 
 
 def file_format(path: AnyPath, *, is_text: bool = False) -> FileFormat:
@@ -29,17 +36,18 @@ def file_format(path: AnyPath, *, is_text: bool = False) -> FileFormat:
         path: the file.
         is_text: whether a file that nothing is known of is text: a schema says how it is laid out.
 
-    >>> [file_format(Path(name)) for name in ("a.csv.gz", "a.feather", "a.PARQUET", "b.tsv")]
-    ['text', 'arrow', 'parquet', 'text']
+    >>> [file_format(Path(name)) for name in ("a.csv.gz", "a.feather", "a.PARQUET", "b.jsonl")]
+    ['text', 'arrow', 'parquet', 'json']
     """
     ending = _ending(PurePath(path.name))
     if ending in FORMATS:
         return FORMATS[ending]
     if isinstance(path, Path) and path.is_file():
         with path.open("rb") as stream:
-            magic = stream.read(4)
-        if magic in MAGIC:
-            return MAGIC[magic]
+            start = stream.read(4)
+        for magic, name in MAGIC.items():
+            if start.startswith(magic):
+                return name
     return "text" if is_text or PurePath(path.name).suffix.lower() in COMPRESSED else "parquet"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.feather as feather
+import pyarrow.orc as orc
 import pyarrow.parquet as pq
 import pytest
 
@@ -95,6 +96,20 @@ def test_every_format_gives_the_same_values(name: str, tmp_path: Path) -> None:
     assert plain(read(log)) == plain(TABLE)
     assert [file.path.name for file in log.files] == [name]
     assert list(log.content()) == [name]
+
+
+def test_stripes_of_orc_give_the_same_values(tmp_path: Path) -> None:
+    table = pa.concat_tables([TABLE.drop_columns(["big"])] * 2000)  # ORC has no unsigned numbers
+    orc.write_table(table, tmp_path / "log.orc", stripe_size=1024)
+    assert orc.ORCFile(tmp_path / "log.orc").nstripes > 1
+    (tmp_path / "log.orc").rename(tmp_path / "named")  # known by its first bytes, too
+    for name in ("log.orc", "named"):
+        (tmp_path / "named").replace(tmp_path / name)
+        assert plain(read(open_log(str(tmp_path / name)))) == plain(table)
+        (tmp_path / name).replace(tmp_path / "named")
+    (tmp_path / "log.orc").write_bytes(b"ORC no more")
+    with pytest.raises(DataError, match=r"log\.orc: is truncated or not ORC"):
+        open_log(str(tmp_path / "log.orc"))
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.csv.gz", "log.feather"])
