@@ -72,7 +72,7 @@ def overview(boards: Mapping[str, Board]) -> str:
             "for preparing and for one network; exact metrics add eight bytes a validation or "
             "test row and task. The board trains some hundred networks: multiply the minutes of "
             "a pass by passes and networks. A draft of a schema comes from "
-            "`pipelines/describe.py`, the study from `pipelines/benchmark.py`."
+            "`recmtl describe`, the study from `recmtl benchmark`."
         ),
         *_public(),
         *_contents(boards),
