@@ -10,8 +10,9 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial, wraps
-from inspect import signature
+from functools import partial, reduce, wraps
+from inspect import Signature, signature
+from operator import or_
 from pathlib import Path
 from types import UnionType
 from typing import (
@@ -48,6 +49,7 @@ __all__ = [
     "ConfigurationFile",
     "changed",
     "check_vocabulary",
+    "plain",
     "settings",
     "strict",
 ]
@@ -89,6 +91,7 @@ def settings(error: type[RecmtlError]) -> Callable[[type[T]], type[T]]:
         cls.__annotations__ = {k: strict(v) for k, v in cls.__annotations__.items()}
         config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
         made: type[T] = dataclass(cls, frozen=True, config=config)  # type: ignore[assignment] # it is the class itself
+        made.__signature__ = _shown_signature(made)  # type: ignore[attr-defined] # what help() shows
         made.__init__ = _plain_errors(made.__init__, error)  # type: ignore[method-assign] # only its errors change
         return made
 
@@ -155,6 +158,44 @@ def strict(annotation: Any) -> Any:
     if origin in (tuple, dict):
         return origin[tuple(map(strict, parts))]
     return annotation
+
+
+def plain(annotation: Any) -> Any:
+    """The annotation as a reader wants it: types without what checks their values."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return plain(parts[0])
+    if origin in (Union, UnionType):
+        return reduce(or_, map(plain, parts))
+    if origin in (tuple, dict):
+        return origin[tuple(map(plain, parts))]
+    return annotation
+
+
+class _Shown:
+    """A default that stands in a signature as this text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _shown_signature(cls: Any) -> Signature:
+    """The signature of a class of settings, with plain types and factories by what they make."""
+    written = signature(cls)
+    shown = []
+    factories = {f.name: f.default_factory for f in dataclasses.fields(cls)}
+    for name, parameter in written.parameters.items():
+        make, default = factories[name], parameter.default
+        if make is not dataclasses.MISSING:
+            value = make()
+            is_usual = not dataclasses.is_dataclass(value) or not changed(value)
+            text = f"{type(value).__name__}({'' if is_usual else '...'})"
+            default = _Shown(text)
+        shown.append(parameter.replace(annotation=plain(parameter.annotation), default=default))
+    return written.replace(parameters=shown)
 
 
 def _plain_errors(build: Callable[..., None], error: type[RecmtlError]) -> Callable[..., None]:

@@ -1,12 +1,17 @@
 """Every number of a schema and a configuration has bounds, and is refused beyond them."""
 
 import dataclasses
+import importlib
+import inspect
 import math
+import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
+from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
 
 from recmtl.errors import ConfigError, SchemaError
@@ -18,6 +23,7 @@ from recmtl.schema import (
     ExactValues,
     ListOf,
     Numeric,
+    Schema,
     SplitRule,
     TaskSpec,
     parse_schema,
@@ -164,3 +170,35 @@ def test_a_number_of_a_schema_is_refused_with_its_line() -> None:
         "s.yaml:6: features.x.hash_buckets: must be at most 1,000,000,000, not 10000000000",
         "s.yaml:10: split.validation: must be above 0, not -0.5",
     ]
+
+
+def classes_of_settings() -> list[type]:
+    """Every class of settings in the package."""
+    rooms = ("recmtl.schema", "recmtl.train", "recmtl.model", "recmtl.vision", "recmtl.forest")
+    every = []
+    for room in rooms:
+        package = importlib.import_module(room)
+        for _, name, _ in pkgutil.walk_packages(package.__path__, f"{room}."):
+            module = importlib.import_module(name)
+            every += [
+                value
+                for value in vars(module).values()
+                if is_pydantic_dataclass(value) and value.__module__ == name
+            ]
+    return every
+
+
+def test_signatures_show_plain_types_and_what_a_default_is() -> None:
+    classes = classes_of_settings()
+    assert len(classes) > 25
+    for cls in classes:
+        shown = str(inspect.signature(cls))
+        assert not re.search(r"Annotated|Strict|FieldInfo|factory|Validator", shown), cls
+        assert list(inspect.signature(cls).parameters) == [f.name for f in dataclasses.fields(cls)]
+    assert str(inspect.signature(Budget)).startswith("(") and "grid: recmtl" in str(
+        inspect.signature(Config)
+    )
+    assert "roles: recmtl.schema.definition.Roles = Roles()," in str(inspect.signature(Schema))
+    assert "sizes: recmtl.model.network.ModelSizes = ModelSizes(...)," in str(
+        inspect.signature(Config)
+    )
