@@ -150,9 +150,11 @@ def vocabulary_drift(
     """Of each feature the share of unknown values: `before`, on earlier validation rows, and `now`.
 
     Rows later than the fitted ones always bring some new values, which is why the earlier log is
-    measured on its validation rows.
+    measured on its validation rows. One without rows (`recmtl.data.growth`) states the shares.
     """
-    before = unknown_shares(earlier.encoder(), earlier.split("validation").ids)
+    before = earlier.manifest.get("unknown_shares")
+    if before is None:
+        before = unknown_shares(earlier.encoder(), earlier.split("validation").ids)
     unknown, values = ([*manifest[name].values()] for name in ("unknown", "values"))
     now = {name: _sum(unknown, name) / max(1, _sum(values, name)) for name in before}
     return {name: {"before": before[name], "now": now[name]} for name in now}

@@ -17,18 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from recmtl.data.encoded_log import EncodedLog
-from recmtl.data.reader import open_log
 from recmtl.errors import BundleError, DataError
 from recmtl.evaluate.transfer_test import TransferVerdict, judge_transfer
 from recmtl.job.fit import ModelResult
 from recmtl.job.outcome import group_codes
 from recmtl.job.problem_kind import LOG
+from recmtl.job.raw_scores import Scores, scores_of_part
 from recmtl.report.tables import format_gain
 from recmtl.serve.bundle import Bundle, load_bundle
-from recmtl.serve.scoring.scorer import Scorer
 from recmtl.tracking.champion import ChampionDecision
 
 __all__ = ["EQUAL", "decide", "judge_champion"]
@@ -36,10 +34,6 @@ __all__ = ["EQUAL", "decide", "judge_champion"]
 EQUAL = 0.005
 """How far the mean over the tasks may fall behind, at the low end of its interval, and be equal."""
 CANDIDATE, PRESENT, CONSTANT = "candidate", "champion", "constant"
-ROWS_AT_A_TIME = 20_000
-
-Scores = dict[str, np.ndarray]
-"""Scored column -> values `[R]` of the test rows."""
 
 
 def judge_champion(
@@ -64,7 +58,7 @@ def judge_champion(
         _require_same_tasks(bundles)
     log = EncodedLog.open(out / LOG)
     rows, tasks = log.split("test"), log.schema.tasks
-    scores = {CONSTANT: _constant(out), **_test_scores(bundles, log, data, alive)}
+    scores = {CONSTANT: _constant(out), **scores_of_part(bundles, log, data, alive=alive)}
     verdict = judge_transfer(
         {name: {0: columns} for name, columns in scores.items()},
         np.asarray(rows.labels),
@@ -147,31 +141,3 @@ def _constant(out: Path) -> Scores:
         if result is not None:
             return result.predictions
     raise DataError(f"{out / 'models'}: holds no constant to compare with; run the job again")
-
-
-def _test_scores(
-    bundles: Mapping[str, Bundle], log: EncodedLog, data: str, alive: Callable[[float], None]
-) -> dict[str, Scores]:
-    """What each bundle scores on the raw test rows, in the order of the encoded log."""
-    scorers = {name: Scorer(bundle, record=False) for name, bundle in bundles.items()}
-    numbers = np.asarray(log.split("test").row)
-    order = np.argsort(numbers, kind="stable")
-    ordered = numbers[order]
-    scores = {n: np.empty((len(numbers), len(s.columns))) for n, s in scorers.items()}
-    columns = dict.fromkeys(name for s in scorers.values() for name in s.input_columns)
-    raw = open_log(data, log.schema.tables, layout=log.schema.files)
-    prepared = log.manifest["data"]
-    sizes = zip(prepared["rows"], prepared["sizes"], strict=True)
-    if [(file.rows, file.size) for file in raw.files] != list(sizes):
-        raise DataError(f"{data}: is not the log that was prepared; give that one")
-    for batch in raw.batches(list(columns), rows=ROWS_AT_A_TIME, as_stored=True):
-        low, high = np.searchsorted(ordered, [batch.first, batch.first + batch.rows])
-        if low < high:
-            table = pa.table(batch.columns).take(pa.array(ordered[low:high] - batch.first))
-            for name, scorer in scorers.items():
-                scores[name][order[low:high]] = scorer.scores(table)
-        alive(0.0)
-    return {
-        name: dict(zip(scorers[name].columns, values.T, strict=True))
-        for name, values in scores.items()
-    }

@@ -119,6 +119,8 @@ class Vocabulary:
         values: the known values in the order of their rows (empty when hashing).
         counts: how often the train rows held each of them; None when hashing, and in files of
             earlier releases.
+        seen: the last time at which each of them is known to have been in train rows, in the order
+            of `recmtl.data.split.ordered`; None before the vocabulary has grown for the first time.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Vocabulary:
     buckets: int | None
     values: AnyArray
     counts: npt.NDArray[np.int64] | None = field(default=None, compare=False)
+    seen: npt.NDArray[np.int64] | None = field(default=None, compare=False)
     _index: KeyIndex = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -139,7 +142,7 @@ class Vocabulary:
         return 1 + (len(self.values) if self.buckets is None else self.buckets)
 
     def to_json(self) -> dict[str, str | int | None]:
-        """All but values and counts, as JSON data."""
+        """All but what there is of each value, as JSON data."""
         return {"name": self.name, "type": self.type, "first": self.first, "buckets": self.buckets}
 
     def rows_of_column(

@@ -1,10 +1,11 @@
-"""The values of vocabularies, and how often each was seen, as one Arrow file."""
+"""The values of vocabularies, how often and when last each was seen, as one Arrow file."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.vocabulary import Vocabulary
@@ -13,22 +14,27 @@ from recmtl.errors import DataError
 __all__ = ["read_values", "write_values"]
 
 _INTS, _TEXTS = pa.large_list(pa.int64()), pa.large_list(pa.large_string())
-_SCHEMA = pa.schema([("name", pa.string()), ("ints", _INTS), ("texts", _TEXTS), ("counts", _INTS)])
+_FACTS = ("counts", "seen")
+"""What a file may hold of each value, in whole numbers."""
+_NAMED = [("name", pa.string()), ("ints", _INTS), ("texts", _TEXTS)]
+_SCHEMA = pa.schema([*_NAMED, *((name, _INTS) for name in _FACTS)])
 
 
 def write_values(path: Path, vocabularies: Iterable[Vocabulary]) -> None:
-    """Write one record batch a vocabulary: its values, in the column of their type, and counts."""
+    """Write one record batch a vocabulary: its values, in the column of their type, and facts."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
         for vocabulary in vocabularies:
-            values, counts = _one_list(vocabulary.values), pa.nulls(1, _INTS)
-            if vocabulary.counts is not None:
-                counts = _one_list(pa.array(vocabulary.counts, pa.int64()))
+            values = _one_list(vocabulary.values)
+            facts = [getattr(vocabulary, name) for name in _FACTS]
             is_int = vocabulary.type == "int64"
             columns = [
                 pa.array([vocabulary.name]),
                 values if is_int else pa.nulls(1, _INTS),
                 pa.nulls(1, _TEXTS) if is_int else values,
-                counts,
+                *(
+                    pa.nulls(1, _INTS) if fact is None else _one_list(pa.array(fact, pa.int64()))
+                    for fact in facts
+                ),
             ]
             writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
 
@@ -38,12 +44,12 @@ def _one_list(values: Any) -> Any:
 
 
 def read_values(path: Path) -> dict[str, dict[str, Any]]:
-    """By name of the vocabulary its `values` and `counts`, as `Vocabulary` takes them.
+    """By name of the vocabulary its `values`, `counts` and `seen`, as `Vocabulary` takes them.
 
-    Counts are None in files of earlier releases.
+    Counts are None in files of earlier releases, and `seen` where nothing has grown.
 
     Raises:
-        DataError: there is not one count a value.
+        DataError: there is not one count, or not one time, a value.
     """
     read: dict[str, dict[str, Any]] = {}
     with pa.OSFile(str(path), "rb") as source:
@@ -52,11 +58,24 @@ def read_values(path: Path) -> dict[str, dict[str, Any]]:
             batch = reader.get_batch(i)
             name = batch["name"][0].as_py()
             lists = batch["ints"] if batch["ints"].null_count == 0 else batch["texts"]
-            values, counts = lists.flatten(), None
-            if "counts" in batch.schema.names and batch["counts"].null_count == 0:
-                counts = batch["counts"].flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-                if len(counts) != len(values) or counts.min(initial=0) < 0:
-                    fault = f"{path}: {len(counts)} counts of the {len(values)} values of {name!r}"
+            values = lists.flatten()
+            read[name] = {"values": values}
+            for fact in _FACTS:
+                numbers = _whole_numbers(batch, fact)
+                if numbers is None:
+                    read[name][fact] = None
+                    continue
+                is_negative = fact == "counts" and numbers.min(initial=0) < 0
+                if len(numbers) != len(values) or is_negative:
+                    fault = f"{path}: {len(numbers)} {fact} of the {len(values)} values of {name!r}"
                     raise DataError(f"{fault}; prepare the data again")
-            read[name] = {"values": values, "counts": counts}
+                read[name][fact] = numbers
     return read
+
+
+def _whole_numbers(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.int64] | None:
+    """The list of a vocabulary in a column; None where there is none."""
+    if name not in batch.schema.names or batch[name].null_count:
+        return None
+    numbers: npt.NDArray[np.int64] = batch[name].flatten().to_numpy(zero_copy_only=False)
+    return numbers.astype(np.int64)

@@ -81,6 +81,7 @@ class Bundle:
         calibrators: maps of the probabilities; None if they are not calibrated.
         user: names of the features that a request's user brings, in the order of the schema.
         side_tables: where side tables lie, by the path that the schema states.
+        lineage: of a bundle that was updated, each update since it was trained from scratch.
     """
 
     folder: Path
@@ -94,6 +95,7 @@ class Bundle:
     user: tuple[str, ...] = ()
     side_tables: Mapping[str, str] = field(default_factory=dict)
     forests: "Forests | None" = None
+    lineage: tuple[Mapping[str, Any], ...] = ()
 
     def __repr__(self) -> str:
         tasks = ", ".join(task.name for task in self.encoder.schema.tasks)
@@ -187,7 +189,8 @@ def load_bundle(
         reason = first_line(error)[:200]
         raise BundleError(f"{folder}: cannot be read ({reason}); save the bundle again") from error
     golden = golden.select(list(bundle.encoder.input_columns))
-    return replace(bundle, golden=golden, side_tables=_side_tables(bundle, side_tables or {}))
+    tables, lineage = _side_tables(bundle, side_tables or {}), tuple(manifest.lineage)
+    return replace(bundle, golden=golden, side_tables=tables, lineage=lineage)
 
 
 def _side_tables(bundle: Bundle, places: Mapping[str, str | Path]) -> dict[str, str]:

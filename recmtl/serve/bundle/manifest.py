@@ -9,7 +9,7 @@ import json
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +69,14 @@ class Manifest:
         fingerprint: SHA-256 of the manifest itself, and with it of every file that it lists.
         columns: names of the scored columns, in order.
         input_columns: names of the raw columns that scoring needs, in order.
+        lineage: the bundles that it was updated from, the first one first; none of a bundle that
+            was trained from scratch.
     """
 
     fingerprint: str
     columns: list[str]
     input_columns: list[str]
+    lineage: list[dict[str, Any]] = field(default_factory=list)
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
@@ -81,7 +84,8 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
 
     Args:
         folder: the bundle.
-        facts: further keys: `recmtl` (its version), `columns` and `input_columns`.
+        facts: further keys: `recmtl` (its version), `columns`, `input_columns`, and `lineage` of a
+            bundle that was updated.
     """
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)}
@@ -108,7 +112,9 @@ def verify_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder}: cannot be read: {error.strerror or error}") from None
     except RecursionError:
         raise BundleError(f"{folder / MANIFEST}: is nested too deep; save it again") from None
-    return Manifest(hashlib.sha256(raw).hexdigest(), manifest["columns"], manifest["input_columns"])
+    columns, fingerprint = manifest["columns"], hashlib.sha256(raw).hexdigest()
+    lineage = manifest.get("lineage", [])
+    return Manifest(fingerprint, columns, manifest["input_columns"], lineage)
 
 
 def _files(folder: Path) -> dict[str, int]:
@@ -192,6 +198,8 @@ def _check_facts(path: Path, manifest: dict[str, Any], raw: bytes) -> None:
     elif manifest.get(SEAL) != _seal(sealed):
         raise edited
     if any(type(manifest.get(key)) is not kind for key, kind in FACTS.items()):
+        raise edited
+    if type(manifest.get("lineage", [])) is not list:
         raise edited
     # Equal content in other bytes (a key twice, 1e2 for 100) was not written by recmtl.
     if raw != _canonical(manifest):

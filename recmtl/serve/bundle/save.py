@@ -65,6 +65,7 @@ def save_bundle(
     user: Sequence[str] = (),
     onnx: bool = False,
     forests: "Forests | None" = None,
+    lineage: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write a bundle atomically: it is complete at `folder`, or nothing is there.
 
@@ -83,6 +84,7 @@ def save_bundle(
         user: input columns that a request gives once, for `Ranker.rank_request`.
         onnx: whether the network is added as ONNX too, for `Scorer.load(..., engine="auto")`.
         forests: whose logits the network hears, see `recmtl.forest.grown`.
+        lineage: JSON of every update since the network was trained from scratch, the newest last.
 
     Raises:
         BundleError: the folder holds something else, the disk is full, or the network gives scores
@@ -121,7 +123,9 @@ def save_bundle(
             card = model_card(encoder.schema, encoder.input_columns, model.columns, metrics, notes)
             (partial / "README.md").write_text(card, encoding="utf-8")
             columns = {"columns": model.columns, "input_columns": encoder.input_columns}
-            facts = {name: list(names) for name, names in columns.items()}
+            facts: dict[str, Any] = {name: list(names) for name, names in columns.items()}
+            if lineage:
+                facts["lineage"] = [dict(update) for update in lineage]
             write_manifest(partial, {"recmtl": _recmtl_version(), **facts})
     return folder
 
