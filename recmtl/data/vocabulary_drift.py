@@ -150,7 +150,7 @@ def vocabulary_drift(
     """Of each feature the share of unknown values: `before`, on earlier validation rows, and `now`.
 
     Rows later than the fitted ones always bring some new values, which is why the earlier log is
-    measured on its validation rows. One without rows (`recmtl.data.growth`) states the shares.
+    measured on its validation rows. One without rows (`recmtl.daily.growth`) states the shares.
     """
     before = earlier.manifest.get("unknown_shares")
     if before is None:

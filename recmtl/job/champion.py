@@ -21,10 +21,10 @@ import numpy as np
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.errors import BundleError, DataError
 from recmtl.evaluate.transfer_test import TransferVerdict, judge_transfer
+from recmtl.job.analysis.raw_scores import Scores, scores_of_part
 from recmtl.job.fit import ModelResult
 from recmtl.job.outcome import group_codes
 from recmtl.job.problem_kind import LOG
-from recmtl.job.raw_scores import Scores, scores_of_part
 from recmtl.report.tables import format_gain
 from recmtl.serve.bundle import Bundle, load_bundle
 from recmtl.tracking.champion import ChampionDecision

@@ -7,7 +7,7 @@ the baselines of a `ProblemKind`. Each ends as a `ModelResult`, which a folder h
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class ModelResult:
         test: task -> metric -> value on the test rows, where no predictions are kept.
         on_validation: scored columns `[R]` of the validation rows; none of single-task networks,
             whose rows differ, and none in studies of 0.1.
+        started: validation score of the weights that the training started from; None from scratch.
+            If no check was better, the network has them still, and this is `validation_score`.
     """
 
     predictions: dict[str, np.ndarray]
@@ -60,6 +62,7 @@ class ModelResult:
     health: Mapping[str, Any] = field(default_factory=dict)
     test: Metrics = field(default_factory=dict)
     on_validation: dict[str, np.ndarray] = field(default_factory=dict)
+    started: float | None = None
 
     def save(self, folder: Path, network: Network | None = None) -> None:
         """Write a folder atomically; with a network, the folder holds its weights too."""
@@ -100,6 +103,8 @@ class Fit:
         seed: of initial weights and of the order of rows.
         on_progress: called with the progress of each network, by name.
         checkpoint: name of a network and seed -> file from which its training goes on.
+        start: gives a new network the weights that its training starts from; None leaves it as it
+            was drawn.
     """
 
     problem: Problem
@@ -107,6 +112,7 @@ class Fit:
     seed: int
     on_progress: OnProgress
     checkpoint: Callable[[str, int], Path]
+    start: Callable[[Network], None] | None = None
 
     def network(self, name: str, layout: Layout) -> tuple[Network, ModelResult]:
         """Train one network for all tasks."""
@@ -123,6 +129,7 @@ class Fit:
     def _train(self, name: str, layout: Layout, problem: Problem) -> tuple[Network, ModelResult]:
         torch.manual_seed(self.seed)
         network = problem.network(layout, self.config.sizes)
+        started = self._started(network, problem)
         state = train(
             network,
             problem,
@@ -136,7 +143,20 @@ class Fit:
         if state.rows < rows * self.config.training.passes(rows):
             # It stopped early: all rows that it was going to see are seen.
             self.on_progress(name, state.rows, state.rows, None)
-        return network, _scored(name, network, problem, state)
+        result = _scored(name, network, problem, state)
+        if started is None:
+            return network, result
+        if float(result.validation_score or 0.0) > started:
+            return network, replace(result, started=started)
+        self._started(network, problem)
+        return network, _left(result, network, problem, started)
+
+    def _started(self, network: Network, problem: Problem) -> float | None:
+        """Give a network the weights that it starts from; their validation score."""
+        if self.start is None:
+            return None
+        self.start(network)
+        return problem.score(problem.evaluate(network))
 
 
 def _combined(problem: Problem, parts: Mapping[str, ModelResult]) -> ModelResult:
@@ -188,6 +208,18 @@ def _scored(name: str, network: Network, problem: Problem, state: TrainingState)
         health,
         test,
         problem.scored_validation(network),
+    )
+
+
+def _left(trained: ModelResult, network: Network, problem: Problem, started: float) -> ModelResult:
+    """What a network scores that was left as it started, since no check was better."""
+    return replace(
+        trained,
+        predictions=problem.scored(network)[0],
+        validation_score=started,
+        validation=problem.evaluate(network),
+        on_validation=problem.scored_validation(network),
+        started=started,
     )
 
 

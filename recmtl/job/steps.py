@@ -82,6 +82,7 @@ __all__ = [
     "TrainedModels",
     "bundle",
     "evaluate",
+    "first_rows",
     "prepare",
     "register",
     "report",
@@ -190,7 +191,7 @@ def bundle(job: JobContext, evaluation: Evaluation) -> BundledNetwork:
         job.out / "bundle",
         model=trained.served,
         encoder=encoder,
-        rows=_first_rows(job, prepared, encoder.input_columns, GOLDEN_ROWS),
+        rows=first_rows(job, prepared, encoder.input_columns, GOLDEN_ROWS),
         metrics=evaluation.results,
         calibrators=evaluation.calibrators,
         # Trees read what the network itself may not hear.
@@ -211,7 +212,7 @@ def score(job: JobContext, bundled: BundledNetwork) -> None:
     score_parquet(scorer, job.data, job.out / "scored", keep=keep)
     # The formula may name a column that only sources read which the network does not hear.
     columns = [*bundled.prepared.encoder.input_columns, *keep]
-    rows = _first_rows(job, bundled.prepared, columns, RANKED_ROWS)
+    rows = first_rows(job, bundled.prepared, columns, RANKED_ROWS)
     ranker = Ranker(Scorer(verified, engine="auto", record=False))
     by = job.config.rank_by or _first_probability(scorer.columns)
     # Columns of the data that are called like the rank stay out of the ranking.
@@ -358,7 +359,7 @@ def _write_results(path: Path, results: Results, run: TrackedRun) -> None:
     run.log_file(path)
 
 
-def _first_rows(
+def first_rows(
     job: JobContext, prepared: PreparedLog, columns: Sequence[str], count: int
 ) -> pa.Table:
     """The first rows of the input, side tables joined, with each of these columns once."""

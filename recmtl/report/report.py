@@ -20,6 +20,7 @@ from recmtl.report.sections import (
     models,
     opening,
     pictures,
+    update,
     what_mattered,
 )
 from recmtl.report.sections.analysis import Curves
@@ -77,7 +78,7 @@ def write_report(path: Path, content: ReportInput) -> None:
         opening.title(content.title, content.subtitle),
         opening.recommendation(results, content.data),
         what_mattered.what_mattered(results),
-        opening.verdict(results),
+        update.update(results) or opening.verdict(results),
         models.training(results),
         models.quality(results),
         pictures.gains(results),

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recmtl.daily.growth import Growth, grown, rows_of_values, split_of_days, write_base
 from recmtl.data.counted_log import CountedLog
 from recmtl.data.encoded_log import EncodedLog
-from recmtl.data.growth import Growth, grown, rows_of_values, split_of_days, write_base
 from recmtl.data.prepare import prepare
 from recmtl.data.reader import open_log
 from recmtl.data.row_encoder import RowEncoder
@@ -193,8 +193,14 @@ def test_days_are_prepared_like_a_base_without_rows(
     shares = dict.fromkeys(("user", "item", "place", "seen"), 1.0)
     statistics = base.label_statistics
     like = write_base(
-        tmp_path / "base", encoder, fingerprint="f", statistics=statistics, unknown=shares
+        tmp_path / "base",
+        encoder,
+        fingerprint="f",
+        statistics=statistics,
+        unknown=shares,
+        growth={"user": 3},
     )
+    assert like.manifest["growth"] == {"user": 3}
     log = prepare(data, schema, tmp_path / "days", like=like)
     assert log.encoding == encoder.encoding
     assert {name: change["before"] for name, change in log.manifest["drift"].items()} == shares

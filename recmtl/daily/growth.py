@@ -156,6 +156,7 @@ def write_base(
     fingerprint: str,
     statistics: Mapping[str, LabelStatistics],
     unknown: Mapping[str, float],
+    growth: Mapping[str, Any],
 ) -> EncodedLog:
     """Write an encoded log without rows, so that days can be prepared `like` it.
 
@@ -166,6 +167,7 @@ def write_base(
         statistics: of the labels, of which days must have the classes.
         unknown: share of values without an id before, by feature, with which that of the days is
             compared.
+        growth: JSON of what has grown, which the manifest keeps.
     """
     widths = {"ids": encoder.encoding.id_columns, "numeric": len(encoder.encoding.numeric)}
     widths["labels"] = len(encoder.schema.tasks)
@@ -177,6 +179,7 @@ def write_base(
         "counts": [],
         "warnings": [],
         "unknown_shares": dict(unknown),
+        "growth": dict(growth),
     }
     with new_folder(folder) as partial:
         (partial / "schema.yaml").write_text(dump_schema(encoder.schema), encoding="utf-8")

@@ -1,0 +1,183 @@
+"""The networks of a bundle, trained on with the added days, and perhaps a new route for them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from recmtl.atomic import read_json, write_json
+from recmtl.daily.added_days import AddedDays
+from recmtl.daily.another_route import RouteTest, compare_wirings
+from recmtl.daily.warm_start import warm_start
+from recmtl.grid import Layout
+from recmtl.job.fit import Fit, ModelResult
+from recmtl.job.handed_on import JobContext
+from recmtl.job.problem_kind import TABULAR_PROBLEMS
+from recmtl.job.work.items import search_space
+from recmtl.job.work.workers import cores
+from recmtl.model import TabularModel, load_model
+from recmtl.search.search import SearchResult, search
+from recmtl.train.blend import fit_blend
+from recmtl.train.config import Budget, Config
+from recmtl.train.problem import network_cost
+from recmtl.train.tabular_problem import TabularProblem
+
+__all__ = ["MODEL", "SEARCHES", "SearchWhen", "TrainedOn", "train_on"]
+
+SearchWhen = Literal["never", "auto", "always"]
+SEARCHES: tuple[SearchWhen, ...] = ("never", "auto", "always")
+"""When an update searches again: never, if the test of `another_route` says so, always."""
+MODEL, AGAIN, CONSTANT = "searched", "searched_again", "constant"
+SEARCH_AGAIN = "delete it, so that the search is done again"
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What an update has trained.
+
+    Attributes:
+        days: the encoded log of the added days.
+        problem: its rows as the networks are trained on them.
+        config: how, with the sizes of the parent's networks.
+        model: what serves: a network, or a blend of several.
+        results: of the networks that were trained on, each in the order of the parent's.
+        constant: what predicts the base rates of the days.
+        test: whether the tasks should share in another way; None where nobody asked.
+        new_route: a new search, and the result of its network; None without one.
+        serves_new_route: whether that network is the model.
+    """
+
+    days: AddedDays
+    problem: TabularProblem
+    config: Config
+    model: TabularModel
+    results: tuple[ModelResult, ...]
+    constant: ModelResult
+    test: RouteTest | None = None
+    new_route: tuple[SearchResult, ModelResult] | None = None
+    serves_new_route: bool = False
+
+    @property
+    def result(self) -> ModelResult:
+        """Of the first network of the model."""
+        if self.new_route is not None and self.serves_new_route:
+            return self.new_route[1]
+        return self.results[0]
+
+
+def train_on(job: JobContext, days: AddedDays, search_when: SearchWhen) -> TrainedOn:
+    """Train the parent's networks on, test their wiring, and search again if that is wanted.
+
+    The network of a new search serves if its validation score is above that of the network that
+    was trained on. All that is finished is read back from the output folder.
+    """
+    torch.set_num_threads(job.config.threads or cores())
+    problem, parents = days.problem(job), days.parent.networks
+    config = replace(job.config, sizes=parents[0].sizes)
+    work = _Work(job, days, problem, config)
+    pairs = [
+        work.network(MODEL, config.seed + number, parent.grid.layout, parent)
+        for number, parent in enumerate(parents)
+    ]
+    results = tuple(result for _, result in pairs)
+    model, constant = _served([network for network, _ in pairs], problem), work.constant()
+    trained = TrainedOn(days, problem, config, model, results, constant)
+    if search_when != "never":
+        present = parents[0].grid.layout
+        trained = replace(trained, test=work.test(present) if search_when == "auto" else None)
+        if search_when == "always" or (trained.test is not None and trained.test.is_proven):
+            return _with_new_route(trained, work, parents[0])
+    return trained
+
+
+def _served(networks: list[TabularModel], problem: TabularProblem) -> TabularModel:
+    """The network, or the blend of several whose weights fit the validation rows of the days."""
+    if len(networks) == 1:
+        return networks[0]
+    named = {f"{MODEL}-{number}": network for number, network in enumerate(networks)}
+    return fit_blend(named, problem).model or networks[0]
+
+
+def _with_new_route(trained: TrainedOn, work: "_Work", parent: TabularModel) -> TrainedOn:
+    seed = trained.config.seed
+    route = work.search(parent.grid.layout, seed)
+    layout = Layout.from_json(route.layout)
+    network, result = work.network(AGAIN, seed, layout, parent)
+    is_better = (result.validation_score or -np.inf) > (
+        trained.results[0].validation_score or -np.inf
+    )
+    model = network if is_better else trained.model
+    return replace(
+        trained, model=model, new_route=(route, result), serves_new_route=bool(is_better)
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What an update trains and searches, each once and kept in the output folder."""
+
+    job: JobContext
+    days: AddedDays
+    problem: TabularProblem
+    config: Config
+
+    def network(
+        self, name: str, seed: int, layout: Layout, parent: TabularModel
+    ) -> tuple[TabularModel, ModelResult]:
+        """A network that has been trained on from its parent's weights, and what it scored."""
+        folder = self.job.out / "models" / name / str(seed)
+        result = ModelResult.load(folder)
+        if result is None:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            start = warm_start(parent, self.days.starts)
+            config = replace(self.config, sizes=parent.sizes)
+            progress = self.job.on_progress
+            fit = Fit(self.problem, config, seed, progress, self._checkpoint, start)
+            network, result = fit.network(name, layout)
+            result.save(folder, network)
+            self._checkpoint(name, seed).unlink(missing_ok=True)
+        return load_model(folder), result
+
+    def constant(self) -> ModelResult:
+        """What predicts the base rates of the days' train rows."""
+        folder = self.job.out / "models" / CONSTANT / str(self.config.seed)
+        result = ModelResult.load(folder)
+        if result is None:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            fit = TABULAR_PROBLEMS.baselines[CONSTANT]
+            result = fit(self.problem, self.config, self.config.seed)
+            result.save(folder)
+        return result
+
+    def test(self, present: Layout) -> RouteTest:
+        """Whether the tasks should share in another way."""
+        folder, progress = self.job.out / "wirings", self.job.on_progress
+        return compare_wirings(self.problem, self.config, present, folder, on_progress=progress)
+
+    def search(self, present: Layout, seed: int) -> SearchResult:
+        """A new search on the days, whose network may cost what the present one does."""
+        path = self.job.out / "search" / f"{MODEL}-{seed}.json"
+        if not path.is_file():
+            cost = network_cost(self.problem, present, self.config.sizes).multiply_adds
+            budget = Budget(multiply_adds=round(float(cost)))
+            settings = replace(self.config.search, budget=budget)
+            result = search(
+                search_space(MODEL, self.config, self.problem),
+                self.problem,
+                replace(self.config, search=settings),
+                seed=seed,
+                on_progress=self.job.on_progress,
+                # The network is trained from the parent's table, and not on from the race.
+                checkpoint=self._checkpoint("search", seed),
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, result.to_json(), allow_nan=True)
+            self._checkpoint("search", seed).unlink(missing_ok=True)
+        return SearchResult.from_json(read_json(path, remedy=SEARCH_AGAIN))
+
+    def _checkpoint(self, name: str, seed: int) -> Path:
+        folder = self.job.out / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}-{seed}.safetensors"

@@ -1,0 +1,88 @@
+"""Update a bundle by added days; what is finished lies in the output folder.
+
+    base/, log/           the days, encoded by grown vocabularies       added_days
+    models/, wirings/     networks trained on; whether their wiring     trained_on
+    search/               still holds, and a new search if not
+    results.json          the updated bundle against its parent         outcome
+    bundle/, report.html  what serves, and what changed
+
+The parent is only read. A job that was killed goes on with the same arguments, to the same weights.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recmtl.atomic import write_json
+from recmtl.daily.added_days import added_days
+from recmtl.daily.outcome import bundle, calibrate, draw, judge, register, report
+from recmtl.daily.parent import Parent, require_calibration
+from recmtl.daily.trained_on import SearchWhen, train_on
+from recmtl.job.handed_on import JobContext
+from recmtl.job.logbook import log_results
+from recmtl.tracking import TrackedRun
+
+__all__ = ["Update", "cpu_seconds", "update"]
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update leaves.
+
+    Attributes:
+        bundle: the folder of the updated bundle.
+        results: the content of results.json.
+        report: the page that says what changed.
+    """
+
+    bundle: Path
+    results: dict[str, Any]
+    report: Path
+
+
+def update(
+    job: JobContext,
+    run: TrackedRun,
+    parent: Parent,
+    *,
+    retire_after: str = "",
+    search_when: SearchWhen = "auto",
+) -> Update:
+    """Update a bundle by the job's data.
+
+    Args:
+        job: with the added days as its data, and the output folder of the update.
+        run: of the job's tracker.
+        parent: what is updated.
+        retire_after: retire ids that no train row has had for so long, such as `90d`; empty
+            retires none.
+        search_when: when a new search is made.
+
+    Raises:
+        ConfigError: a setting does not fit the parent.
+        DataError: the days are not what the schema says, or were counted already.
+    """
+    began = cpu_seconds()
+    require_calibration(parent, job.config.calibration.method)
+    days = added_days(job, parent, retire_after=retire_after)
+    run.log_data(fingerprint=days.log.fingerprint, schema=job.schema)
+    for warning in days.log.manifest["warnings"]:
+        job.console.print(f"warning: {warning}", style="yellow", markup=False)
+    trained = train_on(job, days, search_when)
+    draw(job, trained)
+    results = judge(job, trained, cpu_seconds() - began)
+    calibrators = calibrate(job, trained, results)
+    write_json(job.out / "results.json", results)
+    folder = bundle(job, trained, results, calibrators)
+    page = report(job, trained, results)
+    for name in ("results.json", "report.html", "routes.json", "routes.svg"):
+        run.log_file(job.out / name)
+    log_results(run, results)
+    register(job, trained, results, folder, run)
+    return Update(folder, results, page)
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process and of those that it has waited for, in seconds."""
+    return sum(os.times()[:4])
