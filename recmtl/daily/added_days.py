@@ -17,6 +17,7 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.data.reader import Log, open_log
 from recmtl.data.row_encoder import RowEncoder
+from recmtl.data.vocabulary_drift import UnknownCounter
 from recmtl.errors import DataError
 from recmtl.job.handed_on import JobContext
 from recmtl.job.problem_kind import LOG
@@ -146,7 +147,7 @@ def _base(
         growth.encoder,
         fingerprint=fingerprint,
         statistics=_label_statistics(bundle.model.heads.specs),
-        unknown=_shares(bundle.unknown, schema),
+        unknown=_shares(bundle.unknown, growth.encoder),
         growth={"span": growth.span, "split": schema.split.by, "vocabularies": changes},
     )
 
@@ -168,7 +169,7 @@ def _classes(names: tuple[str, ...]) -> tuple[int | str, ...]:
     return numbers if tuple(map(str, numbers)) == names else names
 
 
-def _shares(unknown: Mapping[str, float] | None, schema: Schema) -> dict[str, float]:
+def _shares(unknown: Mapping[str, float] | None, encoder: RowEncoder) -> dict[str, float]:
     """Unknown shares by feature; 1 where nobody has counted, with which nothing can be compared."""
-    names = [feature.name for feature in schema.encoded_features]
+    names = UnknownCounter(encoder).names
     return {name: 1.0 if unknown is None else unknown.get(name, 1.0) for name in names}

@@ -18,12 +18,12 @@ from recmtl.atomic import write_json
 from recmtl.daily.added_days import added_days
 from recmtl.daily.outcome import bundle, calibrate, draw, judge, register, report
 from recmtl.daily.parent import Parent, require_calibration
-from recmtl.daily.trained_on import SearchWhen, train_on
+from recmtl.daily.trained_on import SearchWhen, TrainedOn, train_on
 from recmtl.job.handed_on import JobContext
 from recmtl.job.logbook import log_results
 from recmtl.tracking import TrackedRun
 
-__all__ = ["Update", "cpu_seconds", "update"]
+__all__ = ["Update", "cpu_seconds", "update", "updated"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class Update:
     """What an update leaves.
 
     Attributes:
+        trained: the networks.
         bundle: the folder of the updated bundle.
         results: the content of results.json.
         report: the page that says what changed.
     """
 
+    trained: TrainedOn
     bundle: Path
     results: dict[str, Any]
     report: Path
@@ -49,7 +51,9 @@ def update(
     retire_after: str = "",
     search_when: SearchWhen = "auto",
 ) -> Update:
-    """Update a bundle by the job's data.
+    """Update a bundle by the job's data, track it, and register the new bundle.
+
+    The rule of promotion (`recmtl.job.champion`) says whether it becomes champion.
 
     Args:
         job: with the added days as its data, and the output folder of the update.
@@ -63,10 +67,22 @@ def update(
         ConfigError: a setting does not fit the parent.
         DataError: the days are not what the schema says, or were counted already.
     """
+    done = updated(job, parent, retire_after=retire_after, search_when=search_when)
+    run.log_data(fingerprint=done.trained.days.log.fingerprint, schema=job.schema)
+    for name in ("results.json", "report.html", "routes.json", "routes.svg"):
+        run.log_file(job.out / name)
+    log_results(run, done.results)
+    register(job, done.trained, done.results, done.bundle, run)
+    return done
+
+
+def updated(
+    job: JobContext, parent: Parent, *, retire_after: str = "", search_when: SearchWhen = "auto"
+) -> Update:
+    """Update a bundle without tracking or registering it; see `update`."""
     began = cpu_seconds()
     require_calibration(parent, job.config.calibration.method)
     days = added_days(job, parent, retire_after=retire_after)
-    run.log_data(fingerprint=days.log.fingerprint, schema=job.schema)
     for warning in days.log.manifest["warnings"]:
         job.console.print(f"warning: {warning}", style="yellow", markup=False)
     trained = train_on(job, days, search_when)
@@ -75,12 +91,7 @@ def update(
     calibrators = calibrate(job, trained, results)
     write_json(job.out / "results.json", results)
     folder = bundle(job, trained, results, calibrators)
-    page = report(job, trained, results)
-    for name in ("results.json", "report.html", "routes.json", "routes.svg"):
-        run.log_file(job.out / name)
-    log_results(run, results)
-    register(job, trained, results, folder, run)
-    return Update(folder, results, page)
+    return Update(trained, folder, results, report(job, trained, results))
 
 
 def cpu_seconds() -> float:
