@@ -1,12 +1,10 @@
-"""`recmtl update`: a bundle that is kept fresh by added days."""
+"""`recmtl update` and `recmtl backtest`: models that are kept fresh, and how often they must be."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from recmtl.command.base import Command, Output
+from recmtl.command.base import Command, Output, names_of
 from recmtl.command.options import (
     FILE,
     OneOf,
@@ -15,24 +13,28 @@ from recmtl.command.options import (
     out_option,
     preset_option,
     promote_option,
+    whole_number,
 )
+from recmtl.errors import ConfigError
 from recmtl.script import advise_to_go_on
 
-if TYPE_CHECKING:
-    from recmtl.daily.parent import Parent
-    from recmtl.job.handed_on import JobContext
-    from recmtl.tracking import TrackedRun
-
-__all__ = ["update"]
+__all__ = ["backtest", "update"]
 
 SEARCHES = ("never", "auto", "always")
+DONE, BEHIND = 0, 3
+retire_option = click.option(
+    "--retire-after",
+    default="",
+    metavar="TIME",
+    help="retire ids that no train row has had for so long: 90d, 4w, or a number in the unit of "
+    "the time column",
+)
 
 
 @click.command(cls=Command)
 @options(
     click.option(
         "--run",
-        "parent",
         required=True,
         type=FILE,
         help="what is updated: the output folder of a run or an update, a bundle, or an MLflow URI",
@@ -44,15 +46,10 @@ SEARCHES = ("never", "auto", "always")
         "search_when",
         default="auto",
         type=OneOf(SEARCHES),
-        help="for another route: if a test on the days says so (auto), never, or always",
+        show_default=True,
+        help="for another route: auto if a test on the days says so",
     ),
-    click.option(
-        "--retire-after",
-        default="",
-        metavar="TIME",
-        help="retire ids that no train row has had for so long: 90d, 4w, or a number in the unit "
-        "of the time column",
-    ),
+    retire_option,
     config_option,
     preset_option,
     promote_option,
@@ -62,8 +59,9 @@ def update(
     output: Output,
     /,
     *,
-    parent: str,
-    search_when: str,
+    run: str,
+    out: str,
+    search_when: Any,
     retire_after: str,
     **settings: Any,
 ) -> None:
@@ -76,53 +74,120 @@ def update(
     An update that was interrupted goes on with the same command.
     """
     # here, so that --help answers at once
-    from recmtl.daily.parent import open_parent
-    from recmtl.daily.update import update as update_bundle
+    from recmtl.daily.open_update import update_of
+    from recmtl.job.open_job import output_folder
     from recmtl.report.update_text import update_lines
 
-    opened = open_parent(parent)
-    with _started(output, opened, settings) as (job, tracked):
-        updated = update_bundle(
-            job,
-            tracked,
-            opened,
-            retire_after=retire_after,
-            search_when=search_when or "auto",  # type: ignore[arg-type]
-        )
-        files = f"report    {updated.report}\nbundle    {updated.bundle}"
-        lines = "\n".join(update_lines(updated.results))
+    folder = output_folder(out)
+    advise_to_go_on(out, folder)
+    settings |= {"out": folder, "quiet": output.quiet, "console": output.console}
+    with update_of(run, **settings) as opened:
+        done = opened.do(search_when=search_when or "auto", retire_after=retire_after)
+        lines = "\n".join(update_lines(done.results))
         content = {
-            "out": job.out,
-            "update": updated.results["update"],
-            "verdicts": {t: e["verdict"] for t, e in updated.results["tasks"].items()},
-            "report": updated.report,
-            "bundle": updated.bundle,
+            "out": folder,
+            "update": done.results["update"],
+            "verdicts": {task: e["verdict"] for task, e in done.results["tasks"].items()},
+            "report": done.report,
+            "bundle": done.bundle,
         }
-        output.result(f"{lines}\n\n{files}", content)
+        output.result(f"{lines}\n\nreport    {done.report}\nbundle    {done.bundle}", content)
 
 
-@contextmanager
-def _started(
-    output: Output, parent: "Parent", settings: dict[str, Any]
-) -> Iterator[tuple["JobContext", "TrackedRun"]]:
-    """The job of an update, with the settings of its parent where none are given."""
+@click.command(
+    cls=Command,
+    epilog="exit status: 0 done, 2 error, 3 done, and the strategy of --require is proven behind",
+)
+@options(
+    click.option("--data", required=True, type=FILE, help="the log, with a column of time"),
+    click.option("--schema", required=True, type=FILE, help="schema YAML of the data"),
+    out_option,
+    click.option(
+        "--strategies",
+        default="frozen,warm,scratch",
+        show_default=True,
+        help="frozen, warm, warm+search, scratch, scratch+search; warm:7 refreshes every 7 days",
+    ),
+    click.option(
+        "--window",
+        default=7,
+        type=whole_number,
+        metavar="N",
+        show_default=True,
+        help="days from which the first bundle, and those from scratch, are trained",
+    ),
+    click.option(
+        "--days", default=0, type=whole_number, metavar="N", help="scored after them; 0 for all"
+    ),
+    click.option(
+        "--period",
+        default="1d",
+        show_default=True,
+        help="how long a day is: 1d, 6h, or a whole number in the unit of the time column",
+    ),
+    click.option(
+        "--seeds",
+        default=1,
+        type=whole_number,
+        metavar="N",
+        show_default=True,
+        help="repetitions, whose spread the intervals hold",
+    ),
+    click.option(
+        "--require",
+        default="",
+        metavar="NAME",
+        help="a strategy that must not be proven behind the last one from scratch: else status 3",
+    ),
+    retire_option,
+    config_option,
+    preset_option,
+)
+@click.pass_obj
+def backtest(
+    output: Output,
+    /,
+    *,
+    out: str,
+    strategies: str,
+    window: int,
+    days: int,
+    period: str,
+    seeds: int,
+    require: str,
+    retire_after: str,
+    **settings: Any,
+) -> int:
+    """Roll over a log's days, each scored before it is trained on, by several strategies.
+
+    It answers how often a model must be refreshed, and whether a warm start is safe: quality by
+    day and task with intervals, and CPU.
+
+    A backtest that was interrupted goes on with the same command.
+    """
     # here, so that --help answers at once
-    from recmtl.daily.parent import settings_of
+    from recmtl.daily.backtest import BacktestSettings
+    from recmtl.daily.backtest import backtest as roll_over
+    from recmtl.daily.strategies import read_strategies
     from recmtl.job.open_job import open_job, output_folder, tracked_run
+    from recmtl.report.backtest_page import backtest_table
     from recmtl.train.loop import silent
 
-    folder = output_folder(settings["out"])
-    advise_to_go_on(settings["out"], folder)
-    chosen = settings_of(parent, config=settings["config"], preset=settings["preset"])
+    names = [strategy.name for strategy in read_strategies(names_of(strategies))]
+    if require and require not in names:
+        raise ConfigError(f"--require {require}: is none of the strategies {', '.join(names)}")
+    rolled = BacktestSettings(
+        read_strategies(names_of(strategies)), window, days, period, seeds or 1, retire_after
+    )
+    folder = output_folder(out)
+    advise_to_go_on(out, folder)
+    settings |= {"out": folder, "on_progress": silent if output.quiet else None}
     with (
-        open_job(
-            data=settings["data"],
-            out=folder,
-            promote=settings["promote"],
-            console=output.console,
-            on_progress=silent if output.quiet else None,
-            **chosen,
-        ) as job,
-        tracked_run(job, "update") as tracked,
+        open_job(**settings, console=output.console) as job,
+        tracked_run(job, "backtest") as tracked,
     ):
-        yield job, tracked
+        results = roll_over(job, tracked, rolled)
+        page = folder / "backtest.html"
+        output.result(f"{backtest_table(results)}\n\npage      {page}", {**results, "page": page})
+    gains = results["strategies"][require]["gains"].values() if require else ()
+    return BEHIND if any(gain["verdict"] == "hurt" for gain in gains) else DONE

@@ -11,7 +11,7 @@ from click.shell_completion import get_completion_class, shell_complete
 
 from recmtl.command.base import Command, Output
 from recmtl.command.config import config
-from recmtl.command.daily import update
+from recmtl.command.daily import backtest, update
 from recmtl.command.describe import describe
 from recmtl.command.log import log
 from recmtl.command.serve import explain, rank, score
@@ -24,7 +24,7 @@ __all__ = ["main", "recmtl", "start"]
 NAME, COMPLETE = "recmtl", "_RECMTL_COMPLETE"
 COMMANDS = (
     *(run, describe, config, prepare, search, train, evaluate, report),
-    *(score, rank, explain, update, log, benchmark, vision),
+    *(score, rank, explain, update, backtest, log, benchmark, vision),
 )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "Measure",
     "Measured",
     "SeedPredictions",
+    "constant_loss",
     "measured_on",
     "paired_bootstrap",
     "primary_measure",
@@ -104,13 +105,13 @@ def measured_on(
     weight = test.weights[rows]
     undrawn = np.array([measure(weight[:, np.newaxis])[0] for measure in measures])
     values = np.vstack([undrawn, draw(measures, test.unit, test.weights, rows=rows)])
-    constant_loss, unit = _constant_loss(task.kind, label, weight), test.unit[rows]
+    of_constant, unit = constant_loss(task.kind, label, weight), test.unit[rows]
     if task.kind == "binary":
         fewer = min(np.count_nonzero(label == 0), np.count_nonzero(label == 1))
         units = min(len(np.unique(unit[label == value])) for value in (0, 1))
         return Measured(values, values, enough=bool(fewer >= FEWEST_OF_A_CLASS), units=units)
     power, units = 2 if task.kind == "regression" else 1, len(np.unique(unit))
-    return Measured(-values, 1.0 - values**power / constant_loss, enough=True, units=units)
+    return Measured(-values, 1.0 - values**power / of_constant, enough=True, units=units)
 
 
 def primary_measure(kind: str, labels: np.ndarray, scores: np.ndarray) -> Measure:
@@ -138,8 +139,8 @@ def _mean(terms: FloatArray, weights: FloatArray) -> FloatArray:
     return np.where(total > 0, sums / np.where(total > 0, total, 1.0), np.nan)
 
 
-def _constant_loss(kind: str, label: np.ndarray, weight: FloatArray) -> float:
-    """Variance (regression) or entropy (multiclass) of the labels: the loss of a constant."""
+def constant_loss(kind: str, label: np.ndarray, weight: FloatArray) -> float:
+    """Variance (regression) or entropy (multiclass) of labels [R]: a constant's loss, or NaN."""
     if not varies(label, weight):
         return float("nan")
     if kind == "regression":

@@ -220,7 +220,11 @@ def importance_plot(losses: Mapping[str, Mapping[str, float]], *, metric: str) -
 
 
 def learning_plot(
-    lines: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], *, value: str, label: str
+    lines: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
+    *,
+    value: str,
+    label: str,
+    along: str = "epoch of training",
 ) -> str:
     """A line a training by epoch, in one colour for all seeds of a name.
 
@@ -228,6 +232,7 @@ def learning_plot(
         lines: name -> for each seed its checks, with `epoch` and the value.
         value: the key of the value.
         label: of the axis.
+        along: what `epoch` counts.
     """
 
     def draw(axes: Axes) -> None:
@@ -242,7 +247,7 @@ def learning_plot(
                     ends.setdefault(name, (epochs[-1], heights[-1]))
         axes.margins(x=0.02, y=0.08)
         axes.locator_params(axis="x", nbins=6)
-        axes.set_xlabel("epoch of training")
+        axes.set_xlabel(along)
         axes.set_ylabel(label)
         _names_beside(axes, ends)
 

@@ -192,6 +192,42 @@ class Run:
 
         return Ranker.load(self.bundle, **settings)
 
+    def update(
+        self,
+        data: str | Path,
+        *,
+        out: str | Path = "",
+        search: Literal["never", "auto", "always"] = "auto",
+        retire_after: str = "",
+        promote: str = "",
+        quiet: bool = False,
+    ) -> "Run":
+        """Train the bundle on with added days; this run stays as it is.
+
+        Statistics of the past go on, new ids get rows, and weights start from those of the bundle.
+        The same call with the same `out` goes on if it was interrupted.
+
+        Args:
+            data: the added days: a path, folder, glob or URL.
+            out: the output folder of the update; a new one in `runs/` if empty.
+            search: for another route: `auto` if a test on the days says so.
+            retire_after: retire ids that no train row has had for so long, such as `90d`.
+            promote: `always` or `never` to make the model champion, whatever the comparison says.
+            quiet: show no progress; warnings are shown all the same.
+
+        Returns:
+            The run of the update, which can be updated in turn.
+
+        Raises:
+            RecmtlError: the days do not fit, or the bundle is of a kind that cannot be updated.
+        """
+        # Here, since torch is slow to load, and tables need none.
+        from recmtl.daily.open_update import update_of
+
+        with update_of(self.folder, data=data, out=out, promote=promote, quiet=quiet) as opened:
+            opened.do(search_when=search, retire_after=retire_after)
+        return Run(opened.folder)
+
     def _path(self, step: str) -> Path:
         path = self.folder / STEPS[step]
         if not _is_there(path):
