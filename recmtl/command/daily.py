@@ -166,9 +166,9 @@ def backtest(
     A backtest that was interrupted goes on with the same command.
     """
     # here, so that --help answers at once
-    from recmtl.daily.backtest import BacktestSettings
-    from recmtl.daily.backtest import backtest as roll_over
-    from recmtl.daily.strategies import read_strategies
+    from recmtl.daily.rolling.backtest import BacktestSettings
+    from recmtl.daily.rolling.backtest import backtest as roll_over
+    from recmtl.daily.rolling.strategies import read_strategies
     from recmtl.job.open_job import open_job, output_folder, tracked_run
     from recmtl.report.backtest_page import backtest_table
     from recmtl.train.loop import silent

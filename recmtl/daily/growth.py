@@ -122,11 +122,11 @@ def grown(
     seen = _Seen(first, last, limit) if time is not None else None
     vocabularies, changes, row = {}, {}, 1
     for name, vocabulary in earlier.vocabularies.items():
-        one = replace(vocabulary, first=row)
+        later = replace(vocabulary, first=row)
         if name in fits:
             least = getattr(schema.feature(name), "min_count", 1)
-            one, changes[name] = _grown(one, fits[name].finish(0), least, seen)
-        vocabularies[name], row = one, row + one.rows
+            later, changes[name] = _grown(later, fits[name].finish(0), least, seen)
+        vocabularies[name], row = later, row + later.rows
     encoder = RowEncoder(
         schema, vocabularies, scalers=earlier.scalers, types=earlier.types, past=earlier.past
     )

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copytree
 
-from recmtl.daily.day_files import Day
 from recmtl.daily.parent import open_parent
+from recmtl.daily.rolling.day_files import Day
 from recmtl.daily.update import updated
 from recmtl.errors import ConfigError, did_you_mean
 from recmtl.job import steps

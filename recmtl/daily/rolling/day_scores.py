@@ -11,7 +11,7 @@ import pyarrow as pa
 from safetensors.numpy import load_file, save_file
 
 from recmtl.atomic import new_file, reading
-from recmtl.daily.day_files import Day
+from recmtl.daily.rolling.day_files import Day
 from recmtl.data.columns.keys import group_keys, stable_hash
 from recmtl.data.columns.labels import Labels, LabelStatistics
 from recmtl.data.counted_log import CountedBatch, CountedLog

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from recmtl.daily.day_files import Day
-from recmtl.daily.day_scores import DayScores, RolledDay
-from recmtl.daily.judged_days import judged_days
-from recmtl.daily.strategies import Strategy, read_strategies
+from recmtl.daily.rolling.day_files import Day
+from recmtl.daily.rolling.day_scores import DayScores, RolledDay
+from recmtl.daily.rolling.judged_days import judged_days
+from recmtl.daily.rolling.strategies import Strategy, read_strategies
 from recmtl.errors import ConfigError
 from recmtl.report.backtest_page import backtest_table, write_backtest_page
 from recmtl.schema import Condition, TaskSpec

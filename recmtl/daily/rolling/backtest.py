@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from recmtl.atomic import read_json, write_json, write_text
-from recmtl.daily.day_files import Day, cut_into_days, schema_of_days, together
-from recmtl.daily.day_scores import DayScores, RolledDay, score_day
-from recmtl.daily.judged_days import judged_days
-from recmtl.daily.strategies import Strategy, first_bundle
+from recmtl.daily.rolling.day_files import Day, cut_into_days, schema_of_days, together
+from recmtl.daily.rolling.day_scores import DayScores, RolledDay, score_day
+from recmtl.daily.rolling.judged_days import judged_days
+from recmtl.daily.rolling.strategies import Strategy, first_bundle
 from recmtl.daily.update import cpu_seconds
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.errors import ConfigError, DataError
@@ -85,8 +85,8 @@ def backtest(job: JobContext, run: TrackedRun, settings: BacktestSettings) -> di
     rolls = []
     for number in range(settings.seeds):
         config = replace(job.config, seed=job.config.seed + 1000 * number)
-        one = replace(job, out=job.out / f"seed-{number}", config=config, promote="never")
-        rolls.append(_Roll(one, settings, days[:last], schema_of_days(schema)).all_days())
+        repeated = replace(job, out=job.out / f"seed-{number}", config=config, promote="never")
+        rolls.append(_Roll(repeated, settings, days[:last], schema_of_days(schema)).all_days())
     results = judged_days(rolls, schema.tasks, settings.reference, job.config)
     write_json(job.out / "backtest.json", results)
     write_backtest_page(job.out / "backtest.html", results, title=f"{schema.name}: backtest")

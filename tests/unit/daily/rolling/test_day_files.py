@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recmtl.daily.day_files import cut_into_days, schema_of_days, together
+from recmtl.daily.rolling.day_files import cut_into_days, schema_of_days, together
 from recmtl.errors import ConfigError, DataError
 from recmtl.schema import Schema, load_schema
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recmtl.daily.day_scores import DayScores, RolledDay
+from recmtl.daily.rolling.day_scores import DayScores, RolledDay
 from recmtl.data.encoded_log import NO_GROUP
 from recmtl.evaluate.gain import Gain, gain_of
 from recmtl.evaluate.groups import resampled_units
@@ -250,7 +250,7 @@ def _cpu(rolls: Rolls, name: str) -> dict[str, Any]:
     """What a strategy did over all days, as the mean over the seeds."""
     done = [[r.refreshes[name] for r in roll if name in r.refreshes] for roll in rolls]
     return {
-        "cpu_s": float(np.mean([sum(refresh["cpu_s"] for refresh in one) for one in done])),
+        "cpu_s": float(np.mean([sum(refresh["cpu_s"] for refresh in of_seed) for of_seed in done])),
         "refreshes": sum("failed" not in refresh for refresh in done[0]),
         "failed": [refresh["failed"] for refresh in done[0] if "failed" in refresh],
     }
