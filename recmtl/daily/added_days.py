@@ -21,7 +21,7 @@ from recmtl.data.vocabulary_drift import UnknownCounter
 from recmtl.errors import DataError
 from recmtl.job.handed_on import JobContext
 from recmtl.job.problem_kind import LOG
-from recmtl.job.study import refuse_another_study
+from recmtl.job.work.begun import refuse_another_study
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import Schema
 from recmtl.train.tabular_problem import TabularProblem

@@ -26,7 +26,7 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.errors import ConfigError, DataError
 from recmtl.job.handed_on import JobContext
 from recmtl.job.problem_kind import LOG
-from recmtl.job.study import refuse_another_study
+from recmtl.job.work.begun import refuse_another_study
 from recmtl.report.backtest_page import write_backtest_page
 from recmtl.schema import Schema, dump_schema, load_schema
 from recmtl.tracking import TrackedRun

@@ -22,15 +22,15 @@ from recmtl.data.encoded_log import NO_GROUP
 from recmtl.evaluate.gain import Gain, gain_of
 from recmtl.evaluate.groups import resampled_units
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
-from recmtl.evaluate.results import plain, summary
-from recmtl.evaluate.task_metrics import PRIMARY
-from recmtl.evaluate.transfer_test import (
+from recmtl.evaluate.measured import (
     FEWEST_OF_A_CLASS,
     Measure,
     constant_loss,
     paired_bootstrap,
     primary_measure,
 )
+from recmtl.evaluate.results import plain, summary
+from recmtl.evaluate.task_metrics import PRIMARY
 from recmtl.schema import TaskSpec
 from recmtl.train.config import Config
 

@@ -125,6 +125,10 @@ def without_comparisons(config: Config) -> Config:
         controls=(),
         baselines=(),
         ablation_seeds=0,
+        resamples=0,
     )
-    report = replace(config.report, importance=0, slices=())
-    return replace(config, evidence=evidence, report=report, workers=1)
+    report, search = (
+        replace(config.report, importance=0, slices=()),
+        replace(config.search, votes=1),
+    )
+    return replace(config, evidence=evidence, report=report, search=search, workers=1)
