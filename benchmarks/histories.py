@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from recmtl.data.row_encoder import EncoderFit, RowEncoder
+from recmtl.data.passes.encoder_fit import EncoderFit
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import SourceLocation
 from recmtl.grid import catalog
 from recmtl.model import ModelSizes, TabularModel

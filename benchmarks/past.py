@@ -63,7 +63,7 @@ def recmtl_numbers(path: Path) -> Numbers:
     schema = parse_schema(SCHEMA, source="past.yaml")
     log = CountedLog(open_log(str(path)), None)
     assign = plan_split(schema, log)
-    past = count_past(log, schema, assign, earlier=None, progress=lambda *_: None)
+    past = count_past(log, schema, assign, earlier=None)
     batches = log.batches(["user", "t"])
     rows = [past.with_numbers(batch, assign(batch)).columns for batch in batches]
     table = pa.Table.from_batches(rows)

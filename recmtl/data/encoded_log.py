@@ -6,9 +6,11 @@ pages that it has read (`recmtl.memory.release_pages`).
 """
 
 import errno
+import math
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -271,10 +273,10 @@ def new_array(path: Path, kind: npt.DTypeLike, shape: tuple[int, ...]) -> Binary
 
 
 class ArrayWriter:
-    """Appends batches of rows to `<folder>/<name>.npy`, for each name in `ARRAYS`."""
+    """Writes batches of rows to `<folder>/<name>.npy`, for each name in `ARRAYS`."""
 
     def __init__(self, folder: Path, rows: int, *, widths: Mapping[str, int]) -> None:
-        """Make the folder and open the files.
+        """Make the folder and the files, which `at` opens again to write rows at their place.
 
         Args:
             folder: the folder, which must not exist.
@@ -286,6 +288,22 @@ class ArrayWriter:
         for name, kind in ARRAYS.items():
             shape = (rows, widths[name]) if name in widths else (rows,)
             self._files[name] = new_array(folder / f"{name}.npy", kind, shape)
+
+    @staticmethod
+    @contextmanager
+    def at(folder: Path, row: int) -> "Iterator[ArrayWriter]":
+        """Open files that were made to write from a row on; rows may be written in any order."""
+        writer = ArrayWriter.__new__(ArrayWriter)
+        with ExitStack() as stack:
+            paths = {name: folder / f"{name}.npy" for name in ARRAYS}
+            writer._files = {
+                name: stack.enter_context(path.open("r+b")) for name, path in paths.items()
+            }
+            for stream in writer._files.values():
+                np.lib.format.read_magic(stream)
+                shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+                stream.seek(row * kind.itemsize * math.prod(shape[1:]), os.SEEK_CUR)
+            yield writer
 
     def append(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Append one batch: for each name in `ARRAYS` an array, rows first."""

@@ -50,6 +50,7 @@ class LogFile:
             the file, as Arrow scalars of one type in all files; see `recmtl.data.columns.hive`.
         repeated: text of the folder's name for columns that the file has too.
         converted: the Parquet file that is read in its place, if it is none.
+        groups: number of rows of each row group.
     """
 
     path: AnyPath
@@ -59,6 +60,7 @@ class LogFile:
     partition: dict[str, Any]
     repeated: dict[str, str | None] = field(default_factory=dict)
     converted: AnyPath | None = None
+    groups: tuple[int, ...] = ()
 
     @property
     def parquet(self) -> AnyPath:
@@ -157,11 +159,13 @@ def name_within(root: AnyPath, path: AnyPath) -> str:
 
 def _inspect(path: AnyPath, stored: AnyPath, root: AnyPath) -> LogFile:
     with open_parquet(stored) as parquet:
-        rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
+        facts, schema = parquet.metadata, parquet.schema_arrow
+        groups = tuple(facts.row_group(i).num_rows for i in range(facts.num_row_groups))
     values = folder_values(name_within(root, path).split("/")[:-1], SourceLocation(str(path)))
     repeated = {name: values.pop(name) for name in [*values] if name in schema.names}
     converted = None if stored is path else stored
-    return LogFile(path, rows, path_bytes(path), schema, values, repeated, converted)
+    rows, size = facts.num_rows, path_bytes(path)
+    return LogFile(path, rows, size, schema, values, repeated, converted, groups)
 
 
 def _with_typed_partitions(

@@ -6,6 +6,7 @@ columns asked for, the side tables left-joined by key. Memory holds one batch an
 whatever the size of the log.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,7 @@ from recmtl.errors import DataError, SourceLocation, did_you_mean, first_line
 from recmtl.paths import FileContent, file_content
 from recmtl.schema import ComputedColumn, SideTable, TextFiles
 
-__all__ = ["Log", "LogBatch", "RefusedRows", "open_log"]
+__all__ = ["Log", "LogBatch", "RefusedRows", "RowUnit", "open_log"]
 
 BATCH_ROWS = 65_536
 RefusedRows: TypeAlias = Callable[[int, int, SourceLocation, DataError], None]
@@ -62,6 +63,23 @@ class LogBatch:
         return int(self.columns.num_rows)
 
 
+@dataclass(frozen=True)
+class RowUnit:
+    """A row group of a log: what one process reads at a time.
+
+    Attributes:
+        file: position of its file in the log.
+        group: its number in the file.
+        first: number of its first row in the whole log.
+        rows: number of rows.
+    """
+
+    file: int
+    group: int
+    first: int
+    rows: int
+
+
 class Log:
     """The files of a log and the side tables joined to it."""
 
@@ -85,6 +103,17 @@ class Log:
     def rows(self) -> int:
         """Rows in all files."""
         return sum(file.rows for file in self.files)
+
+    def units(self) -> list[RowUnit]:
+        """All row groups in the order of their rows, as the files' footers said."""
+        groups = [
+            (n, g, rows) for n, file in enumerate(self.files) for g, rows in enumerate(file.groups)
+        ]
+        ends = itertools.accumulate(rows for _, _, rows in groups)
+        return [
+            RowUnit(file, group, end - rows, rows)
+            for (file, group, rows), end in zip(groups, ends, strict=True)
+        ]
 
     def content(self) -> dict[str, FileContent]:
         """Size and hash of every file, then of every side table, read anew at each call.
@@ -159,6 +188,7 @@ class Log:
         start: int = 0,
         as_stored: bool = False,
         refused: RefusedRows | None = None,
+        units: Sequence[RowUnit] | None = None,
     ) -> Iterator[LogBatch]:
         """Stream `columns` of the log in order, at most `rows` rows at a time.
 
@@ -170,6 +200,7 @@ class Log:
                 of their logical type: to carry them along, or to encode them by a fitted encoder.
             refused: takes the first row, the row after the last, the place and the fault of rows
                 that cannot be read; the stream then goes on after them.
+            units: the row groups to read, in their order; None for all.
 
         Raises:
             DataError: a column is missing or has no one type, or a row group cannot be read.
@@ -181,15 +212,17 @@ class Log:
         self.require(list(stored))
         types = {} if as_stored else self.logical_types(list(stored))
         needed, tables = self.joins(list(stored))
-        first = 0
-        for file in self.files:
-            if first + file.rows <= start:
+        first, chosen = 0, None if units is None else {(u.file, u.group) for u in units}
+        files = None if units is None else {unit.file for unit in units}
+        for number, file in enumerate(self.files):
+            if first + file.rows <= start or (files is not None and number not in files):
                 first += file.rows
                 continue
             for place, count, batches in _row_groups(file, needed, rows):
                 last = first + count
+                is_read = last > start and (chosen is None or (number, place.row_group) in chosen)
                 try:
-                    for batch in batches if last > start else ():
+                    for batch in batches if is_read else ():
                         unmatched: dict[str, npt.NDArray[np.bool_]] = {}
                         arrays = joined_columns(batch, file, tables, place, unmatched=unmatched)
                         picked = _picked(arrays, list(stored), types, place)

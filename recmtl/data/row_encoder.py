@@ -1,9 +1,8 @@
 """Fitted preprocessing: raw columns -> ids and numbers, the same for one row or a million.
 
-`EncoderFit` fits a `RowEncoder` on the train rows of a stream, in one pass and with memory bounded
-by the vocabularies. The encoder travels with the model: it is saved as JSON, one Arrow file of
-vocabularies and the schema. Rows that callers bring may have any Arrow form; here they get the
-logical types of the log on which the encoder was fitted.
+The encoder is fitted by `recmtl.data.passes.encoder_fit` and travels with the model: it is saved as
+JSON, one Arrow file of vocabularies and the schema. Rows that callers bring may have any Arrow
+form; here they get the logical types of the log on which the encoder was fitted.
 """
 
 import json
@@ -17,18 +16,18 @@ import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray, canonical, normalised
 from recmtl.data.columns.derived import with_derived
-from recmtl.data.columns.keys import category_keys, kept_values, refuse_unequal_lengths
+from recmtl.data.columns.keys import kept_values, refuse_unequal_lengths
 from recmtl.data.columns.logical_type import LogicalType
-from recmtl.data.columns.numeric import NumericFit, Scaler, finite_numbers
+from recmtl.data.columns.numeric import Scaler, finite_numbers
 from recmtl.data.columns.sources import part_of_schema
-from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
+from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.columns.vocabulary_file import read_values, write_values
 from recmtl.data.encoding import Encoding, ListField, NumericField
 from recmtl.data.statistics.past import PastState
 from recmtl.errors import DataError, SourceLocation, did_you_mean
 from recmtl.schema import Categorical, ListOf, Numeric, Schema, dump_schema, load_schema
 
-__all__ = ["Encoded", "EncoderFit", "RowEncoder"]
+__all__ = ["Encoded", "RowEncoder"]
 
 FORMAT = 1
 HERE = SourceLocation()
@@ -308,88 +307,3 @@ def _not_utf8(columns: Mapping[str, AnyArray], place: SourceLocation) -> DataErr
         except pa.ArrowInvalid:
             return place.error("holds text that is not UTF-8", "write it as UTF-8", column=name)
     return place.error("holds text that is not UTF-8", "write it as UTF-8")
-
-
-class EncoderFit:
-    """Collects counts and moments batch by batch, then gives the `RowEncoder`."""
-
-    def __init__(
-        self,
-        schema: Schema,
-        types: Mapping[str, LogicalType] | None = None,
-        *,
-        past: PastState | None = None,
-    ) -> None:
-        """Start without rows.
-
-        Args:
-            schema: says which features there are.
-            types: the logical types of the log's columns, which the encoder keeps.
-            past: the statistics of the past, whose numbers the batches then have.
-        """
-        self.schema = schema
-        self._types, self._past = types, past
-        self._vocabularies: dict[str, VocabularyFit] = {}
-        self._numeric: dict[str, NumericFit] = {}
-        for i, feature in enumerate(schema.encoded_features):
-            if isinstance(feature, Numeric):
-                self._numeric[feature.name] = NumericFit(feature, seed=i)
-            elif not (isinstance(feature, ListOf) and feature.table is not None):
-                self._vocabularies[feature.name] = VocabularyFit(
-                    feature.name, min_count=feature.min_count, buckets=feature.hash_buckets
-                )
-
-    def add(
-        self,
-        batch: pa.RecordBatch,
-        train: npt.NDArray[np.bool_],
-        place: SourceLocation,
-        *,
-        weight: npt.NDArray[np.float64] | None = None,
-    ) -> None:
-        """Count the train rows of one batch; numbers count with their weight.
-
-        Args:
-            batch: a record batch with the feature columns in canonical form.
-            train: bool [rows].
-            place: where the rows come from, for messages.
-            weight: of the rows, above 0; None counts each once.
-
-        Raises:
-            DataError: a column holds values that its feature cannot have.
-        """
-        kept = None if train.all() else pa.array(train)
-        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-        columns = with_derived(columns, self.schema, place)
-        for feature in self.schema.encoded_features:
-            if isinstance(feature, ListOf) and feature.table is not None:
-                continue
-            column = columns[feature.column]
-            column = column if kept is None else column.filter(kept)
-            if isinstance(feature, Numeric):
-                values = finite_numbers(column, feature.column, place)
-                of_rows = None if weight is None else weight[train]
-                self._numeric[feature.name].add(values, of_rows)
-            else:
-                self._count(feature, column, place)
-
-    def _count(
-        self, feature: Categorical | ListOf, column: AnyArray, place: SourceLocation
-    ) -> None:
-        if isinstance(feature, ListOf):
-            keys = kept_values(column, feature, place).keys
-        else:
-            keys = category_keys(column, feature.column, place)
-        self._vocabularies[feature.name].add(keys, feature.column, place)
-
-    def finish(self) -> RowEncoder:
-        """The encoder; the vocabularies' blocks of the table stand in the order of the features."""
-        vocabularies: dict[str, Vocabulary] = {}
-        first = 1
-        for name, fit in self._vocabularies.items():
-            vocabularies[name] = fit.finish(first)
-            first += vocabularies[name].rows
-        scalers = {name: fit.finish() for name, fit in self._numeric.items()}
-        return RowEncoder(
-            self.schema, vocabularies, scalers=scalers, types=self._types, past=self._past
-        )

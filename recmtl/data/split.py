@@ -5,8 +5,9 @@ finer bins. By group and at random a stable hash decides, so that the answer doe
 machine or on the order of the files.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ from recmtl.data.columns.canonical import AnyArray, kind_of, missing_rows, norma
 from recmtl.data.columns.keys import category_keys, group_keys, stable_hash
 from recmtl.data.columns.logical_type import LogicalType, arrow_form, value_type_name
 from recmtl.data.counted_log import CountedLog
-from recmtl.data.reader import Log, LogBatch
+from recmtl.data.reader import LogBatch
+from recmtl.engines.folds import FoldT
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Schema, SplitRule
 
@@ -34,11 +36,10 @@ TEXT_TIME = LogicalType("timestamp", "us")
 Assign = Callable[[LogBatch], Parts]
 
 
-def plan_split(schema: Schema, log: Log | CountedLog) -> Assign:
+def plan_split(schema: Schema, log: CountedLog) -> Assign:
     """The function that gives each row of a batch its part, uint8 [rows] indexing `PARTS`.
 
-    Fractions are those of the log's rows, and rows are numbered as its batches number them: of a
-    `CountedLog` only the rows that count.
+    Fractions are those of the rows that count, and rows are numbered among those.
 
     Raises:
         DataError: the time column cannot be ordered, has gaps, or an explicit boundary is not of
@@ -89,34 +90,39 @@ def _by_column(column: str, batch: LogBatch) -> Parts:
     return np.array([PARTS.index(value) for value in values], np.uint8)[keys.codes]
 
 
-def _by_time(split: SplitRule, column: str, log: Log | CountedLog) -> Assign:
+def _by_time(split: SplitRule, column: str, log: CountedLog) -> Assign:
     time_type = log.logical_types([column])[column]
 
-    def times_of(batch: LogBatch) -> Ints:
-        times = batch.columns.column(column)
-        if time_type.kind == "float" and kind_of(times) == "integer":
-            fault = "holds integers beyond 2^53, and other files hold floats, which round them"
-            raise batch.place.error(fault, "store int64 in all files", column=column)
-        return ordered(times, column, batch.place)
+    def times_of(batch: LogBatch) -> tuple[Ints]:
+        return (_times(batch, column, time_type),)
 
-    def scan() -> Iterator[Ints]:
-        return map(times_of, log.batches([column]))
+    def fold(result: FoldT) -> FoldT:
+        return log.fold(result, [column], times_of)
 
     place = SourceLocation(log.data)
     test_from = _boundary(split.test_from, time_type, column, place)
     if test_from is None:
-        test_from = kth_smallest(scan, log.rows - max(1, round(split.test * log.rows)))
+        test_from = kth_smallest(fold, log.rows - max(1, round(split.test * log.rows)))
     validation_from = _boundary(split.validation_from, time_type, column, place)
     if validation_from is None:
-        before = sum(int(np.count_nonzero(times < test_from)) for times in scan())
+        before = fold(_Below(test_from)).count
         wanted = before - max(1, round(split.validation * log.rows))
-        validation_from = kth_smallest(scan, wanted) if wanted >= 0 else -(2**63)
+        validation_from = kth_smallest(fold, wanted) if wanted >= 0 else -(2**63)
 
     def assign(batch: LogBatch) -> Parts:
-        times = times_of(batch)
+        times = _times(batch, column, time_type)
         return _parts((times >= validation_from) & (times < test_from), times >= test_from)
 
     return assign
+
+
+def _times(batch: LogBatch, column: str, time_type: LogicalType) -> Ints:
+    """The times of a batch as `ordered` gives them."""
+    times = batch.columns.column(column)
+    if time_type.kind == "float" and kind_of(times) == "integer":
+        fault = "holds integers beyond 2^53, and other files hold floats, which round them"
+        raise batch.place.error(fault, "store int64 in all files", column=column)
+    return ordered(times, column, batch.place)
 
 
 def _boundary(
@@ -207,20 +213,26 @@ def _whole(times: AnyArray) -> Ints:
     return np.asarray(times.cast(pa.int64()).to_numpy(zero_copy_only=False))
 
 
-def kth_smallest(scan: Callable[[], Iterator[Ints]], k: int) -> int:
-    """The value at position `k` (from 0) of all int64 values of the stream in sorted order.
+class FoldOfValues(Protocol):
+    """Adds all values to a fold, batch by batch."""
+
+    def __call__(self, result: FoldT, /) -> FoldT:
+        """The fold with all values, int64 [rows] at a time."""
+
+
+def kth_smallest(fold: FoldOfValues, k: int) -> int:
+    """The value at position `k` (from 0) of all int64 values in sorted order.
 
     Args:
-        scan: starts the stream anew; it is read up to five times.
+        fold: adds all values to what it gets; it is called up to five times.
         k: a position below the number of values.
     """
-    low, high = _range(scan)
-    below = 0
+    spread = fold(_Range())
+    low, high, below = spread.low, spread.high, 0
     while low < high:
         # Bins of 2^shift values, at most 2^20 of them, over [low, high].
         shift = max((high - low).bit_length() - BIN_BITS, 0)
-        counts = _counts(scan, low, high, shift)
-        position = np.cumsum(counts)
+        position = np.cumsum(fold(_Bins(low, high, shift)).counts())
         chosen = int(np.searchsorted(position, k - below, side="right"))
         below += int(position[chosen - 1]) if chosen else 0
         low = low + (chosen << shift)
@@ -228,20 +240,50 @@ def kth_smallest(scan: Callable[[], Iterator[Ints]], k: int) -> int:
     return low
 
 
-def _range(scan: Callable[[], Iterator[Ints]]) -> tuple[int, int]:
-    low, high = 2**63 - 1, -(2**63)
-    for values in scan():
+class _Range:
+    """The smallest and the largest of some values."""
+
+    def __init__(self) -> None:
+        self.low, self.high = 2**63 - 1, -(2**63)
+
+    def add(self, values: Ints) -> None:
         if len(values):
-            low, high = min(low, int(values.min())), max(high, int(values.max()))
-    return low, high
+            self.low = min(self.low, int(values.min()))
+            self.high = max(self.high, int(values.max()))
+
+    def merge(self, later: "_Range") -> None:
+        self.low, self.high = min(self.low, later.low), max(self.high, later.high)
 
 
-def _counts(scan: Callable[[], Iterator[Ints]], low: int, high: int, shift: int) -> Ints:
-    counts = np.zeros(((high - low) >> shift) + 1, np.int64)
-    for values in scan():
-        inside = values[(values >= low) & (values <= high)]
+class _Below:
+    """How many values lie below a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.count = limit, 0
+
+    def add(self, values: Ints) -> None:
+        self.count += int(np.count_nonzero(values < self.limit))
+
+    def merge(self, later: "_Below") -> None:
+        self.count += later.count
+
+
+class _Bins:
+    """How many values from `low` to `high` lie in each bin of 2^shift values."""
+
+    def __init__(self, low: int, high: int, shift: int) -> None:
+        self._low, self._high, self._shift = low, high, shift
+        self._counts = np.zeros(((high - low) >> shift) + 1, np.int64)
+
+    def add(self, values: Ints) -> None:
+        inside = values[(values >= self._low) & (values <= self._high)]
         # Differences of int64 fit in uint64, where the subtraction cannot overflow.
-        distance = inside.view(np.uint64) - np.uint64(low % 2**64)
-        bins = (distance >> np.uint64(shift)).astype(np.int64)
-        counts += np.bincount(bins, minlength=len(counts))
-    return counts
+        distance = inside.view(np.uint64) - np.uint64(self._low % 2**64)
+        bins = (distance >> np.uint64(self._shift)).astype(np.int64)
+        self._counts += np.bincount(bins, minlength=len(self._counts))
+
+    def merge(self, later: "_Bins") -> None:
+        self._counts += later._counts
+
+    def counts(self) -> Ints:
+        return self._counts

@@ -97,6 +97,13 @@ class PartCounts:
         """Count rows of a batch that do not count; `parts` [rows] numbers the part of each."""
         self._gaps.add(gaps, parts)
 
+    def merge(self, later: "PartCounts") -> None:
+        """Add the counts of rows that follow."""
+        self._values += later._values
+        self._ones += later._ones
+        self._labelled += later._labelled
+        self._gaps.merge(later._gaps)
+
     def by_part(self) -> dict[str, Any]:
         """The counts as the manifest holds them."""
         for i, name in enumerate(self._counter.names):

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recmtl.data.describe import describe
+from recmtl.data.passes.encoder_fit import EncoderFit
 from recmtl.data.reader import open_log
-from recmtl.data.row_encoder import EncoderFit
 from recmtl.errors import DataError
 from recmtl.serve.batch.parquet import score_parquet
 from tests.contracts.type_doors import (

@@ -25,7 +25,8 @@ import torch
 
 from recmtl.data.columns.canonical import normalised
 from recmtl.data.columns.logical_type import logical_type
-from recmtl.data.row_encoder import EncoderFit, RowEncoder
+from recmtl.data.passes.encoder_fit import EncoderFit
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError, SourceLocation
 from recmtl.grid import catalog
 from recmtl.model import ModelSizes, TabularModel

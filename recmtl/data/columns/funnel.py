@@ -95,6 +95,14 @@ class Orphans:
                     orphans = _OrphanRows(ancestor.name, place)
                     self._by_task.setdefault(task.name, orphans).add(rows)
 
+    def merge(self, later: "Orphans") -> None:
+        """Take the rows that follow."""
+        for name, orphans in later._by_task.items():
+            if name in self._by_task:
+                self._by_task[name].merge(orphans)
+            else:
+                self._by_task[name] = orphans
+
     def refuse(self, task: TaskSpec) -> None:
         """Raise a `DataError` that names the rows on which `task` is such a child."""
         orphans = self._by_task.get(task.name)
@@ -123,3 +131,7 @@ class _OrphanRows:
     def add(self, rows: list[int]) -> None:
         self.count += len(rows)
         self.first += rows[: SHOWN_ROWS - len(self.first)]
+
+    def merge(self, later: "_OrphanRows") -> None:
+        self.count += later.count
+        self.first += later.first[: SHOWN_ROWS - len(self.first)]

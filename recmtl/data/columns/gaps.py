@@ -230,6 +230,11 @@ class GapCounts:
         """Add what is counted already, int64 [2, splits]: rows that do not count, and all."""
         self._counts[key] = self._counts.get(key, 0) + counts
 
+    def merge(self, later: "GapCounts") -> None:
+        """Add the counts of rows that follow."""
+        for key, counts in later._counts.items():
+            self.add_counts(key, counts)
+
     def entries(self) -> list[GapCount]:
         """The counts that are not zero, split by split."""
         return [

@@ -5,7 +5,7 @@ schema's `Condition` on a column. Columns are canonical, see `recmtl.data.column
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -181,7 +181,7 @@ class LabelFit:
         self._given_parent = {task.name: Moments() for task in tasks if task.parent is not None}
         self._rounding = {task.name: Moments() for task in tasks}
         self._positives = dict.fromkeys(self._moments, 0)
-        self._class_weights: dict[str, dict[int | str, float]] = {}
+        self._class_weights: dict[str, list[dict[int | str, float]]] = {}
         self._orphans = Orphans(tasks)
         self._classes = {
             task.name: VocabularyFit(task.name, min_count=1, buckets=None)
@@ -232,10 +232,9 @@ class LabelFit:
         """Sum up the weights of a class's rows; without weights, their counts are enough."""
         if weight is None:
             return
-        weights = self._class_weights.setdefault(name, {})
         sums = np.bincount(keys.codes + 1, weight, len(keys.values) + 1)[1:]
-        for value, total in zip(keys.values.to_pylist(), sums.tolist(), strict=True):
-            weights[value] = weights.get(value, 0.0) + total
+        of_batch = zip(keys.values.to_pylist(), sums.tolist(), strict=True)
+        self._class_weights.setdefault(name, []).append(_added(of_batch))
 
     def _add_label(
         self, task: TaskSpec, values: Floats, rows: Bools, weight: Floats | None
@@ -250,6 +249,23 @@ class LabelFit:
             label, rounded = np.log1p(label), np.log1p(rounded)
         self._moments[task.name].add(label, of_rows)
         self._rounding[task.name].add(np.square(rounded - label), of_rows)
+
+    def merge(self, later: "LabelFit") -> None:
+        """Take what was counted of rows that follow."""
+        for moments, of_later in (
+            (self._moments, later._moments),
+            (self._given_parent, later._given_parent),
+            (self._rounding, later._rounding),
+        ):
+            for name, of_task in moments.items():
+                of_task.merge(of_later[name])
+        for name, positives in later._positives.items():
+            self._positives[name] += positives
+        for name, classes in self._classes.items():
+            classes.merge(later._classes[name])
+        for name, weights in later._class_weights.items():
+            self._class_weights.setdefault(name, []).extend(weights)
+        self._orphans.merge(later._orphans)
 
     def finish(self) -> Labels:
         """The fitted labels.
@@ -293,7 +309,8 @@ class LabelFit:
         if weights is None:
             moments.add(index)
         else:
-            by_class = np.array([weights[value] for value in classes])
+            totals = _added(pair for of_batch in weights for pair in of_batch.items())
+            by_class = np.array([totals[value] for value in classes])
             moments.add(np.arange(len(classes), dtype=np.float64), by_class)
         return LabelStatistics(len(index), 0, moments.mean, moments.std, classes)
 
@@ -324,3 +341,11 @@ class LabelFit:
             )
             remedy = "subtract a constant from them, or give them in another unit"
             raise self.place.error(fault, remedy, column=task.label.column)
+
+
+def _added(pairs: Iterable[tuple[int | str, float]]) -> dict[int | str, float]:
+    """The sum of each class, its terms added in their order."""
+    sums: dict[int | str, float] = {}
+    for value, term in pairs:
+        sums[value] = sums.get(value, 0.0) + term
+    return sums

@@ -1,12 +1,14 @@
 """Numbers -> one float32 each: standardised, or their position among quantiles of the train rows.
 
 Memory is bounded: moments are merged batch by batch, quantiles come from a uniform sample of the
-rows. Everything is fitted and scaled in float64. A number beyond what float32 holds (3.4e38, often
-a stand-in for "none") takes no part in the fit, and is scaled as the farthest value.
+rows, those with the smallest hashes of their numbers. Everything is fitted and scaled in float64. A
+number beyond what float32 holds (3.4e38, often a stand-in for "none") takes no part in the fit, and
+is scaled as the farthest value.
 Columns are canonical, see `recmtl.data.columns.logical_type`.
 """
 
 import math
+from array import array
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,14 +17,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray, kind_of
+from recmtl.data.columns.keys import stable_hash
 from recmtl.data.columns.logical_type import value_type_name
 from recmtl.errors import SourceLocation
 from recmtl.schema import Numeric
 
-__all__ = ["Moments", "NumericFit", "Scaler", "finite_numbers", "numbers"]
+__all__ = ["SAMPLE", "Moments", "NumericFit", "Scaler", "finite_numbers", "numbers", "row_hashes"]
 
 Floats = npt.NDArray[np.float64]
-SAMPLE = 200_000
+Hashes = npt.NDArray[np.uint64]
+SAMPLE, SAMPLE_SEED = 200_000, 17
+"""Rows that quantiles are taken of, and the seed of the hashes by which they are drawn."""
+TERMS = 6
 FARTHEST = 1e6
 LARGEST_FITTED = float(np.finfo(np.float32).max)
 
@@ -63,21 +69,16 @@ def finite_numbers(array: AnyArray, name: str, place: SourceLocation) -> Floats:
 class Moments:
     """Count, mean and variance of a stream, merged without cancellation (Chan et al. 1983).
 
-    Attributes:
-        count: number of values.
-        mean: weighted mean.
+    The terms of every batch (six numbers, 48 bytes) are kept and folded in the order of the stream
+    when they are asked for, so that streams that follow one another can be added up apart.
     """
 
     def __init__(self) -> None:
         """Start empty."""
-        self.count = 0
-        self.mean = 0.0
-        self._mass = 0.0
-        self._squares = 0.0
-        self._range = math.inf, -math.inf
+        self._terms = array("d")
 
     def add(self, values: Floats, weights: Floats | None = None) -> None:
-        """Merge one batch of finite values of at most 1e150; weights None count each once."""
+        """Take one batch of finite values of at most 1e150; weights None count each once."""
         if len(values) == 0:
             return
         if weights is None:
@@ -87,55 +88,88 @@ class Moments:
             mass = float(weights.sum())
             mean = float((values * weights).sum()) / mass
             squares = float((np.square(values - mean) * weights).sum())
-        total = self._mass + mass
-        step = mean - self.mean
-        self._squares += squares + step * step * (self._mass / total) * mass
-        self.mean += step * (mass / total)
-        self._mass, self.count = total, self.count + len(values)
-        low, high = self._range
-        self._range = min(low, float(values.min())), max(high, float(values.max()))
+        spread = float(values.min()), float(values.max())
+        self._terms.extend((len(values), mass, mean, squares, *spread))
+
+    def merge(self, later: "Moments") -> None:
+        """Take the batches of a stream that follows this one."""
+        self._terms.extend(later._terms)
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return int(sum(self._terms[::TERMS]))
+
+    @property
+    def mean(self) -> float:
+        """Weighted mean; 0 of an empty stream."""
+        return self._folded()[0]
 
     @property
     def std(self) -> float:
         """Population standard deviation; 0 for an empty or constant stream, whatever rounds."""
-        low, high = self._range
-        return math.sqrt(self._squares / self._mass) if low < high else 0.0
+        low, high = min(self._terms[4::TERMS], default=0.0), max(self._terms[5::TERMS], default=0.0)
+        _, mass, squares = self._folded()
+        return math.sqrt(squares / mass) if low < high else 0.0
+
+    def _folded(self) -> tuple[float, float, float]:
+        """Mean, mass and sum of squared distances of the stream."""
+        mean, mass, squares = 0.0, 0.0, 0.0
+        columns = (self._terms[i::TERMS] for i in (1, 2, 3))
+        for mass_of_batch, mean_of_batch, squares_of_batch in zip(*columns, strict=True):
+            total, step = mass + mass_of_batch, mean_of_batch - mean
+            squares += squares_of_batch + step * step * (mass / total) * mass_of_batch
+            mean += step * (mass_of_batch / total)
+            mass = total
+        return mean, mass, squares
+
+
+def row_hashes(first: int, rows: int) -> Hashes:
+    """uint64 [rows] hashes of consecutive row numbers, no two alike: the keys of samples."""
+    return stable_hash(pa.array(np.arange(first, first + rows)), SAMPLE_SEED)
 
 
 class _Sample:
-    """A uniform sample of at most `size` rows: those with the smallest random keys."""
+    """A uniform sample of at most `size` rows: those with the smallest hashes."""
 
-    def __init__(self, seed: int, size: int = SAMPLE) -> None:
-        self._random = np.random.default_rng(seed)
+    def __init__(self, size: int = SAMPLE) -> None:
         self._size = size
-        self._limit = math.inf
-        self._keys: list[Floats] = []
+        self._limit: np.uint64 | None = None
+        self._hashes: list[Hashes] = []
         self._rows: list[Floats] = []
         self._held = 0
 
-    def add(self, rows: Floats) -> None:
+    def add(self, hashes: Hashes, rows: Floats) -> None:
         """Offer rows `[rows, columns]`."""
-        keys = self._random.random(len(rows))
-        if self._limit < math.inf:
-            near = keys < self._limit
-            keys, rows = keys[near], rows[near]
-        self._keys.append(keys)
+        if self._limit is not None:
+            near = hashes <= self._limit
+            hashes, rows = hashes[near], rows[near]
+        self._hashes.append(hashes)
         self._rows.append(rows)
         self._held += len(rows)
         if self._held > 2 * self._size:
-            self.rows()
+            self._cut()
+
+    def merge(self, later: "_Sample") -> None:
+        """Offer the rows of another sample."""
+        for hashes, rows in zip(later._hashes, later._rows, strict=True):
+            self.add(hashes, rows)
+
+    def _cut(self) -> None:
+        hashes, rows = np.concatenate(self._hashes), np.concatenate(self._rows)
+        if len(hashes) > self._size:
+            kept = np.argpartition(hashes, self._size)[: self._size]
+            hashes, rows = hashes[kept], rows[kept]
+            self._limit = hashes.max()
+        self._hashes, self._rows, self._held = [hashes], [rows], len(hashes)
 
     def rows(self) -> Floats:
-        """The sample `[rows, columns]`."""
+        """The sample `[rows, columns]`: all rows in their order, or some in that of the hashes."""
         if not self._rows:
             return np.zeros((0, 2))
-        keys, rows = np.concatenate(self._keys), np.concatenate(self._rows)
-        if len(keys) > self._size:
-            kept = np.argpartition(keys, self._size)[: self._size]
-            keys, rows = keys[kept], rows[kept]
-            self._limit = float(keys.max())
-        self._keys, self._rows, self._held = [keys], [rows], len(keys)
-        return rows
+        self._cut()
+        rows = self._rows[0]
+        return rows if self._limit is None else rows[np.argsort(self._hashes[0])]
 
 
 @dataclass(frozen=True)
@@ -190,32 +224,53 @@ def signed_log(values: Floats) -> Floats:
 class NumericFit:
     """Collects moments and a sample of one numeric feature's train values."""
 
-    def __init__(self, feature: Numeric, *, seed: int = 0) -> None:
+    def __init__(self, feature: Numeric) -> None:
         """Start without values.
 
         Args:
             feature: its schema entry.
-            seed: of the sample.
         """
         self.feature = feature
         self.moments = Moments()
-        self._sample = _Sample(seed)
+        self._sample = _Sample()
+        self._rows = 0
 
-    def add(self, values: Floats, weights: Floats | None = None) -> None:
-        """Merge float64 train values of one batch; NaN is left out, weights None count once."""
+    def add(
+        self, values: Floats, weights: Floats | None = None, *, hashes: Hashes | None = None
+    ) -> None:
+        """Merge float64 train values of one batch; NaN is left out.
+
+        Args:
+            values: of the rows.
+            weights: of the rows, above 0; None counts each once.
+            hashes: `row_hashes` of the rows; None numbers them in the order in which they come.
+        """
+        if hashes is None and self.is_sampled:
+            hashes = row_hashes(self._rows, len(values))
+            self._rows += len(values)
         if self.feature.log:
             values = signed_log(values)
         fitted = np.abs(values) <= LARGEST_FITTED
         values, weights = values[fitted], None if weights is None else weights[fitted]
         self.moments.add(values, weights)
-        if self.feature.encoding != "standard":
+        if self.is_sampled and hashes is not None:
             of_rows = np.ones(len(values)) if weights is None else weights
-            self._sample.add(np.stack([values, of_rows], 1))
+            self._sample.add(hashes[fitted], np.stack([values, of_rows], 1))
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the encoding needs quantiles."""
+        return self.feature.encoding != "standard"
+
+    def merge(self, later: "NumericFit") -> None:
+        """Take the values of rows that follow, whose hashes were given."""
+        self.moments.merge(later.moments)
+        self._sample.merge(later._sample)
 
     def finish(self) -> Scaler:
         """The scaler fitted on what was added."""
         edges: tuple[float, ...] = ()
-        if self.feature.encoding != "standard":
+        if self.is_sampled:
             edges = self._edges()
         feature, moments = self.feature, self.moments
         std = moments.std or 1.0

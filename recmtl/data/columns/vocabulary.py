@@ -7,6 +7,7 @@ missing values; known values follow by descending count, ties by value.
 import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -243,8 +244,23 @@ class VocabularyFit:
         seen = np.flatnonzero(counts)
         if len(seen) < len(values):
             values, counts = values.take(pa.array(seen)), counts[seen]
-        self._counted.append(pa.table({"value": values, "count": counts}))
-        self._pending += len(seen)
+        self._append(pa.table({"value": values, "count": counts}))
+
+    def merge(self, later: "VocabularyFit") -> None:
+        """Take the counts of rows that follow."""
+        self.type = self.type or later.type
+        for table in later._counted:
+            self._append(table)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels between processes: each value once."""
+        if self._counted:
+            self._merge()
+        return self.__dict__
+
+    def _append(self, counted: pa.Table) -> None:
+        self._counted.append(counted)
+        self._pending += counted.num_rows
         too_many = self._pending > max(250_000, 2 * self._counted[0].num_rows)
         if too_many or len(self._counted) > PARTS:
             self._merge()

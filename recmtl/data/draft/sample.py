@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from recmtl.data.columns.logical_type import LogicalType
-from recmtl.data.reader import BATCH_ROWS, Log, LogBatch, RefusedRows
+from recmtl.data.reader import BATCH_ROWS, Log, LogBatch, RefusedRows, RowUnit
 from recmtl.errors import DataError
 
 __all__ = ["Sample"]
@@ -61,6 +61,7 @@ class Sample(Log):
         start: int = 0,
         as_stored: bool = False,
         refused: RefusedRows | None = None,
+        units: Sequence[RowUnit] | None = None,
     ) -> Iterator[LogBatch]:
         """As `Log.batches`, of the rows in memory."""
         for batch in self._batches:

@@ -9,10 +9,11 @@ Sample weights say what a loss should heed, not how often something happened: ev
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -156,7 +157,6 @@ def count_past(
     assign: Assign,
     *,
     earlier: PastState | None,
-    progress: Callable[[str, int, int], None],
 ) -> PastState:
     """Add up a log in one stream, to the state of an earlier log if there is one.
 
@@ -165,10 +165,11 @@ def count_past(
             that the earlier state has would count twice.
     """
     fit = PastFit(schema, earlier)
-    for batch in log.batches(fit.columns):
-        fit.add(batch, assign(batch))
-        progress("statistics", batch.first + batch.rows, log.rows)
-    return fit.finish()
+
+    def view(batch: CountedBatch) -> tuple[CountedBatch, Parts]:
+        return batch, assign(batch)
+
+    return log.fold(fit, fit.columns, view, stage="statistics").finish()
 
 
 class PastFit:
@@ -201,6 +202,11 @@ class PastFit:
         for entry in self._entries:
             entry.add(batch, parts)
 
+    def merge(self, later: "PastFit") -> None:
+        """Take the cells of rows that follow."""
+        for entry, of_later in zip(self._entries, later._entries, strict=True):
+            entry.merge(of_later)
+
     def finish(self) -> PastState:
         """The state at the end of what was added."""
         return PastState(self.schema, tuple(entry.finish() for entry in self._entries))
@@ -216,11 +222,10 @@ class _EntryFit:
         self.outcomes, self.time = schema.outcomes(entry), schema.roles.time
         self.types: tuple[KeyType | None, ...] = (None,) * len(entry.keys)
         self.kind: TimeKind | None = None
+        self._earlier, self._last = earlier, None
         self._tables: list[pa.Table] = []
-        self._last: int | None = None
         if earlier is not None:
             self.types, self.kind = earlier.types, earlier.kind
-            self._tables = [earlier.saved_cells()]
             self._last = earlier.sums.last_period if self.time is not None else None
 
     def add(self, batch: CountedBatch, parts: Parts) -> None:
@@ -239,10 +244,25 @@ class _EntryFit:
         sums = outcome_sums(self.schema, self.outcomes, batch.columns, batch.place)
         names = sum_names(self.outcomes)
         cells = cells_table(keys.hashes[codes], moments[rows], sums[rows], names)
-        self._tables.append(added_up([cells]))
+        self._append(added_up([cells]))
+
+    def merge(self, later: "_EntryFit") -> None:
+        self.types = tuple(old or new for old, new in zip(self.types, later.types, strict=True))
+        self.kind = self.kind or later.kind
+        for cells in later._tables:
+            self._append(cells)
+
+    def _append(self, cells: pa.Table) -> None:
+        self._tables.append(cells)
         pending = sum(len(table) for table in self._tables[1:])
         if pending > max(MOST_PENDING, len(self._tables[0])):
             self._tables = [added_up(self._tables)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels between processes: each new cell once."""
+        if len(self._tables) > 1:
+            self._tables = [added_up(self._tables)]
+        return {**self.__dict__, "_earlier": None}
 
     def _moments(self, batch: CountedBatch, parts: Parts) -> Ints:
         """The period of each row, or its fold."""
@@ -263,7 +283,8 @@ class _EntryFit:
         return moments
 
     def finish(self) -> EntryState:
-        cells = added_up(self._tables)
+        earlier = [] if self._earlier is None else [self._earlier.saved_cells()]
+        cells = added_up([*earlier, *self._tables])
         for name in cells.column_names[2:]:
             if np.abs(cells[name].to_numpy().astype(np.float64)).sum() > LARGEST_SUM:
                 column = name.rpartition(".")[0]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from recmtl.data.columns.canonical import normalised
 from recmtl.data.columns.logical_type import can_mean, logical_type
-from recmtl.data.row_encoder import EncoderFit, RowEncoder
+from recmtl.data.passes.encoder_fit import EncoderFit
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import parse_schema
 from recmtl.serve.frames import to_arrow

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmtl.data.encoding import Encoding
+from recmtl.data.passes.encoder_fit import EncoderFit
 from recmtl.data.prepare import prepare
-from recmtl.data.row_encoder import Encoded, EncoderFit, RowEncoder
+from recmtl.data.row_encoder import Encoded, RowEncoder
 from recmtl.data.statistics.ages import AFTER_ROW, age_buckets, event_ages
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Schema, parse_schema

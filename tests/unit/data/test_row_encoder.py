@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from recmtl.data.columns.keys import category_keys, stable_hash
 from recmtl.data.columns.numeric import Moments, NumericFit
 from recmtl.data.encoding import Encoding
+from recmtl.data.passes.encoder_fit import EncoderFit
 from recmtl.data.reader import open_log
-from recmtl.data.row_encoder import Encoded, EncoderFit, RowEncoder
+from recmtl.data.row_encoder import Encoded, RowEncoder
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Categorical, Feature, ListOf, Numeric, Schema, SplitRule
 from tests.unit.data.arrow_forms import CELLS, FORMS, VALUES

@@ -1,8 +1,9 @@
 """Splits: the shares asked for, groups and ties kept together, exact quantiles."""
 
+import copy
 import datetime
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recmtl.data.counted_log import CountedLog
 from recmtl.data.reader import Log, LogBatch, open_log
 from recmtl.data.split import kth_smallest, ordered, plan_split
+from recmtl.engines.folds import FoldT, merged
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Roles, Schema, SplitRule
 
@@ -24,7 +27,7 @@ Write = Callable[..., str]
 def parts_of(write: Write, split: SplitRule, **columns: Any) -> np.ndarray:
     log = open_log(write(columns))
     schema = Schema("s", (), (), split, Roles(time="ts", group="request"))
-    assign = plan_split(schema, log)
+    assign = plan_split(schema, CountedLog(log, None))
     batches = log.batches(log.column_names(), rows=50)
     return np.concatenate([assign(batch) for batch in batches])
 
@@ -38,10 +41,13 @@ def test_kth_smallest_equals_sorting(values: list[int], data: st.DataObject) -> 
     k = data.draw(st.integers(0, len(values) - 1))
     array = np.array(values, np.int64)
 
-    def scan() -> Iterator[np.ndarray]:
-        yield from np.array_split(array, 3)
+    def fold(result: FoldT) -> FoldT:
+        pieces = [copy.deepcopy(result) for _ in range(3)]
+        for piece, part in zip(pieces, np.array_split(array, 3), strict=True):
+            piece.add(part)
+        return merged(iter(pieces))
 
-    assert kth_smallest(scan, k) == sorted(values)[k]
+    assert kth_smallest(fold, k) == sorted(values)[k]
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=2, max_size=30))
@@ -122,7 +128,7 @@ def parts_of_files(folder: Path, split: SplitRule, *columns: Any) -> np.ndarray:
     for i, column in enumerate(columns):
         pq.write_table(pa.table({"ts": column}), folder / f"{i}.parquet", row_group_size=7)
     log = open_log(str(folder))
-    assign = plan_split(Schema("s", (), (), split, Roles(time="ts")), log)
+    assign = plan_split(Schema("s", (), (), split, Roles(time="ts")), CountedLog(log, None))
     return np.concatenate([assign(batch) for batch in log.batches(["ts"])])
 
 
@@ -353,7 +359,7 @@ def test_a_user_is_in_one_part_in_all_files_whatever_their_types(tmp_path: Path)
         pq.write_table(pa.table({"request": column}), tmp_path / f"{i}.parquet")
     log = open_log(str(tmp_path))
     schema = Schema("s", (), (), SplitRule("group"), Roles(group="request"))
-    assign, places = plan_split(schema, log), dict[int, set[int]]()
+    assign, places = plan_split(schema, CountedLog(log, None)), dict[int, set[int]]()
     for batch in log.batches(["request"]):
         column = batch.columns.column("request").to_pylist()
         for user, part in zip(column, assign(batch).tolist(), strict=True):
@@ -371,7 +377,7 @@ def test_a_larger_test_share_only_adds_rows_to_it(seed: int, small: float, more:
     parts = [
         plan_split(
             Schema("s", (), (), SplitRule("random", validation=0.05, test=share, seed=seed)),
-            Log("", [], tables=[]),
+            CountedLog(Log("", [], tables=[]), None),
         )(batch)
         for share in (min(small, more), max(small, more))
     ]

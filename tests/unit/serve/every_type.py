@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from recmtl.data.passes.encoder_fit import EncoderFit
 from recmtl.data.reader import open_log
-from recmtl.data.row_encoder import EncoderFit
 from recmtl.grid import catalog
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.model.heads import HeadSpec

@@ -8,7 +8,8 @@ import pyarrow as pa
 import torch
 
 from recmtl.data.columns.logical_type import logical_type
-from recmtl.data.row_encoder import EncoderFit, RowEncoder
+from recmtl.data.passes.encoder_fit import EncoderFit
+from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import SourceLocation
 from recmtl.grid import catalog
 from recmtl.model import ModelSizes, TabularModel
