@@ -13,7 +13,7 @@ result. A killed process leaves it behind; the next writer of the same path remo
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,16 +59,24 @@ def new_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(
+    path: Path, *, goes_on: Callable[[Path], bool] = lambda partial: False
+) -> Iterator[Path]:
     """An empty folder to fill, moved to `path` when the block ends without an error.
+
+    Args:
+        path: the folder to make or to replace.
+        goes_on: whether what an earlier block has left unfinished is handed on as it is; such is
+            kept, too, when this block fails.
 
     A folder with content cannot be replaced in one step. An older `path` is moved aside first
     (`.name.old`) and deleted last, so that a process killed in between leaves both folders whole.
     """
     partial, old = partial_path(path), path.with_name(f".{path.name}.old")
-    shutil.rmtree(partial, ignore_errors=True)
+    if not goes_on(partial):
+        shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
+        partial.mkdir(parents=True, exist_ok=True)
         yield partial
         shutil.rmtree(old, ignore_errors=True)
         replaces = path.exists()
@@ -82,7 +90,8 @@ def new_folder(path: Path) -> Iterator[Path]:
             raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not goes_on(partial):
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:

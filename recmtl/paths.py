@@ -26,6 +26,7 @@ __all__ = [
     "is_url",
     "path_bytes",
     "sampled_hash",
+    "whole_path",
 ]
 
 HASHED_WHOLE, REMOTE_HASHED_WHOLE = 16 << 20, 1 << 20
@@ -135,6 +136,11 @@ def any_path(data: str) -> AnyPath:
         ) from None
     protocols = system.protocol if isinstance(system.protocol, tuple) else (system.protocol,)
     return Path(path) if "file" in protocols else RemotePath(path, system)
+
+
+def whole_path(path: AnyPath) -> AnyPath:
+    """The path as a process with another working folder finds it."""
+    return path if isinstance(path, RemotePath) else path.absolute()
 
 
 @contextmanager

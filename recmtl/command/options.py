@@ -13,6 +13,7 @@ from recmtl.job.time_limit import seconds
 from recmtl.train.presets import PRESETS
 
 __all__ = [
+    "ENGINE",
     "FILE",
     "JOB",
     "WISHES",
@@ -121,6 +122,26 @@ like_option = click.option(
     type=FILE,
     help="earlier encoded log of the same schema, whose vocabularies are kept: added days",
 )
+ENGINE = options(
+    click.option(
+        "--engine",
+        default="local",
+        type=click.Choice(["local", "spark"]),
+        show_default=True,
+        help="where the rows are read and encoded; the log is the same",
+    ),
+    click.option(
+        "--master", default="", help="of Spark: local[4], spark://host:7077; else the environment's"
+    ),
+    click.option(
+        "--pieces",
+        default=0,
+        type=whole_number,
+        metavar="N",
+        help="of Spark: tasks of a pass over the rows; 0 for three a core",
+    ),
+)
+"""Who runs the rows; the names are those of `recmtl.engines.spark.row_engine`."""
 WISHES = options(
     click.option(
         "--task",

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from recmtl.command.base import Command, Output
 from recmtl.command.options import (
+    ENGINE,
     JOB,
     WISHES,
     like_option,
@@ -77,14 +79,18 @@ def run(output: Output, /, **settings: Any) -> None:
 @JOB
 @WISHES
 @like_option
+@ENGINE
 @click.pass_obj
 def prepare(output: Output, /, **settings: Any) -> None:
     """Encode a log: vocabularies, numbers, statistics, split."""
     # here, so that --help answers at once
+    from recmtl.engines.spark import row_engine
     from recmtl.job import steps
 
+    of_engine = {name: settings.pop(name) for name in ("engine", "master", "pieces")}
+    engine = row_engine(**of_engine)
     with started("prepare", output, settings) as (job, tracked):
-        prepared = steps.prepare(job, tracked)
+        prepared = steps.prepare(replace(job, engine=engine), tracked)
         log = prepared.log
         content = {"log": log.folder, "fingerprint": log.fingerprint}
         output.result(f"log       {log.folder}", content)

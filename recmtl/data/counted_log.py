@@ -21,7 +21,7 @@ import pyarrow as pa
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import numbers
 from recmtl.data.reader import Log, LogBatch, RowUnit
-from recmtl.engines.folds import FoldT, RowEngine
+from recmtl.engines.folds import FinishedPieces, FoldT, RowEngine
 from recmtl.errors import SourceLocation
 
 __all__ = ["CountedBatch", "CountedLog", "Progress"]
@@ -104,6 +104,7 @@ class CountedLog:
         view: View,
         *,
         stage: str = "",
+        finished: FinishedPieces[FoldT] | None = None,
     ) -> FoldT:
         """Add what is seen of every batch to a fold, wherever the engine runs it.
 
@@ -112,10 +113,11 @@ class CountedLog:
             columns: of the batches.
             view: of a batch, the arguments of `result.add`. It goes to other processes, and only
                 the result comes back.
+            finished: keeps the results of the pieces that an engine runs.
             stage: what `progress` is told; it is told nothing of a pass without a name.
         """
         if self._engine is not None:
-            work = _Work(self, result, columns, view)
+            work = _Work(self, result, columns, view, finished)
             result.merge(self._engine.fold(work, self._log.units()))
             self._report(stage, self.rows)
             return result
@@ -166,8 +168,22 @@ class _Work(Generic[FoldT]):
     result: FoldT
     columns: Sequence[str]
     view: View
+    finished: FinishedPieces[FoldT] | None = None
 
     def __call__(self, units: Sequence[RowUnit] | None) -> FoldT:
+        """What is added up of these units; of all where there are none to choose."""
+        if self.finished is not None and units is not None:
+            return self._noted(self.finished, units)
+        return self._added(units)
+
+    def _noted(self, finished: FinishedPieces[FoldT], units: Sequence[RowUnit]) -> FoldT:
+        result = finished.of(units)
+        if result is None:
+            result = self._added(units)
+            finished.note(units, result)
+        return result
+
+    def _added(self, units: Sequence[RowUnit] | None) -> FoldT:
         for batch in self.log.batches(self.columns, units=units):
             self.result.add(*self.view(batch))
         return self.result

@@ -17,7 +17,7 @@ from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.formats.converted import parquet_of
 from recmtl.data.formats.file_format import file_format, has_ending, of_one_format
 from recmtl.errors import DataError, SourceLocation
-from recmtl.paths import AnyPath, RemotePath, any_path, path_bytes
+from recmtl.paths import AnyPath, RemotePath, any_path, path_bytes, whole_path
 from recmtl.schema import TextFiles
 
 __all__ = [
@@ -61,6 +61,14 @@ class LogFile:
     repeated: dict[str, str | None] = field(default_factory=dict)
     converted: AnyPath | None = None
     groups: tuple[int, ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels between processes, which may have another working folder."""
+        return {
+            **self.__dict__,
+            "path": whole_path(self.path),
+            "converted": None if self.converted is None else whole_path(self.converted),
+        }
 
     @property
     def parquet(self) -> AnyPath:

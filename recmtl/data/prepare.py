@@ -8,6 +8,7 @@ left out from the start. The result is built beside `out` and moved there when i
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from recmtl.data.encoded_log import (
     write_faults_as_data_error,
 )
 from recmtl.data.leaks import leak_warnings
-from recmtl.data.passes.encode import array_widths, encode
+from recmtl.data.passes.encode import array_widths, encode, make_arrays
 from recmtl.data.passes.fit import Fitted, fit
+from recmtl.data.passes.resume import forget, is_begun, read_fit, write_fit
 from recmtl.data.reader import Log, open_log
 from recmtl.data.split import PARTS
 from recmtl.data.statistics.past import refuse_number_names
@@ -74,7 +76,8 @@ def prepare(
         progress: called with (stage, rows done, rows in all) after every batch.
         admit: called before anything is written with what decides the result: the fingerprint as
             `data`, and the parts of it as `inputs`, `schema` and `like`; it may raise.
-        engine: runs the passes over the rows; None for this process. The log is the same.
+        engine: runs the passes over the rows; None for this process. The log is the same. What it
+            has finished is kept if the job is killed or fails after the fit: the same call goes on.
 
     Returns:
         The log; `manifest["warnings"]` says what is doubtful, for the caller to tell.
@@ -98,8 +101,9 @@ def prepare(
         admit(_facts(prints, contents, schema, like))
     if _holds(out, prints["fingerprint"]):
         return EncodedLog.open(out)
-    with write_faults_as_data_error(out), new_folder(out) as partial:
-        _build(log, schema, partial, prints, like=like, progress=progress, engine=engine)
+    goes_on = partial(_goes_on, prints["fingerprint"], engine)
+    with write_faults_as_data_error(out), new_folder(out, goes_on=goes_on) as unfinished:
+        _build(log, schema, unfinished, prints, like=like, progress=progress, engine=engine)
         _refuse_changed(contents, log.content())
     return EncodedLog.open(out)
 
@@ -185,12 +189,15 @@ def _build(
 ) -> None:
     """Fit, encode and describe the log in a folder."""
     counted = CountedLog(log, schema.roles.sample_weight, engine=engine, progress=progress)
-    fitted = fit(counted, schema, like)
-    refuse_full_disk(folder, counted.rows * row_bytes(array_widths(schema, fitted.encoder)))
-    (folder / "schema.yaml").write_text(dump_schema(schema), encoding="utf-8")
-    (folder / "encoding.json").write_text(fitted.encoder.encoding.to_json(), encoding="utf-8")
-    fitted.encoder.save(folder / "encoder")
-    counts = encode(counted, schema, fitted, folder)
+    if is_begun(folder, prints["fingerprint"]):
+        fitted = read_fit(folder, counted, schema, like)
+    else:
+        fitted = fit(counted, schema, like)
+        _begin(folder, schema, fitted, counted.rows)
+        if engine is not None:
+            write_fit(folder, prints["fingerprint"], fitted)
+    counts = encode(counted, schema, fitted, folder, is_resumable=engine is not None)
+    forget(folder)
     gaps = _checked_gaps(counts, log)
     manifest: dict[str, Any] = {
         "version": FORMAT,
@@ -215,6 +222,20 @@ def _build(
     train = EncodedLog.open(folder).split("train")
     manifest["warnings"] += leak_warnings(schema, fitted.encoder.encoding, train)
     _write_manifest(folder, manifest)
+
+
+def _begin(folder: Path, schema: Schema, fitted: Fitted, rows: int) -> None:
+    """Write all of a log but its rows and its manifest."""
+    refuse_full_disk(folder, rows * row_bytes(array_widths(schema, fitted.encoder)))
+    (folder / "schema.yaml").write_text(dump_schema(schema), encoding="utf-8")
+    (folder / "encoding.json").write_text(fitted.encoder.encoding.to_json(), encoding="utf-8")
+    fitted.encoder.save(folder / "encoder")
+    make_arrays(schema, fitted, folder)
+
+
+def _goes_on(fingerprint: str, engine: RowEngine | None, folder: Path) -> bool:
+    """Whether an unfinished log can be gone on with: on an engine, from the fit on."""
+    return engine is not None and is_begun(folder, fingerprint)
 
 
 def _weight_facts(log: CountedLog, fitted: Fitted) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from recmtl.data.files import LogFile, open_parquet, stored_texts
 from recmtl.data.formats.converted import parquet_of
 from recmtl.data.formats.file_format import file_format
 from recmtl.errors import DataError, SourceLocation
-from recmtl.paths import AnyPath, any_path, is_url
+from recmtl.paths import AnyPath, any_path, is_url, whole_path
 from recmtl.schema import SideTable
 
 __all__ = ["JoinedTable", "joined_columns", "side_path"]
@@ -69,6 +70,11 @@ class JoinedTable:
         self._key_type = logical_type(self.schema.field(self.key).type)
         self._key_column: AnyArray = None
         self._indices: dict[LogicalType, _JoinIndex] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels between processes, which read the file themselves."""
+        empty: dict[str, Any] = {"_columns": {}, "_indices": {}, "_key_column": None}
+        return {**self.__dict__, **empty, "_parquet": whole_path(self._parquet)}
 
     def load(self, columns: list[str]) -> None:
         """Read `columns` and index the key, unless they are there already.

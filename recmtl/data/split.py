@@ -232,7 +232,7 @@ def kth_smallest(fold: FoldOfValues, k: int) -> int:
     while low < high:
         # Bins of 2^shift values, at most 2^20 of them, over [low, high].
         shift = max((high - low).bit_length() - BIN_BITS, 0)
-        position = np.cumsum(fold(_Bins(low, high, shift)).counts())
+        position = np.cumsum(fold(_Bins(low, high, shift=shift)).counts())
         chosen = int(np.searchsorted(position, k - below, side="right"))
         below += int(position[chosen - 1]) if chosen else 0
         low = low + (chosen << shift)
@@ -271,7 +271,7 @@ class _Below:
 class _Bins:
     """How many values from `low` to `high` lie in each bin of 2^shift values."""
 
-    def __init__(self, low: int, high: int, shift: int) -> None:
+    def __init__(self, low: int, high: int, *, shift: int) -> None:
         self._low, self._high, self._shift = low, high, shift
         self._counts = np.zeros(((high - low) >> shift) + 1, np.int64)
 

@@ -104,6 +104,19 @@ class PartCounts:
         self._labelled += later._labelled
         self._gaps.merge(later._gaps)
 
+    def to_json(self) -> dict[str, Any]:
+        """All counts, which `add_json` adds."""
+        arrays = {"values": self._values, "ones": self._ones, "labelled": self._labelled}
+        counts = {name: array.tolist() for name, array in arrays.items()}
+        return {**counts, "gaps": self._gaps.to_json()}
+
+    def add_json(self, raw: Mapping[str, Any]) -> None:
+        """Add the counts of `to_json`."""
+        self._values += np.array(raw["values"], np.int64).reshape(self._values.shape)
+        self._ones += np.array(raw["ones"], np.int64)
+        self._labelled += np.array(raw["labelled"], np.int64)
+        self._gaps.add_json(raw["gaps"])
+
     def by_part(self) -> dict[str, Any]:
         """The counts as the manifest holds them."""
         for i, name in enumerate(self._counter.names):

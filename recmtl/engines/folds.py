@@ -10,11 +10,31 @@ in the order of the rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
-__all__ = ["Fold", "FoldT", "RowEngine", "merged", "runs"]
+__all__ = ["FinishedPieces", "Fold", "FoldT", "HasRows", "RowEngine", "merged", "runs"]
+
+
+class HasRows(Protocol):
+    """A run of the rows of a log."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+
 
 UnitT = TypeVar("UnitT")
+FoldT = TypeVar("FoldT", bound="Fold")
+
+
+class FinishedPieces(Protocol[FoldT]):
+    """Keeps what was added up of pieces of a log, so that a job goes on after a kill."""
+
+    def of(self, units: Sequence[Any], /) -> FoldT | None:
+        """What was noted of a piece; None if it is not finished."""
+
+    def note(self, units: Sequence[Any], result: FoldT, /) -> None:
+        """Keep the result of a piece."""
 
 
 class Fold(Protocol):
@@ -28,13 +48,10 @@ class Fold(Protocol):
         """Add what was added up of the rows that follow."""
 
 
-FoldT = TypeVar("FoldT", bound=Fold)
-
-
 class RowEngine(Protocol):
     """Runs a pass over the units of a log, each a run of its rows."""
 
-    def fold(self, work: Callable[[Sequence[UnitT]], FoldT], units: Sequence[UnitT]) -> FoldT:
+    def fold(self, work: Callable[[Sequence[Any]], FoldT], units: Sequence[HasRows]) -> FoldT:
         """Merge what `work` gives for consecutive runs of `units`, in their order.
 
         `work` adds to what it holds: every call needs a fresh copy of it, in whatever process,

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.row_encoder import RowEncoder
+from recmtl.engines.folds import RowEngine
 from recmtl.job.fit import ModelResult, blended_result
 from recmtl.job.outcome import Models, Results, TabularStudy
 from recmtl.job.work.agenda import OnOutlook, unseen
@@ -60,6 +61,7 @@ class JobContext:
         time_limit: the seconds that the job may take; None for no limit.
         began: the job, on the clock (`time.monotonic`), from which the limit counts.
         on_outlook: called with how far the study of many networks is.
+        engine: runs the passes over the rows of the log; None for this process.
     """
 
     data: str
@@ -75,6 +77,7 @@ class JobContext:
     time_limit: float | None = None
     began: float = field(default_factory=time.monotonic)
     on_outlook: OnOutlook = unseen
+    engine: RowEngine | None = None
 
 
 @dataclass(frozen=True)

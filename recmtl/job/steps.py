@@ -108,10 +108,17 @@ def prepare(job: JobContext, run: TrackedRun) -> PreparedLog:
     def progress(stage: str, done: int, total: int) -> None:
         job.on_progress(f"prepare: {stage}", done, total, None)
 
-    schema, earlier = load_schema(job.schema), None
-    if job.like is not None:
-        earlier = EncodedLog.open(job.like)
-    log = prepare_log(job.data, schema, job.out / LOG, like=earlier, progress=progress, admit=admit)
+    schema = load_schema(job.schema)
+    earlier = None if job.like is None else EncodedLog.open(job.like)
+    log = prepare_log(
+        job.data,
+        schema,
+        job.out / LOG,
+        like=earlier,
+        progress=progress,
+        admit=admit,
+        engine=job.engine,
+    )
     refuse_another_study(job.out, facts)
     job.on_admitted()
     run.log_data(fingerprint=log.fingerprint, schema=job.schema)

@@ -16,6 +16,7 @@ from rich.console import Console
 from recmtl.data.describe import described
 from recmtl.data.draft.schema_draft import SchemaDraft, draft_schema
 from recmtl.data.draft.wishes import Wishes
+from recmtl.engines.folds import RowEngine
 from recmtl.errors import ConfigError
 from recmtl.job import steps
 from recmtl.job.open_job import open_job, output_folder, tracked_run
@@ -147,6 +148,7 @@ def prepare(
     preset: str = "",
     config: ConfigInput = None,
     like: str | Path | Run = "",
+    engine: RowEngine | None = None,
     quiet: bool = False,
 ) -> Run:
     """Encode a log into columns on disk: `run.log`. Arguments as for `fit`.
@@ -162,6 +164,8 @@ def prepare(
         config: see there.
         like: an earlier run of the same schema, or its encoded log, whose vocabularies are kept:
             for days that are added.
+        engine: runs the passes over the rows, such as `recmtl.engines.spark.SparkEngine()`; None
+            for this process. The log is the same.
         quiet: see there.
 
     Raises:
@@ -172,10 +176,16 @@ def prepare(
     with (
         _input(data, schema, Wishes.of(tasks, group=group, time=time), folder, quiet) as source,
         _opened(
-            "prepare", quiet, out=folder, preset=preset, config=config, like=earlier, **source
+            "prepare",
+            quiet,
+            out=folder,
+            preset=preset,
+            config=config,
+            like=earlier,
+            **source,
         ) as (job, run),
     ):
-        steps.prepare(job, run)
+        steps.prepare(replace(job, engine=engine), run)
     return Run(folder)
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def local_spark() -> Iterator[Any]:
+def local_spark(master: str = "local[2]") -> Iterator[Any]:
     """The session; skips where pyspark or Java is not installed."""
     sql = pytest.importorskip("pyspark.sql")
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
@@ -25,7 +25,7 @@ def local_spark() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"SPARK_LOCAL_IP": "127.0.0.1", **settings}.items():
             patch.setenv(name, value)
-        builder = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+        builder = sql.SparkSession.builder.master(master).config("spark.ui.enabled", "false")
         session = builder.config("spark.log.level", "OFF").getOrCreate()
         try:
             yield session

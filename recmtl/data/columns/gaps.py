@@ -235,6 +235,15 @@ class GapCounts:
         for key, counts in later._counts.items():
             self.add_counts(key, counts)
 
+    def to_json(self) -> list[Any]:
+        """All counts, which `add_json` adds."""
+        return [[*key, counts.tolist()] for key, counts in self._counts.items()]
+
+    def add_json(self, raw: Sequence[Any]) -> None:
+        """Add the counts of `to_json`."""
+        for reason, name, column, counts in raw:
+            self.add_counts((reason, name, column), np.array(counts, np.int64))
+
     def entries(self) -> list[GapCount]:
         """The counts that are not zero, split by split."""
         return [

@@ -13,12 +13,13 @@ from recmtl.data.columns.keys import group_keys, stable_hash
 from recmtl.data.counted_log import CountedBatch, CountedLog
 from recmtl.data.encoded_log import NO_GROUP, ArrayWriter, write_faults_as_data_error
 from recmtl.data.passes.fit import Fitted
+from recmtl.data.passes.resume import Finished
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.split import PARTS
 from recmtl.data.vocabulary_drift import PartCounts
 from recmtl.schema import Schema
 
-__all__ = ["array_widths", "encode"]
+__all__ = ["array_widths", "encode", "make_arrays"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -33,10 +34,30 @@ def array_widths(schema: Schema, encoder: RowEncoder) -> dict[str, int]:
     }
 
 
+def make_arrays(schema: Schema, fitted: Fitted, folder: Path) -> None:
+    """Make the files of every part, which `encode` fills."""
+    widths = array_widths(schema, fitted.encoder)
+    for part, rows in zip(PARTS, fitted.rows, strict=True):
+        with ArrayWriter(folder / part, rows, widths=widths):
+            pass
+
+
 def encode(
-    log: CountedLog, schema: Schema, fitted: Fitted, folder: Path | None = None
+    log: CountedLog,
+    schema: Schema,
+    fitted: Fitted,
+    folder: Path | None = None,
+    *,
+    is_resumable: bool = False,
 ) -> dict[str, Any]:
     """Encode every row, and write it to its part in a folder if there is one.
+
+    Args:
+        log: the log.
+        schema: what its columns mean.
+        fitted: how they are encoded.
+        folder: holds the files that `make_arrays` made; None to count only.
+        is_resumable: note finished pieces there, and go on after those.
 
     Returns:
         `unknown`, by part and feature how many values have the unknown row (unseen, rarer than
@@ -47,14 +68,20 @@ def encode(
         DataError: a value is not what its column held when the log was fitted, or the folder
             cannot be written.
     """
-    if folder is not None:
-        widths = array_widths(schema, fitted.encoder)
-        for part, rows in zip(PARTS, fitted.rows, strict=True):
-            with ArrayWriter(folder / part, rows, widths=widths):
-                pass
+    folder = None if folder is None else folder.absolute()
+
+    def read(raw: dict[str, Any]) -> _EncodePass:
+        counts = PartCounts(schema, fitted.encoder)
+        counts.add_json(raw)
+        return _EncodePass(counts)
+
+    finished = None
+    if folder is not None and is_resumable:
+        finished = Finished(folder, _EncodePass.to_json, read)
     counts = _EncodePass(PartCounts(schema, fitted.encoder))
     view = _EncodedRows(schema, fitted, folder)
-    return log.fold(counts, schema.columns(), view, stage="encode").counts.by_part()
+    log.fold(counts, schema.columns(), view, stage="encode", finished=finished)
+    return counts.counts.by_part()
 
 
 @dataclass(frozen=True)
@@ -75,6 +102,9 @@ class _EncodePass:
 
     def merge(self, later: "_EncodePass") -> None:
         self.counts.merge(later.counts)
+
+    def to_json(self) -> dict[str, Any]:
+        return self.counts.to_json()
 
 
 @dataclass

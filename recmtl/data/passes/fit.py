@@ -14,12 +14,12 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.passes.encoder_fit import EncoderFit
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.split import PARTS, Assign, plan_split
-from recmtl.data.statistics.past import count_past
+from recmtl.data.statistics.past import PastState, count_past
 from recmtl.data.vocabulary_drift import refuse_other_classes
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Schema, refuse_same_columns
 
-__all__ = ["Fitted", "fit"]
+__all__ = ["Fitted", "fit", "past_of"]
 
 Parts = npt.NDArray[np.uint8]
 
@@ -55,10 +55,7 @@ def fit(log: CountedLog, schema: Schema, like: EncodedLog | None) -> Fitted:
     """
     assign = plan_split(schema, log)
     earlier = None if like is None else like.encoder()
-    past = None
-    if schema.statistics:
-        state = None if earlier is None else earlier.past
-        past = count_past(log, schema, assign, earlier=state)
+    past = past_of(log, schema, assign, earlier)
 
     def view(batch: CountedBatch) -> tuple[CountedBatch, Parts]:
         parts = assign(batch)
@@ -82,6 +79,16 @@ def fit(log: CountedLog, schema: Schema, like: EncodedLog | None) -> Fitted:
     encoder.past = past
     mean_weight = fitted.train_weight / rows[0]
     return Fitted(assign, encoder, labels, rows, fitted.rows_before(), mean_weight)
+
+
+def past_of(
+    log: CountedLog, schema: Schema, assign: Assign, earlier: RowEncoder | None
+) -> PastState | None:
+    """The statistics of the past, if the schema has any; they go on from an earlier encoder's."""
+    if not schema.statistics:
+        return None
+    state = None if earlier is None else earlier.past
+    return count_past(log, schema, assign, earlier=state)
 
 
 class _FitPass:

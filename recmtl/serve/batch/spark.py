@@ -9,27 +9,22 @@ heavy and may be absent, so functions import it when they need it.
 """
 
 import atexit
-import importlib.util
-import os
-import re
 import shutil
-import sys
 import tempfile
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from recmtl import errors
 from recmtl.data.files import LogFile, base_folder
 from recmtl.data.reader import Log, open_log
 from recmtl.data.side_table import JoinedTable, joined_columns, side_path
-from recmtl.errors import ConfigError, DataError, RecmtlError, SourceLocation
+from recmtl.engines.spark import one_line_errors, spark_session
+from recmtl.errors import ConfigError, DataError, SourceLocation
 from recmtl.paths import AnyPath, is_url
 from recmtl.serve.batch.rows import without_dictionary
 from recmtl.serve.bundle.bundle import Bundle
@@ -45,7 +40,6 @@ if TYPE_CHECKING:
 Batches = Iterator[pa.RecordBatch]
 HERE = SourceLocation()
 PARTITION_TYPES = "spark.sql.sources.partitionColumnTypeInference.enabled"
-RECMTL_ERROR = re.compile(r"recmtl\.errors\.(\w+): (.*)")
 TIMES = ("timestamp", "timestamp_ntz")
 
 
@@ -75,11 +69,11 @@ def score_spark(
         ConfigError: pyspark is not installed, or the drift options are wrong.
         DataError: a column is missing or wrong, or the output exists.
     """
-    session = session or _session()
+    session = session or spark_session()
     drift_watch = Drift(bundle, mode=drift, limit=drift_limit)
     sum_of_arrays: Any = _Sum()
     totals = session.sparkContext.accumulator(drift_watch.totals, sum_of_arrays)
-    with _one_line_errors(output):
+    with one_line_errors(output):
         frame, tables = _read(session, bundle, source, keep)
         options = {"mode": drift, "limit": drift_limit, "totals": totals}
         scored = scored_frame(frame, bundle, keep=keep, tables=tables, drift=options)
@@ -254,20 +248,6 @@ def _read(
     return frame, [table.path for table in log.tables]
 
 
-def _session() -> "SparkSession":
-    """The active session, or a new one."""
-    if importlib.util.find_spec("pyspark") is None:
-        raise ConfigError("pyspark is not installed: pip install 'recmtl[spark]'")
-    from pyspark.sql import SparkSession  # an extra
-
-    active = SparkSession.getActiveSession()
-    if active is None:
-        # The workers of a session that begins here need the packages of this Python.
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        active = SparkSession.builder.appName("recmtl").getOrCreate()
-    return active
-
-
 class _Sum:
     """Adds arrays up task by task: pyspark's `AccumulatorParam`, without its import."""
 
@@ -276,24 +256,3 @@ class _Sum:
 
     def addInPlace(self, value: Any, more: Any) -> Any:
         return value + more
-
-
-@contextmanager
-def _one_line_errors(output: str) -> Iterator[None]:
-    """Errors of workers and of Spark as one of recmtl's errors, in one line."""
-    try:
-        yield
-    except RecmtlError:
-        raise
-    except Exception as error:
-        of_worker = RECMTL_ERROR.search(str(error))
-        if of_worker and hasattr(errors, of_worker[1]):
-            raise getattr(errors, of_worker[1])(of_worker[2]) from None
-        if not type(error).__module__.startswith(("pyspark", "py4j")):
-            raise
-        # py4j's own text only says that a Java call failed.
-        text = str(getattr(error, "java_exception", error))
-        first = (text.splitlines() or [type(error).__name__])[0]
-        if "PATH_ALREADY_EXISTS" in first:
-            raise DataError(f"{output}: exists already; choose a new folder") from None
-        raise DataError(f"Spark failed: {first}") from error

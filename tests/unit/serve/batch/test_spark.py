@@ -11,6 +11,7 @@ import pytest
 
 from pipelines import score as command
 from recmtl.data.vocabulary_drift import unknown_shares
+from recmtl.engines import spark as engine
 from recmtl.errors import (
     BundleError,
     ConfigError,
@@ -152,7 +153,7 @@ def test_the_command_runs_on_spark(
 def test_without_pyspark_one_line_says_what_to_install(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_spark.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pyspark is not installed: pip install 'recmtl\[spark"):
         score_spark(load_bundle(bundle), "log.parquet", "out")
 
@@ -166,7 +167,7 @@ def test_an_error_of_a_worker_is_raised_as_the_error_that_it_was(kind: type[Recm
     trace = (
         f"Job aborted:\n  File ...\nrecmtl.errors.{kind.__name__}: input: is wrong; mend it\n at"
     )
-    with pytest.raises(kind) as raised, batch_spark._one_line_errors("out"):
+    with pytest.raises(kind) as raised, engine.one_line_errors("out"):
         raise foreign_error("py4j.protocol", trace)
     assert str(raised.value) == "input: is wrong; mend it"
     assert type(raised.value) is kind
@@ -175,22 +176,22 @@ def test_an_error_of_a_worker_is_raised_as_the_error_that_it_was(kind: type[Recm
 def test_errors_of_spark_get_one_line_and_others_pass() -> None:
     with (
         pytest.raises(DataError, match=r"^Spark failed: no memory$"),
-        batch_spark._one_line_errors("out"),
+        engine.one_line_errors("out"),
     ):
         raise foreign_error("pyspark.errors", "no memory\n at java.lang")
     with (
         pytest.raises(DataError, match=r"^out: exists already; choose a new folder$"),
-        batch_spark._one_line_errors("out"),
+        engine.one_line_errors("out"),
     ):
         raise foreign_error("pyspark.errors", "[PATH_ALREADY_EXISTS] Path file:/out")
     error = foreign_error("py4j.protocol", "An error occurred while calling o12.parquet")
     error.java_exception = "java.io.IOException: refused\n at x"
-    with pytest.raises(DataError, match="refused"), batch_spark._one_line_errors("out"):
+    with pytest.raises(DataError, match="refused"), engine.one_line_errors("out"):
         raise error
-    with pytest.raises(KeyError), batch_spark._one_line_errors("out"):
+    with pytest.raises(KeyError), engine.one_line_errors("out"):
         raise KeyError("a mistake of ours")
     kept = DataError("input: is wrong; mend it")
-    with pytest.raises(DataError) as raised, batch_spark._one_line_errors("out"):
+    with pytest.raises(DataError) as raised, engine.one_line_errors("out"):
         raise kept
     assert raised.value is kept
 
@@ -198,7 +199,7 @@ def test_errors_of_spark_get_one_line_and_others_pass() -> None:
 def test_an_error_without_text_is_named_by_its_kind() -> None:
     with (
         pytest.raises(DataError, match=r"^Spark failed: Py4JJavaError$"),
-        batch_spark._one_line_errors("out"),
+        engine.one_line_errors("out"),
     ):
         raise foreign_error("py4j.protocol", "")
 
