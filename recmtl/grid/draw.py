@@ -10,7 +10,7 @@ layer 1: 1 expert, one gate
   click, buy <- expert 0
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import pairwise
 from typing import NamedTuple
@@ -25,11 +25,12 @@ Node = tuple[int, int]
 """Depth and number of an application; `INPUT` and an input lane; or the depth below all layers and
 a task, for its score."""
 
-COLOURS = ("#0072b2", "#b34700", "#00734f", "#a2397a", "#8a6d00", "#2b6f9e", "#5b4b9a")
+COLOURS = ("#0072b2", "#b34700", "#00734f", "#a2397a", "#8a6d00", "#94614a", "#5b4b9a")
 INK, MUTED, LINE = "#1f2933", "#52606d", "#9aa5b1"
 PANEL_WIDTH, MARGINS, STEP, ROW, TOP = 230, 56, 62, 38, 46
-HALF, SCORE, DOT, MOST_DOTS = 17, 20, 7, 5
-"""Half the width of an expert's box and of the score's, from dot to dot, dots below a box."""
+HALF, SCORE, DOT, DOTS_A_ROW, MOST_DOTS = 17, 20, 7, 7, 14
+"""Half the width of an expert's box and of the score's, from dot to dot, dots of a row and below
+a box."""
 LEGEND = (
     "filled: an expert (layer.number) that the task uses; outlined: only other tasks use it",
     "dots below an expert: the tasks that use it, if there are several",
@@ -249,13 +250,24 @@ class _Panel:
         box = _box(x, y, HALF, colour, f"{node[0] + 1}.{number}", is_used=task in users)
         if len(users) < 2:
             return box
-        left = x - DOT * (min(len(users), MOST_DOTS) - 1) / 2
-        dots = (
-            f'<circle cx="{left + DOT * place:.0f}" cy="{y + 16:.0f}" r="2.4" '
-            f'fill="{COLOURS[user % len(COLOURS)]}"/>'
-            for place, user in enumerate(users[:MOST_DOTS])
-        )
-        return box + "".join(dots)
+        is_few = len(users) <= MOST_DOTS
+        return box + (_dots(users, x, y + 16) if is_few else _number(users, x, y + 20))
+
+
+def _dots(users: Sequence[int], x: float, y: float) -> str:
+    """A dot for each task, in rows below a box."""
+    rows = [users[i : i + DOTS_A_ROW] for i in range(0, len(users), DOTS_A_ROW)]
+    return "".join(
+        f'<circle cx="{x + DOT * (place - (len(row) - 1) / 2):.1f}" cy="{y + 6 * number:.0f}" '
+        f'r="2.4" fill="{COLOURS[user % len(COLOURS)]}"/>'
+        for number, row in enumerate(rows)
+        for place, user in enumerate(row)
+    )
+
+
+def _number(users: Sequence[int], x: float, y: float) -> str:
+    """The number of tasks, where dots would not fit."""
+    return _label(x, y, f"{len(users)} tasks", MUTED, 'font-size="9" text-anchor="middle"')
 
 
 def _box(x: float, y: float, half: int, colour: str, text: str, *, is_used: bool) -> str:

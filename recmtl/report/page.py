@@ -36,6 +36,7 @@ __all__ = [
     "section",
     "table",
     "terms",
+    "true_minus",
     "write_page",
 ]
 
@@ -52,6 +53,7 @@ ON_DARK = {
 }
 # fmt: on
 """Colours of pictures on a light ground -> those on a dark one."""
+MINUS = re.compile(r"(?<![\w.)-])-(?=\.?\d)")
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,15 @@ def figures(pictures: Iterable[Markup]) -> Markup:
     return _element("figures", list(pictures))
 
 
+def true_minus(text: str) -> str:
+    r"""Text with minus signs in place of the hyphens before its numbers; names keep theirs.
+
+    >>> ascii(true_minus("searched-1 loses -0.5"))
+    "'searched-1 loses \\u22120.5'"
+    """
+    return MINUS.sub("\u2212", text)
+
+
 def _follow_theme(svg: str) -> str:
     colours = [colour for colour in ON_DARK if colour in svg]
     style = ";".join(f"--c{colour[1:]}:{ON_DARK[colour]}" for colour in colours)
@@ -210,6 +221,7 @@ def _templates() -> Environment:
     return Environment(
         loader=PackageLoader("recmtl.report"),
         autoescape=True,
+        finalize=lambda value: true_minus(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -86,7 +86,7 @@ def steps_plot(steps: Sequence[StepBar], *, start: float) -> str:
                 axes.plot(interval, [row, row], color=INK, linewidth=1.4)
                 ends += interval
             axes.plot([end], [row], marker="o", color=colour if row else INK, markersize=5)
-            text = f"{step.gain:+.4f}" if row else f"{start:.4f}"
+            text = f"{step.gain:+.4f}".replace("-", "\u2212") if row else f"{start:.4f}"
             right = max(level, end, level + (step.high or 0.0))
             axes.annotate(text, (right, row), (6, 0), textcoords="offset points", va="center",
                           fontsize=8.5, color=colour if row else INK)  # fmt: skip
@@ -187,6 +187,8 @@ def search_plot(
         axes.locator_params(axis="x", nbins=6, integer=True)
         axes.set_xlabel(axis)
         axes.set_ylabel(label)
+        if not any(value for values in curves.values() for value in values):
+            axes.set_ylim(0, 1)  # nothing but zeros: a share or a count that never was anything
         if axes.get_ylim()[1] >= 10_000:
             axes.yaxis.set_major_formatter(_short)
         if len(curves) > 1:

@@ -44,7 +44,7 @@ def training(results: Results) -> Section | None:
     warnings = results.get("training", {}).get("warnings", ())
     if not warnings:
         return None
-    return section("Not trained enough", *map(paragraph, warnings))
+    return section("Not trained enough", *(paragraph(f"{w[0].upper()}{w[1:]}.") for w in warnings))
 
 
 def quality(results: Results) -> Section:
@@ -109,10 +109,9 @@ def cost(results: Results) -> Section | None:
     rows: list[list[Content]] = [
         [
             words(model),
-            *(
-                _count(entries[model].get(key))
-                for key in ("parameters", "multiply_adds", "train_s", "cpu_s", "score_rows_per_s")
-            ),
+            *(_whole(entries[model].get(key)) for key in ("parameters", "multiply_adds")),
+            *(_count(entries[model].get(key)) for key in ("train_s", "cpu_s")),
+            _whole(entries[model].get("score_rows_per_s")),
         ]
         for model in compared + [model for model in entries if model not in compared]
     ]
@@ -126,7 +125,23 @@ def cost(results: Results) -> Section | None:
         ),
         table(header, rows),
         *_cost_of_trees(results.get("trees", {})),
+        *_without(entries),
     )
+
+
+def _without(entries: Mapping[str, Mapping[str, float]]) -> Iterator[Html]:
+    """A line for each model whose memory did not hold the whole log."""
+    for model, entry in entries.items():
+        counts = [
+            f"{entry[key]:,.0f} {what}"
+            for key, what in (("rows_left_out", "train rows"), ("columns_left_out", "columns"))
+            if entry.get(key)
+        ]
+        if counts:
+            yield paragraph(
+                f"The model “{words(model)}” was fitted without {' and '.join(counts)}, to bound "
+                "its memory."
+            )
 
 
 def _cost_of_trees(trees: Mapping[str, float]) -> Iterator[Html]:
@@ -258,6 +273,10 @@ def how_to_read(results: Results) -> Section:
             "training. Several seeds make a verdict firmer."
         )
     return section("How to read this page", terms(entries.items()))
+
+
+def _whole(value: float | None) -> str:
+    return MISSING if value is None else f"{value:,.0f}"
 
 
 def _count(value: float | None) -> str:

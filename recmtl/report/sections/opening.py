@@ -193,8 +193,8 @@ def _card(task: str, results: Results) -> Card:
 
 
 def _tidy(numbers: str) -> str:
-    """True minus signs, and no line break inside a number or an interval."""
-    value, bracket, rest = numbers.replace("-", "\u2212").partition(" (")
+    """Numbers with no line break inside a number or an interval."""
+    value, bracket, rest = numbers.partition(" (")
     return value.replace(" ", "\u00a0") + bracket + rest.replace(" ", "\u00a0")
 
 

@@ -17,6 +17,7 @@ from recmtl.report.page import (
     paragraph,
     section,
     table,
+    true_minus,
 )
 from recmtl.report.tables import MISSING, format_gain, format_metric, format_number, words
 
@@ -44,7 +45,7 @@ def what_mattered(results: Mapping[str, Any]) -> Section | None:
     start = float(entries[0]["mean"]["mean"])
     return section(
         "What moved the metric",
-        paragraph(Html("<strong>{}</strong>").format(summary(entries))),
+        paragraph(Html("<strong>{}</strong>").format(true_minus(summary(entries)))),
         figure(
             plots.steps_plot([_bar(entry) for entry in shown], start=start),
             alt=f"Gain of the mean over the tasks by step, from {start:.4f}: {values}",
@@ -150,7 +151,7 @@ def _capital(line: str) -> str:
 
 
 def _line(task: str, entries: Sequence[Entry]) -> Html:
-    return Html("<strong>{}</strong>: {}.").format(task, recommendation(entries, task))
+    return Html("<strong>{}</strong>: {}.").format(task, true_minus(recommendation(entries, task)))
 
 
 def _bar(entry: Entry) -> plots.StepBar:

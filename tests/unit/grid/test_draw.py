@@ -153,6 +153,20 @@ def test_shared_experts_have_a_dot_in_the_colour_of_every_task_that_uses_them() 
     assert all("<circle" not in svg for svg in route_pictures(apart, TASKS).values())
 
 
+@pytest.mark.parametrize("count", [2, 6, 7, 14])
+def test_no_task_is_left_out_of_the_dots(count: int) -> None:
+    tasks = tuple(f"task {number}" for number in range(count))
+    for svg in route_pictures(shared_bottom(count, widths=(4,)), tasks).values():
+        places = re.findall(r'<circle cx="([^"]+)" cy="([^"]+)"', svg)
+        assert len(set(places)) == count, "none lies upon another"
+
+
+def test_more_tasks_than_dots_would_show_are_counted() -> None:
+    tasks = tuple(f"task {number}" for number in range(20))
+    for svg in route_pictures(shared_bottom(20, widths=(4,)), tasks).values():
+        assert "<circle" not in svg and ">20 tasks</text>" in svg
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_any_layout_can_be_drawn_twice_alike(seed: int) -> None:
     layout = random_layout(seed)

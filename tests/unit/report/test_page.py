@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recmtl.report.page import ON_DARK, Section, figure, page, paragraph, section, table
+from recmtl.report.page import ON_DARK, Html, Section, figure, page, paragraph, section, table
 
 CHROME = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
@@ -46,6 +46,14 @@ def test_cells_are_escaped_and_classed() -> None:
     markup = table(["a<b", "c"], [["<i>", "<u>"]], caption="<p>", kinds=[["", "best"]])
     assert "a&lt;b" in markup and '<td class="best">&lt;u&gt;</td>' in markup
     assert '<th scope="row">&lt;i&gt;</th>' in markup and "<caption>&lt;p&gt;" in markup
+
+
+def test_numbers_have_true_minus_signs_and_names_keep_their_hyphens() -> None:
+    words = ["-0.5 (-1.25 to -.5)", "searched-1", "2024-05-01", "to -3", "a -b"]
+    (cells,) = (re.findall(r"<t[dh][^>]*>([^<]*)</t", table(["x"] * 5, [words]))[5:],)
+    expected = ["\u22120.5 (\u22121.25 to \u2212.5)", *words[1:3], "to \u22123", "a -b"]
+    assert cells == expected
+    assert "\u2212" not in page("-1", [Html("<pre>a: -1</pre>")]).partition("<body")[2]
 
 
 def test_a_picture_has_its_dark_colours_beside_the_light_ones() -> None:

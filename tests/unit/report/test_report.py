@@ -119,6 +119,14 @@ def test_rows_that_do_not_count_are_shown_the_largest_share_first(report_input):
     assert "What does not count" not in data_sections.data(report_input.data, {}).markup
 
 
+def test_what_did_not_fit_into_memory_is_counted(report_input):
+    cost = {**report_input.results["cost"], "logistic": {"parameters": 3.0, "rows_left_out": 2e6}}
+    page = sections.cost({**report_input.results, "cost": cost}).markup
+    assert "“logistic” was fitted without 2,000,000 train rows" in page
+    assert "<td>3</td>" in page, "a count has no decimals"
+    assert "was fitted without" not in sections.cost(report_input.results).markup
+
+
 def test_what_trees_cost_is_one_line_where_networks_hear_trees(report_input):
     trees = {"trees": 240, "leaves": 7200, "grow_cpu_s": 31.4, "cpu_us_per_row": 12.34,
              "multiply_adds": 98765}  # fmt: skip
