@@ -146,7 +146,8 @@ def evaluate(output: Output, /, **settings: Any) -> None:
 def report(output: Output, /, **settings: Any) -> None:
     """Write the report of a folder's models again.
 
-    They are judged again only where results.json was written with other settings or models.
+    Nothing is trained. They are judged again only where results.json was written with other
+    settings or models.
     """
     # here, so that --help answers at once
     from recmtl.job.whole_job import write_report_again

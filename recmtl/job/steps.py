@@ -30,6 +30,7 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare as prepare_log
 from recmtl.data.reader import open_log
 from recmtl.data.vocabulary_drift import unknown_shares
+from recmtl.errors import DataError
 from recmtl.evaluate.results import plain
 from recmtl.formula import quoted_name
 from recmtl.grid import draw_svg, draw_text
@@ -57,7 +58,7 @@ from recmtl.job.study import Study
 from recmtl.job.what_matters.chain import ablation_items, what_mattered
 from recmtl.job.what_matters.source_choice import choose_sources
 from recmtl.job.work.begun import refuse_another_study
-from recmtl.job.work.items import WorkItem, all_items, sampled_items, searched_items, voting
+from recmtl.job.work.items import JUDGED, WorkItem, all_items, sampled_items, searched_items, voting
 from recmtl.job.work.limit import NO_LIMIT, within_limit
 from recmtl.job.work.priority import left_out
 from recmtl.job.work.workers import complete, cores, processes_of
@@ -90,6 +91,7 @@ __all__ = [
     "search",
     "train",
     "train_all",
+    "trained_before",
     "validate",
 ]
 
@@ -151,6 +153,15 @@ def train_all(job: JobContext, prepared: PreparedLog, run: TrackedRun) -> Traine
     trained = _train(job, prepared, all_items, ablation=True)
     _draw(job, trained, run)
     return trained
+
+
+def trained_before(job: JobContext, prepared: PreparedLog) -> TrainedModels:
+    """The models of `train_all` that the output folder holds; none is trained.
+
+    Raises:
+        DataError: the folder does not hold what a verdict needs.
+    """
+    return _train(job, prepared, all_items, ablation=True, trains=False)
 
 
 def validate(job: JobContext, prepared: PreparedLog, run: TrackedRun) -> Results:
@@ -306,18 +317,23 @@ def _train(
     *,
     test: bool = True,
     ablation: bool = False,
+    trains: bool = True,
 ) -> TrainedModels:
     """Train models, and track each as it is finished: on test rows, too, if `test` is true.
 
     With `ablation` the steps of what moved the metric are trained as well. The study that is handed
-    on is the one that was done: a time limit may have left out some of what was asked for.
+    on is the one that was done: a time limit may have left out some of what was asked for. Without
+    `trains` it is what the folder holds.
     """
     study = _open_study(job, prepared, test=test)
     ablates = ablation and study.config.evidence.ablation_seeds > 0
     steps = ablation_items(study) if ablates else []
     samples = sampled_items(study.config) if ablation else []
     items = list(dict.fromkeys([*items_of(study.config), *steps, *samples]))
-    complete(study, items, Logbook(study, job.tracker, test).finished)
+    if trains:
+        complete(study, items, Logbook(study, job.tracker, test).finished)
+    elif not all(study.has(WorkItem(name, study.config.seed)) for name in JUDGED):
+        raise DataError(f"{job.out}: holds no trained study; start with `recmtl evaluate`")
     study = study.without([item for item in items if not study.has(item)], steps)
     return TrainedModels(prepared, study, trained_models(study, items_of(study.config)))
 

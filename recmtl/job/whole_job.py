@@ -52,9 +52,9 @@ def write_report_again(job: steps.JobContext, run: TrackedRun) -> Path:
     """Write the page of a folder's models; they are judged only where results.json is not theirs.
 
     Raises:
-        DataError: results.json is damaged.
+        DataError: the folder holds no trained study, or results.json is damaged.
     """
-    trained = steps.train_all(job, steps.prepare(job, run), run)
+    trained = steps.trained_before(job, steps.prepare(job, run))
     file = job.out / "results.json"
     results = read_json(file, remedy="delete it: models are judged again") if file.exists() else {}
     if results.get("judged") != judged_mark(trained):

@@ -16,6 +16,7 @@ from recmtl.grid import (
     dynashare,
     prune,
     route_pictures,
+    shared_bottom,
 )
 from recmtl.grid.draw import Line, task_lines
 from recmtl.grid.expert_usage import live_lanes

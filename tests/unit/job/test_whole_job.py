@@ -1,12 +1,14 @@
 """The last steps of a job: judged once, shown as often as one likes."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from recmtl.errors import DataError
 from recmtl.job import steps
 from recmtl.job.handed_on import JobContext
 from recmtl.job.whole_job import JudgedJob, run_to_verdict, write_report_again
@@ -59,6 +61,22 @@ def test_a_page_is_written_again_of_the_results_as_they_are(
     assert write_report_again(again, as_run(again)) == judged.report
     assert judgements == []
     assert shown(judged.report) == before
+
+
+def test_a_page_trains_nothing_that_is_missing(
+    job: JobContext, judged: JudgedJob, judgements: list[JobContext], tmp_path: Path
+) -> None:
+    """As after a time limit: the page shows the seed that was done."""
+    part = fresh(job)
+    part = replace(part, out=tmp_path / "part")
+    shutil.copytree(job.out, part.out)
+    for folder in (part.out / "models").glob("*/1"):
+        shutil.rmtree(folder)
+    write_report_again(part, as_run(part))
+    assert not list((part.out / "models").glob("*/1")) and len(judgements) == 1
+    shutil.rmtree(part.out / "models")
+    with pytest.raises(DataError, match=r"part: holds no trained study; start with"):
+        write_report_again(part, as_run(part))
 
 
 @pytest.mark.parametrize("why", ["settings", "absent", "earlier release"])
