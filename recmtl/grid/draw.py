@@ -69,7 +69,7 @@ def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
 
 
 def draw_svg(layout: Layout, tasks: tuple[str, ...]) -> str:
-    """One SVG with the panel of every task, and how to read it below."""
+    """One SVG on a white ground with the panel of every task, and how to read it below."""
     panel = _Panel(layout, tasks)
     columns = max(1, min(3 * PANEL_WIDTH // panel.width, len(tasks)))
     panels = []
@@ -83,7 +83,8 @@ def draw_svg(layout: Layout, tasks: tuple[str, ...]) -> str:
     )
     height = bottom + 14 * len(LEGEND) + 10
     title = f"Route of each task through {layout.name}"
-    return _svg(columns * panel.width, height, title, [*panels, *legend])
+    ground = '<rect width="100%" height="100%" fill="#fff"/>'
+    return _svg(columns * panel.width, height, title, [ground, *panels, *legend])
 
 
 def route_pictures(layout: Layout, tasks: tuple[str, ...]) -> dict[str, str]:
