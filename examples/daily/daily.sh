@@ -15,8 +15,9 @@ RETIRE=${RETIRE:-90d}         # ids unseen for so long lose their rows
 
 case "$1" in
 first)
-    # From nothing to a champion.
-    recmtl run --data days --schema schema.yaml --config config.yaml --out runs/first
+    # From nothing to a champion: the first one serves, whatever it scores.
+    recmtl run --data days --schema schema.yaml --config config.yaml --promote always \
+        --out runs/first
     ;;
 update)
     # The champion goes on with one day. The new bundle becomes champion if it beats the present one

@@ -39,7 +39,7 @@ __all__ = ["PRESENT", "RouteTest", "compare_wirings", "wirings"]
 
 PRESENT = "present"
 WAYS = (*FIXED_ENTRANTS, "full_grid")
-SEEDS = 3
+SEEDS = 6
 """Of the second round."""
 LEVEL = 0.05
 

@@ -34,13 +34,13 @@ class Update:
         trained: the networks.
         bundle: the folder of the updated bundle.
         results: the content of results.json.
-        report: the page that says what changed.
+        report: the page that says what changed; None where nobody wants one.
     """
 
     trained: TrainedOn
     bundle: Path
     results: dict[str, Any]
-    report: Path
+    report: Path | None
 
 
 def update(
@@ -77,7 +77,12 @@ def update(
 
 
 def updated(
-    job: JobContext, parent: Parent, *, retire_after: str = "", search_when: SearchWhen = "auto"
+    job: JobContext,
+    parent: Parent,
+    *,
+    retire_after: str = "",
+    search_when: SearchWhen = "auto",
+    with_report: bool = True,
 ) -> Update:
     """Update a bundle without tracking or registering it; see `update`."""
     began = cpu_seconds()
@@ -91,7 +96,8 @@ def updated(
     calibrators = calibrate(job, trained, results)
     write_json(job.out / "results.json", results)
     folder = bundle(job, trained, results, calibrators)
-    return Update(trained, folder, results, report(job, trained, results))
+    page = report(job, trained, results) if with_report else None
+    return Update(trained, folder, results, page)
 
 
 def cpu_seconds() -> float:

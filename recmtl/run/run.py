@@ -300,9 +300,11 @@ def _verdict_lines(results: Mapping[str, Any]) -> list[list[str]]:
     lines = []
     for task, entry in results["tasks"].items():
         metric = primary_of(results, task)
-        gain = results.get("verdicts", {}).get(task, {}).get("single_task")
+        gains = results.get("verdicts", {}).get(task, {})
         value = format_metric(entry.get("searched", {}).get(metric))
-        alone = f"{format_gain(gain)} over a network of its own"
+        alone = f"{format_gain(gains.get('single_task'))} over a network of its own"
+        if "update" in results:
+            alone = f"{format_gain(gains.get('parent'))} over its parent"
         lines.append([task, entry.get("verdict", "not judged"), f"{words(metric)} {value}", alone])
     return lines
 

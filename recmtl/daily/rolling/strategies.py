@@ -77,6 +77,7 @@ class Strategy:
                 parent,
                 retire_after=retire_after,
                 search_when=search_when,  # type: ignore[arg-type]
+                with_report=False,
             ).bundle
         if self.kind == "scratch" and not (job.out / "search").is_dir():
             # With the first job's search in its folder, a job trains what that has found.

@@ -54,6 +54,7 @@ def test_a_bundle_of_an_earlier_release_is_updated(
     assert changes["user_id"]["new"] == 6 and changes["item"]["new"] == 0
     known = parent.encoder.vocabularies["user_id"].values.to_pylist()
     assert bundle.encoder.vocabularies["user_id"].values.to_pylist()[: len(known)] == known
+    assert done.report is not None
     page = done.report.read_text()
     assert "What changed, and why" in page and "6 of user_id" in page
     assert {"parent", "searched", "constant", "verdict"} == set(done.results["tasks"]["click"])
