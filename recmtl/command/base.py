@@ -13,7 +13,7 @@ from recmtl.script import ErrorLine
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Command", "Output", "names_of"]
+__all__ = ["Command", "JobCommand", "Output", "names_of"]
 
 
 EVERYWHERE = (
@@ -78,6 +78,22 @@ class Command(click.Command):
         with ErrorLine(ctx.obj.console, debug=debug) as error:
             status = super().invoke(ctx) or 0
         return error.status or status
+
+
+class JobCommand(Command):
+    """A command that trains; as a rank that a launcher has started, it only takes part."""
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Run the function on the first rank; on the others, train with it until it ends."""
+        # here, so that --help answers at once
+        from recmtl.engines.team import follow_leader, launched_number
+
+        if not launched_number():
+            return super().invoke(ctx)
+        # here, so that --help answers at once
+        from recmtl.job.work.team_work import follow
+
+        return follow_leader(follow)
 
 
 def names_of(text: str) -> list[str]:

@@ -25,6 +25,7 @@ __all__ = [
     "options",
     "out_option",
     "preset_option",
+    "processes_option",
     "promote_option",
     "time_limit",
     "whole_number",
@@ -115,6 +116,13 @@ promote_option = click.option(
     default="",
     type=OneOf(["always", "never"]),
     help="make the new model champion or not, whatever the comparison with it says",
+)
+processes_option = click.option(
+    "--processes",
+    default=1,
+    type=whole_number,
+    metavar="N",
+    help="train each network with N processes of this machine; torchrun starts its own",
 )
 like_option = click.option(
     "--like",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recmtl.command.base import Command, Output
+from recmtl.command.base import Command, JobCommand, Output
 from recmtl.command.options import (
     ENGINE,
     JOB,
@@ -16,6 +16,7 @@ from recmtl.command.options import (
     named_columns,
     no_ablation_option,
     options,
+    processes_option,
     promote_option,
 )
 from recmtl.script import advise_to_go_on
@@ -45,10 +46,10 @@ def started(
         yield job, tracked
 
 
-@click.command(cls=Command)
+@click.command(cls=JobCommand)
 @JOB
 @WISHES
-@options(no_ablation_option, promote_option)
+@options(processes_option, no_ablation_option, promote_option)
 @click.pass_obj
 def run(output: Output, /, **settings: Any) -> None:
     """The whole job, from a log to verdict, report and bundle.
@@ -96,8 +97,9 @@ def prepare(output: Output, /, **settings: Any) -> None:
         output.result(f"log       {log.folder}", content)
 
 
-@click.command(cls=Command)
+@click.command(cls=JobCommand)
 @JOB
+@processes_option
 @click.pass_obj
 def search(output: Output, /, **settings: Any) -> None:
     """Search what the tasks share, once for every seed."""
@@ -109,8 +111,9 @@ def search(output: Output, /, **settings: Any) -> None:
         output.result(f"searches  {job.out / 'search'}", {"searches": job.out / "search"})
 
 
-@click.command(cls=Command)
+@click.command(cls=JobCommand)
 @JOB
+@processes_option
 @click.pass_obj
 def train(output: Output, /, **settings: Any) -> None:
     """Train the searched networks; draw the best route."""
@@ -123,9 +126,9 @@ def train(output: Output, /, **settings: Any) -> None:
         output.result(f"models    {files['models']}\nroutes    {files['routes']}", files)
 
 
-@click.command(cls=Command)
+@click.command(cls=JobCommand)
 @JOB
-@no_ablation_option
+@options(processes_option, no_ablation_option)
 @click.pass_obj
 def evaluate(output: Output, /, **settings: Any) -> None:
     """Judge every model on test rows; write results and bundle."""
@@ -157,9 +160,10 @@ def report(output: Output, /, **settings: Any) -> None:
         output.result(f"report    {page}", {"report": page})
 
 
-@click.command(cls=Command)
+@click.command(cls=JobCommand)
 @JOB
 @options(
+    processes_option,
     no_ablation_option,
     click.option(
         "--validation-only",

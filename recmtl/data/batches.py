@@ -13,8 +13,9 @@ import numpy.typing as npt
 import torch
 
 from recmtl.memory import release_pages
+from recmtl.ranks import BatchPart, Share
 
-__all__ = ["Batch", "Labels", "Rows", "TableBatch", "table_batches", "total_weight"]
+__all__ = ["Batch", "Labels", "Rows", "TableBatch", "table_batches", "total_weight", "whole_rows"]
 
 Order = npt.NDArray[np.int64]
 RowNumbers = npt.NDArray[np.integer]
@@ -40,6 +41,10 @@ class Batch(Protocol):
     @property
     def weight(self) -> torch.Tensor:
         """Weight of each row, float32 `[B]`."""
+
+    @property
+    def part(self) -> BatchPart | None:
+        """Which rows of a larger batch these are; None if they are all."""
 
     def __len__(self) -> int:
         """Number of rows B."""
@@ -68,6 +73,7 @@ class Rows(Protocol):
         seed: int | None,
         rows: RowNumbers | None = None,
         start: int = 0,
+        share: Share | None = None,
     ) -> Iterator[Batch]:
         """One pass in which every row comes once; the last batch may be short.
 
@@ -76,6 +82,7 @@ class Rows(Protocol):
             seed: None for the stored order; a number for a random order that it fixes.
             rows: sorted row numbers to which the pass is restricted; all if None.
             start: batches of the pass to skip; rows that only they hold are not read.
+            share: the part of every batch to read; None for all of it.
         """
 
 
@@ -88,12 +95,14 @@ class TableBatch:
         numeric: float32 `[B, N]`, NaN where missing.
         labels: float32 `[B, T]`, NaN where a task is not defined.
         weight: float32 `[B]`.
+        part: which rows of a larger batch these are; None if they are all.
     """
 
     ids: torch.Tensor
     numeric: torch.Tensor
     labels: torch.Tensor
     weight: torch.Tensor
+    part: BatchPart | None = None
 
     @property
     def inputs(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -125,6 +134,7 @@ def table_batches(
     seed: int | None,
     rows: RowNumbers | None,
     start: int,
+    share: Share | None,
     block: int,
     buffer_blocks: int,
 ) -> Iterator[TableBatch]:
@@ -136,6 +146,7 @@ def table_batches(
         seed: see `Rows.batches`.
         rows: see `Rows.batches`.
         start: see `Rows.batches`.
+        share: see `Rows.batches`; rows of other ranks are not copied out of the maps.
         block: consecutive rows that are read together when shuffling.
         buffer_blocks: blocks that are mixed with one another.
 
@@ -145,15 +156,29 @@ def table_batches(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     count = len(arrays[0]) if rows is None else len(rows)
+    parts = _batch_parts(count, batch_size, start, share)
     if seed is None:
-        for first in range(start * batch_size, count, batch_size):
-            chosen = slice(first, min(first + batch_size, count))
-            yield _batch(_read(arrays, [chosen if rows is None else rows[chosen]]))
+        for first, part in zip(range(start * batch_size, count, batch_size), parts, strict=True):
+            chosen = slice(first + part.first, first + part.last)
+            yield _batch(_read(arrays, [chosen if rows is None else rows[chosen]]), part)
         return
     buffers = _buffers(count, np.random.default_rng(seed), block, buffer_blocks)
     buffers = _without_first(buffers, start * batch_size)
-    held = ((_read(arrays, _parts(rows, slices)), order) for slices, order in buffers)
-    yield from _mixed(held, batch_size)
+    if share is None:
+        read = ((_read(arrays, _parts(rows, slices)), order) for slices, order in buffers)
+    else:
+        picked = _of_share(buffers, share, count=count, batch_size=batch_size, start=start)
+        read = ((_read(arrays, [n if rows is None else rows[n]]), order) for n, order in picked)
+    yield from _mixed(read, parts)
+
+
+def _batch_parts(
+    count: int, batch_size: int, start: int, share: Share | None
+) -> Iterator[BatchPart]:
+    """The part of each batch of a pass over so many rows, from batch `start` on."""
+    for first in range(start * batch_size, count, batch_size):
+        whole = min(batch_size, count - first)
+        yield BatchPart(0, whole, whole) if share is None else share.part(whole)
 
 
 def _buffers(
@@ -177,6 +202,29 @@ def _without_first(
         rows = max(0, rows - len(order))
 
 
+def _of_share(
+    buffers: Iterator[tuple[list[slice], Order]],
+    share: Share,
+    *,
+    count: int,
+    batch_size: int,
+    start: int,
+) -> Iterator[tuple[Order, Order]]:
+    """For each buffer the positions, ascending, of the rows of a share, and the order of those."""
+    first = start * batch_size
+    for slices, order in buffers:
+        place = np.arange(first, first + len(order)) % batch_size
+        whole, is_last = share.part(batch_size), share.part(count % batch_size or batch_size)
+        last_batch = np.arange(first, first + len(order)) >= count - (count % batch_size)
+        begins = np.where(last_batch, is_last.first, whole.first)
+        ends = np.where(last_batch, is_last.last, whole.last)
+        mine = order[(begins <= place) & (place < ends)]
+        positions = np.concatenate([np.arange(part.start, part.stop) for part in slices])
+        ascending = np.sort(mine)
+        yield positions[ascending], np.searchsorted(ascending, mine)
+        first += len(order)
+
+
 def _parts(rows: RowNumbers | None, slices: list[slice]) -> list[slice | RowNumbers]:
     return [part if rows is None else rows[part] for part in slices]
 
@@ -192,32 +240,35 @@ def _read(arrays: Arrays, parts: list[slice | RowNumbers]) -> Columns:
     return columns
 
 
-def _mixed(buffers: Iterator[tuple[Columns, Order]], batch_size: int) -> Iterator[TableBatch]:
+def _mixed(
+    buffers: Iterator[tuple[Columns, Order]], parts: Iterator[BatchPart]
+) -> Iterator[TableBatch]:
     """Draw batches from buffers in their order; what is left of one opens the next."""
-    left: TableBatch | None = None
+    left: Columns | None = None
+    part = next(parts, None)
     for columns, order in buffers:
         first = 0
-        while first < len(order):
-            wanted = batch_size - (0 if left is None else len(left))
+        while first < len(order) and part is not None:
+            wanted = part.last - part.first - (0 if left is None else len(left[0]))
             index = torch.from_numpy(order[first : first + wanted])
-            batch = _batch([column.index_select(0, index) for column in columns])
-            left = batch if left is None else _join(left, batch)
+            drawn = [column.index_select(0, index) for column in columns]
+            if left is not None:
+                drawn = [torch.cat(pair) for pair in zip(left, drawn, strict=True)]
             first += wanted
-            if len(left) == batch_size:
-                yield left
-                left = None
-    if left is not None:
-        yield left
+            left = drawn
+            if len(drawn[0]) == part.last - part.first:
+                yield _batch(drawn, part)
+                left, part = None, next(parts, None)
 
 
-def _batch(columns: Columns) -> TableBatch:
+def _batch(columns: Columns, part: BatchPart) -> TableBatch:
     ids, numeric, labels, weight = columns
-    return TableBatch(ids.long(), numeric, labels, weight)
+    return TableBatch(ids.long(), numeric, labels, weight, part if part.ranks > 1 else None)
 
 
-def _join(a: TableBatch, b: TableBatch) -> TableBatch:
-    pairs = ((a.ids, b.ids), (a.numeric, b.numeric), (a.labels, b.labels), (a.weight, b.weight))
-    return _batch([torch.cat(pair) for pair in pairs])
+def whole_rows(batch: Batch) -> int:
+    """Rows of the batch, those of other ranks included."""
+    return len(batch) if batch.part is None else batch.part.whole
 
 
 def total_weight(batch: Batch) -> float:

@@ -31,6 +31,7 @@ from recmtl.schema import Schema, load_schema
 
 if TYPE_CHECKING:
     from recmtl.data.batches import TableBatch
+    from recmtl.ranks import Share
 
 __all__ = [
     "ARRAYS",
@@ -110,6 +111,7 @@ class LogSplit:
         seed: int | None,
         rows: npt.NDArray[np.integer] | None = None,
         start: int = 0,
+        share: "Share | None" = None,
         block: int = 4096,
         buffer_blocks: int = 16,
     ) -> "Iterator[TableBatch]":
@@ -123,6 +125,7 @@ class LogSplit:
             seed=seed,
             rows=rows,
             start=start,
+            share=share,
             block=block,
             buffer_blocks=buffer_blocks,
         )

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from recmtl.grid import fused
 from recmtl.grid.layout import ExpertKind
+from recmtl.ranks import draw
 
 __all__ = ["Carry", "StackedExperts", "dropout", "pooled_features", "select_lane", "select_lanes"]
 
@@ -268,11 +269,16 @@ def dropout(hidden: Tensor, share: float) -> Tensor:
     """Set a random share of the activations to 0 and scale the others so that the mean stays.
 
     The share is rounded to the nearest 1/256: a random byte decides each activation, where
-    `torch.nn.functional.dropout` draws a number of its own for each.
+    `torch.nn.functional.dropout` draws a number of its own for each. Rows lie along the axis before
+    the last.
     """
     dropped = round(share * 256)
-    words = -(-hidden.numel() // 8)
-    drawn = torch.empty(words, dtype=torch.int64, device=hidden.device)
-    drawn.random_(torch.iinfo(torch.int64).min, None)
-    kept = (drawn.view(torch.uint8)[: hidden.numel()] >= dropped).view(hidden.shape)
+
+    def draw_bytes(shape: Sequence[int]) -> Tensor:
+        words = -(-math.prod(shape) // 8)
+        drawn = torch.empty(words, dtype=torch.int64, device=hidden.device)
+        drawn.random_(torch.iinfo(torch.int64).min, None)
+        return drawn.view(torch.uint8)[: math.prod(shape)].view(*shape)
+
+    kept = draw(hidden.shape, -2, draw_bytes) >= dropped
     return hidden * (kept.to(hidden.dtype) * (256.0 / (256 - dropped)))

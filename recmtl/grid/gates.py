@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from recmtl.grid.experts import pooled_features
 from recmtl.grid.layout import INPUT, Layer
 from recmtl.grid.routes import Decision
+from recmtl.ranks import batch_mean, draw
 
 __all__ = [
     "INSTANCE_HIDDEN",
@@ -234,9 +235,10 @@ class InstancePolicy(nn.Module):
         odds: Tensor = self.last(torch.relu(self.norm(hidden))).squeeze(-1)
         if not self.training:
             return (odds > 0).to(odds.dtype)
-        self.mean_run = _straight_through(odds).mean(0)
-        uniform = torch.rand_like(odds).clamp_(1e-7, 1.0 - 1e-7)
-        return _straight_through(odds + torch.logit(uniform))
+        self.mean_run = batch_mean(_straight_through(odds))
+        kind: dict[str, Any] = {"dtype": odds.dtype, "device": odds.device}
+        uniform = draw(odds.shape, 0, lambda shape: torch.rand(shape, **kind))
+        return _straight_through(odds + torch.logit(uniform.clamp(1e-7, 1.0 - 1e-7)))
 
     def penalty(self) -> Tensor:
         """`sum_k (rate - mean_b run[b, k])^2` of the last training batch, `run` as in evaluation.

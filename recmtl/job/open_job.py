@@ -27,6 +27,7 @@ from recmtl.job.champion import judge_champion
 from recmtl.job.console import progress_display
 from recmtl.job.handed_on import JobContext
 from recmtl.job.work.agenda import unseen
+from recmtl.job.work.team_work import team_of
 from recmtl.masking import is_masked, masked
 from recmtl.schema import Schema
 from recmtl.simulate import simulate
@@ -63,6 +64,7 @@ def open_job(
     ablation: bool = True,
     promote: str = "",
     like: str | Path = "",
+    processes: int = 1,
     console: Console,
     on_progress: OnProgress | None = None,
 ) -> Iterator[JobContext]:
@@ -84,6 +86,8 @@ def open_job(
         ablation: false leaves out the networks that show what moved the metric.
         promote: `always` or `never`; see `JobContext`.
         like: an earlier encoded log, whose vocabularies the input is encoded with.
+        processes: that train each network together, each a part of every batch; more than one do
+            the work of a study one network after another.
         console: for warnings and progress.
         on_progress: called with the progress of every step in place of a display on the console.
 
@@ -105,6 +109,7 @@ def open_job(
         settings = Config.load(source.config or None, preset=source.preset)
         settings = _with_evidence(settings, seeds=seeds, ablation=ablation)
         display = on_progress or stack.enter_context(progress_display(console))
+        stack.enter_context(team_of(processes))
         source = replace(source, data=source.data or _simulated_log(folder, settings.seed))
 
         def admitted() -> None:

@@ -36,6 +36,7 @@ from recmtl.job.work.items import (
 )
 from recmtl.job.work.limit import NO_LIMIT, Limit
 from recmtl.job.work.priority import without
+from recmtl.model import Network
 from recmtl.policies import random_routes
 from recmtl.search.search import SearchResult, search
 from recmtl.search.tree_search import TreeSearchResult, search_tree
@@ -186,7 +187,7 @@ class Study(Generic[P, C]):
         """The record of one search; searched now unless it was before."""
         path = self._search_file(name, seed)
         if not path.is_file():
-            record = self._tree(seed) if name == "branched" else self._route(name, seed)
+            record = self._searched(name, seed)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, record, allow_nan=True)
         # Read back even if it was just written, so that a resumed study sees the same values.
@@ -203,26 +204,17 @@ class Study(Generic[P, C]):
         if saved is not None:
             return saved
         folder.parent.mkdir(parents=True, exist_ok=True)
-        on_progress = self._progress_of(WorkItem(name, seed))
-        going_on = partial(self._going_on, model=name)
-        kind, network = network_and_sources(name)[0], None
-        problem = self.problem if kind in self.kind.baselines else self.heard_by(name)
-        sample = sample_of(name)
-        problem = problem if sample is None else problem.resampled(sample)
-        fit = Fit(problem, self.config, seed, on_progress, going_on)
-        if kind in self.kind.baselines:
-            on_progress(name, 0, 1, None)
-            result = self.kind.baselines[kind](problem, self.config, seed)
-            on_progress(name, 1, 1, None)
-        elif kind == "single_task":
-            result = fit.single_tasks(self._layout_alone)
-        else:
-            network, result = fit.network(name, self.layout(name, seed))
+        network, result = self._fitted(name, seed)
         result.save(folder, network)
+        kind, going_on = network_and_sources(name)[0], partial(self._going_on, model=name)
         files = [going_on(of, seed) for of in (result.curves if kind == "single_task" else [name])]
         for file in [*files, *([self._checkpoint(name, seed)] if name == "searched" else [])]:
             file.unlink(missing_ok=True)
         return result
+
+    def take_part(self, item: WorkItem) -> None:
+        """Do a work item as one of several ranks; the first of them keeps its result."""
+        (self._searched if item.search else self._fitted)(item.name, item.seed)
 
     def wiring(self, name: str, seed: int) -> Layout:
         """The layout of a network that was trained, as it was saved."""
@@ -276,6 +268,26 @@ class Study(Generic[P, C]):
         if raced and self.search_result(name, seed).layout != self.decisive(seed).layout:
             name = "searched-elected"
         return self._checkpoint(name, seed)
+
+    def _searched(self, name: str, seed: int) -> SearchRecord:
+        return self._tree(seed) if name == "branched" else self._route(name, seed)
+
+    def _fitted(self, name: str, seed: int) -> tuple[Network | None, ModelResult]:
+        on_progress = self._progress_of(WorkItem(name, seed))
+        kind = network_and_sources(name)[0]
+        problem = self.problem if kind in self.kind.baselines else self.heard_by(name)
+        sample = sample_of(name)
+        problem = problem if sample is None else problem.resampled(sample)
+        if kind in self.kind.baselines:
+            on_progress(name, 0, 1, None)
+            result = self.kind.baselines[kind](problem, self.config, seed)
+            on_progress(name, 1, 1, None)
+            return None, result
+        going_on = partial(self._going_on, model=name)
+        fit = Fit(problem, self.config, seed, on_progress, going_on)
+        if kind == "single_task":
+            return None, fit.single_tasks(self._layout_alone)
+        return fit.network(name, self.layout(name, seed))
 
     def _route(self, name: str, seed: int) -> SearchRecord:
         settings = search_settings(name, self.config)

@@ -12,6 +12,7 @@ from recmtl.data.encoding import Encoding, ListField
 from recmtl.grid import Cost, fused
 from recmtl.model.attention import TargetAttention
 from recmtl.model.rare_ids import RareIds
+from recmtl.ranks import draw
 
 __all__ = ["TabularEncoder"]
 
@@ -128,8 +129,16 @@ class TabularEncoder(nn.Module):
             parts.append(self._numbers(numeric))
         fields = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
         if self.dropout and self.training:
-            fields = functional.dropout1d(fields, self.dropout)
+            fields = fields * self._kept_fields(fields)
         return self.lanes_of(fields)
+
+    def _kept_fields(self, fields: Tensor) -> Tensor:
+        """Factors `[B, F, 1]` of fields `[B, F, D]`, the same numbers as of `dropout1d`."""
+
+        def keep(shape: Sequence[int]) -> Tensor:
+            return fields.new_empty(shape).bernoulli_(1 - self.dropout).div_(1 - self.dropout)
+
+        return draw((*fields.shape[:2], 1), 0, keep)
 
     def lanes_of(self, fields: Tensor) -> Tensor:
         """Embedded fields `[B, F, L * size]` as lanes `[B, L, F * size]`."""

@@ -34,6 +34,7 @@ from recmtl.grid import (
 )
 from recmtl.model.encoder import TabularEncoder
 from recmtl.model.heads import Chain, HeadSpec, TabularHeads
+from recmtl.ranks import ranks
 from recmtl.schema.settings import SIZE, settings
 
 __all__ = [
@@ -76,6 +77,9 @@ class TaskHeads(Protocol):
 
     def losses(self, outputs: list[Tensor], labels: Labels, weight: Tensor) -> Tensor:
         """Mean loss `[T]` of each task over the rows with a label; 0 if there are none."""
+
+    def label_weights(self, labels: Labels, weight: Tensor) -> Tensor:
+        """Weight `[T]` of the labels over which `losses` takes each mean."""
 
     def loss_scale(self, balance: float) -> Tensor:
         """Factor `[T]` of each task's loss: `weight / constant_loss ** balance`."""
@@ -143,13 +147,13 @@ def predict(
     decisions: Sequence[Decision] | None = None,
 ) -> dict[str, np.ndarray]:
     """The predictions for all rows, `[R, ...]` by name, in the order of the rows."""
-    by_batch = [
-        model.predictions(batch, decisions)
-        for batch in rows.batches(batch_size=batch_size, seed=None)
-    ]
+    by_batch = ranks().map(
+        lambda batch: [column.numpy() for column in model.predictions(batch, decisions)],
+        rows.batches(batch_size=batch_size, seed=None),
+    )
     nothing = np.empty(0, np.float32)
     return {
-        name: np.concatenate([columns[place].numpy() for columns in by_batch] or [nothing])
+        name: np.concatenate([columns[place] for columns in by_batch] or [nothing])
         for place, name in enumerate(model.columns)
     }
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from recmtl.ranks import draw, first_row
+
 __all__ = ["RareIds"]
 
 
@@ -48,12 +50,12 @@ class RareIds(nn.Module):
         """Ids with some replaced; the argument stays as it is."""
         chance, unknown = self.get_buffer("chance"), self.get_buffer("unknown")
         if ids.device.type != "cpu":
-            draws = torch.rand(ids.shape, device=ids.device)
+            draws = draw(ids.shape, 0, lambda shape: torch.rand(shape, device=ids.device))
             return torch.where(draws < chance[ids], unknown, ids)
         from recmtl.model.rare_kernels import replace_ids  # numba loads slowly; scoring needs none
 
         seed, replaced = torch.randint(2**63 - 1, (1,)), torch.empty_like(ids)
-        arrays = [tensor.numpy() for tensor in (ids, chance, unknown, seed, replaced)]
-        arrays[3] = arrays[3].view(np.uint64)
-        replace_ids(*arrays)
+        first, counter = first_row() * ids.shape[1], seed.numpy().view(np.uint64)
+        tables = chance.numpy(), unknown.numpy()
+        replace_ids(ids.numpy(), *tables, counter, replaced.numpy(), first)
         return replaced

@@ -18,7 +18,9 @@ _UNIT = np.float32(2.0**-24)
 
 
 @compiled
-def replace_ids(ids: Array, chance: Array, unknown: Array, seed: Array, replaced: Array) -> None:
+def replace_ids(
+    ids: Array, chance: Array, unknown: Array, seed: Array, replaced: Array, first: int
+) -> None:
     """Copy ids `[B, I]` to `replaced`, of which each becomes `unknown[column]` by its chance.
 
     Args:
@@ -27,8 +29,9 @@ def replace_ids(ids: Array, chance: Array, unknown: Array, seed: Array, replaced
         unknown: `[I]`.
         seed: `[1]`, uint64; equal seeds give equal draws.
         replaced: `[B, I]`, is written.
+        first: number of ids of the whole batch before these.
     """
-    state = seed[0]
+    state = seed[0] + np.uint64(first) * _STEP
     for b in range(ids.shape[0]):
         for i in range(ids.shape[1]):
             state += _STEP

@@ -14,6 +14,7 @@ would do, so its checkpoint saves that training.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NotRequired, TypedDict
@@ -21,10 +22,12 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from recmtl.atomic import read_json, write_json
-from recmtl.data.batches import Rows, total_weight
+from recmtl.data.batches import Batch, Rows, total_weight
 from recmtl.model import Network
+from recmtl.ranks import ranks
 from recmtl.search.budget import BudgetTarget
 from recmtl.search.entrants import NOTHING_SHARED, Entrant, with_other_experts
 from recmtl.search.race_rule import hurt_tasks, mean_score, ranked
@@ -119,9 +122,7 @@ class Race:
             DataError: a state beside the checkpoint is damaged, or of another race.
         """
         with _folder_of(self.checkpoint) as checkpoint:
-            state = _results_file(checkpoint)
-            if state.is_file():
-                self.results = read_json(state, remedy="delete it, so that the race starts again")
+            self.results = ranks().first(partial(_results, checkpoint))
             running = list(self.entrants)
             for until in self.rounds:
                 for key in running:
@@ -132,7 +133,7 @@ class Race:
                     best = ranked({key: self._scores(until)[key] for key in running})
                     running = best[: max(2, len(best) // 2)]
             winner = self._winner(checkpoint)
-            if self.checkpoint is not None:
+            if self.checkpoint is not None and ranks().is_first:
                 state = sibling_checkpoint(checkpoint, winner)
                 if state.is_file():  # else it was moved before a kill
                     state.replace(checkpoint)
@@ -173,7 +174,8 @@ class Race:
             "scores": self.problem.fold_scores(model, FOLDS).tolist(),
             "loss": _constant_share(model.eval(), self.problem.validation),
         }
-        write_json(_results_file(checkpoint), self.results, allow_nan=True)
+        if ranks().is_first:
+            write_json(_results_file(checkpoint), self.results, allow_nan=True)
 
     def _scores(self, until: float) -> dict[str, Floats]:
         """The scores `[1 + F, T]` of all entrants of a round, in the order of the entrants."""
@@ -256,6 +258,17 @@ def _results_file(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".race.json")
 
 
+def _results(checkpoint: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """What a race that was stopped has noted; nothing before its first training."""
+    file = _results_file(checkpoint)
+    if not file.is_file():
+        return {}
+    results: dict[str, dict[str, dict[str, Any]]] = read_json(
+        file, remedy="delete it, so that the race starts again"
+    )
+    return results
+
+
 @contextmanager
 def _folder_of(checkpoint: Path | None) -> Iterator[Path]:
     """The checkpoint, or one in a temporary folder: entrants pause and go on in any case."""
@@ -263,14 +276,17 @@ def _folder_of(checkpoint: Path | None) -> Iterator[Path]:
         yield checkpoint
         return
     with TemporaryDirectory(prefix="recmtl-race-") as folder:
-        yield Path(folder) / "race.safetensors"
+        yield Path(ranks().first(lambda: folder)) / "race.safetensors"
 
 
 @torch.no_grad()
 def _constant_share(model: Network, split: Rows) -> float:
     """Mean over the tasks of the loss on a split, as a share of the best constant prediction's."""
-    by_batch = []
-    for batch in split.batches(batch_size=split.largest_batch, seed=None):
+
+    def losses_of(batch: Batch) -> tuple[Tensor, float]:
         losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
-        by_batch.append((losses.cpu(), total_weight(batch)))
+        return losses.cpu(), total_weight(batch)
+
+    batches = split.batches(batch_size=split.largest_batch, seed=None)
+    by_batch = ranks().map(losses_of, batches)
     return float((mean_by_weight(by_batch) * model.heads.loss_scale(1.0).cpu()).mean())

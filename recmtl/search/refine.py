@@ -9,6 +9,7 @@ replaces the present choice only if it is surely better.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from recmtl.data.batches import Batch
 from recmtl.grid import Decision, Routes
 from recmtl.grid.experts import pooled_features
 from recmtl.policies import RoutePolicy
+from recmtl.ranks import ranks
 from recmtl.search.supernet import Supernet
 
 __all__ = ["FOLDS", "refine", "surely_positive"]
@@ -147,15 +149,14 @@ def _best(
 ) -> list[Decision]:
     """The best alternative if it is surely better than the present decisions, else these."""
     for rows in cached.samples if len(alternatives) > 3 else ():
-        values = [float(cached.values(tried, value, rows=rows)[0]) for tried in alternatives]
+        judge = partial(cached.values, value=value, rows=rows)
+        values = [float(judged[0]) for judged in ranks().map(judge, alternatives)]
         order = sorted(range(len(alternatives)), key=values.__getitem__)
         alternatives = [alternatives[number] for number in order[: -(-len(alternatives) // 3)]]
     if not alternatives:
         return present
-    now, *others = (
-        cached.values(decisions, value, rows=slice(None), parts=FOLDS)
-        for decisions in (present, *alternatives)
-    )
+    judge = partial(cached.values, value=value, rows=slice(None), parts=FOLDS)
+    now, *others = ranks().map(judge, [present, *alternatives])
     gains = [now - other for other in others]
     best = max(range(len(gains)), key=lambda number: float(gains[number][0]))
     return alternatives[best] if surely_positive(gains[best][1:]) else present

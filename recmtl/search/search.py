@@ -9,6 +9,7 @@ rows. The estimators, the schedule, the weight of cost and the choice among cand
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from recmtl.data.batches import Batch
 from recmtl.grid import Layout, Routes, prune
 from recmtl.memory import keep_freed_memory
+from recmtl.ranks import ranks
 from recmtl.search.budget import BudgetReport, BudgetTarget, CostMultiplier
 from recmtl.search.entrants import FOUND, Entrant, field_of
 from recmtl.search.policy_factory import make_policy
@@ -32,6 +34,7 @@ from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.problem import Problem
+from recmtl.train.rank_steps import mean_gradients
 
 __all__ = ["EpochRecord", "SearchResult", "search"]
 
@@ -142,7 +145,7 @@ def search(
         if save_due(run.done, epoch=schedule.saved_every, settings=config.training):
             run.save()
     result = run.result(on_progress)
-    if run.state_file is not None:
+    if run.state_file is not None and ranks().is_first:
         run.state_file.unlink(missing_ok=True)
     return result
 
@@ -191,7 +194,7 @@ class _RouteSearch:
         with read_state(self.state_file) as state:
             if state is None:
                 # Networks trained after a search whose state is lost belong to another route.
-                for path in race_files(self.checkpoint):
+                for path in race_files(self.checkpoint) if ranks().is_first else ():
                     path.unlink(missing_ok=True)
                 return
             self.done, self.history = state["done"], state["history"]
@@ -230,7 +233,8 @@ class _RouteSearch:
 
     def _batches(self, rows: np.ndarray, number: int, start: int) -> Iterator[Batch]:
         size, seed = self.config.training.batch_size, self.seed * 1009 + 500 + number
-        return self.problem.train.batches(batch_size=size, seed=seed, rows=rows, start=start)
+        train, share = self.problem.train, ranks().share
+        return train.batches(batch_size=size, seed=seed, rows=rows, start=start, share=share)
 
     def take_step(self, step: int, batch: Batch, policy_batch: Batch | None) -> None:
         """One step of the weights and, after warm-up, one of the policy if it has a batch."""
@@ -257,11 +261,12 @@ class _RouteSearch:
         """One step of the architecture parameters; the weights stay."""
         drawn = [self._draw(batch, step) for _ in range(self.config.search.samples)]
         values, log_probabilities = (torch.stack(column) for column in zip(*drawn, strict=True))
-        advantage = self.baseline.advantage(values.detach())
+        advantage = self.baseline.advantage(ranks().mean(values.detach()))
         loss = (values + advantage * log_probabilities).mean() + self.policy.penalty()
         gradients = torch.autograd.grad(loss, self.architecture, allow_unused=True)
         for parameter, gradient in zip(self.architecture, gradients, strict=True):
             parameter.grad = gradient
+        mean_gradients(self.architecture)
         self.policy_optimizer.step()
         if self.target is not None:
             self.multiplier.observe(self.target.excess(sample_route(self.policy)))
@@ -311,10 +316,11 @@ class _RouteSearch:
         """The network that is best on validation rows, and the table of all that competed."""
         rows = sample_rows(self.problem.validation, self.config.search.judged_rows, self.seed)
         depths = len(self.problem.levels(self.config.grid))
+        agreement = ranks().first(lambda: task_agreement(routes, self.supernet, rows))
         entrants, left_out = field_of(
             routes,
             self.layout,
-            partitions=agreeing_branches(task_agreement(routes, self.supernet, rows), depths),
+            partitions=agreeing_branches(agreement, depths),
             problem=self.problem,
             grid=self.config.grid,
             target=self.target,
@@ -345,7 +351,8 @@ class _RouteSearch:
         )
         if settings.agree:
             rows = sample_rows(validation, settings.judged_rows, self.seed)
-            routes = merge_agreeing_tasks(routes, self.supernet, rows, least=settings.agree)
+            merge = partial(merge_agreeing_tasks, routes, self.supernet, rows)
+            routes = ranks().first(partial(merge, least=settings.agree))
         return routes, candidates
 
     def _sized(self, routes: Routes) -> Entrant:

@@ -16,8 +16,10 @@ from recmtl.grid import (
     prune,
 )
 from recmtl.grid.experts import pooled_features
+from recmtl.ranks import computing, ranks
 from recmtl.train.config import Config
 from recmtl.train.problem import Problem
+from recmtl.train.rank_steps import measure
 
 __all__ = ["Supernet", "mean_by_weight"]
 
@@ -44,9 +46,12 @@ class Supernet:
         self.full = full_multiply_adds(layout, input_width=grid.input_width, pixels=grid.pixels)
 
     def losses(self, batch: Batch, decisions: Sequence[Decision]) -> Tensor:
-        """Mean loss `[T]` of each task over the rows of a batch."""
-        logits = self.model(*batch.inputs, decisions=decisions)
-        return self.model.heads.losses(logits, batch.labels, batch.weight)
+        """Mean loss `[T]` of each task over the rows of a batch, or a rank's part of it."""
+        heads = self.model.heads
+        with computing(batch.part):
+            logits = self.model(*batch.inputs, decisions=decisions)
+        (of_batch,) = measure(heads, [batch])
+        return of_batch.of_whole(heads.losses(logits, batch.labels, batch.weight))
 
     def normalised(self, losses: Tensor) -> Tensor:
         """Mean over the tasks of scaled losses `[..., T]`.
@@ -79,16 +84,19 @@ class Supernet:
         The encoder, and the lowest layers on which all candidates agree, are computed once.
         """
         self.model.eval()
-        common, by_batch = _common_layers(candidates), []
-        for batch in split.batches(batch_size=split.largest_batch, seed=None):
+        common = _common_layers(candidates)
+
+        def losses_of(batch: Batch) -> tuple[Tensor, float]:
             encoded = self.model.encoder(*batch.inputs)
             lanes = self.apply_layers(encoded, encoded, candidates[0][:common])
             losses = []
             for decisions in candidates:
                 logits = self.logits_above(lanes, encoded, decisions[common:])
                 losses.append(self.model.heads.losses(logits, batch.labels, batch.weight))
-            by_batch.append((torch.stack(losses).cpu(), total_weight(batch)))
-        return mean_by_weight(by_batch)
+            return torch.stack(losses).cpu(), total_weight(batch)
+
+        batches = split.batches(batch_size=split.largest_batch, seed=None)
+        return mean_by_weight(ranks().map(losses_of, batches))
 
     def apply_layers(
         self, lanes: Tensor, encoded: Tensor, decisions: Sequence[Decision], *, first: int = 0

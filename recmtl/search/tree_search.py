@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn import functional
 
-from recmtl.data.batches import Rows
+from recmtl.data.batches import Batch, Rows
 from recmtl.errors import ConfigError
 from recmtl.grid import Layer, Layout, lane_widths, layout_cost
 from recmtl.grid.catalog import branched
@@ -29,6 +29,7 @@ from recmtl.grid.layout import Pixels, lane_pixels
 from recmtl.model import Network
 from recmtl.policies import Tree, branch_tree, tree_cost
 from recmtl.policies.affinity import dissimilarity_ranks, rank_affinity
+from recmtl.ranks import ranks
 from recmtl.search.selection import sample_rows
 from recmtl.train.checkpoint import sibling_checkpoint
 from recmtl.train.config import Config
@@ -131,7 +132,7 @@ def search_tree(
         )
     began = time.perf_counter()
     depths = tuple(problem.levels(config.grid) if levels is None else levels)
-    sample, ranks = sample_rows(problem.validation, rows, seed), []
+    sample, by_task = sample_rows(problem.validation, rows, seed), []
     weight, states = _varying_weight(sample), dict[str, Path]()
     if checkpoint is not None:
         states = {t.name: sibling_checkpoint(checkpoint, t.name) for t in problem.tasks}
@@ -148,13 +149,13 @@ def search_tree(
             checkpoint=states.get(task.name),
         )
         features = _features(model, sample, ends(depths))
-        ranks.append([dissimilarity_ranks(outputs, weight=weight) for outputs in features])
-    affinity = rank_affinity([list(depth) for depth in zip(*ranks, strict=True)])
+        by_task.append([dissimilarity_ranks(outputs, weight=weight) for outputs in features])
+    affinity = rank_affinity([list(depth) for depth in zip(*by_task, strict=True)])
     lane = problem.lane_shape(config.sizes)
     sizes = block_sizes(depths, input_width=lane.input_width, pixels=lane.pixels, unit=unit)
     budget = sum(sizes) * (1.0 + share * (len(problem.tasks) - 1))
     tree = branch_tree(affinity, sizes, budget=budget)
-    for state in states.values():
+    for state in states.values() if ranks().is_first else ():
         state.unlink(missing_ok=True)
     return TreeSearchResult(tree, depths, affinity, budget, time.perf_counter() - began)
 
@@ -258,15 +259,18 @@ def _features(model: Network, rows: Rows, depths: Sequence[int]) -> list[NDArray
     a large network for 500 images would not fit into memory.
     """
     model.eval()
-    outputs: dict[int, list[NDArray[np.float32]]] = {depth: [] for depth in depths}
-    for batch in rows.batches(batch_size=rows.largest_batch, seed=None):
+
+    def outputs_of(batch: Batch) -> list[NDArray[np.float32]]:
         lanes = model.encoder(*batch.inputs)
-        source = pooled_features(lanes).flatten(1)
+        source, outputs = pooled_features(lanes).flatten(1), []
         for depth in range(len(model.grid.layers)):
             lanes = model.grid.layer(depth)(lanes, source, None)
-            if depth in outputs:
-                outputs[depth].append(_coarse(lanes).flatten(1).float().cpu().numpy())
-    return [np.concatenate(parts) for parts in outputs.values()]
+            if depth in depths:
+                outputs.append(_coarse(lanes).flatten(1).float().cpu().numpy())
+        return outputs
+
+    batches = rows.batches(batch_size=rows.largest_batch, seed=None)
+    return [np.concatenate(parts) for parts in zip(*ranks().map(outputs_of, batches), strict=True)]
 
 
 def _varying_weight(rows: Rows) -> NDArray[np.float32] | None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from recmtl.atomic import new_file
 from recmtl.errors import DataError
 from recmtl.model import Network
+from recmtl.ranks import ranks
 from recmtl.train.config import Training
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.training_state import TrainingState, ValidationCheck
@@ -58,6 +59,8 @@ class Checkpoint:
         """
         if self.path is None:
             return
+        # From here on every rank has the mean of all, as it would after reading this file.
+        state.loss = ranks().mean(torch.as_tensor(state.loss))
         history = {**asdict(state), "loss": float(state.loss)}
         write_state(
             self.path,
@@ -107,9 +110,13 @@ def sibling_checkpoint(checkpoint: Path, part: str) -> Path:
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write nested state (tensors and JSON data) and the state of torch's random generators.
 
+    All ranks have the same state, and the first of them writes it.
+
     Raises:
         DataError: the disk is full.
     """
+    if not ranks().is_first:
+        return
     tensors: dict[str, Tensor] = {}
     generators = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
@@ -134,7 +141,7 @@ def read_state(path: Path) -> Iterator[dict[str, Any] | None]:
     Raises:
         DataError: the file is damaged or belongs to another network.
     """
-    if not path.exists():
+    if not ranks().first(path.exists):
         yield None
         return
     try:

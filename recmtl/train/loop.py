@@ -7,20 +7,23 @@ optimizer and the measurement of experts live in modules of their own.
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from math import ceil
 from pathlib import Path
 
 import torch
 
-from recmtl.data.batches import Batch, Rows, total_weight
+from recmtl.data.batches import Batch, Rows, whole_rows
 from recmtl.memory import keep_freed_memory
 from recmtl.model import Network
+from recmtl.ranks import computing, ranks
 from recmtl.train.checkpoint import Checkpoint, save_due
 from recmtl.train.config import Training
 from recmtl.train.expert_monitor import monitor_experts
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.problem import Problem
+from recmtl.train.rank_steps import Measure, measure
 from recmtl.train.training_state import TrainingState, ValidationCheck
 
 __all__ = ["OnProgress", "silent", "take_step", "train"]
@@ -141,15 +144,15 @@ def _epoch(
         # A running sum: small tensors kept between large ones would leave holes in the memory.
         state.loss = state.loss + take_step(model, optimizer, *group).double()
         state.steps += 1
-        state.rows += sum(map(len, group))
+        state.rows += sum(map(whole_rows, group))
         if optimizer.steps - 1 not in checked:
             yield None
             continue
-        check = _check(model, problem, state.rows / rows, float(state.loss) / state.steps)
+        loss = ranks().mean(torch.as_tensor(state.loss))
+        check = _check(model, problem, state.rows / rows, float(loss) / state.steps)
         before = state.checks[-1].health if state.checks else None
-        health = monitor_experts(
-            model, problem.validation, rows=settings.health_rows, before=before
-        )
+        monitor = partial(monitor_experts, model, problem.validation, before=before)
+        health = ranks().first(partial(monitor, rows=settings.health_rows))
         state.checks.append(replace(check, health=health, held=held))
         state.loss, state.steps = 0.0, 0
         yield state.checks[-1]
@@ -163,22 +166,22 @@ def take_step(model: Network, optimizer: Optimizer, *group: Batch) -> torch.Tens
     Otherwise each batch contributes the mean over its own defined rows.
 
     Returns:
-        The loss of the group before the step, a scalar.
+        The loss of the group before the step, a scalar; of several ranks the mean is that loss.
     """
-    shares, losses = [1.0], []
-    if len(group) > 1:
-        weights = [total_weight(batch) for batch in group]
-        shares = [weight / sum(weights) for weight in weights]
-    for batch, share in zip(group, shares, strict=True):
-        loss = _loss(model, batch, optimizer.settings) * share
+    losses, measures = [], measure(model.heads, group)
+    whole = sum(of_batch.weight for of_batch in measures)
+    for batch, of_batch in zip(group, measures, strict=True):
+        loss = _loss(model, batch, of_batch, optimizer.settings) * (of_batch.weight / whole)
         optimizer.add(loss)
         losses.append(loss.detach())
     optimizer.step()
     return torch.stack(losses).sum()
 
 
-def _loss(model: Network, batch: Batch, settings: Training) -> torch.Tensor:
-    losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
+def _loss(model: Network, batch: Batch, of_batch: Measure, settings: Training) -> torch.Tensor:
+    with computing(batch.part):
+        outputs = model(*batch.inputs)
+    losses = of_batch.of_whole(model.heads.losses(outputs, batch.labels, batch.weight))
     loss = (losses * model.heads.loss_scale(settings.balance)).sum()
     off_rate = model.grid.rate_penalty()
     return loss if off_rate is None else loss + settings.rate_weight * off_rate
@@ -192,6 +195,7 @@ def _check(model: Network, problem: Problem, epoch: float, loss: float) -> Valid
 def _groups(rows: Rows, settings: Training, seed: int, start: int) -> Iterator[list[Batch]]:
     """The batches of each step of an epoch, from step `start` on."""
     size, count = settings.batch_size, settings.accumulate
-    batches = rows.batches(batch_size=size, seed=seed, start=start * count)
+    begin, share = start * count, ranks().share
+    batches = rows.batches(batch_size=size, seed=seed, start=begin, share=share)
     while group := list(islice(batches, count)):
         yield group

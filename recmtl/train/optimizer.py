@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from recmtl.model import Network
 from recmtl.train.config import Training
+from recmtl.train.rank_steps import mean_gradients
 
 __all__ = ["Optimizer", "RowAdam", "clip_gradients", "sum_by_row"]
 
@@ -60,9 +61,10 @@ class Optimizer:
         """Follow the gradients added since the last step, and that of a scalar `loss` if given."""
         if loss is not None:
             self.add(loss)
+        tables = [] if self.sparse is None else _parameters(self.sparse)
+        mean_gradients(_parameters(self.dense), tables)
         if self.settings.clip:
-            groups = [group for part in self._parts() for group in part.param_groups]
-            clip_gradients((p for group in groups for p in group["params"]), self.settings.clip)
+            clip_gradients([*tables, *_parameters(self.dense)], self.settings.clip)
         share = self._rate_share()
         for group, rate in zip(self.dense.param_groups, self.rates, strict=True):
             group["lr"] = rate * share
@@ -101,6 +103,10 @@ class Optimizer:
         if self.settings.step_every:
             return float(self.settings.step_factor ** (self.steps // self.settings.step_every))
         return 1.0 - self.progress if self.settings.decay else 1.0
+
+
+def _parameters(part: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in part.param_groups for parameter in group["params"]]
 
 
 def _dense(groups: list[dict[str, Any]], settings: Training) -> torch.optim.Optimizer:

@@ -22,6 +22,7 @@ from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes, Network, TabularModel, predict
 from recmtl.model.heads import HeadSpec, head_specs
 from recmtl.model.rare_ids import RareIds
+from recmtl.ranks import ranks
 from recmtl.schema import TaskSpec
 from recmtl.schema.names import joint_column, task_column
 from recmtl.train.config import Grid, StopMetric
@@ -214,7 +215,7 @@ class TabularProblem:
         predictions = predict(model, rows, decisions=decisions)
         group = np.asarray(rows.group) if "gauc" in self._chosen_by.values() else None
         labels, weight = np.asarray(rows.labels), rows.varying_weight
-        return evaluate(predictions, labels, self.tasks, group, weight)
+        return ranks().first(lambda: evaluate(predictions, labels, self.tasks, group, weight))
 
     @cached_property
     def _chosen_by(self) -> Mapping[str, StopMetric]:
@@ -263,7 +264,8 @@ class TabularProblem:
         """The tasks' stop metrics on validation rows, all and without each fold `[1 + F, T]`."""
         rows = self.validation
         group = np.asarray(rows.group)
-        return scores_without_folds(
+        scores = partial(
+            scores_without_folds,
             predict(model, rows),
             np.asarray(rows.labels),
             self.tasks,
@@ -273,6 +275,7 @@ class TabularProblem:
             group=group,
             weight=rows.varying_weight,
         )
+        return ranks().first(scores)
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
         """The metric on which each task is judged, by task."""

@@ -193,11 +193,16 @@ class ImageHeads(nn.Module):
         """Mean loss `[T]` of each task over its known targets; all images count alike."""
         losses = []
         for spec, output, target in zip(self.specs, outputs, labels, strict=True):
-            if spec.task.kind in MAPS and self.style.resize == "nearest":
-                target = _resized_target(target, output)
+            target = self._compared(spec.task, target, output.shape[-2:])
             output = self._resized(output, target) if spec.task.kind in MAPS else output
             losses.append(image_loss(spec.task, output.float(), target))
         return torch.stack(losses)
+
+    def label_weights(self, labels: Labels, weight: Tensor) -> Tensor:
+        """Number `[T]` of each task's known targets, or their class weights if it has any."""
+        tasks = [spec.task for spec in self.specs]
+        compared = [self._compared(*pair, self.pixels) for pair in zip(tasks, labels, strict=True)]
+        return torch.stack([_known_weight(*pair) for pair in zip(tasks, compared, strict=True)])
 
     def predictions(self, outputs: list[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
         """The outputs, maps resized to the height and width of the targets."""
@@ -216,6 +221,12 @@ class ImageHeads(nn.Module):
         heads = cast(list[SmallMapHead | AsppHead | LinearHead], list(self.parts))
         multiply_adds = sum(head.multiply_adds(self.pixels) for head in heads)
         return Cost(sum(p.numel() for p in self.parameters()), multiply_adds)
+
+    def _compared(self, task: ImageTask, target: Tensor, size: Sequence[int]) -> Tensor:
+        """A target as losses compare it with an output; a map has this height and width."""
+        if task.kind in MAPS and self.style.resize == "nearest":
+            return _resized_target(target, size)
+        return target
 
     def _resized(self, output: Tensor, target: Tensor) -> Tensor:
         size = target.shape[-2:]
@@ -252,38 +263,49 @@ def image_loss(task: ImageTask, output: Tensor, target: Tensor) -> Tensor:
     >>> float(image_loss(task, torch.tensor([[[[3.0, 9.0]]]]), target))
     2.0
     """
+    known = _known_weight(task, target)
     if task.kind in ("classification", "segmentation"):
-        return _cross_entropy(output, target, task.class_weights)
-    is_known = ~torch.isnan(target)
-    truth = torch.where(is_known, target, 0.0)
+        weights = output.new_tensor(task.class_weights) if task.class_weights else None
+        loss = functional.cross_entropy(
+            output, target, weight=weights, ignore_index=IGNORED, reduction="sum"
+        )
+        return loss / known.clamp_min(1e-12)
+    is_known = _is_known(task, target)
+    truth = torch.where(~torch.isnan(target), target, 0.0)
     if task.kind == "multilabel":
         loss = functional.binary_cross_entropy_with_logits(output, truth, reduction="none")
     elif task.kind == "normals":
-        is_known = is_known.all(1)
         loss = 1.0 - (functional.normalize(output, dim=1) * truth).sum(1)
     else:
         loss = (output - truth).abs()
-    return torch.where(is_known, loss, 0.0).sum() / is_known.sum().clamp_min(1)
+    return torch.where(is_known, loss, 0.0).sum() / known.clamp_min(1)
 
 
-def _cross_entropy(output: Tensor, target: Tensor, weights: Sequence[float]) -> Tensor:
-    each = output.new_tensor(weights) if weights else output.new_ones(output.shape[1])
-    loss = functional.cross_entropy(
-        output, target, weight=each, ignore_index=IGNORED, reduction="sum"
-    )
-    share = torch.where(target == IGNORED, 0.0, each[target.clamp_min(0)])
-    return loss / share.sum().clamp_min(1e-12)
+def _is_known(task: ImageTask, target: Tensor) -> Tensor:
+    """Which targets, or pixels, are known."""
+    if task.kind in ("classification", "segmentation"):
+        return target != IGNORED
+    is_known = ~torch.isnan(target)
+    return is_known.all(1) if task.kind == "normals" else is_known
 
 
-def _resized_target(target: Tensor, output: Tensor) -> Tensor:
-    """A target `[B, H, W]` or `[B, C, H, W]` in the height and width of an output."""
-    size = output.shape[-2:]
-    if target.shape[-2:] == size:
+def _known_weight(task: ImageTask, target: Tensor) -> Tensor:
+    """By what the summed loss of a task is divided: the known targets, a scalar."""
+    is_known = _is_known(task, target)
+    if task.kind in ("classification", "segmentation") and task.class_weights:
+        each = torch.tensor(task.class_weights, device=target.device)
+        return torch.where(is_known, each[target.clamp_min(0)], 0.0).sum()
+    return is_known.sum().float()
+
+
+def _resized_target(target: Tensor, size: Sequence[int]) -> Tensor:
+    """A target `[B, H, W]` or `[B, C, H, W]` in another height and width."""
+    if tuple(target.shape[-2:]) == tuple(size):
         return target
     if target.dim() == 3:
-        nearest = functional.interpolate(target.unsqueeze(1).double(), size, mode="nearest")
+        nearest = functional.interpolate(target.unsqueeze(1).double(), list(size), mode="nearest")
         return nearest.squeeze(1).to(target.dtype)
-    return functional.interpolate(target, size, mode="nearest")
+    return functional.interpolate(target, list(size), mode="nearest")
 
 
 def constant_loss(task: ImageTask, targets: Sequence[Target]) -> float:

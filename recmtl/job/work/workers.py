@@ -13,25 +13,26 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 from typing import Any, TypeAlias
 
 import torch
 
+from recmtl.engines.child_process import start_child
+from recmtl.engines.team import team
 from recmtl.errors import RecmtlError
-from recmtl.interrupts import without_signals
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.study import C, P, Study
 from recmtl.job.work.agenda import Agenda
 from recmtl.job.work.forecast import Forecast
 from recmtl.job.work.items import WorkItem, with_needed
-from recmtl.job.work.own_main import without_main_module
 from recmtl.job.work.priority import groups_of
+from recmtl.job.work.team_work import do_together
 from recmtl.masking import mask
+from recmtl.ranks import RanksStoppedError, ranks
 from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress
 from recmtl.train.training_state import ValidationCheck
@@ -71,7 +72,8 @@ def complete(
     items = with_needed(items, study.config)
     study.check(items)
     done = [item for item in items if study.has(item)]
-    processes = min(processes_of(study.config), len(items) - len(done))
+    most = 1 if team() is not None else processes_of(study.config)
+    processes = min(most, len(items) - len(done))
     if processes < 1:
         return
     watch = _Watch(study, items, done=done, processes=processes)
@@ -80,8 +82,8 @@ def complete(
         return
     while (item := watch.agenda.take()) is not None:
         try:
-            replace(study, on_progress=partial(watch.move, item, stops=True)).do(item)
-        except _TimeIsUp:
+            do_together(replace(study, on_progress=partial(watch.move, item, stops=True)), item)
+        except (_TimeIsUp, RanksStoppedError):
             return
         watch.finish(item)
         finished(item)
@@ -137,7 +139,9 @@ class _Watch:
         if time.monotonic() - self.shown > SECONDS_BETWEEN_OUTLOOKS:
             self.show()
         if stops and self.agenda.is_late and not self.agenda.is_needed(item):
-            raise _TimeIsUp
+            if ranks().count == 1:
+                raise _TimeIsUp
+            ranks().stops = True
 
     def finish(self, item: WorkItem) -> None:
         """Note that an item is done, and show how far the study is then."""
@@ -233,13 +237,8 @@ class _Crew:
 
 
 def _start(study: Study[Any, Any]) -> _Worker:
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    arguments = (theirs, study.folder, study.kind, study.config)
-    process = context.Process(target=_serve, args=arguments, daemon=True)
-    # They may reach all processes of a terminal or a service; the first one ends the others.
-    with without_signals(), without_main_module():
-        process.start()
+    ours, theirs = Pipe()
+    process = start_child(_serve, theirs, study.folder, study.kind, study.config)
     theirs.close()
     return _Worker(process, ours)
 
@@ -248,7 +247,6 @@ def _serve(
     connection: Connection, folder: Path, kind: ProblemKind[Any, Any], config: Config
 ) -> None:
     """Do the work items that arrive until the connection is closed."""
-    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(config.threads or 1)
     study: Study[Any, Any] | None = None
     try:
@@ -269,14 +267,6 @@ def _serve(
                 connection.send(None)
     except (EOFError, ConnectionError):
         return
-
-
-def _end_with_parent() -> None:
-    """End this process with the first one, however that ends: the folder is then another job's."""
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _sending(connection: Connection) -> OnProgress:

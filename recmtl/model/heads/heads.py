@@ -101,6 +101,13 @@ class TabularHeads(nn.Module):
         total = share.sum(0)
         return (losses * share).sum(0) / torch.where(total > 0, total, 1.0)
 
+    def label_weights(self, labels: Labels, weight: Tensor) -> Tensor:
+        """Weight `[T]` of the rows on which each task's label is defined; see `losses`."""
+        if not isinstance(labels, Tensor):
+            raise TypeError(f"labels of a table are one tensor, not {len(labels)} of them")
+        defined = ~torch.isnan(self.funnel.labels(labels))
+        return torch.where(defined, weight.unsqueeze(1), 0.0).sum(0)
+
     def loss_scale(self, balance: float) -> Tensor:
         """Factor `[T]` of each task's loss: `weight / constant_loss ** balance`."""
         key = (balance, next(self.parameters()).device)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recmtl.ranks import BatchPart, Share
 from recmtl.vision.data.examples import Example, ImageSplit
 
 __all__ = ["ImageBatch", "ImageRows"]
@@ -31,11 +32,13 @@ class ImageBatch:
         images: `[B, C, H, W]`.
         labels: the targets `[B, ...]` of each task.
         weight: float32 `[B]`.
+        part: which images of a larger batch these are; None if they are all.
     """
 
     images: torch.Tensor
     labels: tuple[torch.Tensor, ...]
     weight: torch.Tensor
+    part: BatchPart | None = None
 
     @property
     def inputs(self) -> tuple[torch.Tensor]:
@@ -105,6 +108,7 @@ class ImageRows:
         seed: int | None,
         rows: npt.NDArray[np.integer] | None = None,
         start: int = 0,
+        share: Share | None = None,
     ) -> Iterator[ImageBatch]:
         """One pass over the images; see `recmtl.data.batches.Rows.batches`.
 
@@ -118,8 +122,10 @@ class ImageRows:
         else:
             order = np.random.default_rng(seed).permutation(order)
             parts = np.array_split(order, -(-len(order) // batch_size)) if len(order) else []
-        for examples in self._read(parts[start:], seed):
-            batch = _stacked(examples)
+        batch_parts = [_part_of(len(part), share) for part in parts[start:]]
+        numbers = [part[p.rows] for part, p in zip(parts[start:], batch_parts, strict=True)]
+        for examples, part in zip(self._read(numbers, seed), batch_parts, strict=True):
+            batch = _stacked(examples, part)
             if self.device != "cpu":
                 batch = batch.pinned().to(self.device)
             yield batch
@@ -142,8 +148,13 @@ class ImageRows:
             pool.shutdown(cancel_futures=True)
 
 
-def _stacked(examples: list[Example]) -> ImageBatch:
+def _part_of(images: int, share: Share | None) -> BatchPart:
+    return BatchPart(0, images, images) if share is None else share.part(images)
+
+
+def _stacked(examples: list[Example], part: BatchPart) -> ImageBatch:
     images = torch.from_numpy(np.stack([example.image for example in examples]))
     columns = zip(*(example.targets for example in examples), strict=True)
     targets = tuple(torch.from_numpy(np.stack(column)) for column in columns)
-    return ImageBatch(images, targets, torch.ones(len(examples)))
+    weight = torch.ones(len(examples))
+    return ImageBatch(images, targets, weight, part if part.ranks > 1 else None)

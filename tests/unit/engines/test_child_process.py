@@ -1,15 +1,15 @@
-"""A worker does not run the script that has started it."""
+"""A process that is started does not run the script that has started it."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-from recmtl.job.work.own_main import without_main_module
+from recmtl.engines.child_process import without_main_module
 
 SCRIPT = """
 import os
 from multiprocessing import get_context
-from recmtl.job.work.own_main import without_main_module
+from recmtl.engines.child_process import without_main_module
 
 print("script", flush=True)
 process = get_context("spawn").Process(target=os.write, args=(1, b"worker\\n"))
