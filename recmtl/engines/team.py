@@ -249,7 +249,7 @@ def _serve(connection: Connection, meeting: _Meeting, follow: Follow) -> None:
 def _on_this_machine() -> Iterator[None]:
     """Let ranks listen on the interface within the machine, where that has a usual name."""
     name = "GLOO_SOCKET_IFNAME"
-    loopback = [known for _, known in socket.if_nameindex() if known in LOOPBACK]
+    loopback = [interface for _, interface in socket.if_nameindex() if interface in LOOPBACK]
     if not loopback or name in os.environ:
         yield
         return

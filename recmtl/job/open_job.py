@@ -102,14 +102,12 @@ def open_job(
     source, texts = _chosen_input(folder, data, schema, config, preset, like)
     if "config" not in texts:  # a mistake in it is told before anything is written
         Config.load(source.config or None, preset=source.preset)
-    with ExitStack() as stack:
+    with ExitStack() as stack, team_of(processes):
         stack.enter_context(hold_folder(folder))
         files = stack.enter_context(_files(folder, texts))
         source = replace(source, **files.paths)
-        settings = Config.load(source.config or None, preset=source.preset)
-        settings = _with_evidence(settings, seeds=seeds, ablation=ablation)
+        settings = _settings(source, seeds=seeds, ablation=ablation)
         display = on_progress or stack.enter_context(progress_display(console))
-        stack.enter_context(team_of(processes))
         source = replace(source, data=source.data or _simulated_log(folder, settings.seed))
 
         def admitted() -> None:
@@ -256,8 +254,9 @@ def _simulated_log(folder: Path, seed: int) -> str:
     return str(log)
 
 
-def _with_evidence(config: Config, *, seeds: int, ablation: bool) -> Config:
-    """A configuration with another number of seeds, or without what shows what moved the metric."""
+def _settings(source: _JobInput, *, seeds: int, ablation: bool) -> Config:
+    """The configuration: of seeds as many as asked for, and perhaps without an ablation."""
+    config = Config.load(source.config or None, preset=source.preset)
     evidence = config.evidence
     if seeds:
         of_ablation = seeds if evidence.ablation_seeds else 0

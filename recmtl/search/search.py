@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from recmtl.data.batches import Batch
+from recmtl.engines.rank_steps import mean_gradients
 from recmtl.grid import Layout, Routes, prune
 from recmtl.memory import keep_freed_memory
 from recmtl.ranks import ranks
@@ -34,7 +35,6 @@ from recmtl.train.config import Config
 from recmtl.train.loop import OnProgress, silent
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.problem import Problem
-from recmtl.train.rank_steps import mean_gradients
 
 __all__ = ["EpochRecord", "SearchResult", "search"]
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recmtl.data.batches import Batch, Rows, total_weight
+from recmtl.engines.rank_steps import measure
 from recmtl.grid import (
     Decision,
     Layout,
@@ -19,7 +20,6 @@ from recmtl.grid.experts import pooled_features
 from recmtl.ranks import computing, ranks
 from recmtl.train.config import Config
 from recmtl.train.problem import Problem
-from recmtl.train.rank_steps import measure
 
 __all__ = ["Supernet", "mean_by_weight"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from recmtl.data.batches import Batch, Rows, whole_rows
+from recmtl.engines.rank_steps import Measure, measure
 from recmtl.memory import keep_freed_memory
 from recmtl.model import Network
 from recmtl.ranks import computing, ranks
@@ -23,7 +24,6 @@ from recmtl.train.config import Training
 from recmtl.train.expert_monitor import monitor_experts
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.problem import Problem
-from recmtl.train.rank_steps import Measure, measure
 from recmtl.train.training_state import TrainingState, ValidationCheck
 
 __all__ = ["OnProgress", "silent", "take_step", "train"]

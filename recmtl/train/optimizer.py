@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recmtl.engines.rank_steps import mean_gradients
 from recmtl.model import Network
 from recmtl.train.config import Training
-from recmtl.train.rank_steps import mean_gradients
 
 __all__ = ["Optimizer", "RowAdam", "clip_gradients", "sum_by_row"]
 

@@ -8,18 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
-from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.engines.team import team
 from recmtl.errors import RecmtlError
-from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.study import Study
 from recmtl.job.work.items import WorkItem, all_items, with_needed
 from recmtl.job.work.limit import Limit
@@ -30,20 +30,27 @@ from recmtl.schema import load_schema
 from recmtl.simulate import simulate
 from recmtl.train.config import Config, Evidence, Grid, Search, Training
 from recmtl.train.loop import OnProgress, silent
-from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import ValidationCheck
+from tests.exact_study import EXACT, open_exact
 
 SCHEMA = Path(__file__).resolve().parents[4] / "datasets" / "simulated" / "schema.yaml"
 CONFIG = Config(
     sizes=ModelSizes(embedding=4, tower=(8,), dropout=0.1, field_dropout=0.1),
     grid=Grid(cells=3, depth=2, widths=(8,), max_edges=2),
     training=Training(batch_size=256, epochs=1, rare_ids=3.0, save_every=2),
-    search=Search(epochs=1, race=True, samples=2),
+    search=Search(epochs=1, race=True, samples=2, votes=1),
     evidence=Evidence(
         seeds=1, controls=("dynashare", "branched", "mtnas"), baselines=("logistic",)
     ),
 )
-ITEMS = with_needed(all_items(CONFIG))
+ITEMS = with_needed(all_items(CONFIG), CONFIG)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def usual_precision() -> Iterator[None]:
+    """Double precision is that of these tests alone."""
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +66,7 @@ def open_study(encoded: Path, folder: Path, on_progress: OnProgress = silent) ->
     if not (folder / "log").is_dir():
         shutil.copytree(encoded / "log", folder / "log")
     config = replace(CONFIG, workers=1)
-    problem = TabularProblem.of(EncodedLog.open(folder / "log"), rare_ids=3.0)
-    return Study(folder, TABULAR_PROBLEMS, problem, config, on_progress)
+    return Study(folder, EXACT, open_exact(folder, config), config, on_progress)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +77,7 @@ def alone(encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def assert_same(study: Study, other: Study, *, exactly: bool = False) -> None:
-    """The same routes; metrics to 1e-6 and scores to 1e-5, or the same bits."""
+    """The same routes; metrics and scores to 1e-9, or the same bits."""
     searches = sorted(path.name for path in (study.folder / "search").iterdir())
     assert searches == sorted(path.name for path in (other.folder / "search").iterdir())
     for name in searches:
@@ -82,7 +88,7 @@ def assert_same(study: Study, other: Study, *, exactly: bool = False) -> None:
             assert mine.get(part) == theirs.get(part), (name, part)
     for item in (item for item in ITEMS if not item.search):
         mine, theirs = (s.trained(item.name, item.seed) for s in (study, other))
-        bound = 0.0 if exactly else 1e-5
+        bound = 0.0 if exactly else 1e-9
         for column, scores in mine.predictions.items():
             largest = max(1.0, float(np.abs(scores).max()))
             np.testing.assert_allclose(
@@ -90,7 +96,7 @@ def assert_same(study: Study, other: Study, *, exactly: bool = False) -> None:
             )
         for task, metrics in mine.validation.items():
             for metric, value in metrics.items():
-                near = pytest.approx(value, rel=0 if exactly else 1e-6, abs=0 if exactly else 1e-6)
+                near = pytest.approx(value, rel=bound, abs=bound)
                 assert theirs.validation[task][metric] == near or math.isnan(value)
 
 

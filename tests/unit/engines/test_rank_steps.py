@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recmtl.data.batches import Batch
+from recmtl.engines.rank_steps import mean_gradients
 from recmtl.grid import CATALOG, Routes
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.model.heads import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain
@@ -19,7 +20,6 @@ from recmtl.search.supernet import Supernet
 from recmtl.train.config import Config, Grid, Training
 from recmtl.train.loop import take_step
 from recmtl.train.optimizer import Optimizer
-from recmtl.train.rank_steps import mean_gradients
 from recmtl.train.tabular_problem import TabularProblem
 from tests.grids import decided
 from tests.rank_processes import of_first, on_ranks
