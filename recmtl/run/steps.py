@@ -53,6 +53,7 @@ def fit(
     seeds: int = 0,
     ablation: bool = True,
     promote: str = "",
+    processes: int = 1,
     quiet: bool = False,
 ) -> Run:
     """From a log to a verdict: find out what its tasks should share, and train what serves them.
@@ -77,6 +78,8 @@ def fit(
         seeds: of every model, in place of the configuration's.
         ablation: whether to train what shows what moved the metric.
         promote: `always` or `never` to make the model champion, whatever the comparison says.
+        processes: that train each network together: for networks that take hours, see the guide to
+            several processes.
         quiet: show no progress and no draft; warnings are shown all the same.
 
     Raises:
@@ -95,6 +98,7 @@ def fit(
             seeds=seeds,
             ablation=ablation,
             promote=promote,
+            processes=processes,
             **source,
         ) as (job, run),
     ):
@@ -190,7 +194,12 @@ def prepare(
 
 
 def search(
-    run: Run | str | Path, *, preset: str = "", config: ConfigInput = None, quiet: bool = False
+    run: Run | str | Path,
+    *,
+    preset: str = "",
+    config: ConfigInput = None,
+    processes: int = 1,
+    quiet: bool = False,
 ) -> Run:
     """Search the routes of every seed, in the folder of a prepared run.
 
@@ -198,36 +207,47 @@ def search(
         run: what `prepare` returned, or its folder.
         preset: as for `fit`; what the folder was begun with if neither this nor `config` is given.
         config: as for `fit`.
+        processes: as for `fit`.
         quiet: show no progress.
 
     Raises:
         RecmtlError: the folder was begun with other settings, or a setting is wrong.
     """
-    with _continued("search", run, preset, config, quiet) as (job, tracked):
+    with _continued("search", run, preset, config, quiet, processes) as (job, tracked):
         steps.search(job, steps.prepare(job, tracked))
     return Run(job.out)
 
 
 def train(
-    run: Run | str | Path, *, preset: str = "", config: ConfigInput = None, quiet: bool = False
+    run: Run | str | Path,
+    *,
+    preset: str = "",
+    config: ConfigInput = None,
+    processes: int = 1,
+    quiet: bool = False,
 ) -> Run:
     """Search, where it was not, and train the searched networks; `run.routes` shows the best.
 
     Arguments and errors are those of `search`.
     """
-    with _continued("train", run, preset, config, quiet) as (job, tracked):
+    with _continued("train", run, preset, config, quiet, processes) as (job, tracked):
         steps.train(job, steps.prepare(job, tracked), tracked)
     return Run(job.out)
 
 
 def evaluate(
-    run: Run | str | Path, *, preset: str = "", config: ConfigInput = None, quiet: bool = False
+    run: Run | str | Path,
+    *,
+    preset: str = "",
+    config: ConfigInput = None,
+    processes: int = 1,
+    quiet: bool = False,
 ) -> Run:
     """Train every model that is compared, and judge them on test rows: verdict, report, bundle.
 
     Arguments and errors are those of `search`.
     """
-    with _continued("evaluate", run, preset, config, quiet) as (job, tracked):
+    with _continued("evaluate", run, preset, config, quiet, processes) as (job, tracked):
         run_to_verdict(job, tracked)
     return Run(job.out)
 
@@ -303,7 +323,12 @@ def _merged(defaults: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[st
 
 @contextmanager
 def _continued(
-    name: str, run: Run | str | Path, preset: str, config: ConfigInput, quiet: bool
+    name: str,
+    run: Run | str | Path,
+    preset: str,
+    config: ConfigInput,
+    quiet: bool,
+    processes: int,
 ) -> Iterator[tuple[steps.JobContext, TrackedRun]]:
     """A job that goes on in the folder of a run.
 
@@ -311,5 +336,7 @@ def _continued(
         DataError: no job has begun there.
     """
     folder = run.folder if isinstance(run, Run) else open_run(run).folder
-    with _opened(name, quiet, out=folder, preset=preset, config=config) as opened:
+    with _opened(
+        name, quiet, out=folder, preset=preset, config=config, processes=processes
+    ) as opened:
         yield opened

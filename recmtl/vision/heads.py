@@ -263,13 +263,13 @@ def image_loss(task: ImageTask, output: Tensor, target: Tensor) -> Tensor:
     >>> float(image_loss(task, torch.tensor([[[[3.0, 9.0]]]]), target))
     2.0
     """
-    known = _known_weight(task, target)
+    whole = _known_weight(task, target)
     if task.kind in ("classification", "segmentation"):
         weights = output.new_tensor(task.class_weights) if task.class_weights else None
         loss = functional.cross_entropy(
             output, target, weight=weights, ignore_index=IGNORED, reduction="sum"
         )
-        return loss / known.clamp_min(1e-12)
+        return loss / whole.clamp_min(1e-12)
     is_known = _is_known(task, target)
     truth = torch.where(~torch.isnan(target), target, 0.0)
     if task.kind == "multilabel":
@@ -278,7 +278,7 @@ def image_loss(task: ImageTask, output: Tensor, target: Tensor) -> Tensor:
         loss = 1.0 - (functional.normalize(output, dim=1) * truth).sum(1)
     else:
         loss = (output - truth).abs()
-    return torch.where(is_known, loss, 0.0).sum() / known.clamp_min(1)
+    return torch.where(is_known, loss, 0.0).sum() / whole.clamp_min(1)
 
 
 def _is_known(task: ImageTask, target: Tensor) -> Tensor:

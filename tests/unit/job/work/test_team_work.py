@@ -159,12 +159,12 @@ def test_a_rank_that_is_killed_ends_the_study_with_one_line(encoded: Path, tmp_p
         leader = team()
         assert leader is not None
         member = leader.members[0].process.pid
-        if what == "searched-0" and member is not None:
+        if what == "dynashare-0" and member is not None:
             os.kill(member, signal.SIGKILL)
 
     with pytest.raises(RecmtlError, match=r"rank 1 was ended \(exit code -9\)"), team_of(2):
         complete(open_study(encoded, tmp_path, kill), ITEMS, lambda item: None)
-    assert not (tmp_path / "models" / "searched").exists()
+    assert not (tmp_path / "models" / "dynashare").exists()
 
 
 def test_torchrun_starts_the_ranks_of_a_command(encoded: Path, tmp_path: Path) -> None:
