@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from recmtl.data.batches import Batch
-from recmtl.engines.rank_steps import mean_gradients
 from recmtl.grid import Layout, Routes, prune
 from recmtl.memory import keep_freed_memory
+from recmtl.model.rank_steps import mean_gradients
 from recmtl.ranks import ranks
 from recmtl.search.budget import BudgetReport, BudgetTarget, CostMultiplier
 from recmtl.search.entrants import FOUND, Entrant, field_of

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from recmtl.data.batches import Batch, Rows, total_weight
-from recmtl.engines.rank_steps import measure
 from recmtl.grid import (
     Decision,
     Layout,
@@ -17,6 +16,7 @@ from recmtl.grid import (
     prune,
 )
 from recmtl.grid.experts import pooled_features
+from recmtl.model.rank_steps import measure
 from recmtl.ranks import computing, ranks
 from recmtl.train.config import Config
 from recmtl.train.problem import Problem

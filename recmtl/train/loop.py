@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from recmtl.data.batches import Batch, Rows, whole_rows
-from recmtl.engines.rank_steps import Measure, measure
 from recmtl.memory import keep_freed_memory
 from recmtl.model import Network
+from recmtl.model.rank_steps import Measure, measure
 from recmtl.ranks import computing, ranks
 from recmtl.train.checkpoint import Checkpoint, save_due
 from recmtl.train.config import Training

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recmtl.engines.rank_steps import mean_gradients
 from recmtl.model import Network
+from recmtl.model.rank_steps import mean_gradients
 from recmtl.train.config import Training
 
 __all__ = ["Optimizer", "RowAdam", "clip_gradients", "sum_by_row"]

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from recmtl.data.batches import Batch
-from recmtl.engines.rank_steps import mean_gradients
 from recmtl.grid import CATALOG, Routes
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.model.heads import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain
+from recmtl.model.rank_steps import mean_gradients
 from recmtl.model.rare_ids import RareIds
 from recmtl.ranks import ALONE, Ranks, ranks, together
 from recmtl.search.supernet import Supernet
