@@ -24,7 +24,7 @@ from recmtl.data.describe import describe
 from recmtl.job import steps
 from recmtl.job.open_job import open_job, tracked_run
 from recmtl.report import verdict_table
-from recmtl.schema import Condition, Schema, TaskSpec, dump_schema, parse_schema
+from recmtl.schema import Label, Schema, TaskSpec, dump_schema, parse_schema
 from recmtl.script import ErrorLine
 from recmtl.tracking import TrackedRun
 
@@ -68,7 +68,7 @@ def correct(draft: Schema) -> Schema:
         # The draft leaves the seconds aside, since they are no feature; they are a third task.
         tasks=(
             *draft.tasks,
-            TaskSpec("watch_time", "regression", Condition("watched_s"), transform="log1p"),
+            TaskSpec("watch_time", "regression", Label("watched_s"), transform="log1p"),
         ),
         # The videos shown to one viewer compete for places.
         roles=dataclasses.replace(draft.roles, group="viewer_id"),

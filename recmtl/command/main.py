@@ -17,6 +17,7 @@ from recmtl.command.log import log
 from recmtl.command.serve import explain, rank, score
 from recmtl.command.steps import benchmark, evaluate, prepare, report, run, search, train
 from recmtl.command.vision import vision
+from recmtl.command.watch import challenge, monitor
 from recmtl.interrupts import answer_signals, leave
 
 __all__ = ["main", "recmtl", "start"]
@@ -24,7 +25,7 @@ __all__ = ["main", "recmtl", "start"]
 NAME, COMPLETE = "recmtl", "_RECMTL_COMPLETE"
 COMMANDS = (
     *(run, describe, config, prepare, search, train, evaluate, report),
-    *(score, rank, explain, update, backtest, log, benchmark, vision),
+    *(score, rank, explain, update, backtest, monitor, challenge, log, benchmark, vision),
 )
 
 
@@ -68,7 +69,8 @@ for command in (*COMMANDS, completion):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, that of the process if None; returns the exit status.
 
-    Statuses are 0, 2 after an error, which is one line, and 3 for scores with a quarantine.
+    Statuses are 0, 2 after an error, which is one line, 3 for scores with a quarantine, and 4 for
+    a day beyond the limits of its watch, 5 for a challenger that is not promoted.
     """
     completed = os.environ.get(COMPLETE)
     if completed:

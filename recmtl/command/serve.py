@@ -13,7 +13,15 @@ from recmtl.interrupts import advise
 if TYPE_CHECKING:
     pass
 
-__all__ = ["DONE", "QUARANTINED", "explain", "rank", "score"]
+__all__ = [
+    "DONE",
+    "QUARANTINED",
+    "explain",
+    "rank",
+    "score",
+    "side_table_option",
+    "stated_paths",
+]
 
 DONE, QUARANTINED = 0, 3
 BUNDLE = options(
@@ -88,7 +96,7 @@ def score(output: Output, /, **settings: Any) -> int:
 
     The log may be larger than memory; scores are Parquet, in the order of its rows.
     """
-    tables = _side_tables(settings.pop("side_tables"))
+    tables = stated_paths(settings.pop("side_tables"))
     keep = names_of(settings.pop("keep"))
     if settings.pop("engine") == "spark":
         return _on_spark(output, tables, keep, **settings)
@@ -221,7 +229,7 @@ def rank(
     from recmtl.serve.ranking.ranker import Ranker
     from recmtl.serve.scoring.scorer import Scorer
 
-    scorer = Scorer.load(bundle, engine="auto", side_tables=_side_tables(side_tables))
+    scorer = Scorer.load(bundle, engine="auto", side_tables=stated_paths(side_tables))
     summary = rank_log(
         Ranker(scorer),
         source,
@@ -272,7 +280,7 @@ def explain(
     from recmtl.serve.ranking.ranker import Ranker
     from recmtl.serve.scoring.scorer import Scorer
 
-    scorer = Scorer.load(bundle, side_tables=_side_tables(side_tables))
+    scorer = Scorer.load(bundle, side_tables=stated_paths(side_tables))
     first, count = (0, rows) if row is None else (row, 1)
     table = rows_of(scorer, source, first=first, count=count)
     explanation = Ranker(scorer).explain(table, names_of(task) or None)
@@ -286,5 +294,6 @@ def explain(
     output.result("\n\n".join(texts), content)
 
 
-def _side_tables(pairs: Sequence[str]) -> dict[str, str]:
+def stated_paths(pairs: Sequence[str]) -> dict[str, str]:
+    """Where side tables lie, by the path that the schema states, of `STATED=PATH`."""
     return {stated: path for stated, _, path in (pair.partition("=") for pair in pairs)}

@@ -30,7 +30,7 @@ from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.split import PARTS, ordered, plan_split
 from recmtl.errors import ConfigError, SourceLocation
 from recmtl.schema import Categorical, ListOf, Schema, SplitRule, dump_schema
-from recmtl.schema.statistics import SECONDS
+from recmtl.schema.condition import SECONDS
 
 __all__ = ["Growth", "VocabularyGrowth", "grown", "rows_of_values", "split_of_days", "write_base"]
 

@@ -21,6 +21,7 @@ from recmtl.grid import Routes, draw_svg, draw_text, route_pictures
 from recmtl.job import steps
 from recmtl.job.analysis.provenance import summary_line
 from recmtl.job.analysis.raw_scores import scores_of_part
+from recmtl.job.analysis.reference import reference_of
 from recmtl.job.handed_on import JobContext, PreparedLog
 from recmtl.job.outcome import group_codes
 from recmtl.report import ReportInput, write_report
@@ -101,6 +102,9 @@ def bundle(job: JobContext, trained: TrainedOn, results: Results, calibrators: C
         unknown=unknown_shares(encoder, trained.problem.validation.ids),
         user=user,
         onnx=serving.onnx,
+        reference=reference_of(
+            trained.model, trained.problem.test, encoder=encoder, calibrators=calibrators
+        ),
         lineage=[*parent.lineage, results["update"]["lineage"]],
     )
 

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -63,6 +63,8 @@ class LogSplit:
         group: int64 [R], equal within a group, `NO_GROUP` on rows without one; all 0 without a
             group role.
         row: int64 [R], number of the row in the input.
+        waits: float32 [R, 2 L], what is known of the L late labels: `waited` and `delay` of each,
+            see `recmtl.data.labelled.windows.LateRows`; no columns in logs without.
     """
 
     ids: npt.NDArray[np.int32]
@@ -71,6 +73,12 @@ class LogSplit:
     weight: npt.NDArray[np.float32]
     group: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
+    waits: npt.NDArray[np.float32] = field(default=None)  # type: ignore[arg-type] # see below
+
+    def __post_init__(self) -> None:
+        """Rows that nobody waits for have no columns of it."""
+        if self.waits is None:
+            object.__setattr__(self, "waits", np.empty((len(self), 0), np.float32))
 
     def __len__(self) -> int:
         """Number of rows R."""
@@ -120,7 +128,8 @@ class LogSplit:
         from recmtl.data.batches import table_batches
 
         return table_batches(
-            (self.ids, self.numeric, self.labels, self.weight),
+            (self.ids, self.numeric, self.labels, self.weight)
+            + ((self.waits,) if self.waits.shape[1] else ()),
             batch_size=batch_size,
             seed=seed,
             rows=rows,
@@ -228,9 +237,10 @@ class EncodedLog:
         if part not in self.manifest["rows"]:
             parts = ", ".join(self.manifest["rows"])
             raise DataError(f"{self.folder}: there is no part {part!r}; ask for one of {parts}")
-        arrays = {
-            name: _map(self.folder / part / f"{name}.npy") for name in LogSplit.__annotations__
-        }
+        names = [name for name in LogSplit.__annotations__ if name != "waits"]
+        # Logs of 0.1 know no late labels.
+        names += ["waits"] if (self.folder / part / "waits.npy").is_file() else []
+        arrays = {name: _map(self.folder / part / f"{name}.npy") for name in names}
         group = arrays["group"]
         if "counts" not in self.manifest and group.any():
             # In logs of 0.1, 0 says that the group is missing, or that the schema names none.
@@ -259,6 +269,7 @@ ARRAYS: dict[str, Any] = {
     "weight": np.float32,
     "group": np.int64,
     "row": np.int64,
+    "waits": np.float32,
 }
 
 
@@ -284,11 +295,13 @@ class ArrayWriter:
         Args:
             folder: the folder, which must not exist.
             rows: number of rows that will be written in all.
-            widths: number of columns of each two-dimensional array.
+            widths: number of columns of each two-dimensional array; without `waits` there are none.
         """
         folder.mkdir(parents=True)
         self._files: dict[str, BinaryIO] = {}
         for name, kind in ARRAYS.items():
+            if name == "waits" and not widths.get(name):
+                continue
             shape = (rows, widths[name]) if name in widths else (rows,)
             self._files[name] = new_array(folder / f"{name}.npy", kind, shape)
 
@@ -300,7 +313,9 @@ class ArrayWriter:
         with ExitStack() as stack:
             paths = {name: folder / f"{name}.npy" for name in ARRAYS}
             writer._files = {
-                name: stack.enter_context(path.open("r+b")) for name, path in paths.items()
+                name: stack.enter_context(path.open("r+b"))
+                for name, path in paths.items()
+                if name != "waits" or path.is_file()
             }
             for stream in writer._files.values():
                 np.lib.format.read_magic(stream)
@@ -310,8 +325,8 @@ class ArrayWriter:
 
     def append(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Append one batch: for each name in `ARRAYS` an array, rows first."""
-        for name, kind in ARRAYS.items():
-            self._files[name].write(np.ascontiguousarray(arrays[name], dtype=kind).data)
+        for name, stream in self._files.items():
+            stream.write(np.ascontiguousarray(arrays[name], dtype=ARRAYS[name]).data)
 
     def __enter__(self) -> "ArrayWriter":
         """The writer; its files are open."""

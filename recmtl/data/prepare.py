@@ -28,6 +28,8 @@ from recmtl.data.encoded_log import (
     row_bytes,
     write_faults_as_data_error,
 )
+from recmtl.data.labelled.sampling import sample_facts
+from recmtl.data.labelled.windows import late_facts
 from recmtl.data.leaks import leak_warnings
 from recmtl.data.passes.encode import array_widths, encode, make_arrays
 from recmtl.data.passes.fit import Fitted, fit
@@ -212,6 +214,8 @@ def _build(
         **counts,
         "warnings": [*_rare_labels(counts["positives"]), *gap_warnings(gaps)],
         **_weight_facts(counted, fitted),
+        **late_facts(fitted.labels.schema),
+        **sample_facts(schema, fitted.left_out),
     }
     if fitted.encoder.past is not None:
         manifest["statistics"] = fitted.encoder.past.summary()

@@ -146,7 +146,7 @@ DRIFT_LIMIT = 0.1
 
 def refuse_another_schema(schema: Schema, earlier: EncodedLog) -> None:
     """Raise a `DataError` unless the earlier log was prepared with an equal schema."""
-    if dump_schema(schema) != dump_schema(earlier.schema):
+    if dump_schema(schema, stored=True) != dump_schema(earlier.schema, stored=True):
         changes = "; ".join(differences(earlier.schema, schema))
         raise DataError(
             f"{earlier.folder}: was prepared with another schema ({changes}); give the same one, "

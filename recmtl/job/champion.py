@@ -29,7 +29,15 @@ from recmtl.report.tables import format_gain
 from recmtl.serve.bundle import Bundle, load_bundle
 from recmtl.tracking.champion import ChampionDecision
 
-__all__ = ["EQUAL", "decide", "judge_champion"]
+__all__ = [
+    "CANDIDATE",
+    "CONSTANT",
+    "EQUAL",
+    "PRESENT",
+    "decide",
+    "judge_champion",
+    "require_same_tasks",
+]
 
 EQUAL = 0.005
 """How far the mean over the tasks may fall behind, at the low end of its interval, and be equal."""
@@ -55,7 +63,7 @@ def judge_champion(
         bundles[PRESENT] = load_bundle(present)
         if bundles[PRESENT].fingerprint == bundles[CANDIDATE].fingerprint:
             return ChampionDecision(False, "left: the champion is this very bundle")
-        _require_same_tasks(bundles)
+        require_same_tasks(bundles)
     log = EncodedLog.open(out / LOG)
     rows, tasks = log.split("test"), log.schema.tasks
     scores = {CONSTANT: _constant(out), **scores_of_part(bundles, log, data, alive=alive)}
@@ -127,7 +135,8 @@ def _figures(verdict: TransferVerdict, cost: Mapping[str, float]) -> dict[str, s
     return figures
 
 
-def _require_same_tasks(bundles: Mapping[str, Bundle]) -> None:
+def require_same_tasks(bundles: Mapping[str, Bundle]) -> None:
+    """Raise a `BundleError` unless `CANDIDATE` and `PRESENT` score the same columns."""
     ours, theirs = (set(bundles[name].model.columns) for name in (CANDIDATE, PRESENT))
     if ours != theirs:
         differ = ", ".join(sorted(ours ^ theirs)[:5])

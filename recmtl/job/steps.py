@@ -37,6 +37,7 @@ from recmtl.grid import draw_svg, draw_text
 from recmtl.job.analysis.drift import data_drift
 from recmtl.job.analysis.importance import importance
 from recmtl.job.analysis.page import judged_mark, write_page
+from recmtl.job.analysis.reference import bundle_reference
 from recmtl.job.analysis.slices import check_slices, slices
 from recmtl.job.handed_on import (
     BundledNetwork,
@@ -215,6 +216,7 @@ def bundle(job: JobContext, evaluation: Evaluation) -> BundledNetwork:
         # Trees read what the network itself may not hear.
         unknown=unknown_shares(encoder, trained.encoded("validation").ids),
         forests=trained.forests,
+        reference=bundle_reference(trained, evaluation.calibrators),
         **asdict(replace(serving, user=user)),
     )
     return BundledNetwork(folder, prepared)

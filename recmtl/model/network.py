@@ -33,7 +33,7 @@ from recmtl.grid import (
     prune_grid,
 )
 from recmtl.model.encoder import TabularEncoder
-from recmtl.model.heads import Chain, HeadSpec, TabularHeads
+from recmtl.model.heads import Chain, HeadSpec, LateLabels, TabularHeads
 from recmtl.ranks import ranks
 from recmtl.schema.settings import SIZE, settings
 
@@ -168,6 +168,9 @@ class ModelSizes:
         dropout: share of an expert's activations dropped in training.
         field_dropout: share of whole input fields dropped in training.
         chain: how the children of a funnel depend on their parents.
+        late_labels: how rows are learnt whose labels are late and whose windows are open: not at
+            all (`unknown`), or by a model of the delay, `exponential` or with `importance` weights
+            (`recmtl.model.heads.late`). Metrics and calibration read closed windows alone.
     """
 
     embedding: Annotated[int, SIZE] = 8
@@ -175,6 +178,15 @@ class ModelSizes:
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     field_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     chain: Chain = field(default_factory=Chain)
+    late_labels: LateLabels = "unknown"
+
+    def __post_init__(self) -> None:
+        """Refuse two losses that correct one another's rows."""
+        if self.late_labels != "unknown" and self.chain.counterfactual != "none":
+            raise ValueError(
+                "late_labels: a counterfactual loss takes an open window for no event; set "
+                "chain.counterfactual to none, or late_labels to unknown"
+            )
 
 
 class TabularModel(Network):
@@ -200,8 +212,13 @@ class TabularModel(Network):
             dropout=sizes.field_dropout,
         )
         grid = SharingGrid(layout, input_width=encoder.width, dropout=sizes.dropout)
-        tower, chain = sizes.tower, sizes.chain
-        task_heads = TabularHeads(heads, width=grid.output_width, tower=tower, chain=chain)
+        task_heads = TabularHeads(
+            heads,
+            width=grid.output_width,
+            tower=sizes.tower,
+            chain=sizes.chain,
+            late=sizes.late_labels,
+        )
         super().__init__(encoder, grid=grid, heads=task_heads)
         self.sizes, self.columns = sizes, task_heads.columns
 

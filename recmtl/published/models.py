@@ -50,12 +50,12 @@ def of_schema() -> Json:
         entries.append(_ref(cls.__name__))
     task = parts["TaskSpec"]
     _named(task)
-    for key in ("label", "rows"):
+    for key, form in (("label", "Label"), ("rows", "Condition")):
         column = {"type": "string", "description": "a column"}
         entry = task["properties"][key]
         task["properties"][key] = {
             "description": entry["description"],
-            "anyOf": [column, _ref("Condition")],
+            "anyOf": [column, _ref(form)],
         }
     by = parts["SplitRule"]["properties"]["by"]["enum"]
     keys["features"] = _mapping("features by name", {"anyOf": entries})

@@ -4,6 +4,7 @@ It names the features, the tasks and the rows on which each task is defined, the
 sample weight) and the split. It travels with every model.
 """
 
+from recmtl.schema.daily.sample import SampledNegatives
 from recmtl.schema.definition import (
     Categorical,
     ComputedColumn,
@@ -11,6 +12,7 @@ from recmtl.schema.definition import (
     DerivedFeature,
     ExactValues,
     Feature,
+    Label,
     ListCells,
     ListOf,
     Numeric,
@@ -35,6 +37,7 @@ __all__ = [
     "DerivedFeature",
     "ExactValues",
     "Feature",
+    "Label",
     "ListCells",
     "ListOf",
     "Numeric",
@@ -42,6 +45,7 @@ __all__ = [
     "Pairs",
     "PastStatistics",
     "Roles",
+    "SampledNegatives",
     "Schema",
     "SideTable",
     "SplitRule",

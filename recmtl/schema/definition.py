@@ -17,7 +17,9 @@ from pydantic import BeforeValidator, Field
 
 from recmtl.atomic import write_text
 from recmtl.errors import SchemaError
-from recmtl.schema.condition import RULES, ComputedColumn, Condition
+from recmtl.schema.condition import RULES, AColumn, ALabel, ComputedColumn, Condition, Label
+from recmtl.schema.daily.sample import ASample
+from recmtl.schema.daily.watch import WatchLimits
 from recmtl.schema.features import (
     BY_NAME,
     AFeature,
@@ -40,6 +42,7 @@ __all__ = [
     "DerivedFeature",
     "ExactValues",
     "Feature",
+    "Label",
     "ListCells",
     "ListOf",
     "Numeric",
@@ -57,14 +60,6 @@ __all__ = [
 _TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def _of_column(value: Any) -> Any:
-    """The short form of a condition that is a column's value."""
-    return {"column": value} if isinstance(value, str) else value
-
-
-AColumn = Annotated[Condition, BeforeValidator(_of_column)]
-
-
 @settings(SchemaError)
 class TaskSpec:
     """A task: one label to predict.
@@ -72,7 +67,7 @@ class TaskSpec:
     Attributes:
         name: the task; an identifier, since it names the scored columns.
         kind: `binary`, `regression` or `multiclass`.
-        label: the column that holds the label, or the rule that makes it.
+        label: the column that holds the label, or the rule that makes it, late or not.
         rows: the rows on which the label is defined; all if None.
         parent: the parent in a funnel: this label can be 1 only where the parent's is 1.
         weight: factor of this task's loss.
@@ -82,7 +77,7 @@ class TaskSpec:
 
     name: str
     kind: Literal["binary", "regression", "multiclass"]
-    label: AColumn
+    label: ALabel
     rows: AColumn | None = None
     parent: str | None = None
     weight: Annotated[float, Field(gt=0, le=1e9)] = 1.0
@@ -97,6 +92,8 @@ class TaskSpec:
             )
         if self.kind != "binary" and self.label.is_rule:
             raise ValueError(f"a rule in label gives 0 and 1; kind: {self.kind} needs the value")
+        if self.kind != "binary" and self.label.is_late:
+            raise ValueError("only the label of a binary task can be late; drop time and window")
         if self.kind != "regression" and self.transform != "none":
             raise ValueError("transform is for kind: regression only")
         if self.kind != "binary" and self.parent is not None:
@@ -217,6 +214,8 @@ class Schema:
         files: what cannot be seen in text files.
         formulas: columns computed from those of the log, for labels, rules, weights and numeric
             features.
+        sample: tasks of whose negative rows only a share is kept.
+        watch: limits of what a day may differ from the training, for `recmtl monitor`.
     """
 
     name: str
@@ -229,6 +228,8 @@ class Schema:
     statistics: tuple[PastStatistics, ...] = ()
     files: TextFiles | None = None
     formulas: Annotated[tuple[AComputed, ...], BY_NAME] = ()
+    sample: Annotated[tuple[ASample, ...], BY_NAME] = ()
+    watch: WatchLimits = field(default_factory=WatchLimits)
 
     @classmethod
     def load(cls, path: str | Path) -> "Schema":
@@ -365,6 +366,8 @@ class Schema:
         """The columns of labels and rules, of roles and of the split; some may come twice."""
         for task in self.tasks:
             yield task.label.column
+            if task.label.time is not None:
+                yield task.label.time
             if task.rows is not None:
                 yield task.rows.column
         for entry in self.statistics:

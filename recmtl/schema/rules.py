@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recmtl.errors import SchemaError, SourceLocation, did_you_mean
+from recmtl.schema.condition import seconds_of
 from recmtl.schema.definition import Categorical, Feature, ListOf, Numeric, Schema, TaskSpec
 from recmtl.schema.names import column_faults, name_faults
 from recmtl.schema.statistics import PastStatistics
@@ -30,6 +31,8 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> C
     yield from _shared_tables(schema, broken)
     yield from _histories(schema, broken)
     yield from _funnels(schema, broken)
+    yield from _late_labels(schema, broken)
+    yield from _samples(schema, broken)
     yield from _split_roles(schema)
     yield from _side_tables(schema)
     yield from _statistics(schema, broken)
@@ -84,6 +87,8 @@ def _outcome_columns(schema: Schema) -> dict[str, str]:
         reads = schema.in_the_log([task.label.column])
         if len(reads) == 1:
             outcomes.setdefault(reads[0], f"the label of task {task.name!r}")
+        if task.label.time is not None:
+            outcomes.setdefault(task.label.time, f"the time of the label of task {task.name!r}")
         if task.rows is not None:
             outcomes.setdefault(task.rows.column, f"the rows rule of task {task.name!r}")
     if schema.split.by == "column" and schema.split.column is not None:
@@ -148,6 +153,52 @@ def _funnels(schema: Schema, broken: frozenset[str]) -> Contradictions:
             yield place, f"{task.parent!r} is not binary, so nothing can follow from it"
         elif _in_cycle(task, tasks):
             yield place, f"{task.name!r} is its own ancestor"
+
+
+def _late_labels(schema: Schema, broken: frozenset[str]) -> Contradictions:
+    tasks = {task.name: task for task in schema.tasks}
+    for task in schema.tasks:
+        place, window = ("tasks", task.name, "label"), task.label.window
+        if window is not None and schema.roles.time is None:
+            yield place, "a late label needs roles.time, after which its window begins"
+        parent = tasks.get(task.parent or "")
+        if parent is None or parent.label.window is None or parent.name in broken:
+            continue
+        longest = parent.label.window
+        if window is None or _is_longer(window, longest):
+            text = f"{parent.name!r} counts within {longest}, so its child cannot count later"
+            yield place, f"{text}; give it a time and a window of at most {longest}"
+    for index, entry in enumerate(schema.statistics):
+        for name in entry.of:
+            late = tasks[name].label.window if isinstance(name, str) and name in tasks else None
+            if late is not None and not entry.waits_for(late):
+                text = f"of: whether {name!r} happened is known {late} after a row"
+                yield ("statistics", str(index)), f"{text}; write delay: {late}"
+
+
+def _samples(schema: Schema, broken: frozenset[str]) -> Contradictions:
+    tasks = {task.name: task for task in schema.tasks}
+    for sample in schema.sample:
+        place, name = ("sample", sample.name), sample.name
+        if name in broken:
+            continue
+        if name not in tasks:
+            yield place, f"there is no task {name!r}{did_you_mean(name, tasks)}"
+        elif tasks[name].kind != "binary":
+            yield place, f"{name!r} is not binary, so it has no negative rows"
+        if sample.seed != schema.sample[0].seed:
+            text = "one hash decides for all tasks; give them the seed"
+            yield place, f"{text} {schema.sample[0].seed}"
+
+
+def _is_longer(window: str | int, longest: str | int) -> bool:
+    """Whether a window is longer than another; true where their units differ."""
+    if isinstance(window, int) != isinstance(longest, int):
+        return True
+    lengths = [
+        length if isinstance(length, int) else seconds_of(length) for length in (window, longest)
+    ]
+    return lengths[0] > lengths[1]
 
 
 def _in_cycle(task: TaskSpec, tasks: dict[str, TaskSpec]) -> bool:
@@ -224,7 +275,7 @@ def _formulas(schema: Schema) -> Contradictions:
             if name in formulas:
                 text = f"reads {name!r}, which is computed itself; write that formula out"
                 yield ("formulas", column.name), text
-    readers = [
+    readers: list[tuple[tuple[str, ...], str]] = [
         (("features", feature.name), name)
         for feature in schema.features
         if not isinstance(feature, Numeric)
@@ -236,6 +287,7 @@ def _formulas(schema: Schema) -> Contradictions:
     ]
     readers += [(("roles", r), getattr(roles, r) or "") for r in ("group", "time", "row_id")]
     readers += [(("split", "column"), split or "")]
+    readers += [(("tasks", t.name, "label"), t.label.time or "") for t in schema.tasks]
     for place, name in readers:
         if name in formulas:
             yield (

@@ -15,14 +15,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recmtl.errors import SchemaError
-from recmtl.schema.condition import Condition
+from recmtl.schema.condition import Condition, seconds_of
 from recmtl.schema.features import Feature
 from recmtl.schema.settings import BUCKETS, WEIGHT, settings
 
 __all__ = ["DerivedFeature", "Outcome", "PastStatistics", "StatisticNumber"]
 
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-_DURATION = re.compile(r"([1-9]\d{0,8}|0)([smhdw])")
+DAY = seconds_of("1d")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ALL = "all"
 FOLDS = Field(ge=2, le=1000)
@@ -136,7 +135,7 @@ class PastStatistics:
         except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
             raise ValueError(f"there is no time_zone {self.time_zone!r}") from None
         # The clocks of a zone run through one hour twice a year, the days of its calendar do not.
-        if self.counts_numbers or grain % SECONDS["d"]:
+        if self.counts_numbers or grain % DAY:
             raise ValueError("time_zone is for a grain of whole days; drop it")
 
     def _length(self, duration: str | int) -> int:
@@ -147,12 +146,10 @@ class PastStatistics:
             if abs(duration) > LONGEST:
                 raise ValueError(f"{duration} is longer than 2^60")
             return duration
-        parts = _DURATION.fullmatch(duration)
-        if parts is None:
-            raise ValueError(f"{duration!r} is no duration: write a number and s, m, h, d or w")
+        seconds = seconds_of(duration)
         if self.counts_numbers:
             raise ValueError(f"{duration} has a unit and the grain {self.grain} has none")
-        return int(parts[1]) * SECONDS[parts[2]]
+        return seconds
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -173,6 +170,13 @@ class PastStatistics:
     def delay_periods(self) -> int:
         """The delay in periods, rounded up."""
         return -(-self._length(self.delay) // self.grain_length)
+
+    def waits_for(self, window: str | int) -> bool:
+        """Whether the delay is at least as long as a window in its unit."""
+        if isinstance(window, int) != self.counts_numbers:
+            return False
+        length = window if isinstance(window, int) else seconds_of(window)
+        return self.delay_periods * self.grain_length >= length
 
     @cached_property
     def window_periods(self) -> tuple[int | None, ...]:

@@ -158,8 +158,9 @@ def dump_schema(schema: Schema, *, stored: bool = False) -> str:
 
     Args:
         schema: the schema.
-        stored: leave out what `parse_schema(..., stored=True)` adds, as earlier releases did. The
-            text is then the same as theirs, and so are fingerprints of it.
+        stored: leave out what `parse_schema(..., stored=True)` adds, as earlier releases did, and
+            the limits of the watch, on which no row depends. The text is then the same as theirs,
+            and so are fingerprints of it.
     """
     document: dict[str, Any] = {"version": 1, "name": schema.name}
     if schema.files is not None:
@@ -176,6 +177,11 @@ def dump_schema(schema: Schema, *, stored: bool = False) -> str:
     document["split"] = _changed_fields(schema.split)
     if schema.statistics:
         document["statistics"] = [_statistics_entry(entry) for entry in schema.statistics]
+    if schema.sample:
+        document["sample"] = {s.name: _changed_fields(s, without=("name",)) for s in schema.sample}
+    watch = _changed_fields(schema.watch)
+    if watch and not stored:
+        document["watch"] = watch
     if schema.ignore:
         document["ignore"] = list(schema.ignore)
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
@@ -211,7 +217,8 @@ def _statistics_entry(entry: PastStatistics) -> dict[str, Any]:
 
 
 def _condition_entry(condition: Condition) -> str | dict[str, Any]:
-    return _changed_fields(condition) if condition.is_rule else condition.column
+    entries = _changed_fields(condition)
+    return entries if len(entries) > 1 else condition.column
 
 
 def _changed_fields(part: Any, *, without: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -164,9 +164,8 @@ class TabularProblem:
         position = task_position(self.tasks, task.name)
         spec = self.tasks[position]
         alone = replace(spec, parent=None)
-        train, validation = (
-            _restrict(split, self.tasks, spec) for split in (self.train, self.validation)
-        )
+        train = _restrict(self.train, self.tasks, spec, open_too=True)
+        validation = _restrict(self.validation, self.tasks, spec)
         test = replace(self.test, labels=np.asarray(self.test.labels)[:, [position]])
         statistics = {spec.name: _statistics(alone, train, self.heads)}
         heads = head_specs((alone,), statistics)
@@ -282,19 +281,33 @@ class TabularProblem:
         return {task.name: metrics[task.name][PRIMARY[task.kind].name] for task in self.tasks}
 
 
-def _restrict(split: LogSplit, tasks: Sequence[TaskSpec], task: TaskSpec) -> LogSplit:
-    """The rows on which a task is defined, with its label alone."""
-    labels = np.asarray(split.labels)
-    rows = np.flatnonzero(defined_rows(labels, tasks, task))
-    task_labels = labels[rows][:, [task_position(tasks, task.name)]]
-    if len(rows) == len(split):
-        return replace(split, labels=task_labels)
-    return replace(split.take(rows), labels=task_labels)
+def _restrict(
+    split: LogSplit, tasks: Sequence[TaskSpec], task: TaskSpec, *, open_too: bool = False
+) -> LogSplit:
+    """The rows on which a task is defined, with its label alone.
+
+    With `open_too`, also those on which a late label will be: their label is NaN.
+    """
+    labels, waits = np.asarray(split.labels), np.asarray(split.waits)[:, :0]
+    position = task_position(tasks, task.name)
+    defined = defined_rows(labels, tasks, task)
+    if task.label.is_late:
+        number = 2 * sum(other.label.is_late for other in tasks[:position])
+        waits = np.asarray(split.waits)[:, number : number + 2]
+        if open_too:
+            parent = None if task.parent is None else task_position(tasks, task.parent)
+            before = True if parent is None else labels[:, parent] == 1
+            defined |= before & np.isnan(labels[:, position]) & ~np.isnan(waits[:, 0])
+    rows = np.flatnonzero(defined)
+    picked = split if len(rows) == len(split) else split.take(rows)
+    return replace(picked, labels=labels[rows][:, [position]], waits=waits[rows])
 
 
 def _statistics(task: TaskSpec, train: LogSplit, heads: Sequence[HeadSpec]) -> LabelStatistics:
     """What the train rows of a single task say of its label."""
     label, weight = train.labels[:, 0].astype(np.float64), train.varying_weight
+    labelled = ~np.isnan(label)
+    label, weight = label[labelled], None if weight is None else weight[labelled]
     positives = int(label.sum()) if task.kind == "binary" else 0
     moments = Moments()
     moments.add(

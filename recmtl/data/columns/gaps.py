@@ -15,7 +15,9 @@ import pyarrow as pa
 
 from recmtl.data.columns.canonical import missing_rows
 from recmtl.data.columns.funnel import funnel_path, task_position
+from recmtl.data.columns.labels import written_label
 from recmtl.data.columns.rules import rule_rows
+from recmtl.data.labelled.windows import late_rows
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Schema, TaskSpec
 
@@ -33,6 +35,7 @@ __all__ = [
 Bools = npt.NDArray[np.bool_]
 Reason = Literal[
     "label_unknown",
+    "window_open",
     "class_unseen",
     "rule_unknown",
     "parent_unknown",
@@ -46,6 +49,10 @@ TEXTS: dict[Reason, tuple[str, str]] = {
     "label_unknown": (
         "have no label and do not count for the task",
         "fill the column, or say with `rows` where the label is defined",
+    ),
+    "window_open": (
+        "do not count for the task, since the window of their label is still open",
+        "wait, end the split earlier, or train with sizes.late_labels, which reads them too",
     ),
     "class_unseen": (
         "hold a class that no train row has and do not count for the task",
@@ -169,6 +176,11 @@ def label_gaps(
             possible = parent != 0
             concerned = possible if concerned is None else concerned & possible
         lost = unknown if concerned is None else unknown & concerned
+        if task.label.is_late:
+            written = written_label(task, tasks, columns, place)
+            is_open = late_rows(task, schema, columns, written, place).open & lost
+            yield Gap("window_open", task.name, task.label.column, is_open, concerned)
+            lost = lost & ~is_open
         yield from _lost_labels(task, columns, lost, concerned)
 
 

@@ -18,6 +18,7 @@ from recmtl.data.columns.keys import Keys, category_keys
 from recmtl.data.columns.numeric import Moments, numbers
 from recmtl.data.columns.rules import rule_rows, satisfied
 from recmtl.data.columns.vocabulary import VocabularyFit
+from recmtl.data.labelled.windows import late_rows
 from recmtl.errors import SourceLocation
 from recmtl.schema import Schema, TaskSpec
 
@@ -67,6 +68,24 @@ class LabelStatistics:
 
 
 def read_label(
+    task: TaskSpec, schema: Schema, columns: pa.RecordBatch, place: SourceLocation
+) -> Floats:
+    """Binary or regression label float64 [rows]; NaN where it is not defined, or not known yet.
+
+    Args:
+        task: one of the schema's tasks.
+        schema: a late label has the time up to which the log knows of it.
+        columns: a record batch with the columns of the labels.
+        place: where the rows come from.
+
+    Raises:
+        DataError: as `written_label`, or the times of a late label are no times.
+    """
+    label = written_label(task, schema.tasks, columns, place)
+    return late_rows(task, schema, columns, label, place).label if task.label.is_late else label
+
+
+def written_label(
     task: TaskSpec, tasks: Sequence[TaskSpec], columns: pa.RecordBatch, place: SourceLocation
 ) -> Floats:
     """Binary or regression label float64 [rows], as it is written; NaN where it is not defined.
@@ -150,11 +169,32 @@ class Labels:
             if task.kind == "multiclass":
                 out[:, i] = self._classes(task, columns, place)
             else:
-                out[:, i] = read_label(task, tasks, columns, place)
+                out[:, i] = read_label(task, self.schema, columns, place)
         for i, task in enumerate(tasks):
             if task.parent is not None:
                 out[:, i] = joint_labels(out, tasks, task)
         return out
+
+    def waits(
+        self, labels: npt.NDArray[np.float32], columns: pa.RecordBatch, place: SourceLocation
+    ) -> npt.NDArray[np.float32]:
+        """What is known of late labels, float32 [rows, 2 L]: `waited` and `delay` of each.
+
+        See `LateRows`. Where a label is known, so is all of its window: `waited` is 1.
+
+        Args:
+            labels: what `encode` made of the same rows.
+            columns: as for `encode`.
+            place: where the rows come from.
+        """
+        tasks, waits = self.schema.tasks, list[Floats]()
+        for i, task in enumerate(tasks):
+            if task.label.is_late:
+                written = written_label(task, tasks, columns, place)
+                late = late_rows(task, self.schema, columns, written, place)
+                waits += [np.where(np.isnan(labels[:, i]), late.waited, 1.0), late.delay]
+        out = np.stack(waits, 1) if waits else np.empty((columns.num_rows, 0))
+        return out.astype(np.float32)
 
     def _classes(self, task: TaskSpec, columns: pa.RecordBatch, place: SourceLocation) -> Floats:
         keys = read_class(task, columns, place)
@@ -216,7 +256,7 @@ class LabelFit:
                 self._classes[task.name].add(kept, task.label.column, place)
                 self._weigh_classes(task.name, kept, weight)
             else:
-                labels[:, i] = read_label(task, tasks, columns, place)
+                labels[:, i] = read_label(task, self.schema, columns, place)
         self._orphans.add(labels, np.arange(len(labels)) if row is None else row, place)
         for i, task in enumerate(tasks):
             if task.kind == "multiclass":

@@ -12,7 +12,7 @@ from recmtl.data.draft.placing import Draft
 from recmtl.data.draft.profile import ColumnProfile, in_one_form
 from recmtl.data.draft.sample import Sample
 from recmtl.data.leaks import SAMPLE_ROWS, SampledColumn, mean_ranks, tells
-from recmtl.schema import Condition, TaskSpec
+from recmtl.schema import Label, TaskSpec
 
 __all__ = ["set_leaks_aside"]
 
@@ -47,7 +47,7 @@ def _how(column: SampledColumn, task: ColumnProfile, tasks: Sequence[ColumnProfi
         if task.positive < parent.positive:  # a copy shows where the parent happened
             defined &= _marked(parent.positive, rows)
     label = _marked(task.positive, rows)[defined].astype(np.float64)
-    return tells(column, TaskSpec("task", "binary", Condition("label")), label, defined)
+    return tells(column, TaskSpec("task", "binary", Label("label")), label, defined)
 
 
 def _marked(rows: frozenset[int], count: int) -> npt.NDArray[np.bool_]:

@@ -12,6 +12,8 @@ from recmtl.data.columns.gaps import Gap, join_gaps, label_gaps
 from recmtl.data.columns.keys import group_keys, stable_hash
 from recmtl.data.counted_log import CountedBatch, CountedLog
 from recmtl.data.encoded_log import NO_GROUP, ArrayWriter, write_faults_as_data_error
+from recmtl.data.labelled.sampling import NegativeSample
+from recmtl.data.labelled.windows import late_tasks
 from recmtl.data.passes.fit import Fitted
 from recmtl.data.passes.resume import Finished
 from recmtl.data.row_encoder import RowEncoder
@@ -19,7 +21,7 @@ from recmtl.data.split import PARTS
 from recmtl.data.vocabulary_drift import PartCounts
 from recmtl.schema import Schema
 
-__all__ = ["array_widths", "encode", "make_arrays"]
+__all__ = ["array_widths", "encode", "group_codes", "make_arrays"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -31,6 +33,7 @@ def array_widths(schema: Schema, encoder: RowEncoder) -> dict[str, int]:
         "ids": encoding.id_columns,
         "numeric": len(encoding.numeric),
         "labels": len(schema.tasks),
+        "waits": 2 * len(late_tasks(schema)),
     }
 
 
@@ -122,6 +125,7 @@ class _EncodedRows:
         parts = self.fitted.assign(batch)
         if self.fitted.encoder.past is not None:
             batch = self.fitted.encoder.past.with_numbers(batch, parts)
+        batch, parts = NegativeSample(self.schema).kept(batch, parts)
         arrays = _encoded_arrays(self.schema, self.fitted, batch)
         arrays_of_part = {}
         for part in np.unique(parts).tolist():
@@ -130,7 +134,7 @@ class _EncodedRows:
         if self.folder is not None:
             with write_faults_as_data_error(self.folder):
                 self._write(self.folder, batch.first, arrays_of_part)
-        return _gaps(self.schema, batch, arrays), parts, arrays_of_part
+        return _gaps(self.fitted.labels.schema, batch, arrays), parts, arrays_of_part
 
     def _write(self, folder: Path, first: int, arrays_of_part: Mapping[int, Arrays]) -> None:
         rows_before = self.fitted.rows_before.get(first, self.rows_before)
@@ -144,15 +148,16 @@ class _EncodedRows:
 def _encoded_arrays(schema: Schema, fitted: Fitted, batch: CountedBatch) -> Arrays:
     """The arrays of `LogSplit` for one batch."""
     columns = dict(zip(batch.columns.schema.names, batch.columns.columns, strict=True))
-    weight = batch.weight
+    weight, labels = batch.weight, fitted.labels.encode(batch.columns, batch.place)
     encoded = fitted.encoder.encode_canonical(columns, batch.rows, batch.place)
     return {
         "ids": encoded.ids,
         "numeric": encoded.numeric,
-        "labels": fitted.labels.encode(batch.columns, batch.place),
+        "labels": labels,
         "weight": np.ones(batch.rows) if weight is None else weight / fitted.mean_weight,
-        "group": _groups(schema, batch),
+        "group": group_codes(schema, batch),
         "row": batch.row,
+        "waits": fitted.labels.waits(labels, batch.columns, batch.place),
     }
 
 
@@ -170,7 +175,7 @@ def _gaps(
     yield from join_gaps(schema, batch.rows, unmatched=batch.unmatched, ungrouped=ungrouped)
 
 
-def _groups(schema: Schema, batch: CountedBatch) -> npt.NDArray[np.int64]:
+def group_codes(schema: Schema, batch: CountedBatch) -> npt.NDArray[np.int64]:
     """A code for each row, equal within a group; `NO_GROUP` where it has none."""
     column = schema.roles.group
     if column is None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from recmtl.data.columns.labels import LabelFit, Labels
 from recmtl.data.counted_log import CountedBatch, CountedLog
 from recmtl.data.encoded_log import EncodedLog
+from recmtl.data.labelled.sampling import NegativeSample
+from recmtl.data.labelled.windows import with_known_times
 from recmtl.data.passes.encoder_fit import EncoderFit
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.split import PARTS, Assign, plan_split
@@ -35,6 +37,7 @@ class Fitted:
         rows: of each part.
         rows_before: by the number of a batch's first row, the rows of each part before it.
         mean_weight: of the train rows.
+        left_out: negative rows of each part that are not in the sample.
     """
 
     assign: Assign
@@ -43,6 +46,7 @@ class Fitted:
     rows: list[int]
     rows_before: Mapping[int, Sequence[int]]
     mean_weight: float
+    left_out: Sequence[int] = (0, 0, 0)
 
 
 def fit(log: CountedLog, schema: Schema, like: EncodedLog | None) -> Fitted:
@@ -55,17 +59,19 @@ def fit(log: CountedLog, schema: Schema, like: EncodedLog | None) -> Fitted:
     """
     assign = plan_split(schema, log)
     earlier = None if like is None else like.encoder()
-    past = past_of(log, schema, assign, earlier)
+    resolved = with_known_times(schema, log.batches, SourceLocation(log.data))
+    past = past_of(log, resolved, assign, earlier)
+    sample = NegativeSample(schema)
 
-    def view(batch: CountedBatch) -> tuple[CountedBatch, Parts]:
-        parts = assign(batch)
+    def view(batch: CountedBatch) -> tuple[CountedBatch, Parts, Parts]:
+        every = assign(batch)
         if past is not None and like is None:
-            batch = past.with_numbers(batch, parts)
-        return batch, parts
+            batch = past.with_numbers(batch, every)
+        return *sample.kept(batch, every), every
 
     fits = schema if like is None else replace(schema, features=(), statistics=())
     encoder_fit = EncoderFit(fits, log.logical_types(schema.columns()))
-    empty = _FitPass(LabelFit(schema, log.data), encoder_fit)
+    empty = _FitPass(LabelFit(resolved, log.data), encoder_fit)
     fitted = log.fold(empty, schema.columns(), view, stage="fit")
     rows = fitted.rows
     _refuse_empty_parts(rows, log)
@@ -78,7 +84,9 @@ def fit(log: CountedLog, schema: Schema, like: EncodedLog | None) -> Fitted:
     encoder = fitted.encoder.finish() if earlier is None else earlier
     encoder.past = past
     mean_weight = fitted.train_weight / rows[0]
-    return Fitted(assign, encoder, labels, rows, fitted.rows_before(), mean_weight)
+    return Fitted(
+        assign, encoder, labels, rows, fitted.rows_before(), mean_weight, fitted.left_out.tolist()
+    )
 
 
 def past_of(
@@ -97,6 +105,7 @@ class _FitPass:
     Attributes:
         labels: of all rows.
         encoder: of the train rows; without features if an earlier encoder is used.
+        left_out: rows of each part that are not in the sample.
     """
 
     def __init__(self, labels: LabelFit, encoder: EncoderFit) -> None:
@@ -104,9 +113,12 @@ class _FitPass:
         self._firsts: list[int] = []
         self._counts: list[list[int]] = []
         self._weights: list[float] = []
+        self.left_out = np.zeros(len(PARTS), np.int64)
 
-    def add(self, batch: CountedBatch, parts: Parts) -> None:
+    def add(self, batch: CountedBatch, parts: Parts, every: Parts) -> None:
         train, weight = parts == 0, batch.weight
+        counts = [np.bincount(of, minlength=len(PARTS)) for of in (every, parts)]
+        self.left_out += counts[0] - counts[1]
         self._firsts.append(batch.first)
         self._counts.append(np.bincount(parts, minlength=len(PARTS)).tolist())
         of_train = np.count_nonzero(train) if weight is None else weight[train].sum()
@@ -118,6 +130,7 @@ class _FitPass:
         self._firsts += later._firsts
         self._counts += later._counts
         self._weights += later._weights
+        self.left_out += later.left_out
         self.encoder.merge(later.encoder)
         self.labels.merge(later.labels)
 

@@ -16,10 +16,12 @@ from recmtl.atomic import read_json, write_json
 from recmtl.data.columns.labels import Labels, LabelStatistics
 from recmtl.data.counted_log import CountedLog
 from recmtl.data.encoded_log import EncodedLog
+from recmtl.data.labelled.windows import with_known_times
 from recmtl.data.passes.fit import Fitted, past_of
 from recmtl.data.reader import RowUnit
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.split import plan_split
+from recmtl.errors import SourceLocation
 from recmtl.schema import Schema
 
 __all__ = ["Finished", "forget", "is_begun", "read_fit", "write_fit"]
@@ -44,6 +46,7 @@ def write_fit(folder: Path, fingerprint: str, fitted: Fitted) -> None:
         "rows": fitted.rows,
         "mean_weight": fitted.mean_weight,
         "tasks": tasks,
+        "left_out": list(fitted.left_out),
         "rows_before": [[first, *rows] for first, rows in fitted.rows_before.items()],
     }
     write_json(folder / FOLDER / FIT, content, durable=True)
@@ -53,17 +56,19 @@ def read_fit(folder: Path, log: CountedLog, schema: Schema, like: EncodedLog | N
     """The fit that was noted. The split is planned again, and so is what no encoder keeps."""
     content = read_json(folder / FOLDER / FIT, remedy=REMEDY)
     assign, encoder = plan_split(schema, log), RowEncoder.load(folder / ENCODER)
+    resolved = with_known_times(schema, log.batches, SourceLocation(log.data))
     if schema.roles.time is None:
         # An encoder keeps the sums of all folds, and train rows need those of each.
-        encoder.past = past_of(log, schema, assign, None if like is None else like.encoder())
+        encoder.past = past_of(log, resolved, assign, None if like is None else like.encoder())
     tasks = {name: LabelStatistics.from_json(raw) for name, raw in content["tasks"].items()}
     return Fitted(
         assign,
         encoder,
-        Labels(schema, tasks),
+        Labels(resolved, tasks),
         content["rows"],
         {first: rows for first, *rows in content["rows_before"]},
         content["mean_weight"],
+        content["left_out"],
     )
 
 

@@ -76,7 +76,7 @@ def _label(
 ) -> Floats:
     """A task's label as the network learns it: in a funnel, that of the joint event."""
     path = funnel_path(schema.tasks, task)
-    labels = [read_label(event, schema.tasks, columns, place) for event in path]
+    labels = [read_label(event, schema, columns, place) for event in path]
     return joint_labels(np.stack(labels, axis=1), path, task)
 
 

@@ -5,6 +5,7 @@
 
 from recmtl.model.heads.funnel import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain
 from recmtl.model.heads.heads import TabularHeads
+from recmtl.model.heads.late import LateLabels
 from recmtl.model.heads.spec import HeadSpec, head_specs, output_columns
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "ESMM",
     "Chain",
     "HeadSpec",
+    "LateLabels",
     "TabularHeads",
     "head_specs",
     "output_columns",

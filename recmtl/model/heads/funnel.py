@@ -147,6 +147,12 @@ class Funnel:
         # Where the parent was not recorded, nothing says with which propensity the row counts.
         return chain.counterfactual_weight * torch.where(above.isnan(), 0.0, loss)
 
+    def log_probability(self, position: int, logits: list[Tensor]) -> Tensor:
+        """Log of the probability `[B]` of what a task's label says: of a child, the joint event."""
+        if position in self.direct:
+            return functional.logsigmoid(logits[position][:, 0])
+        return self._log_joint(position, logits)
+
     def scores(self, position: int, logits: list[Tensor]) -> list[Tensor]:
         """p(event) `[B]`; of a child p(event | parent) and p(event and all its ancestors).
 

@@ -12,6 +12,7 @@ from recmtl.data.columns.labels import LARGEST_LABEL
 from recmtl.grid.cost import Cost
 from recmtl.grid.experts import StackedExperts, select_lanes
 from recmtl.model.heads.funnel import ESMM, Chain, Funnel, cross_entropy
+from recmtl.model.heads.late import LateHead, LateLabels
 from recmtl.model.heads.spec import HeadSpec, output_columns
 
 __all__ = ["TabularHeads", "Transfer"]
@@ -30,13 +31,20 @@ class TabularHeads(nn.Module):
         width: features D of a task lane.
         tower: hidden widths between the lane and the logits.
         chain: how the children of a funnel depend on their parents.
+        late: how labels whose windows are open are learnt; unknown ones are not.
 
     Attributes:
         columns: names of the scored columns, in task order.
     """
 
     def __init__(
-        self, specs: Sequence[HeadSpec], *, width: int, tower: Sequence[int], chain: Chain = ESMM
+        self,
+        specs: Sequence[HeadSpec],
+        *,
+        width: int,
+        tower: Sequence[int],
+        chain: Chain = ESMM,
+        late: LateLabels = "unknown",
     ) -> None:
         super().__init__()
         self.specs, self.chain = tuple(specs), chain
@@ -60,13 +68,18 @@ class TabularHeads(nn.Module):
         if chain.counterfactual == "dr" and children:
             widths, reads = (width, *tower, 1), list(enumerate(children))
             self.imputation = StackedExperts(widths, reads, last_activation=False)
+        self.late = None
+        positions = [t for t, spec in enumerate(specs) if spec.is_late]
+        if late != "unknown" and positions:
+            self.late = LateHead(positions, late, width=width, tower=tower)
         self._scales: dict[tuple[float, torch.device], Tensor] = {}
 
     def forward(self, lanes: Tensor) -> list[Tensor]:
         """The logits `[B, size]` of each task.
 
         With ESCM2-DR, in training, the imputed error `[B, 1]` of each funnel child follows: the
-        softplus of a tower of its own on the child's lane.
+        softplus of a tower of its own on the child's lane. With a loss of late labels, in training,
+        the log rate `[B, 1]` of each late task comes last.
         """
         hidden = self.tower(lanes) if self.tower is not None else lanes
         if self.transfer is not None:
@@ -77,6 +90,8 @@ class TabularHeads(nn.Module):
                 logits[position] = outputs
         if self.imputation is not None and self.training:
             logits += functional.softplus(self.imputation(lanes)).unbind(1)
+        if self.late is not None and self.training:
+            logits += self.late(lanes)
         return logits
 
     def losses(self, logits: list[Tensor], labels: Labels, weight: Tensor) -> Tensor:
@@ -89,14 +104,18 @@ class TabularHeads(nn.Module):
         Args:
             logits: from `forward`.
             labels: `[B, T]`, NaN where a task is not defined. A batch without any defined row of a
-                task gives 0 and no gradient.
+                task gives 0 and no gradient. What is known of late labels follows, `[B, 2 L]`.
             weight: of each row `[B]`.
         """
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels of a table are one tensor, not {len(labels)} of them")
+        labels, waits = labels.tensor_split([len(self.specs)], 1)
         happened = self.funnel.labels(labels)
+        late = self.late if self.training and waits.shape[1] else None
+        if late is not None:
+            happened = late.seen(happened, waits)
         defined = ~torch.isnan(happened)
-        losses = self._losses(logits, torch.where(defined, happened, 0.0), labels)
+        losses = self._losses(logits, torch.where(defined, happened, 0.0), labels, waits)
         share = torch.where(defined, weight.unsqueeze(1), 0.0)
         total = share.sum(0)
         return (losses * share).sum(0) / torch.where(total > 0, total, 1.0)
@@ -122,17 +141,19 @@ class TabularHeads(nn.Module):
         return torch.stack([column for columns in scores for column in columns], 1)
 
     def cost(self) -> Cost:
-        """Parameters, and multiply-adds of scoring an example; only training imputes errors."""
+        """Parameters, and multiply-adds of scoring; only training imputes errors or delays."""
         parameters = sum(p.numel() for p in self.parameters())
         weights = sum(
             p.numel()
             for name, p in self.named_parameters()
-            if "weights" in name and not name.startswith("imputation")
+            if "weights" in name and not name.startswith(("imputation", "late"))
         )
         transfer = self.transfer.multiply_adds if self.transfer is not None else 0
         return Cost(parameters, weights + transfer)
 
-    def _losses(self, logits: list[Tensor], targets: Tensor, labels: Tensor) -> Tensor:
+    def _losses(
+        self, logits: list[Tensor], targets: Tensor, labels: Tensor, waits: Tensor
+    ) -> Tensor:
         """The loss `[B, T]` of each row and task; all direct binary tasks in one operation.
 
         `targets` are the labels on the entire space with 0 in place of NaN.
@@ -145,6 +166,8 @@ class TabularHeads(nn.Module):
         for position in range(len(self.specs)):
             if position not in losses:
                 losses[position] = self._loss(position, logits, targets[:, position])
+        if self.late is not None and self.training and waits.shape[1]:
+            losses |= self.late.losses(self.funnel, logits, targets, waits)
         for child in self.funnel.children if self.training else ():
             second_loss = self.funnel.addition(child, logits, labels)
             if second_loss is not None:

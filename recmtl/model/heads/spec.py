@@ -27,6 +27,7 @@ class HeadSpec:
             a funnel child it is the rate of the joint event on the rows on which that is known.
         std: standard deviation of the transformed label on train rows.
         classes: names of a multiclass task's classes, in the order of the class indices.
+        is_late: whether the event may come after the row, see `recmtl.schema.Label`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class HeadSpec:
     mean: float = 0.0
     std: float = 1.0
     classes: tuple[str, ...] = ()
+    is_late: bool = False
 
     @property
     def size(self) -> int:
@@ -77,6 +79,7 @@ def head_specs(
             mean=_mean(task, tasks, statistics),
             std=statistics[task.name].std or 1.0,
             classes=tuple(str(label) for label in statistics[task.name].classes),
+            is_late=task.label.is_late,
         )
         for task in tasks
     )

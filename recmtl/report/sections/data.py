@@ -37,6 +37,8 @@ def data(manifest: Mapping[str, Any], results: Mapping[str, Any]) -> Section:
         labels.append([task, _count(rows), _count(positives or None), share])
     if labels:
         parts.append(table(["task", "train rows with a label", "positives", "share"], labels))
+    if sample := manifest.get("sample"):
+        parts.append(paragraph(_sampled(sample, manifest["tasks"])))
     if absent := manifest.get("weights", {}).get("rows_of_weight_0"):
         parts.append(paragraph(f"{_count(absent)} rows of weight 0 were left out of all splits."))
     if manifest.get("counts"):
@@ -50,6 +52,18 @@ def data(manifest: Mapping[str, Any], results: Mapping[str, Any]) -> Section:
     else:
         parts.append(paragraph("No data warnings."))
     return section("Data", *parts)
+
+
+def _sampled(sample: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was left out of a log whose negatives are sampled, and the shares of the whole log."""
+    left_out = ", ".join(f"{split} {_count(n)}" for split, n in sample["left_out"].items())
+    shares = ", ".join(
+        f"{name} {task['mean']:.2%}" for name, task in tasks.items() if task.get("positives")
+    )
+    return (
+        f"Negatives are sampled: left out were, of {left_out} rows. Those that were kept count for "
+        f"them, so that the shares of the whole log are about: {shares}."
+    )
 
 
 def _gaps(counts: Sequence[Mapping[str, Any]]) -> Html:

@@ -25,6 +25,7 @@ from recmtl.schema import SideTable
 from recmtl.serve.arguments import as_mapping, as_path
 from recmtl.serve.bundle.arrow_file import read_arrow
 from recmtl.serve.bundle.manifest import MANIFEST, Manifest, local_folder, verify_manifest
+from recmtl.serve.bundle.reference import REFERENCE, Reference
 from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.serve.fixed_shape import FixedShapeModel
 from recmtl.serve.frames import require_columns
@@ -82,6 +83,7 @@ class Bundle:
         user: names of the features that a request's user brings, in the order of the schema.
         side_tables: where side tables lie, by the path that the schema states.
         lineage: of a bundle that was updated, each update since it was trained from scratch.
+        reference: what a day is compared with; None in bundles of 0.1.
     """
 
     folder: Path
@@ -96,6 +98,7 @@ class Bundle:
     side_tables: Mapping[str, str] = field(default_factory=dict)
     forests: "Forests | None" = None
     lineage: tuple[Mapping[str, Any], ...] = ()
+    reference: Reference | None = None
 
     def __repr__(self) -> str:
         tasks = ", ".join(task.name for task in self.encoder.schema.tasks)
@@ -231,7 +234,17 @@ def read_bundle(folder: Path, fingerprint: str) -> Bundle:
         calibrators=calibrators,
         user=user,
         forests=forests,
+        reference=_read_reference(folder / REFERENCE),
     )
+
+
+def _read_reference(path: Path) -> Reference | None:
+    if not path.is_file():
+        return None
+    try:
+        return Reference.from_json(_read_json(path))
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        raise BundleError(f"{path}: cannot be read ({fault}); save the bundle again") from fault
 
 
 def _read_forests(folder: Path, encoder: RowEncoder) -> "Forests | None":

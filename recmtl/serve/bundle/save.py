@@ -40,6 +40,7 @@ from recmtl.serve.bundle.onnx_export import (
     missing_package,
     write_network,
 )
+from recmtl.serve.bundle.reference import REFERENCE, Reference
 from recmtl.serve.calibration.calibrators import Calibrators
 from recmtl.serve.faults import write_faults
 from recmtl.serve.frames import require_columns
@@ -66,6 +67,7 @@ def save_bundle(
     onnx: bool = False,
     forests: "Forests | None" = None,
     lineage: Sequence[Mapping[str, Any]] = (),
+    reference: Reference | None = None,
 ) -> Path:
     """Write a bundle atomically: it is complete at `folder`, or nothing is there.
 
@@ -85,6 +87,7 @@ def save_bundle(
         onnx: whether the network is added as ONNX too, for `Scorer.load(..., engine="auto")`.
         forests: whose logits the network hears, see `recmtl.forest.grown`.
         lineage: JSON of every update since the network was trained from scratch, the newest last.
+        reference: what later days are compared with.
 
     Raises:
         BundleError: the folder holds something else, the disk is full, or the network gives scores
@@ -109,8 +112,7 @@ def save_bundle(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with new_folder(folder) as partial:
             _write_json(partial / METRICS, metrics)
-            if unknown is not None:
-                _write_json(partial / UNKNOWN, unknown)
+            _write_compared(partial, unknown, reference)
             if user:
                 _write_json(partial / REQUEST, {"user": user})
             _write_parts(partial, model, encoder, calibrators)
@@ -128,6 +130,16 @@ def save_bundle(
                 facts["lineage"] = [dict(update) for update in lineage]
             write_manifest(partial, {"recmtl": _recmtl_version(), **facts})
     return folder
+
+
+def _write_compared(
+    partial: Path, unknown: Mapping[str, float] | None, reference: Reference | None
+) -> None:
+    """Write what later rows are compared with."""
+    if unknown is not None:
+        _write_json(partial / UNKNOWN, unknown)
+    if reference is not None:
+        _write_json(partial / REFERENCE, reference.to_json())
 
 
 def check_serving(encoder: RowEncoder, *, user: Sequence[str], onnx: bool) -> None:

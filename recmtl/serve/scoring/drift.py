@@ -57,6 +57,11 @@ class Drift:
         self.totals = np.zeros((2, len(self._counter.names)), np.int64)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The features that are counted, in the order of `totals`."""
+        return self._counter.names
+
+    @property
     def settings(self) -> dict[str, str | float]:
         """Mode and limit, as JSON."""
         return {"mode": self._mode, "limit": self._limit}

@@ -27,7 +27,19 @@ def run_python(*words: str) -> subprocess.CompletedProcess[str]:
 def test_the_group_has_the_commands_of_the_design() -> None:
     steps = {"run", "describe", "prepare", "search", "train", "evaluate", "report", "benchmark"}
     assert set(COMMANDS) == steps | {
-        *("score", "rank", "explain", "log", "config", "vision", "completion")
+        *(
+            "score",
+            "rank",
+            "explain",
+            "monitor",
+            "challenge",
+            "update",
+            "backtest",
+            "log",
+            "config",
+            "vision",
+            "completion",
+        )
     }
 
 

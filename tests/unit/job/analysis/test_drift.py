@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
-from recmtl.job.analysis.drift import data_drift, stability_index
+from recmtl.evaluate.stability import stability_index
+from recmtl.job.analysis.drift import data_drift
 from recmtl.schema import parse_schema
 
 SCHEMA = """

@@ -1,0 +1,1 @@
+"""What is done with rows by their labels: late ones have windows, many negatives are sampled."""
