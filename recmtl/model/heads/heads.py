@@ -109,11 +109,8 @@ class TabularHeads(nn.Module):
         """
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels of a table are one tensor, not {len(labels)} of them")
+        happened = self._happened(labels)
         labels, waits = labels.tensor_split([len(self.specs)], 1)
-        happened = self.funnel.labels(labels)
-        late = self.late if self.training and waits.shape[1] else None
-        if late is not None:
-            happened = late.seen(happened, waits)
         defined = ~torch.isnan(happened)
         losses = self._losses(logits, torch.where(defined, happened, 0.0), labels, waits)
         share = torch.where(defined, weight.unsqueeze(1), 0.0)
@@ -124,8 +121,16 @@ class TabularHeads(nn.Module):
         """Weight `[T]` of the rows on which each task's label is defined; see `losses`."""
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels of a table are one tensor, not {len(labels)} of them")
-        defined = ~torch.isnan(self.funnel.labels(labels))
+        defined = ~torch.isnan(self._happened(labels))
         return torch.where(defined, weight.unsqueeze(1), 0.0).sum(0)
+
+    def _happened(self, labels: Tensor) -> Tensor:
+        """Labels `[B, T]` on the entire space, in training with what was seen of late ones."""
+        labels, waits = labels.tensor_split([len(self.specs)], 1)
+        happened = self.funnel.labels(labels)
+        if self.late is None or not self.training or not waits.shape[1]:
+            return happened
+        return self.late.seen(happened, waits)
 
     def loss_scale(self, balance: float) -> Tensor:
         """Factor `[T]` of each task's loss: `weight / constant_loss ** balance`."""
