@@ -65,11 +65,12 @@ def update(
     retire_after: str,
     **settings: Any,
 ) -> None:
-    """Train a bundle on with added days, and judge it against what it was.
+    """Train a bundle on with added days, and judge it.
 
     Statistics of the past go on, new ids get rows, weights start from those of the bundle. The
     configuration is that of the run, unless --config says otherwise. What is updated stays as it
-    is; the new bundle is written into --out, and becomes champion if it beats the present one.
+    is; the new bundle is written into --out, is compared with what it was, and becomes champion if
+    it beats the present one.
 
     An update that was interrupted goes on with the same command.
     """
@@ -158,10 +159,11 @@ def backtest(
     retire_after: str,
     **settings: Any,
 ) -> int:
-    """Roll over a log's days, each scored before it is trained on, by several strategies.
+    """Compare ways to keep a model fresh, day by day.
 
-    It answers how often a model must be refreshed, and whether a warm start is safe: quality by
-    day and task with intervals, and CPU.
+    Each day is scored before it is trained on, by several strategies. It answers how often a model
+    must be refreshed, and whether a warm start is safe: quality by day and task with intervals,
+    and CPU.
 
     A backtest that was interrupted goes on with the same command.
     """
