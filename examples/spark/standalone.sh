@@ -13,6 +13,7 @@ stop() {
     rm -rf "$logs"
 }
 trap stop EXIT
+trap 'exit 143' INT TERM HUP
 begin() {
     "$SPARK_HOME/bin/spark-class" "$@" >>"$logs/cluster" 2>&1 &
     started="$started $!"
