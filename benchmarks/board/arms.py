@@ -118,7 +118,9 @@ def _blend(
     config = Config.load(job["config"] or None, preset=job["preset"])
     trees = trees_of(folder, log, config)
     training = config.training
-    problem = TabularProblem.of(log, training.stop_metric, training.rare_ids, trees)
+    problem = TabularProblem.of(
+        log, training.stop_metric, training.rare_ids, trees, training.stop_tasks
+    )
     study = Study(folder, TABULAR_PROBLEMS, problem, config)
     prepared = PreparedLog(log, log.schema, training, trees)
     return TrainedModels(prepared, study, models).compared["blend"]

@@ -24,6 +24,7 @@ from recmtl.train.config import Config
 from recmtl.train.expert_monitor import health_record
 from recmtl.train.loop import OnProgress, train
 from recmtl.train.problem import Predictions, Problem
+from recmtl.train.recipe.weight_record import weight_record
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import TrainingState
 
@@ -52,6 +53,7 @@ class ModelResult:
             whose rows differ, and none in studies of 0.1.
         started: validation score of the weights that the training started from; None from scratch.
             If no check was better, the network has them still, and this is `validation_score`.
+        weights: of the tasks over the training (`weight_record`), unless they were fixed.
     """
 
     predictions: dict[str, np.ndarray]
@@ -63,6 +65,7 @@ class ModelResult:
     test: Metrics = field(default_factory=dict)
     on_validation: dict[str, np.ndarray] = field(default_factory=dict)
     started: float | None = None
+    weights: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path, network: Network | None = None) -> None:
         """Write a folder atomically; with a network, the folder holds its weights too."""
@@ -143,7 +146,9 @@ class Fit:
         if state.rows < rows * self.config.training.passes(rows):
             # It stopped early: all rows that it was going to see are seen.
             self.on_progress(name, state.rows, state.rows, None)
-        result = _scored(name, network, problem, state)
+        tasks = [task.name for task in problem.tasks]
+        weights = weight_record(state, self.config.training, rows=rows, tasks=tasks)
+        result = replace(_scored(name, network, problem, state), weights=weights)
         if started is None:
             return network, result
         if float(result.validation_score or 0.0) > started:

@@ -105,7 +105,13 @@ class PreparedLog:
     def problem(self) -> TabularProblem:
         """Rows, tasks and heads, as networks are trained on them."""
         training = self.training
-        return TabularProblem.of(self.log, training.stop_metric, training.rare_ids, self.trees)
+        return TabularProblem.of(
+            self.log,
+            training.stop_metric,
+            training.rare_ids,
+            self.trees,
+            training.stop_tasks,
+        )
 
 
 @dataclass(frozen=True)
@@ -203,9 +209,15 @@ class TrainedModels:
 
     @cached_property
     def chosen(self) -> ChosenNetwork:
-        """The searched network with the best validation score, loaded once."""
-        results = self.models["searched"]
-        seed = max(results, key=lambda seed: results[seed].validation_score or -np.inf)
+        """The searched network that is best on validation rows by score or aim, loaded once."""
+        results, aim = self.models["searched"], self.study.config.aim
+
+        def value(seed: int) -> float:
+            if aim.enabled:
+                return aim.value(self.study.problem.task_scores(results[seed].validation))
+            return results[seed].validation_score or -np.inf
+
+        seed = max(results, key=value)
         network = load_model(self.study.model_folder("searched", seed))
         return ChosenNetwork(seed, network, self.study.decisive(seed), results[seed])
 

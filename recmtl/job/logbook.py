@@ -11,6 +11,7 @@ from recmtl.job.study import SearchRecord, Study
 from recmtl.job.work.items import WorkItem
 from recmtl.tracking import TrackedRun, Tracker
 from recmtl.train.expert_monitor import health_curves
+from recmtl.train.recipe.weight_record import weight_curves
 
 __all__ = ["Logbook", "log_results"]
 
@@ -46,7 +47,7 @@ class Logbook:
             for check in checks:
                 values = {f"{network}.{name}": check[name] for name in ("score", "loss")}
                 run.log_metrics(values, step=round(STEPS_A_PASS * check["epoch"]))
-        for epoch, numbers in health_curves(result.health):
+        for epoch, numbers in (*health_curves(result.health), *weight_curves(result.weights)):
             run.log_metrics(numbers, step=round(STEPS_A_PASS * epoch))
         if result.health:
             warnings = "\n".join(result.health["warnings"]) or "none"

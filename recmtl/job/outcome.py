@@ -115,6 +115,7 @@ def judged_results(
             "best_fixed": {"tasks": best, "mean": strongest_opponent(verdict.mean, RIVALS)},
             "sharing": sharing(study, truth),
             "training": _enough(models, tasks),
+            **({"front": study.front} if study.front else {}),
         },
     )
 

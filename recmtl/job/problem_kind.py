@@ -83,7 +83,9 @@ def open_tables(folder: Path, config: Config) -> TabularProblem:
     """Open the encoded log in a job's output folder as a problem."""
     log, training = EncodedLog.open(folder / LOG), config.training
     trees = trees_of(folder, log, config)
-    problem = TabularProblem.of(log, training.stop_metric, training.rare_ids, trees)
+    problem = TabularProblem.of(
+        log, training.stop_metric, training.rare_ids, trees, training.stop_tasks
+    )
     return problem.sampled(training.rows)
 
 

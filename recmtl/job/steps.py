@@ -57,6 +57,7 @@ from recmtl.job.outcome import (
 from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS, trees_fact, trees_of
 from recmtl.job.study import Study
 from recmtl.job.what_matters.chain import ablation_items, what_mattered
+from recmtl.job.what_matters.front import choose_point
 from recmtl.job.what_matters.source_choice import choose_sources
 from recmtl.job.work.begun import refuse_another_study
 from recmtl.job.work.items import JUDGED, WorkItem, all_items, sampled_items, searched_items, voting
@@ -280,7 +281,7 @@ def _open_study(job: JobContext, prepared: PreparedLog, *, test: bool) -> Tabula
     settings = asdict(config)
     facts = {name: settings[name] for name in ("sizes", "grid", "training", "search", "seed")}
     facts |= {name: settings["evidence"][name] for name in ("budget", "lightgbm")}
-    facts |= trees_fact(config)
+    facts |= trees_fact(config) | ({"aim": settings["aim"]} if config.aim.enabled else {})
     refuse_another_study(job.out, {"data": prepared.log.fingerprint, **facts})
     study = Study(
         job.out,
@@ -328,6 +329,7 @@ def _train(
     `trains` it is what the folder holds.
     """
     study = _open_study(job, prepared, test=test)
+    choose_point(replace(study, limit=NO_LIMIT), Logbook(study, job.tracker, test).finished)
     ablates = ablation and study.config.evidence.ablation_seeds > 0
     steps = ablation_items(study) if ablates else []
     samples = sampled_items(study.config) if ablation else []

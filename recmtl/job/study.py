@@ -29,6 +29,7 @@ from recmtl.job.work.items import (
     model_name,
     network_and_sources,
     on_sample,
+    point_of,
     sample_of,
     search_settings,
     search_space,
@@ -46,7 +47,7 @@ from recmtl.train.loop import OnProgress, silent
 from recmtl.train.problem import Problem, network_cost
 from recmtl.train.training_state import ValidationCheck
 
-__all__ = ["SOURCES_FILE", "SearchRecord", "Study"]
+__all__ = ["FRONT_FILE", "SOURCES_FILE", "SearchRecord", "Study"]
 
 P = TypeVar("P", bound=Problem)
 C = TypeVar("C", bound=Config)
@@ -54,8 +55,9 @@ C = TypeVar("C", bound=Config)
 SearchRecord: TypeAlias = dict[str, Any]
 """JSON of a file in `search/`: a `SearchResult`, or a `TreeSearchResult` for `branched`."""
 
-SOURCES_FILE = "sources.json"
+SOURCES_FILE, FRONT_FILE = "sources.json", "front.json"
 CHOOSE_AGAIN = "delete it with models/ and search/, so that sources are chosen again"
+FRONT_AGAIN = "delete it with models/, so that the front is trained again"
 SEARCH_AGAIN = "delete it, so that the search is done again"
 RANDOM_DRAWS = 100
 """Draws of a random route after which a space is taken to have no other route."""
@@ -99,8 +101,31 @@ class Study(Generic[P, C]):
 
     def heard_by(self, name: str) -> P:
         """The problem as the networks of a model hear it."""
-        sources = network_and_sources(name)[1]
-        return self.heard if sources is None else self.problem.hearing(sources)
+        sources, factors = network_and_sources(name)[1], self.factors(name)
+        problem = self.heard if sources is None else self.problem.hearing(sources)
+        return problem.weighed(factors) if factors else problem
+
+    @property
+    def front(self) -> dict[str, Any]:
+        """What `choose_point` has left; nothing where no front was trained."""
+        path = self.folder / FRONT_FILE
+        if not path.is_file():
+            return {}
+        with reading(path, remedy=FRONT_AGAIN):
+            return dict(read_json(path, remedy=FRONT_AGAIN))
+
+    def factors(self, name: str) -> dict[str, float]:
+        """Factors of the losses by task in the training of a model; tasks without one have 1.
+
+        A point of the front has them by its number, and the searched network those of the point
+        that was chosen.
+        """
+        point = point_of(name)
+        if point is not None:
+            tasks = self.problem.tasks[point - 1 : point] if point else ()
+            return {task.name: self.config.aim.emphasis for task in tasks}
+        searched = network_and_sources(name)[0] == "searched"
+        return dict(self.front.get("factors", {})) if searched else {}
 
     def model_hearing(self, network: str, sources: Sequence[str]) -> str:
         """The name of a network that hears these sources, at the cost that `equal_cost` says.
@@ -265,7 +290,9 @@ class Study(Generic[P, C]):
         if sample is not None and sample_of(name) is None:
             name = on_sample(name, sample)
         raced = name == "searched" and self.has(WorkItem(name, seed, search=True))
-        if raced and self.search_result(name, seed).layout != self.decisive(seed).layout:
+        if raced and self.factors(name):
+            name = "searched-aimed"  # in the race, losses counted as they are
+        elif raced and self.search_result(name, seed).layout != self.decisive(seed).layout:
             name = "searched-elected"
         return self._checkpoint(name, seed)
 

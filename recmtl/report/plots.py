@@ -23,6 +23,8 @@ __all__ = [
     "gain_plot",
     "importance_plot",
     "learning_plot",
+    "names_beside",
+    "picture",
     "quality_cost_plot",
     "reliability_plot",
     "search_plot",
@@ -100,7 +102,7 @@ def steps_plot(steps: Sequence[StepBar], *, start: float) -> str:
         axes.locator_params(axis="x", nbins=6)
         axes.set_xlabel("mean over the tasks")
 
-    return _picture(draw, height=0.7 + 0.34 * len(steps), width=6.4)
+    return picture(draw, height=0.7 + 0.34 * len(steps), width=6.4)
 
 
 def gain_plot(gains: Mapping[str, Mapping[str, Any]], *, metric: str) -> str:
@@ -125,7 +127,7 @@ def gain_plot(gains: Mapping[str, Mapping[str, Any]], *, metric: str) -> str:
         axes.locator_params(axis="x", nbins=6)
         axes.set_xlabel(f"worse  ←  gain in {metric}  →  better")
 
-    return _picture(draw, height=0.85 + 0.36 * len(gains))
+    return picture(draw, height=0.85 + 0.36 * len(gains))
 
 
 def quality_cost_plot(
@@ -159,9 +161,9 @@ def quality_cost_plot(
         axes.set_ylabel(metric if higher_is_better else f"{metric} (lower is better)")
         right = axes.get_xlim()[1]
         ends = {**points, **{model: (right, quality) for model, quality in levels.items()}}
-        _names_beside(axes, ends)
+        names_beside(axes, ends)
 
-    return _picture(draw, height=3.0)
+    return picture(draw, height=3.0)
 
 
 def search_plot(
@@ -192,9 +194,9 @@ def search_plot(
         if axes.get_ylim()[1] >= 10_000:
             axes.yaxis.set_major_formatter(_short)
         if len(curves) > 1:
-            _names_beside(axes, ends)
+            names_beside(axes, ends)
 
-    return _picture(draw, height=2.6)
+    return picture(draw, height=2.6)
 
 
 def importance_plot(losses: Mapping[str, Mapping[str, float]], *, metric: str) -> str:
@@ -218,7 +220,7 @@ def importance_plot(losses: Mapping[str, Mapping[str, float]], *, metric: str) -
         axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(f"{metric} lost without it")
 
-    return _picture(draw, height=0.85 + 0.26 * len(losses))
+    return picture(draw, height=0.85 + 0.26 * len(losses))
 
 
 def learning_plot(
@@ -251,9 +253,9 @@ def learning_plot(
         axes.locator_params(axis="x", nbins=6)
         axes.set_xlabel(along)
         axes.set_ylabel(label)
-        _names_beside(axes, ends)
+        names_beside(axes, ends)
 
-    return _picture(draw, height=2.9)
+    return picture(draw, height=2.9)
 
 
 def reliability_plot(curves: Mapping[str, ReliabilityCurve]) -> str:
@@ -282,7 +284,7 @@ def reliability_plot(curves: Mapping[str, ReliabilityCurve]) -> str:
         axes.set_ylabel("observed rate")
         axes.legend(frameon=False, fontsize=8.5, loc="upper left", labelcolor=INK)
 
-    return _picture(draw, height=3.2)
+    return picture(draw, height=3.2)
 
 
 def expert_use_plot(use: np.ndarray, tasks: Sequence[str], experts: Sequence[str]) -> str:
@@ -300,7 +302,7 @@ def expert_use_plot(use: np.ndarray, tasks: Sequence[str], experts: Sequence[str
                 axes.text(column, row, f"{value:.2f}".replace("0.", "."), ha="center", va="center",
                           fontsize=8, color=ink)  # fmt: skip
 
-    return _picture(draw, height=1.3 + 0.34 * len(tasks))
+    return picture(draw, height=1.3 + 0.34 * len(tasks))
 
 
 def _axis_of_costs(axes: Axes, costs: Sequence[float]) -> None:
@@ -315,7 +317,7 @@ def _axis_of_costs(axes: Axes, costs: Sequence[float]) -> None:
         getattr(axes.xaxis, f"set_{ticks}_formatter")(_short)
 
 
-def _names_beside(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
+def names_beside(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
     """Names to the right of the axes, pushed apart, each with a thin line to its point."""
     low, high = axes.get_ylim()
     order = sorted(ends, key=lambda name: (ends[name][1] - low) / (high - low))
@@ -340,7 +342,8 @@ def _names_beside(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
         )
 
 
-def _picture(draw: Callable[[Axes], None], *, height: float, width: float = WIDTH) -> str:
+def picture(draw: Callable[[Axes], None], *, height: float, width: float = WIDTH) -> str:
+    """The SVG text of what `draw` draws on axes; height and width are in inches."""
     # Matplotlib takes a second to load, which only a process that draws should pay for.
     from matplotlib import rc_context
     from matplotlib.figure import Figure

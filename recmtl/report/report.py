@@ -21,6 +21,7 @@ from recmtl.report.sections import (
     opening,
     pictures,
     update,
+    weighting,
     what_mattered,
 )
 from recmtl.report.sections.analysis import Curves
@@ -51,6 +52,7 @@ class ReportInput:
         health: of its experts at every validation check (`health_record`).
         reliability: binary task -> model -> curve.
         curves: of every training.
+        weights: of the tasks in the searched network's training (`weight_record`).
         provenance: where the figures come from, by what each fact is called.
         config: the whole configuration, as text.
         title: heading of the page.
@@ -65,6 +67,7 @@ class ReportInput:
     health: Mapping[str, Any] = field(default_factory=dict)
     reliability: Mapping[str, Mapping[str, ReliabilityCurve]] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
+    weights: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     config: str = ""
     title: str = "What these tasks should share"
@@ -91,6 +94,8 @@ def write_report(path: Path, content: ReportInput) -> None:
         pictures.expert_use(use.use, use.tasks, use.experts) if use is not None else None,
         experts.health(content.health),
         analysis.learning(content.curves),
+        weighting.weights(content.weights),
+        weighting.front(results),
         pictures.search(content.search_history, results),
         pictures.calibration(content.reliability, results),
         models.blend(results),

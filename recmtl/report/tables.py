@@ -89,6 +89,16 @@ WORDS = {
     "dynashare": "DynaShare",
     "branched": "branched tree",
     "recmtl_grid": "recmtl grid",
+    "dwa": "DWA",
+    "famo": "FAMO",
+    "gradnorm": "GradNorm",
+    "pcgrad": "PCGrad",
+    "mgda": "MGDA",
+    "imtl_g": "IMTL-G",
+    "aligned_mtl": "Aligned-MTL",
+    "upgrad": "UPGrad",
+    "cagrad": "CAGrad",
+    "nash_mtl": "Nash-MTL",
 }
 
 

@@ -91,6 +91,8 @@ class Checkpoint:
             state.cpu_seconds = history.get("cpu_seconds", 0.0)  # 0.1 did not count them
             for name in ("best", "seconds", "rows", "loss", "steps"):
                 setattr(state, name, history[name])
+            for name in ("weights", "stretch"):  # older ones have none
+                setattr(state, name, history.get(name, []))
 
 
 def save_due(steps: int, *, epoch: int, settings: Training) -> bool:

@@ -26,6 +26,7 @@ from recmtl.schema.settings import (
 )
 from recmtl.train.evidence import Evidence, Report
 from recmtl.train.presets import PRESETS
+from recmtl.train.recipe.aim import Aim
 from recmtl.train.recipe.training import (
     USUAL_EPOCHS,
     USUAL_SEARCH_EPOCHS,
@@ -34,6 +35,7 @@ from recmtl.train.recipe.training import (
 )
 
 __all__ = [
+    "Aim",
     "Budget",
     "Calibration",
     "Config",
@@ -238,6 +240,7 @@ class Config(ConfigurationFile):
         sizes: widths and dropouts of every network.
         grid: the search space.
         training: how weights are trained.
+        aim: what the served network should be best at.
         search: how routes are searched.
         evidence: the models with which the result is compared.
         calibration: of the bundle's probabilities.
@@ -257,6 +260,7 @@ class Config(ConfigurationFile):
     sizes: ModelSizes = field(default_factory=lambda: ModelSizes(dropout=0.1))
     grid: Grid = field(default_factory=Grid)
     training: Training = field(default_factory=Training)
+    aim: Aim = field(default_factory=Aim)
     search: Search = field(default_factory=Search)
     evidence: Evidence = field(default_factory=Evidence)
     calibration: Calibration = field(default_factory=Calibration)

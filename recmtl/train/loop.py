@@ -5,7 +5,7 @@ optimizer and the measurement of experts live in modules of their own.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -24,6 +24,8 @@ from recmtl.train.config import Training
 from recmtl.train.expert_monitor import monitor_experts
 from recmtl.train.optimizer import Optimizer
 from recmtl.train.problem import Problem
+from recmtl.train.recipe.weight_record import stretch_length
+from recmtl.train.recipe.weighting import Measure as Measured
 from recmtl.train.training_state import TrainingState, ValidationCheck
 
 __all__ = ["OnProgress", "silent", "take_step", "train"]
@@ -82,12 +84,10 @@ def train(
     began, cpu = time.perf_counter() - state.seconds, time.process_time() - state.cpu_seconds
     pause = ceil(until * steps * passes)
     epochs = (
-        _epoch(model, problem, optimizer, state, plan.checked, seed * 1009 + epoch)
+        _epoch(saved, problem, state, plan.checked, seed=seed * 1009 + epoch)
         for epoch in range(optimizer.steps // steps, passes)
     )
     for check in chain.from_iterable(epochs) if optimizer.steps < pause else ():
-        if check is not None:
-            saved.keep_if_best(state)
         on_progress(name, state.rows, rows * passes, check)
         state.seconds, state.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
         if state.stale >= settings.patience:
@@ -98,6 +98,7 @@ def train(
         if paused:
             break
     saved.restore_best()
+    state.weighting = optimizer.weighting.facts()
     return state
 
 
@@ -128,32 +129,33 @@ class _Plan:
 
 
 def _epoch(
-    model: Network,
+    saved: Checkpoint,
     problem: Problem,
-    optimizer: Optimizer,
     state: TrainingState,
     checked: Collection[int],
+    *,
     seed: int,
 ) -> Iterator[ValidationCheck | None]:
     """Take the remaining steps of an epoch; yield after each step its check, or None."""
-    settings, rows = optimizer.settings, len(problem.train)
+    model, optimizer, rows = saved.model, saved.optimizer, len(problem.train)
+    settings = optimizer.settings
     start = optimizer.steps % settings.steps_a_pass(rows)
     model.train()
     for group in _groups(problem.train, settings, seed, start):
         held = model.grid.hold_open(optimizer.progress < settings.gate_warm_up)
         # A running sum: small tensors kept between large ones would leave holes in the memory.
         state.loss = state.loss + take_step(model, optimizer, *group).double()
+        if settings.weighting.method != "fixed":
+            state.note_weights(optimizer.weighting.weights, stretch_length(optimizer.total_steps))
         state.steps += 1
         state.rows += sum(map(whole_rows, group))
         if optimizer.steps - 1 not in checked:
             yield None
             continue
-        loss = ranks().mean(torch.as_tensor(state.loss))
-        check = _check(model, problem, state.rows / rows, float(loss) / state.steps)
-        before = state.checks[-1].health if state.checks else None
-        monitor = partial(monitor_experts, model, problem.validation, before=before)
-        health = ranks().first(partial(monitor, rows=settings.health_rows))
-        state.checks.append(replace(check, health=health, held=held))
+        with optimizer.averaged():
+            check = _check(model, problem, state, settings)
+            state.checks.append(replace(check, held=held))
+            saved.keep_if_best(state)
         state.loss, state.steps = 0.0, 0
         yield state.checks[-1]
 
@@ -166,30 +168,73 @@ def take_step(model: Network, optimizer: Optimizer, *group: Batch) -> torch.Tens
     Otherwise each batch contributes the mean over its own defined rows.
 
     Returns:
-        The loss of the group before the step, a scalar; of several ranks the mean is that loss.
+        The loss of the group before the step, with fixed weights of the tasks: a scalar; of several
+        ranks the mean is that loss.
     """
-    losses, measures = [], measure(model.heads, group)
+    measures = measure(model.heads, group)
     whole = sum(of_batch.weight for of_batch in measures)
-    for batch, of_batch in zip(group, measures, strict=True):
-        loss = _loss(model, batch, of_batch, optimizer.settings) * (of_batch.weight / whole)
-        optimizer.add(loss)
-        losses.append(loss.detach())
+    weighting, settings = optimizer.weighting, optimizer.settings
+    parts = [(b, of, of.weight / whole) for b, of in zip(group, measures, strict=True)]
+    losses, penalties = list[torch.Tensor](), list[torch.Tensor]()
+    again = _measurement(model, settings, parts) if weighting.measures else None
+    if again is not None and len(group) > 1:
+        weighting.look(again)
+    for batch, of_batch, share in parts:
+        scaled = _losses(model, batch, of_batch, settings)
+        penalty = _penalty(model, settings)
+        weighting.differentiate(scaled, float(share))
+        loss = weighting.loss(scaled)
+        optimizer.add((loss if penalty is None else loss + penalty) * share)
+        losses.append(scaled.detach() * share)
+        penalties += [] if penalty is None else [penalty.detach() * share]
+    weighting.combine()
     optimizer.step()
-    return torch.stack(losses).sum()
+    by_task = torch.stack(losses).sum(0)
+    weighting.observe(by_task, again)
+    return torch.stack([by_task.sum(), *penalties]).sum() if penalties else by_task.sum()
 
 
-def _loss(model: Network, batch: Batch, of_batch: Measure, settings: Training) -> torch.Tensor:
+def _losses(model: Network, batch: Batch, of_batch: Measure, settings: Training) -> torch.Tensor:
+    """The scaled loss of each task `[T]`, a mean over its rows of the whole batch."""
     with computing(batch.part):
         outputs = model(*batch.inputs)
     losses = of_batch.of_whole(model.heads.losses(outputs, batch.labels, batch.weight))
-    loss = (losses * model.heads.loss_scale(settings.balance)).sum()
+    return losses * model.heads.loss_scale(settings.balance)
+
+
+def _penalty(model: Network, settings: Training) -> torch.Tensor | None:
+    """What instance gates cost that miss their rates; None without such gates."""
     off_rate = model.grid.rate_penalty()
-    return loss if off_rate is None else loss + settings.rate_weight * off_rate
+    return None if off_rate is None else settings.rate_weight * off_rate
 
 
-def _check(model: Network, problem: Problem, epoch: float, loss: float) -> ValidationCheck:
-    metrics = problem.evaluate(model)
-    return ValidationCheck(epoch, problem.score(metrics), loss, metrics)
+def _measurement(
+    model: Network, settings: Training, parts: Sequence[tuple[Batch, Measure, float]]
+) -> Measured:
+    """Measures the scaled losses of a step's batches from the random state of now on."""
+    start = torch.get_rng_state()
+
+    def measure() -> torch.Tensor:
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.set_rng_state(start)
+            losses = [_losses(model, b, of_batch, settings) * share for b, of_batch, share in parts]
+            return torch.stack(losses).sum(0)
+
+    return measure
+
+
+def _check(
+    model: Network, problem: Problem, state: TrainingState, settings: Training
+) -> ValidationCheck:
+    """Metrics on validation rows, and the health of the experts."""
+    metrics, before = problem.evaluate(model), None
+    if state.checks:
+        before = state.checks[-1].health
+    monitor = partial(monitor_experts, model, problem.validation, before=before)
+    health = ranks().first(partial(monitor, rows=settings.health_rows))
+    epoch = state.rows / len(problem.train)
+    loss = float(ranks().mean(torch.as_tensor(state.loss))) / state.steps
+    return ValidationCheck(epoch, problem.score(metrics), loss, metrics, health)
 
 
 def _groups(rows: Rows, settings: Training, seed: int, start: int) -> Iterator[list[Batch]]:

@@ -6,6 +6,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch.nn import functional
 from recmtl.model import Network
 from recmtl.model.rank_steps import mean_gradients
 from recmtl.train.config import Training
+from recmtl.train.recipe.averaging import AveragedWeights
+from recmtl.train.recipe.make_weighting import make_weighting
 
 __all__ = ["Optimizer", "RowAdam", "clip_gradients", "sum_by_row"]
 
@@ -35,6 +38,10 @@ class Optimizer:
         model: the network to train.
         settings: learning rates, weight decay, clipping and decay.
         total_steps: number of steps over which learning rates fall.
+
+    Attributes:
+        weighting: of the tasks' losses, for those who take steps; its state is part of this one's.
+        average: of the weights over the steps; None if none is kept.
     """
 
     def __init__(self, model: Network, settings: Training, *, total_steps: int) -> None:
@@ -52,6 +59,12 @@ class Optimizer:
         rates = (settings.learning_rate, settings.head_learning_rate)
         self.rates = [rate for rate in rates if rate is not None]
         self.settings, self.total_steps, self.steps = settings, max(1, total_steps), 0
+        self.weighting = make_weighting(model, settings)
+        self.average: AveragedWeights | None = None
+        if settings.average:
+            sparse = {id(table) for table in tables}
+            dense = [p for p in model.parameters() if id(p) not in sparse]
+            self.average = AveragedWeights(dense, tables, decay=settings.average)
 
     def add(self, loss: torch.Tensor) -> None:
         """Add the gradient of a scalar loss to those that the next step follows."""
@@ -70,10 +83,17 @@ class Optimizer:
             group["lr"] = rate * share
         if self.sparse is not None:
             self.sparse.param_groups[0]["lr"] = self.settings.table_learning_rate * share
+        moving = None if self.average is None else self.average.before_step()
         for part in self._parts():
             part.step()
             part.zero_grad(set_to_none=True)
         self.steps += 1
+        if self.average is not None and moving is not None:
+            self.average.after_step(moving)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the network has its averaged weights, if any are kept."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     @property
     def progress(self) -> float:
@@ -85,6 +105,8 @@ class Optimizer:
         return {
             "sparse": None if self.sparse is None else self.sparse.state_dict(),
             "dense": self.dense.state_dict(),
+            "weighting": self.weighting.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "steps": self.steps,
         }
 
@@ -93,6 +115,10 @@ class Optimizer:
         if self.sparse is not None:
             self.sparse.load_state_dict(state["sparse"])
         self.dense.load_state_dict(state["dense"])
+        if state.get("weighting"):  # fixed weights have no state, and old checkpoints none
+            self.weighting.load_state_dict(state["weighting"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.steps = state["steps"]
 
     def _parts(self) -> list[torch.optim.Optimizer]:
@@ -100,9 +126,16 @@ class Optimizer:
 
     def _rate_share(self) -> float:
         """Factor of the initial learning rates at this step."""
-        if self.settings.step_every:
-            return float(self.settings.step_factor ** (self.steps // self.settings.step_every))
-        return 1.0 - self.progress if self.settings.decay else 1.0
+        settings, progress = self.settings, self.progress
+        if progress < settings.warm_up:
+            return (self.steps + 1) / math.ceil(settings.warm_up * self.total_steps)
+        if settings.step_every:
+            return float(settings.step_factor ** (self.steps // settings.step_every))
+        if settings.warm_up:
+            progress = (progress - settings.warm_up) / (1.0 - settings.warm_up)
+        if settings.decay == "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * progress))
+        return 1.0 - progress if settings.decay else 1.0
 
 
 def _parameters(part: torch.optim.Optimizer) -> list[Tensor]:

@@ -76,6 +76,9 @@ class Problem(Protocol):
     def hearing(self, sources: Collection[str]) -> Self:
         """The problem of networks that hear these sources alone, on the same rows."""
 
+    def weighed(self, factors: Mapping[str, float]) -> Self:
+        """The problem with the losses of these tasks multiplied by factors."""
+
     def only(self, task: TrainingTask) -> Self:
         """The problem of one task alone."""
 

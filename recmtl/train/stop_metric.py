@@ -20,7 +20,14 @@ from recmtl.model.heads import HeadSpec
 from recmtl.schema import TaskSpec
 from recmtl.train.config import StopMetric
 
-__all__ = ["folds_of_rows", "scores_without_folds", "stop_metrics", "stop_score"]
+__all__ = [
+    "check_stop_tasks",
+    "counted_tasks",
+    "folds_of_rows",
+    "scores_without_folds",
+    "stop_metrics",
+    "stop_score",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -74,6 +81,32 @@ def stop_metrics(
                 "column under roles.group in the schema, or give auc"
             )
     return metrics
+
+
+def counted_tasks(stop_tasks: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Positions of the tasks whose stop metrics are averaged: all where none of them is named.
+
+    >>> counted_tasks(["like"], ["click", "like"]), counted_tasks(["like"], ["click"])
+    ([1], [0])
+    """
+    named = [position for position, name in enumerate(names) if name in stop_tasks]
+    return named or list(range(len(names)))
+
+
+def check_stop_tasks(stop_tasks: Sequence[str], tasks: Sequence[TaskSpec]) -> None:
+    """Refuse names of tasks that do not exist.
+
+    Raises:
+        ConfigError: there is no such task.
+    """
+    names = [task.name for task in tasks]
+    for name in stop_tasks:
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise ConfigError(
+                f"training.stop_tasks: there is no task {name!r}{hint}; "
+                f"there are {', '.join(names)}"
+            )
 
 
 def stop_score(

@@ -28,6 +28,8 @@ from recmtl.schema.names import joint_column, task_column
 from recmtl.train.config import Grid, StopMetric
 from recmtl.train.problem import LaneShape, Part, Predictions, TrainingTask
 from recmtl.train.stop_metric import (
+    check_stop_tasks,
+    counted_tasks,
     folds_of_rows,
     scores_without_folds,
     stop_metrics,
@@ -55,6 +57,7 @@ class TabularProblem:
         tasks: in the order of the columns of `labels`.
         heads: one for each task.
         stop_metrics: of every task, that by which networks are chosen; see `stop_metric`.
+        stop_tasks: the tasks over which it is averaged; none for all.
         rare_ids: replaces rare ids while networks are trained; None leaves all ids.
         sources: of the encoding; none where nobody has named them.
     """
@@ -68,6 +71,7 @@ class TabularProblem:
     stop_metrics: Mapping[str, StopMetric] | None = None
     rare_ids: RareIds | None = None
     sources: Sources = field(default_factory=dict)
+    stop_tasks: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -76,6 +80,7 @@ class TabularProblem:
         stop_metric: StopMetric | Mapping[str, StopMetric] = "default",
         rare_ids: float = 0.0,
         trees: "GrownForests | None" = None,
+        stop_tasks: Sequence[str] = (),
     ) -> "TabularProblem":
         """All tasks of an encoded log.
 
@@ -84,13 +89,15 @@ class TabularProblem:
             stop_metric: see `Training`.
             rare_ids: see `Training`.
             trees: forests of the log, whose logits are numeric features then.
+            stop_tasks: see `Training`.
 
         Raises:
-            ConfigError: the stop metric does not fit the tasks.
+            ConfigError: the stop metric or the stop tasks do not fit the tasks.
         """
         tasks = tuple(log.schema.tasks)
         has_groups = log.schema.roles.group is not None
         metrics = stop_metrics(stop_metric, tasks, has_groups=has_groups)
+        check_stop_tasks(stop_tasks, tasks)
         rows = log if trees is None else trees
         train, validation, test = map(rows.split, ("train", "validation", "test"))
         heads = head_specs(tasks, log.label_statistics)
@@ -99,7 +106,8 @@ class TabularProblem:
             encoder = log.encoder()
             shrunk = RareIds(encoder.id_counts(), encoder.unknown_rows()[1], k=rare_ids)
         sources = sources_of(log.schema, rows.encoding)
-        return cls(train, validation, test, rows.encoding, tasks, heads, metrics, shrunk, sources)
+        facts = (rows.encoding, tasks, heads, metrics, shrunk, sources, tuple(stop_tasks))
+        return cls(train, validation, test, *facts)
 
     def sampled(self, rows: int | None) -> "TabularProblem":
         """The problem with at most so many train rows: a random sample, in their order."""
@@ -154,6 +162,11 @@ class TabularProblem:
             rare_ids=None if self.rare_ids is None else self.rare_ids.part(ids),
             sources=heard,
         )
+
+    def weighed(self, factors: Mapping[str, float]) -> "TabularProblem":
+        """The problem with the losses of these tasks multiplied by factors."""
+        heads = (replace(h, weight=h.weight * factors.get(h.name, 1.0)) for h in self.heads)
+        return replace(self, heads=tuple(heads))
 
     def only(self, task: TrainingTask) -> "TabularProblem":
         """One task alone, with the train and validation rows on which it is defined.
@@ -217,6 +230,11 @@ class TabularProblem:
         return ranks().first(lambda: evaluate(predictions, labels, self.tasks, group, weight))
 
     @cached_property
+    def _counted(self) -> list[int]:
+        """Positions of the tasks over which stop metrics are averaged."""
+        return counted_tasks(self.stop_tasks, [task.name for task in self.tasks])
+
+    @cached_property
     def _chosen_by(self) -> Mapping[str, StopMetric]:
         """The stop metric of every task."""
         if self.stop_metrics is None:
@@ -256,11 +274,15 @@ class TabularProblem:
         return evaluate(predictions, labels, self.tasks, weight=weight)
 
     def score(self, metrics: Metrics) -> float:
-        """Mean over the tasks of their stop metrics; see `stop_score`."""
-        return stop_score(metrics, self.heads, self._chosen_by)
+        """Mean over the stop tasks of their stop metrics; see `stop_score`."""
+        return stop_score(metrics, [self.heads[t] for t in self._counted], self._chosen_by)
+
+    def task_scores(self, metrics: Metrics) -> dict[str, float]:
+        """The stop metric of every task, on the scale of `score`."""
+        return {head.name: stop_score(metrics, [head], self._chosen_by) for head in self.heads}
 
     def fold_scores(self, model: Network, folds: int) -> np.ndarray:
-        """The tasks' stop metrics on validation rows, all and without each fold `[1 + F, T]`."""
+        """The stop tasks' metrics on validation rows, all and without each fold `[1 + F, T]`."""
         rows = self.validation
         group = np.asarray(rows.group)
         scores = partial(
@@ -274,7 +296,7 @@ class TabularProblem:
             group=group,
             weight=rows.varying_weight,
         )
-        return ranks().first(scores)
+        return ranks().first(scores)[:, self._counted]
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
         """The metric on which each task is judged, by task."""

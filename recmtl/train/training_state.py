@@ -52,6 +52,10 @@ class TrainingState:
         rows: train rows processed, repetitions included.
         loss: sum of the losses of the steps since the newest check.
         steps: number of those steps.
+        weights: of the tasks, averaged over stretches of equally many steps; none if they are
+            fixed.
+        stretch: number of steps since the last stretch, then the sums of their weights.
+        weighting: what a weighting says beside the weights.
     """
 
     checks: list[ValidationCheck] = field(default_factory=list)
@@ -61,6 +65,18 @@ class TrainingState:
     rows: int = 0
     loss: Tensor | float = 0.0
     steps: int = 0
+    weights: list[list[float]] = field(default_factory=list)
+    stretch: list[float] = field(default_factory=list)
+    weighting: dict[str, Any] = field(default_factory=dict)
+
+    def note_weights(self, weights: Tensor, every: int) -> None:
+        """Count the weights `[T]` of a step; `every` steps make a stretch."""
+        values = [1.0, *weights.tolist()]
+        before = self.stretch or [0.0] * len(values)
+        self.stretch = [total + value for total, value in zip(before, values, strict=True)]
+        if self.stretch[0] >= every:
+            self.weights.append([total / self.stretch[0] for total in self.stretch[1:]])
+            self.stretch = []
 
     @property
     def newest_is_best(self) -> bool:

@@ -168,6 +168,10 @@ class VisionConfig(Config):
             object.__setattr__(self, "search", replace(self.search, race=False))
         if self.training.stop_metric != "default":
             raise ValueError("training.stop_metric is for tables; drop it, images have their own")
+        if self.training.stop_tasks:
+            raise ValueError("training.stop_tasks is for tables; drop it")
+        if self.aim.enabled:
+            raise ValueError("aim.enabled is for tables; drop aim")
         if self.blend.enabled:
             raise ValueError("blend.enabled is for tables; drop blend")
         if self.trees.enabled:

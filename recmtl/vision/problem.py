@@ -117,6 +117,14 @@ class ImageProblem:
         """The problem itself."""
         return self
 
+    def weighed(self, factors: Mapping[str, float]) -> "ImageProblem":
+        """The problem with the losses of these tasks multiplied by factors."""
+        heads = (
+            replace(head, weight=head.weight * factors.get(head.task.name, 1.0))
+            for head in self.heads
+        )
+        return replace(self, heads=tuple(heads))
+
     def only(self, task: TrainingTask) -> "ImageProblem":
         """The problem of one task alone, on the same images."""
         place = [other.name for other in self.tasks].index(task.name)

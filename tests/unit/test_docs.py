@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from benchmarks import past, planted_sources, pruning, search_cost, vision
+from benchmarks import past, planted_sources, pruning, search_cost, vision, weighting
 from benchmarks.recovery.__main__ import page_of, read
 from benchmarks.scale.page import page as scale_page
 from benchmarks.serving.page import page as serving_page
@@ -158,6 +158,7 @@ FIGURES: dict[str, Callable[[Any], str]] = {
     "serving": serving_page,
     "speed": speed_page,
     "vision_cpu": vision.page,
+    "weighting": weighting.page,
 }
 
 

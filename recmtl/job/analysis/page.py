@@ -29,6 +29,7 @@ def write_page(job: JobContext, trained: TrainedModels, results: Results, run: T
         health=trained.chosen.result.health,
         reliability=reliability(study, trained.models),
         curves=curves_of(trained.models),
+        weights=trained.chosen.result.weights,
         provenance=provenance(job, trained),
         config=study.config.dump(),
         subtitle=summary_line(log),

@@ -4,6 +4,7 @@ A work item is done once, some only after others: a searched network is trained 
 whose races vote on what it is.
 The name of a model is that of its network, such as `shared_bottom`, or with a dot the sources that
 it hears, `shared_bottom.ids-numbers`; without one it hears those that were chosen for the study.
+After `_aim_` stands the number of the point of the front at which its losses are weighed (`Aim`).
 After `~` stands the number of the bootstrap sample of the train rows that it is trained on.
 """
 
@@ -23,10 +24,12 @@ __all__ = [
     "SPACES",
     "WorkItem",
     "all_items",
+    "at_point",
     "fixed_layout",
     "model_name",
     "network_and_sources",
     "on_sample",
+    "point_of",
     "sample_of",
     "sampled_items",
     "search_settings",
@@ -55,6 +58,7 @@ SEARCHED = (*SPACES, "branched")
 JUDGED = ("searched", "single_task")
 """Models without which there is no verdict."""
 
+POINT = "_aim_"
 MOST_VOTES = 3
 """Races that vote where the configuration does not say how many do."""
 
@@ -139,13 +143,28 @@ def sample_of(name: str) -> int | None:
     return int(number) if number else None
 
 
+def at_point(name: str, number: int) -> str:
+    """The name of a model whose losses are weighed as at a point of the front.
+
+    >>> at_point("searched", 2), point_of("searched_aim_2"), point_of("searched")
+    ('searched_aim_2', 2, None)
+    """
+    return f"{name}{POINT}{number}"
+
+
+def point_of(name: str) -> int | None:
+    """The number of the point in a model's name: 0 emphasises no task; None without a point."""
+    number = name.partition(POINT)[2]
+    return int(number) if number else None
+
+
 def network_and_sources(name: str) -> tuple[str, tuple[str, ...] | None]:
     """The network of a model's name, and the sources in it, if there are any; see `model_name`.
 
     >>> network_and_sources("shared_bottom.ids-numbers"), network_and_sources("mmoe")
     (('shared_bottom', ('ids', 'numbers')), ('mmoe', None))
     """
-    network, dot, sources = name.partition("~")[0].partition(".")
+    network, dot, sources = name.partition("~")[0].partition(POINT)[0].partition(".")
     return network, tuple(sources.split("-")) if dot else None
 
 

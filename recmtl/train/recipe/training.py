@@ -1,20 +1,75 @@
 """How networks are trained: rows and steps, learning rates, weights of the tasks, when to stop."""
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from recmtl.errors import ConfigError
-from recmtl.schema.settings import COUNT, COUNT_OR_NONE, EXPONENT, RATE, WEIGHT, settings
+from recmtl.schema.settings import (
+    COUNT,
+    COUNT_OR_NONE,
+    EXPONENT,
+    RATE,
+    SHARE,
+    WEIGHT,
+    changed,
+    settings,
+)
 
-__all__ = ["USUAL_EPOCHS", "USUAL_SEARCH_EPOCHS", "StopMetric", "Training"]
+__all__ = ["USUAL_EPOCHS", "USUAL_SEARCH_EPOCHS", "Method", "StopMetric", "Training", "Weighting"]
 
 USUAL_EPOCHS, USUAL_SEARCH_EPOCHS = 3, 2
 """Passes of a training and of a search where nothing is said and the table is not small."""
 CHECKS_OF_LEAST_STEPS = 16
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
+Method = Literal[
+    "fixed",
+    "uncertainty",
+    "dwa",
+    "famo",
+    "gradnorm",
+    "pcgrad",
+    "mgda",
+    "imtl_g",
+    "aligned_mtl",
+    "upgrad",
+    "cagrad",
+    "nash_mtl",
+]
 StopMetric = Literal["default", "auc", "gauc", "log_loss", "normalized_entropy", "rmse"]
+
+
+@settings(ConfigError)
+class Weighting:
+    """How the losses of the tasks are weighed against one another, step by step.
+
+    What is weighed is each task's loss times `weight / constant_loss ** balance`, so that 1 for
+    every task is what `balance` alone gives. `docs/concepts/weighting.md` has the papers.
+
+    Attributes:
+        method: `fixed`: 1 for every task. `uncertainty`, `dwa`, `famo` and `gradnorm` weigh the
+            losses. `pcgrad`, `mgda`, `imtl_g`, `aligned_mtl`, `upgrad`, `cagrad` (extra `torchjd`)
+            and `nash_mtl` weigh the tasks' gradients where tasks share weights of the grid; all
+            other weights follow the plain sum.
+        learning_rate: of the weights that `uncertainty`, `famo` and `gradnorm` learn (Adam).
+        temperature: of the softmax of `dwa`; larger is more even.
+        period: steps over which `dwa` averages a loss before it compares it with the one before.
+        asymmetry: exponent of `gradnorm`: how much faster a task is made to learn that lags behind.
+        caution: of `cagrad`, the radius c around the mean gradient, as a share of its length.
+    """
+
+    method: Method = "fixed"
+    learning_rate: Annotated[float, RATE] = 0.025
+    temperature: Annotated[float, RATE] = 2.0
+    period: Annotated[int, COUNT] = 100
+    asymmetry: Annotated[float, WEIGHT] = 1.5
+    caution: Annotated[float, SHARE] = 0.5
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in changed(self).items())
+        return f"Weighting({values})"
 
 
 @settings(ConfigError)
@@ -38,13 +93,20 @@ class Training:
         weight_decay: of the dense weights; decoupled with `adamw`.
         clip: upper bound of the norm of all gradients of a step, with the gradients of equal table
             rows summed; 0 does not clip.
-        decay: whether learning rates fall linearly to zero over all epochs.
+        warm_up: share of the steps in which learning rates rise linearly from zero.
+        decay: whether learning rates fall to zero over the other steps, linearly; `cosine`: along
+            half a cosine.
         step_every: number of steps after which learning rates are multiplied by `step_factor`,
             repeatedly and in place of `decay`; 0 never does.
         step_factor: see `step_every`.
+        average: decay of the moving average of the weights, which checks measure and which a
+            network ends with (`AveragedWeights`); .999 averages over some 1,000 steps. 0 averages
+            none.
         checks: validation passes an epoch.
         balance: exponent b of the loss scale `weight / constant_loss ** b`: 0 adds plain losses, 1
             measures every task relative to its best constant prediction.
+        weighting: how the losses of the tasks are weighed from step to step, on top of `balance`. A
+            search keeps the fixed weights.
         patience: number of checks without a better validation score after which training stops.
         rate_weight: weight of the penalty on instance gates that miss their target rates
             (DynaShare uses 25).
@@ -61,6 +123,7 @@ class Training:
         stop_metric: what `patience` watches and by which the seed of the bundled network is chosen:
             one metric, or one by task (`{click: gauc, watch: rmse}`). By default the mean over the
             tasks of AUC, and R2 of regressions; `recmtl.train.stop_metric` has the scale of others.
+        stop_tasks: the tasks over which it is averaged; empty for all.
     """
 
     batch_size: Annotated[int, COUNT] = 1024
@@ -74,11 +137,14 @@ class Training:
     table_learning_rate: Annotated[float, RATE] = 3e-3
     weight_decay: Annotated[float, WEIGHT] = 1e-5
     clip: Annotated[float, WEIGHT] = 0.0
-    decay: bool = True
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    decay: bool | Literal["cosine"] = True
     step_every: Annotated[int, COUNT_OR_NONE] = 0
     step_factor: Annotated[float, RATE] = 0.5
+    average: Decay = 0.0
     checks: Annotated[int, Field(ge=1, le=10000)] = 2
     balance: Annotated[float, EXPONENT] = 0.5
+    weighting: Weighting = field(default_factory=Weighting)
     patience: Annotated[int, COUNT] = 4
     rate_weight: Annotated[float, WEIGHT] = 25.0
     gate_warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -87,6 +153,7 @@ class Training:
     rare_ids: Annotated[float, WEIGHT] = 0.0
     rows: Annotated[int, COUNT] | None = None
     stop_metric: StopMetric | dict[str, StopMetric] = "default"
+    stop_tasks: tuple[str, ...] = ()
 
     def steps_a_pass(self, rows: int) -> int:
         """Number of steps of one pass over so many train rows."""

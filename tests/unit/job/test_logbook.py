@@ -16,6 +16,7 @@ from recmtl.job.work.items import WorkItem
 from recmtl.model import ModelSizes
 from recmtl.tracking import Tracker
 from recmtl.train.config import Config, Evidence, Grid, Training
+from recmtl.train.recipe.training import Weighting
 from tests.tabular_problems import TASKS, make_problem
 
 CONFIG = Config(
@@ -130,3 +131,19 @@ def test_a_search_leaves_its_record_and_its_curves(
     assert tracker.names == [f"{name}-search-7"] and tracker.params == {"seed": 7}
     assert tracker.texts == {file: json.dumps(record[file.removesuffix(".json")])}
     assert tracker.curves == ({"entropy": [(0, 1.5)]} if name == "searched" else {})
+
+
+def test_weights_of_the_tasks_are_curves(study: Study) -> None:
+    training = replace(CONFIG.training, weighting=Weighting(method="uncertainty"))
+    weighed = replace(study, config=replace(CONFIG, training=training))
+    weighed = replace(weighed, folder=study.folder / "weighed")
+    weighed.folder.mkdir()
+    result, tracker = weighed.trained("mmoe", 0), Remembering()
+    assert result.weights["method"] == "uncertainty"
+    Logbook(weighed, cast(Tracker, tracker), test=False).finished(WorkItem("mmoe", 0))
+    for number, task in enumerate(TASKS):
+        curve = tracker.curves[f"weight.{task.name}"]
+        assert [value for _, value in curve] == [w[number] for w in result.weights["weights"]]
+    assert curve[-1][0] == 1000, "a pass"
+    assert ModelResult.load(weighed.model_folder("mmoe", 0)) is not None
+    assert study.trained("mmoe", 0).weights == {}, "fixed"

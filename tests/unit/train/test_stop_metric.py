@@ -17,7 +17,13 @@ from recmtl.schema.reading import load
 from recmtl.simulate import simulate
 from recmtl.train.config import Config, Training
 from recmtl.train.loop import train
-from recmtl.train.stop_metric import FITTING, folds_of_rows, stop_metrics, stop_score
+from recmtl.train.stop_metric import (
+    FITTING,
+    check_stop_tasks,
+    folds_of_rows,
+    stop_metrics,
+    stop_score,
+)
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.vision.config import VisionConfig
 from tests.tabular_problems import TASKS, make_model, make_problem
@@ -172,3 +178,23 @@ def test_rows_of_no_weight_count_in_no_fold() -> None:
     garbage[::3] = np.where(np.isnan(garbage[::3]), garbage[::3], 1.0)
     altered = replace(weighted, validation=replace(weighted.validation, labels=garbage))
     np.testing.assert_array_equal(weighted.fold_scores(model, 4), altered.fold_scores(model, 4))
+
+
+def test_stop_tasks_decide_alone_when_a_training_stops() -> None:
+    named = replace(PROBLEM, stop_tasks=("watch", "click"))
+    metrics = PROBLEM.evaluate(make_model())
+    expected = (metrics["click"]["auc"] + metrics["watch"]["r2"]) / 2
+    assert named.score(metrics) == pytest.approx(expected)
+    scores, all_scores = (p.fold_scores(make_model(), 3) for p in (named, PROBLEM))
+    assert scores.shape == (4, 2) and all_scores.shape == (4, len(TASKS))
+
+
+def test_a_network_of_another_task_alone_stops_on_that_task() -> None:
+    alone = replace(PROBLEM, stop_tasks=("watch",)).only(TASKS[0])
+    assert alone.score({"click": {"auc": 0.7}}) == pytest.approx(0.7)
+
+
+def test_a_stop_task_that_does_not_exist_is_refused_with_what_was_meant() -> None:
+    with pytest.raises(ConfigError, match=r"no task 'clik'; did you mean .*click"):
+        check_stop_tasks(["clik"], TASKS)
+    check_stop_tasks(["click"], TASKS)
