@@ -11,7 +11,7 @@ from torch import distributed
 
 from recmtl.ranks import ALONE, Ranks, together
 
-PATIENCE = timedelta(seconds=120)
+PATIENCE = timedelta(seconds=900)
 
 
 def on_ranks(count: int, folder: Path, work: Callable[..., Any], *arguments: Any) -> list[Any]:
