@@ -275,7 +275,8 @@ ARRAYS: dict[str, Any] = {
 
 def row_bytes(widths: Mapping[str, int]) -> int:
     """Bytes of one row on disk; `widths` as for `ArrayWriter`."""
-    return sum(np.dtype(kind).itemsize * widths.get(name, 1) for name, kind in ARRAYS.items())
+    columns = {**dict.fromkeys(ARRAYS, 1), "waits": 0, **widths}
+    return sum(np.dtype(kind).itemsize * columns[name] for name, kind in ARRAYS.items())
 
 
 def new_array(path: Path, kind: npt.DTypeLike, shape: tuple[int, ...]) -> BinaryIO:

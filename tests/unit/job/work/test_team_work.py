@@ -154,6 +154,7 @@ def test_a_study_that_is_late_ends_on_all_ranks(encoded: Path, tmp_path: Path) -
         assert not study.has(WorkItem("dynashare", 0))
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_study_with_one_line_and_it_goes_on(
     encoded: Path, by_two: Study, tmp_path: Path
 ) -> None:
