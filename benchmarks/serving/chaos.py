@@ -37,6 +37,12 @@ SUITES = {
         "200 kills of the main job at random moments, its first store included: each goes on to "
         "the same results, routes, bundle and scores"
     ),
+    "test_killed_ranks": (
+        "a rank of two is killed at random moments: all end with one line, and the job goes on"
+    ),
+    "test_killed_executor": (
+        "an executor of Spark is killed while it prepares a log: the bytes of one machine"
+    ),
 }
 
 
@@ -53,7 +59,7 @@ def _run(suite: str, folder: Path) -> None:
     file, _, part = suite.partition("kills_")
     chosen = {"": "", "random": "random_kills", "steps": "not random_kills"}[part]
     path = f"tests/chaos/{file}kills.py" if part else f"tests/chaos/{suite}.py"
-    command = [sys.executable, "-m", "pytest", path, "--chaos", "-q", "-k", chosen]
+    command = [sys.executable, "-m", "pytest", path, "--chaos", "--runslow", "-q", "-k", chosen]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command += ["--kills", "200"] if suite == "test_whole_job" else []
     command += ["-p", "no:cacheprovider", f"--junitxml={folder / suite}.xml"]

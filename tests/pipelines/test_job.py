@@ -17,7 +17,8 @@ from recmtl.command.main import main
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.errors import BundleError, DataError
 from recmtl.grid.catalog import CATALOG
-from recmtl.job.champion import _test_scores, judge_champion
+from recmtl.job.analysis.raw_scores import scores_of_part
+from recmtl.job.champion import judge_champion
 from recmtl.job.fit import ModelResult
 from recmtl.model import load_model, predict
 from recmtl.serve import load_bundle
@@ -137,7 +138,7 @@ def test_a_champion_is_compared_by_what_the_bundles_score_on_the_raw_test_rows(
     }
     assert len(alive) >= 1
     bundle = load_bundle(done.out / "bundle")
-    scores = _test_scores({"a": bundle, "b": bundle}, log, data, alive.append)
+    scores = scores_of_part({"a": bundle, "b": bundle}, log, data, alive=alive.append)
     written, rows = pq.read_table(done.out / "scored"), log.split("test").row
     for name, column in scores["a"].items():
         np.testing.assert_array_equal(column.astype(np.float32), written[name].to_numpy()[rows])

@@ -153,5 +153,7 @@ def test_rows_in_another_order_give_the_same_networks_but_for_rounding(
             for metric, value in models[model].items():
                 mean = other["tasks"][task][model][metric]["mean"]
                 undefined = value["mean"] is None
-                close = pytest.approx(0 if undefined else value["mean"], rel=1e-3, abs=1e-4)
+                # A score that rounding moves over the edge of a bin moves the ECE by its row.
+                least = 2e-3 if metric.endswith("ece") else 1e-4
+                close = pytest.approx(0 if undefined else value["mean"], rel=1e-3, abs=least)
                 assert mean is None if undefined else mean == close, (task, model, metric)

@@ -104,7 +104,7 @@ def test_a_mistake_is_one_line(command: list[str], capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_configurations_are_valid(path: Path) -> None:
     config = VisionConfig.load(path)
-    command = f"# python pipelines/vision.py --config {path.relative_to(ROOT)} --data FOLDER\n"
+    command = f"# recmtl vision --config {path.relative_to(ROOT)} --data FOLDER\n"
     assert path.read_text().startswith(command)
     assert config.data.reader in READERS
     check_options(config.data.reader, config.data.options)

@@ -215,7 +215,7 @@ def test_the_date_of_a_partition_is_a_time_or_ignored(tmp_path: Path, days: list
     assert beside.roles.time == "time_ms" and "dt" in beside.ignore
 
 
-@pytest.mark.parametrize("suffix", [".avro", ".xlsx", ".json"])
+@pytest.mark.parametrize("suffix", [".avro", ".xlsx"])
 def test_another_format_is_refused_with_what_to_do(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"log{suffix}").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="convert it to Parquet, Arrow or CSV"):
