@@ -28,6 +28,7 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_is_updated_from_python_and_registered(
     run_folder: Path, tmp_path: Path, days: Path
 ) -> None:

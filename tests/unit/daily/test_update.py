@@ -60,6 +60,7 @@ def test_a_bundle_of_an_earlier_release_is_updated(
     assert {"parent", "searched", "constant", "verdict"} == set(done.results["tasks"]["click"])
 
 
+@pytest.mark.slow
 def test_an_update_is_updated_again_and_remembers_both(
     tmp_path: Path, job_on: OpenJob, days: Path
 ) -> None:
@@ -138,6 +139,7 @@ def test_the_weights_stay_where_training_makes_them_worse(
         assert torch.equal(tensor, expected), name
 
 
+@pytest.mark.slow
 def test_always_searching_finds_a_route_that_serves_only_if_it_scores_more(
     tmp_path: Path, job_on: OpenJob, days: Path
 ) -> None:

@@ -53,6 +53,7 @@ def test_what_the_first_rank_stops_leaves_a_team_that_goes_on() -> None:
             assert several.total(torch.tensor(1.0)).item() == 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "kind", "line"),
     [

@@ -79,6 +79,7 @@ def test_a_page_trains_nothing_that_is_missing(
         write_report_again(part, as_run(part))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("why", ["settings", "absent", "earlier release"])
 def test_models_are_judged_again_where_the_results_are_not_theirs(
     job: JobContext, judged: JudgedJob, judgements: list[JobContext], why: str

@@ -110,6 +110,7 @@ def by_two(encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     return study
 
 
+@pytest.mark.slow
 def test_two_ranks_train_what_one_process_does(alone: Study, by_two: Study) -> None:
     assert_same(alone, by_two)
     assert list((by_two.folder / "checkpoints").iterdir()) == []
