@@ -102,6 +102,7 @@ def test_a_face_links_its_names_to_where_they_are_defined() -> None:
         assert sys.modules[module].__file__ is not None
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("sphinx")
     command = [
