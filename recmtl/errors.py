@@ -31,6 +31,7 @@ __all__ = [
     "differences",
     "first_line",
     "outside_error",
+    "refuse_unknown_tasks",
 ]
 
 MOST_SHOWN, LONGEST_VALUE = 5, 80
@@ -127,6 +128,17 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
         return ""
     looks_alike = normalize("NFKC", near[0]) == normalize("NFKC", word)
     return f"; did you mean {ascii(near[0]) if looks_alike else repr(near[0])}?"
+
+
+def refuse_unknown_tasks(setting: str, named: Iterable[str], tasks: Iterable[str]) -> None:
+    """Raise a `ConfigError` if a setting names a task that does not exist."""
+    task_names = list(tasks)
+    for name in named:
+        if name not in task_names:
+            hint = did_you_mean(name, task_names)
+            raise ConfigError(
+                f"{setting}: there is no task {name!r}{hint}; there are {', '.join(task_names)}"
+            )
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

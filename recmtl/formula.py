@@ -15,7 +15,7 @@ The parser emits a postfix program, which runs on a stack of float64 columns.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from recmtl.errors import FormulaError, did_you_mean
 
-__all__ = ["FUNCTIONS", "Formula", "quoted_name"]
+__all__ = ["FUNCTIONS", "Formula", "first_probability", "quoted_name"]
 
 Column = npt.NDArray[np.float64]
 
@@ -63,6 +63,15 @@ def quoted_name(name: str) -> str:
     ('p_click', '`p_stars_5 or more`')
     """
     return name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f"`{name}`"
+
+
+def first_probability(columns: Sequence[str]) -> str:
+    """The first probability among scored columns, or else the first of them, as a formula.
+
+    >>> first_probability(["value_price", "p_click"]), first_probability(["value_price"])
+    ('p_click', 'value_price')
+    """
+    return quoted_name(next((name for name in columns if name.startswith("p_")), columns[0]))
 
 
 class Formula:

@@ -175,12 +175,11 @@ def backtest(
     from recmtl.report.backtest_page import backtest_table
     from recmtl.train.loop import silent
 
-    names = [strategy.name for strategy in read_strategies(names_of(strategies))]
+    compared = read_strategies(names_of(strategies))
+    names = [strategy.name for strategy in compared]
     if require and require not in names:
         raise ConfigError(f"--require {require}: is none of the strategies {', '.join(names)}")
-    rolled = BacktestSettings(
-        read_strategies(names_of(strategies)), window, days, period, seeds or 1, retire_after
-    )
+    rolled = BacktestSettings(compared, window, days, period, seeds or 1, retire_after)
     folder = output_folder(out)
     advise_to_go_on(out, folder)
     settings |= {"out": folder, "on_progress": silent if output.quiet else None}

@@ -9,7 +9,7 @@ network of the earlier encoder becomes one of the grown encoder by `rows_of_valu
 from which row of its table each new row starts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from recmtl.atomic import new_folder, write_json
 from recmtl.data.columns.derived import with_derived
-from recmtl.data.columns.keys import Keys, category_keys, kept_values
+from recmtl.data.columns.keys import Keys, feature_keys
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
@@ -107,13 +107,14 @@ def grown(
     """
     assign, time = plan_split(schema, log), schema.roles.time
     limit = None if retire_after is None else _length(retire_after, schema, log)
-    fits = {feature.name: _fit_of(feature, earlier) for feature in _owners(schema, earlier)}
+    owners = _owners(schema, earlier)
+    fits = {feature.name: _fit_of(feature, earlier) for feature in owners}
     columns = schema.in_the_log([*schema.columns_of(fits), *([] if time is None else [time])])
     columns = tuple(dict.fromkeys([*columns, *schema.other_columns()]))
     first, last, span = 2**63 - 1, -(2**63), list[Any]()
     for batch in log.batches(columns):
         train = assign(batch) == TRAIN
-        _count(fits, schema, batch, train)
+        _count(fits, owners, schema, batch, train)
         if time is not None:
             times = batch.columns.column(time)
             in_order = ordered(times, time, batch.place)
@@ -218,6 +219,7 @@ def _fit_of(feature: Categorical | ListOf, earlier: RowEncoder) -> VocabularyFit
 
 def _count(
     fits: Mapping[str, VocabularyFit],
+    owners: Sequence[Categorical | ListOf],
     schema: Schema,
     batch: CountedBatch,
     train: npt.NDArray[np.bool_],
@@ -225,14 +227,10 @@ def _count(
     columns = dict(zip(batch.columns.schema.names, batch.columns.columns, strict=True))
     computable = replace(schema, features=schema.features_of(columns), statistics=())
     columns = with_derived(columns, computable, batch.place)
-    for name, fit in fits.items():
-        feature = schema.feature(name)
+    for feature in owners:
         column = columns[feature.column].filter(pa.array(train))
-        if isinstance(feature, ListOf):
-            keys = kept_values(column, feature, batch.place).keys
-        else:
-            keys = category_keys(column, feature.column, batch.place)
-        fit.add(keys, feature.column, batch.place)
+        keys = feature_keys(column, feature, batch.place)
+        fits[feature.name].add(keys, feature.column, batch.place)
 
 
 def _grown(

@@ -1,7 +1,6 @@
 """What an update comes to: results.json, calibration, the bundle, its report, its registration."""
 
 import platform
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from recmtl.atomic import write_json, write_text
 from recmtl.daily.trained_on import MODEL, TrainedOn
@@ -131,7 +129,7 @@ def report(job: JobContext, trained: TrainedOn, results: Results) -> Path:
         health=result.health,
         curves=curves,
         provenance=_provenance(job, trained),
-        config=yaml.safe_dump(_plain(asdict(trained.config)), sort_keys=False),
+        config=trained.config.dump(),
         title=f"{log.schema.name}, updated",
         subtitle=summary_line(log),
     )
@@ -219,10 +217,3 @@ def _provenance(job: JobContext, trained: TrainedOn) -> dict[str, str]:
         "parent": f"{parent.folder}, fingerprint {parent.fingerprint}",
         "machine": f"Python {platform.python_version()}, torch {version('torch')}",
     }
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, so that YAML holds no tags."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -24,10 +24,9 @@ from recmtl.train.config import Budget, Config
 from recmtl.train.problem import network_cost
 from recmtl.train.tabular_problem import TabularProblem
 
-__all__ = ["MODEL", "SEARCHES", "SearchWhen", "TrainedOn", "train_on"]
+__all__ = ["MODEL", "SearchWhen", "TrainedOn", "train_on"]
 
 SearchWhen = Literal["never", "auto", "always"]
-SEARCHES: tuple[SearchWhen, ...] = ("never", "auto", "always")
 """When an update searches again: never, if the test of `another_route` says so, always."""
 MODEL, AGAIN, CONSTANT = "searched", "searched_again", "constant"
 SEARCH_AGAIN = "delete it, so that the search is done again"

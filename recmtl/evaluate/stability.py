@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from recmtl.data.row_encoder import RowEncoder
 
-__all__ = ["Bins", "FeatureValues", "Histogram", "feature_values", "stability_index"]
+__all__ = ["Bins", "FeatureValues", "Histogram", "feature_values"]
 
 BINS = 10
 Floats = npt.NDArray[np.float64]
@@ -173,17 +173,6 @@ class Histogram:
         if not is_right or not all(math.isfinite(x) and x >= 0 for x in counts):
             raise ValueError("its cuts and counts are no histogram")
         return Histogram(bins, counts, int(raw["rows"]))
-
-
-def stability_index(before: Codes, after: Codes, *, bins: int) -> float:
-    """The population stability index of two samples of bins 0 to `bins - 1`.
-
-    >>> one, other = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
-    >>> stability_index(one, one, bins=2), round(stability_index(one, other, bins=2), 2)
-    (0.0, 0.17)
-    """
-    counts = [np.bincount(codes, minlength=bins).astype(np.float64) for codes in (before, after)]
-    return _index(*counts)
 
 
 def _index(before: Floats, after: Floats) -> float:

@@ -20,7 +20,14 @@ from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.grid import Layout, shared_experts
 from recmtl.job.fit import ModelResult
 from recmtl.job.study import C, P, Study
-from recmtl.job.work.items import FIXED, WorkItem, sampled_items
+from recmtl.job.work.items import (
+    FIXED,
+    WorkItem,
+    network_and_sources,
+    sample_of,
+    sampled_items,
+    voters,
+)
 from recmtl.schema import TaskSpec
 from recmtl.search.vote import vote
 from recmtl.train.config import Config
@@ -177,7 +184,8 @@ def sharing(study: TabularStudy, truth: Path) -> dict[str, Any]:
     evidence, first = study.config.evidence, study.config.seed
     names = [task.name for task in study.problem.tasks]
     seeds = range(first, first + evidence.seeds)
-    searches = {s: search for seed in seeds for s, search in study.searches(seed).items()}
+    voting = dict.fromkeys(voter for seed in seeds for voter in voters(study.config, seed))
+    searches = {seed: study.search_result("searched", seed) for seed in voting}
     overlaps = _overlaps([Layout.from_json(search.layout) for search in searches.values()])
     facts: dict[str, Any] = {
         "tasks": names,
@@ -220,8 +228,9 @@ def _on_samples(study: TabularStudy) -> dict[str, dict[int, Predictions]]:
     """Model -> number of a sample of the train rows -> what the model scored that learned it."""
     scores: dict[str, dict[int, Predictions]] = {}
     for item in sampled_items(study.config):
-        of_model = scores.setdefault(item.name.partition("~")[0], {})
-        of_model[len(of_model)] = study.trained(item.name, item.seed).predictions
+        network, number = network_and_sources(item.name)[0], sample_of(item.name)
+        predictions = study.trained(item.name, item.seed).predictions
+        scores.setdefault(network, {})[number or 0] = predictions
     return scores
 
 

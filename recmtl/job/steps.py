@@ -32,7 +32,7 @@ from recmtl.data.reader import open_log
 from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.errors import DataError
 from recmtl.evaluate.results import plain
-from recmtl.formula import quoted_name
+from recmtl.formula import first_probability
 from recmtl.grid import draw_svg, draw_text
 from recmtl.job.analysis.drift import data_drift
 from recmtl.job.analysis.importance import importance
@@ -235,7 +235,7 @@ def score(job: JobContext, bundled: BundledNetwork) -> None:
     columns = [*bundled.prepared.encoder.input_columns, *keep]
     rows = first_rows(job, bundled.prepared, columns, RANKED_ROWS)
     ranker = Ranker(Scorer(verified, engine="auto", record=False))
-    by = job.config.rank_by or _first_probability(scorer.columns)
+    by = job.config.rank_by or first_probability(scorer.columns)
     # Columns of the data that are called like the rank stay out of the ranking.
     kept = [name for name in rows.column_names if name not in RANKING_COLUMNS]
     ranking = ranker.rank(rows, by=by, group=roles.group, k=20, keep=kept)
@@ -394,7 +394,3 @@ def first_rows(
     log = open_log(job.data, schema.tables, fitted=prepared.encoder.types, layout=schema.files)
     first = next(log.batches(list(dict.fromkeys(columns)), rows=count, as_stored=True))
     return pa.table(first.columns).slice(0, count)
-
-
-def _first_probability(columns: Sequence[str]) -> str:
-    return quoted_name(next((name for name in columns if name.startswith("p_")), columns[0]))

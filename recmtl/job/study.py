@@ -200,13 +200,9 @@ class Study(Generic[P, C]):
 
         That is its own or, where searches raced, one of those that vote.
         """
-        searches = self.searches(seed)
-        return searches[elected(searches)]
-
-    def searches(self, seed: int) -> dict[int, SearchResult]:
-        """The searches that decide on the searched network of a seed, by their own seeds."""
         seeds = voters(self.config, seed)
-        return {voter: self.search_result("searched", voter) for voter in seeds}
+        searches = {voter: self.search_result("searched", voter) for voter in seeds}
+        return searches[elected(searches)]
 
     def record(self, name: str, seed: int) -> SearchRecord:
         """The record of one search; searched now unless it was before."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recmtl.data.encoded_log import NO_GROUP
-from recmtl.errors import ConfigError, did_you_mean
+from recmtl.errors import ConfigError, refuse_unknown_tasks
 from recmtl.evaluate.label_space import defined_rows, scores_of
 from recmtl.evaluate.metrics import gauc, mean_of_defined
 from recmtl.evaluate.task_metrics import METRICS, Metrics
@@ -57,14 +57,7 @@ def stop_metrics(
     by_task: Mapping[str, StopMetric] = (
         {task.name: setting for task in tasks} if isinstance(setting, str) else setting
     )
-    names = [task.name for task in tasks]
-    for name in by_task:
-        if name not in names:
-            hint = did_you_mean(name, names)
-            raise ConfigError(
-                f"training.stop_metric: there is no task {name!r}{hint}; "
-                f"there are {', '.join(names)}"
-            )
+    refuse_unknown_tasks("training.stop_metric", by_task, [task.name for task in tasks])
     metrics = {}
     for task in tasks:
         fitting, metric = FITTING[task.kind], by_task.get(task.name, "default")
@@ -99,14 +92,7 @@ def check_stop_tasks(stop_tasks: Sequence[str], tasks: Sequence[TaskSpec]) -> No
     Raises:
         ConfigError: there is no such task.
     """
-    names = [task.name for task in tasks]
-    for name in stop_tasks:
-        if name not in names:
-            hint = did_you_mean(name, names)
-            raise ConfigError(
-                f"training.stop_tasks: there is no task {name!r}{hint}; "
-                f"there are {', '.join(names)}"
-            )
+    refuse_unknown_tasks("training.stop_tasks", stop_tasks, [task.name for task in tasks])
 
 
 def stop_score(

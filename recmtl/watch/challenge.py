@@ -19,7 +19,7 @@ from recmtl.evaluate.label_space import defined_rows
 from recmtl.evaluate.metrics import spearman
 from recmtl.evaluate.results import plain
 from recmtl.evaluate.transfer_test import TransferVerdict, judge_transfer
-from recmtl.formula import Formula
+from recmtl.formula import Formula, first_probability
 from recmtl.job.champion import CANDIDATE, CONSTANT, PRESENT, decide, require_same_tasks
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import TaskSpec
@@ -129,7 +129,7 @@ def challenge(
     if champion.fingerprint == challenger.fingerprint:
         raise BundleError(f"{challenger.folder}: is the champion itself; give another bundle")
     require_same_tasks(bundles)
-    formula = Formula(by or _first_probability(champion))
+    formula = Formula(by or first_probability(champion.model.columns))
     formula.check_names(champion.model.columns)
     reader = SegmentReader(segments, on_batch)
     day = score_day(bundles, data, known_until=known_until, columns=segments, on_batch=reader.read)
@@ -147,11 +147,6 @@ def challenge(
         _lists(day, champion, formula, k),
         cost,
     )
-
-
-def _first_probability(bundle: Bundle) -> str:
-    columns = [name for name in bundle.model.columns if name.startswith("p_")]
-    return f"`{(columns or list(bundle.model.columns))[0]}`"
 
 
 def _decision(verdict: TransferVerdict | None, cost: Mapping[str, float]) -> ChampionDecision:

@@ -31,6 +31,7 @@ from recmtl.evaluate.results import plain
 from recmtl.evaluate.stability import Histogram
 from recmtl.schema import TaskSpec
 from recmtl.schema.daily.watch import WatchLimits
+from recmtl.search.race_rule import jackknife_error
 from recmtl.serve.bundle import Bundle
 from recmtl.train.stop_metric import folds_of_rows
 from recmtl.watch.day import ScoredDay, score_day
@@ -284,8 +285,5 @@ def _jackknife(measure: Measure, folds: npt.NDArray[np.int64]) -> tuple[float, f
     value = measure(np.ones(len(folds), np.bool_))
     without = np.array([measure(folds != fold) for fold in range(FOLDS)])
     without = without[np.isfinite(without)]
-    if len(without) < 2:
-        return value, 0.0
-    count = len(without)
-    spread = np.sum(np.square(without - without.mean()))
-    return value, math.sqrt((count - 1) / count * spread)
+    error = jackknife_error(np.append(value, without)) if len(without) > 1 else 0.0
+    return value, float(error)

@@ -13,6 +13,7 @@ from recmtl.data.encoded_log import NO_GROUP
 from recmtl.evaluate.label_space import joint_labels
 from recmtl.evaluate.ranking_metrics import ranking_metrics
 from recmtl.schema import TaskSpec
+from recmtl.search.race_rule import jackknife_error
 from recmtl.train.stop_metric import folds_of_rows
 
 __all__ = ["ListChange", "TopLists", "compare_lists"]
@@ -129,11 +130,10 @@ def _change(
     every = np.ones(len(rows), np.bool_)
     (before, groups), (after, _) = (ndcg(name, every) for name in ("champion", "challenger"))
     folds = folds_of_rows(group, FOLDS)
-    gaps = []
+    gaps = [after - before]
     for fold in range(FOLDS):
         kept = folds != fold
         if np.any(gains[kept] == 1):
             gaps.append(ndcg("challenger", kept)[0] - ndcg("champion", kept)[0])
-    spread = np.sum(np.square(np.array(gaps) - np.mean(gaps))) if gaps else 0.0
-    error = float(np.sqrt((len(gaps) - 1) / len(gaps) * spread)) if len(gaps) > 1 else 0.0
+    error = float(jackknife_error(np.array(gaps))) if len(gaps) > 2 else 0.0
     return [ListChange(task.name, before, after, error, groups)]

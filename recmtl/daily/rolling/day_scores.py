@@ -12,10 +12,9 @@ from safetensors.numpy import load_file, save_file
 
 from recmtl.atomic import new_file, reading
 from recmtl.daily.rolling.day_files import Day
-from recmtl.data.columns.keys import group_keys, stable_hash
 from recmtl.data.columns.labels import Labels, LabelStatistics
 from recmtl.data.counted_log import CountedBatch, CountedLog
-from recmtl.data.encoded_log import NO_GROUP
+from recmtl.data.passes.encode import group_codes
 from recmtl.data.reader import open_log
 from recmtl.schema import Schema
 from recmtl.serve.bundle import load_bundle
@@ -129,12 +128,6 @@ def score_day(
 
 def _groups(schema: Schema, batches: Sequence[CountedBatch]) -> npt.NDArray[np.int64] | None:
     """A code for each row, equal within a group, as in an encoded log; None without a role."""
-    column, codes = schema.roles.group, []
-    if column is None:
+    if schema.roles.group is None:
         return None
-    for batch in batches:
-        keys = group_keys(batch.columns.column(column), column, batch.place)
-        of_values = stable_hash(keys.values).view(np.int64)
-        of_values[of_values == NO_GROUP] = 0
-        codes.append(np.append(of_values, NO_GROUP)[keys.codes])
-    return np.concatenate(codes)
+    return np.concatenate([group_codes(schema, batch) for batch in batches])

@@ -24,10 +24,9 @@ from recmtl.job import steps
 from recmtl.job.handed_on import JobContext
 from recmtl.train.config import Config
 
-__all__ = ["DEFAULT", "KINDS", "Strategy", "first_bundle", "read_strategies"]
+__all__ = ["KINDS", "Strategy", "first_bundle", "read_strategies"]
 
 KINDS = ("frozen", "warm", "warm+search", "scratch", "scratch+search")
-DEFAULT = ("frozen", "warm", "scratch")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from recmtl.data.columns.canonical import AnyArray, kind_of
 from recmtl.data.columns.logical_type import value_type_name
 from recmtl.errors import SourceLocation
-from recmtl.schema import ListOf
+from recmtl.schema import Categorical, ListOf
 
 __all__ = [
     "KeptValues",
@@ -28,6 +28,7 @@ __all__ = [
     "as_lists",
     "as_type",
     "category_keys",
+    "feature_keys",
     "group_keys",
     "kept_values",
     "list_lengths",
@@ -248,6 +249,17 @@ def kept_values(array: AnyArray, feature: ListOf, place: SourceLocation) -> Kept
     if len(positions) < len(values):
         values = values.take(pa.array(positions))
     return KeptValues(category_keys(values, feature.column, place), slots)
+
+
+def feature_keys(array: AnyArray, feature: Categorical | ListOf, place: SourceLocation) -> Keys:
+    """The categories of a feature's canonical column, of a list those that are kept of it.
+
+    Raises:
+        DataError: as `category_keys` and `kept_values`.
+    """
+    if isinstance(feature, ListOf):
+        return kept_values(array, feature, place).keys
+    return category_keys(array, feature.column, place)
 
 
 def list_lengths(array: AnyArray, name: str, place: SourceLocation) -> npt.NDArray[np.int64]:

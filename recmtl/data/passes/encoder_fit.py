@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray
 from recmtl.data.columns.derived import with_derived
-from recmtl.data.columns.keys import category_keys, kept_values
+from recmtl.data.columns.keys import feature_keys
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import NumericFit, finite_numbers, row_hashes
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
@@ -96,10 +96,7 @@ class EncoderFit:
     def _count(
         self, feature: Categorical | ListOf, column: AnyArray, place: SourceLocation
     ) -> None:
-        if isinstance(feature, ListOf):
-            keys = kept_values(column, feature, place).keys
-        else:
-            keys = category_keys(column, feature.column, place)
+        keys = feature_keys(column, feature, place)
         self._vocabularies[feature.name].add(keys, feature.column, place)
 
     def merge(self, later: "EncoderFit") -> None:

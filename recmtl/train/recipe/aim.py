@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from recmtl.errors import ConfigError, did_you_mean
+from recmtl.errors import ConfigError, refuse_unknown_tasks
 from recmtl.schema.settings import SHARE, WEIGHT, settings
 
 __all__ = ["Aim"]
@@ -52,12 +52,7 @@ class Aim:
         Raises:
             ConfigError: there is no such task.
         """
-        for name in filter(None, (self.task, *self.weights)):
-            if name not in tasks:
-                hint = did_you_mean(name, tasks)
-                raise ConfigError(
-                    f"aim: there is no task {name!r}{hint}; there are {', '.join(tasks)}"
-                )
+        refuse_unknown_tasks("aim", filter(None, (self.task, *self.weights)), tasks)
 
     def shares(self, tasks: Sequence[str]) -> dict[str, float]:
         """The share of each task's score in the aim; they sum to 1.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
-from recmtl.evaluate.stability import stability_index
+from recmtl.evaluate.stability import Bins
 from recmtl.job.analysis.drift import data_drift
 from recmtl.schema import parse_schema
 
@@ -75,6 +75,12 @@ def test_rates_of_labels_are_those_of_each_part(log: EncodedLog) -> None:
     assert labels["click"]["test"]["mean"] == pytest.approx(0.5, abs=0.06)
     assert labels["click"]["train"] == {"rows": 4000, "mean": pytest.approx(0.2, abs=0.03)}
     assert labels["watch"]["validation"]["mean"] == pytest.approx(0.5, abs=0.05)
+
+
+def stability_index(before: np.ndarray, after: np.ndarray, *, bins: int) -> float:
+    """Of values 0 to `bins - 1`, each of which has a bin of its own."""
+    of_values = Bins("category", tuple(range(bins)))
+    return of_values.histogram(before, None).distance(of_values.histogram(after, None))
 
 
 @given(before=CODES, after=CODES)
