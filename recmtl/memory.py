@@ -33,7 +33,9 @@ def keep_freed_memory() -> None:
 def release_pages(array: npt.NDArray[np.generic]) -> None:
     """Unload the pages of a memory-mapped array: the system caches them, the process stays small.
 
-    Arrays in memory are left as they are.
+    Arrays in memory are left as they are; of one that is made of others, these have the pages.
     """
+    for part in getattr(array, "parts", ()):
+        release_pages(part)
     if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         array.base.madvise(mmap.MADV_DONTNEED)

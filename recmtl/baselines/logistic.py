@@ -95,7 +95,7 @@ def fit_predict(
     settings, classes = settings or LogisticSettings(), classes or {}
     outputs = max((len(names) for names in classes.values()), default=1)
     linear = _Linear(encoding, settings=settings, outputs=outputs)
-    most = settings.entries // max(encoding.id_columns + len(encoding.numeric), 1)
+    most = settings.entries // max(encoding.id_columns + encoding.numeric_columns, 1)
     thinned = _thinned(train, most)
     result = fit_per_task(linear.on, (thinned, _thinned(validation, most), test), tasks, classes)
     left_out = {"rows": len(train) - len(thinned), "columns": linear.left_out}
@@ -121,7 +121,7 @@ class _Linear:
 
     def on(self, train: LogSplit) -> "_Linear":
         """The method whose columns these train rows fix."""
-        if self._encoding.numeric:
+        if self._encoding.numeric_columns:
             self._scaler.fit(np.asarray(train.numeric), sample_weight=train.varying_weight)
         rows_with = sum(block.getnnz(axis=0) for block in self._blocks(train))
         kept = np.flatnonzero(rows_with)
@@ -148,7 +148,7 @@ class _Linear:
             if field.pooling in ("mean", "attention"):  # linear in the mean of the ids
                 filled /= np.maximum(filled.sum(axis=1, keepdims=True), 1)
             parts.append(_bag(cells, filled, width))
-        if self._encoding.numeric:
+        if self._encoding.numeric_columns:
             missing = np.isnan(numeric)
             scaled = np.where(missing, 0, self._scaler.transform(numeric)) if len(ids) else numeric
             parts += [sparse.csr_matrix(part, dtype=np.float32) for part in (scaled, missing)]

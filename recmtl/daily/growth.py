@@ -129,7 +129,12 @@ def grown(
             later, changes[name] = _grown(later, fits[name].finish(0), least, seen)
         vocabularies[name], row = later, row + later.rows
     encoder = RowEncoder(
-        schema, vocabularies, scalers=earlier.scalers, types=earlier.types, past=earlier.past
+        schema,
+        vocabularies,
+        scalers=earlier.scalers,
+        types=earlier.types,
+        past=earlier.past,
+        sizes=earlier.sizes,
     )
     return Growth(encoder, changes, (str(min(span)), str(max(span))) if span else None)
 
@@ -171,6 +176,7 @@ def write_base(
         growth: JSON of what has grown, which the manifest keeps.
     """
     widths = {"ids": encoder.encoding.id_columns, "numeric": len(encoder.encoding.numeric)}
+    widths["vectors"] = encoder.encoding.numeric_columns - widths["numeric"]
     widths["labels"] = len(encoder.schema.tasks)
     manifest = {
         "version": 1,

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from rich.filesize import decimal
 
 from recmtl.atomic import read_json
+from recmtl.data.arrays.columns import JoinedColumns, PickedColumns
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.encoding import Encoding
@@ -39,7 +40,6 @@ __all__ = [
     "ArrayWriter",
     "EncodedLog",
     "LogSplit",
-    "PickedColumns",
     "new_array",
     "refuse_full_disk",
     "row_bytes",
@@ -56,7 +56,7 @@ class LogSplit:
 
     Attributes:
         ids: int32 [R, I] rows of the embedding table.
-        numeric: float32 [R, N], NaN where missing.
+        numeric: float32 [R, N], NaN where missing; those of vectors may be halves on disk.
         labels: float32 [R, T], NaN where a task is not defined.
         weight: float32 [R], above 0, with mean 1 on the train rows (as they stood in the column in
             logs of release 0.1).
@@ -140,32 +140,6 @@ class LogSplit:
         )
 
 
-class PickedColumns:
-    """Some columns of an array `[R, C]` that may be mapped: rows are read, then columns picked.
-
-    NumPy takes it for an array; to pick all columns of all rows at once copies them.
-    """
-
-    def __init__(self, array: npt.NDArray[Any], columns: Sequence[int]) -> None:
-        self._array, self._columns = array, np.array(columns, np.int64)
-        self.shape = len(array), len(self._columns)
-        self.dtype, self.ndim, self.base = array.dtype, 2, array.base
-
-    def __len__(self) -> int:
-        """Number of rows R."""
-        return len(self._array)
-
-    def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
-        """Of some rows all columns, or with a pair of indices some of the columns."""
-        rows, columns = rows if isinstance(rows, tuple) else (rows, slice(None))
-        picked: npt.NDArray[Any] = self._array[rows][..., self._columns][..., columns]
-        return picked
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        """All columns of all rows."""
-        return np.asarray(self[:], dtype)
-
-
 class EncodedLog:
     """A folder that `prepare` wrote.
 
@@ -237,10 +211,16 @@ class EncodedLog:
         if part not in self.manifest["rows"]:
             parts = ", ".join(self.manifest["rows"])
             raise DataError(f"{self.folder}: there is no part {part!r}; ask for one of {parts}")
-        names = [name for name in LogSplit.__annotations__ if name != "waits"]
-        # Logs of 0.1 know no late labels.
-        names += ["waits"] if (self.folder / part / "waits.npy").is_file() else []
-        arrays = {name: _map(self.folder / part / f"{name}.npy") for name in names}
+        paths = {name: self.folder / part / f"{name}.npy" for name in ARRAYS}
+        arrays = {
+            name: _map(path)
+            for name, path in paths.items()
+            if name not in OPTIONAL or path.is_file()
+        }
+        vectors: Any = arrays.pop("vectors", None)
+        if vectors is not None:
+            joined: Any = JoinedColumns(arrays["numeric"], vectors)
+            arrays["numeric"] = joined
         group = arrays["group"]
         if "counts" not in self.manifest and group.any():
             # In logs of 0.1, 0 says that the group is missing, or that the schema names none.
@@ -270,12 +250,15 @@ ARRAYS: dict[str, Any] = {
     "group": np.int64,
     "row": np.int64,
     "waits": np.float32,
+    "vectors": np.float32,
 }
+OPTIONAL = ("waits", "vectors")
+"""Arrays that are absent where they have no columns; `vectors` are the last ones of `numeric`."""
 
 
 def row_bytes(widths: Mapping[str, int]) -> int:
     """Bytes of one row on disk; `widths` as for `ArrayWriter`."""
-    columns = {**dict.fromkeys(ARRAYS, 1), "waits": 0, **widths}
+    columns = {**dict.fromkeys(ARRAYS, 1), **dict.fromkeys(OPTIONAL, 0), **widths}
     return sum(np.dtype(kind).itemsize * columns[name] for name, kind in ARRAYS.items())
 
 
@@ -290,21 +273,27 @@ def new_array(path: Path, kind: npt.DTypeLike, shape: tuple[int, ...]) -> Binary
 class ArrayWriter:
     """Writes batches of rows to `<folder>/<name>.npy`, for each name in `ARRAYS`."""
 
-    def __init__(self, folder: Path, rows: int, *, widths: Mapping[str, int]) -> None:
+    def __init__(
+        self, folder: Path, rows: int, *, widths: Mapping[str, int], vectors: Any = np.float32
+    ) -> None:
         """Make the folder and the files, which `at` opens again to write rows at their place.
 
         Args:
             folder: the folder, which must not exist.
             rows: number of rows that will be written in all.
-            widths: number of columns of each two-dimensional array; without `waits` there are none.
+            widths: number of columns of each two-dimensional array; those in `OPTIONAL` may be 0.
+            vectors: how numbers of vectors are written: as float32, or as halves.
         """
         folder.mkdir(parents=True)
         self._files: dict[str, BinaryIO] = {}
+        self._kinds: dict[str, Any] = {}
         for name, kind in ARRAYS.items():
-            if name == "waits" and not widths.get(name):
+            if name in OPTIONAL and not widths.get(name):
                 continue
+            kind = vectors if name == "vectors" else kind
             shape = (rows, widths[name]) if name in widths else (rows,)
             self._files[name] = new_array(folder / f"{name}.npy", kind, shape)
+            self._kinds[name] = kind
 
     @staticmethod
     @contextmanager
@@ -316,18 +305,20 @@ class ArrayWriter:
             writer._files = {
                 name: stack.enter_context(path.open("r+b"))
                 for name, path in paths.items()
-                if name != "waits" or path.is_file()
+                if name not in OPTIONAL or path.is_file()
             }
-            for stream in writer._files.values():
+            writer._kinds = {}
+            for name, stream in writer._files.items():
                 np.lib.format.read_magic(stream)
                 shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+                writer._kinds[name] = kind
                 stream.seek(row * kind.itemsize * math.prod(shape[1:]), os.SEEK_CUR)
             yield writer
 
     def append(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Append one batch: for each name in `ARRAYS` an array, rows first."""
         for name, stream in self._files.items():
-            stream.write(np.ascontiguousarray(arrays[name], dtype=ARRAYS[name]).data)
+            stream.write(np.ascontiguousarray(arrays[name], dtype=self._kinds[name]).data)
 
     def __enter__(self) -> "ArrayWriter":
         """The writer; its files are open."""

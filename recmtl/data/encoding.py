@@ -8,10 +8,14 @@ encoded log are rows of the table: the offset of the block is already added.
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from recmtl.errors import DataError
 
-__all__ = ["Encoding", "ListField", "NumericField"]
+__all__ = ["Encoding", "ListField", "NumericField", "VectorField"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,14 @@ class NumericField:
 
 
 @dataclass(frozen=True)
+class VectorField:
+    """A vector feature: `size` columns of `numeric`, all of them NaN where it is missing."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Encoding:
     """The columns of an encoded log.
 
@@ -62,12 +74,14 @@ class Encoding:
         single: the categorical features; feature i is column i of `ids`.
         lists: the list features, in the columns of `ids` after those.
         numeric: the numeric features; feature i is column i of `numeric`.
+        vectors: the vector features, in the columns of `numeric` after those.
     """
 
     table_rows: int
     single: tuple[str, ...]
     lists: tuple[ListField, ...]
     numeric: tuple[NumericField, ...]
+    vectors: tuple[VectorField, ...] = ()
 
     @property
     def id_columns(self) -> int:
@@ -75,15 +89,39 @@ class Encoding:
         return len(self.single) + sum(field.length for field in self.lists)
 
     @property
+    def numeric_columns(self) -> int:
+        """Width N of `numeric`: one column a numeric feature, `size` columns a vector."""
+        return len(self.numeric) + sum(field.size for field in self.vectors)
+
+    @property
     def num_fields(self) -> int:
         """Number of features of any kind."""
-        return len(self.single) + len(self.lists) + len(self.numeric)
+        return len(self.single) + len(self.lists) + len(self.numeric) + len(self.vectors)
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The features in the order in which a lane holds them."""
-        lists = (field.name for field in self.lists)
-        return (*self.single, *lists, *(field.name for field in self.numeric))
+        lists, numbers = (field.name for field in self.lists), (f.name for f in self.numeric)
+        return (*self.single, *lists, *numbers, *(field.name for field in self.vectors))
+
+    def vector_columns(self) -> dict[str, slice]:
+        """By vector its columns of `numeric`."""
+        columns, first = {}, len(self.numeric)
+        for field in self.vectors:
+            columns[field.name] = slice(first, first + field.size)
+            first += field.size
+        return columns
+
+    def with_numbers(
+        self, numeric: npt.NDArray[np.float32], more: npt.NDArray[Any]
+    ) -> npt.NDArray[np.float32]:
+        """Rows `[R, N]` of this encoding with numbers `[R, M]` of further features.
+
+        They come after the numeric features, before the vectors.
+        """
+        numbers = len(self.numeric)
+        parts = [numeric[:, :numbers], more, numeric[:, numbers:]]
+        return np.concatenate(parts, 1, dtype=np.float32)
 
     @property
     def histories(self) -> dict[str, tuple[ListField, ...]]:
@@ -108,7 +146,8 @@ class Encoding:
                 lists.append(replace(field, first=first))
                 first += field.length
         numeric = tuple(field for field in self.numeric if field.name in names)
-        return Encoding(self.table_rows, single, tuple(lists), numeric)
+        vectors = tuple(field for field in self.vectors if field.name in names)
+        return Encoding(self.table_rows, single, tuple(lists), numeric, vectors)
 
     def columns_of(self, part: "Encoding") -> tuple[list[int], list[int]]:
         """The columns of `ids` and of `numeric` that a `part` of this encoding keeps."""
@@ -117,11 +156,17 @@ class Encoding:
         for field in part.lists:
             first = by_name[field.name].first
             ids += range(first, first + field.length)
-        return ids, [self.numeric.index(field) for field in part.numeric]
+        numbers, vectors = [self.numeric.index(f) for f in part.numeric], self.vector_columns()
+        for vector in part.vectors:
+            numbers += range(vectors[vector.name].start, vectors[vector.name].stop)
+        return ids, numbers
 
     def to_json(self) -> str:
-        """This encoding as JSON text."""
-        return json.dumps(asdict(self), indent=1)
+        """This encoding as JSON text; without vectors, that of a release that knew none."""
+        document = asdict(self)
+        if not self.vectors:
+            del document["vectors"]
+        return json.dumps(document, indent=1)
 
     @staticmethod
     def from_json(text: str) -> "Encoding":
@@ -137,6 +182,7 @@ class Encoding:
                 single=tuple(raw["single"]),
                 lists=tuple(ListField(**field) for field in raw["lists"]),
                 numeric=tuple(NumericField(**field) for field in raw["numeric"]),
+                vectors=tuple(VectorField(**field) for field in raw.get("vectors", ())),
             )
         except (KeyError, TypeError, ValueError) as fault:
             raise DataError(f"not an encoding: {fault}; prepare the data again") from fault

@@ -297,8 +297,10 @@ def _row_group(
     try:
         yield from parquet.iter_batches(rows, row_groups=[group], columns=columns)
     except Exception as fault:  # Arrow's, the system's, or those of a remote driver
-        first = first_line(fault)
-        raise place.error(f"cannot be read ({first})", "write the file again") from fault
+        first, remedy = first_line(fault), "write the file again"
+        if "lists to be of size" in first:
+            remedy += ", with plain lists: Arrow reads no null among lists of a fixed size"
+        raise place.error(f"cannot be read ({first})", remedy) from fault
 
 
 def open_log(

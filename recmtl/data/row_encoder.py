@@ -22,10 +22,19 @@ from recmtl.data.columns.numeric import Scaler, finite_numbers
 from recmtl.data.columns.sources import part_of_schema
 from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.columns.vocabulary_file import read_values, write_values
-from recmtl.data.encoding import Encoding, ListField, NumericField
+from recmtl.data.content.vectors import vector_block
+from recmtl.data.encoding import Encoding, ListField, NumericField, VectorField
 from recmtl.data.statistics.past import PastState
 from recmtl.errors import DataError, SourceLocation, did_you_mean
-from recmtl.schema import Categorical, ListOf, Numeric, Schema, dump_schema, load_schema
+from recmtl.schema import (
+    Categorical,
+    ListOf,
+    Numeric,
+    Schema,
+    Vector,
+    dump_schema,
+    load_schema,
+)
 
 __all__ = ["Encoded", "RowEncoder"]
 
@@ -41,7 +50,7 @@ class Encoded:
 
     Attributes:
         ids: int32 [rows, I] rows of the embedding table, columns as in `Encoding`.
-        numeric: float32 [rows, N], NaN where missing.
+        numeric: float32 [rows, N], NaN where missing, columns as in `Encoding`.
         unknown: by feature, how many values were not missing and yet not in its vocabulary.
     """
 
@@ -66,6 +75,7 @@ class RowEncoder:
         scalers: Mapping[str, Scaler],
         types: Mapping[str, LogicalType] | None = None,
         past: PastState | None = None,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         """Take what was fitted.
 
@@ -76,12 +86,14 @@ class RowEncoder:
             types: by raw column, the logical type in the log; none in an encoder of release 0.1,
                 which takes columns as what they are.
             past: the statistics of the past, if the schema has any.
+            sizes: by vector feature, numbers of a vector.
         """
         self.schema = schema
         self.vocabularies = dict(vocabularies)
         self.scalers = dict(scalers)
         self.types = dict(types or {})
         self.past = past
+        self.sizes = dict(sizes or {})
         self._single = [f for f in schema.encoded_features if isinstance(f, Categorical)]
         self._lists = [f for f in schema.encoded_features if isinstance(f, ListOf)]
         self.aligned = [
@@ -90,10 +102,12 @@ class RowEncoder:
             if feature.align is not None
         ]
         self._numeric = [f for f in schema.encoded_features if isinstance(f, Numeric)]
+        self._vectors = [f for f in schema.encoded_features if isinstance(f, Vector)]
         self._input_columns = schema.feature_columns()
         self.takes_plain_values = all(map(_is_plain, map(self.types.get, self._input_columns)))
         self.encoding = self._describe()
         self._id_columns = self.encoding.id_columns
+        self._vector_columns = list(self.encoding.vector_columns().values())
 
     def _describe(self) -> Encoding:
         lists, first = [], len(self._single)
@@ -107,6 +121,7 @@ class RowEncoder:
             single=tuple(feature.name for feature in self._single),
             lists=tuple(lists),
             numeric=tuple(NumericField(s.name, s.encoding, s.bins) for s in scalers),
+            vectors=tuple(VectorField(f.name, self.sizes[f.name]) for f in self._vectors),
         )
 
     @property
@@ -190,7 +205,7 @@ class RowEncoder:
         refuse_unequal_lengths(columns, self.aligned, place)
         # Filled column by column, which is several times as fast as with a row's side by side.
         ids = np.zeros((self._id_columns, rows), np.int32).T
-        numeric = np.empty((rows, len(self._numeric)), np.float32)
+        numeric = np.empty((rows, self.encoding.numeric_columns), np.float32)
         unknown: dict[str, int] = {}
         for i, single in enumerate(self._single):
             vocabulary, column = self.vocabularies[single.name], columns[single.column]
@@ -205,6 +220,9 @@ class RowEncoder:
         for i, number in enumerate(self._numeric):
             values = finite_numbers(columns[number.column], number.column, place)
             numeric[:, i] = self.scalers[number.name].transform(values)
+        for vector, place_in_row in zip(self._vectors, self._vector_columns, strict=True):
+            size, column = self.sizes[vector.name], columns[vector.column]
+            numeric[:, place_in_row] = vector_block(column, vector, size, place)
         return Encoded(np.ascontiguousarray(ids), numeric, unknown)
 
     def part(self, columns: Collection[str]) -> "RowEncoder":
@@ -225,7 +243,12 @@ class RowEncoder:
         """The encoder of a part of the schema."""
         past = self.past.part(schema) if self.past is not None and schema.statistics else None
         return RowEncoder(
-            schema, self.vocabularies, scalers=self.scalers, types=self.types, past=past
+            schema,
+            self.vocabularies,
+            scalers=self.scalers,
+            types=self.types,
+            past=past,
+            sizes=self.sizes,
         )
 
     def unknown_rows(self) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
@@ -259,7 +282,7 @@ class RowEncoder:
         scalers = [asdict(scaler) for scaler in self.scalers.values()]
         types = {column: kind.to_json() for column, kind in self.types.items()}
         document = {"format": FORMAT, "vocabularies": vocabularies, "scalers": scalers}
-        document |= {"types": types}
+        document |= {"types": types} | ({"sizes": self.sizes} if self.sizes else {})
         (folder / "encoder.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
         (folder / "schema.yaml").write_text(dump_schema(self.schema), encoding="utf-8")
         write_values(folder / "vocabularies.arrow", self.vocabularies.values())
@@ -282,6 +305,7 @@ class RowEncoder:
                 entry["name"]: Scaler(**{**entry, "edges": tuple(entry["edges"])})
                 for entry in document["scalers"]
             }
+            sizes = {name: int(size) for name, size in document.get("sizes", {}).items()}
             types = {
                 column: LogicalType.from_json(entry)
                 for column, entry in document.get("types", {}).items()
@@ -291,7 +315,9 @@ class RowEncoder:
             raise DataError(" ".join(message.split())) from fault
         schema = load_schema(folder / "schema.yaml", stored=True)
         past = PastState.load(folder, schema) if schema.statistics else None
-        return RowEncoder(schema, vocabularies, scalers=scalers, types=types, past=past)
+        return RowEncoder(
+            schema, vocabularies, scalers=scalers, types=types, past=past, sizes=sizes
+        )
 
 
 def _is_plain(kind: LogicalType | None) -> bool:

@@ -31,7 +31,8 @@ class FeatureValues:
     Attributes:
         name: the feature.
         kind: how it is binned.
-        values: ids of a category, lengths of lists and numbers as float64 with NaN where missing.
+        values: ids of a category, lengths of lists, numbers, and means of the numbers of a vector,
+            as float64 with NaN where missing.
         unknown: id of a category's unknown values; -1 of other kinds.
     """
 
@@ -55,6 +56,9 @@ def feature_values(
     for column, number in enumerate(encoding.numeric[: numeric.shape[1]]):
         values = np.asarray(numeric[:, column], np.float64)
         yield FeatureValues(number.name, "number", values)
+    for name, columns in encoding.vector_columns().items():
+        values = np.asarray(numeric[:, columns], np.float64).mean(1)
+        yield FeatureValues(name, "number", values)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Ids become codes by descending frequency on the train rows. LightGBM reads small vocabularies as
 categories and large ones as ordered numbers, frequent ids first, so that a split separates head
 from tail. A list is read as the number of its values. Numeric features stay as they are encoded:
-the encoding is monotone, so a tree sees no difference.
+the encoding is monotone, so a tree sees no difference. Each number of a vector is a column.
 """
 
 from dataclasses import dataclass

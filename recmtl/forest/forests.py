@@ -191,7 +191,7 @@ def _columns(folder: Path, encoding: Encoding, largest_category: int) -> ForestC
 def _refuse_misfit(folder: Path, forests: Forests, encoding: Encoding) -> None:
     """Refuse forests of other columns, and text that only seems to be LightGBM's."""
     codes, scalers = forests.columns.codes, forests.scalers
-    width = len(encoding.single) + len(encoding.lists) + len(encoding.numeric)
+    width = len(encoding.single) + len(encoding.lists) + encoding.numeric_columns
     fields = [name for forest in forests.forests for name in forest.fields]
     are_codes = all(c.code.ndim == 1 and c.code.dtype == np.int32 and len(c.code) for c in codes)
     if len(codes) != len(encoding.single) or fields != [scaler.name for scaler in scalers]:

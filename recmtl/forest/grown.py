@@ -200,7 +200,7 @@ def _write_numbers(
 ) -> None:
     """Write the arrays of every part, some rows at a time."""
     fields = len(forests.fields)
-    row_bytes = 8 * fields + 4 * (len(log.encoding.numeric) + fields)
+    row_bytes = 8 * fields + 4 * (log.encoding.numeric_columns + fields)
     refuse_full_disk(folder, sum(log.manifest["rows"].values()) * row_bytes)
     for part in PARTS:
         split = log.split(part)
@@ -218,6 +218,7 @@ def _write_numbers(
                 ids, numbers = split.ids[rows_now], np.asarray(split.numeric[rows_now])
                 answers = of_train[rows_now] if part == "train" else forests.logits(ids, numbers)
                 logits.write(np.ascontiguousarray(answers).data)
-                numeric.write(np.concatenate([numbers, forests.encoded(answers)], 1).data)
+                every = log.encoding.with_numbers(numbers, forests.encoded(answers))
+                numeric.write(np.ascontiguousarray(every).data)
                 release_pages(split.ids)
                 release_pages(split.numeric)

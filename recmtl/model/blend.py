@@ -75,7 +75,7 @@ class BlendedModel(TabularModel):
         self.others = nn.ModuleList(networks[1:])  # the parts of the first are registered above
         self.forest = None if forest is None else tuple(map(tuple, forest))
         self.fields = 0 if forest is None else fields
-        self._of_networks = len(first.encoder.encoding.numeric)
+        self._of_networks = first.encoder.encoding.numeric_columns
         _require_fit(networks, weights, self.forest, fields)
         self.register_buffer("weights", weights.float(), persistent=False)
         self._weights: list[list[float]] = self.weights.tolist()

@@ -12,6 +12,7 @@ from recmtl.data.encoding import Encoding, ListField
 from recmtl.grid import Cost, fused
 from recmtl.model.attention import TargetAttention
 from recmtl.model.rare_ids import RareIds
+from recmtl.model.vectors import VectorProjection
 from recmtl.ranks import draw
 
 __all__ = ["TabularEncoder"]
@@ -24,7 +25,8 @@ class TabularEncoder(nn.Module):
     rows of the same table (row 0 is padding); histories are read against the candidate, see
     `recmtl.model.attention`. A number is expanded in a basis and mapped to `size` features. The
     basis is the number itself or, piecewise linear, one ramp a bin (Gorishniy et al., NeurIPS 2022,
-    "On embeddings for numerical features", eq. 1). A missing number has a vector of its own.
+    "On embeddings for numerical features", eq. 1). A missing number has a vector of its own. A
+    vector of content is mapped linearly, see `recmtl.model.vectors`.
 
     Args:
         encoding: the encoded columns.
@@ -61,6 +63,8 @@ class TabularEncoder(nn.Module):
             for number, count in enumerate(bins):
                 self.ramps[number] /= math.sqrt(count)
                 self.ramps[number, count:] = 0.0
+        self.vectors = nn.ModuleList(VectorProjection(f.size, size) for f in encoding.vectors)
+        self._vector_columns = tuple(encoding.vector_columns().values())
         is_ramp = torch.tensor([f.encoding == "piecewise" for f in encoding.numeric])
         self.only_ramps = all(f.encoding == "piecewise" for f in encoding.numeric)
         self.register_buffer("is_ramp", is_ramp.view(1, -1, 1), persistent=False)
@@ -79,7 +83,8 @@ class TabularEncoder(nn.Module):
         """Parameters, the table included, and multiply-adds an example."""
         parameters = sum(p.numel() for p in self.parameters())
         attention = sum(unit.multiply_adds for unit in self.units)
-        return Cost(parameters, self.ramps.numel() + attention)
+        vectors = sum(f.size for f in self.encoding.vectors) * self.lane_size * self.num_lanes
+        return Cost(parameters, self.ramps.numel() + attention + vectors)
 
     @property
     def units(self) -> list[TargetAttention]:
@@ -104,7 +109,7 @@ class TabularEncoder(nn.Module):
         small = TabularEncoder(replace(encoding, table_rows=1), **sizes, dropout=self.dropout)
         small.to(self.ramps.dtype)
         small.encoding, small.table = encoding, self.table
-        rows = self.encoding.columns_of(encoding)[1]
+        rows = self.encoding.columns_of(encoding)[1][: len(encoding.numeric)]
         with torch.no_grad():
             small.ramps.copy_(self.ramps[rows, : small.num_bins])
             small.offset.copy_(self.offset[rows])
@@ -112,6 +117,9 @@ class TabularEncoder(nn.Module):
         units = dict(zip(self.encoding.histories, self.units, strict=True))
         for history, unit in zip(encoding.histories, small.units, strict=True):
             unit.load_state_dict(units[history].state_dict())
+        vectors = dict(zip(self.encoding.vectors, self.vectors, strict=True))
+        for field, projection in zip(encoding.vectors, small.vectors, strict=True):
+            projection.load_state_dict(vectors[field].state_dict())
         return small
 
     def forward(self, ids: Tensor, numeric: Tensor) -> Tensor:
@@ -126,7 +134,10 @@ class TabularEncoder(nn.Module):
             vector = pooled[field.name] if field.name in pooled else self._pool(ids, field)
             parts.append(vector.unsqueeze(1))
         if self.encoding.numeric:
-            parts.append(self._numbers(numeric))
+            numbers = numeric[:, : len(self.encoding.numeric)] if self.vectors else numeric
+            parts.append(self._numbers(numbers))
+        for projection, columns in zip(self.vectors, self._vector_columns, strict=True):
+            parts.append(projection(numeric[:, columns]).unsqueeze(1))
         fields = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
         if self.dropout and self.training:
             fields = fields * self._kept_fields(fields)

@@ -225,7 +225,7 @@ class TabularModel(Network):
     @property
     def numbers(self) -> int:
         """Numbers that a row has, those of the encoding."""
-        return len(self.encoder.encoding.numeric)
+        return self.encoder.encoding.numeric_columns
 
     @torch.inference_mode()
     def predict(
@@ -316,6 +316,7 @@ def _require_weights(
     lane = encoding.num_fields * sizes.embedding
     bins = max((f.bins for f in encoding.numeric if f.encoding == "piecewise"), default=1)
     rows = encoding.table_rows + len(encoding.numeric) * bins
+    rows += sum(field.size for field in encoding.vectors)
     tower = lane_widths(layout, lane)[-1], *sizes.tower
     weights = [
         rows * sizes.embedding * layout.input_lanes,

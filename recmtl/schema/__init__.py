@@ -25,6 +25,7 @@ from recmtl.schema.definition import (
     SplitRule,
     TaskSpec,
     TextFiles,
+    Vector,
 )
 from recmtl.schema.differences import differences
 from recmtl.schema.rules import refuse_contradictions, refuse_same_columns
@@ -51,6 +52,7 @@ __all__ = [
     "SplitRule",
     "TaskSpec",
     "TextFiles",
+    "Vector",
     "differences",
     "dump_schema",
     "load_schema",

@@ -30,7 +30,7 @@ from recmtl.schema.features import (
     fields_of,
     renamed,
 )
-from recmtl.schema.list_feature import ListOf
+from recmtl.schema.list_feature import ListOf, Vector
 from recmtl.schema.settings import settings
 from recmtl.schema.statistics import DerivedFeature, Outcome, PastStatistics
 from recmtl.schema.text_files import ListCells, Pairs, TextFiles
@@ -55,6 +55,7 @@ __all__ = [
     "SplitRule",
     "TaskSpec",
     "TextFiles",
+    "Vector",
 ]
 
 _TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -385,7 +386,12 @@ def _yaml_form() -> Any:
     return import_module("recmtl.schema.yaml_form")
 
 
-KIND_NAMES = {"Categorical": "categorical", "Numeric": "numeric", "ListOf": "list"}
+KIND_NAMES = {
+    "Categorical": "categorical",
+    "Numeric": "numeric",
+    "ListOf": "list",
+    "Vector": "vector",
+}
 
 
 def _shown(task: TaskSpec) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from recmtl.errors import SchemaError, did_you_mean
-from recmtl.schema.list_feature import ListOf
+from recmtl.schema.list_feature import ListOf, Vector
 from recmtl.schema.settings import BUCKETS, COUNT, check_vocabulary, settings
 
 __all__ = [
@@ -81,11 +81,12 @@ class Numeric:
         object.__setattr__(self, "column", self.column or self.name)
 
 
-Feature = Categorical | Numeric | ListOf
-KINDS: dict[str, type[Categorical] | type[Numeric] | type[ListOf]] = {
+Feature = Categorical | Numeric | ListOf | Vector
+KINDS: dict[str, type[Categorical] | type[Numeric] | type[ListOf] | type[Vector]] = {
     "categorical": Categorical,
     "numeric": Numeric,
     "list": ListOf,
+    "vector": Vector,
 }
 
 
@@ -138,7 +139,8 @@ _FIELDS = BeforeValidator(lambda value: value[1] if isinstance(value, tuple) els
 AFeature = Annotated[
     Annotated[Categorical, _FIELDS, Tag("Categorical")]
     | Annotated[Numeric, _FIELDS, Tag("Numeric")]
-    | Annotated[ListOf, _FIELDS, Tag("ListOf")],
+    | Annotated[ListOf, _FIELDS, Tag("ListOf")]
+    | Annotated[Vector, _FIELDS, Tag("Vector")],
     Discriminator(lambda value: value[0] if isinstance(value, tuple) else type(value).__name__),
     BeforeValidator(_feature),
 ]

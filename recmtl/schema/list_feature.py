@@ -1,4 +1,4 @@
-"""List features: pooled as they are, or read against the candidate as the history of a user."""
+"""Features of lists: values that are pooled or read against the candidate, and vectors."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from recmtl.errors import SchemaError
 from recmtl.schema.settings import BUCKETS, COUNT, check_vocabulary, settings
 
-__all__ = ["ListOf"]
+__all__ = ["ListOf", "Vector"]
 
 
 @settings(SchemaError)
@@ -102,3 +102,28 @@ class ListOf:
             count=False,
             align=self.name,
         )
+
+
+@settings(SchemaError)
+class Vector:
+    """A vector that another model made of content: of a text, an image, a sound.
+
+    All of its vectors have the size of those in the train rows. Networks map it linearly to the
+    width of an embedding, which they learn; the vector itself stays what it is.
+
+    Attributes:
+        name: the feature.
+        column: the column that holds lists of floats, all of one length; null where there is none.
+        normalise: `unit` divides a vector by its length, `none` leaves it.
+        precision: of the numbers in the log, in training and in scoring: `half` (float16), or
+            `single` (float32).
+    """
+
+    name: str = ""
+    column: str = ""
+    normalise: Literal["unit", "none"] = "unit"
+    precision: Literal["half", "single"] = "half"
+
+    def __post_init__(self) -> None:
+        """A column has the feature's name unless it says otherwise."""
+        object.__setattr__(self, "column", self.column or self.name)

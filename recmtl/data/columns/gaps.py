@@ -42,6 +42,7 @@ Reason = Literal[
     "group_missing",
     "key_unmatched",
     "id_unknown",
+    "vector_missing",
 ]
 WARNED_SHARE = 0.1
 """Share of rows (of ids: growth over the share in train) above which there is a warning."""
@@ -77,6 +78,10 @@ TEXTS: dict[Reason, tuple[str, str]] = {
     "id_unknown": (
         "are missing, unseen in train or rarer than min_count",
         "train on later days, or use hash_buckets",
+    ),
+    "vector_missing": (
+        "have no vector, and share the one that stands for all of them",
+        "fill the column; a number in a vector that is null or NaN makes it missing",
     ),
 }
 """Of each reason what it says of the rows, and the remedy."""

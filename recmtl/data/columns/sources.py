@@ -8,6 +8,7 @@
 | `values` | exact values of numbers, `<number>.value` |
 | `statistics` | statistics of the past |
 | `histories` | lists that are read against the candidate, their lengths, ages of their events |
+| `vectors` | vectors of content |
 | `trees` | what trees of each task say, `<task>.tree` |
 
 A network hears some of the sources. The first two are what every network hears; each of the others
@@ -18,13 +19,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from recmtl.data.encoding import Encoding
-from recmtl.schema import Feature, ListOf, Numeric, PastStatistics, Schema
+from recmtl.schema import Feature, ListOf, Numeric, PastStatistics, Schema, Vector
 
 __all__ = ["OPTIONAL", "PLAIN", "SOURCES", "Sources", "part_of_schema", "sources_of"]
 
 PLAIN = ("ids", "numbers")
 """What every network hears."""
-OPTIONAL = ("counts", "values", "statistics", "histories", "trees")
+OPTIONAL = ("counts", "values", "statistics", "histories", "vectors", "trees")
 """What a network may hear beside it, in the order in which it is tried."""
 SOURCES = (*PLAIN, *OPTIONAL)
 
@@ -59,6 +60,8 @@ def _sources_by_field(schema: Schema) -> Iterator[tuple[str, str]]:
 def _source(feature: Feature) -> str:
     if isinstance(feature, Numeric):
         return "numbers"
+    if isinstance(feature, Vector):
+        return "vectors"
     is_read = isinstance(feature, ListOf) and feature.pooling == "attention"
     return "histories" if is_read else "ids"
 

@@ -100,6 +100,10 @@ def _place(column: ColumnProfile, draft: Draft) -> None:
         draft.tasks[column.name] = (column, f"two values, named like an outcome, {share:.2%} are 1")
     elif words & AFTERWARDS and column.shape in ("int", "float"):
         draft.ignore[column.name] = "may be known only afterwards; perhaps a regression task"
+    elif column.vector:
+        absent = f"{column.missing / column.rows:.1%} missing, " if column.missing else ""
+        why = f"{absent}lists of {column.vector} fractions each: a vector of content"
+        draft.features[column.name] = ("{kind: vector}", why)
     elif column.shape == "list":
         draft.lists.append(column)
     elif column.shape == "text" and set(column.values.to_pylist()) <= set(PARTS):

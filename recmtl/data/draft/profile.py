@@ -29,6 +29,8 @@ NO = frozenset({"no", "n", "false", "f", "negative", "neg"})
 DAY = re.compile(r"(19|20)\d\d-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])")
 MOST_EXACT = 2**53
 """Above it float64 merges whole numbers: such numbers are ids."""
+FEWEST_FRACTIONS = 10
+"""Distinct numbers in lists of which vectors are made."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class ColumnProfile:
             yes and no, the rarer of two other texts; None in any other column.
         positive: numbers of the rows that hold `event`.
         facts: range, median, common values.
+        vector: numbers of each list, if all lists are of fractions and equally long; 0 otherwise.
     """
 
     name: str
@@ -55,6 +58,7 @@ class ColumnProfile:
     event: int | str | None
     positive: frozenset[int]
     facts: ColumnFacts = field(default_factory=ColumnFacts)
+    vector: int = 0
 
     @property
     def distinct(self) -> int:
@@ -106,7 +110,8 @@ def profile(name: str, kind: LogicalType, parts: list[Any]) -> ColumnProfile:
         return ColumnProfile(name, "other", len(column), missing, pa.nulls(0), None, frozenset())
     event, positive = _event(column, shape, values) if len(values) == 2 else (None, frozenset())
     facts = column_facts(column, shape)
-    return ColumnProfile(name, shape, len(column), missing, values, event, positive, facts)
+    vector = _vector_size(column, values) if shape == "list" else 0
+    return ColumnProfile(name, shape, len(column), missing, values, event, positive, facts, vector)
 
 
 def _distinct(column: Any) -> Any | None:
@@ -120,6 +125,16 @@ def _distinct(column: Any) -> Any | None:
     if pa.types.is_floating(values.type):
         values = values.filter(pc.invert(pc.is_nan(values)))
     return values
+
+
+def _vector_size(column: Any, values: Any) -> int:
+    """Numbers of each list of a column, if these are vectors; 0 if they are not."""
+    if not pa.types.is_floating(values.type) or len(values) < FEWEST_FRACTIONS:
+        return 0
+    lengths = pc.unique(pc.list_value_length(column)).drop_null().to_pylist()
+    lengths = [length for length in lengths if length]
+    are_whole = pc.all(pc.equal(values, pc.floor(values))).as_py()
+    return lengths[0] if len(lengths) == 1 and lengths[0] > 1 and not are_whole else 0
 
 
 def _event(column: Any, shape: Shape, values: Any) -> tuple[int | str | None, frozenset[int]]:

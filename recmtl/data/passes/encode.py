@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from recmtl.data.passes.resume import Finished
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.split import PARTS
 from recmtl.data.vocabulary_drift import PartCounts
-from recmtl.schema import Schema
+from recmtl.schema import Schema, Vector
 
 __all__ = ["array_widths", "encode", "group_codes", "make_arrays"]
 
@@ -32,6 +33,7 @@ def array_widths(schema: Schema, encoder: RowEncoder) -> dict[str, int]:
     return {
         "ids": encoding.id_columns,
         "numeric": len(encoding.numeric),
+        "vectors": encoding.numeric_columns - len(encoding.numeric),
         "labels": len(schema.tasks),
         "waits": 2 * len(late_tasks(schema)),
     }
@@ -40,8 +42,10 @@ def array_widths(schema: Schema, encoder: RowEncoder) -> dict[str, int]:
 def make_arrays(schema: Schema, fitted: Fitted, folder: Path) -> None:
     """Make the files of every part, which `encode` fills."""
     widths = array_widths(schema, fitted.encoder)
+    are_halves = all(f.precision == "half" for f in schema.features if isinstance(f, Vector))
+    vectors = np.float16 if are_halves else np.float32
     for part, rows in zip(PARTS, fitted.rows, strict=True):
-        with ArrayWriter(folder / part, rows, widths=widths):
+        with ArrayWriter(folder / part, rows, widths=widths, vectors=vectors):
             pass
 
 
@@ -121,7 +125,7 @@ class _EncodedRows:
 
     def __call__(
         self, batch: CountedBatch
-    ) -> tuple[Iterator[Gap], npt.NDArray[np.uint8], dict[int, Arrays]]:
+    ) -> tuple[Iterable[Gap], npt.NDArray[np.uint8], dict[int, Arrays]]:
         parts = self.fitted.assign(batch)
         if self.fitted.encoder.past is not None:
             batch = self.fitted.encoder.past.with_numbers(batch, parts)
@@ -134,7 +138,11 @@ class _EncodedRows:
         if self.folder is not None:
             with write_faults_as_data_error(self.folder):
                 self._write(self.folder, batch.first, arrays_of_part)
-        return _gaps(self.fitted.labels.schema, batch, arrays), parts, arrays_of_part
+        gaps = chain(
+            _gaps(self.fitted.labels.schema, batch, arrays),
+            _missing_vectors(self.fitted.encoder, arrays["vectors"]),
+        )
+        return gaps, parts, arrays_of_part
 
     def _write(self, folder: Path, first: int, arrays_of_part: Mapping[int, Arrays]) -> None:
         rows_before = self.fitted.rows_before.get(first, self.rows_before)
@@ -150,9 +158,11 @@ def _encoded_arrays(schema: Schema, fitted: Fitted, batch: CountedBatch) -> Arra
     columns = dict(zip(batch.columns.schema.names, batch.columns.columns, strict=True))
     weight, labels = batch.weight, fitted.labels.encode(batch.columns, batch.place)
     encoded = fitted.encoder.encode_canonical(columns, batch.rows, batch.place)
+    numbers = len(fitted.encoder.encoding.numeric)
     return {
         "ids": encoded.ids,
-        "numeric": encoded.numeric,
+        "numeric": encoded.numeric[:, :numbers],
+        "vectors": encoded.numeric[:, numbers:],
         "labels": labels,
         "weight": np.ones(batch.rows) if weight is None else weight / fitted.mean_weight,
         "group": group_codes(schema, batch),
@@ -173,6 +183,15 @@ def _gaps(
         groups = batch.columns.column(split.column)
         ungrouped[split.column] = group_keys(groups, split.column, batch.place).codes < 0
     yield from join_gaps(schema, batch.rows, unmatched=batch.unmatched, ungrouped=ungrouped)
+
+
+def _missing_vectors(encoder: RowEncoder, vectors: npt.NDArray[np.float32]) -> Iterator[Gap]:
+    """The rows of a batch that have no vector."""
+    first = 0
+    for vector in encoder.encoding.vectors:
+        column = encoder.schema.feature(vector.name).column
+        yield Gap("vector_missing", vector.name, column, np.isnan(vectors[:, first]))
+        first += vector.size
 
 
 def group_codes(schema: Schema, batch: CountedBatch) -> npt.NDArray[np.int64]:

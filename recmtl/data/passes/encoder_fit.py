@@ -15,10 +15,11 @@ from recmtl.data.columns.keys import feature_keys
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import NumericFit, finite_numbers, row_hashes
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
+from recmtl.data.content.vectors import VectorFit
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.statistics.past import PastState
 from recmtl.errors import SourceLocation
-from recmtl.schema import Categorical, ListOf, Numeric, Schema
+from recmtl.schema import Categorical, ListOf, Numeric, Schema, Vector
 
 __all__ = ["EncoderFit"]
 
@@ -44,10 +45,13 @@ class EncoderFit:
         self._types, self._past = types, past
         self._vocabularies: dict[str, VocabularyFit] = {}
         self._numeric: dict[str, NumericFit] = {}
+        self._vectors: dict[str, VectorFit] = {}
         self._rows = 0
         for feature in schema.encoded_features:
             if isinstance(feature, Numeric):
                 self._numeric[feature.name] = NumericFit(feature)
+            elif isinstance(feature, Vector):
+                self._vectors[feature.name] = VectorFit(feature)
             elif not (isinstance(feature, ListOf) and feature.table is not None):
                 self._vocabularies[feature.name] = VocabularyFit(
                     feature.name, min_count=feature.min_count, buckets=feature.hash_buckets
@@ -90,6 +94,8 @@ class EncoderFit:
                 values = finite_numbers(column, feature.column, place)
                 of_rows = None if weight is None else weight[train]
                 self._numeric[feature.name].add(values, of_rows, hashes=hashes)
+            elif isinstance(feature, Vector):
+                self._vectors[feature.name].add(column, place)
             else:
                 self._count(feature, column, place)
 
@@ -105,6 +111,8 @@ class EncoderFit:
             vocabulary.merge(later._vocabularies[name])
         for name, number in self._numeric.items():
             number.merge(later._numeric[name])
+        for name, vector in self._vectors.items():
+            vector.merge(later._vectors[name])
 
     def finish(self) -> RowEncoder:
         """The encoder; the vocabularies' blocks of the table stand in the order of the features."""
@@ -114,6 +122,12 @@ class EncoderFit:
             vocabularies[name] = fit.finish(first)
             first += vocabularies[name].rows
         scalers = {name: fit.finish() for name, fit in self._numeric.items()}
+        sizes = {name: fit.finish() for name, fit in self._vectors.items()}
         return RowEncoder(
-            self.schema, vocabularies, scalers=scalers, types=self._types, past=self._past
+            self.schema,
+            vocabularies,
+            scalers=scalers,
+            types=self._types,
+            past=self._past,
+            sizes=sizes,
         )

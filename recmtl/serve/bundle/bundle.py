@@ -107,14 +107,15 @@ class Bundle:
     def network_input(self, ids: npt.NDArray[np.int32], numeric: npt.NDArray[np.float32]) -> Rows:
         """What the model reads of encoded rows: each row's depends on that row alone.
 
-        Where the model hears trees, their numbers come after those of the encoder, and the model
+        Where the model hears trees, their numbers come after those of the features, and the model
         may leave out columns that the trees alone read. A blend of which a forest is a member gets
         the logits as they are after all others.
         """
         if self.forests is None:
             return ids, numeric
         logits = self.forests.logits(ids, numeric)
-        numeric = np.concatenate([numeric, self.forests.encoded(logits)], 1)
+        encoded = self.forests.encoded(logits)
+        numeric = self.encoder.encoding.with_numbers(numeric, encoded)
         if (heard := self._heard_columns) is not None:
             ids, numeric = ids[:, heard[0]], numeric[:, heard[1]]
         if isinstance(self.model, BlendedModel) and self.model.fields:

@@ -170,7 +170,7 @@ def _exported_program(model: TabularModel, user: Collection[str]) -> torch.expor
 
 def _example_rows(encoding: Encoding, rows: int) -> tuple[Tensor, Tensor]:
     ids = torch.zeros((rows, encoding.id_columns), dtype=torch.int32)
-    return ids, torch.zeros((rows, len(encoding.numeric)))
+    return ids, torch.zeros((rows, encoding.numeric_columns))
 
 
 def _sum_of_embeddings(

@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from recmtl.data.columns.derived import exact_keys
 from recmtl.data.columns.vocabulary import Vocabulary
+from recmtl.data.content.vectors import vector_block
 from recmtl.data.row_encoder import Encoded, RowEncoder
 from recmtl.data.statistics.ages import age_buckets
 from recmtl.errors import DataError, SourceLocation
-from recmtl.schema import Categorical, ListOf, Numeric
+from recmtl.schema import Categorical, ListOf, Numeric, Vector
 from recmtl.serve.scoring.onnx import OnnxNetwork
 from recmtl.serve.scoring.scorer import Scorer
 
@@ -52,7 +53,7 @@ class RequestScorer:
         whole, of_user = encoder.encoding, self._encoders[0].encoding
         others = whole.part(set(whole.fields) - set(of_user.fields))
         self._columns = [whole.columns_of(part) for part in (of_user, others)]
-        self._widths = whole.id_columns, len(whole.numeric)
+        self._widths = whole.id_columns, whole.numeric_columns
         of_candidates = self._encoders[1].encoding
         # What neither side can compute alone, such as ages until a time that candidates bring.
         needs_both = set(others.fields) - set(of_candidates.fields)
@@ -137,8 +138,9 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
     """Encode one row as `encoder.encode` encodes a table of it; None if a value is not plain.
 
     A plain value has exactly the type on which its column was fitted: str or int for a category, a
-    list or tuple of these for a list, a finite int or float for a number. None and NaN are plain
-    too, and mean that the value is missing. Times and booleans have units or words of their own.
+    list or tuple of these for a list, a finite int or float for a number, a list or tuple of
+    these for a vector. None and NaN are plain too, and mean that the value is missing. Times and
+    booleans have units or words of their own.
 
     Args:
         encoder: the fitted preprocessing.
@@ -150,8 +152,9 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
         return None
     encoding, unknown = encoder.encoding, dict[str, int]()
     ids = np.zeros((1, encoding.id_columns), np.int32)
-    numeric = np.empty((1, len(encoding.numeric)), np.float32)
+    numeric = np.empty((1, encoding.numeric_columns), np.float32)
     numbers, singles, lists = 0, 0, iter(encoding.lists)
+    vectors = encoding.vector_columns()
     values_of = {**row, **_derived_values(encoder, row)}
     for feature in encoder.schema.encoded_features:
         value = values_of[feature.column]
@@ -161,6 +164,13 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
                 return None
             numeric[0, numbers] = encoder.scalers[feature.name].transform(np.array([number]))[0]
             numbers += 1
+            continue
+        if isinstance(feature, Vector):
+            vector = _vector(value)
+            if vector is None:
+                return None
+            size = encoder.sizes[feature.name]
+            numeric[0, vectors[feature.name]] = vector_block(vector, feature, size, USER)
             continue
         name = feature.table or feature.name if isinstance(feature, ListOf) else feature.name
         values = _values(feature, value)
@@ -264,6 +274,16 @@ def _rows(vocabulary: Vocabulary, values: list[Any]) -> list[int] | None:
             return None
         rows.append(row)
     return rows
+
+
+def _vector(value: Any) -> Any:
+    """A cell of a vector as an Arrow column of one row; None if it is not plain."""
+    if value is not None and type(value) not in (list, tuple):
+        return None
+    numbers = None if value is None else [_number(number) for number in value]
+    if numbers is not None and None in numbers:
+        return None
+    return pa.array([numbers], pa.list_(pa.float64()))
 
 
 def _is_missing(value: Any) -> bool:

@@ -101,9 +101,10 @@ class Attribution:
         fields = model.encoder.encoding.fields
         self.features = (*fields, *(name for name in forest if name not in fields))
         self._forest = [self.features.index(name) for name in forest]
-        ramps = model.encoder.ramps
+        self._numbers = model.encoder.encoding.numeric_columns
         if base is None:
-            base = torch.full((1, len(ramps)), torch.nan, dtype=ramps.dtype)
+            kind = model.encoder.ramps.dtype
+            base = torch.full((1, self._numbers), torch.nan, dtype=kind)
         with torch.no_grad():
             self.base = self._point(unknown, base)
 
@@ -115,7 +116,7 @@ class Attribution:
             chosen = self._chosen(self._logits(rows))
             predicted = self.predictions(self._logits(rows), chosen)
             base_prediction = self.predictions(self._logits(base), chosen)
-            lanes = self.model.encoder(ids, numeric[:, : len(self.model.encoder.ramps)])
+            lanes = self.model.encoder(ids, numeric[:, : self._numbers])
             use = row_use(self.model.grid, lanes)
 
         def function(point: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ class Attribution:
 
     def _point(self, ids: Tensor, numeric: Tensor) -> Tensor:
         """All that the members read of rows `[B, D]`: lanes, one after another, then logits."""
-        numbers = len(self.model.encoder.ramps)
+        numbers = self._numbers
         lanes = [n.encoder(ids, numeric[:, :numbers]).flatten(1) for n in self.networks]
         return torch.cat([*lanes, numeric[:, numbers : numbers + len(self._forest)]], 1)
 

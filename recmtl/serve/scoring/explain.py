@@ -258,7 +258,7 @@ def _unknown_row(encoder: RowEncoder) -> Rows:
     """The encoded row of which nothing is known: lists are empty, numbers missing."""
     ids = encoder.unknown_rows()[1].copy()
     ids[len(encoder.encoding.single) :] = 0
-    missing = np.full((1, len(encoder.encoding.numeric)), np.nan, np.float32)
+    missing = np.full((1, encoder.encoding.numeric_columns), np.nan, np.float32)
     return ids[None], missing
 
 

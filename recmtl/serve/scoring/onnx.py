@@ -212,6 +212,6 @@ def _random_rows(
     ids[dice.random(ids.shape) < 0.2] = 0
     singles = len(encoder.encoding.single)
     ids[:, :singles] = np.where(ids[:, :singles] == 0, firsts[:singles], ids[:, :singles])
-    numeric = dice.normal(0.0, 2.0, (rows, len(encoder.encoding.numeric))).astype(np.float32)
+    numeric = dice.normal(0.0, 2.0, (rows, encoder.encoding.numeric_columns)).astype(np.float32)
     numeric[dice.random(numeric.shape) < 0.2] = np.nan
     return ids, numeric

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from recmtl.data.arrays.columns import PickedColumns
 from recmtl.data.columns.sources import part_of_schema, sources_of
-from recmtl.data.encoded_log import EncodedLog, PickedColumns
+from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.errors import ConfigError
 from recmtl.grid import shared_bottom

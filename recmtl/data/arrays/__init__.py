@@ -1,0 +1,1 @@
+"""Columns of arrays on disk, picked or joined as rows are read."""
