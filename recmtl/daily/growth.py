@@ -19,12 +19,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.atomic import new_folder, write_json
-from recmtl.data.columns.derived import with_derived
 from recmtl.data.columns.keys import Keys, feature_keys
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
 from recmtl.data.counted_log import CountedBatch, CountedLog
+from recmtl.data.derived.columns import with_derived
 from recmtl.data.encoded_log import ArrayWriter, EncodedLog
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.split import PARTS, ordered, plan_split

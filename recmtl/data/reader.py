@@ -18,8 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray, normalised
-from recmtl.data.columns.derived import with_computed
 from recmtl.data.columns.logical_type import LogicalType, logical_type, unify
+from recmtl.data.derived.columns import with_computed
 from recmtl.data.files import (
     LogFile,
     Refused,

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray, canonical, normalised
-from recmtl.data.columns.derived import with_derived
 from recmtl.data.columns.keys import kept_values, refuse_unequal_lengths
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import Scaler, finite_numbers
@@ -23,11 +22,15 @@ from recmtl.data.columns.sources import part_of_schema
 from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.columns.vocabulary_file import read_values, write_values
 from recmtl.data.content.vectors import vector_block
+from recmtl.data.derived.columns import with_derived
 from recmtl.data.encoding import Encoding, ListField, NumericField, VectorField
 from recmtl.data.statistics.past import PastState
 from recmtl.errors import DataError, SourceLocation, did_you_mean
 from recmtl.schema import (
     Categorical,
+    Cross,
+    Datetime,
+    Feature,
     ListOf,
     Numeric,
     Schema,
@@ -104,7 +107,8 @@ class RowEncoder:
         self._numeric = [f for f in schema.encoded_features if isinstance(f, Numeric)]
         self._vectors = [f for f in schema.encoded_features if isinstance(f, Vector)]
         self._input_columns = schema.feature_columns()
-        self.takes_plain_values = all(map(_is_plain, map(self.types.get, self._input_columns)))
+        are_plain = all(map(_is_plain, map(self.types.get, self._input_columns)))
+        self.takes_plain_values = are_plain and not any(map(_needs_arrow, schema.features))
         self.encoding = self._describe()
         self._id_columns = self.encoding.id_columns
         self._vector_columns = list(self.encoding.vector_columns().values())
@@ -323,6 +327,11 @@ class RowEncoder:
 def _is_plain(kind: LogicalType | None) -> bool:
     kind = kind if kind is None or kind.item is None else kind.item
     return kind is None or kind.kind in PLAIN
+
+
+def _needs_arrow(feature: Feature) -> bool:
+    """Whether Arrow computes what the feature derives of a value."""
+    return isinstance(feature, Datetime | Cross)
 
 
 def _not_utf8(columns: Mapping[str, AnyArray], place: SourceLocation) -> DataError:

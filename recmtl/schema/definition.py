@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, field
 from functools import cached_property
 from importlib import import_module
+from itertools import starmap
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,15 +23,19 @@ from recmtl.schema.daily.sample import ASample
 from recmtl.schema.daily.watch import WatchLimits
 from recmtl.schema.features import (
     BY_NAME,
+    KINDS,
     AFeature,
-    Categorical,
-    ExactValues,
+    EncodedFeature,
     Feature,
-    Numeric,
+    derived_of,
     fields_of,
     renamed,
 )
-from recmtl.schema.list_feature import ListOf, Vector
+from recmtl.schema.kinds.crosses import Cross
+from recmtl.schema.kinds.lists import ListOf
+from recmtl.schema.kinds.single import Categorical, ExactValues, Numeric
+from recmtl.schema.kinds.times import Datetime
+from recmtl.schema.kinds.vectors import Vector
 from recmtl.schema.settings import settings
 from recmtl.schema.statistics import DerivedFeature, Outcome, PastStatistics
 from recmtl.schema.text_files import ListCells, Pairs, TextFiles
@@ -39,7 +44,10 @@ __all__ = [
     "Categorical",
     "ComputedColumn",
     "Condition",
+    "Cross",
+    "Datetime",
     "DerivedFeature",
+    "EncodedFeature",
     "ExactValues",
     "Feature",
     "Label",
@@ -260,23 +268,8 @@ class Schema:
 
     @cached_property
     def computed(self) -> tuple[DerivedFeature, ...]:
-        """What features derive of a row alone: counts and ages of lists, ids of exact values."""
-        derived = []
-        for source in self.features:
-            if isinstance(source, ListOf):
-                derived += list(self._derived_of_list(source))
-            elif isinstance(source, Numeric) and source.values is not None:
-                name = f"{source.name}.value"
-                feature = Categorical(name, name, min_count=source.values.min_count)
-                derived.append(DerivedFeature(feature, source, (source.column,)))
-        return tuple(derived)
-
-    def _derived_of_list(self, source: ListOf) -> Iterator[DerivedFeature]:
-        name = f"{source.name}.count"
-        if source.count and source.align is None:
-            yield DerivedFeature(Numeric(name, name, log=True), source, (source.column,))
-        if source.ages is not None and source.times is not None and self.roles.time is not None:
-            yield DerivedFeature(source.ages, source, (source.times, self.roles.time))
+        """What features derive of a row alone: lengths and ages, parts of times, crosses, ..."""
+        return tuple(starmap(DerivedFeature, derived_of(self.features, self.roles.time)))
 
     @cached_property
     def derived(self) -> tuple[DerivedFeature, ...]:
@@ -289,13 +282,14 @@ class Schema:
         return (*self.computed, *past)
 
     @cached_property
-    def encoded_features(self) -> tuple[Feature, ...]:
-        """The features that columns bring, then those that are derived."""
-        return (*self.features, *(derived.feature for derived in self.derived))
+    def encoded_features(self) -> tuple[EncodedFeature, ...]:
+        """The features that have ids or numbers: those of columns, then those that are derived."""
+        of_columns = (f for f in self.features if isinstance(f, EncodedFeature))
+        return (*of_columns, *(derived.feature for derived in self.derived))
 
     def feature(self, name: str) -> Feature:
         """The feature called `name`, derived or not; raises `KeyError`."""
-        return {feature.name: feature for feature in self.encoded_features}[name]
+        return {f.name: f for f in (*self.features, *self.encoded_features)}[name]
 
     def task(self, name: str) -> TaskSpec:
         """The task called `name`; raises `KeyError`."""
@@ -313,7 +307,7 @@ class Schema:
 
     def feature_columns(self) -> tuple[str, ...]:
         """The distinct columns that the features read, in order, with those of the statistics."""
-        columns = [feature.column for feature in self.features]
+        columns = [f.column for f in self.features if isinstance(f, EncodedFeature)]
         columns += [column for derived in self.computed for column in derived.columns]
         columns += [column for entry in self.statistics for column in self.read_by(entry)]
         return self.in_the_log(columns)
@@ -340,12 +334,10 @@ class Schema:
         lists = [feature for feature in every if isinstance(feature, ListOf)]
         broken = {feature.history for feature in lists if feature.name not in readable}
         whole = {f.name for f in lists if f.history is None or f.history not in broken}
-        return tuple(
-            feature
-            for feature in self.features
-            if feature.name in readable
-            and (not isinstance(feature, ListOf) or feature.name in whole)
-        )
+        readable -= {f.name for f in lists} - whole
+        times = (feature for feature in self.features if isinstance(feature, Datetime))
+        readable |= {time.name for time in times if present.issuperset(time.columns)}
+        return tuple(feature for feature in self.features if feature.name in readable)
 
     def read_by(self, entry: PastStatistics) -> tuple[str, ...]:
         """The columns by which the statistics of a row are looked up: its keys and its time."""
@@ -356,7 +348,9 @@ class Schema:
         derived = {d.feature.name: d.columns for d in self.derived}
         columns: list[str] = []
         for name in features:
-            columns += derived[name] if name in derived else [self.feature(name).column]
+            feature = self.feature(name)
+            reads = feature.columns if isinstance(feature, Datetime) else (feature.column,)
+            columns += derived.get(name, reads)
         return self.in_the_log(columns)
 
     def columns(self) -> tuple[str, ...]:
@@ -386,12 +380,7 @@ def _yaml_form() -> Any:
     return import_module("recmtl.schema.yaml_form")
 
 
-KIND_NAMES = {
-    "Categorical": "categorical",
-    "Numeric": "numeric",
-    "ListOf": "list",
-    "Vector": "vector",
-}
+KIND_NAMES = {cls.__name__: kind for kind, cls in KINDS.items()}
 
 
 def _shown(task: TaskSpec) -> str:

@@ -1,93 +1,63 @@
 """The kinds of feature, and how the entries of a mapping become features with names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Tag
 
-from recmtl.errors import SchemaError, did_you_mean
-from recmtl.schema.list_feature import ListOf, Vector
-from recmtl.schema.settings import BUCKETS, COUNT, check_vocabulary, settings
+from recmtl.errors import did_you_mean
+from recmtl.schema.kinds.crosses import Cross
+from recmtl.schema.kinds.lists import ListOf
+from recmtl.schema.kinds.single import Categorical, Numeric
+from recmtl.schema.kinds.times import Datetime
+from recmtl.schema.kinds.vectors import Vector
 
 __all__ = [
     "BY_NAME",
     "KINDS",
     "AFeature",
-    "Categorical",
-    "ExactValues",
+    "EncodedFeature",
     "Feature",
-    "Numeric",
+    "derived_of",
     "fields_of",
     "renamed",
 ]
 
-
-@settings(SchemaError)
-class Categorical:
-    """One value out of a vocabulary: an id, a city, a brand.
-
-    Attributes:
-        name: the feature.
-        column: the column that holds its values; by default it has the feature's name.
-        min_count: values seen in fewer train rows share the unknown row.
-        hash_buckets: number of rows into which values are hashed; None fits a vocabulary.
-    """
-
-    name: str = ""
-    column: str = ""
-    min_count: Annotated[int, COUNT] = 1
-    hash_buckets: Annotated[int, BUCKETS] | None = None
-
-    def __post_init__(self) -> None:
-        """A column has the feature's name unless it says otherwise."""
-        object.__setattr__(self, "column", self.column or self.name)
-        check_vocabulary(self.min_count, self.hash_buckets)
-
-
-@settings(SchemaError)
-class ExactValues:
-    """Ids of the frequent values of a number, beside its scale: spikes that ramps smooth over.
-
-    Attributes:
-        min_count: values seen in fewer train rows share the unknown row.
-    """
-
-    min_count: Annotated[int, COUNT] = 20
-
-
-@settings(SchemaError)
-class Numeric:
-    """A number, possibly missing.
-
-    Attributes:
-        name: the feature.
-        column: the column that holds its values; by default it has the feature's name.
-        encoding: how the number is scaled, see `recmtl.data.encoding.NumericField`.
-        bins: quantile bins to fit; fewer where values repeat.
-        log: apply sign(x) * log(1 + |x|) first.
-        values: whether frequent values are a categorical feature as well, and which are frequent.
-    """
-
-    name: str = ""
-    column: str = ""
-    encoding: Literal["piecewise", "quantile", "standard"] = "piecewise"
-    bins: Annotated[int, Field(ge=1, le=4096)] = 32
-    log: bool = False
-    values: ExactValues | None = None
-
-    def __post_init__(self) -> None:
-        """A column has the feature's name unless it says otherwise."""
-        object.__setattr__(self, "column", self.column or self.name)
-
-
-Feature = Categorical | Numeric | ListOf | Vector
-KINDS: dict[str, type[Categorical] | type[Numeric] | type[ListOf] | type[Vector]] = {
+EncodedFeature = Categorical | Numeric | ListOf | Vector
+"""What has ids, numbers or vectors of its own; the other kinds only derive such features."""
+Feature = EncodedFeature | Datetime | Cross
+KINDS: dict[str, type[Any]] = {
     "categorical": Categorical,
     "numeric": Numeric,
     "list": ListOf,
     "vector": Vector,
+    "datetime": Datetime,
+    "cross": Cross,
 }
+
+
+def derived_of(
+    features: Sequence[Feature], row_time: str | None
+) -> Iterator[tuple[EncodedFeature, Feature, tuple[str, ...]]]:
+    """What features derive of a row alone, the feature it is derived of, and the columns for it.
+
+    Crosses are the last: they may read what others derive, and then need the columns of these.
+    """
+    columns: dict[str, tuple[str, ...]] = {}
+    for source in sorted(features, key=lambda source: isinstance(source, Cross)):
+        for feature, reads in _derived(source, row_time):
+            every = (column for name in reads for column in columns.get(name, (name,)))
+            columns[feature.name] = tuple(dict.fromkeys(every))
+            yield feature, source, columns[feature.name]
+
+
+def _derived(
+    source: Feature, row_time: str | None
+) -> Iterator[tuple[EncodedFeature, tuple[str, ...]]]:
+    if isinstance(source, Categorical | Vector):
+        return iter(())
+    return source.derived(row_time) if isinstance(source, ListOf) else source.derived()
 
 
 def _by_name(value: Any) -> Any:
@@ -140,7 +110,9 @@ AFeature = Annotated[
     Annotated[Categorical, _FIELDS, Tag("Categorical")]
     | Annotated[Numeric, _FIELDS, Tag("Numeric")]
     | Annotated[ListOf, _FIELDS, Tag("ListOf")]
-    | Annotated[Vector, _FIELDS, Tag("Vector")],
+    | Annotated[Vector, _FIELDS, Tag("Vector")]
+    | Annotated[Datetime, _FIELDS, Tag("Datetime")]
+    | Annotated[Cross, _FIELDS, Tag("Cross")],
     Discriminator(lambda value: value[0] if isinstance(value, tuple) else type(value).__name__),
     BeforeValidator(_feature),
 ]

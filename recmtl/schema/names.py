@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from unicodedata import normalize
 
-from recmtl.schema.definition import ListOf, Numeric, Schema
+from recmtl.schema.definition import Cross, Datetime, DerivedFeature, ListOf, Numeric, Schema
 
 __all__ = [
     "MOST_CHARACTERS",
@@ -109,13 +109,23 @@ def _derived_names(schema: Schema) -> Iterator[tuple[tuple[str, ...], str]]:
         if column.name in taken - {computed.name for computed in schema.formulas}:
             text = f"{column.name!r} is a column of the log already; choose another name"
             yield ("formulas", column.name), text
-    taken |= {_in_one_form(feature.name) for feature in schema.features}
+    features = {_in_one_form(feature.name) for feature in schema.features}
     for derived in schema.computed:
-        if _in_one_form(derived.feature.name) in taken:
-            option = "no values" if isinstance(derived.source, Numeric) else "count: false"
-            option = "no times" if isinstance(derived.feature, ListOf) else option
+        name, remedy = _in_one_form(derived.feature.name), _remedy(derived)
+        # A cross is the only feature that it derives.
+        if name in taken or (name in features and not isinstance(derived.source, Cross)):
             text = f"derives {derived.feature.name!r}, which is a column or a feature already"
-            yield ("features", derived.source.name), f"{text}; rename that, or write {option}"
+            yield ("features", derived.source.name), f"{text}; {remedy}"
+
+
+def _remedy(derived: DerivedFeature) -> str:
+    """How a derived feature gets another name, or is not derived."""
+    if isinstance(derived.source, Cross):
+        return "rename this one"
+    options = {Numeric: "no values", Datetime: "other parts"}
+    option = options.get(type(derived.source), "count: false")
+    option = "no times" if isinstance(derived.feature, ListOf) else option
+    return f"rename that, or write {option}"
 
 
 def column_faults(schema: Schema, classes: Mapping[str, Sequence[Any]] | None = None) -> Faults:

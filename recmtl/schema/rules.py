@@ -5,7 +5,7 @@ from typing import Any
 
 from recmtl.errors import SchemaError, SourceLocation, did_you_mean
 from recmtl.schema.condition import seconds_of
-from recmtl.schema.definition import Categorical, Feature, ListOf, Numeric, Schema, TaskSpec
+from recmtl.schema.definition import Categorical, Cross, Datetime, ListOf, Numeric, Schema, TaskSpec
 from recmtl.schema.names import column_faults, name_faults
 from recmtl.schema.statistics import PastStatistics
 
@@ -30,6 +30,7 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> C
     yield from _ignored_features(schema)
     yield from _shared_tables(schema, broken)
     yield from _histories(schema, broken)
+    yield from _crosses(schema)
     yield from _funnels(schema, broken)
     yield from _late_labels(schema, broken)
     yield from _samples(schema, broken)
@@ -65,7 +66,7 @@ def refuse_same_columns(
 def _outcomes_among_features(schema: Schema) -> Contradictions:
     outcomes = _outcome_columns(schema)
     for feature in schema.features:
-        columns = _columns(feature)
+        columns = feature.columns
         for column in dict.fromkeys((*columns, *schema.in_the_log(columns))):
             if column in outcomes:
                 yield (
@@ -73,10 +74,6 @@ def _outcomes_among_features(schema: Schema) -> Contradictions:
                     f"column {column!r} is {outcomes[column]} and would give the "
                     "answer away; drop this feature",
                 )
-
-
-def _columns(feature: Feature) -> tuple[str, ...]:
-    return feature.columns if isinstance(feature, ListOf) else (feature.column,)
 
 
 def _outcome_columns(schema: Schema) -> dict[str, str]:
@@ -98,7 +95,7 @@ def _outcome_columns(schema: Schema) -> dict[str, str]:
 
 def _ignored_features(schema: Schema) -> Contradictions:
     for feature in schema.features:
-        for column in _columns(feature):
+        for column in feature.columns:
             if column in schema.ignore:
                 yield (
                     ("features", feature.name),
@@ -139,6 +136,29 @@ def _histories(schema: Schema, broken: frozenset[str]) -> Contradictions:
         if (feature.max_length, feature.keep) != kept:
             text = f"write max_length: {kept[0]} and keep: {kept[1]}, as {feature.align!r} has"
             yield place, f"aligned lists keep the same events; {text}"
+
+
+def _crosses(schema: Schema) -> Contradictions:
+    features = {feature.name: feature for feature in schema.features}
+    derived = {entry.feature.name: entry for entry in schema.computed}
+    for cross in schema.features:
+        if not isinstance(cross, Cross):
+            continue
+        for name in cross.columns:
+            place, entry, feature = (
+                ("features", cross.name, "columns"),
+                derived.get(name),
+                features.get(name),
+            )
+            if entry is not None and not isinstance(entry.feature, Categorical):
+                yield place, f"{name!r} is no category, so it cannot be crossed"
+            elif entry is not None and isinstance(entry.source, Cross):
+                yield place, f"{name!r} is a cross itself; name its columns here"
+            elif isinstance(feature, Datetime):
+                parts = [n for n, e in derived.items() if e.source is feature]
+                yield place, f"{name!r} is a time; name one of its parts: {', '.join(parts)}"
+            elif entry is None and feature is not None and feature.column != name:
+                yield place, f"{name!r} reads the column {feature.column!r}; name that"
 
 
 def _funnels(schema: Schema, broken: frozenset[str]) -> Contradictions:
@@ -279,7 +299,7 @@ def _formulas(schema: Schema) -> Contradictions:
         (("features", feature.name), name)
         for feature in schema.features
         if not isinstance(feature, Numeric)
-        for name in _columns(feature)
+        for name in feature.columns
     ]
     split, roles = schema.split.column, schema.roles
     readers += [

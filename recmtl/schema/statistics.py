@@ -6,7 +6,6 @@ about is in `recmtl.data.statistics`.
 """
 
 import re
-import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,8 @@ from pydantic import Field
 
 from recmtl.errors import SchemaError
 from recmtl.schema.condition import Condition, seconds_of
-from recmtl.schema.features import Feature
+from recmtl.schema.features import EncodedFeature, Feature
+from recmtl.schema.kinds.times import check_time_zone
 from recmtl.schema.settings import BUCKETS, WEIGHT, settings
 
 __all__ = ["DerivedFeature", "Outcome", "PastStatistics", "StatisticNumber"]
@@ -130,10 +130,7 @@ class PastStatistics:
             raise ValueError("delay must not be negative")
         if self.time_zone == "UTC":
             return
-        try:
-            zoneinfo.ZoneInfo(self.time_zone)
-        except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-            raise ValueError(f"there is no time_zone {self.time_zone!r}") from None
+        check_time_zone(self.time_zone)
         # The clocks of a zone run through one hour twice a year, the days of its calendar do not.
         if self.counts_numbers or grain % DAY:
             raise ValueError("time_zone is for a grain of whole days; drop it")
@@ -218,6 +215,6 @@ class DerivedFeature:
         columns: the columns of the log by which it is computed.
     """
 
-    feature: Feature
+    feature: EncodedFeature
     source: Feature | PastStatistics
     columns: tuple[str, ...]

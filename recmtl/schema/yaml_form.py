@@ -191,7 +191,7 @@ def _feature_entry(feature: Feature, stored: bool) -> dict[str, Any]:
     kind = next(name for name, cls in KINDS.items() if isinstance(feature, cls))
     entries = _changed_fields(feature, without=("name",))
     if feature.column == feature.name:
-        del entries["column"]
+        entries.pop("column", None)
     if isinstance(feature, ListOf):
         # Always written, since its default is not that of earlier releases.
         entries |= {"count": feature.count}

@@ -2,10 +2,11 @@
 
 | source | fields |
 |---|---|
-| `ids` | categorical features, and lists that are pooled |
+| `ids` | categorical features, lists that are pooled, parts and ages of times |
 | `numbers` | numeric features |
 | `counts` | lengths of pooled lists, `<list>.count` |
 | `values` | exact values of numbers, `<number>.value` |
+| `crosses` | combinations of the values of several columns |
 | `statistics` | statistics of the past |
 | `histories` | lists that are read against the candidate, their lengths, ages of their events |
 | `vectors` | vectors of content |
@@ -19,13 +20,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from recmtl.data.encoding import Encoding
-from recmtl.schema import Feature, ListOf, Numeric, PastStatistics, Schema, Vector
+from recmtl.schema import Cross, Feature, ListOf, Numeric, PastStatistics, Schema, Vector
 
 __all__ = ["OPTIONAL", "PLAIN", "SOURCES", "Sources", "part_of_schema", "sources_of"]
 
 PLAIN = ("ids", "numbers")
 """What every network hears."""
-OPTIONAL = ("counts", "values", "statistics", "histories", "vectors", "trees")
+OPTIONAL = ("counts", "values", "crosses", "statistics", "histories", "vectors", "trees")
 """What a network may hear beside it, in the order in which it is tried."""
 SOURCES = (*PLAIN, *OPTIONAL)
 
@@ -54,7 +55,8 @@ def _sources_by_field(schema: Schema) -> Iterator[tuple[str, str]]:
             yield derived.feature.name, "values"
         else:  # nothing but the history itself tells how long it is
             source = _source(base)
-            yield derived.feature.name, "counts" if source == "ids" else source
+            is_pooled = isinstance(base, ListOf) and source == "ids"
+            yield derived.feature.name, "counts" if is_pooled else source
 
 
 def _source(feature: Feature) -> str:
@@ -62,6 +64,8 @@ def _source(feature: Feature) -> str:
         return "numbers"
     if isinstance(feature, Vector):
         return "vectors"
+    if isinstance(feature, Cross):
+        return "crosses"
     is_read = isinstance(feature, ListOf) and feature.pooling == "attention"
     return "histories" if is_read else "ids"
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 from recmtl.data.draft.placing import FEW, Draft, name_words
 from recmtl.data.draft.profile import ColumnProfile
-from recmtl.data.draft.proposals import history_lines, task_lines
+from recmtl.data.draft.proposals import history_lines, task_lines, time_lines
 from recmtl.data.draft.sample import Sample
 from recmtl.data.prepare import check_rows
 from recmtl.data.statistics.draft import statistics_draft
@@ -171,6 +171,7 @@ def _entries(draft: Draft, columns: Sequence[ColumnProfile]) -> list[_Entry]:
         entries.append(_entry("features", column, text, why))
         histories = history_lines(column, draft, columns)
         entries += [_Entry("features", "", line, refused=True) for line in histories]
+    entries += [_Entry("features", "", line, refused=True) for line in time_lines(draft)]
     entries += _task_entries(draft)
     entries += [_Entry("tasks", "", line, refused=True) for line in task_lines(draft, columns)]
     entries += [

@@ -1,19 +1,27 @@
-"""What a draft only proposes, as commented lines: tasks, histories, lists in cells."""
+"""What a draft only proposes, as commented lines: tasks, histories, times, lists in cells."""
 
 import json
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recmtl.data.draft.placing import AFTERWARDS, Draft, name_words
 from recmtl.data.draft.profile import ColumnProfile
+from recmtl.data.statistics.periods import UNITS
 from recmtl.schema import TextFiles
 from recmtl.schema.yaml_text import quoted
 
-__all__ = ["files_lines", "history_lines", "task_lines"]
+__all__ = ["files_lines", "history_lines", "task_lines", "time_lines"]
 
 MOST_TASKS, MOST_BESIDE = 8, 3
 """Proposed tasks where the draft has none, and beside others."""
 RATINGS = name_words("rating rated stars score grade")
+DAY = 86_400
+FIRST_YEAR, LAST_YEAR = 10_957 * DAY, 47_482 * DAY
+"""Seconds from 1970 to the years 2000 and 2100, between which numbers are taken for times."""
 LISTED = re.compile(r"\[.*\]|[^|]+(\|[^|]+)+")
 """Cells that hold a list: `[3, 5]`, `Action|Comedy`."""
 
@@ -63,6 +71,67 @@ def history_lines(column: str, draft: Draft, columns: Sequence[ColumnProfile]) -
         f"  # {quoted(column)}: {{kind: list, pooling: attention, target: {table[1]}{ages}}}"
         "  # instead, if these are past events: read against the candidate"
     )
+
+
+def time_lines(draft: Draft) -> Iterator[str]:
+    """Parts of the calendar that tell the rows of a time apart, and its age at the row's time."""
+    role = draft.roles.get("time", ("", ""))[0]
+    read = {column.name: _instants(column) for column in draft.times}
+    for name, time in read.items():
+        if time is None:
+            continue
+        parts, until = ", ".join(_telling_parts(time.values)), read.get(role)
+        options = [f"parts: [{parts}]"] + [f"unit: {time.unit}"] * bool(time.unit)
+        why = "the calendar, if it matters"
+        if name != role:
+            why = "? if it is known before the outcome; then take it out of ignore"
+            if until is not None and (time.unit, time.zoned) == (until.unit, until.zoned):
+                options.append(f"until: {quoted(role)}")
+        if parts or len(options) > 1 + bool(time.unit):
+            yield f"  # {quoted(name)}: {{kind: datetime, {', '.join(options)}}}  # {why}"
+
+
+class _Instants(NamedTuple):
+    """The distinct times of a column, and the unit of its plain numbers (empty: it has none)."""
+
+    values: Any
+    unit: str = ""
+    zoned: bool = False
+
+
+def _instants(column: ColumnProfile) -> _Instants | None:
+    """The times of a column; None of one whose values are no times that parts can be told of."""
+    values = column.values
+    is_time = pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)
+    if is_time or column.shape == "text":
+        zoned = pa.types.is_timestamp(values.type) and values.type.tz is not None
+        try:
+            return _Instants(values.cast(pa.timestamp("ms"), safe=False), zoned=zoned)
+        except pa.ArrowException:
+            return None
+    if column.shape not in ("int", "float") or column.are_days:
+        return None
+    ends = [float(value) for value in pc.min_max(values).as_py().values()]
+    for unit, scale in UNITS.items():
+        if all(FIRST_YEAR * scale <= value < LAST_YEAR * scale for value in ends):
+            whole = pc.floor(values.cast(pa.float64(), safe=False)).cast(pa.int64())
+            return _Instants(
+                whole.cast(pa.timestamp(unit)).cast(pa.timestamp("ms"), safe=False), unit
+            )
+    return None
+
+
+def _telling_parts(instants: Any) -> Iterator[str]:
+    """The parts that differ between times, those of a longer cycle only if it is seen twice."""
+    ends = pc.min_max(instants.cast(pa.int64())).as_py()
+    days = (ends["max"] - ends["min"]) / (DAY * UNITS["ms"])
+    for part, function, cycle in (
+        ("hour", pc.hour, 1),
+        ("weekday", pc.day_of_week, 7),
+        ("month", pc.month, 365),
+    ):
+        if days >= 2 * cycle and len(pc.unique(function(instants))) > 1:
+            yield part
 
 
 def files_lines(declared: TextFiles | None, columns: Sequence[ColumnProfile]) -> Iterator[str]:

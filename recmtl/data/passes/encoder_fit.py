@@ -10,12 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray
-from recmtl.data.columns.derived import with_derived
 from recmtl.data.columns.keys import feature_keys
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import NumericFit, finite_numbers, row_hashes
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
 from recmtl.data.content.vectors import VectorFit
+from recmtl.data.derived.columns import with_derived
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.statistics.past import PastState
 from recmtl.errors import SourceLocation

@@ -16,7 +16,7 @@ from recmtl.data.row_encoder import RowEncoder
 from recmtl.evaluate.results import plain
 from recmtl.evaluate.stability import Bins, FeatureValues, Histogram, feature_values
 from recmtl.evaluate.task_metrics import Metrics, evaluate
-from recmtl.schema import PastStatistics, TaskSpec
+from recmtl.schema import Datetime, DerivedFeature, PastStatistics, TaskSpec
 
 __all__ = ["REFERENCE", "Reference", "day_metrics", "watched_features"]
 
@@ -95,16 +95,21 @@ def watched_features(
 ) -> Iterator[FeatureValues]:
     """The features of encoded rows, without those that others say again.
 
-    Lengths of lists and exact values of numbers say the same as the lists and the numbers.
+    Lengths of lists, exact values of numbers and crosses say the same as the lists, the numbers and
+    the columns. Of times the hour and the age are kept: a day has one weekday, month and year.
     """
-    doubled = {
-        derived.feature.name
-        for derived in encoder.schema.derived
-        if not isinstance(derived.source, PastStatistics)
-    }
+    doubled = {d.feature.name for d in encoder.schema.derived if not _says_more(d)}
     for feature in feature_values(encoder, ids, numeric):
         if feature.name not in doubled:
             yield feature
+
+
+def _says_more(derived: DerivedFeature) -> bool:
+    """Whether a derived feature of some days can be compared, and no other feature says it."""
+    source = derived.source
+    part = derived.feature.name.removeprefix(f"{source.name}.").split(".")[0]
+    is_of_any_day = isinstance(source, Datetime) and part in ("hour", "age")
+    return isinstance(source, PastStatistics) or is_of_any_day
 
 
 def day_metrics(

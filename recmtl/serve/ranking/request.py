@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.data.columns.derived import exact_keys
 from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.content.vectors import vector_block
+from recmtl.data.derived.ages import age_buckets
+from recmtl.data.derived.columns import exact_keys
 from recmtl.data.row_encoder import Encoded, RowEncoder
-from recmtl.data.statistics.ages import age_buckets
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Categorical, ListOf, Numeric, Vector
 from recmtl.serve.scoring.onnx import OnnxNetwork
@@ -190,7 +190,7 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
 
 
 def _derived_values(encoder: RowEncoder, row: Mapping[str, Any]) -> dict[str, Any]:
-    """What `recmtl.data.columns.derived` computes, of one row of plain values."""
+    """What `recmtl.data.derived.columns` computes, of one row of plain values."""
     values: dict[str, Any] = {}
     for column in encoder.schema.formulas_of_features:
         operands = {name: _number(row[name]) for name in column.parsed.names}

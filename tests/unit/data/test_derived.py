@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmtl.data.columns.derived import list_count
+from recmtl.data.derived.columns import list_count
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.errors import SchemaError, SourceLocation

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmtl.data.columns.derived import exact_keys
+from recmtl.data.derived.columns import exact_keys
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare
 from recmtl.errors import DataError, SchemaError

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recmtl.data.derived.ages import AFTER_ROW, age_buckets, event_ages
 from recmtl.data.encoding import Encoding
 from recmtl.data.passes.encoder_fit import EncoderFit
 from recmtl.data.prepare import prepare
 from recmtl.data.row_encoder import Encoded, RowEncoder
-from recmtl.data.statistics.ages import AFTER_ROW, age_buckets, event_ages
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Schema, parse_schema
 

@@ -197,3 +197,44 @@ def test_bars_count_every_value(values: list[Any], shape: str, bars: int) -> Non
     facts = column_facts(pa.chunked_array([pa.array(values, pa.float64())]), shape)
     assert len(facts.bars) == bars
     assert sum(facts.bars) == (len(values) if bars else 0)
+
+
+def test_parts_of_times_are_proposed_and_prepare_as_they_stand(
+    log: Callable[..., str], tmp_path: Path
+) -> None:
+    seconds = 1_700_000_000 + np.arange(ROWS) * 3607
+    data = log(
+        click=[0, 1] * 200,
+        price=np.linspace(0.5, 20, ROWS),
+        time_ms=seconds * 1000,
+        upload_ts=(seconds - 5000) // 7 * 7000,
+        seen_at=pa.array(seconds // 9 * 9 * 10**6, pa.timestamp("us")),
+        read_date=pa.array(np.full(ROWS, 19_700) + np.arange(ROWS) % 2, pa.int32()).cast(
+            pa.date32()
+        ),
+        step_time=np.arange(ROWS) % 60,
+    )
+    text = describe(data)
+    own = "# time_ms: {kind: datetime, parts: [hour, weekday], unit: ms}"
+    aged = "# upload_ts: {kind: datetime, parts: [hour, weekday], unit: ms, until: time_ms}"
+    assert own in text and aged in text
+    assert "# seen_at: {kind: datetime, parts: [hour, weekday]}" in text
+    assert "# read_date: {kind" not in text and "# step_time: {kind: datetime" not in text
+    chosen = uncommented(text, "time_ms", "upload_ts", "seen_at")
+    for name in ("upload_ts", "seen_at"):
+        chosen = chosen.replace(f"  - {name}", f"  # - {name}")
+    prepared = prepare(data, parse_schema(chosen, source="draft"), tmp_path / "log")
+    assert (
+        "upload_ts.age" in prepared.encoding.fields and "seen_at.hour" in prepared.encoding.fields
+    )
+
+
+def test_the_age_of_a_date_is_proposed_beside_dates(log: Callable[..., str]) -> None:
+    days = np.arange(ROWS) // 2 + 19_000
+    dates = {
+        name: pa.array(days - by, pa.int32()).cast(pa.date32())
+        for name, by in (("date", 0), ("born_date", 9))
+    }
+    text = describe(log(click=[0, 1] * 200, price=np.linspace(0.5, 20, ROWS), **dates))
+    assert "# date: {kind: datetime, parts: [weekday]}" in text
+    assert "# born_date: {kind: datetime, parts: [weekday], until: date}" in text

@@ -1,13 +1,15 @@
-"""Features of lists: values that are pooled or read against the candidate, and vectors."""
+"""List features: pooled as they are, or read against the candidate as the history of a user."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from recmtl.errors import SchemaError
+from recmtl.schema.kinds.single import Numeric
 from recmtl.schema.settings import BUCKETS, COUNT, check_vocabulary, settings
 
-__all__ = ["ListOf", "Vector"]
+__all__ = ["ListOf"]
 
 
 @settings(SchemaError)
@@ -103,27 +105,14 @@ class ListOf:
             align=self.name,
         )
 
+    def derived(self, row_time: str | None) -> Iterator[tuple["Numeric | ListOf", tuple[str, ...]]]:
+        """The features of its length and of its ages, with the columns by which each is computed.
 
-@settings(SchemaError)
-class Vector:
-    """A vector that another model made of content: of a text, an image, a sound.
-
-    All of its vectors have the size of those in the train rows. Networks map it linearly to the
-    width of an embedding, which they learn; the vector itself stays what it is.
-
-    Attributes:
-        name: the feature.
-        column: the column that holds lists of floats, all of one length; null where there is none.
-        normalise: `unit` divides a vector by its length, `none` leaves it.
-        precision: of the numbers in the log, in training and in scoring: `half` (float16), or
-            `single` (float32).
-    """
-
-    name: str = ""
-    column: str = ""
-    normalise: Literal["unit", "none"] = "unit"
-    precision: Literal["half", "single"] = "half"
-
-    def __post_init__(self) -> None:
-        """A column has the feature's name unless it says otherwise."""
-        object.__setattr__(self, "column", self.column or self.name)
+        Args:
+            row_time: the column of the rows' times; without one there are no ages.
+        """
+        if self.count and self.align is None:
+            name = f"{self.name}.count"
+            yield Numeric(name, name, log=True), (self.column,)
+        if self.ages is not None and self.times is not None and row_time is not None:
+            yield self.ages, (self.times, row_time)

@@ -1,4 +1,4 @@
-"""Columns -> what single rows derive: formulas, lengths of lists, ages of events, exact values.
+"""Columns -> what single rows derive: formulas, lengths of lists, exact values, parts of times, ...
 
 A derived column is encoded like any other: what is computed here is all that sets it apart. The
 statistics of the past, which need the rows before, are in `recmtl.data.statistics`.
@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 from recmtl.data.columns.canonical import AnyArray
 from recmtl.data.columns.keys import as_lists
 from recmtl.data.columns.numeric import finite_numbers, numbers
-from recmtl.data.statistics.ages import event_ages
+from recmtl.data.derived.ages import event_ages
+from recmtl.data.derived.crosses import crossed
+from recmtl.data.derived.times import parts_of_times
 from recmtl.errors import SourceLocation
-from recmtl.schema import ComputedColumn, ListOf, Schema
+from recmtl.schema import ComputedColumn, Cross, Datetime, DerivedFeature, ListOf, Schema
 
 __all__ = ["exact_keys", "with_computed", "with_derived"]
 
@@ -31,15 +33,26 @@ def with_derived(
     """
     columns = with_computed(columns, schema.formulas_of_features, place)
     every = dict(columns)
+    for feature in schema.features:
+        if isinstance(feature, Datetime):
+            every |= parts_of_times(feature, columns, place)
     for entry in schema.computed:
-        column, name = entry.columns[0], entry.feature.column
-        if isinstance(entry.feature, ListOf):
-            events, rows = (columns[of] for of in entry.columns)
-            every[name] = event_ages(events, rows, entry.columns, place)
-        else:
-            compute = list_count if isinstance(entry.source, ListOf) else value_keys
-            every[name] = compute(columns[column], column, place)
+        if not isinstance(entry.source, Datetime):
+            every[entry.feature.column] = _derived(entry, every, place)
     return every
+
+
+def _derived(
+    entry: DerivedFeature, columns: Mapping[str, AnyArray], place: SourceLocation
+) -> AnyArray:
+    source, column = entry.source, entry.columns[0]
+    if isinstance(source, Cross):
+        return crossed(source.columns, columns, place)
+    if isinstance(entry.feature, ListOf):
+        events, rows = (columns[of] for of in entry.columns)
+        return event_ages(events, rows, entry.columns, place)
+    compute = list_count if isinstance(source, ListOf) else value_keys
+    return compute(columns[column], column, place)
 
 
 def with_computed(

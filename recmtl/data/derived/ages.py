@@ -18,7 +18,7 @@ from recmtl.data.columns.logical_type import value_type_name
 from recmtl.data.statistics.periods import UNITS, time_kind
 from recmtl.errors import SourceLocation
 
-__all__ = ["AFTER_ROW", "age_buckets", "event_ages"]
+__all__ = ["AFTER_ROW", "age_buckets", "event_ages", "refuse_other_kind", "seconds"]
 
 AFTER_ROW = -1
 """The bucket of events later than their row."""
@@ -53,9 +53,9 @@ def event_ages(
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
     values = lists.flatten()
     happened, now = (
-        _seconds(array, name, place) for array, name in zip((values, rows), columns, strict=True)
+        seconds(array, name, place) for array, name in zip((values, rows), columns, strict=True)
     )
-    _refuse_other_kind(values, rows, columns, place)
+    refuse_other_kind(values, rows, columns, place)
     ages = np.repeat(now, lengths) - happened
     missing = np.isnan(ages)
     buckets = pa.array(age_buckets(np.where(missing, 0, ages)), mask=missing)
@@ -73,7 +73,7 @@ def age_buckets(ages: Floats) -> npt.NDArray[np.int64]:
     return np.where(ages < 0, AFTER_ROW, buckets).astype(np.int64)
 
 
-def _seconds(times: AnyArray, column: str, place: SourceLocation) -> Floats:
+def seconds(times: AnyArray, column: str, place: SourceLocation) -> Floats:
     """Times in seconds, plain numbers as they are; NaN where missing."""
     kind = kind_of(times)
     if kind == "null":
@@ -91,7 +91,7 @@ def _seconds(times: AnyArray, column: str, place: SourceLocation) -> Floats:
     return np.where(missing_rows(times), np.nan, values.astype(np.float64) / unit)
 
 
-def _refuse_other_kind(
+def refuse_other_kind(
     events: AnyArray, rows: AnyArray, columns: tuple[str, ...], place: SourceLocation
 ) -> None:
     """Raise a `DataError` unless both are plain numbers, both have a zone, or neither has one."""

@@ -1,0 +1,85 @@
+"""Features of one value: a category or a number."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recmtl.errors import SchemaError
+from recmtl.schema.settings import BUCKETS, COUNT, check_vocabulary, settings
+
+__all__ = ["Categorical", "ExactValues", "Numeric"]
+
+
+@settings(SchemaError)
+class Categorical:
+    """One value out of a vocabulary: an id, a city, a brand.
+
+    Attributes:
+        name: the feature.
+        column: the column that holds its values; by default it has the feature's name.
+        min_count: values seen in fewer train rows share the unknown row.
+        hash_buckets: number of rows into which values are hashed; None fits a vocabulary.
+    """
+
+    name: str = ""
+    column: str = ""
+    min_count: Annotated[int, COUNT] = 1
+    hash_buckets: Annotated[int, BUCKETS] | None = None
+
+    def __post_init__(self) -> None:
+        """A column has the feature's name unless it says otherwise."""
+        object.__setattr__(self, "column", self.column or self.name)
+        check_vocabulary(self.min_count, self.hash_buckets)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return (self.column,)
+
+
+@settings(SchemaError)
+class ExactValues:
+    """Ids of the frequent values of a number, beside its scale: spikes that ramps smooth over.
+
+    Attributes:
+        min_count: values seen in fewer train rows share the unknown row.
+    """
+
+    min_count: Annotated[int, COUNT] = 20
+
+
+@settings(SchemaError)
+class Numeric:
+    """A number, possibly missing.
+
+    Attributes:
+        name: the feature.
+        column: the column that holds its values; by default it has the feature's name.
+        encoding: how the number is scaled, see `recmtl.data.encoding.NumericField`.
+        bins: quantile bins to fit; fewer where values repeat.
+        log: apply sign(x) * log(1 + |x|) first.
+        values: whether frequent values are a categorical feature as well, and which are frequent.
+    """
+
+    name: str = ""
+    column: str = ""
+    encoding: Literal["piecewise", "quantile", "standard"] = "piecewise"
+    bins: Annotated[int, Field(ge=1, le=4096)] = 32
+    log: bool = False
+    values: ExactValues | None = None
+
+    def __post_init__(self) -> None:
+        """A column has the feature's name unless it says otherwise."""
+        object.__setattr__(self, "column", self.column or self.name)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return (self.column,)
+
+    def derived(self) -> Iterator[tuple[Categorical, tuple[str, ...]]]:
+        """The feature of its exact values, with the columns by which that is computed."""
+        if self.values is not None:
+            name = f"{self.name}.value"
+            yield Categorical(name, name, min_count=self.values.min_count), self.columns
