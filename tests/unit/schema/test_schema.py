@@ -22,6 +22,7 @@ from recmtl.schema import (
     parse_schema,
     refuse_contradictions,
 )
+from recmtl.schema.features import KINDS
 from tests.chaos.bad_inputs import check_schema
 
 HEAD = "version: 1\nname: s\nfeatures:\n  f: {kind: numeric}\n"
@@ -133,7 +134,7 @@ tasks:
 split: {by: tim}
 """
     assert mistakes(text) == [
-        "s.yaml:4: features.a: kind must be one of categorical, numeric, list, not 'catgorical'; "
+        f"s.yaml:4: features.a: kind must be one of {', '.join(KINDS)}, not 'catgorical'; "
         "did you mean 'categorical'?",
         "s.yaml:5: features.b: unknown key 'bin'; did you mean 'bins'?",
         "s.yaml:5: features.b.log: must be true or false, not 1",
