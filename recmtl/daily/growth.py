@@ -211,7 +211,7 @@ class _Seen:
 def _owners(schema: Schema, earlier: RowEncoder) -> list[Categorical | ListOf]:
     """The features whose vocabularies can grow."""
     features = (f for f in schema.encoded_features if isinstance(f, Categorical | ListOf))
-    owners = (f for f in features if isinstance(f, Categorical) or f.table is None)
+    owners = (feature for feature in features if feature.table is None)
     return [f for f in owners if earlier.vocabularies[f.name].buckets is None]
 
 

@@ -212,13 +212,13 @@ class RowEncoder:
         numeric = np.empty((rows, self.encoding.numeric_columns), np.float32)
         unknown: dict[str, int] = {}
         for i, single in enumerate(self._single):
-            vocabulary, column = self.vocabularies[single.name], columns[single.column]
+            vocabulary, column = self.vocabularies[single.vocabulary], columns[single.column]
             ids[:, i], unknown[single.name] = vocabulary.rows_of_column(
                 column, single.column, place
             )
         for feature, field in zip(self._lists, self.encoding.lists, strict=True):
             kept = kept_values(columns[feature.column], feature, place)
-            vocabulary = self.vocabularies[feature.table or feature.name]
+            vocabulary = self.vocabularies[feature.vocabulary]
             kept_rows, unknown[feature.name] = vocabulary.rows_of(kept.keys, feature.column, place)
             ids[:, field.columns][kept.slots] = kept_rows
         for i, number in enumerate(self._numeric):
@@ -255,13 +255,18 @@ class RowEncoder:
             sizes=self.sizes,
         )
 
+    def vocabulary_of(self, feature: str) -> Vocabulary:
+        """The vocabulary that a categorical feature or list reads, its own or a shared one."""
+        readers = (*self._single, *self._lists)
+        return self.vocabularies[next(f.vocabulary for f in readers if f.name == feature)]
+
     def unknown_rows(self) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
         """Of each column of `ids` the feature, and the table row of its unknown values."""
         owners = [feature.name for feature in self._single]
-        tables = list(owners)
+        tables = [feature.vocabulary for feature in self._single]
         for feature in self._lists:
             owners += [feature.name] * feature.max_length
-            tables += [feature.table or feature.name] * feature.max_length
+            tables += [feature.vocabulary] * feature.max_length
         rows = [self.vocabularies[table].first for table in tables]
         return tuple(owners), np.array(rows, np.int32)
 
@@ -269,8 +274,8 @@ class RowEncoder:
         """Of each row of the embedding table how many values of the train rows had it.
 
         0 of rows that stand for no one value, and of all rows where nobody has counted: padding,
-        unknown rows, hash buckets, encoders of earlier releases. A list that shares the vocabulary
-        of a categorical feature does not count.
+        unknown rows, hash buckets, encoders of earlier releases. What shares the vocabulary of a
+        categorical feature does not count.
         """
         counts = np.zeros(self.encoding.table_rows, np.int64)
         for vocabulary in self.vocabularies.values():

@@ -48,7 +48,7 @@ def feature_values(
     """Every feature of rows `ids` `[R, I]`, `numeric` `[R, N]`, as `encoder` encodes them."""
     encoding = encoder.encoding
     for column, name in enumerate(encoding.single):
-        unknown = encoder.vocabularies[name].first
+        unknown = encoder.vocabulary_of(name).first
         yield FeatureValues(name, "category", np.asarray(ids[:, column]), unknown)
     for field in encoding.lists:
         lengths = (np.asarray(ids[:, field.columns]) != 0).sum(1)

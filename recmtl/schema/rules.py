@@ -105,16 +105,25 @@ def _ignored_features(schema: Schema) -> Contradictions:
 
 def _shared_tables(schema: Schema, broken: frozenset[str]) -> Contradictions:
     kinds = {feature.name: feature for feature in schema.features}
-    categorical = [name for name, feature in kinds.items() if isinstance(feature, Categorical)]
+    categorical = {name: f for name, f in kinds.items() if isinstance(f, Categorical)}
     for feature in schema.features:
-        if not isinstance(feature, ListOf) or feature.table is None or feature.table in broken:
+        if not isinstance(feature, Categorical | ListOf):
             continue
-        place = ("features", feature.name, "table" if feature.target is None else "target")
+        if feature.table is None or feature.table in broken:
+            continue
+        is_target = isinstance(feature, ListOf) and feature.target is not None
+        place = ("features", feature.name, "target" if is_target else "table")
         if feature.table not in kinds:
             hint = did_you_mean(feature.table, categorical)
             yield place, f"there is no feature {feature.table!r}{hint}"
         elif feature.table not in categorical:
             yield place, f"{feature.table!r} is not categorical, so it has no vocabulary to share"
+        elif categorical[feature.table].table is not None:
+            owner = categorical[feature.table].table
+            text = (
+                "is its own table" if feature.table == feature.name else f"shares that of {owner!r}"
+            )
+            yield place, f"{feature.table!r} {text}; name a feature with a vocabulary of its own"
 
 
 def _histories(schema: Schema, broken: frozenset[str]) -> Contradictions:

@@ -140,10 +140,18 @@ class ConfigurationFile:
         return text
 
 
-def check_vocabulary(min_count: int, hash_buckets: int | None) -> None:
-    """Raise a `ValueError` if values are both counted and hashed."""
+def check_vocabulary(min_count: int, hash_buckets: int | None, shared: str | None = None) -> None:
+    """Raise a `ValueError` if values are both counted and hashed, or neither of it here.
+
+    Args:
+        min_count: of a vocabulary.
+        hash_buckets: None for a vocabulary.
+        shared: the key that names the feature whose vocabulary is shared; None if none is.
+    """
     if hash_buckets is not None and min_count != 1:
         raise ValueError("give min_count (a vocabulary) or hash_buckets (hashing), not both")
+    if shared is not None and (min_count != 1 or hash_buckets is not None):
+        raise ValueError(f"{shared} shares a vocabulary; drop min_count and hash_buckets")
 
 
 def strict(annotation: Any) -> Any:

@@ -11,7 +11,16 @@ from recmtl.data.draft.sample import Sample
 from recmtl.data.prepare import check_rows
 from recmtl.data.statistics.draft import statistics_draft
 from recmtl.errors import RecmtlError, SchemaError
-from recmtl.schema import Feature, ListOf, Roles, Schema, SplitRule, TaskSpec, parse_schema
+from recmtl.schema import (
+    Categorical,
+    Feature,
+    ListOf,
+    Roles,
+    Schema,
+    SplitRule,
+    TaskSpec,
+    parse_schema,
+)
 from recmtl.schema.names import MOST_CHARACTERS, RESERVED
 from recmtl.schema.yaml_text import quoted
 
@@ -144,8 +153,8 @@ def _parts(schema: Schema) -> Iterator[list[tuple[tuple[str, str], Schema]]]:
 
 
 def _table(feature: Feature, named: Mapping[str, Feature]) -> tuple[Feature, ...]:
-    """The feature whose vocabulary a list shares."""
-    table = feature.table if isinstance(feature, ListOf) else None
+    """The feature whose vocabulary another shares."""
+    table = feature.table if isinstance(feature, Categorical | ListOf) else None
     return () if table is None else (named[table],)
 
 

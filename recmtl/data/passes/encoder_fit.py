@@ -19,7 +19,7 @@ from recmtl.data.derived.columns import with_derived
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.statistics.past import PastState
 from recmtl.errors import SourceLocation
-from recmtl.schema import Categorical, ListOf, Numeric, Schema, Vector
+from recmtl.schema import Categorical, EncodedFeature, ListOf, Numeric, Schema, Vector
 
 __all__ = ["EncoderFit"]
 
@@ -52,7 +52,7 @@ class EncoderFit:
                 self._numeric[feature.name] = NumericFit(feature)
             elif isinstance(feature, Vector):
                 self._vectors[feature.name] = VectorFit(feature)
-            elif not (isinstance(feature, ListOf) and feature.table is not None):
+            elif not _shares(feature):
                 self._vocabularies[feature.name] = VocabularyFit(
                     feature.name, min_count=feature.min_count, buckets=feature.hash_buckets
                 )
@@ -86,7 +86,7 @@ class EncoderFit:
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         columns = with_derived(columns, self.schema, place)
         for feature in self.schema.encoded_features:
-            if isinstance(feature, ListOf) and feature.table is not None:
+            if _shares(feature):
                 continue
             column = columns[feature.column]
             column = column if kept is None else column.filter(kept)
@@ -131,3 +131,8 @@ class EncoderFit:
             past=self._past,
             sizes=sizes,
         )
+
+
+def _shares(feature: EncodedFeature) -> bool:
+    """Whether another feature has the vocabulary that this one reads."""
+    return isinstance(feature, Categorical | ListOf) and feature.table is not None

@@ -50,7 +50,7 @@ def _compared(encoder: RowEncoder, of_part: Mapping[str, FeatureValues]) -> dict
     before, later = by_part["train"], {part: by_part[part] for part in PARTS[1:]}
     return {
         "kind": train.kind,
-        "values": encoder.vocabularies[train.name].rows - 1 if is_category else None,
+        "values": encoder.vocabulary_of(train.name).rows - 1 if is_category else None,
         "missing": {part: h.missing if h.rows else None for part, h in by_part.items()},
         "distance": {part: before.distance(h) for part, h in later.items()},
         "chance": {part: before.chance(h)[0] for part, h in later.items()},

@@ -74,13 +74,13 @@ def slices(trained: TrainedModels) -> list[dict[str, Any]]:
 
 def _sliced_ids(encoder: RowEncoder) -> list[str]:
     """The categorical features with a vocabulary, hashed ones left out."""
-    single, vocabularies = encoder.encoding.single, encoder.vocabularies
-    return [name for name in single if vocabularies[name].buckets is None]
+    single = encoder.encoding.single
+    return [name for name in single if encoder.vocabulary_of(name).buckets is None]
 
 
 def _usual(encoder: RowEncoder) -> list[str]:
     """The categorical features with the most values, if there are more values than slices."""
-    sizes = {name: encoder.vocabularies[name].rows for name in _sliced_ids(encoder)}
+    sizes = {name: encoder.vocabulary_of(name).rows for name in _sliced_ids(encoder)}
     many = [name for name, rows in sizes.items() if rows > MOST_VALUES]
     return sorted(many, key=lambda name: -sizes[name])[:USUAL_SLICED]
 
@@ -90,7 +90,7 @@ def _cut(log: EncodedLog, encoder: RowEncoder, name: str) -> tuple[str, list[Sli
     encoding = encoder.encoding
     if name in encoding.single:
         ids = np.asarray(log.split("test").ids[:, encoding.single.index(name)])
-        vocabulary = encoder.vocabularies[name]
+        vocabulary = encoder.vocabulary_of(name)
         place = ids - vocabulary.first - 1
         if vocabulary.counts is None or len(vocabulary.values) <= MOST_VALUES:
             return "value", list(_by_value(place, vocabulary.values.to_pylist()))

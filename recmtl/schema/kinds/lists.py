@@ -56,13 +56,12 @@ class ListOf:
     def __post_init__(self) -> None:
         """Check what concerns this list alone; a target is the table, too."""
         object.__setattr__(self, "column", self.column or self.name)
-        check_vocabulary(self.min_count, self.hash_buckets)
         self._check_attention()
         if self.target is not None:
             object.__setattr__(self, "table", self.target)
-        if self.table is not None and (self.min_count != 1 or self.hash_buckets is not None):
-            key = "table" if self.target is None else "target"
-            raise ValueError(f"{key} shares a vocabulary; drop min_count and hash_buckets")
+        key = "table" if self.target is None else "target"
+        shared = None if self.table is None else key
+        check_vocabulary(self.min_count, self.hash_buckets, shared)
 
     def _check_attention(self) -> None:
         reads_candidate = self.pooling == "attention"
@@ -78,6 +77,11 @@ class ListOf:
             raise ValueError("times belongs to the history that align names; move it there")
         if self.target is not None and self.table not in (None, self.target):
             raise ValueError("target is the table, too; drop table, or name the same feature")
+
+    @property
+    def vocabulary(self) -> str:
+        """The feature whose vocabulary it reads: itself, or that whose table it shares."""
+        return self.table or self.name
 
     @property
     def history(self) -> str | None:

@@ -20,17 +20,26 @@ class Categorical:
         column: the column that holds its values; by default it has the feature's name.
         min_count: values seen in fewer train rows share the unknown row.
         hash_buckets: number of rows into which values are hashed; None fits a vocabulary.
+        table: the categorical feature whose vocabulary and embedding rows this one shares; with
+            None it has its own.
     """
 
     name: str = ""
     column: str = ""
     min_count: Annotated[int, COUNT] = 1
     hash_buckets: Annotated[int, BUCKETS] | None = None
+    table: str | None = None
 
     def __post_init__(self) -> None:
         """A column has the feature's name unless it says otherwise."""
         object.__setattr__(self, "column", self.column or self.name)
-        check_vocabulary(self.min_count, self.hash_buckets)
+        shared = None if self.table is None else "table"
+        check_vocabulary(self.min_count, self.hash_buckets, shared)
+
+    @property
+    def vocabulary(self) -> str:
+        """The feature whose vocabulary it reads: itself, or that whose table it shares."""
+        return self.table or self.name
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ def fit_calibrators(
     values, unknown = None, -1
     if segment:
         values = _ids(rows, ids)[:, encoder.encoding.single.index(segment)]
-        unknown = encoder.vocabularies[segment].first
+        unknown = encoder.vocabulary_of(segment).first
     kept = {head.columns[0]: settings.kept_negatives.get(head.name, 1.0) for head in heads}
     columns = {}
     for sample in _samples(model, encoder, rows, scores):

@@ -172,7 +172,7 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
             size = encoder.sizes[feature.name]
             numeric[0, vectors[feature.name]] = vector_block(vector, feature, size, USER)
             continue
-        name = feature.table or feature.name if isinstance(feature, ListOf) else feature.name
+        name = feature.vocabulary
         values = _values(feature, value)
         rows = None if values is None else _rows(encoder.vocabularies[name], values)
         if values is None or rows is None:
