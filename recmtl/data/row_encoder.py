@@ -257,8 +257,9 @@ class RowEncoder:
 
     def vocabulary_of(self, feature: str) -> Vocabulary:
         """The vocabulary that a categorical feature or list reads, its own or a shared one."""
-        readers = (*self._single, *self._lists)
-        return self.vocabularies[next(f.vocabulary for f in readers if f.name == feature)]
+        read = {single.name: single.vocabulary for single in self._single}
+        read |= {of.name: of.vocabulary for of in self._lists}
+        return self.vocabularies[read[feature]]
 
     def unknown_rows(self) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
         """Of each column of `ids` the feature, and the table row of its unknown values."""

@@ -119,10 +119,8 @@ def _shared_tables(schema: Schema, broken: frozenset[str]) -> Contradictions:
         elif feature.table not in categorical:
             yield place, f"{feature.table!r} is not categorical, so it has no vocabulary to share"
         elif categorical[feature.table].table is not None:
-            owner = categorical[feature.table].table
-            text = (
-                "is its own table" if feature.table == feature.name else f"shares that of {owner!r}"
-            )
+            text = f"shares that of {categorical[feature.table].table!r}"
+            text = "is its own table" if feature.table == feature.name else text
             yield place, f"{feature.table!r} {text}; name a feature with a vocabulary of its own"
 
 
