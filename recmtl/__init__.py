@@ -7,9 +7,10 @@
     run.scorer().score(frame)
     recmtl.open("runs/mine").report
 
-`fit` is the whole job; `describe`, `prepare`, `search`, `train` and `evaluate` are its steps. `Run`
-is what they leave; `Scorer` and `Ranker` serve its bundle; `Schema` and `Config` are what they are
-told. All of them load on first use, so that importing the package costs nothing.
+`fit` is the whole job; `describe`, `prepare`, `search`, `train` and `evaluate` are its steps, and
+`tune` finds its settings. `Run` is what they leave; `Scorer` and `Ranker` serve its bundle;
+`Schema` and `Config` are what they are told. All of them load on first use, so that importing the
+package costs nothing.
 
 Importing the package also tells the threads of torch and LightGBM how to wait for each other:
 awake for some microseconds, then asleep. An environment that sets `OMP_WAIT_POLICY` or
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from recmtl.run.run import Run
     from recmtl.run.run import open_run as open
     from recmtl.run.steps import describe, evaluate, fit, prepare, search, train
+    from recmtl.run.tune import tune
     from recmtl.schema import Schema
     from recmtl.serve import Ranker, Scorer
     from recmtl.train.config import Config
@@ -48,6 +50,7 @@ __all__ = [
     "prepare",
     "search",
     "train",
+    "tune",
 ]
 
 PLACES = {
@@ -58,6 +61,7 @@ PLACES = {
     "Run": "recmtl.run.run",
     "Schema": "recmtl.schema",
     "Scorer": "recmtl.serve",
+    "tune": "recmtl.run.tune",
 }
 """Name -> the module that holds it."""
 ROOMS = ("evaluate", "search", "train")

@@ -16,6 +16,7 @@ from recmtl.command.describe import describe
 from recmtl.command.log import log
 from recmtl.command.serve import explain, rank, score
 from recmtl.command.steps import benchmark, evaluate, prepare, report, run, search, train
+from recmtl.command.tune import tune
 from recmtl.command.vision import vision
 from recmtl.command.watch import challenge, monitor
 from recmtl.interrupts import answer_signals, leave
@@ -24,7 +25,7 @@ __all__ = ["main", "recmtl", "start"]
 
 NAME, COMPLETE = "recmtl", "_RECMTL_COMPLETE"
 COMMANDS = (
-    *(run, describe, config, prepare, search, train, evaluate, report),
+    *(run, describe, config, tune, prepare, search, train, evaluate, report),
     *(score, rank, explain, update, backtest, monitor, challenge, log, benchmark, vision),
 )
 

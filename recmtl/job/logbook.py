@@ -13,7 +13,7 @@ from recmtl.tracking import TrackedRun, Tracker
 from recmtl.train.expert_monitor import health_curves
 from recmtl.train.recipe.weight_record import weight_curves
 
-__all__ = ["Logbook", "log_results"]
+__all__ = ["Logbook", "flat_metrics", "log_results"]
 
 STEPS_A_PASS = 1000
 """MLflow counts steps in whole numbers; a curve's step is the epoch times this."""
@@ -53,10 +53,10 @@ class Logbook:
             warnings = "\n".join(result.health["warnings"]) or "none"
             run.log_text(warnings, "expert_warnings.txt")
         run.log_metrics({name: cost for name, cost in result.cost.items() if cost is not None})
-        run.log_metrics(_flat("validation", result.validation))
+        run.log_metrics(flat_metrics("validation", result.validation))
         if self.test:
             metrics = result.test or self.study.problem.judged(result.predictions)
-            run.log_metrics(_flat("test", metrics))
+            run.log_metrics(flat_metrics("test", metrics))
 
 
 def log_results(run: TrackedRun, results: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ def _log_search(run: TrackedRun, record: SearchRecord) -> None:
     run.log_json(record[what], f"{what}.json")
 
 
-def _flat(part: str, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def flat_metrics(part: str, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Metrics under names such as `validation.click.auc`, those left out that are not defined."""
     return {
         f"{part}.{task}.{metric}": value

@@ -31,7 +31,19 @@ from recmtl.train.config import Config
 from recmtl.train.loop import silent
 from recmtl.train.presets import PRESETS
 
-__all__ = ["describe", "evaluate", "fit", "prepare", "search", "train"]
+__all__ = [
+    "ConfigInput",
+    "SchemaInput",
+    "Tasks",
+    "describe",
+    "evaluate",
+    "fit",
+    "log_input",
+    "opened",
+    "prepare",
+    "search",
+    "train",
+]
 
 SchemaInput: TypeAlias = str | Path | Schema | SchemaDraft | None
 ConfigInput: TypeAlias = str | Path | Config | Mapping[str, Any] | None
@@ -87,8 +99,8 @@ def fit(
     """
     folder = output_folder(out)
     with (
-        _input(data, schema, Wishes.of(tasks, group=group, time=time), folder, quiet) as source,
-        _opened(
+        log_input(data, schema, Wishes.of(tasks, group=group, time=time), folder, quiet) as source,
+        opened(
             "fit",
             quiet,
             out=folder,
@@ -178,8 +190,8 @@ def prepare(
     folder = output_folder(out)
     earlier = like.log.folder if isinstance(like, Run) else like
     with (
-        _input(data, schema, Wishes.of(tasks, group=group, time=time), folder, quiet) as source,
-        _opened(
+        log_input(data, schema, Wishes.of(tasks, group=group, time=time), folder, quiet) as source,
+        opened(
             "prepare",
             quiet,
             out=folder,
@@ -253,7 +265,7 @@ def evaluate(
 
 
 @contextmanager
-def _input(
+def log_input(
     data: LogInput, schema: SchemaInput, wishes: Wishes, folder: Path, quiet: bool
 ) -> Iterator[dict[str, Any]]:
     """Data and schema as `open_job` takes them, the schema drafted if there is none."""
@@ -284,7 +296,7 @@ def _show(draft: SchemaDraft, folder: Path) -> None:
 
 
 @contextmanager
-def _opened(
+def opened(
     name: str,
     quiet: bool,
     *,
@@ -336,7 +348,7 @@ def _continued(
         DataError: no job has begun there.
     """
     folder = run.folder if isinstance(run, Run) else open_run(run).folder
-    with _opened(
+    with opened(
         name, quiet, out=folder, preset=preset, config=config, processes=processes
-    ) as opened:
-        yield opened
+    ) as continued:
+        yield continued

@@ -34,11 +34,11 @@ from recmtl.search.race_rule import hurt_tasks, mean_score, ranked
 from recmtl.search.refine import FOLDS
 from recmtl.search.supernet import mean_by_weight
 from recmtl.train.checkpoint import sibling_checkpoint
-from recmtl.train.config import Config
+from recmtl.train.config import Config, Training
 from recmtl.train.loop import OnProgress, silent, train
 from recmtl.train.problem import Problem, network_cost
 
-__all__ = ["EntrantRecord", "Race", "race_files"]
+__all__ = ["EntrantRecord", "Race", "race_files", "rounds_of"]
 
 ROUNDS = (0.25, 0.5, 1.0)
 """Shares of the steps of a training after which entrants are compared."""
@@ -107,10 +107,7 @@ class Race:
         self.entrants = {entrant.key: entrant for entrant in entrants}
         self.target, self.problem, self.config, self.seed = target, problem, config, seed
         self.checkpoint, self.on_progress = checkpoint, on_progress
-        rows, training = len(problem.train), config.training
-        steps = training.steps_a_pass(rows) * training.passes(rows)
-        self.rounds = [share for share in ROUNDS[:-1] if share * steps >= FEWEST_STEPS]
-        self.rounds.append(ROUNDS[-1])
+        self.rounds = rounds_of(config.training, len(problem.train))
         self.results: dict[str, dict[str, dict[str, Any]]] = {}
         """Round -> entrant -> its scores and losses, as in the file."""
         self.hurt: dict[str, str] = {}
@@ -243,6 +240,16 @@ class Race:
         return sorted(
             rows, key=lambda row: (row["standing"] != "won", -row["trained"], -row["score"])
         )
+
+
+def rounds_of(training: Training, rows: int) -> list[float]:
+    """Shares of the steps of a training on so many rows after which trainings are compared.
+
+    >>> rounds_of(Training(epochs=1), 100_000), rounds_of(Training(), 1_000_000)
+    ([1.0], [0.25, 0.5, 1.0])
+    """
+    steps = training.steps_a_pass(rows) * training.passes(rows)
+    return [share for share in ROUNDS if share * steps >= FEWEST_STEPS or share == ROUNDS[-1]]
 
 
 def race_files(checkpoint: Path | None) -> list[Path]:

@@ -33,6 +33,7 @@ from recmtl.train.recipe.training import (
     StopMetric,
     Training,
 )
+from recmtl.train.recipe.tune import Tune
 
 __all__ = [
     "Aim",
@@ -47,6 +48,7 @@ __all__ = [
     "Skips",
     "StopMetric",
     "Training",
+    "Tune",
 ]
 
 
@@ -248,6 +250,7 @@ class Config(ConfigurationFile):
         trees: forests whose logits the networks hear.
         blend: of several networks and the forests, in one bundle.
         report: what the report looks into.
+        tune: what `recmtl tune` tries.
         seed: the first seed; the others count up from it.
         threads: of PyTorch and LightGBM; 0 means one a core, or one in each of several processes.
             The default of 1 trains networks of this size faster than 2: their products are small,
@@ -268,6 +271,7 @@ class Config(ConfigurationFile):
     trees: Trees = field(default_factory=Trees)
     blend: Blend = field(default_factory=Blend)
     report: Report = field(default_factory=Report)
+    tune: Tune = field(default_factory=Tune)
     seed: Annotated[int, Field(ge=0, le=2_000_000_000)] = 0
     threads: Annotated[int, Field(ge=0, le=4096)] = 1
     workers: Annotated[int, Field(ge=0, le=4096)] = 0

@@ -14,7 +14,7 @@ ENTRIES: dict[str, Any] = yaml.safe_load((ROOT / "MLproject").read_text())["entr
 
 
 def test_the_entry_points_are_those_of_the_design() -> None:
-    steps = ["main", "describe", "prepare", "search", "train", "evaluate", "log", "score"]
+    steps = ["main", "describe", "tune", "prepare", "search", "train", "evaluate", "log", "score"]
     assert list(ENTRIES) == [*steps, "update", "backtest", "benchmark", "vision"]
 
 

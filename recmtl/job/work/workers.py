@@ -54,15 +54,29 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def study_agenda(
+    study: Study[Any, Any], items: Sequence[WorkItem], *, done: Sequence[WorkItem], processes: int
+) -> Agenda:
+    """What comes next of a study's items: what the verdict rests on, then more evidence."""
+    rows, tasks, config = len(study.problem.train), len(study.problem.tasks), study.config
+    forecast = Forecast(config, tasks=tasks, rows=rows, seconds_a_unit=study.limit.unit)
+    groups, until = groups_of(items, config), study.limit.until
+    return Agenda(groups, forecast, done=done, processes=processes, until=until)
+
+
 def complete(
-    study: Study[P, C], items: Iterable[WorkItem], finished: Callable[[WorkItem], None]
+    study: Study[P, C],
+    items: Iterable[WorkItem],
+    finished: Callable[[WorkItem], None],
+    agenda_of: Callable[..., Agenda] = study_agenda,
 ) -> None:
     """Do what is missing of the work items, each after the one it needs.
 
     Args:
-        study: whose work they are.
+        study: whose work they are; worker processes open one of its class.
         items: models to train, or searches; what they need is added.
         finished: called with each work item as soon as it is done.
+        agenda_of: makes their agenda, see `study_agenda`.
 
     Raises:
         ConfigError: the study's budget cannot be met by some network; nothing is begun.
@@ -76,7 +90,7 @@ def complete(
     processes = min(most, len(items) - len(done))
     if processes < 1:
         return
-    watch = _Watch(study, items, done=done, processes=processes)
+    watch = _Watch(study, agenda_of(study, items, done=done, processes=processes))
     if processes > 1:
         _Crew(study, watch, finished=finished).work(processes)
         return
@@ -103,24 +117,11 @@ class _Watch:
 
     Args:
         study: whose items they are.
-        items: all of them.
-        done: those that are done.
-        processes: that do the others.
+        agenda: of the items.
     """
 
-    def __init__(
-        self,
-        study: Study[Any, Any],
-        items: Sequence[WorkItem],
-        *,
-        done: Sequence[WorkItem],
-        processes: int,
-    ) -> None:
-        rows, tasks, config = len(study.problem.train), len(study.problem.tasks), study.config
-        forecast = Forecast(config, tasks=tasks, rows=rows, seconds_a_unit=study.limit.unit)
-        groups, until = groups_of(items, config), study.limit.until
-        self.study, self.shown = study, -math.inf
-        self.agenda = Agenda(groups, forecast, done=done, processes=processes, until=until)
+    def __init__(self, study: Study[Any, Any], agenda: Agenda) -> None:
+        self.study, self.agenda, self.shown = study, agenda, -math.inf
         self.show()
 
     def move(
@@ -238,13 +239,17 @@ class _Crew:
 
 def _start(study: Study[Any, Any]) -> _Worker:
     ours, theirs = Pipe()
-    process = start_child(_serve, theirs, study.folder, study.kind, study.config)
+    process = start_child(_serve, theirs, type(study), study.folder, study.kind, study.config)
     theirs.close()
     return _Worker(process, ours)
 
 
 def _serve(
-    connection: Connection, folder: Path, kind: ProblemKind[Any, Any], config: Config
+    connection: Connection,
+    study_class: type[Study[Any, Any]],
+    folder: Path,
+    kind: ProblemKind[Any, Any],
+    config: Config,
 ) -> None:
     """Do the work items that arrive until the connection is closed."""
     torch.set_num_threads(config.threads or 1)
@@ -255,7 +260,7 @@ def _serve(
             try:
                 if study is None:
                     problem = kind.open(folder, config)
-                    study = Study(folder, kind, problem, config, _sending(connection))
+                    study = study_class(folder, kind, problem, config, _sending(connection))
                 study.do(item)
             except ConnectionError:
                 raise

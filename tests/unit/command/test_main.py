@@ -34,6 +34,7 @@ def test_the_group_has_the_commands_of_the_design() -> None:
             "monitor",
             "challenge",
             "update",
+            "tune",
             "backtest",
             "log",
             "config",
