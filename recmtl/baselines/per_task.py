@@ -13,8 +13,8 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from recmtl.data.columns.labels import LARGEST_LABEL
 from recmtl.data.encoded_log import LogSplit
+from recmtl.data.labelled.reading import LARGEST_LABEL
 from recmtl.forest.task_rows import Matrix, TaskRows, task_rows
 from recmtl.schema import TaskSpec
 from recmtl.schema.names import joint_column, scored_columns, task_column

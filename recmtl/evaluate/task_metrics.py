@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recmtl.errors import DataError
+from recmtl.evaluate.heads.fit import pinball, poisson_deviance, weighted_kappa
+from recmtl.evaluate.heads.order import xauc
 from recmtl.evaluate.label_space import (
     defined_rows,
     joint_labels,
@@ -31,7 +33,7 @@ from recmtl.evaluate.metrics import (
 )
 from recmtl.evaluate.ranking_metrics import ranking_metrics
 from recmtl.schema import TaskSpec
-from recmtl.schema.names import joint_column
+from recmtl.schema.names import joint_column, quantile_column
 
 __all__ = ["PRIMARY", "Metrics", "PrimaryMetric", "evaluate", "validation_score"]
 
@@ -64,13 +66,19 @@ METRICS: dict[str, dict[str, Metric]] = {
         "ece": ece,
         "pr_auc": pr_auc,
     },
-    "regression": {"rmse": rmse, "mae": mae, "r2": r2, "spearman": spearman},
+    "regression": {"rmse": rmse, "mae": mae, "r2": r2, "spearman": spearman, "xauc": xauc},
     "multiclass": {
         "log_loss": multiclass_log_loss,
         "accuracy": accuracy,
         "auc": multiclass_auc,
     },
 }
+METRICS_OF_HEAD: dict[str, dict[str, Metric]] = {
+    "ordinal": {"weighted_kappa": weighted_kappa},
+    "poisson": {"poisson_deviance": poisson_deviance},
+    "negative_binomial": {"poisson_deviance": poisson_deviance},
+}
+"""What a model of the label has beside the metrics of its kind of task."""
 RANKED = ("ndcg", "map", "mrr", "hit_rate", "recall")
 SHOWN_RANKS = 10
 
@@ -114,6 +122,7 @@ def evaluate(
         scores = scores_of(predictions, tasks, task)
         check_scores(task.name, task.kind, scores, rows)
         values = _metrics(task.kind, label[rows], scores[rows], _at(group, rows), _at(weight, rows))
+        values |= _head_metrics(task, predictions, label, scores, rows, weight)
         joint = joint_column(task)
         if task.parent is not None and joint in predictions:
             label = joint_labels(labels, tasks, task)
@@ -172,6 +181,29 @@ def _metrics(
         values["gauc"] = gauc(label, scores, group, weight)
         ranked = ranking_metrics(label, scores, group, k=SHOWN_RANKS, weights=weight)
         values |= {f"{name}_at_{SHOWN_RANKS}": ranked[name] for name in RANKED}
+    return values
+
+
+def _head_metrics(
+    task: TaskSpec,
+    predictions: Mapping[str, np.ndarray],
+    label: np.ndarray,
+    scores: np.ndarray,
+    rows: np.ndarray,
+    weight: np.ndarray | None,
+) -> dict[str, float]:
+    """The metrics of a task's head, and of the quantiles that the predictions hold, on `rows`."""
+    if task.head is None:
+        return {}
+    label, scores, weight = label[rows], scores[rows], _at(weight, rows)
+    metrics = METRICS_OF_HEAD.get(task.head.kind, {})
+    values = {name: function(label, scores, weight) for name, function in metrics.items()}
+    for share in task.quantiles:
+        column = quantile_column(task, share)
+        if column in predictions:
+            check_scores(task.name, task.kind, predictions[column], rows)
+            name = f"pinball_{column.removeprefix(f'value_{task.name}_')}"
+            values[name] = pinball(label, predictions[column][rows], weight, share=share)
     return values
 
 

@@ -204,7 +204,12 @@ class TrainedModels:
         trees = self.prepared.trees
         if trees is None:
             return None
-        places = trees.forests.places([task.name for task in self.study.problem.tasks])
+        problem = self.study.problem
+        of_forests = trees.forests.places([task.name for task in problem.tasks])
+        places = tuple(
+            at if head.is_averaged else ()
+            for at, head in zip(of_forests, problem.heads, strict=True)
+        )
         return ForestLogits(places, trees.logits("validation"), trees.logits("test"))
 
     @cached_property

@@ -134,7 +134,7 @@ class BlendedModel(TabularModel):
         outputs = []
         for spec, places in zip(self.heads.specs, self.forest or (), strict=True):
             of_task = logits[:, list(places)]
-            if spec.kind == "regression":
+            if spec.is_plain_value:
                 of_task = (of_task - spec.mean) / spec.std
             outputs.append(of_task)
         return outputs

@@ -254,7 +254,7 @@ class TabularModel(Network):
         """Encoding, heads, layout and sizes."""
         return {
             "encoding": json.loads(self.encoder.encoding.to_json()),
-            "heads": [asdict(spec) for spec in self.heads.specs],
+            "heads": [spec.to_json() for spec in self.heads.specs],
             "layout": self.grid.layout.to_json(),
             "sizes": asdict(self.sizes),
         }
@@ -287,9 +287,7 @@ def load_model(folder: Path) -> TabularModel:
     """
     try:
         network = json.loads((folder / "network.json").read_text())
-        heads = [
-            HeadSpec(**{**spec, "classes": tuple(spec["classes"])}) for spec in network["heads"]
-        ]
+        heads = [HeadSpec.from_json(spec) for spec in network["heads"]]
         saved_sizes = network["sizes"]
         chain = Chain(**saved_sizes.get("chain", {}))  # version 0.1 had none
         sizes = ModelSizes(**{**saved_sizes, "tower": tuple(saved_sizes["tower"]), "chain": chain})

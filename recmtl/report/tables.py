@@ -58,7 +58,7 @@ MODEL_ORDER = (
 )
 MISSING = "-"
 """Shown where there is no value."""
-LOWER_IS_BETTER = frozenset({"rmse", "mae", "log_loss"})
+LOWER_IS_BETTER = frozenset({"rmse", "mae", "log_loss", "poisson_deviance"})
 WORDS = {
     "auc": "AUC",
     "rmse": "RMSE",
@@ -72,6 +72,9 @@ WORDS = {
     "mrr_at_10": "MRR at 10",
     "pr_auc": "PR AUC",
     "r2": "R²",
+    "xauc": "XAUC",
+    "weighted_kappa": "weighted kappa",
+    "poisson_deviance": "Poisson deviance",
     "lightgbm": "LightGBM",
     "cross_stitch": "cross-stitch",
     "omoe": "OMoE",

@@ -4,9 +4,8 @@ Names are the keys of the YAML file; columns are those of the Parquet data. Each
 own values; `recmtl.schema.rules` checks the parts against one another.
 """
 
-import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, field
 from functools import cached_property
 from importlib import import_module
@@ -18,7 +17,7 @@ from pydantic import BeforeValidator, Field
 
 from recmtl.atomic import write_text
 from recmtl.errors import SchemaError
-from recmtl.schema.condition import RULES, AColumn, ALabel, ComputedColumn, Condition, Label
+from recmtl.schema.condition import ComputedColumn, Condition, Label
 from recmtl.schema.daily.sample import ASample
 from recmtl.schema.daily.watch import WatchLimits
 from recmtl.schema.features import (
@@ -28,8 +27,6 @@ from recmtl.schema.features import (
     EncodedFeature,
     Feature,
     derived_of,
-    fields_of,
-    renamed,
 )
 from recmtl.schema.kinds.crosses import Cross
 from recmtl.schema.kinds.lists import ListOf
@@ -38,6 +35,8 @@ from recmtl.schema.kinds.times import Datetime
 from recmtl.schema.kinds.vectors import Vector
 from recmtl.schema.settings import settings
 from recmtl.schema.statistics import DerivedFeature, Outcome, PastStatistics
+from recmtl.schema.tasks.head import Head
+from recmtl.schema.tasks.task import ATask, TaskSpec
 from recmtl.schema.text_files import ListCells, Pairs, TextFiles
 
 __all__ = [
@@ -50,6 +49,7 @@ __all__ = [
     "EncodedFeature",
     "ExactValues",
     "Feature",
+    "Head",
     "Label",
     "ListCells",
     "ListOf",
@@ -65,52 +65,6 @@ __all__ = [
     "TextFiles",
     "Vector",
 ]
-
-_TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-@settings(SchemaError)
-class TaskSpec:
-    """A task: one label to predict.
-
-    Attributes:
-        name: the task; an identifier, since it names the scored columns.
-        kind: `binary`, `regression` or `multiclass`.
-        label: the column that holds the label, or the rule that makes it, late or not.
-        rows: the rows on which the label is defined; all if None.
-        parent: the parent in a funnel: this label can be 1 only where the parent's is 1.
-        weight: factor of this task's loss.
-        transform: how the label of a regression is transformed before the loss.
-        missing: what happens to a null, NaN or infinite label: an error, or the row is not used.
-    """
-
-    name: str
-    kind: Literal["binary", "regression", "multiclass"]
-    label: ALabel
-    rows: AColumn | None = None
-    parent: str | None = None
-    weight: Annotated[float, Field(gt=0, le=1e9)] = 1.0
-    transform: Literal["none", "log1p"] = "none"
-    missing: Literal["refuse", "ignore"] = "refuse"
-
-    def __post_init__(self) -> None:
-        """Check what concerns this task alone."""
-        if not _TASK_NAME.fullmatch(self.name):
-            raise ValueError(
-                "a task name is letters, digits and _, and does not begin with a digit"
-            )
-        if self.kind != "binary" and self.label.is_rule:
-            raise ValueError(f"a rule in label gives 0 and 1; kind: {self.kind} needs the value")
-        if self.kind != "binary" and self.label.is_late:
-            raise ValueError("only the label of a binary task can be late; drop time and window")
-        if self.kind != "regression" and self.transform != "none":
-            raise ValueError("transform is for kind: regression only")
-        if self.kind != "binary" and self.parent is not None:
-            raise ValueError("only a binary task can have a parent; drop parent")
-        if self.parent is not None and self.rows is not None:
-            raise ValueError("parent already says on which rows the task is defined; drop rows")
-        if self.rows is not None and not self.rows.is_rule:
-            raise ValueError(f"rows needs one of {', '.join(RULES)}")
 
 
 @settings(SchemaError)
@@ -180,17 +134,6 @@ class SideTable:
     path: str
     key: str
     files: TextFiles | None = None
-
-
-def _task(value: Any) -> Any:
-    """A task, or the entry of one as the values of its fields."""
-    if not isinstance(value, tuple):
-        return value
-    name, entry = value
-    return fields_of(name, entry) if isinstance(entry, Mapping) else renamed(name, entry, TaskSpec)
-
-
-ATask = Annotated[TaskSpec, BeforeValidator(_task)]
 
 
 def _formula(value: Any) -> Any:

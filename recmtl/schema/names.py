@@ -20,6 +20,7 @@ __all__ = [
     "joint_column",
     "name_faults",
     "owner_of",
+    "quantile_column",
     "scored_columns",
     "task_column",
 ]
@@ -50,6 +51,10 @@ class NamedTask(Protocol):
     def parent(self) -> str | None:
         """The parent in a funnel."""
 
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Of a regression, the quantiles that are scored beside its value."""
+
 
 def task_column(task: NamedTask) -> str:
     """The scored column of a binary or regression task, for the rows on which it is defined."""
@@ -63,10 +68,18 @@ def joint_column(task: NamedTask) -> str:
     return f"p_{task.parent}_and_{task.name}"
 
 
+def quantile_column(task: NamedTask, share: float) -> str:
+    """The scored column of a quantile: .5 of a task `watch` is `value_watch_q50`."""
+    percent = f"{100 * share:.6f}".rstrip("0").rstrip(".").replace(".", "_")
+    return f"value_{task.name}_q{percent}"
+
+
 def scored_columns(task: NamedTask, classes: Iterable[object] = ()) -> tuple[str, ...]:
     """Every scored column of a task; `classes` are those of a multiclass label, in their order."""
     if task.kind == "multiclass":
         return tuple(f"p_{task.name}_{label}" for label in classes)
+    if task.kind == "regression":
+        return (task_column(task), *(quantile_column(task, share) for share in task.quantiles))
     return (task_column(task),) if task.parent is None else (task_column(task), joint_column(task))
 
 

@@ -147,6 +147,8 @@ def _fits(everyone: BlendedModel, rows: LogSplit, problem: TabularProblem) -> li
     for position, (task, head) in enumerate(zip(problem.tasks, problem.heads, strict=True)):
         at = np.flatnonzero(defined_rows(labels, problem.tasks, task) & (weight > 0))
         members = np.flatnonzero(everyone.weights[:, position].numpy())
+        if not head.is_averaged:
+            members = members[:1]
         nothing = np.empty((0, head.size), np.float32)
         columns = [np.concatenate([nothing, *(b[m][position] for b in by_batch)]) for m in members]
         label = _on_logits_scale(labels[at, task_position(problem.tasks, task.name)], head)

@@ -20,7 +20,7 @@ from recmtl.evaluate.task_metrics import PRIMARY, Metrics, evaluate
 from recmtl.grid import Decision, Layout, recmtl_grid
 from recmtl.grid.catalog import CATALOG
 from recmtl.model import ModelSizes, Network, TabularModel, predict
-from recmtl.model.heads import HeadSpec, head_specs
+from recmtl.model.heads import HeadSpec, fitted, head_specs
 from recmtl.model.rare_ids import RareIds
 from recmtl.ranks import ranks
 from recmtl.schema import TaskSpec
@@ -100,7 +100,7 @@ class TabularProblem:
         check_stop_tasks(stop_tasks, tasks)
         rows = log if trees is None else trees
         train, validation, test = map(rows.split, ("train", "validation", "test"))
-        heads = head_specs(tasks, log.label_statistics)
+        heads = _fitted(head_specs(tasks, log.label_statistics), train)
         shrunk = None
         if rare_ids:
             encoder = log.encoder()
@@ -181,7 +181,7 @@ class TabularProblem:
         validation = _restrict(self.validation, self.tasks, spec)
         test = replace(self.test, labels=np.asarray(self.test.labels)[:, [position]])
         statistics = {spec.name: _statistics(alone, train, self.heads)}
-        heads = head_specs((alone,), statistics)
+        heads = _fitted(head_specs((alone,), statistics), train)
         return replace(
             self, train=train, validation=validation, test=test, tasks=(alone,), heads=heads
         )
@@ -301,6 +301,20 @@ class TabularProblem:
     def primary(self, metrics: Metrics) -> dict[str, float]:
         """The metric on which each task is judged, by task."""
         return {task.name: metrics[task.name][PRIMARY[task.kind].name] for task in self.tasks}
+
+
+def _fitted(heads: tuple[HeadSpec, ...], train: LogSplit) -> tuple[HeadSpec, ...]:
+    """The heads, with what the models of labels are fitted to: train rows with a label."""
+    return tuple(
+        head if head.head is None else _fitted_head(head, train, position)
+        for position, head in enumerate(heads)
+    )
+
+
+def _fitted_head(head: HeadSpec, train: LogSplit, position: int) -> HeadSpec:
+    label, weight = np.asarray(train.labels[:, position]), train.varying_weight
+    rows = np.flatnonzero(~np.isnan(label))
+    return fitted(head, label[rows], None if weight is None else weight[rows])
 
 
 def _restrict(

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from recmtl.data.columns.canonical import missing_rows
 from recmtl.data.columns.funnel import funnel_path, task_position
-from recmtl.data.columns.labels import written_label
 from recmtl.data.columns.rules import rule_rows
+from recmtl.data.labelled.reading import written_label
 from recmtl.data.labelled.windows import late_rows
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Schema, TaskSpec

@@ -5,7 +5,7 @@ schema's `Condition` on a column. Columns are canonical, see `recmtl.data.column
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,22 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recmtl.data.columns.funnel import Orphans, defined_rows, funnel_path, joint_labels
-from recmtl.data.columns.keys import Keys, category_keys
-from recmtl.data.columns.numeric import Moments, numbers
-from recmtl.data.columns.rules import rule_rows, satisfied
+from recmtl.data.columns.funnel import Orphans, defined_rows, joint_labels
+from recmtl.data.columns.keys import Keys
+from recmtl.data.columns.numeric import Moments
 from recmtl.data.columns.vocabulary import VocabularyFit
+from recmtl.data.labelled.reading import read_class, read_label, written_label
 from recmtl.data.labelled.windows import late_rows
 from recmtl.errors import SourceLocation
 from recmtl.schema import Schema, TaskSpec
 
-__all__ = ["LARGEST_LABEL", "LabelFit", "LabelStatistics", "Labels"]
+__all__ = ["LabelFit", "LabelStatistics", "Labels"]
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 MOST_CLASSES = 1000
-LARGEST_LABEL = 1e30
-"""Labels and what is predicted of them are float32, which ends at 3.4e38."""
 MOST_ROUNDING = 0.01
 """Rounding to float32 may move a label by this share of the labels' deviation."""
 
@@ -65,84 +63,6 @@ class LabelStatistics:
         """The entry for a manifest; `given_parent` is left out of tasks without a parent."""
         fields = {name: value for name, value in asdict(self).items() if value is not None}
         return {**fields, "classes": list(self.classes)}
-
-
-def read_label(
-    task: TaskSpec, schema: Schema, columns: pa.RecordBatch, place: SourceLocation
-) -> Floats:
-    """Binary or regression label float64 [rows]; NaN where it is not defined, or not known yet.
-
-    Args:
-        task: one of the schema's tasks.
-        schema: a late label has the time up to which the log knows of it.
-        columns: a record batch with the columns of the labels.
-        place: where the rows come from.
-
-    Raises:
-        DataError: as `written_label`, or the times of a late label are no times.
-    """
-    label = written_label(task, schema.tasks, columns, place)
-    return late_rows(task, schema, columns, label, place).label if task.label.is_late else label
-
-
-def written_label(
-    task: TaskSpec, tasks: Sequence[TaskSpec], columns: pa.RecordBatch, place: SourceLocation
-) -> Floats:
-    """Binary or regression label float64 [rows], as it is written; NaN where it is not defined.
-
-    Args:
-        task: one of `tasks`.
-        tasks: the schema's tasks.
-        columns: a record batch with the columns of the labels.
-        place: where the rows come from.
-
-    Raises:
-        DataError: the column has a wrong type, a binary label is not 0 or 1, a label is larger than
-            `LARGEST_LABEL`, or one is missing or infinite and the task does not say
-            `missing: ignore`.
-    """
-    name = task.label.column
-    column = columns.column(name)
-    applies, _ = rule_rows(funnel_path(tasks, task), columns, place)
-    if task.label.is_rule:
-        truth, missing = satisfied(task.label, column, place)
-        values = truth.astype(np.float64)
-    else:
-        values = numbers(column, name, place)
-        missing = ~np.isfinite(values)
-    defined = _defined(task, applies, missing, place)
-    if task.kind == "binary" and not task.label.is_rule:
-        wrong = values[defined & (values != 0) & (values != 1)]
-        if len(wrong):
-            remedy = "give label a rule: equals, one_of or at_least"
-            fault = f"holds {wrong[0]:g}, but the label of task {task.name!r} must be 0 or 1"
-            raise place.error(fault, remedy, column=name)
-    farthest = float(np.abs(values[defined]).max(initial=0.0))
-    if farthest > LARGEST_LABEL:
-        fault = f"holds the label {farthest:g}, and no label may be beyond {LARGEST_LABEL:g}"
-        raise place.error(fault, "give labels in another unit, or correct them", column=name)
-    if task.transform == "log1p" and (values[defined] <= -1).any():
-        remedy = "correct them, or use transform: none"
-        raise place.error("holds labels <= -1, which log1p cannot take", remedy, column=name)
-    return np.where(defined, values, np.nan)
-
-
-def read_class(task: TaskSpec, columns: pa.RecordBatch, place: SourceLocation) -> Keys:
-    """The class of each row, code -1 where the task is not defined; raises as `read_label`."""
-    name = task.label.column
-    keys = category_keys(columns.column(name), name, place)
-    applies, _ = rule_rows([task], columns, place)
-    defined = _defined(task, applies, keys.codes < 0, place)
-    return Keys(np.where(defined, keys.codes, -1), keys.values)
-
-
-def _defined(task: TaskSpec, applies: Bools, missing: Bools, place: SourceLocation) -> Bools:
-    gaps = int(np.count_nonzero(applies & missing))
-    if gaps and task.missing == "refuse":
-        fault = f"{gaps} labels of task {task.name!r} are null, NaN or infinite"
-        remedy = "drop those rows, give the task a rows rule, or say missing: ignore"
-        raise place.error(fault, remedy, column=task.label.column)
-    return applies & ~missing
 
 
 class Labels:
@@ -342,6 +262,10 @@ class LabelFit:
         if len(classes) > MOST_CLASSES:
             fault = f"has {len(classes)} classes, more than {MOST_CLASSES}"
             remedy = f"make task {task.name!r} a regression, or group the classes"
+            raise self.place.error(fault, remedy, column=task.label.column)
+        if task.head is not None and any(isinstance(value, str) for value in classes):
+            fault = f"has classes of text, {classes[0]!r} the first, whose order is not known"
+            remedy = f"write them as whole numbers, or drop head: ordinal of task {task.name!r}"
             raise self.place.error(fault, remedy, column=task.label.column)
         counts = np.array([counted[value] for value in classes])
         index = np.repeat(np.arange(len(classes), dtype=np.float64), counts)

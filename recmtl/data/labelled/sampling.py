@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from recmtl.data.columns.funnel import funnel_path, joint_labels
 from recmtl.data.columns.keys import stable_hash
-from recmtl.data.columns.labels import written_label
 from recmtl.data.counted_log import CountedBatch
+from recmtl.data.labelled.reading import written_label
 from recmtl.data.split import PARTS
 from recmtl.schema import Schema
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.funnel import funnel_path, joint_labels
-from recmtl.data.columns.labels import read_label
 from recmtl.data.columns.numeric import finite_numbers
 from recmtl.data.columns.rules import satisfied
+from recmtl.data.labelled.reading import read_label
 from recmtl.errors import SourceLocation
 from recmtl.schema import Outcome, Schema, TaskSpec
 

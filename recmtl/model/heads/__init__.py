@@ -1,8 +1,10 @@
 """Heads of tables: binary, regression and multiclass tasks, and click -> conversion funnels.
 
-`spec` describes a head, `funnel` relates a child to its parent, `heads` holds the weights.
+`spec` describes a head, `funnel` relates a child to its parent, `labels` and its neighbours model
+the labels of other tasks, `heads` holds the weights.
 """
 
+from recmtl.model.heads.fit import fitted
 from recmtl.model.heads.funnel import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain
 from recmtl.model.heads.heads import TabularHeads
 from recmtl.model.heads.late import LateLabels
@@ -17,6 +19,7 @@ __all__ = [
     "HeadSpec",
     "LateLabels",
     "TabularHeads",
+    "fitted",
     "head_specs",
     "output_columns",
 ]

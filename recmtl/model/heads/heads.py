@@ -8,16 +8,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recmtl.data.batches import Labels
-from recmtl.data.columns.labels import LARGEST_LABEL
 from recmtl.grid.cost import Cost
 from recmtl.grid.experts import StackedExperts, select_lanes
+from recmtl.model.heads.fit import label_model
 from recmtl.model.heads.funnel import ESMM, Chain, Funnel, cross_entropy
+from recmtl.model.heads.labels import LabelModel
 from recmtl.model.heads.late import LateHead, LateLabels
 from recmtl.model.heads.spec import HeadSpec, output_columns
 
 __all__ = ["TabularHeads", "Transfer"]
-
-LARGEST_LOG_LABEL = math.log1p(LARGEST_LABEL)
 
 
 class TabularHeads(nn.Module):
@@ -53,12 +52,17 @@ class TabularHeads(nn.Module):
         self.tower = StackedExperts((width, *tower), lane_of_task) if tower else None
         self.width, self.hidden = width, tuple(tower)
         last = tower[-1] if tower else width
-        sizes = sorted({spec.size for spec in self.specs})
-        self.groups = [[t for t, s in enumerate(self.specs) if s.size == size] for size in sizes]
+        sizes = sorted({spec.products for spec in self.specs})
+        self.groups = [
+            [t for t, s in enumerate(self.specs) if s.products == size] for size in sizes
+        ]
         self.logits = nn.ModuleList(
             StackedExperts((last, size), list(enumerate(group)), last_activation=False)
             for size, group in zip(sizes, self.groups, strict=True)
         )
+        self._models = tuple(None if s.kind == "binary" else label_model(s) for s in self.specs)
+        models = {str(t): model for t, model in enumerate(self._models) if model is not None}
+        self.labels = nn.ModuleDict(models)
         self._start_at_base_rates()
         self.columns = output_columns(self.specs)
         self.transfer = self.imputation = None
@@ -87,7 +91,8 @@ class TabularHeads(nn.Module):
         logits: list[Tensor] = [hidden] * len(self.specs)
         for group, product in zip(self.groups, self.logits, strict=True):
             for position, outputs in zip(group, product(hidden).unbind(1), strict=True):
-                logits[position] = outputs
+                model = self.label_model(position)
+                logits[position] = outputs if model is None else model.logits(outputs)
         if self.imputation is not None and self.training:
             logits += functional.softplus(self.imputation(lanes)).unbind(1)
         if self.late is not None and self.training:
@@ -145,6 +150,10 @@ class TabularHeads(nn.Module):
         scores = [self._score(position, logits) for position in range(len(self.specs))]
         return torch.stack([column for columns in scores for column in columns], 1)
 
+    def label_model(self, position: int) -> LabelModel | None:
+        """The model of a task's label; None of binary tasks, which the funnel relates."""
+        return self._models[position]
+
     def cost(self) -> Cost:
         """Parameters, and multiply-adds of scoring; only training imputes errors or delays."""
         parameters = sum(p.numel() for p in self.parameters())
@@ -180,24 +189,15 @@ class TabularHeads(nn.Module):
         return torch.stack([losses[position] for position in range(len(self.specs))], 1)
 
     def _loss(self, position: int, logits: list[Tensor], label: Tensor) -> Tensor:
-        spec, logit = self.specs[position], logits[position]
-        if spec.kind == "multiclass":
-            return functional.cross_entropy(logit, label.long(), reduction="none")
-        if spec.kind == "regression":
-            raw = torch.log1p(label) if spec.transform == "log1p" else label
-            return (logit[:, 0] - (raw - spec.mean) / spec.std).square()
+        model = self.label_model(position)
+        if model is not None:
+            return model.loss(logits[position], label)
         return self.funnel.loss(position, logits, label)
 
     def _score(self, position: int, logits: list[Tensor]) -> list[Tensor]:
-        spec, logit = self.specs[position], logits[position]
-        if spec.kind == "multiclass":
-            return list(logit.softmax(-1).unbind(1))
-        if spec.kind == "regression":
-            value = logit[:, 0] * spec.std + spec.mean
-            if spec.transform == "log1p":
-                # No label is larger, and the exponential of a stray 90 would leave float32.
-                return [torch.expm1(value.clamp_max(LARGEST_LOG_LABEL))]
-            return [value]
+        model, logit = self.label_model(position), logits[position]
+        if model is not None:
+            return model.scores(logit)
         if self.funnel.parents[position] is None:
             return [torch.sigmoid(logit[:, 0])]
         return self.funnel.scores(position, logits)
@@ -206,10 +206,15 @@ class TabularHeads(nn.Module):
     def _start_at_base_rates(self) -> None:
         for group, product in zip(self.groups, self.logits, strict=True):
             for number, position in enumerate(group):
-                if self.specs[position].kind == "binary":
-                    # On the CPU even if the default device is another: the value is read here.
-                    rate = torch.tensor(self.funnel.base_rate(position), device="cpu")
-                    product.get_parameter("biases.0")[number].fill_(torch.logit(rate).item())
+                # On the CPU even if the default device is another: the value is read here.
+                model, cpu = self.label_model(position), torch.device("cpu")
+                if model is None:
+                    rate = torch.tensor(self.funnel.base_rate(position), device=cpu)
+                    start = torch.tensor([torch.logit(rate).item()], device=cpu)
+                else:
+                    start = torch.tensor(model.start, device=cpu)
+                biases = product.get_parameter("biases.0")[number]
+                biases.copy_(start.view_as(biases))
 
 
 class Transfer(nn.Module):

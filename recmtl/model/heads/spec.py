@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from recmtl.data.columns.funnel import funnel_path
 from recmtl.data.columns.labels import LabelStatistics
-from recmtl.schema import TaskSpec
+from recmtl.schema import Head, TaskSpec
 from recmtl.schema.names import scored_columns
 
 __all__ = ["HeadSpec", "head_specs", "output_columns"]
@@ -28,6 +28,9 @@ class HeadSpec:
         std: standard deviation of the transformed label on train rows.
         classes: names of a multiclass task's classes, in the order of the class indices.
         is_late: whether the event may come after the row, see `recmtl.schema.Label`.
+        head: the model of the label, where it is no plain class or value.
+        numbers: what that model was fitted to, see `recmtl.model.heads.fit`.
+        start_loss: mean loss on train rows of the constants at which that model starts.
     """
 
     name: str
@@ -39,19 +42,45 @@ class HeadSpec:
     std: float = 1.0
     classes: tuple[str, ...] = ()
     is_late: bool = False
+    head: Head | None = None
+    numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
+    start_loss: float | None = None
 
     @property
     def size(self) -> int:
         """Number of logits."""
-        return len(self.classes) if self.kind == "multiclass" else 1
+        if self.kind == "multiclass":
+            return len(self.classes)
+        kind = "" if self.head is None else self.head.kind
+        sizes = {"ziln": 3, "negative_binomial": 2}
+        return len(self.numbers["thresholds"]) if kind == "cread" else sizes.get(kind, 1)
+
+    @property
+    def products(self) -> int:
+        """Numbers that the head's last product makes of a row, from which logits follow."""
+        return 1 if self.head is not None and self.head.kind == "ordinal" else self.size
+
+    @property
+    def is_plain_value(self) -> bool:
+        """Whether the only logit is the value itself, on the scale on which it was trained."""
+        return self.kind == "regression" and self.head is None
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether a blend averages its logits: not the parameters of a distribution."""
+        return self.kind != "regression" or self.is_plain_value
 
     @property
     def constant_loss(self) -> float:
         """Loss of the best constant prediction; 1 for a standardised regression label.
 
+        Of a model that the schema names, the loss at which it starts.
+
         >>> round(HeadSpec("click", "binary", mean=0.5).constant_loss, 4)  # log 2
         0.6931
         """
+        if self.start_loss is not None:
+            return self.start_loss
         if self.kind == "regression":
             return 1.0
         if self.kind == "multiclass":
@@ -63,6 +92,33 @@ class HeadSpec:
     def columns(self) -> tuple[str, ...]:
         """Names of the task's scored columns."""
         return scored_columns(self, self.classes)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantiles that have scored columns."""
+        return () if self.head is None else self.head.quantiles
+
+    def to_json(self) -> dict[str, Any]:
+        """This head as JSON data, without what only other models of labels have."""
+        plain = asdict(self)
+        if self.head is None:
+            for name in ("head", "numbers", "start_loss"):
+                del plain[name]
+        return plain
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> "HeadSpec":
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        read = {**raw, "classes": tuple(raw["classes"])}
+        if raw.get("head") is not None:
+            read["head"] = Head(**raw["head"])
+            numbers = raw["numbers"].items()
+            read["numbers"] = {name: tuple(map(float, values)) for name, values in numbers}
+        return HeadSpec(**read)
 
 
 def head_specs(
@@ -80,6 +136,7 @@ def head_specs(
             std=statistics[task.name].std or 1.0,
             classes=tuple(str(label) for label in statistics[task.name].classes),
             is_late=task.label.is_late,
+            head=task.head,
         )
         for task in tasks
     )

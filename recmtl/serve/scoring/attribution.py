@@ -155,19 +155,14 @@ class Attribution:
         """Each task's prediction `[B, T]` on an unbounded scale, on which contributions add up.
 
         Binary: the log odds of its event (given its parent's, in a funnel of conditionals).
-        Multiclass: the log odds of the chosen class against all others. Regression: the value on
-        the scale on which it was trained (log1p where the schema says so).
+        Others: what the model of the label says, see `LabelModel.explained`; log odds of the
+        chosen class, or the value as it was trained (log1p where the schema says so), the log of
+        the mean of a ZILN or a count.
         """
         values = []
         for task, logit, column in zip(self.tasks, logits, chosen.T, strict=True):
-            head = self.model.heads.specs[task]
-            if head.kind == "multiclass":
-                winner = column.unsqueeze(1)
-                others = logit.scatter(1, winner, -torch.inf).logsumexp(1)
-                values.append(logit.gather(1, winner)[:, 0] - others)
-            else:
-                value = logit[:, 0]
-                values.append(value * head.std + head.mean if head.kind == "regression" else value)
+            model = self.model.heads.label_model(task)
+            values.append(logit[:, 0] if model is None else model.explained(logit, column))
         return torch.stack(values, 1)
 
     def _logits(self, point: Tensor) -> list[Tensor]:
@@ -197,8 +192,10 @@ class Attribution:
         joint_chain = self.model.heads.chain.child == "joint"
         columns = []
         for task, logit in zip(self.tasks, logits, strict=True):
-            is_joint = joint_chain and self.model.heads.specs[task].parent is not None
-            columns.append(logit.argmax(1) + int(is_joint))
+            head = self.model.heads.specs[task]
+            is_joint = joint_chain and head.parent is not None
+            winner = logit.argmax(1) if head.kind == "multiclass" else logit.new_zeros(len(logit))
+            columns.append(winner.long() + int(is_joint))
         return torch.stack(columns, 1)
 
 

@@ -1,0 +1,109 @@
+"""What the models of labels need to know of the train rows, and which model a head has."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recmtl.model.heads.counts import NegativeBinomial, Poisson
+from recmtl.model.heads.labels import Classes, LabelModel, Numbers, Ordinal, Value
+from recmtl.model.heads.spec import HeadSpec
+from recmtl.model.heads.watch_time import Cread, ZeroInflatedLogNormal
+from recmtl.schema import Head
+
+__all__ = ["MOST_ROWS", "fitted", "label_model"]
+
+Floats = npt.NDArray[np.float64]
+MOST_ROWS = 1 << 20
+"""Train rows on which a head is fitted; of more, evenly spaced ones."""
+
+
+def label_model(spec: HeadSpec) -> LabelModel:
+    """The model of the label of a multiclass or regression head."""
+    head = spec.head
+    if spec.kind == "multiclass":
+        size = len(spec.classes)
+        return Classes(size) if head is None else Ordinal(size, spec.numbers)
+    if head is None:
+        return Value(spec.mean, spec.std, spec.transform)
+    if head.kind == "ziln":
+        return ZeroInflatedLogNormal(spec.numbers, head.quantiles)
+    if head.kind == "cread":
+        return Cread(spec.numbers)
+    return Poisson(spec.mean) if head.kind == "poisson" else NegativeBinomial(spec.mean, spec.std)
+
+
+def fitted(spec: HeadSpec, labels: npt.NDArray[Any], weight: npt.NDArray[Any] | None) -> HeadSpec:
+    """The head with the numbers of its model and the loss at which that starts.
+
+    Args:
+        spec: a head whose schema names a model.
+        labels: of the train rows on which the task is defined `[R]`, at least one.
+        weight: of the same rows, or None.
+    """
+    if spec.head is None:
+        return spec
+    step = -(-len(labels) // MOST_ROWS)
+    label = np.asarray(labels[::step], np.float64)
+    share = np.ones(len(label)) if weight is None else np.asarray(weight[::step], np.float64)
+    share = share / share.sum()
+    spec = replace(spec, numbers=_numbers(spec, spec.head, label, share))
+    model = label_model(spec).double()
+    with torch.no_grad():
+        start = torch.tensor([model.start], dtype=torch.float64, device="cpu")
+        losses = model.loss(model.logits(start).expand(len(label), -1), torch.from_numpy(label))
+        return replace(spec, start_loss=float(losses.numpy() @ share))
+
+
+def _numbers(spec: HeadSpec, head: Head, label: Floats, share: Floats) -> Numbers:
+    """The numbers of a model, of labels `[n]` and shares of the weight `[n]`."""
+    if head.kind == "ordinal":
+        return {"shares": _floats(np.bincount(label.astype(int), share, len(spec.classes)))}
+    if head.kind == "ziln":
+        return _of_ziln(label, share)
+    return _of_cread(head, label, share) if head.kind == "cread" else {}
+
+
+def _of_ziln(label: Floats, share: Floats) -> Numbers:
+    above = label > 0
+    if not above.any():
+        return {"above": (0.0,), "mean": (0.0,), "std": (1.0,)}
+    log, weight = np.log(label[above]), share[above]
+    mean = float(np.average(log, weights=weight))
+    std = float(np.sqrt(np.average((log - mean) ** 2, weights=weight)))
+    return {"above": (float(weight.sum()),), "mean": (mean,), "std": (std or 1.0,)}
+
+
+def _of_cread(head: Head, label: Floats, share: Floats) -> Numbers:
+    """Thresholds at quantiles of error-adaptive shares, and the means between them.
+
+    `t_m = F^-1((1 - exp(-a m / M)) / (1 - exp(-a)))` (equations of section 4.3), a the skew.
+    """
+    places = np.arange(head.bins) / head.bins
+    if head.skew:
+        places = -np.expm1(-head.skew * places) / -np.expm1(-head.skew)
+    order = np.argsort(label, kind="stable")
+    ordered, below = label[order], np.cumsum(share[order])
+    at = np.searchsorted(below, places * below[-1], side="right").clip(max=len(label) - 1)
+    thresholds = np.unique(ordered[at])
+    thresholds = thresholds[thresholds < ordered[-1]]
+    if not len(thresholds):
+        thresholds = ordered[:1] - 1.0 if ordered[0] == ordered[-1] else ordered[:1]
+    bins = np.searchsorted(thresholds, label, side="left")
+    mass = np.bincount(bins, share, len(thresholds) + 1)
+    sums = np.bincount(bins, share * label, len(thresholds) + 1)
+    # Without a row at or below the first threshold, its mean is the threshold itself.
+    means = np.where(mass > 0, sums / np.where(mass > 0, mass, 1.0), np.r_[thresholds, ordered[-1]])
+    mean = float(share @ label)
+    return {
+        "thresholds": _floats(thresholds),
+        "means": _floats(means),
+        "above": _floats(1.0 - np.cumsum(mass)[:-1]),
+        "std": (float(np.sqrt(share @ (label - mean) ** 2)) or 1.0,),
+    }
+
+
+def _floats(values: npt.NDArray[Any]) -> tuple[float, ...]:
+    return tuple(values.tolist())

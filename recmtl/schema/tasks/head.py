@@ -1,0 +1,58 @@
+"""What a task's head predicts of its label, where that is no plain class or value."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from recmtl.errors import SchemaError
+from recmtl.schema.settings import settings
+
+__all__ = ["FITTING_KINDS", "AHead", "Head", "HeadKind"]
+
+HeadKind = Literal["ordinal", "ziln", "cread", "poisson", "negative_binomial"]
+FITTING_KINDS: Mapping[str, str] = {
+    "ordinal": "multiclass",
+    "ziln": "regression",
+    "cread": "regression",
+    "poisson": "regression",
+    "negative_binomial": "regression",
+}
+"""The kind of task that each head is for."""
+
+
+@settings(SchemaError)
+class Head:
+    """A model of the label, whose parameters the head gives.
+
+    Attributes:
+        kind: for `multiclass` the `ordinal` one of cumulative logits; for `regression` `ziln`
+            (zero-inflated log-normal), `cread` (classes of values), `poisson` or
+            `negative_binomial`; see `recmtl.model.heads.labels`.
+        quantiles: of `ziln`: the quantiles that are scored beside the mean, ascending.
+        bins: of `cread`: the most thresholds.
+        skew: of `cread`: 0 puts equally many rows between two thresholds; the larger it is, the
+            more thresholds lie among large labels (alpha of the paper).
+    """
+
+    kind: HeadKind
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    bins: Annotated[int, Field(ge=2, le=512)] = 32
+    skew: Annotated[float, Field(ge=0, le=50)] = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse options of another head, and quantiles in no order."""
+        if self.quantiles and self.kind != "ziln":
+            raise ValueError("quantiles are for kind: ziln only")
+        if self.kind != "cread" and (self.bins, self.skew) != (32, 1.0):
+            raise ValueError("bins and skew are for kind: cread only")
+        if list(self.quantiles) != sorted(set(self.quantiles)):
+            raise ValueError("quantiles must ascend")
+
+
+def _of_kind(value: Any) -> Any:
+    """The short form of a head that says only its kind."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+AHead = Annotated[Head, BeforeValidator(_of_kind)]

@@ -1,0 +1,84 @@
+"""A task of the schema: one label to predict, on which rows, and how."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from recmtl.errors import SchemaError
+from recmtl.schema.condition import RULES, AColumn, ALabel
+from recmtl.schema.features import fields_of, renamed
+from recmtl.schema.settings import settings
+from recmtl.schema.tasks.head import FITTING_KINDS, AHead
+
+__all__ = ["ATask", "TaskSpec"]
+
+_TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@settings(SchemaError)
+class TaskSpec:
+    """A task: one label to predict.
+
+    Attributes:
+        name: the task; an identifier, since it names the scored columns.
+        kind: `binary`, `regression` or `multiclass`.
+        label: the column that holds the label, or the rule that makes it, late or not.
+        rows: the rows on which the label is defined; all if None.
+        parent: the parent in a funnel: this label can be 1 only where the parent's is 1.
+        weight: factor of this task's loss.
+        transform: how the label of a regression is transformed before the loss.
+        missing: what happens to a null, NaN or infinite label: an error, or the row is not used.
+        head: how the label is modelled; None for a class as it is, or a value by squared error.
+    """
+
+    name: str
+    kind: Literal["binary", "regression", "multiclass"]
+    label: ALabel
+    rows: AColumn | None = None
+    parent: str | None = None
+    weight: Annotated[float, Field(gt=0, le=1e9)] = 1.0
+    transform: Literal["none", "log1p"] = "none"
+    missing: Literal["refuse", "ignore"] = "refuse"
+    head: AHead | None = None
+
+    def __post_init__(self) -> None:
+        """Check what concerns this task alone."""
+        if not _TASK_NAME.fullmatch(self.name):
+            raise ValueError(
+                "a task name is letters, digits and _, and does not begin with a digit"
+            )
+        if self.kind != "binary" and self.label.is_rule:
+            raise ValueError(f"a rule in label gives 0 and 1; kind: {self.kind} needs the value")
+        if self.kind != "binary" and self.label.is_late:
+            raise ValueError("only the label of a binary task can be late; drop time and window")
+        if self.kind != "regression" and self.transform != "none":
+            raise ValueError("transform is for kind: regression only")
+        if self.head is not None and FITTING_KINDS[self.head.kind] != self.kind:
+            kind = FITTING_KINDS[self.head.kind]
+            raise ValueError(f"head {self.head.kind} is for kind: {kind}, not {self.kind}")
+        if self.head is not None and self.transform != "none":
+            raise ValueError(f"head {self.head.kind} models the label itself; drop transform")
+        if self.kind != "binary" and self.parent is not None:
+            raise ValueError("only a binary task can have a parent; drop parent")
+        if self.parent is not None and self.rows is not None:
+            raise ValueError("parent already says on which rows the task is defined; drop rows")
+        if self.rows is not None and not self.rows.is_rule:
+            raise ValueError(f"rows needs one of {', '.join(RULES)}")
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantiles that are scored beside the value."""
+        return () if self.head is None else self.head.quantiles
+
+
+def _task(value: Any) -> Any:
+    """A task, or the entry of one as the values of its fields."""
+    if not isinstance(value, tuple):
+        return value
+    name, entry = value
+    return fields_of(name, entry) if isinstance(entry, Mapping) else renamed(name, entry, TaskSpec)
+
+
+ATask = Annotated[TaskSpec, BeforeValidator(_task)]
