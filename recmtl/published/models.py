@@ -57,6 +57,8 @@ def of_schema() -> Json:
             "description": entry["description"],
             "anyOf": [column, _ref(form)],
         }
+    head, kinds = task["properties"]["head"], parts["Head"]["properties"]["kind"]["enum"]
+    task["properties"]["head"] = {**head, "anyOf": [{"enum": kinds}, *head["anyOf"]]}
     by = parts["SplitRule"]["properties"]["by"]["enum"]
     keys["features"] = _mapping("features by name", {"anyOf": entries})
     keys["tasks"] = _mapping("tasks by name", _ref("TaskSpec"))

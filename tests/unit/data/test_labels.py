@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from recmtl.data.columns.labels import LabelFit, Labels, LabelStatistics
 from recmtl.data.columns.rules import satisfied
 from recmtl.errors import DataError, SourceLocation
-from recmtl.schema import Condition, Schema, SplitRule, TaskSpec
+from recmtl.schema import Condition, Head, Schema, SplitRule, TaskSpec
+from recmtl.schema.tasks.head import HeadKind
 
 PLACE = SourceLocation("here")
 CLICK = TaskSpec("click", "binary", Condition("click"))
@@ -318,3 +319,28 @@ def test_a_rule_of_another_kind_than_its_column_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=fault):
         satisfied(Condition("x", equals=value), column, SourceLocation())
+
+
+@pytest.mark.parametrize(
+    ("head", "values", "fault"),
+    [
+        ("ziln", [0.0, 1.5, -2.0], "holds the label -2, and head ziln .* needs 0 or more"),
+        ("poisson", [0.0, 1.5, 2.0], "holds the label 1.5, and head poisson .* needs a count"),
+        ("negative_binomial", [0.0, -1.0, 2.0], "holds the label -1"),
+    ],
+)
+def test_labels_that_a_head_gives_no_probability_are_refused(
+    head: HeadKind, values: list[float], fault: str
+) -> None:
+    task = TaskSpec("watch", "regression", Condition("watch"), head=Head(head))
+    with pytest.raises(DataError, match=fault):
+        fit({"watch": values}, task)
+    assert fit({"watch": [0.0, 1.0, 4.0]}, task).finish().statistics["watch"].rows == 3
+
+
+def test_classes_in_order_are_whole_numbers() -> None:
+    task = TaskSpec("stars", "multiclass", Condition("stars"), head=Head("ordinal"))
+    fitted = fit({"stars": [10, 2, 1, 2]}, task).finish()
+    assert fitted.statistics["stars"].classes == (1, 2, 10)
+    with pytest.raises(DataError, match="'bad' the first, whose order is not known"):
+        fit({"stars": ["good", "bad", "good"]}, task).finish()
