@@ -27,7 +27,7 @@ def label_model(spec: HeadSpec) -> LabelModel:
         size = len(spec.classes)
         return Classes(size) if head is None else Ordinal(size, spec.numbers)
     if head is None:
-        return Value(spec.mean, spec.std, spec.transform)
+        return Value(spec.mean, spec.std, transform=spec.transform)
     if head.kind == "ziln":
         return ZeroInflatedLogNormal(spec.numbers, head.quantiles)
     if head.kind == "cread":

@@ -139,7 +139,7 @@ class Value(LabelModel):
         transform: `none` or `log1p`.
     """
 
-    def __init__(self, mean: float, std: float, transform: str) -> None:
+    def __init__(self, mean: float, std: float, *, transform: str) -> None:
         super().__init__()
         self.mean, self.std, self.is_logged = mean, std, transform == "log1p"
         self.start = (0.0,)
