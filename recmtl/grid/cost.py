@@ -67,6 +67,9 @@ def layout_cost(layout: Layout, *, input_width: int, pixels: Pixels = (1, 1)) ->
         query_widths = input_width * layout.input_lanes, width
         total += _gate_cost(layer, *query_widths, area=math.prod(sizes[depth + 1]))
         total += _instance_cost(layer, width)
+    for interaction in layout.interactions:
+        weights, products = interaction.weights(input_width), interaction.multiply_adds(input_width)
+        total += Cost(weights, products)
     return total
 
 
@@ -176,6 +179,8 @@ def expected_multiply_adds(
         total = total + _instance_cost(layer, widths[depth]).multiply_adds
         looks = looking.unsqueeze(-1) * decision.query
         live = _live_below(layer, decision.keep, looks, live=live, run=run, lanes=lanes)
+    for lane, interaction in enumerate(layout.interactions, layout.embedding_lanes):
+        total = total + live[lane] * interaction.multiply_adds(input_width)
     return total
 
 

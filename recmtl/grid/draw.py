@@ -240,7 +240,9 @@ class _Panel:
         x, y = self._place((INPUT, lane))
         is_used = task in self._users.get((INPUT, lane), ())
         if self._layout.input_lanes > 1:
-            return _box(x, y, HALF, colour, f"in {lane}", is_used=is_used)
+            made = lane - self._layout.embedding_lanes
+            text = f"in {lane}" if made < 0 else self._layout.interactions[made].kind[:4]
+            return _box(x, y, HALF, colour, text, is_used=is_used)
         height = self.height - TOP - 18
         style = f'fill="{colour}"' if is_used else f'fill="none" stroke="{LINE}"'
         return f'<rect x="{x + 4:.0f}" y="{TOP + 2}" width="8" height="{height}" rx="3" {style}/>'

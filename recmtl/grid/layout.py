@@ -20,10 +20,13 @@ from typing import Any, Literal
 from recmtl.errors import ConfigError
 
 __all__ = [
+    "CROSSINGS",
     "INPUT",
     "Convolution",
     "ExpertKind",
     "GateKind",
+    "Interaction",
+    "InteractionKind",
     "Layer",
     "Layout",
     "Norm",
@@ -37,6 +40,9 @@ INPUT = -1
 
 GateKind = Literal["softmax", "scalar", "one"]
 ExpertKind = Literal["mlp", "cross", "residual", "linear", "carry", "conv", "basic"]
+InteractionKind = Literal["fm", "fwfm", "dcn", "dcn_low_rank"]
+CROSSINGS = 2
+"""Crossings of a `dcn` interaction."""
 Norm = Literal["batch", "group"]
 Pixels = tuple[int, int]
 """Height and width of a lane; a table's lane is an image of one pixel."""
@@ -253,6 +259,38 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Interaction:
+    """An input lane that is made of a lane of embeddings: its fields, multiplied with one another.
+
+    Attributes:
+        kind: a factorisation machine (`fm`), one with a weight for each pair of fields (`fwfm`), or
+            crossings of the whole lane (`dcn`, `dcn_low_rank`).
+        fields: number F of fields of a lane.
+        rank: of the matrices of `dcn_low_rank`; 0 for the others.
+    """
+
+    kind: InteractionKind
+    fields: int
+    rank: int = 0
+
+    def weights(self, width: int) -> int:
+        """Parameters, for lanes of `width` features."""
+        if self.kind == "fm":
+            return 0
+        if self.kind == "fwfm":
+            return self.fields**2
+        return CROSSINGS * (2 * self.rank or width) * width + CROSSINGS * width
+
+    def multiply_adds(self, width: int) -> int:
+        """Multiply-adds of one example, for lanes of `width` features."""
+        if self.kind == "fm":
+            return width
+        if self.kind == "fwfm":
+            return (self.fields + 1) * width
+        return CROSSINGS * (2 * self.rank or width) * width + CROSSINGS * width
+
+
+@dataclass(frozen=True)
 class Layout:
     """A stack of layers and, for each task, the lane of the last layer that its head reads.
 
@@ -262,9 +300,11 @@ class Layout:
         readout: for each task a lane of the last layer.
         source: the paper, and which reading of it.
         input_lanes: number of lanes that the encoder writes.
+        interactions: of the last input lanes what they make of the lane before all of them; the
+            others hold embeddings.
 
     Raises:
-        ConfigError: a layer or a head reads a lane that does not exist.
+        ConfigError: a layer or a head reads a lane that does not exist, or no lane has embeddings.
     """
 
     name: str
@@ -272,9 +312,12 @@ class Layout:
     readout: tuple[int, ...]
     source: str = ""
     input_lanes: int = 1
+    interactions: tuple[Interaction, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that every layer reads only lanes that the layer below it writes."""
+        if self.interactions and self.embedding_lanes < 1:
+            raise ConfigError(f"{self.name}: interactions need a lane of embeddings before them")
         lanes = self.input_lanes
         for depth, layer in enumerate(self.layers):
             used = {*layer.reads, *(s for s in layer.shortcut if s is not None)}
@@ -296,15 +339,25 @@ class Layout:
         """Number T of tasks."""
         return len(self.readout)
 
+    @property
+    def embedding_lanes(self) -> int:
+        """Number of input lanes with embeddings, which come first."""
+        return self.input_lanes - len(self.interactions)
+
     def to_json(self) -> dict[str, Any]:
         """The layout as JSON data; `from_json` rebuilds it."""
-        return asdict(self)
+        data = asdict(self)
+        if not self.interactions:
+            del data["interactions"]  # as releases wrote it that knew none
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Layout":
         """Rebuild a layout from `to_json` data of any version, lists or tuples alike."""
         layers = tuple(Layer.from_json(layer) for layer in data["layers"])
-        return cls(**{**data, "layers": layers, "readout": tuple(data["readout"])})
+        interactions = tuple(Interaction(**entry) for entry in data.get("interactions", ()))
+        lanes = {"readout": tuple(data["readout"]), "interactions": interactions}
+        return cls(**{**data, "layers": layers, **lanes})
 
 
 def lane_widths(layout: Layout, input_width: int) -> list[int]:

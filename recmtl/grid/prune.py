@@ -60,6 +60,10 @@ def prune(layout: Layout, routes: Routes) -> Pruned:
     layers, readout = _merge(layers, layout.readout)
     live = _live(layers, readout)
     kept_inputs = sorted(range(layout.input_lanes) if live.whole_input else live.inputs)
+    embeddings = layout.embedding_lanes
+    made = [layout.interactions[lane - embeddings] for lane in kept_inputs if lane >= embeddings]
+    if made and embeddings - 1 not in kept_inputs:  # what they are made of
+        kept_inputs = sorted([*kept_inputs, embeddings - 1])
     below = {lane: number for number, lane in enumerate(kept_inputs)}
     small, depths = [], []
     for depth, layer in enumerate(layers):
@@ -72,7 +76,13 @@ def prune(layout: Layout, routes: Routes) -> Pruned:
             below = {lane: below[_passed_on(layer, lane)] for lane in lanes}
     heads = tuple(below[lane] for lane in readout)
     return Pruned(
-        replace(layout, layers=tuple(small), readout=heads, input_lanes=len(kept_inputs)),
+        replace(
+            layout,
+            layers=tuple(small),
+            readout=heads,
+            input_lanes=len(kept_inputs),
+            interactions=tuple(made),
+        ),
         tuple(kept_inputs),
         tuple(depths),
         tuple(tuple(live.lanes[depth]) for depth in depths),

@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from recmtl.data.encoding import Encoding, ListField
 from recmtl.grid import Cost, fused
+from recmtl.grid.layout import Interaction
 from recmtl.model.attention import TargetAttention
+from recmtl.model.interactions import interaction_of
 from recmtl.model.rare_ids import RareIds
 from recmtl.model.vectors import VectorProjection
 from recmtl.ranks import draw
@@ -33,6 +35,7 @@ class TabularEncoder(nn.Module):
         size: width of an embedding.
         lanes: number L of input lanes, each with embeddings of its own (STEM, AAAI 2024); they are
             columns of the same table, so that one gather serves all of them.
+        interactions: further lanes, made of the last of those; see `recmtl.model.interactions`.
         dropout: share of whole fields dropped in training.
 
     Attributes:
@@ -40,11 +43,23 @@ class TabularEncoder(nn.Module):
     """
 
     def __init__(
-        self, encoding: Encoding, *, size: int, lanes: int = 1, dropout: float = 0.0
+        self,
+        encoding: Encoding,
+        *,
+        size: int,
+        lanes: int = 1,
+        interactions: Sequence[Interaction] = (),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoding, self.dropout = encoding, dropout
         self.num_lanes, self.lane_size = lanes, size
+        self.kinds = tuple(interactions)
+        for kind in self.kinds:
+            if kind.fields != encoding.num_fields:
+                there = f"and a lane has {encoding.num_fields}"
+                raise ValueError(f"{kind.kind}: interactions of {kind.fields} fields, {there}")
+        self.interactions = nn.ModuleList(interaction_of(kind, self.width) for kind in self.kinds)
         self.rare_ids: RareIds | None = None
         size = size * lanes
         self.table = nn.Embedding(encoding.table_rows, size, sparse=True)
@@ -80,8 +95,12 @@ class TabularEncoder(nn.Module):
         return self.encoding.num_fields * self.lane_size
 
     def cost(self) -> Cost:
-        """Parameters, the table included, and multiply-adds an example."""
-        parameters = sum(p.numel() for p in self.parameters())
+        """Parameters, the table included, and multiply-adds an example; no interactions.
+
+        Those are counted with the layout, which a search pays for.
+        """
+        interactions = sum(p.numel() for p in self.interactions.parameters())
+        parameters = sum(p.numel() for p in self.parameters()) - interactions
         attention = sum(unit.multiply_adds for unit in self.units)
         vectors = sum(f.size for f in self.encoding.vectors) * self.lane_size * self.num_lanes
         return Cost(parameters, self.ramps.numel() + attention + vectors)
@@ -93,20 +112,36 @@ class TabularEncoder(nn.Module):
 
     def only(self, lanes: Sequence[int]) -> "TabularEncoder":
         """The encoder of these lanes alone, with their part of the weights."""
+        embeddings = [lane for lane in lanes if lane < self.num_lanes]
+        made = [lane - self.num_lanes for lane in lanes if lane >= self.num_lanes]
         small = TabularEncoder(
-            self.encoding, size=self.lane_size, lanes=len(lanes), dropout=self.dropout
+            self.encoding,
+            size=self.lane_size,
+            lanes=len(embeddings),
+            interactions=[self.kinds[number] for number in made],
+            dropout=self.dropout,
         )
         small.to(self.ramps.dtype).rare_ids = self.rare_ids
         with torch.no_grad():
             for name, parameter in small.named_parameters():
-                whole = self._split_lanes(self.get_parameter(name))
-                parameter.copy_(whole[..., list(lanes), :].flatten(-2))
+                if not name.startswith("interactions."):
+                    whole = self._split_lanes(self.get_parameter(name))
+                    parameter.copy_(whole[..., embeddings, :].flatten(-2))
+        for copy, number in zip(small.interactions, made, strict=True):
+            copy.load_state_dict(self.interactions[number].state_dict())
         return small
 
     def part(self, encoding: Encoding) -> "TabularEncoder":
-        """The encoder of a part of the features (see `Encoding.part`); it shares the table."""
-        sizes = {"size": self.lane_size, "lanes": self.num_lanes}
-        small = TabularEncoder(replace(encoding, table_rows=1), **sizes, dropout=self.dropout)
+        """The encoder of a part of the features (see `Encoding.part`); it shares the table.
+
+        It has no interactions, which need all of the features.
+        """
+        small = TabularEncoder(
+            replace(encoding, table_rows=1),
+            size=self.lane_size,
+            lanes=self.num_lanes,
+            dropout=self.dropout,
+        )
         small.to(self.ramps.dtype)
         small.encoding, small.table = encoding, self.table
         rows = self.encoding.columns_of(encoding)[1][: len(encoding.numeric)]
@@ -123,7 +158,18 @@ class TabularEncoder(nn.Module):
         return small
 
     def forward(self, ids: Tensor, numeric: Tensor) -> Tensor:
-        """Lanes `[B, L, fields * size]`."""
+        """Lanes `[B, L + interactions, fields * size]`."""
+        return self.with_interactions(self.embedded(ids, numeric))
+
+    def with_interactions(self, lanes: Tensor) -> Tensor:
+        """Lanes of embeddings `[B, L, fields * size]`, then what is made of the last of them."""
+        if not self.kinds:
+            return lanes
+        made = [interaction(lanes[:, -1]).unsqueeze(1) for interaction in self.interactions]
+        return torch.cat([lanes, *made], 1)
+
+    def embedded(self, ids: Tensor, numeric: Tensor) -> Tensor:
+        """Lanes of embeddings `[B, L, fields * size]`."""
         if self.rare_ids is not None and self.training:
             ids = self.rare_ids(ids)
         parts = []

@@ -208,7 +208,8 @@ class TabularModel(Network):
         encoder = TabularEncoder(
             encoding,
             size=sizes.embedding,
-            lanes=layout.input_lanes,
+            lanes=layout.embedding_lanes,
+            interactions=layout.interactions,
             dropout=sizes.field_dropout,
         )
         grid = SharingGrid(layout, input_width=encoder.width, dropout=sizes.dropout)
@@ -317,7 +318,7 @@ def _require_weights(
     rows += sum(field.size for field in encoding.vectors)
     tower = lane_widths(layout, lane)[-1], *sizes.tower
     weights = [
-        rows * sizes.embedding * layout.input_lanes,
+        rows * sizes.embedding * layout.embedding_lanes,
         layout_cost(layout, input_width=lane).parameters,
         len(heads) * sum(width * after for width, after in pairwise(tower)),
     ]

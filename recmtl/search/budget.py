@@ -110,7 +110,7 @@ class BudgetTarget:
         that a route need not share more only because of its present widths.
         """
         layout = scaled(_pruned(self.space, routes), NARROWEST)
-        lanes = layout.input_lanes
+        lanes = layout.embedding_lanes
         # Building a network to count it is slow; its encoder and heads depend on the lanes alone.
         if lanes not in self._outside_grid:
             self._outside_grid[lanes] = self.cost(layout) - self._grid_cost(layout)

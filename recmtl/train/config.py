@@ -11,6 +11,7 @@ from pydantic import Field
 
 from recmtl.errors import ConfigError
 from recmtl.forest.settings import Trees
+from recmtl.grid.layout import InteractionKind
 from recmtl.model import Blend, ModelSizes
 from recmtl.policies import Estimator, SkipVariant
 from recmtl.schema.settings import (
@@ -65,6 +66,8 @@ class Grid:
             each task has a set of its own beside the shared one, and routes choose among them.
         experts: kind of the experts on the input, in every network: `mlp`, or `cross` features
             (DCN-V2). Searched trees have perceptrons.
+        interactions: of the searched grid, input lanes beside the embeddings that routes may hear:
+            `fm`, `fwfm`, `dcn`, `dcn_low_rank`; see `recmtl.model.interactions`.
     """
 
     cells: Annotated[int, Field(ge=0, le=1024)] = 0
@@ -73,9 +76,12 @@ class Grid:
     max_edges: Annotated[int, Field(ge=1, le=1024)] = 3
     embeddings: Literal["shared", "apart"] = "shared"
     experts: Literal["mlp", "cross"] = "mlp"
+    interactions: tuple[InteractionKind, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse sizes of which no network can be built."""
+        if len(set(self.interactions)) < len(self.interactions):
+            raise ValueError("interactions names a kind twice; name each once")
         if not self.widths:
             raise ValueError("widths must be one or more numbers; give the width of each layer")
 

@@ -19,6 +19,7 @@ from recmtl.evaluate.label_space import defined_rows, task_position
 from recmtl.evaluate.task_metrics import PRIMARY, Metrics, evaluate
 from recmtl.grid import Decision, Layout, recmtl_grid
 from recmtl.grid.catalog import CATALOG
+from recmtl.grid.layout import Interaction
 from recmtl.model import ModelSizes, Network, TabularModel, predict
 from recmtl.model.heads import HeadSpec, fitted, head_specs
 from recmtl.model.rare_ids import RareIds
@@ -200,7 +201,12 @@ class TabularProblem:
         """The catalog's layout of this name, in the widths, depth and kind of experts of `grid`."""
         build = CATALOG[name].layout
         if name == "recmtl_grid":
-            build = partial(recmtl_grid, embeddings=grid.embeddings)
+            fields, rank = self.encoding.num_fields, max(1, grid.widths[0] // 4)
+            interactions = [
+                Interaction(kind, fields, rank if kind == "dcn_low_rank" else 0)
+                for kind in grid.interactions
+            ]
+            build = partial(recmtl_grid, embeddings=grid.embeddings, interactions=interactions)
         return build(
             len(self.tasks),
             cells=grid.cells or len(self.tasks) + 2,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 from recmtl.grid.catalog.shared import Level, apart, column, cross_features, mixed, wired
-from recmtl.grid.layout import INPUT, Layer, Layout
+from recmtl.grid.layout import INPUT, Interaction, Layer, Layout
 
 __all__ = [
     "adashare",
@@ -120,6 +120,7 @@ def recmtl_grid(
     depth: int = 2,
     embeddings: Literal["shared", "apart"] = "shared",
     experts: Literal["mlp", "cross"] = "mlp",
+    interactions: Sequence[Interaction] = (),
 ) -> Layout:
     """The default search space: routes into columns of experts, and experts that may be skipped.
 
@@ -140,10 +141,16 @@ def recmtl_grid(
 
     The experts on the input are perceptrons of these `widths`, or with `experts="cross"` cross
     features (see `cross_features`).
+
+    Each of the `interactions` is an input lane more, made of the common one, with a column of its
+    own that reads it. A route that does not listen to the column drops the lane, and its price.
     """
     lanes = num_tasks + 1 if embeddings == "apart" else 1
     reads = tuple(min(cell, lanes - 1) for cell in range(cells))
-    common = num_tasks % cells if embeddings == "apart" else INPUT
+    reads += tuple(range(lanes, lanes + len(interactions)))
+    lanes += len(interactions)
+    # A gate that looked at the whole input would need every lane.
+    common, cells = num_tasks % cells if lanes > 1 else INPUT, len(reads)
     step = replace(apart(range(cells), widths[-1:]), shortcut=tuple(range(cells)))
     layout = Layout(
         "recmtl grid",
@@ -151,6 +158,7 @@ def recmtl_grid(
         tuple(range(num_tasks)),
         GRID_SOURCE,
         input_lanes=lanes,
+        interactions=tuple(interactions),
     )
     return cross_features(layout) if experts == "cross" else layout
 

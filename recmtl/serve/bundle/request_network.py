@@ -44,7 +44,7 @@ class RequestNetwork(nn.Module):
         self.user, self.candidates = (
             _Part(model.encoder.part(part), side) for part, side in zip(parts, sides, strict=True)
         )
-        self.grid, self.heads = model.grid, model.heads
+        self.grid, self.heads, self.encoder = model.grid, model.heads, model.encoder
         size, where = model.encoder.lane_size, {name: i for i, name in enumerate(encoding.fields)}
         user_columns, candidate_columns = (
             [where[name] * size + i for name in fields for i in range(size)]
@@ -79,7 +79,8 @@ class RequestNetwork(nn.Module):
             task_lanes = functional_call(self.grid, self._weights(user[:, 0]), (lanes,))
         else:
             repeated = user.expand(len(lanes), -1, -1)
-            task_lanes = self.grid(torch.cat([repeated, lanes], 2)[:, :, self.order])
+            joined = torch.cat([repeated, lanes], 2)[:, :, self.order]
+            task_lanes = self.grid(self.encoder.with_interactions(joined))
         return self.heads.scores(self.heads(task_lanes))
 
     def _weights(self, user: Tensor) -> dict[str, Tensor]:

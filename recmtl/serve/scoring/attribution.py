@@ -130,7 +130,7 @@ class Attribution:
     def _point(self, ids: Tensor, numeric: Tensor) -> Tensor:
         """All that the members read of rows `[B, D]`: lanes, one after another, then logits."""
         numbers = self._numbers
-        lanes = [n.encoder(ids, numeric[:, :numbers]).flatten(1) for n in self.networks]
+        lanes = [n.encoder.embedded(ids, numeric[:, :numbers]).flatten(1) for n in self.networks]
         return torch.cat([*lanes, numeric[:, numbers : numbers + len(self._forest)]], 1)
 
     def _parts(self, point: Tensor) -> tuple[Tensor, ...]:
@@ -170,7 +170,7 @@ class Attribution:
         logits: list[list[Tensor]] = []
         for network, grid, numbers in zip(self.networks, self.grids, of_networks, strict=True):
             lanes = numbers.reshape(len(point), network.encoder.num_lanes, -1)
-            logits.append(network.heads(grid(lanes)))
+            logits.append(network.heads(grid(network.encoder.with_interactions(lanes))))
         outputs = logits[0] if logits else []
         if isinstance(self.model, BlendedModel):
             outputs = self.model.blended(self._members(logits, of_forest))

@@ -12,7 +12,8 @@ import torch
 
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import DataError
-from recmtl.grid.catalog import CATALOG
+from recmtl.grid import recmtl_grid
+from recmtl.grid.layout import Interaction, InteractionKind
 from recmtl.model import ModelSizes, TabularModel
 from recmtl.serve import Ranker, Scorer, save_bundle
 from recmtl.serve.batch.parquet import score_parquet
@@ -49,11 +50,14 @@ def encoder() -> RowEncoder:
 
 @pytest.fixture(scope="module")
 def bundle(encoder: RowEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of a small network, with both of its ONNX files."""
+    """A bundle of a small network with interactions, and both of its ONNX files."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     torch.manual_seed(3)
-    layout = CATALOG["shared_bottom"].layout(1, cells=1, widths=(8,), depth=1)
+    kinds: tuple[InteractionKind, ...] = ("fm", "fwfm", "dcn", "dcn_low_rank")
+    fields = encoder.encoding.num_fields
+    lanes = [Interaction(kind, fields, 2 * (kind == "dcn_low_rank")) for kind in kinds]
+    layout = recmtl_grid(1, cells=1, widths=(8,), depth=1, interactions=lanes)
     sizes = ModelSizes(embedding=8, tower=(4,))
     model = TabularModel(encoder.encoding, HEADS[:1], layout=layout, sizes=sizes).eval()
     folder = tmp_path_factory.mktemp("content") / "bundle"
