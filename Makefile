@@ -46,7 +46,7 @@ docs: $(STAMP)
 
 # Run the notebooks of examples/ and keep what they show: after a change of what they print.
 notebooks: $(STAMP)
-	cd examples && ../$(BIN)/jupyter-execute --inplace *.ipynb
+	$(BIN)/python docs/recmtl_docs/notebooks.py examples/*.ipynb
 
 # Rows trained and scored a second beside torch-rechub and DeepCTR-Torch, which it installs into
 # build/, and where a step goes. Needs a quiet machine for a quarter of an hour.

@@ -2,7 +2,8 @@
 
     python docs/recmtl_docs/notebooks.py examples/*.ipynb
 
-runs them and keeps what they show, but for what goes to the standard error (progress, warnings).
+runs them and keeps what they show, but for what goes to the standard error (progress, warnings) and
+for links to the files of the run, which a reader of the page does not have.
 """
 
 import os
@@ -18,6 +19,7 @@ from nbclient import NotebookClient
 __all__ = ["main", "run_notebook"]
 
 SECONDS_A_CELL = 1800
+LINK_TO_FILE = re.compile(r'<a href="(?![a-z]+:|#)[^"]*">(.*?)</a>', re.DOTALL)
 
 
 def run_notebook(
@@ -75,9 +77,11 @@ def _shown(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
             for output in cell.outputs:
-                if "text/plain" in output.get("data", {}):
-                    text = output["data"]["text/plain"]
-                    output["data"]["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", text)
+                data = output.get("data", {})
+                if "text/plain" in data:
+                    data["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", data["text/plain"])
+                if "text/html" in data:
+                    data["text/html"] = LINK_TO_FILE.sub(r"\1", data["text/html"])
     return notebook
 
 
