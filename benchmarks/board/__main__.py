@@ -30,7 +30,7 @@ from recmtl.evaluate.task_metrics import PRIMARY
 from recmtl.grid.catalog import CATALOG
 from recmtl.job import steps
 from recmtl.job.open_job import open_job, tracked_run
-from recmtl.job.outcome import group_codes
+from recmtl.job.outcome import metric_groups
 from recmtl.tracking import TrackedRun
 from recmtl.train.config import Config
 
@@ -118,7 +118,7 @@ def held_out(log: EncodedLog) -> HeldOut:
     """The test rows of a log, as `results.json` judges them."""
     rows = log.split("test")
     labels = np.asarray(rows.labels)
-    return HeldOut(labels, log.schema.tasks, group_codes(rows.group), np.asarray(rows.weight))
+    return HeldOut(labels, log.schema.tasks, metric_groups(rows.group), np.asarray(rows.weight))
 
 
 def _tasks(log: EncodedLog) -> dict[str, Any]:

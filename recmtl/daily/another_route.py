@@ -26,8 +26,8 @@ from recmtl.errors import ConfigError
 from recmtl.evaluate.gain import NOT_PROVEN
 from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.grid import Layout, matched, same_wiring
-from recmtl.job.fit import Fit, ModelResult
-from recmtl.job.outcome import group_codes
+from recmtl.job.fit import Fit, ModelResult, trained_once
+from recmtl.job.outcome import metric_groups
 from recmtl.job.work.items import fixed_layout
 from recmtl.search.entrants import FIXED_ENTRANTS
 from recmtl.train.config import Config
@@ -130,20 +130,18 @@ class _Trainings:
 
     def of(self, name: str, seed: int) -> ModelResult:
         """What a wiring scored with a seed; trained now unless it was before."""
-        folder = self.folder / name / str(seed)
-        saved = ModelResult.load(folder)
-        if saved is not None:
-            return saved
-        folder.parent.mkdir(parents=True, exist_ok=True)
         states = self.folder / "checkpoints"
-        states.mkdir(exist_ok=True)
+        states.mkdir(parents=True, exist_ok=True)
 
         def checkpoint(network: str, number: int) -> Path:
             return states / f"{network}-{number}.safetensors"
 
-        fit = Fit(self.problem, self.config, seed, self.on_progress, checkpoint)
-        result = replace(fit.network(name, self.layouts[name])[1], predictions={})
-        result.save(folder)
+        def train() -> tuple[None, ModelResult]:
+            fit = Fit(self.problem, self.config, seed, self.on_progress, checkpoint)
+            # Of no use after the test: the weights, and what is predicted for test rows.
+            return None, replace(fit.network(name, self.layouts[name])[1], predictions={})
+
+        result = trained_once(self.folder / name / str(seed), train)
         checkpoint(name, seed).unlink(missing_ok=True)
         return result
 
@@ -155,7 +153,7 @@ def _gain(trainings: _Trainings, rival: str, seeds: range, chosen_of: int) -> di
         {n: {s: trainings.of(n, s).on_validation for s in seeds} for n in (rival, PRESENT)},
         np.asarray(rows.labels),
         tasks,
-        group=group_codes(rows.group),
+        group=metric_groups(rows.group),
         weight=np.asarray(rows.weight),
         subject=rival,
         decisive=PRESENT,

@@ -30,7 +30,7 @@ from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.split import PARTS, ordered, plan_split
 from recmtl.errors import ConfigError, SourceLocation
 from recmtl.schema import Categorical, ListOf, Schema, SplitRule, dump_schema
-from recmtl.schema.condition import SECONDS
+from recmtl.schema.condition import seconds_of
 
 __all__ = ["Growth", "VocabularyGrowth", "grown", "rows_of_values", "split_of_days", "write_base"]
 
@@ -282,15 +282,16 @@ def _length(text: str | int, schema: Schema, log: CountedLog) -> int:
     if column is None:
         raise ConfigError("values are retired by time, and the schema names no roles.time")
     kind: LogicalType = log.logical_types([column])[column]
-    number, unit = str(text).strip(), ""
-    if number and number[-1] in SECONDS:
-        number, unit = number[:-1], number[-1]
-    if not number.isdecimal() or not int(number) or (bool(unit) == (kind.kind == "integer")):
-        wanted = "a whole number, such as 7" if kind.kind == "integer" else "as 90d or 4w"
-        raise ConfigError(f"retire after {text!r}: write it {wanted}, for times in {column!r}")
-    if kind.kind == "integer":
-        return int(number)
-    if kind.kind not in ("timestamp", "date", "text"):
+    if kind.kind not in ("integer", "timestamp", "date", "text"):
         raise ConfigError(f"retire after {text!r}: {column!r} holds {kind}, store whole numbers")
-    seconds = int(number) * SECONDS[unit]
-    return max(1, seconds // 86_400) if kind.kind == "date" else seconds * 1_000_000
+    written, is_number = str(text).strip(), kind.kind == "integer"
+    try:
+        length = int(written) if is_number else seconds_of(written)
+    except ValueError:
+        length = 0
+    if length <= 0:
+        wanted = "a whole number, such as 7" if is_number else "as 90d or 4w"
+        raise ConfigError(f"retire after {text!r}: write it {wanted}, for times in {column!r}")
+    if is_number:
+        return length
+    return max(1, length // 86_400) if kind.kind == "date" else length * 1_000_000

@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from recmtl.atomic import write_json, write_text
 from recmtl.daily.trained_on import MODEL, TrainedOn
 from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.evaluate import assemble, evaluate
 from recmtl.evaluate.task_metrics import validation_score
 from recmtl.evaluate.transfer_test import judge_transfer
-from recmtl.grid import Routes, draw_svg, draw_text, route_pictures
+from recmtl.grid import route_pictures
 from recmtl.job import steps
 from recmtl.job.analysis.provenance import summary_line
 from recmtl.job.analysis.raw_scores import scores_of_part
 from recmtl.job.analysis.reference import reference_of
 from recmtl.job.handed_on import JobContext, PreparedLog
-from recmtl.job.outcome import group_codes
+from recmtl.job.outcome import metric_groups
 from recmtl.report import ReportInput, write_report
 from recmtl.report.benchmark_page import model_description
 from recmtl.serve.bundle import Bundle, save_bundle
@@ -49,7 +48,7 @@ def judge(job: JobContext, trained: TrainedOn, cpu_s: float) -> Results:
     labels, weight, group = (
         np.asarray(rows.labels),
         np.asarray(rows.weight),
-        group_codes(rows.group),
+        metric_groups(rows.group),
     )
     metrics = {name: {0: evaluate(s, labels, tasks, group, weight)} for name, s in scores.items()}
     verdict = judge_transfer(
@@ -105,15 +104,6 @@ def bundle(job: JobContext, trained: TrainedOn, results: Results, calibrators: C
         ),
         lineage=[*parent.lineage, results["update"]["lineage"]],
     )
-
-
-def draw(job: JobContext, trained: TrainedOn) -> None:
-    """Write the route of the served network as data, picture and text."""
-    layout = trained.model.grid.layout
-    tasks = tuple(task.name for task in trained.problem.tasks)
-    write_json(job.out / "routes.json", Routes.full(layout).to_json())
-    write_text(job.out / "routes.svg", draw_svg(layout, tasks))
-    write_text(job.out / "routes.txt", draw_text(layout, tasks) + "\n")
 
 
 def report(job: JobContext, trained: TrainedOn, results: Results) -> Path:

@@ -12,12 +12,12 @@ from recmtl.daily.added_days import AddedDays
 from recmtl.daily.another_route import RouteTest, compare_wirings
 from recmtl.daily.warm_start import warm_start
 from recmtl.grid import Layout
-from recmtl.job.fit import Fit, ModelResult
+from recmtl.job.fit import Fit, ModelResult, trained_once
 from recmtl.job.handed_on import JobContext
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.work.items import search_space
 from recmtl.job.work.workers import cores
-from recmtl.model import TabularModel, load_model
+from recmtl.model import Network, TabularModel, load_model
 from recmtl.search.search import SearchResult, search
 from recmtl.train.blend import fit_blend
 from recmtl.train.config import Budget, Config
@@ -127,28 +127,25 @@ class _Work:
     ) -> tuple[TabularModel, ModelResult]:
         """A network that has been trained on from its parent's weights, and what it scored."""
         folder = self.job.out / "models" / name / str(seed)
-        result = ModelResult.load(folder)
-        if result is None:
-            folder.parent.mkdir(parents=True, exist_ok=True)
+
+        def train() -> tuple[Network, ModelResult]:
             start = warm_start(parent, self.days.starts)
             config = replace(self.config, sizes=parent.sizes)
             progress = self.job.on_progress
             fit = Fit(self.problem, config, seed, progress, self._checkpoint, start)
-            network, result = fit.network(name, layout)
-            result.save(folder, network)
-            self._checkpoint(name, seed).unlink(missing_ok=True)
+            return fit.network(name, layout)
+
+        result = trained_once(folder, train)
+        self._checkpoint(name, seed).unlink(missing_ok=True)
         return load_model(folder), result
 
     def constant(self) -> ModelResult:
         """What predicts the base rates of the days' train rows."""
         folder = self.job.out / "models" / CONSTANT / str(self.config.seed)
-        result = ModelResult.load(folder)
-        if result is None:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            fit = TABULAR_PROBLEMS.baselines[CONSTANT]
-            result = fit(self.problem, self.config, self.config.seed)
-            result.save(folder)
-        return result
+        fit = TABULAR_PROBLEMS.baselines[CONSTANT]
+        return trained_once(
+            folder, lambda: (None, fit(self.problem, self.config, self.config.seed))
+        )
 
     def test(self, present: Layout) -> RouteTest:
         """Whether the tasks should share in another way."""

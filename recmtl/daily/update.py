@@ -16,11 +16,13 @@ from typing import Any
 
 from recmtl.atomic import write_json
 from recmtl.daily.added_days import added_days
-from recmtl.daily.outcome import bundle, calibrate, draw, judge, register, report
+from recmtl.daily.outcome import bundle, calibrate, judge, register, report
 from recmtl.daily.parent import Parent, require_calibration
 from recmtl.daily.trained_on import SearchWhen, TrainedOn, train_on
+from recmtl.grid import Routes
 from recmtl.job.handed_on import JobContext
 from recmtl.job.logbook import log_results
+from recmtl.job.outcome import write_routes
 from recmtl.tracking import TrackedRun
 
 __all__ = ["Update", "cpu_seconds", "update", "updated"]
@@ -91,7 +93,8 @@ def updated(
     for warning in days.log.manifest["warnings"]:
         job.console.print(f"warning: {warning}", style="yellow", markup=False)
     trained = train_on(job, days, search_when)
-    draw(job, trained)
+    layout, tasks = trained.model.grid.layout, tuple(t.name for t in trained.problem.tasks)
+    write_routes(job.out, Routes.full(layout), layout, tasks)
     results = judge(job, trained, cpu_seconds() - began)
     calibrators = calibrate(job, trained, results)
     write_json(job.out / "results.json", results)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-__all__ = ["NOT_PROVEN", "Gain", "control_false_discoveries", "gain_of"]
+__all__ = ["NOT_PROVEN", "Gain", "control_false_discoveries", "gain_of", "jackknife_error"]
 
 NOT_PROVEN = "not proven"
 FloatArray = NDArray[np.float64]
@@ -154,3 +154,14 @@ def _sample_variances(
     of_seeds = sum(float(np.var(values, ddof=1)) for values in several if len(values) > 1)
     variance = max(float(np.var(samples, ddof=1)) - of_seeds, 0.0)
     return [(variance, float(len(samples) - 1))]
+
+
+def jackknife_error(values: FloatArray) -> FloatArray:
+    """Standard error of statistics `[1 + F, ...]`: on all rows, then without each fold.
+
+    Source: Efron, The Annals of Statistics 1979; folds are groups of rows (delete-d jackknife).
+    """
+    folds = len(values) - 1
+    spread = ((values[1:] - values[1:].mean(0)) ** 2).sum(0)
+    error: FloatArray = np.sqrt(spread * (folds - 1) / folds)
+    return error

@@ -23,7 +23,7 @@ from recmtl.errors import BundleError, DataError
 from recmtl.evaluate.transfer_test import TransferVerdict, judge_transfer
 from recmtl.job.analysis.raw_scores import Scores, scores_of_part
 from recmtl.job.fit import ModelResult
-from recmtl.job.outcome import group_codes
+from recmtl.job.outcome import metric_groups
 from recmtl.job.problem_kind import LOG
 from recmtl.report.tables import format_gain
 from recmtl.serve.bundle import Bundle, load_bundle
@@ -71,7 +71,7 @@ def judge_champion(
         {name: {0: columns} for name, columns in scores.items()},
         np.asarray(rows.labels),
         tasks,
-        group=group_codes(rows.group),
+        group=metric_groups(rows.group),
         weight=np.asarray(rows.weight),
         subject=CANDIDATE,
         decisive=CONSTANT if present is None else PRESENT,

@@ -28,7 +28,7 @@ from recmtl.train.recipe.weight_record import weight_record
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import TrainingState
 
-__all__ = ["TRAIN_AGAIN", "Fit", "ModelResult", "blended_result"]
+__all__ = ["TRAIN_AGAIN", "Fit", "ModelResult", "blended_result", "trained_once"]
 
 TRAIN_AGAIN = "delete the model's folder, so that it is trained again"
 COLUMNS = {"test": "predictions", "validation": "on_validation"}
@@ -94,6 +94,18 @@ class ModelResult:
             # Studies of 0.1 kept nothing of the validation rows.
             columns = {name: load_file(str(file)) for name, file in paths.items() if file.is_file()}
             return cls(**{**facts, **columns})
+
+
+def trained_once(
+    folder: Path, train: Callable[[], tuple[Network | None, ModelResult]]
+) -> ModelResult:
+    """The result that a folder holds; trained now, and saved there, if it holds none."""
+    result = ModelResult.load(folder)
+    if result is None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        network, result = train()
+        result.save(folder, network)
+    return result
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from recmtl.atomic import reading
+from recmtl.atomic import reading, write_json, write_text
 from recmtl.evaluate import assemble, evaluate, reliability_curve
 from recmtl.evaluate.enough_training import enough_training
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
@@ -17,7 +17,7 @@ from recmtl.evaluate.metrics import ReliabilityCurve
 from recmtl.evaluate.results import strongest_opponent
 from recmtl.evaluate.task_metrics import Metrics, validation_score
 from recmtl.evaluate.transfer_test import judge_transfer
-from recmtl.grid import Layout, shared_experts
+from recmtl.grid import Layout, Routes, draw_svg, draw_text, shared_experts
 from recmtl.job.fit import ModelResult
 from recmtl.job.study import C, P, Study
 from recmtl.job.work.items import (
@@ -40,13 +40,14 @@ __all__ = [
     "TabularStudy",
     "agreement",
     "curves_of",
-    "group_codes",
     "judged_results",
     "mean_costs",
+    "metric_groups",
     "reliability",
     "sharing",
     "trained_models",
     "validation_results",
+    "write_routes",
 ]
 
 TabularStudy: TypeAlias = Study[TabularProblem, Config]
@@ -86,7 +87,7 @@ def judged_results(
     labels, weight, group = (
         np.asarray(rows.labels),
         np.asarray(rows.weight),
-        group_codes(rows.group),
+        metric_groups(rows.group),
     )
     predictions = {
         name: {seed: result.predictions for seed, result in seeds.items()}
@@ -260,8 +261,15 @@ def _mean_cost(results: Sequence[ModelResult]) -> dict[str, float | None]:
     return mean
 
 
-def group_codes(codes: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """The group codes, or None where the schema names no group (all codes are then equal)."""
+def write_routes(folder: Path, routes: Routes, layout: Layout, tasks: tuple[str, ...]) -> None:
+    """Write the route of a network as data, picture and text: `routes.json`, `.svg`, `.txt`."""
+    write_json(folder / "routes.json", routes.to_json())
+    write_text(folder / "routes.svg", draw_svg(layout, tasks))
+    write_text(folder / "routes.txt", draw_text(layout, tasks) + "\n")
+
+
+def metric_groups(codes: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Group codes `[R]` as metrics take them; None without groups, all codes being equal then."""
     group = np.asarray(codes)
     return group if len(group) and group.min() != group.max() else None
 

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from recmtl.atomic import new_file, write_json, write_text
+from recmtl.atomic import new_file, write_json
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.prepare import prepare as prepare_log
 from recmtl.data.reader import open_log
@@ -33,7 +33,6 @@ from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.errors import DataError
 from recmtl.evaluate.results import plain
 from recmtl.formula import first_probability
-from recmtl.grid import draw_svg, draw_text
 from recmtl.job.analysis.drift import data_drift
 from recmtl.job.analysis.importance import importance
 from recmtl.job.analysis.page import judged_mark, write_page
@@ -53,6 +52,7 @@ from recmtl.job.outcome import (
     judged_results,
     trained_models,
     validation_results,
+    write_routes,
 )
 from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS, trees_fact, trees_of
 from recmtl.job.study import Study
@@ -343,12 +343,9 @@ def _train(
 
 
 def _draw(job: JobContext, trained: TrainedModels, run: TrackedRun) -> None:
-    """Write the route of the chosen network as data, picture and text."""
-    layout = trained.chosen.network.grid.layout
+    chosen = trained.chosen
     tasks = tuple(task.name for task in trained.study.problem.tasks)
-    write_json(job.out / "routes.json", trained.chosen.search.routes.to_json())
-    write_text(job.out / "routes.svg", draw_svg(layout, tasks))
-    write_text(job.out / "routes.txt", draw_text(layout, tasks) + "\n")
+    write_routes(job.out, chosen.search.routes, chosen.network.grid.layout, tasks)
     run.log_file(job.out / "routes.svg")
     run.log_file(job.out / "routes.json")
 

@@ -18,7 +18,7 @@ import numpy as np
 from recmtl.atomic import read_json, reading, write_json
 from recmtl.errors import ConfigError
 from recmtl.grid import Layout, matched, prune, same_wiring
-from recmtl.job.fit import TRAIN_AGAIN, Fit, ModelResult
+from recmtl.job.fit import TRAIN_AGAIN, Fit, ModelResult, trained_once
 from recmtl.job.problem_kind import ProblemKind
 from recmtl.job.work.agenda import OnOutlook, unseen
 from recmtl.job.work.items import (
@@ -220,13 +220,8 @@ class Study(Generic[P, C]):
         `name` is a searched model, `single_task`, `random_route`, a fixed network or a baseline,
         perhaps with the sources that it hears (see `model_name`); baselines hear all.
         """
-        folder = self.model_folder(name, seed)
-        saved = ModelResult.load(folder)
-        if saved is not None:
-            return saved
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        network, result = self._fitted(name, seed)
-        result.save(folder, network)
+        fitted = partial(self._fitted, name, seed)
+        result = trained_once(self.model_folder(name, seed), fitted)
         kind, going_on = network_and_sources(name)[0], partial(self._going_on, model=name)
         files = [going_on(of, seed) for of in (result.curves if kind == "single_task" else [name])]
         for file in [*files, *([self._checkpoint(name, seed)] if name == "searched" else [])]:

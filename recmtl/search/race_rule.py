@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-__all__ = ["hurt_tasks", "jackknife_error", "mean_score", "ranked"]
+from recmtl.evaluate.gain import jackknife_error
+
+__all__ = ["hurt_tasks", "mean_score", "ranked"]
 
 LEVEL = 0.01
 """Probability that a task of an equal entrant seems hurt, if chance draws nothing but the rows."""
@@ -37,17 +39,6 @@ def ranked(scores: dict[str, Floats]) -> list[str]:
     """Names of entrants by their mean, the best first; equal ones keep their order."""
     means = {name: float(mean_score(of_entrant)[0]) for name, of_entrant in scores.items()}
     return sorted(means, key=lambda name: np.inf if np.isnan(means[name]) else -means[name])
-
-
-def jackknife_error(values: Floats) -> Floats:
-    """Standard error of statistics `[1 + F, ...]`: on all rows, then without each fold.
-
-    Source: Efron, The Annals of Statistics 1979; folds are groups of rows (delete-d jackknife).
-    """
-    folds = len(values) - 1
-    spread = ((values[1:] - values[1:].mean(0)) ** 2).sum(0)
-    error: Floats = np.sqrt(spread * (folds - 1) / folds)
-    return error
 
 
 def hurt_tasks(entrant: Floats, apart: Floats) -> npt.NDArray[np.bool_]:

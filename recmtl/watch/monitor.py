@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from recmtl.data.columns.funnel import task_position
 from recmtl.data.encoded_log import NO_GROUP
+from recmtl.evaluate.gain import jackknife_error
 from recmtl.evaluate.label_space import defined_rows, scores_of
 from recmtl.evaluate.measured import FEWEST_OF_A_CLASS
 from recmtl.evaluate.metrics import (
@@ -31,7 +32,6 @@ from recmtl.evaluate.results import plain
 from recmtl.evaluate.stability import Histogram
 from recmtl.schema import TaskSpec
 from recmtl.schema.daily.watch import WatchLimits
-from recmtl.search.race_rule import jackknife_error
 from recmtl.serve.bundle import Bundle
 from recmtl.train.stop_metric import folds_of_rows
 from recmtl.watch.day import ScoredDay, score_day

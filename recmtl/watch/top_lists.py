@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recmtl.data.encoded_log import NO_GROUP
+from recmtl.evaluate.gain import jackknife_error
 from recmtl.evaluate.label_space import joint_labels
 from recmtl.evaluate.ranking_metrics import ranking_metrics
 from recmtl.schema import TaskSpec
-from recmtl.search.race_rule import jackknife_error
 from recmtl.train.stop_metric import folds_of_rows
 
 __all__ = ["ListChange", "TopLists", "compare_lists"]

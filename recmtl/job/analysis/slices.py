@@ -19,7 +19,7 @@ from recmtl.evaluate.measured import primary_measure
 from recmtl.evaluate.results import plain, summary
 from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.job.handed_on import TrainedModels
-from recmtl.job.outcome import UNSEEDED, group_codes
+from recmtl.job.outcome import UNSEEDED, metric_groups
 from recmtl.schema import TaskSpec
 from recmtl.train.config import Config
 
@@ -132,7 +132,7 @@ def _judged(trained: TrainedModels, part: Slice) -> dict[str, Any]:
     study, rows = trained.study, np.flatnonzero(chosen)
     test, tasks = study.problem.test, study.problem.tasks
     labels, weight = np.asarray(test.labels)[rows], np.asarray(test.weight)[rows]
-    group = group_codes(test.group)
+    group = metric_groups(test.group)
     predictions = {
         model: {
             seed: {column: scores[rows] for column, scores in result.predictions.items()}

@@ -8,7 +8,7 @@ import numpy as np
 
 from recmtl.evaluate.transfer_test import TransferVerdict, judge_transfer
 from recmtl.job.fit import ModelResult
-from recmtl.job.outcome import TabularStudy, group_codes
+from recmtl.job.outcome import TabularStudy, metric_groups
 
 __all__ = ["Comparison", "compare_models", "results_of"]
 
@@ -72,7 +72,7 @@ def compare_models(
         predictions,
         np.asarray(rows.labels),
         study.problem.tasks,
-        group=group_codes(rows.group),
+        group=metric_groups(rows.group),
         weight=np.asarray(rows.weight),
         subject=WITH,
         decisive=WITHOUT,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from recmtl.search.race_rule import hurt_tasks, jackknife_error, mean_score, ranked
+from recmtl.evaluate.gain import jackknife_error
+from recmtl.search.race_rule import hurt_tasks, mean_score, ranked
 
 FOLDS, ROWS, TASKS, ENTRANTS = 8, 400, 5, 6
 STUDIES = 1500
