@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks.board.arms import Arm, Run, arms_of, average, open_run, peer_arms
 from benchmarks.board.judge import HeldOut, judged_arms
-from benchmarks.board.logs import LOGS, BoardLog, data_folder
+from benchmarks.board.logs import LOGS, BoardLog
 from benchmarks.board.page import log_page, overview
 from benchmarks.board.peers import PEERS, Peer, left_out, peer_arm
 from benchmarks.processes import ROOT
@@ -54,7 +54,7 @@ def train(name: str, log: BoardLog, *, preset: str, out: Path, seeds: int) -> No
     else:
         evidence = replace(evidence, controls=(), baselines=())
     config = replace(config, evidence=evidence)
-    data = str(data_folder() / log.data) if log.data else ""
+    data = log.files(out.parent / f"{name}-data")
     schema = ROOT / log.schema if log.data else ""
     with (
         open_job(data=data, schema=schema, config=config, out=out, console=console) as job,

@@ -1,9 +1,11 @@
 """The logs of the board: where each lies, what its columns mean, and how it is trained."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.board import video_history
 from benchmarks.processes import ROOT
 
 __all__ = ["LOGS", "PUBLIC", "BoardLog", "PublicLog", "data_folder"]
@@ -19,21 +21,35 @@ class BoardLog:
         schema: YAML file, from the root of the project.
         config: YAML file, from the root of the project.
         rows: on which rows the claims hold, in words.
+        widened: from the folder of the files, and an empty one, to the same files beside further
+            tables that are made of them; None where there are none.
     """
 
     data: str
     schema: str
     config: str
     rows: str
+    widened: Callable[[Path, Path], None] | None = None
+
+    def files(self, folder: Path) -> str:
+        """The path or glob of the files; what is made of them is written into `folder`."""
+        if not self.data:
+            return ""
+        path = data_folder() / self.data
+        if self.widened is not None:
+            self.widened(path.parent, folder)
+            path = folder / path.name
+        return str(path)
 
 
 LOGS = {
     "kuairand_pure": BoardLog(
         "kuairand_pure/log_0425_0430.parquet",
-        "datasets/kuairand_pure/schema_statistics.yaml",
+        "datasets/kuairand_pure/schema_history.yaml",
         "pipelines/configs/kuairand_pure/recmtl.yaml",
         "the impressions of one day, 30 April 2022, after training on the four days up to the 28th "
         "and choosing on the 29th; intervals draw users. Not a later week.",
+        widened=video_history.write,
     ),
     "census_income": BoardLog(
         "census_income/train.parquet",

@@ -14,7 +14,7 @@ import numpy as np
 
 from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.job.handed_on import JobContext
-from recmtl.job.outcome import group_codes
+from recmtl.job.outcome import metric_groups
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.tuning.halving import Course
 from recmtl.tuning.trial_study import scored_rows
@@ -139,7 +139,7 @@ def _judged(
         predictions,
         np.asarray(rows.labels),
         problem.tasks,
-        group=group_codes(rows.group),
+        group=metric_groups(rows.group),
         weight=np.asarray(rows.weight),
         subject=CHOSEN,
         decisive=CONFIGURED,
