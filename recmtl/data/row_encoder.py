@@ -7,7 +7,7 @@ form; here they get the logical types of the log on which the encoder was fitted
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.columns.vocabulary_file import read_values, write_values
 from recmtl.data.content.vectors import vector_block
 from recmtl.data.derived.columns import with_derived
+from recmtl.data.derived.missing import filled
 from recmtl.data.encoding import Encoding, ListField, NumericField, VectorField
 from recmtl.data.statistics.past import PastState
 from recmtl.errors import DataError, SourceLocation, did_you_mean
@@ -124,7 +125,7 @@ class RowEncoder:
             table_rows=1 + sum(vocabulary.rows for vocabulary in self.vocabularies.values()),
             single=tuple(feature.name for feature in self._single),
             lists=tuple(lists),
-            numeric=tuple(NumericField(s.name, s.encoding, s.bins) for s in scalers),
+            numeric=tuple(NumericField(s.name, s.field_encoding, s.bins) for s in scalers),
             vectors=tuple(VectorField(f.name, self.sizes[f.name]) for f in self._vectors),
         )
 
@@ -212,7 +213,8 @@ class RowEncoder:
         numeric = np.empty((rows, self.encoding.numeric_columns), np.float32)
         unknown: dict[str, int] = {}
         for i, single in enumerate(self._single):
-            vocabulary, column = self.vocabularies[single.vocabulary], columns[single.column]
+            vocabulary = self.vocabularies[single.vocabulary]
+            column = filled(columns[single.column], single, place)
             ids[:, i], unknown[single.name] = vocabulary.rows_of_column(
                 column, single.column, place
             )
@@ -222,7 +224,8 @@ class RowEncoder:
             kept_rows, unknown[feature.name] = vocabulary.rows_of(kept.keys, feature.column, place)
             ids[:, field.columns][kept.slots] = kept_rows
         for i, number in enumerate(self._numeric):
-            values = finite_numbers(columns[number.column], number.column, place)
+            column = filled(columns[number.column], number, place)
+            values = finite_numbers(column, number.column, place)
             numeric[:, i] = self.scalers[number.name].transform(values)
         for vector, place_in_row in zip(self._vectors, self._vector_columns, strict=True):
             size, column = self.sizes[vector.name], columns[vector.column]
@@ -289,7 +292,7 @@ class RowEncoder:
         """Write `encoder.json`, `vocabularies.arrow`, `schema.yaml` and the past into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         vocabularies = [vocabulary.to_json() for vocabulary in self.vocabularies.values()]
-        scalers = [asdict(scaler) for scaler in self.scalers.values()]
+        scalers = [scaler.to_json() for scaler in self.scalers.values()]
         types = {column: kind.to_json() for column, kind in self.types.items()}
         document = {"format": FORMAT, "vocabularies": vocabularies, "scalers": scalers}
         document |= {"types": types} | ({"sizes": self.sizes} if self.sizes else {})
@@ -311,10 +314,7 @@ class RowEncoder:
                 entry["name"]: Vocabulary(**entry, **values[entry["name"]])
                 for entry in document["vocabularies"]
             }
-            scalers = {
-                entry["name"]: Scaler(**{**entry, "edges": tuple(entry["edges"])})
-                for entry in document["scalers"]
-            }
+            scalers = {entry["name"]: Scaler.from_json(entry) for entry in document["scalers"]}
             sizes = {name: int(size) for name, size in document.get("sizes", {}).items()}
             types = {
                 column: LogicalType.from_json(entry)

@@ -7,7 +7,7 @@ the scale on which it is trained. The answer depends on that row alone, bit for 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -98,7 +98,7 @@ class Forests:
     @cached_property
     def fields(self) -> tuple[NumericField, ...]:
         """The numeric fields that a network has in addition, after all others."""
-        return tuple(NumericField(s.name, s.encoding, s.bins) for s in self.scalers)
+        return tuple(NumericField(s.name, s.field_encoding, s.bins) for s in self.scalers)
 
     def places(self, tasks: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """For each of the tasks the places of its logits among the fields, or none."""
@@ -141,7 +141,7 @@ class Forests:
         document = {
             "largest_category": self.columns.largest_category,
             "forests": [{"task": f.task, "classes": list(f.classes)} for f in self.forests],
-            "scalers": [asdict(scaler) for scaler in self.scalers],
+            "scalers": [scaler.to_json() for scaler in self.scalers],
         }
         (folder / FORESTS).write_text(json.dumps(document, indent=1), encoding="utf-8")
         for number, forest in enumerate(self.forests):
@@ -165,9 +165,7 @@ class Forests:
                 )
                 for number, entry in enumerate(document["forests"])
             )
-            scalers = [
-                Scaler(**{**entry, "edges": tuple(entry["edges"])}) for entry in document["scalers"]
-            ]
+            scalers = [Scaler.from_json(entry) for entry in document["scalers"]]
             loaded = Forests(columns, forests, tuple(scalers))
             _refuse_misfit(folder, loaded, encoding)
             for forest in forests:

@@ -48,6 +48,7 @@ __all__ = [
     "WEIGHT",
     "ConfigurationFile",
     "changed",
+    "check_default",
     "check_vocabulary",
     "plain",
     "settings",
@@ -152,6 +153,12 @@ def check_vocabulary(min_count: int, hash_buckets: int | None, shared: str | Non
         raise ValueError("give min_count (a vocabulary) or hash_buckets (hashing), not both")
     if shared is not None and (min_count != 1 or hash_buckets is not None):
         raise ValueError(f"{shared} shares a vocabulary; drop min_count and hash_buckets")
+
+
+def check_default(default: object, missing: str) -> None:
+    """Raise a `ValueError` if missing values are both filled and refused."""
+    if default is not None and missing == "refuse":
+        raise ValueError("default fills what missing: refuse does not let pass; drop one of them")
 
 
 def strict(annotation: Any) -> Any:

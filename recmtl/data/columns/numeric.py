@@ -9,8 +9,10 @@ Columns are canonical, see `recmtl.data.columns.logical_type`.
 
 import math
 from array import array
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -178,11 +180,13 @@ class Scaler:
 
     Attributes:
         name: the feature.
-        encoding: `standard`, `quantile` or `piecewise`.
+        encoding: `standard`, `quantile`, `piecewise` or `buckets`.
         log: whether sign(x) * log(1 + |x|) is applied first.
         mean: of the (logged) train values.
         std: of the same, never 0.
-        edges: at least two increasing quantiles of the same; empty for `standard`.
+        edges: at least two increasing quantiles of the same; empty for `standard`; the given ones
+            of `buckets`.
+        clip: the least and the greatest value that is told apart, before the logarithm.
     """
 
     name: str
@@ -191,11 +195,31 @@ class Scaler:
     mean: float
     std: float
     edges: tuple[float, ...]
+    clip: tuple[float | None, float | None] | None = None
 
     @property
     def bins(self) -> int:
-        """Number of intervals between edges; 1 for `standard`."""
-        return max(len(self.edges) - 1, 1)
+        """Number of intervals between edges; 1 for `standard`; of `buckets` steps between them."""
+        return len(self.edges) if self.encoding == "buckets" else max(len(self.edges) - 1, 1)
+
+    @property
+    def field_encoding(self) -> str:
+        """How a network reads the scaled number: of bucket k the first k ramps, each whole."""
+        return "piecewise" if self.encoding == "buckets" else self.encoding
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads; `clip` is left out where there is none."""
+        document = asdict(self)
+        if self.clip is None:
+            del document["clip"]
+        return document
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> "Scaler":
+        """Read what `to_json` gave, in this release or an earlier one."""
+        clip = document.get("clip")
+        edges = tuple(document["edges"])
+        return Scaler(**{**document, "edges": edges, "clip": clip and tuple(clip)})
 
     @cached_property
     def _corners(self) -> tuple[Floats, Floats]:
@@ -206,14 +230,26 @@ class Scaler:
 
         A standardised value ends at a million: products of much larger ones leave float32.
         """
-        if self.log:
-            values = signed_log(values)
+        values = prepared(values, self.clip, log=self.log)
+        if self.encoding == "buckets":
+            passed = np.searchsorted(self._corners[0], values, side="right").astype(np.float32)
+            return np.where(np.isnan(values), np.float32(np.nan), passed)
         if self.encoding == "standard":
             with np.errstate(over="ignore"):  # what leaves float64 is clipped, too
                 scaled = (values - self.mean) / self.std
             return np.clip(scaled, -FARTHEST, FARTHEST).astype(np.float32)
         at = np.interp(values, *self._corners)
         return (at / self.bins if self.encoding == "quantile" else at).astype(np.float32)
+
+
+def prepared(
+    values: Floats, clip: tuple[float | None, float | None] | None, *, log: bool
+) -> Floats:
+    """Numbers within the limits, on the scale of logarithms if that is asked for."""
+    if clip is not None:
+        low, high = clip
+        values = np.clip(values, -np.inf if low is None else low, np.inf if high is None else high)
+    return signed_log(values) if log else values
 
 
 def signed_log(values: Floats) -> Floats:
@@ -248,8 +284,7 @@ class NumericFit:
         if hashes is None and self.is_sampled:
             hashes = row_hashes(self._rows, len(values))
             self._rows += len(values)
-        if self.feature.log:
-            values = signed_log(values)
+        values = prepared(values, self.feature.clip, log=self.feature.log)
         fitted = np.abs(values) <= LARGEST_FITTED
         values, weights = values[fitted], None if weights is None else weights[fitted]
         self.moments.add(values, weights)
@@ -260,7 +295,7 @@ class NumericFit:
     @property
     def is_sampled(self) -> bool:
         """Whether the encoding needs quantiles."""
-        return self.feature.encoding != "standard"
+        return self.feature.encoding != "standard" and not self.feature.buckets
 
     def merge(self, later: "NumericFit") -> None:
         """Take the values of rows that follow, whose hashes were given."""
@@ -269,12 +304,18 @@ class NumericFit:
 
     def finish(self) -> Scaler:
         """The scaler fitted on what was added."""
-        edges: tuple[float, ...] = ()
-        if self.is_sampled:
-            edges = self._edges()
         feature, moments = self.feature, self.moments
-        std = moments.std or 1.0
-        return Scaler(feature.name, feature.encoding, feature.log, moments.mean, std, edges)
+        edges = self._edges() if self.is_sampled else feature.buckets
+        encoding = "buckets" if feature.buckets else feature.encoding
+        return Scaler(
+            feature.name,
+            encoding,
+            feature.log,
+            moments.mean,
+            moments.std or 1.0,
+            edges,
+            feature.clip,
+        )
 
     def _edges(self) -> tuple[float, ...]:
         values, weights = self._sample.rows().T

@@ -16,9 +16,10 @@ from recmtl.data.columns.keys import as_lists
 from recmtl.data.columns.numeric import finite_numbers, numbers
 from recmtl.data.derived.ages import event_ages
 from recmtl.data.derived.crosses import crossed
+from recmtl.data.derived.missing import filled
 from recmtl.data.derived.times import parts_of_times
 from recmtl.errors import SourceLocation
-from recmtl.schema import ComputedColumn, Cross, Datetime, DerivedFeature, ListOf, Schema
+from recmtl.schema import ComputedColumn, Cross, Datetime, DerivedFeature, ListOf, Numeric, Schema
 
 __all__ = ["exact_keys", "with_computed", "with_derived"]
 
@@ -51,8 +52,9 @@ def _derived(
     if isinstance(entry.feature, ListOf):
         events, rows = (columns[of] for of in entry.columns)
         return event_ages(events, rows, entry.columns, place)
-    compute = list_count if isinstance(source, ListOf) else value_keys
-    return compute(columns[column], column, place)
+    if isinstance(source, Numeric):
+        return value_keys(filled(columns[column], source, place), column, place)
+    return list_count(columns[column], column, place)
 
 
 def with_computed(

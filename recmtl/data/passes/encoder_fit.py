@@ -16,6 +16,7 @@ from recmtl.data.columns.numeric import NumericFit, finite_numbers, row_hashes
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
 from recmtl.data.content.vectors import VectorFit
 from recmtl.data.derived.columns import with_derived
+from recmtl.data.derived.missing import filled
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.statistics.past import PastState
 from recmtl.errors import SourceLocation
@@ -90,6 +91,8 @@ class EncoderFit:
                 continue
             column = columns[feature.column]
             column = column if kept is None else column.filter(kept)
+            if isinstance(feature, Categorical | Numeric):
+                column = filled(column, feature, place)
             if isinstance(feature, Numeric):
                 values = finite_numbers(column, feature.column, place)
                 of_rows = None if weight is None else weight[train]

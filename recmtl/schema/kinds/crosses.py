@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from recmtl.errors import SchemaError
-from recmtl.schema.kinds.single import Categorical
+from recmtl.schema.kinds.single import Categorical, Missing
 from recmtl.schema.settings import BUCKETS, COUNT, check_vocabulary, settings
 
 __all__ = ["Cross"]
@@ -22,12 +22,14 @@ class Cross:
             `visited.hour`, `age.value`.
         min_count: combinations seen in fewer train rows share the unknown row.
         hash_buckets: number of rows into which combinations are hashed; None fits a vocabulary.
+        missing: whether the unknown row stands for missing ones (`keep`), or one is an error.
     """
 
     name: str = ""
     columns: tuple[str, ...] = ()
     min_count: Annotated[int, COUNT] = 1
     hash_buckets: Annotated[int, BUCKETS] | None = None
+    missing: Missing = "keep"
 
     def __post_init__(self) -> None:
         """Refuse a cross of less than two columns."""
@@ -43,6 +45,10 @@ class Cross:
     def derived(self) -> Iterator[tuple[Categorical, tuple[str, ...]]]:
         """The feature of the combinations, with the columns by which it is computed."""
         feature = Categorical(
-            self.name, self.name, min_count=self.min_count, hash_buckets=self.hash_buckets
+            self.name,
+            self.name,
+            min_count=self.min_count,
+            hash_buckets=self.hash_buckets,
+            missing=self.missing,
         )
         yield feature, self.columns

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Literal
 
 from recmtl.errors import SchemaError
-from recmtl.schema.kinds.single import Categorical, Numeric
+from recmtl.schema.kinds.single import Categorical, Missing, Numeric
 from recmtl.schema.settings import settings
 
 __all__ = ["Datetime", "check_time_zone"]
@@ -39,6 +39,7 @@ class Datetime:
         time_zone: whose clock and calendar count, for times with a zone and for plain numbers;
             times without a zone are taken as they stand.
         unit: of columns of plain numbers, which count from 1970 in UTC.
+        missing: whether missing times are kept, as of categories and numbers, or one is an error.
     """
 
     name: str = ""
@@ -49,6 +50,7 @@ class Datetime:
     until: str | None = None
     time_zone: str = "UTC"
     unit: Literal["s", "ms", "us", "ns"] | None = None
+    missing: Missing = "keep"
 
     def __post_init__(self) -> None:
         """Refuse what gives no feature, days that no calendar has, and zones that do not exist."""
@@ -74,15 +76,16 @@ class Datetime:
             name = f"{self.name}.{part}"
             if self.cyclic:
                 for wave in (f"{name}.sin", f"{name}.cos"):
-                    yield Numeric(wave, wave, encoding="standard"), (self.column,)
+                    number = Numeric(wave, wave, encoding="standard", missing=self.missing)
+                    yield number, (self.column,)
             else:
-                yield Categorical(name, name), (self.column,)
+                yield Categorical(name, name, missing=self.missing), (self.column,)
         if self.holidays:
             name = f"{self.name}.holiday"
-            yield Categorical(name, name), (self.column,)
+            yield Categorical(name, name, missing=self.missing), (self.column,)
         if self.until is not None:
             name = f"{self.name}.age"
-            yield Numeric(name, name, log=True), (self.column, self.until)
+            yield Numeric(name, name, log=True, missing=self.missing), (self.column, self.until)
 
 
 def check_time_zone(zone: str) -> None:

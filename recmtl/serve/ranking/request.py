@@ -158,6 +158,10 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
     values_of = {**row, **_derived_values(encoder, row)}
     for feature in encoder.schema.encoded_features:
         value = values_of[feature.column]
+        if _is_missing(value) and isinstance(feature, Categorical | Numeric):
+            if feature.missing == "refuse":
+                return None
+            value = feature.default
         if isinstance(feature, Numeric):
             number = _number(value)
             if number is None:
@@ -206,8 +210,11 @@ def _derived_values(encoder: RowEncoder, row: Mapping[str, Any]) -> dict[str, An
             computed = _ages(value, row[derived.columns[1]])
         elif isinstance(derived.source, ListOf):
             computed = len(value) if type(value) in (list, tuple) else None
-        elif not _is_missing(value) and (number := _number(value)) is not None:
-            computed = int(exact_keys(np.array([number]))[0])
+        else:
+            default = derived.source.default if isinstance(derived.source, Numeric) else None
+            value = default if _is_missing(value) else value
+            if not _is_missing(value) and (number := _number(value)) is not None:
+                computed = int(exact_keys(np.array([number]))[0])
         values[derived.feature.column] = computed
     return values
 

@@ -255,11 +255,16 @@ def _raw_values(bundle: Bundle, table: pa.Table, encoded: Encoded) -> pa.Table:
 
 
 def _unknown_row(encoder: RowEncoder) -> Rows:
-    """The encoded row of which nothing is known: lists are empty, numbers missing."""
+    """The encoded row of which nothing is known: lists are empty, numbers missing or defaults."""
     ids = encoder.unknown_rows()[1].copy()
     ids[len(encoder.encoding.single) :] = 0
-    missing = np.full((1, encoder.encoding.numeric_columns), np.nan, np.float32)
-    return ids[None], missing
+    nothing = np.full((1, encoder.encoding.numeric_columns), np.nan, np.float32)
+    numbers = (f for f in encoder.schema.encoded_features if isinstance(f, Numeric))
+    for column, number in enumerate(numbers):
+        if number.default is not None:
+            scaler = encoder.scalers[number.name]
+            nothing[0, column] = scaler.transform(np.array([number.default]))[0]
+    return ids[None], nothing
 
 
 def _scores_of(scorer: Scorer, table: pa.Table, columns: Sequence[Sequence[str]]) -> Floats:
