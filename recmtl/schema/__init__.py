@@ -28,6 +28,7 @@ from recmtl.schema.definition import (
     SideTable,
     SplitRule,
     TaskSpec,
+    Text,
     TextFiles,
     Vector,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "SideTable",
     "SplitRule",
     "TaskSpec",
+    "Text",
     "TextFiles",
     "Vector",
     "differences",

@@ -31,6 +31,7 @@ from recmtl.schema.features import (
 from recmtl.schema.kinds.crosses import Cross
 from recmtl.schema.kinds.lists import ListOf
 from recmtl.schema.kinds.single import Categorical, ExactValues, Numeric
+from recmtl.schema.kinds.texts import Text
 from recmtl.schema.kinds.times import Datetime
 from recmtl.schema.kinds.vectors import Vector
 from recmtl.schema.settings import settings
@@ -62,6 +63,7 @@ __all__ = [
     "SideTable",
     "SplitRule",
     "TaskSpec",
+    "Text",
     "TextFiles",
     "Vector",
 ]
@@ -278,8 +280,8 @@ class Schema:
         broken = {feature.history for feature in lists if feature.name not in readable}
         whole = {f.name for f in lists if f.history is None or f.history not in broken}
         readable -= {f.name for f in lists} - whole
-        times = (feature for feature in self.features if isinstance(feature, Datetime))
-        readable |= {time.name for time in times if present.issuperset(time.columns)}
+        others = (feature for feature in self.features if isinstance(feature, Datetime | Text))
+        readable |= {other.name for other in others if present.issuperset(other.columns)}
         return tuple(feature for feature in self.features if feature.name in readable)
 
     def read_by(self, entry: PastStatistics) -> tuple[str, ...]:

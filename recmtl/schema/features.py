@@ -10,6 +10,7 @@ from recmtl.errors import did_you_mean
 from recmtl.schema.kinds.crosses import Cross
 from recmtl.schema.kinds.lists import ListOf
 from recmtl.schema.kinds.single import Categorical, Numeric
+from recmtl.schema.kinds.texts import Text
 from recmtl.schema.kinds.times import Datetime
 from recmtl.schema.kinds.vectors import Vector
 
@@ -26,7 +27,7 @@ __all__ = [
 
 EncodedFeature = Categorical | Numeric | ListOf | Vector
 """What has ids, numbers or vectors of its own; the other kinds only derive such features."""
-Feature = EncodedFeature | Datetime | Cross
+Feature = EncodedFeature | Datetime | Cross | Text
 KINDS: dict[str, type[Any]] = {
     "categorical": Categorical,
     "numeric": Numeric,
@@ -34,6 +35,7 @@ KINDS: dict[str, type[Any]] = {
     "vector": Vector,
     "datetime": Datetime,
     "cross": Cross,
+    "text": Text,
 }
 
 
@@ -112,7 +114,8 @@ AFeature = Annotated[
     | Annotated[ListOf, _FIELDS, Tag("ListOf")]
     | Annotated[Vector, _FIELDS, Tag("Vector")]
     | Annotated[Datetime, _FIELDS, Tag("Datetime")]
-    | Annotated[Cross, _FIELDS, Tag("Cross")],
+    | Annotated[Cross, _FIELDS, Tag("Cross")]
+    | Annotated[Text, _FIELDS, Tag("Text")],
     Discriminator(lambda value: value[0] if isinstance(value, tuple) else type(value).__name__),
     BeforeValidator(_feature),
 ]

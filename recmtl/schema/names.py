@@ -11,7 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from unicodedata import normalize
 
-from recmtl.schema.definition import Cross, Datetime, DerivedFeature, ListOf, Numeric, Schema
+from recmtl.schema.definition import (
+    Cross,
+    Datetime,
+    DerivedFeature,
+    ListOf,
+    Numeric,
+    Schema,
+    Text,
+)
 
 __all__ = [
     "MOST_CHARACTERS",
@@ -133,7 +141,7 @@ def _derived_names(schema: Schema) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def _remedy(derived: DerivedFeature) -> str:
     """How a derived feature gets another name, or is not derived."""
-    if isinstance(derived.source, Cross):
+    if isinstance(derived.source, Cross | Text):
         return "rename this one"
     options = {Numeric: "no values", Datetime: "other parts"}
     option = options.get(type(derived.source), "count: false")

@@ -10,6 +10,7 @@
 | `statistics` | statistics of the past |
 | `histories` | lists that are read against the candidate, their lengths, ages of their events |
 | `vectors` | vectors of content |
+| `texts` | n-grams of texts, `<text>.ngrams` |
 | `trees` | what trees of each task say, `<task>.tree` |
 
 A network hears some of the sources. The first two are what every network hears; each of the others
@@ -20,13 +21,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from recmtl.data.encoding import Encoding
-from recmtl.schema import Cross, Feature, ListOf, Numeric, PastStatistics, Schema, Vector
+from recmtl.schema import Cross, Feature, ListOf, Numeric, PastStatistics, Schema, Text, Vector
 
 __all__ = ["OPTIONAL", "PLAIN", "SOURCES", "Sources", "part_of_schema", "sources_of"]
 
 PLAIN = ("ids", "numbers")
 """What every network hears."""
-OPTIONAL = ("counts", "values", "crosses", "statistics", "histories", "vectors", "trees")
+OPTIONAL = ("counts", "values", "crosses", "statistics", "histories", "vectors", "texts", "trees")
 """What a network may hear beside it, in the order in which it is tried."""
 SOURCES = (*PLAIN, *OPTIONAL)
 
@@ -64,8 +65,8 @@ def _source(feature: Feature) -> str:
         return "numbers"
     if isinstance(feature, Vector):
         return "vectors"
-    if isinstance(feature, Cross):
-        return "crosses"
+    if isinstance(feature, Cross | Text):
+        return "crosses" if isinstance(feature, Cross) else "texts"
     is_read = isinstance(feature, ListOf) and feature.pooling == "attention"
     return "histories" if is_read else "ids"
 

@@ -17,9 +17,19 @@ from recmtl.data.columns.numeric import finite_numbers, numbers
 from recmtl.data.derived.ages import event_ages
 from recmtl.data.derived.crosses import crossed
 from recmtl.data.derived.missing import filled
+from recmtl.data.derived.ngrams import ngram_lists
 from recmtl.data.derived.times import parts_of_times
 from recmtl.errors import SourceLocation
-from recmtl.schema import ComputedColumn, Cross, Datetime, DerivedFeature, ListOf, Numeric, Schema
+from recmtl.schema import (
+    ComputedColumn,
+    Cross,
+    Datetime,
+    DerivedFeature,
+    ListOf,
+    Numeric,
+    Schema,
+    Text,
+)
 
 __all__ = ["exact_keys", "with_computed", "with_derived"]
 
@@ -30,7 +40,7 @@ def with_derived(
     """Canonical columns with one more for each formula and each derived feature of a row alone.
 
     Raises:
-        DataError: a column holds no lists, no times or no finite numbers.
+        DataError: a column holds no lists, no times, no texts or no finite numbers.
     """
     columns = with_computed(columns, schema.formulas_of_features, place)
     every = dict(columns)
@@ -49,6 +59,8 @@ def _derived(
     source, column = entry.source, entry.columns[0]
     if isinstance(source, Cross):
         return crossed(source.columns, columns, place)
+    if isinstance(source, Text):
+        return ngram_lists(columns[column], source, place)
     if isinstance(entry.feature, ListOf):
         events, rows = (columns[of] for of in entry.columns)
         return event_ages(events, rows, entry.columns, place)

@@ -49,6 +49,8 @@ CODES = IDS | name_words(
 )
 CODED = re.compile(r"[cC]?\d+(_\d+)?")
 """Names of fields by their numbers: Ali-CCP's 205 and 150_14, Criteo's C4."""
+WORDS = 3
+"""Mean number of words from which text is read by its words."""
 FEW = 50
 """Distinct values up to which whole numbers are taken for codes."""
 
@@ -171,7 +173,9 @@ def _place_feature(column: ColumnProfile, words: frozenset[str], draft: Draft) -
     name = column.name
     missing = f", {column.missing / column.rows:.1%} missing" if column.missing else ""
     why = f"{_doubt(column, words)}{{}}{column.distinct:,} distinct values{missing}"
-    if column.shape == "text" and column.unique:
+    if column.words >= WORDS and column.distinct > FEW:
+        draft.features[name] = ("{kind: text}", why.format(f"{column.words:.1f} words each, "))
+    elif column.shape == "text" and column.unique:
         draft.ignore[name] = "text that is different in every row"
     elif column.shape == "float":
         why = why.format("fractions, ") + _facts(column)

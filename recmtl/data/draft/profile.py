@@ -47,6 +47,7 @@ class ColumnProfile:
             yes and no, the rarer of two other texts; None in any other column.
         positive: numbers of the rows that hold `event`.
         facts: range, median, common values.
+        words: mean number of words in each distinct text; 0 of other columns.
         vector: numbers of each list, if all lists are of fractions and equally long; 0 otherwise.
     """
 
@@ -59,6 +60,7 @@ class ColumnProfile:
     positive: frozenset[int]
     facts: ColumnFacts = field(default_factory=ColumnFacts)
     vector: int = 0
+    words: float = 0.0
 
     @property
     def distinct(self) -> int:
@@ -111,7 +113,9 @@ def profile(name: str, kind: LogicalType, parts: list[Any]) -> ColumnProfile:
     event, positive = _event(column, shape, values) if len(values) == 2 else (None, frozenset())
     facts = column_facts(column, shape)
     vector = _vector_size(column, values) if shape == "list" else 0
-    return ColumnProfile(name, shape, len(column), missing, values, event, positive, facts, vector)
+    words = _mean_words(values) if shape == "text" else 0.0
+    about = facts, vector, words
+    return ColumnProfile(name, shape, len(column), missing, values, event, positive, *about)
 
 
 def _distinct(column: Any) -> Any | None:
@@ -125,6 +129,10 @@ def _distinct(column: Any) -> Any | None:
     if pa.types.is_floating(values.type):
         values = values.filter(pc.invert(pc.is_nan(values)))
     return values
+
+
+def _mean_words(texts: Any) -> float:
+    return float(pc.mean(pc.count_substring_regex(texts, r"[\p{L}\p{N}]+")).as_py() or 0.0)
 
 
 def _vector_size(column: Any, values: Any) -> int:

@@ -16,9 +16,10 @@ from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.content.vectors import vector_block
 from recmtl.data.derived.ages import age_buckets
 from recmtl.data.derived.columns import exact_keys
+from recmtl.data.derived.ngrams import ngram_lists
 from recmtl.data.row_encoder import Encoded, RowEncoder
 from recmtl.errors import DataError, SourceLocation
-from recmtl.schema import Categorical, ListOf, Numeric, Vector
+from recmtl.schema import Categorical, ListOf, Numeric, Text, Vector
 from recmtl.serve.scoring.onnx import OnnxNetwork
 from recmtl.serve.scoring.scorer import Scorer
 
@@ -206,7 +207,9 @@ def _derived_values(encoder: RowEncoder, row: Mapping[str, Any]) -> dict[str, An
     row = {**row, **values}
     for derived in encoder.schema.computed:
         value, computed = row[derived.columns[0]], None
-        if isinstance(derived.feature, ListOf):
+        if isinstance(derived.source, Text):
+            computed = _ngrams(value, derived.source)
+        elif isinstance(derived.feature, ListOf):
             computed = _ages(value, row[derived.columns[1]])
         elif isinstance(derived.source, ListOf):
             computed = len(value) if type(value) in (list, tuple) else None
@@ -221,6 +224,15 @@ def _derived_values(encoder: RowEncoder, row: Mapping[str, Any]) -> dict[str, An
 
 def _length(value: Any) -> int:
     return len(value) if type(value) in (list, tuple) else 0
+
+
+def _ngrams(value: Any, feature: Text) -> Any:
+    """The n-grams of a cell of text, as `ngram_lists` gives them; False if it is not plain."""
+    if _is_missing(value):
+        return None
+    if type(value) is not str:
+        return False
+    return ngram_lists(pa.array([value]), feature, USER)[0].as_py()
 
 
 def _ages(times: Any, now: Any) -> Any:

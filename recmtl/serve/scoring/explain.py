@@ -18,7 +18,7 @@ from recmtl.data.row_encoder import Encoded, RowEncoder
 from recmtl.errors import DataError, did_you_mean
 from recmtl.grid import expert_names
 from recmtl.model.heads import HeadSpec
-from recmtl.schema import Numeric
+from recmtl.schema import Numeric, Text
 from recmtl.serve.arguments import as_whole_number, short_repr
 from recmtl.serve.bundle.bundle import Bundle, Rows
 from recmtl.serve.scoring.attribution import Attribution
@@ -243,8 +243,8 @@ def _raw_values(bundle: Bundle, table: pa.Table, encoded: Encoded) -> pa.Table:
         table = encoder.with_numbers(table)
     schema, fields = encoder.schema, encoder.encoding.fields
     columns = {name: schema.feature(name).column for name in fields}
-    # Ids of exact values are shown as the numbers that they stand for.
-    exact = (derived for derived in schema.computed if isinstance(derived.source, Numeric))
+    # Ids of exact values are shown as the numbers that they stand for, n-grams as their text.
+    exact = (derived for derived in schema.computed if isinstance(derived.source, Numeric | Text))
     columns |= {derived.feature.name: derived.columns[0] for derived in exact}
     values = {name: table[column] for name, column in columns.items()}
     if bundle.forests is not None:

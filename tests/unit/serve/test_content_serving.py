@@ -25,6 +25,7 @@ from tests.unit.serve.shop import HEADS, SCHEMA, make_encoder, make_log
 CONTENT = """
   image: {kind: vector}
   taste: {kind: vector, normalise: none, precision: single}
+  title: {kind: text, max_length: 12, hash_buckets: 300}
 """
 OLD = "  price: {kind: numeric, encoding: standard}\n"
 TEXT = SCHEMA.replace(OLD, OLD + CONTENT.lstrip("\n"))
@@ -33,12 +34,15 @@ BY = "p_click"
 
 
 def content_log(rows: int, seed: int = 0) -> pa.Table:
-    """The shop's log with the picture of an item and the taste of a user."""
+    """The shop's log with picture and title of an item and the taste of a user."""
     dice = np.random.default_rng(seed + 7)
     images = dice.normal(size=(rows, 4)).astype(np.float16).tolist()
     images = [None if dice.random() < 0.1 else image for image in images]
     taste = dice.normal(size=(rows, 3)).tolist()
     log = make_log(rows, seed).append_column("image", pa.array(images, pa.list_(pa.float16())))
+    words = np.array(["red", "blue", "wool", "shoes", "shirts"])
+    titles = [" ".join(dice.choice(words, 3)) if dice.random() < 0.9 else None for _ in range(rows)]
+    log = log.append_column("title", pa.array(titles, pa.string()))
     return log.append_column("taste", pa.array(taste))
 
 
@@ -130,7 +134,8 @@ def test_what_is_no_plain_vector_goes_the_long_way_or_is_refused(encoder: RowEnc
 
 def test_contributions_of_content_add_up_with_the_others(bundle: Path) -> None:
     explanation = Ranker.load(bundle, engine="torch").explain(content_log(4, seed=4), task="click")
-    assert {"image", "taste"} <= set(explanation.features)
+    assert {"image", "taste", "title.ngrams"} <= set(explanation.features)
+    assert explanation.values["title.ngrams"].equals(content_log(4, seed=4)["title"])
     assert np.abs(explanation.gap).max() < 0.01
     place = explanation.features.index("taste")
     assert (explanation.contributions[:, :, place] != 0).all()
