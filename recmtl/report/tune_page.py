@@ -139,8 +139,9 @@ def _pictures(results: Results) -> Section:
             for t in compared
         ]
         if points:
-            alt = f"score after the first round by {path}"
-            shown.append(figure(_setting_plot(points, first), alt=alt, title=path))
+            alt = f"score after the first round, by {path}"
+            plot = _setting_plot(points, scale=row["scale"], share=float(first))
+            shown.append(figure(plot, alt=alt, title=path))
     return section("Trials as pictures", figures(shown))
 
 
@@ -167,28 +168,38 @@ def _course_plot(results: Results) -> str:
     return picture(draw, height=2.9)
 
 
-def _setting_plot(points: Sequence[tuple[Any, float, bool]], share: str) -> str:
-    """The score after the first round by the value of one setting; a diamond is as configured."""
-    is_number = all(isinstance(v, int | float) and not isinstance(v, bool) for v, _, _ in points)
-    texts = sorted({value_text(value) for value, _, _ in points})
+def _setting_plot(points: Sequence[tuple[Any, float, bool]], *, scale: str, share: float) -> str:
+    """The score after the first round by the value of one setting; a diamond is as configured.
+
+    Args:
+        points: value, score, and whether it is that of the configuration.
+        scale: `linear`, `log`, or `choices` that stand side by side.
+        share: of the steps of the first round.
+    """
+    values = sorted((value for value, _, _ in points), key=_in_order)
+    texts = list(dict.fromkeys(map(value_text, values)))
 
     def draw(axes: Axes) -> None:
         for value, score, is_first in points:
-            place = value if is_number else texts.index(value_text(value))
+            place = texts.index(value_text(value)) if scale == "choices" else value
             axes.plot([place], [score], marker="D" if is_first else "o", markersize=6,
                       color=LINE_COLOURS[1 if is_first else 0], alpha=0.8)  # fmt: skip
-        if not is_number:
+        if scale == "choices":
             axes.set_xticks(range(len(texts)), texts)
             axes.margins(x=0.15)
-        elif _spans_decades([value for value, _, _ in points]):
+        elif scale == "log" and values[0] > 0:
             axes.set_xscale("log")
-        axes.set_ylabel(f"score at {float(share):.0%}")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
+        axes.set_ylabel("score" if share == 1.0 else f"score at {share:.0%} of a training")
 
     return picture(draw, height=2.4)
 
 
-def _spans_decades(values: Sequence[float]) -> bool:
-    return min(values) > 0 and max(values) >= 10 * min(values)
+def _in_order(value: Any) -> tuple[bool, float, str]:
+    """The place of a value on an axis: numbers by size, before what is none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (not is_number, float(value) if is_number else 0.0, value_text(value))
 
 
 def _trials(results: Results) -> Section:

@@ -9,7 +9,7 @@ import numpy as np
 
 from recmtl.report.tune_page import value_text
 from recmtl.train.recipe.tune import Tune
-from recmtl.tuning.finals import CONFIGURED, Finalist, Finals
+from recmtl.tuning.finals import CHOSEN, CONFIGURED, Finalist, Finals
 from recmtl.tuning.halving import Course
 from recmtl.tuning.space import Setting, Space
 
@@ -92,9 +92,21 @@ def _settings(space: Space, chosen: Finalist) -> list[dict[str, Any]]:
     before = space.as_configured
     after = {**before, **chosen.course.trial.values}
     return [
-        {"path": s.path, CONFIGURED: before[s.path], "chosen": after[s.path]}
-        for s in space.settings
+        {
+            "path": setting.path,
+            CONFIGURED: before[setting.path],
+            CHOSEN: after[setting.path],
+            "scale": _scale(setting),
+        }
+        for setting in space.settings
     ]
+
+
+def _scale(setting: Setting) -> str:
+    """How its values lie beside one another."""
+    if setting.range is None:
+        return "choices"
+    return "log" if setting.range.log else "linear"
 
 
 def _sentence(finals: Finals, configured: Finalist) -> str:

@@ -41,8 +41,8 @@ def results() -> dict[str, Any]:
         "space": {"training.learning_rate": "0.001 to 0.1", "grid.widths": "8 | 16, 8"},
         "rounds": [0.25, 1.0],
         "settings": [
-            {"path": "training.learning_rate", "configured": 0.003, "chosen": 0.02},
-            {"path": "grid.widths", "configured": [16, 8], "chosen": [8]},
+            {"path": "training.learning_rate", "configured": 0.003, "chosen": 0.02, "scale": "log"},
+            {"path": "grid.widths", "configured": [16, 8], "chosen": [8], "scale": "choices"},
         ],
         "chosen": {"number": 2, "text": "Trial 2: 0.6543 on validation rows.", "tasks": tasks},
         "configured": {"number": 0, "tasks": tasks, "seeds": final["seeds"]},
