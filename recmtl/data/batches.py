@@ -93,7 +93,8 @@ class TableBatch:
     Attributes:
         ids: rows of the embedding table, int64 `[B, I]`.
         numeric: float32 `[B, N]`, NaN where missing.
-        labels: float32 `[B, T]`, NaN where a task is not defined, and `LogSplit.waits` `[B, 2 L]`.
+        labels: float32 `[B, T]`, NaN where a task is not defined, then
+            `LogSplit.position` `[B, 1]` and `waits` `[B, 2 L]`, where the log has them.
         weight: float32 `[B]`.
         part: which rows of a larger batch these are; None if they are all.
     """
@@ -141,8 +142,8 @@ def table_batches(
     """`Rows.batches` of a table.
 
     Args:
-        arrays: ids, numbers, labels, weights and perhaps `LogSplit.waits`, rows first, mapped or in
-            memory.
+        arrays: ids, numbers, labels, weights and perhaps `LogSplit.position` and `waits`, rows
+            first, mapped or in memory.
         batch_size: see `Rows.batches`.
         seed: see `Rows.batches`.
         rows: see `Rows.batches`.
@@ -263,8 +264,8 @@ def _mixed(
 
 
 def _batch(columns: Columns, part: BatchPart) -> TableBatch:
-    ids, numeric, labels, weight, *waits = columns
-    labels = torch.cat([labels, *waits], 1) if waits else labels
+    ids, numeric, labels, weight, *beside = columns
+    labels = torch.cat([labels, *beside], 1) if beside else labels
     return TableBatch(ids.long(), numeric, labels, weight, part if part.ranks > 1 else None)
 
 

@@ -65,6 +65,8 @@ class LogSplit:
         row: int64 [R], number of the row in the input.
         waits: float32 [R, 2 L], what is known of the L late labels: `waited` and `delay` of each,
             see `recmtl.data.labelled.windows.LateRows`; no columns in logs without.
+        position: float32 [R, 1], the place at which a row was shown, NaN where missing; no column
+            without the role.
     """
 
     ids: npt.NDArray[np.int32]
@@ -74,11 +76,13 @@ class LogSplit:
     group: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
     waits: npt.NDArray[np.float32] = field(default=None)  # type: ignore[arg-type] # see below
+    position: npt.NDArray[np.float32] = field(default=None)  # type: ignore[arg-type] # see below
 
     def __post_init__(self) -> None:
-        """Rows that nobody waits for have no columns of it."""
-        if self.waits is None:
-            object.__setattr__(self, "waits", np.empty((len(self), 0), np.float32))
+        """What only some logs have, the others have no columns of."""
+        for name in ("waits", "position"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.empty((len(self), 0), np.float32))
 
     def __len__(self) -> int:
         """Number of rows R."""
@@ -127,9 +131,9 @@ class LogSplit:
         # PyTorch is slow to import, and preparing and describing a log need none of it.
         from recmtl.data.batches import table_batches
 
+        beside = [part for part in (self.position, self.waits) if part.shape[1]]
         return table_batches(
-            (self.ids, self.numeric, self.labels, self.weight)
-            + ((self.waits,) if self.waits.shape[1] else ()),
+            (self.ids, self.numeric, self.labels, self.weight, *beside),
             batch_size=batch_size,
             seed=seed,
             rows=rows,
@@ -250,9 +254,10 @@ ARRAYS: dict[str, Any] = {
     "group": np.int64,
     "row": np.int64,
     "waits": np.float32,
+    "position": np.float32,
     "vectors": np.float32,
 }
-OPTIONAL = ("waits", "vectors")
+OPTIONAL = ("waits", "position", "vectors")
 """Arrays that are absent where they have no columns; `vectors` are the last ones of `numeric`."""
 
 

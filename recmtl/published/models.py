@@ -59,6 +59,9 @@ def of_schema() -> Json:
         }
     head, kinds = task["properties"]["head"], parts["Head"]["properties"]["kind"]["enum"]
     task["properties"]["head"] = {**head, "anyOf": [{"enum": kinds}, *head["anyOf"]]}
+    place = parts["Roles"]["properties"]["position"]
+    column = {"type": "string", "description": "a column"}
+    parts["Roles"]["properties"]["position"] = {**place, "anyOf": [column, *place["anyOf"]]}
     by = parts["SplitRule"]["properties"]["by"]["enum"]
     keys["features"] = _mapping("features by name", {"anyOf": entries})
     keys["tasks"] = _mapping("tasks by name", _ref("TaskSpec"))

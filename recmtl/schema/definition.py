@@ -6,7 +6,7 @@ own values; `recmtl.schema.rules` checks the parts against one another.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, field
+from dataclasses import field
 from functools import cached_property
 from importlib import import_module
 from itertools import starmap
@@ -37,6 +37,7 @@ from recmtl.schema.kinds.vectors import Vector
 from recmtl.schema.settings import settings
 from recmtl.schema.statistics import DerivedFeature, Outcome, PastStatistics
 from recmtl.schema.tasks.head import Head
+from recmtl.schema.tasks.position import APosition, Position
 from recmtl.schema.tasks.task import ATask, TaskSpec
 from recmtl.schema.text_files import ListCells, Pairs, TextFiles
 
@@ -58,6 +59,7 @@ __all__ = [
     "Outcome",
     "Pairs",
     "PastStatistics",
+    "Position",
     "Roles",
     "Schema",
     "SideTable",
@@ -78,12 +80,23 @@ class Roles:
         time: when the row happened.
         row_id: copied to the scored rows.
         sample_weight: weight of the row in losses and metrics.
+        position: where the row was shown, which serving does not know: binary tasks learn without
+            what the place explains.
     """
 
     group: str | None = None
     time: str | None = None
     row_id: str | None = None
     sample_weight: str | None = None
+    position: APosition | None = None
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The column of each role that is taken."""
+        named = {name: getattr(self, name) for name in ("group", "time", "row_id", "sample_weight")}
+        position = None if self.position is None else self.position.column
+        every = {**named, "position": position}
+        return {role: column for role, column in every.items() if column}
 
 
 @settings(SchemaError)
@@ -206,7 +219,7 @@ class Schema:
         kinds = Counter(type(feature).__name__ for feature in self.features)
         features = ", ".join(f"{count} {KIND_NAMES[kind]}" for kind, count in kinds.items())
         tasks = ", ".join(_shown(task) for task in self.tasks)
-        used = [f"{role} {column}" for role, column in asdict(self.roles).items() if column]
+        used = [f"{role} {column}" for role, column in self.roles.columns.items()]
         past = [f"{len(self.statistics)} statistics of the past"] if self.statistics else []
         parts = [f"tasks {tasks}", *past, *used, f"split by {self.split.by}"]
         return f"Schema {self.name}: {len(self.features)} features ({features}); {'; '.join(parts)}"
@@ -316,6 +329,8 @@ class Schema:
         for column in (self.roles.group, self.roles.time, self.roles.sample_weight):
             if column is not None:
                 yield column
+        if self.roles.position is not None:
+            yield self.roles.position.column
         if self.split.column is not None:
             yield self.split.column
 

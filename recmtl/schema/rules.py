@@ -28,6 +28,7 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> C
         yield ("tasks",), "needs at least one task"
     yield from _outcomes_among_features(schema)
     yield from _ignored_features(schema)
+    yield from _position(schema, broken)
     yield from _shared_tables(schema, broken)
     yield from _histories(schema, broken)
     yield from _crosses(schema)
@@ -101,6 +102,19 @@ def _ignored_features(schema: Schema) -> Contradictions:
                     ("features", feature.name),
                     f"column {column!r} is also under ignore; drop one of the two",
                 )
+
+
+def _position(schema: Schema, broken: frozenset[str]) -> Contradictions:
+    role = schema.roles.position
+    if role is None:
+        return
+    for feature in schema.features:
+        if role.column in schema.in_the_log(feature.columns):
+            text = f"column {role.column!r} is roles.position, which serving does not know"
+            yield ("features", feature.name), f"{text}; drop this feature"
+    if not broken and not any(t.kind == "binary" and t.parent is None for t in schema.tasks):
+        text = "places explain binary tasks without a parent, and there is none; drop this role"
+        yield ("roles", "position"), text
 
 
 def _shared_tables(schema: Schema, broken: frozenset[str]) -> Contradictions:

@@ -21,7 +21,7 @@ from recmtl.grid import Decision, Layout, recmtl_grid
 from recmtl.grid.catalog import CATALOG
 from recmtl.grid.layout import Interaction
 from recmtl.model import ModelSizes, Network, TabularModel, predict
-from recmtl.model.heads import HeadSpec, fitted, head_specs
+from recmtl.model.heads import HeadSpec, fitted, fitted_places, head_specs
 from recmtl.model.rare_ids import RareIds
 from recmtl.ranks import ranks
 from recmtl.schema import TaskSpec
@@ -101,7 +101,8 @@ class TabularProblem:
         check_stop_tasks(stop_tasks, tasks)
         rows = log if trees is None else trees
         train, validation, test = map(rows.split, ("train", "validation", "test"))
-        heads = _fitted(head_specs(tasks, log.label_statistics), train)
+        position = log.schema.roles.position
+        heads = _fitted(head_specs(tasks, log.label_statistics, position), train)
         shrunk = None
         if rare_ids:
             encoder = log.encoder()
@@ -182,7 +183,7 @@ class TabularProblem:
         validation = _restrict(self.validation, self.tasks, spec)
         test = replace(self.test, labels=np.asarray(self.test.labels)[:, [position]])
         statistics = {spec.name: _statistics(alone, train, self.heads)}
-        heads = _fitted(head_specs((alone,), statistics), train)
+        heads = _fitted(head_specs((alone,), statistics, self.heads[position].position), train)
         return replace(
             self, train=train, validation=validation, test=test, tasks=(alone,), heads=heads
         )
@@ -312,7 +313,7 @@ class TabularProblem:
 def _fitted(heads: tuple[HeadSpec, ...], train: LogSplit) -> tuple[HeadSpec, ...]:
     """The heads, with what the models of labels are fitted to: train rows with a label."""
     return tuple(
-        head if head.head is None else _fitted_head(head, train, position)
+        head if (head.head, head.position) == (None, None) else _fitted_head(head, train, position)
         for position, head in enumerate(heads)
     )
 
@@ -320,7 +321,11 @@ def _fitted(heads: tuple[HeadSpec, ...], train: LogSplit) -> tuple[HeadSpec, ...
 def _fitted_head(head: HeadSpec, train: LogSplit, position: int) -> HeadSpec:
     label, weight = np.asarray(train.labels[:, position]), train.varying_weight
     rows = np.flatnonzero(~np.isnan(label))
-    return fitted(head, label[rows], None if weight is None else weight[rows])
+    label, weight = label[rows], None if weight is None else weight[rows]
+    if head.position is None or not train.position.shape[1]:
+        return fitted(replace(head, position=None), label, weight)
+    places = np.asarray(train.position[:, 0])[rows]
+    return replace(head, numbers=fitted_places(head, label, weight, places))
 
 
 def _restrict(

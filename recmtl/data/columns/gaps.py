@@ -43,6 +43,7 @@ Reason = Literal[
     "key_unmatched",
     "id_unknown",
     "vector_missing",
+    "position_missing",
 ]
 WARNED_SHARE = 0.1
 """Share of rows (of ids: growth over the share in train) above which there is a warning."""
@@ -82,6 +83,10 @@ TEXTS: dict[Reason, tuple[str, str]] = {
     "vector_missing": (
         "have no vector, and share the one that stands for all of them",
         "fill the column; a number in a vector that is null or NaN makes it missing",
+    ),
+    "position_missing": (
+        "have no position, and are learnt as if they had the one that is scored",
+        "fill the column, or drop roles.position",
     ),
 }
 """Of each reason what it says of the rows, and the remedy."""
@@ -289,7 +294,7 @@ def _line(counts: Sequence[GapCount]) -> str:
     unit = "values" if first.reason == "id_unknown" else "rows"
     if first.reason == "key_unmatched":
         subject = f"table {first.name!r}, key {first.column}"
-    elif first.name in (first.column, "group"):
+    elif first.name in (first.column, "group", "position"):
         subject = f"column {first.column!r}"
     else:
         subject = f"column {first.column!r} ({first.name!r})"

@@ -17,6 +17,7 @@ from recmtl.data.columns.funnel import Orphans, defined_rows, joint_labels
 from recmtl.data.columns.keys import Keys
 from recmtl.data.columns.numeric import Moments
 from recmtl.data.columns.vocabulary import VocabularyFit
+from recmtl.data.labelled.position import read_positions
 from recmtl.data.labelled.reading import read_class, read_label, written_label
 from recmtl.data.labelled.windows import late_rows
 from recmtl.errors import SourceLocation
@@ -168,6 +169,7 @@ class LabelFit:
             weight: of the rows, above 0; None counts each once.
         """
         tasks = self.schema.tasks
+        read_positions(self.schema, columns, place)  # refuses what encoding could not read
         labels = np.full((columns.num_rows, len(tasks)), np.nan, order="F")
         for i, task in enumerate(tasks):
             if task.kind == "multiclass":

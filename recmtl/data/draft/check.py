@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from recmtl.data.draft.placing import FEW, Draft, name_words
 from recmtl.data.draft.profile import ColumnProfile
@@ -133,7 +134,7 @@ def _parts(schema: Schema) -> Iterator[list[tuple[tuple[str, str], Schema]]]:
     """Schemas of one entry each, by section and key."""
     bare = replace(schema, features=(), tasks=())
     random = replace(bare, split=SplitRule("random"))
-    roles = {name: column for name, column in asdict(schema.roles).items() if column is not None}
+    roles: dict[str, Any] = dict(schema.roles.columns)
     yield [
         (("roles", name), replace(random, roles=Roles(**{name: column})))
         for name, column in roles.items()

@@ -13,6 +13,7 @@ from recmtl.data.columns.gaps import Gap, join_gaps, label_gaps
 from recmtl.data.columns.keys import group_keys, stable_hash
 from recmtl.data.counted_log import CountedBatch, CountedLog
 from recmtl.data.encoded_log import NO_GROUP, ArrayWriter, write_faults_as_data_error
+from recmtl.data.labelled.position import read_positions
 from recmtl.data.labelled.sampling import NegativeSample
 from recmtl.data.labelled.windows import late_tasks
 from recmtl.data.passes.fit import Fitted
@@ -36,6 +37,7 @@ def array_widths(schema: Schema, encoder: RowEncoder) -> dict[str, int]:
         "vectors": encoding.numeric_columns - len(encoding.numeric),
         "labels": len(schema.tasks),
         "waits": 2 * len(late_tasks(schema)),
+        "position": int(schema.roles.position is not None),
     }
 
 
@@ -168,6 +170,7 @@ def _encoded_arrays(schema: Schema, fitted: Fitted, batch: CountedBatch) -> Arra
         "group": group_codes(schema, batch),
         "row": batch.row,
         "waits": fitted.labels.waits(labels, batch.columns, batch.place),
+        "position": read_positions(schema, batch.columns, batch.place),
     }
 
 
@@ -182,6 +185,9 @@ def _gaps(
     if split.by == "group" and split.column is not None and split.column not in ungrouped:
         groups = batch.columns.column(split.column)
         ungrouped[split.column] = group_keys(groups, split.column, batch.place).codes < 0
+    if schema.roles.position is not None:
+        unplaced = np.isnan(arrays["position"][:, 0])
+        yield Gap("position_missing", "position", schema.roles.position.column, unplaced)
     yield from join_gaps(schema, batch.rows, unmatched=batch.unmatched, ungrouped=ungrouped)
 
 

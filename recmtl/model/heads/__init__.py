@@ -8,6 +8,7 @@ from recmtl.model.heads.fit import fitted
 from recmtl.model.heads.funnel import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain
 from recmtl.model.heads.heads import TabularHeads
 from recmtl.model.heads.late import LateLabels
+from recmtl.model.heads.position import fitted_places
 from recmtl.model.heads.spec import HeadSpec, head_specs, output_columns
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "LateLabels",
     "TabularHeads",
     "fitted",
+    "fitted_places",
     "head_specs",
     "output_columns",
 ]

@@ -14,6 +14,7 @@ from recmtl.model.heads.fit import label_model
 from recmtl.model.heads.funnel import ESMM, Chain, Funnel, cross_entropy
 from recmtl.model.heads.labels import LabelModel
 from recmtl.model.heads.late import LateHead, LateLabels
+from recmtl.model.heads.position import PositionBias
 from recmtl.model.heads.spec import HeadSpec, output_columns
 
 __all__ = ["TabularHeads", "Transfer"]
@@ -76,6 +77,8 @@ class TabularHeads(nn.Module):
         positions = [t for t, spec in enumerate(specs) if spec.is_late]
         if late != "unknown" and positions:
             self.late = LateHead(positions, late, width=width, tower=tower)
+        has_places = any(spec.position is not None for spec in self.specs)
+        self.position = PositionBias(self.specs) if has_places else None
         self._scales: dict[tuple[float, torch.device], Tensor] = {}
 
     def forward(self, lanes: Tensor) -> list[Tensor]:
@@ -109,13 +112,16 @@ class TabularHeads(nn.Module):
         Args:
             logits: from `forward`.
             labels: `[B, T]`, NaN where a task is not defined. A batch without any defined row of a
-                task gives 0 and no gradient. What is known of late labels follows, `[B, 2 L]`.
+                task gives 0 and no gradient. Beside them stand the place of the row `[B, 1]`, if
+                the schema names it, and what is known of late labels `[B, 2 L]`.
             weight: of each row `[B]`.
         """
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels of a table are one tensor, not {len(labels)} of them")
         happened = self._happened(labels)
-        labels, waits = labels.tensor_split([len(self.specs)], 1)
+        labels, place, waits = self._beside(labels)
+        if self.position is not None and place.shape[1]:
+            logits = self.position.at(logits, place[:, 0])
         defined = ~torch.isnan(happened)
         losses = self._losses(logits, torch.where(defined, happened, 0.0), labels, waits)
         share = torch.where(defined, weight.unsqueeze(1), 0.0)
@@ -129,9 +135,19 @@ class TabularHeads(nn.Module):
         defined = ~torch.isnan(self._happened(labels))
         return torch.where(defined, weight.unsqueeze(1), 0.0).sum(0)
 
+    def _beside(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Labels `[B, T]`, places `[B, 1]` or none, and what is known of late labels `[B, 2 L]`."""
+        tasks = len(self.specs)
+        places = (labels.shape[1] - tasks) % 2
+        return (
+            labels[:, :tasks],
+            labels[:, tasks : tasks + places],
+            labels[:, tasks + places :],
+        )
+
     def _happened(self, labels: Tensor) -> Tensor:
         """Labels `[B, T]` on the entire space, in training with what was seen of late ones."""
-        labels, waits = labels.tensor_split([len(self.specs)], 1)
+        labels, _, waits = self._beside(labels)
         happened = self.funnel.labels(labels)
         if self.late is None or not self.training or not waits.shape[1]:
             return happened

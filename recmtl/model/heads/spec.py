@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from recmtl.data.columns.funnel import funnel_path
 from recmtl.data.columns.labels import LabelStatistics
-from recmtl.schema import Head, TaskSpec
+from recmtl.schema import Head, Position, TaskSpec
 from recmtl.schema.names import scored_columns
 
 __all__ = ["HeadSpec", "head_specs", "output_columns"]
@@ -29,7 +29,9 @@ class HeadSpec:
         classes: names of a multiclass task's classes, in the order of the class indices.
         is_late: whether the event may come after the row, see `recmtl.schema.Label`.
         head: the model of the label, where it is no plain class or value.
-        numbers: what that model was fitted to, see `recmtl.model.heads.fit`.
+        position: of a binary task without a parent, how places explain its label.
+        numbers: what models of labels and biases of places start from, see
+            `recmtl.model.heads.fit`.
         start_loss: mean loss on train rows of the constants at which that model starts.
     """
 
@@ -43,6 +45,7 @@ class HeadSpec:
     classes: tuple[str, ...] = ()
     is_late: bool = False
     head: Head | None = None
+    position: Position | None = None
     numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
     start_loss: float | None = None
 
@@ -101,9 +104,9 @@ class HeadSpec:
     def to_json(self) -> dict[str, Any]:
         """This head as JSON data, without what only other models of labels have."""
         plain = asdict(self)
-        if self.head is None:
-            for name in ("head", "numbers", "start_loss"):
-                del plain[name]
+        absent = [name for name in ("head", "position", "start_loss") if plain[name] is None]
+        for name in absent if self.numbers else (*absent, "numbers"):
+            del plain[name]
         return plain
 
     @staticmethod
@@ -114,17 +117,26 @@ class HeadSpec:
             KeyError, TypeError, ValueError: it is something else.
         """
         read = {**raw, "classes": tuple(raw["classes"])}
-        if raw.get("head") is not None:
-            read["head"] = Head(**raw["head"])
-            numbers = raw["numbers"].items()
-            read["numbers"] = {name: tuple(map(float, values)) for name, values in numbers}
+        for name, kind in (("head", Head), ("position", Position)):
+            if raw.get(name) is not None:
+                read[name] = kind(**raw[name])
+        numbers = raw.get("numbers", {}).items()
+        read["numbers"] = {name: tuple(map(float, values)) for name, values in numbers}
         return HeadSpec(**read)
 
 
 def head_specs(
-    tasks: Sequence[TaskSpec], statistics: Mapping[str, LabelStatistics]
+    tasks: Sequence[TaskSpec],
+    statistics: Mapping[str, LabelStatistics],
+    position: Position | None = None,
 ) -> tuple[HeadSpec, ...]:
-    """The heads of a schema's tasks, with label statistics of the train rows by task."""
+    """The heads of a schema's tasks, with label statistics of the train rows by task.
+
+    Args:
+        tasks: of the schema.
+        statistics: by task.
+        position: the schema's role.
+    """
     return tuple(
         HeadSpec(
             task.name,
@@ -137,6 +149,7 @@ def head_specs(
             classes=tuple(str(label) for label in statistics[task.name].classes),
             is_late=task.label.is_late,
             head=task.head,
+            position=position if task.kind == "binary" and task.parent is None else None,
         )
         for task in tasks
     )
