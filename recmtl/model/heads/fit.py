@@ -24,8 +24,10 @@ def label_model(spec: HeadSpec) -> LabelModel:
     """The model of the label of a multiclass or regression head."""
     head = spec.head
     if spec.kind == "multiclass":
-        size = len(spec.classes)
-        return Classes(size) if head is None else Ordinal(size, spec.numbers)
+        size, smoothing = len(spec.classes), spec.label_smoothing
+        if head is None:
+            return Classes(size, label_smoothing=smoothing)
+        return Ordinal(size, spec.numbers, label_smoothing=smoothing)
     if head is None:
         return Value(spec.mean, spec.std, transform=spec.transform)
     if head.kind == "ziln":
@@ -50,7 +52,7 @@ def fitted(spec: HeadSpec, labels: npt.NDArray[Any], weight: npt.NDArray[Any] | 
     share = np.ones(len(label)) if weight is None else np.asarray(weight[::step], np.float64)
     share = share / share.sum()
     spec = replace(spec, numbers=_numbers(spec, spec.head, label, share))
-    model = label_model(spec).double()
+    model = label_model(replace(spec, label_smoothing=0.0)).double()
     with torch.no_grad():
         start = torch.tensor([model.start], dtype=torch.float64, device="cpu")
         losses = model.loss(model.logits(start).expand(len(label), -1), torch.from_numpy(label))

@@ -26,6 +26,7 @@ __all__ = [
     "cross_entropy",
     "doubly_robust",
     "excess",
+    "focal_loss",
     "inverse_propensity",
     "joint_log_probability",
     "joint_loss",
@@ -239,6 +240,18 @@ def doubly_robust(error: Tensor, imputed: Tensor, happened: Tensor, propensity: 
     """
     gap = error - imputed
     return imputed + happened * (gap + gap.square()) / propensity
+
+
+def focal_loss(loss: Tensor, exponent: float) -> Tensor:
+    """`(1 - p)^exponent * loss` of cross-entropies `loss`, p = exp(-loss) (Lin et al., ICCV 2017).
+
+    p is the probability of what happened: of a class, of an event or its absence, of a joint event.
+    Without the paper's alpha, which only weighs the classes.
+
+    >>> focal_loss(torch.tensor([0.0, 0.6931472]), 2.0)
+    tensor([0.0000, 0.1733])
+    """
+    return (-torch.expm1(-loss)).clamp_min(1e-12) ** exponent * loss
 
 
 def cross_entropy(logit: Tensor, label: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from recmtl.data.batches import Labels
 from recmtl.grid.cost import Cost
 from recmtl.grid.experts import StackedExperts, select_lanes
 from recmtl.model.heads.fit import label_model
-from recmtl.model.heads.funnel import ESMM, Chain, Funnel, cross_entropy
+from recmtl.model.heads.funnel import ESMM, Chain, Funnel, cross_entropy, focal_loss
 from recmtl.model.heads.labels import LabelModel
 from recmtl.model.heads.late import LateHead, LateLabels
 from recmtl.model.heads.position import PositionBias
@@ -79,6 +79,10 @@ class TabularHeads(nn.Module):
             self.late = LateHead(positions, late, width=width, tower=tower)
         has_places = any(spec.position is not None for spec in self.specs)
         self.position = PositionBias(self.specs) if has_places else None
+        self._focal = [t for t, spec in enumerate(self.specs) if spec.focal]
+        self._smooth = [
+            t for t, spec in enumerate(self.specs) if spec.kind == "binary" and spec.label_smoothing
+        ]
         self._scales: dict[tuple[float, torch.device], Tensor] = {}
 
     def forward(self, lanes: Tensor) -> list[Tensor]:
@@ -154,10 +158,10 @@ class TabularHeads(nn.Module):
         return self.late.seen(happened, waits)
 
     def loss_scale(self, balance: float) -> Tensor:
-        """Factor `[T]` of each task's loss: `weight / constant_loss ** balance`."""
+        """Factor `[T]` of each task's loss: `weight / loss_unit ** balance`."""
         key = (balance, next(self.parameters()).device)
         if key not in self._scales:
-            factors = [spec.weight / spec.constant_loss**balance for spec in self.specs]
+            factors = [spec.weight / spec.loss_unit**balance for spec in self.specs]
             self._scales[key] = torch.tensor(factors, device=key[1])
         return self._scales[key]
 
@@ -188,6 +192,7 @@ class TabularHeads(nn.Module):
 
         `targets` are the labels on the entire space with 0 in place of NaN.
         """
+        targets = self._smoothed(targets)
         losses, direct = dict[int, Tensor](), self.funnel.direct
         if direct:
             direct_logits = torch.cat([logits[position] for position in direct], 1)
@@ -198,11 +203,23 @@ class TabularHeads(nn.Module):
                 losses[position] = self._loss(position, logits, targets[:, position])
         if self.late is not None and self.training and waits.shape[1]:
             losses |= self.late.losses(self.funnel, logits, targets, waits)
+        for position in self._focal:
+            losses[position] = focal_loss(losses[position], self.specs[position].focal)
         for child in self.funnel.children if self.training else ():
             second_loss = self.funnel.addition(child, logits, labels)
             if second_loss is not None:
                 losses[child] = losses[child] + second_loss
         return torch.stack([losses[position] for position in range(len(self.specs))], 1)
+
+    def _smoothed(self, targets: Tensor) -> Tensor:
+        """Targets `[B, T]` in which the labels of some binary tasks are nearer to a half."""
+        if not self._smooth:
+            return targets
+        columns = list(targets.unbind(1))
+        for position in self._smooth:
+            share = self.specs[position].label_smoothing
+            columns[position] = columns[position] * (1.0 - share) + 0.5 * share
+        return torch.stack(columns, 1)
 
     def _loss(self, position: int, logits: list[Tensor], label: Tensor) -> Tensor:
         model = self.label_model(position)

@@ -71,15 +71,18 @@ class Classes(LabelModel):
 
     Args:
         size: number of classes.
+        label_smoothing: share of a label that the loss spreads evenly over all classes.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.start = (0.0,) * size
+        self.start, self.label_smoothing = (0.0,) * size, label_smoothing
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """Cross-entropy; labels are indices of classes."""
-        return functional.cross_entropy(logits, label.long(), reduction="none")
+        return functional.cross_entropy(
+            logits, label.long(), reduction="none", label_smoothing=self.label_smoothing
+        )
 
     def scores(self, logits: Tensor) -> list[Tensor]:
         """The probability of each class."""
@@ -103,10 +106,11 @@ class Ordinal(Classes):
     Args:
         size: number of classes, at least 2.
         numbers: `shares` of the classes on train rows, at which the thresholds start.
+        label_smoothing: as of `Classes`.
     """
 
-    def __init__(self, size: int, numbers: Numbers) -> None:
-        super().__init__(size)
+    def __init__(self, size: int, numbers: Numbers, *, label_smoothing: float = 0.0) -> None:
+        super().__init__(size, label_smoothing=label_smoothing)
         self.start = (0.0,)
         shares = torch.tensor(numbers.get("shares", (1.0,) * size)).clamp_min(LEAST_SHARE)
         below = (shares / shares.sum()).cumsum(0)[:-1].clamp(LEAST_SHARE, 1.0 - LEAST_SHARE)

@@ -29,6 +29,8 @@ class HeadSpec:
         classes: names of a multiclass task's classes, in the order of the class indices.
         is_late: whether the event may come after the row, see `recmtl.schema.Label`.
         head: the model of the label, where it is no plain class or value.
+        focal: exponent of the focal loss, see `focal_loss`.
+        label_smoothing: share of a label that is spread over all classes in the loss.
         position: of a binary task without a parent, how places explain its label.
         numbers: what models of labels and biases of places start from, see
             `recmtl.model.heads.fit`.
@@ -45,6 +47,8 @@ class HeadSpec:
     classes: tuple[str, ...] = ()
     is_late: bool = False
     head: Head | None = None
+    focal: float = 0.0
+    label_smoothing: float = 0.0
     position: Position | None = None
     numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
     start_loss: float | None = None
@@ -67,6 +71,17 @@ class HeadSpec:
     def is_plain_value(self) -> bool:
         """Whether the only logit is the value itself, on the scale on which it was trained."""
         return self.kind == "regression" and self.head is None
+
+    @property
+    def loss_unit(self) -> float:
+        """The loss of the best constant in the unit of this head's own loss, which may be focal."""
+        if not self.focal:
+            return self.constant_loss
+        if self.kind == "multiclass":
+            return _focal(self.constant_loss, self.focal)
+        rate = min(max(self.mean, 1e-6), 1.0 - 1e-6)
+        shares = (rate, 1.0 - rate)
+        return sum(share * _focal(-math.log(share), self.focal) for share in shares)
 
     @property
     def is_averaged(self) -> bool:
@@ -105,6 +120,7 @@ class HeadSpec:
         """This head as JSON data, without what only other models of labels have."""
         plain = asdict(self)
         absent = [name for name in ("head", "position", "start_loss") if plain[name] is None]
+        absent += [name for name in ("focal", "label_smoothing") if not plain[name]]
         for name in absent if self.numbers else (*absent, "numbers"):
             del plain[name]
         return plain
@@ -149,6 +165,8 @@ def head_specs(
             classes=tuple(str(label) for label in statistics[task.name].classes),
             is_late=task.label.is_late,
             head=task.head,
+            focal=task.focal,
+            label_smoothing=task.label_smoothing,
             position=position if task.kind == "binary" and task.parent is None else None,
         )
         for task in tasks
@@ -167,6 +185,10 @@ def _mean(
         return label.positives / statistics[path[0].name].rows
     # Parent and child were not recorded on the same rows: only their ratio is free of the choice.
     return label.given_parent * _mean(path[-2], tasks, statistics)
+
+
+def _focal(loss: float, exponent: float) -> float:
+    return float((-math.expm1(-loss)) ** exponent * loss)
 
 
 def output_columns(specs: Sequence[HeadSpec]) -> tuple[str, ...]:

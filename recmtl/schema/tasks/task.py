@@ -30,6 +30,9 @@ class TaskSpec:
         weight: factor of this task's loss.
         transform: how the label of a regression is transformed before the loss.
         missing: what happens to a null, NaN or infinite label: an error, or the row is not used.
+        focal: of a binary or multiclass task: exponent by which rows that are predicted well count
+            less, `(1 - p)^focal` times the loss, p the probability of what happened; 0 for none.
+        label_smoothing: of the same: share of a label that is spread evenly over all classes.
         head: how the label is modelled; None for a class as it is, or a value by squared error.
     """
 
@@ -42,6 +45,8 @@ class TaskSpec:
     transform: Literal["none", "log1p"] = "none"
     missing: Literal["refuse", "ignore"] = "refuse"
     head: AHead | None = None
+    focal: Annotated[float, Field(ge=0, le=10)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def __post_init__(self) -> None:
         """Check what concerns this task alone."""
@@ -60,12 +65,22 @@ class TaskSpec:
             raise ValueError(f"head {self.head.kind} is for kind: {kind}, not {self.kind}")
         if self.head is not None and self.transform != "none":
             raise ValueError(f"head {self.head.kind} models the label itself; drop transform")
+        if self.focal or self.label_smoothing:
+            self._check_loss()
         if self.kind != "binary" and self.parent is not None:
             raise ValueError("only a binary task can have a parent; drop parent")
         if self.parent is not None and self.rows is not None:
             raise ValueError("parent already says on which rows the task is defined; drop rows")
         if self.rows is not None and not self.rows.is_rule:
             raise ValueError(f"rows needs one of {', '.join(RULES)}")
+
+    def _check_loss(self) -> None:
+        if self.kind == "regression":
+            raise ValueError("focal and label_smoothing are for binary and multiclass tasks")
+        if self.focal and self.label_smoothing:
+            raise ValueError("give focal or label_smoothing: one sharpens what the other blurs")
+        if self.label.is_late:
+            raise ValueError("a late label has a loss of its own; drop focal and label_smoothing")
 
     @property
     def quantiles(self) -> tuple[float, ...]:
