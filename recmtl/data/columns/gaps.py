@@ -82,7 +82,7 @@ TEXTS: dict[Reason, tuple[str, str]] = {
     ),
     "vector_missing": (
         "have no vector, and share the one that stands for all of them",
-        "fill the column; a number in a vector that is null or NaN makes it missing",
+        "fill the column, in which one null or NaN makes a whole vector missing",
     ),
     "position_missing": (
         "have no position, and are learnt as if they had the one that is scored",
