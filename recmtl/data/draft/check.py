@@ -181,7 +181,7 @@ def _entries(draft: Draft, columns: Sequence[ColumnProfile]) -> list[_Entry]:
         entries.append(_entry("features", column, text, why))
         histories = history_lines(column, draft, columns)
         entries += [_Entry("features", "", line, refused=True) for line in histories]
-    entries += [_Entry("features", "", line, refused=True) for line in time_lines(draft)]
+    entries += [_Entry("features", "", line, refused=True) for line in time_lines(draft, columns)]
     entries += _task_entries(draft)
     entries += [_Entry("tasks", "", line, refused=True) for line in task_lines(draft, columns)]
     entries += [

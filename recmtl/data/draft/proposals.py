@@ -73,20 +73,29 @@ def history_lines(column: str, draft: Draft, columns: Sequence[ColumnProfile]) -
     )
 
 
-def time_lines(draft: Draft) -> Iterator[str]:
+def time_lines(draft: Draft, columns: Sequence[ColumnProfile]) -> Iterator[str]:
     """Parts of the calendar that tell the rows of a time apart, and its age at the row's time."""
     role = draft.roles.get("time", ("", ""))[0]
     read = {column.name: _instants(column) for column in draft.times}
+    until = read.get(role)
+    if until is not None and until.unit:
+        # Numbers that lie where those of the row's time lie are times, too, whatever their name.
+        numbers = [c for c in columns if c.name in draft.features and c.shape in ("int", "float")]
+        read |= {column.name: _instants(column) for column in numbers}
     for name, time in read.items():
-        if time is None:
+        if time is None or (
+            until is not None and time.unit != until.unit and name in draft.features
+        ):
             continue
-        parts, until = ", ".join(_telling_parts(time.values)), read.get(role)
+        parts = ", ".join(_telling_parts(time.values))
         options = [f"parts: [{parts}]"] + [f"unit: {time.unit}"] * bool(time.unit)
         why = "the calendar, if it matters"
         if name != role:
             why = "? if it is known before the outcome; then take it out of ignore"
             if until is not None and (time.unit, time.zoned) == (until.unit, until.zoned):
                 options.append(f"until: {quoted(role)}")
+        if name in draft.features:
+            why = f"instead, if these numbers are times as those of {role} are"
         if parts or len(options) > 1 + bool(time.unit):
             yield f"  # {quoted(name)}: {{kind: datetime, {', '.join(options)}}}  # {why}"
 

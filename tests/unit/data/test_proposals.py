@@ -208,6 +208,8 @@ def test_parts_of_times_are_proposed_and_prepare_as_they_stand(
         price=np.linspace(0.5, 20, ROWS),
         time_ms=seconds * 1000,
         upload_ts=(seconds - 5000) // 7 * 7000,
+        made=[None, *(seconds[1:] - 9000) * 1000],
+        stock=np.arange(ROWS) + 10**6,
         seen_at=pa.array(seconds // 9 * 9 * 10**6, pa.timestamp("us")),
         read_date=pa.array(np.full(ROWS, 19_700) + np.arange(ROWS) % 2, pa.int32()).cast(
             pa.date32()
@@ -218,6 +220,8 @@ def test_parts_of_times_are_proposed_and_prepare_as_they_stand(
     own = "# time_ms: {kind: datetime, parts: [hour, weekday], unit: ms}"
     aged = "# upload_ts: {kind: datetime, parts: [hour, weekday], unit: ms, until: time_ms}"
     assert own in text and aged in text
+    assert "# made: {kind: datetime, parts: [hour, weekday], unit: ms, until: time_ms}" in text
+    assert "# stock: {kind: datetime" not in text
     assert "# seen_at: {kind: datetime, parts: [hour, weekday]}" in text
     assert "# read_date: {kind" not in text and "# step_time: {kind: datetime" not in text
     chosen = uncommented(text, "time_ms", "upload_ts", "seen_at")
