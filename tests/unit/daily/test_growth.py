@@ -17,7 +17,7 @@ from recmtl.data.prepare import prepare
 from recmtl.data.reader import open_log
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import ConfigError
-from recmtl.schema import Schema, load_schema
+from recmtl.schema import Schema, SplitRule, load_schema, parse_schema
 
 SCHEMA = """
 version: 1
@@ -209,3 +209,28 @@ def test_days_are_prepared_like_a_base_without_rows(
     train = log.split("train")
     assert (train.ids == encoder.encode(rows).ids[train.row]).all()
     assert unknown["user"] < base.encoder().encode(rows).unknown["user"]
+
+
+def test_crosses_and_parts_of_times_grow_and_shared_tables_grow_with_their_owner(
+    tmp_path: Path,
+) -> None:
+    more = """
+  spot: {kind: categorical, column: place, table: user}
+  when: {kind: datetime, column: day, parts: [weekday]}
+  taste: {kind: cross, columns: [user, item, when.weekday], min_count: 2}
+"""
+    text = SCHEMA.replace("  price: {kind: numeric}\n", f"  price: {{kind: numeric}}{more}")
+    schema = parse_schema(text, source="shop.yaml")
+    pq.write_table(days(0, 6, users=range(4), rows=900), tmp_path / "before.parquet")
+    earlier = prepare(tmp_path / "before.parquet", schema, tmp_path / "log").encoder()
+    added = days(30, 2, users=range(2, 8), rows=600, seed=1)
+    pq.write_table(added, tmp_path / "after.parquet")
+    log = CountedLog(open_log(str(tmp_path / "after.parquet")), None)
+    later = grown(earlier, replace(schema, split=SplitRule("random")), log)
+    assert set(later.encoder.vocabularies) == set(earlier.vocabularies)
+    assert "spot" not in later.vocabularies and later.encoder.vocabulary_of("spot").name == "user"
+    before, after = (e.vocabularies["taste"].values.to_pylist() for e in (earlier, later.encoder))
+    assert after[: len(before)] == before
+    columns = (added[name].to_pylist() for name in ("user", "item", "day"))
+    triples = {f"{u} & {i} & {day.weekday()}" for u, i, day in zip(*columns, strict=True)}
+    assert set(after[len(before) :]) <= triples - set(before) and len(after) > len(before)
