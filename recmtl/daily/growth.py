@@ -23,6 +23,7 @@ from recmtl.data.columns.keys import Keys, feature_keys
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
+from recmtl.data.content.of_values import VectorTable
 from recmtl.data.counted_log import CountedBatch, CountedLog
 from recmtl.data.derived.columns import with_derived
 from recmtl.data.encoded_log import ArrayWriter, EncodedLog
@@ -32,7 +33,15 @@ from recmtl.errors import ConfigError, SourceLocation
 from recmtl.schema import Categorical, ListOf, Schema, SplitRule, dump_schema
 from recmtl.schema.condition import seconds_of
 
-__all__ = ["Growth", "VocabularyGrowth", "grown", "rows_of_values", "split_of_days", "write_base"]
+__all__ = [
+    "Growth",
+    "VocabularyGrowth",
+    "grown",
+    "rows_of_values",
+    "split_of_days",
+    "table_of_grown",
+    "write_base",
+]
 
 Ints = npt.NDArray[np.int64]
 TRAIN = 0
@@ -136,7 +145,17 @@ def grown(
         past=earlier.past,
         sizes=earlier.sizes,
     )
+    encoder.tables = {name: table_of_grown(name, earlier, encoder) for name in earlier.tables}
     return Growth(encoder, changes, (str(min(span)), str(max(span))) if span else None)
+
+
+def table_of_grown(name: str, earlier: RowEncoder, later: RowEncoder) -> VectorTable:
+    """The vectors of a grown vocabulary's values; new ones have none."""
+    vector = later.schema.feature(name)
+    owner = later.schema.feature(str(getattr(vector, "of", "")))
+    of_both = [encoder.vocabulary_of(owner.name) for encoder in (earlier, later)]
+    first, rows = of_both[1].first, rows_of_values(earlier, later)
+    return earlier.tables[name][rows[first : first + of_both[1].rows] - of_both[0].first]
 
 
 def rows_of_values(earlier: RowEncoder, later: RowEncoder) -> npt.NDArray[np.int64]:

@@ -21,6 +21,7 @@ from recmtl.data.columns.numeric import Scaler, finite_numbers
 from recmtl.data.columns.sources import part_of_schema
 from recmtl.data.columns.vocabulary import Vocabulary
 from recmtl.data.columns.vocabulary_file import read_values, write_values
+from recmtl.data.content.of_values import VectorTable, load_tables, mean_vectors, save_tables
 from recmtl.data.content.vectors import vector_block
 from recmtl.data.derived.columns import with_derived
 from recmtl.data.derived.missing import filled
@@ -80,6 +81,7 @@ class RowEncoder:
         types: Mapping[str, LogicalType] | None = None,
         past: PastState | None = None,
         sizes: Mapping[str, int] | None = None,
+        tables: Mapping[str, VectorTable] | None = None,
     ) -> None:
         """Take what was fitted.
 
@@ -91,13 +93,14 @@ class RowEncoder:
                 which takes columns as what they are.
             past: the statistics of the past, if the schema has any.
             sizes: by vector feature, numbers of a vector.
+            tables: by vector feature, the vectors of the values that have them.
         """
         self.schema = schema
         self.vocabularies = dict(vocabularies)
         self.scalers = dict(scalers)
         self.types = dict(types or {})
         self.past = past
-        self.sizes = dict(sizes or {})
+        self.sizes, self.tables = dict(sizes or {}), dict(tables or {})
         self._single = [f for f in schema.encoded_features if isinstance(f, Categorical)]
         self._lists = [f for f in schema.encoded_features if isinstance(f, ListOf)]
         self.aligned = [
@@ -106,13 +109,15 @@ class RowEncoder:
             if feature.align is not None
         ]
         self._numeric = [f for f in schema.encoded_features if isinstance(f, Numeric)]
-        self._vectors = [f for f in schema.encoded_features if isinstance(f, Vector)]
+        self._vectors = [f for f in schema.features if isinstance(f, Vector)]
+        self._read_through = [d for d in schema.computed if isinstance(d.source, Vector)]
+        self.sizes |= {d.feature.name: self.sizes[d.source.name] for d in self._read_through}
         self._input_columns = schema.feature_columns()
         are_plain = all(map(_is_plain, map(self.types.get, self._input_columns)))
         self.takes_plain_values = are_plain and not any(map(_needs_arrow, schema.features))
         self.encoding = self._describe()
         self._id_columns = self.encoding.id_columns
-        self._vector_columns = list(self.encoding.vector_columns().values())
+        self._vector_columns = self.encoding.vector_columns()
 
     def _describe(self) -> Encoding:
         lists, first = [], len(self._single)
@@ -126,7 +131,11 @@ class RowEncoder:
             single=tuple(feature.name for feature in self._single),
             lists=tuple(lists),
             numeric=tuple(NumericField(s.name, s.field_encoding, s.bins) for s in scalers),
-            vectors=tuple(VectorField(f.name, self.sizes[f.name]) for f in self._vectors),
+            vectors=tuple(
+                VectorField(f.name, self.sizes[f.name])
+                for f in self.schema.encoded_features
+                if isinstance(f, Vector)
+            ),
         )
 
     @property
@@ -189,7 +198,7 @@ class RowEncoder:
         columns = {name: self._as_fitted(rows[name], name, HERE) for name in self._input_columns}
         self._add_numbers(columns, rows, HERE)
         computed = with_derived(columns, self.schema, HERE)
-        names = {derived.feature.column for derived in self.schema.derived}
+        names = {derived.feature.column for derived in self.schema.derived} & set(computed)
         names |= {column.name for column in self.schema.formulas_of_features}
         rows = rows.select([name for name in rows.column_names if name not in names])
         for name in names:
@@ -227,10 +236,29 @@ class RowEncoder:
             column = filled(columns[number.column], number, place)
             values = finite_numbers(column, number.column, place)
             numeric[:, i] = self.scalers[number.name].transform(values)
-        for vector, place_in_row in zip(self._vectors, self._vector_columns, strict=True):
+        for vector in self._vectors:
             size, column = self.sizes[vector.name], columns[vector.column]
-            numeric[:, place_in_row] = vector_block(column, vector, size, place)
+            block = vector_block(column, vector, size, place)
+            numeric[:, self._vector_columns[vector.name]] = block
+        self.read_through(ids, numeric, place)
         return Encoded(np.ascontiguousarray(ids), numeric, unknown)
+
+    def read_through(
+        self,
+        ids: npt.NDArray[np.int32],
+        numeric: npt.NDArray[np.float32],
+        place: SourceLocation,
+    ) -> None:
+        """Fill in the vectors of lists, which the ids of encoded rows say."""
+        lists = {field.name: field for field in self.encoding.lists}
+        for derived in self._read_through:
+            vector, name = derived.feature, derived.source.name
+            field = lists[vector.name.removesuffix(f".{name}")]
+            first = self.vocabulary_of(field.name).first
+            if isinstance(vector, Vector):
+                rows = ids[:, field.columns] - first
+                means = mean_vectors(rows, self.tables[name], vector, place)
+                numeric[:, self._vector_columns[vector.name]] = means
 
     def part(self, columns: Collection[str]) -> "RowEncoder":
         """The encoder of the features that these raw columns suffice for, with the same ids."""
@@ -256,6 +284,7 @@ class RowEncoder:
             types=self.types,
             past=past,
             sizes=self.sizes,
+            tables={f.name: self.tables[f.name] for f in schema.features if f.name in self.tables},
         )
 
     def vocabulary_of(self, feature: str) -> Vocabulary:
@@ -299,6 +328,7 @@ class RowEncoder:
         (folder / "encoder.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
         (folder / "schema.yaml").write_text(dump_schema(self.schema), encoding="utf-8")
         write_values(folder / "vocabularies.arrow", self.vocabularies.values())
+        save_tables(folder, self.tables)
         if self.past is not None:
             self.past.save(folder)
 
@@ -316,6 +346,7 @@ class RowEncoder:
             }
             scalers = {entry["name"]: Scaler.from_json(entry) for entry in document["scalers"]}
             sizes = {name: int(size) for name, size in document.get("sizes", {}).items()}
+            tables = load_tables(folder)
             types = {
                 column: LogicalType.from_json(entry)
                 for column, entry in document.get("types", {}).items()
@@ -326,7 +357,13 @@ class RowEncoder:
         schema = load_schema(folder / "schema.yaml", stored=True)
         past = PastState.load(folder, schema) if schema.statistics else None
         return RowEncoder(
-            schema, vocabularies, scalers=scalers, types=types, past=past, sizes=sizes
+            schema,
+            vocabularies,
+            scalers=scalers,
+            types=types,
+            past=past,
+            sizes=sizes,
+            tables=tables,
         )
 
 

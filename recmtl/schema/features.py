@@ -48,17 +48,19 @@ def derived_of(
     """
     columns: dict[str, tuple[str, ...]] = {}
     for source in sorted(features, key=lambda source: isinstance(source, Cross)):
-        for feature, reads in _derived(source, row_time):
+        for feature, reads in _derived(source, row_time, features):
             every = (column for name in reads for column in columns.get(name, (name,)))
             columns[feature.name] = tuple(dict.fromkeys(every))
             yield feature, source, columns[feature.name]
 
 
 def _derived(
-    source: Feature, row_time: str | None
+    source: Feature, row_time: str | None, features: Sequence[Feature]
 ) -> Iterator[tuple[EncodedFeature, tuple[str, ...]]]:
-    if isinstance(source, Categorical | Vector):
+    if isinstance(source, Categorical):
         return iter(())
+    if isinstance(source, Vector):
+        return source.derived(f for f in features if isinstance(f, ListOf))
     return source.derived(row_time) if isinstance(source, ListOf) else source.derived()
 
 

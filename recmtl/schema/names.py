@@ -19,6 +19,7 @@ from recmtl.schema.definition import (
     Numeric,
     Schema,
     Text,
+    Vector,
 )
 
 __all__ = [
@@ -141,7 +142,7 @@ def _derived_names(schema: Schema) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def _remedy(derived: DerivedFeature) -> str:
     """How a derived feature gets another name, or is not derived."""
-    if isinstance(derived.source, Cross | Text):
+    if isinstance(derived.source, Cross | Text | Vector):
         return "rename this one"
     options = {Numeric: "no values", Datetime: "other parts"}
     option = options.get(type(derived.source), "count: false")

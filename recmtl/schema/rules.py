@@ -5,7 +5,16 @@ from typing import Any
 
 from recmtl.errors import SchemaError, SourceLocation, did_you_mean
 from recmtl.schema.condition import seconds_of
-from recmtl.schema.definition import Categorical, Cross, Datetime, ListOf, Numeric, Schema, TaskSpec
+from recmtl.schema.definition import (
+    Categorical,
+    Cross,
+    Datetime,
+    ListOf,
+    Numeric,
+    Schema,
+    TaskSpec,
+    Vector,
+)
 from recmtl.schema.names import column_faults, name_faults
 from recmtl.schema.statistics import PastStatistics
 
@@ -30,6 +39,7 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> C
     yield from _ignored_features(schema)
     yield from _position(schema, broken)
     yield from _shared_tables(schema, broken)
+    yield from _vectors(schema, broken)
     yield from _histories(schema, broken)
     yield from _crosses(schema)
     yield from _funnels(schema, broken)
@@ -136,6 +146,19 @@ def _shared_tables(schema: Schema, broken: frozenset[str]) -> Contradictions:
             text = f"shares that of {categorical[feature.table].table!r}"
             text = "is its own table" if feature.table == feature.name else text
             yield place, f"{feature.table!r} {text}; name a feature with a vocabulary of its own"
+
+
+def _vectors(schema: Schema, broken: frozenset[str]) -> Contradictions:
+    kinds = {feature.name: feature for feature in schema.features}
+    for feature in schema.features:
+        if not isinstance(feature, Vector) or feature.of is None or feature.of in broken:
+            continue
+        owner, place = kinds.get(feature.of), ("features", feature.name, "of")
+        if not isinstance(owner, Categorical):
+            hint = did_you_mean(feature.of, kinds)
+            yield place, f"there is no categorical feature {feature.of!r}{hint}"
+        elif owner.hash_buckets is not None:
+            yield place, f"values of {feature.of!r} are hashed, and share rows; fit a vocabulary"
 
 
 def _histories(schema: Schema, broken: frozenset[str]) -> Contradictions:

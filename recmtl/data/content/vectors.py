@@ -12,7 +12,7 @@ from recmtl.data.columns.numeric import finite_numbers
 from recmtl.errors import DataError, SourceLocation
 from recmtl.schema import Vector
 
-__all__ = ["VectorFit", "vector_block"]
+__all__ = ["VectorFit", "as_held", "vector_block"]
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
@@ -89,7 +89,7 @@ def vector_block(
     block = np.full((len(lengths), size), np.nan, np.float32)
     if present.any():
         numbers = finite_numbers(pc.list_flatten(column), feature.column, place)
-        block[present] = _scaled(numbers.reshape(-1, size), feature, place)
+        block[present] = as_held(numbers.reshape(-1, size), feature, place)
     return block
 
 
@@ -104,7 +104,7 @@ def _lengths(column: AnyArray, feature: Vector, place: SourceLocation) -> npt.ND
     return list_lengths(column, feature.column, place)
 
 
-def _scaled(
+def as_held(
     vectors: npt.NDArray[np.float64], feature: Vector, place: SourceLocation
 ) -> npt.NDArray[np.float32]:
     """Vectors [rows, size] as the log holds them."""

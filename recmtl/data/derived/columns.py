@@ -29,6 +29,7 @@ from recmtl.schema import (
     Numeric,
     Schema,
     Text,
+    Vector,
 )
 
 __all__ = ["exact_keys", "with_computed", "with_derived"]
@@ -48,7 +49,8 @@ def with_derived(
         if isinstance(feature, Datetime):
             every |= parts_of_times(feature, columns, place)
     for entry in schema.computed:
-        if not isinstance(entry.source, Datetime):
+        # Lists that are read through vectors need what was fitted: see `RowEncoder`.
+        if not isinstance(entry.source, Datetime | Vector):
             every[entry.feature.column] = _derived(entry, every, place)
     return every
 

@@ -194,9 +194,11 @@ def _gaps(
 def _missing_vectors(encoder: RowEncoder, vectors: npt.NDArray[np.float32]) -> Iterator[Gap]:
     """The rows of a batch that have no vector."""
     first = 0
+    brought = {feature.name: feature.column for feature in encoder.schema.features}
     for vector in encoder.encoding.vectors:
-        column = encoder.schema.feature(vector.name).column
-        yield Gap("vector_missing", vector.name, column, np.isnan(vectors[:, first]))
+        if vector.name in brought:
+            absent = np.isnan(vectors[:, first])
+            yield Gap("vector_missing", vector.name, brought[vector.name], absent)
         first += vector.size
 
 

@@ -14,7 +14,8 @@ from recmtl.data.columns.keys import feature_keys
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import NumericFit, finite_numbers, row_hashes
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
-from recmtl.data.content.vectors import VectorFit
+from recmtl.data.content.of_values import ValueVectors
+from recmtl.data.content.vectors import VectorFit, vector_block
 from recmtl.data.derived.columns import with_derived
 from recmtl.data.derived.missing import filled
 from recmtl.data.row_encoder import RowEncoder
@@ -47,12 +48,16 @@ class EncoderFit:
         self._vocabularies: dict[str, VocabularyFit] = {}
         self._numeric: dict[str, NumericFit] = {}
         self._vectors: dict[str, VectorFit] = {}
+        self._of_values: dict[str, ValueVectors] = {}
         self._rows = 0
         for feature in schema.encoded_features:
             if isinstance(feature, Numeric):
                 self._numeric[feature.name] = NumericFit(feature)
             elif isinstance(feature, Vector):
-                self._vectors[feature.name] = VectorFit(feature)
+                if feature in schema.features:
+                    self._vectors[feature.name] = VectorFit(feature)
+                if feature.of is not None:
+                    self._of_values[feature.name] = ValueVectors()
             elif not _shares(feature):
                 self._vocabularies[feature.name] = VocabularyFit(
                     feature.name, min_count=feature.min_count, buckets=feature.hash_buckets
@@ -87,7 +92,9 @@ class EncoderFit:
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         columns = with_derived(columns, self.schema, place)
         for feature in self.schema.encoded_features:
-            if _shares(feature):
+            if _shares(feature) or (
+                isinstance(feature, Vector) and feature.name not in self._vectors
+            ):
                 continue
             column = columns[feature.column]
             column = column if kept is None else column.filter(kept)
@@ -99,8 +106,28 @@ class EncoderFit:
                 self._numeric[feature.name].add(values, of_rows, hashes=hashes)
             elif isinstance(feature, Vector):
                 self._vectors[feature.name].add(column, place)
+                self._add_of_values(feature, column, columns, kept=kept, place=place)
             else:
                 self._count(feature, column, place)
+
+    def _add_of_values(
+        self,
+        feature: Vector,
+        column: AnyArray,
+        columns: Mapping[str, AnyArray],
+        *,
+        kept: AnyArray | None,
+        place: SourceLocation,
+    ) -> None:
+        """Take the vectors of train rows for the values of the feature that has them."""
+        size = self._vectors[feature.name].size
+        owner = None if feature.of is None else self.schema.feature(feature.of)
+        if size and isinstance(owner, Categorical):
+            values = columns[owner.column]
+            values = filled(values if kept is None else values.filter(kept), owner, place)
+            keys = feature_keys(values, owner, place)
+            block = vector_block(column, feature, size, place)
+            self._of_values[feature.name].add(keys, block, feature)
 
     def _count(
         self, feature: Categorical | ListOf, column: AnyArray, place: SourceLocation
@@ -116,6 +143,8 @@ class EncoderFit:
             number.merge(later._numeric[name])
         for name, vector in self._vectors.items():
             vector.merge(later._vectors[name])
+        for name, of_values in self._of_values.items():
+            of_values.merge(later._of_values[name])
 
     def finish(self) -> RowEncoder:
         """The encoder; the vocabularies' blocks of the table stand in the order of the features."""
@@ -126,6 +155,13 @@ class EncoderFit:
             first += vocabularies[name].rows
         scalers = {name: fit.finish() for name, fit in self._numeric.items()}
         sizes = {name: fit.finish() for name, fit in self._vectors.items()}
+        tables = {}
+        for name, of_values in self._of_values.items():
+            vector = self._vectors[name].feature
+            owner = self.schema.feature(str(vector.of))
+            if isinstance(owner, Categorical):
+                vocabulary = vocabularies[owner.vocabulary]
+                tables[name] = of_values.finish(vocabulary, sizes[name], vector)
         return RowEncoder(
             self.schema,
             vocabularies,
@@ -133,6 +169,7 @@ class EncoderFit:
             types=self._types,
             past=self._past,
             sizes=sizes,
+            tables=tables,
         )
 
 

@@ -155,9 +155,12 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
     ids = np.zeros((1, encoding.id_columns), np.int32)
     numeric = np.empty((1, encoding.numeric_columns), np.float32)
     numbers, singles, lists = 0, 0, iter(encoding.lists)
-    vectors = encoding.vector_columns()
+    vectors, computed = encoding.vector_columns(), encoder.schema.computed
+    read_through = {d.feature.name for d in computed if isinstance(d.source, Vector)}
     values_of = {**row, **_derived_values(encoder, row)}
     for feature in encoder.schema.encoded_features:
+        if feature.name in read_through:
+            continue
         value = values_of[feature.column]
         if _is_missing(value) and isinstance(feature, Categorical | Numeric):
             if feature.missing == "refuse":
@@ -191,6 +194,7 @@ def encode_plain_row(encoder: RowEncoder, row: Mapping[str, Any]) -> Encoded | N
         else:
             singles += 1
         ids[0, column : column + len(rows)] = rows
+    encoder.read_through(ids, numeric, USER)
     return Encoded(ids, numeric, unknown)
 
 

@@ -18,7 +18,7 @@ from recmtl.data.row_encoder import Encoded, RowEncoder
 from recmtl.errors import DataError, did_you_mean
 from recmtl.grid import expert_names
 from recmtl.model.heads import HeadSpec
-from recmtl.schema import Numeric, Text
+from recmtl.schema import Numeric, Text, Vector
 from recmtl.serve.arguments import as_whole_number, short_repr
 from recmtl.serve.bundle.bundle import Bundle, Rows
 from recmtl.serve.scoring.attribution import Attribution
@@ -243,9 +243,9 @@ def _raw_values(bundle: Bundle, table: pa.Table, encoded: Encoded) -> pa.Table:
         table = encoder.with_numbers(table)
     schema, fields = encoder.schema, encoder.encoding.fields
     columns = {name: schema.feature(name).column for name in fields}
-    # Ids of exact values are shown as the numbers that they stand for, n-grams as their text.
-    exact = (derived for derived in schema.computed if isinstance(derived.source, Numeric | Text))
-    columns |= {derived.feature.name: derived.columns[0] for derived in exact}
+    # Ids of exact values, n-grams and vectors of lists are shown as what they were made of.
+    made = (d for d in schema.computed if isinstance(d.source, Numeric | Text | Vector))
+    columns |= {derived.feature.name: derived.columns[0] for derived in made}
     values = {name: table[column] for name, column in columns.items()}
     if bundle.forests is not None:
         logits = bundle.forests.logits(encoded.ids, encoded.numeric)

@@ -23,7 +23,7 @@ from recmtl.serve.scoring.onnx import equal_to_rounding
 from tests.unit.serve.shop import HEADS, SCHEMA, make_encoder, make_log
 
 CONTENT = """
-  image: {kind: vector}
+  image: {kind: vector, of: item}
   taste: {kind: vector, normalise: none, precision: single}
   title: {kind: text, max_length: 12, hash_buckets: 300}
 """
@@ -134,7 +134,7 @@ def test_what_is_no_plain_vector_goes_the_long_way_or_is_refused(encoder: RowEnc
 
 def test_contributions_of_content_add_up_with_the_others(bundle: Path) -> None:
     explanation = Ranker.load(bundle, engine="torch").explain(content_log(4, seed=4), task="click")
-    assert {"image", "taste", "title.ngrams"} <= set(explanation.features)
+    assert {"image", "taste", "title.ngrams", "history.image"} <= set(explanation.features)
     assert explanation.values["title.ngrams"].equals(content_log(4, seed=4)["title"])
     assert np.abs(explanation.gap).max() < 0.01
     place = explanation.features.index("taste")
