@@ -57,7 +57,9 @@ def parts_of_times(
     {'seen.hour': [0, 7, None], 'seen.month': [1, 1, None]}
     """
     instants = _as_times(columns[times.column], times, times.column, place)
-    clock, parts = _clock(instants, times.time_zone), dict[str, AnyArray]()
+    parts = dict[str, AnyArray]()
+    has_parts = bool(times.parts or times.holidays)
+    clock = _clock(instants, times.time_zone) if has_parts else instants
     for part in times.parts:
         name = f"{times.name}.{part}"
         if times.cyclic:
@@ -122,11 +124,14 @@ def _written(array: AnyArray, name: str, place: SourceLocation) -> AnyArray:
 
 def _refuse_other_years(array: AnyArray, name: str, place: SourceLocation) -> None:
     """Raise a `DataError` for times before the year 1 or after the year 9998."""
-    extremes = pc.min_max(array.cast(pa.int64()))
-    values = [value for value in extremes.as_py().values() if value is not None]
+    present = array.drop_null() if array.null_count else array
+    if not len(present):
+        return
+    counts = present.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    least, most = int(counts.min()), int(counts.max())
     low, high = (bound * UNITS[array.type.unit] for bound in BOUNDS)
-    if any(not low <= value < high for value in values):
-        fault = f"holds {values[0]} {array.type.unit} to {values[-1]} {array.type.unit} from 1970"
+    if not low <= least <= most < high:
+        fault = f"holds {least} {array.type.unit} to {most} {array.type.unit} from 1970"
         remedy = "times lie in the years 1 to 9998; correct unit, or make what is none null"
         raise place.error(fault, remedy, column=name)
 
@@ -156,6 +161,10 @@ def _share_over(clock: AnyArray, period: str) -> npt.NDArray[np.float64]:
 
     Weeks begin on Monday.
     """
+    if period in LENGTHS:
+        length, begin = LENGTHS[period]
+        over: npt.NDArray[np.float64] = np.mod(_float_seconds(clock) - begin, length) / length
+        return over
     starts = pc.floor_temporal(clock, unit=period)
     ends = pc.floor_temporal(pc.add(starts, LONGER[period]), unit=period)
     now, start, end = (_float_seconds(array) for array in (clock, starts, ends))
@@ -163,9 +172,10 @@ def _share_over(clock: AnyArray, period: str) -> npt.NDArray[np.float64]:
     return share
 
 
+LENGTHS = {"day": (DAY, 0), "week": (7 * DAY, 4 * DAY)}
+"""Seconds of a period that is always as long, and when one began: a Monday, 1970-01-05."""
 LONGER = {
-    name: pa.scalar(days * DAY, pa.duration("s"))
-    for name, days in (("day", 1), ("week", 7), ("month", 31), ("year", 366))
+    name: pa.scalar(days * DAY, pa.duration("s")) for name, days in (("month", 31), ("year", 366))
 }
 """So long after the start of a period the next one has begun."""
 

@@ -68,6 +68,20 @@ def test_two_rows_are_alike_where_all_their_values_are(rows: list[tuple[Any, ...
             assert text is None or (text == twin) == (row == other)
 
 
+def test_rows_together_are_written_as_each_alone() -> None:
+    """Some and many distinct combinations are joined in two ways."""
+    cells = [None, "a", "&", "\\", "a & a", "", " "]
+    rows = [(left, right) for left in cells for right in cells]
+    columns = {name: pa.array([row[i] for row in rows]) for i, name in enumerate("ab")}
+    alone = [
+        crossed(["a", "b"], {name: of.slice(row, 1) for name, of in columns.items()}, PLACE)
+        for row in range(len(rows))
+    ]
+    together = crossed(["a", "b"], columns, PLACE).to_pylist()
+    assert together == [array[0].as_py() for array in alone]
+    assert len(set(together)) == 37
+
+
 @pytest.mark.parametrize(
     "array",
     [
