@@ -27,6 +27,7 @@ __all__ = [
     "log_loss",
     "mae",
     "mean_of_defined",
+    "mean_over_tasks",
     "multiclass_auc",
     "multiclass_log_loss",
     "normalized_entropy",
@@ -321,6 +322,24 @@ def mean_of_defined(values: Sequence[float]) -> float:
     """Mean of the values that are not NaN; NaN if there is none."""
     defined = [value for value in values if not np.isnan(value)]
     return float(np.mean(defined)) if defined else float("nan")
+
+
+def mean_over_tasks(scores: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    """Means `[N]` over the tasks of scores `[N, T]`.
+
+    Tasks that are not defined in the first row are left out; NaN if none is defined.
+
+    Args:
+        scores: of the tasks, on all rows and perhaps on parts of them.
+        weights: what each task counts; all the same if None.
+    """
+    weights = np.ones(scores.shape[1]) if weights is None else weights
+    is_defined = ~np.isnan(scores[0]) & (weights > 0.0)
+    if not is_defined.any():
+        return np.full(len(scores), np.nan)
+    shares = weights[is_defined] / weights[is_defined].sum()
+    mean: FloatArray = scores[:, is_defined] @ shares
+    return mean
 
 
 def _middle_ranks(values: FloatArray, weight: FloatArray) -> FloatArray:

@@ -26,11 +26,12 @@ from torch import Tensor
 
 from recmtl.atomic import read_json, write_json
 from recmtl.data.batches import Batch, Rows, total_weight
+from recmtl.evaluate.metrics import mean_over_tasks
 from recmtl.model import Network
 from recmtl.ranks import ranks
 from recmtl.search.budget import BudgetTarget
 from recmtl.search.entrants import NOTHING_SHARED, Entrant, with_other_experts
-from recmtl.search.race_rule import hurt_tasks, mean_score, ranked
+from recmtl.search.race_rule import hurt_tasks, ranked
 from recmtl.search.refine import FOLDS
 from recmtl.search.supernet import mean_by_weight
 from recmtl.train.checkpoint import sibling_checkpoint
@@ -108,6 +109,7 @@ class Race:
         self.target, self.problem, self.config, self.seed = target, problem, config, seed
         self.checkpoint, self.on_progress = checkpoint, on_progress
         self.rounds = rounds_of(config.training, len(problem.train))
+        self.weights = np.array([*problem.score_weights.values()])
         self.results: dict[str, dict[str, dict[str, Any]]] = {}
         """Round -> entrant -> its scores and losses, as in the file."""
         self.hurt: dict[str, str] = {}
@@ -125,9 +127,9 @@ class Race:
                 for key in running:
                     self._train(key, until, checkpoint)
                 if until == self.rounds[0]:
-                    running += self._rival(ranked(self._scores(until))[0], checkpoint)
+                    running += self._rival(self._ranked(until)[0], checkpoint)
                 if until < self.rounds[-1]:
-                    best = ranked({key: self._scores(until)[key] for key in running})
+                    best = [key for key in self._ranked(until) if key in running]
                     running = best[: max(2, len(best) // 2)]
             winner = self._winner(checkpoint)
             if self.checkpoint is not None and ranks().is_first:
@@ -190,21 +192,26 @@ class Race:
     def _by_round(self, key: str) -> dict[str, float]:
         """The scores of an entrant after each round that it was in."""
         of_entrant = {until: of[key] for until, of in self.results.items() if key in of}
-        return {
-            until: float(mean_score(np.array(result["scores"]))[0])
-            for until, result in of_entrant.items()
-        }
+        return {until: self._mean(result) for until, result in of_entrant.items()}
+
+    def _ranked(self, until: float) -> list[str]:
+        """The entrants of a round, the best first."""
+        return ranked(self._scores(until), self.weights)
+
+    def _mean(self, result: dict[str, Any]) -> float:
+        """The score of an entrant, of its result in a round."""
+        return float(mean_over_tasks(np.array(result["scores"]), self.weights)[0])
 
     def _winner(self, checkpoint: Path) -> str:
         """The best entrant that no task vetoes, or else the network that shares nothing."""
         apart = next((key for key, e in self.entrants.items() if e.name == NOTHING_SHARED), None)
-        order = ranked(self._scores(ROUNDS[-1]))
+        order = self._ranked(ROUNDS[-1])
         if apart is None:
             return order[0]
-        tasks = [task.name for task in self.problem.tasks]
+        tasks = list(self.problem.score_weights)
         reference = np.array(self._newest(apart)[1]["scores"])
         for key in order:
-            is_hurt = hurt_tasks(self._scores(ROUNDS[-1])[key], reference)
+            is_hurt = hurt_tasks(self._scores(ROUNDS[-1])[key], reference, self.weights)
             if key == apart or not is_hurt.any():
                 return key
             names = [name for name, hurt in zip(tasks, is_hurt, strict=True) if hurt]
@@ -221,15 +228,14 @@ class Race:
             standing = "vetoed" if key in self.hurt else standing
             scores = np.array(result["scores"])
             cost = network_cost(self.problem, entrant.layout, self.config.sizes)
-            names = (task.name for task in self.problem.tasks)
             row = EntrantRecord(
                 name=entrant.name,
                 standing="won" if key == winner else standing,
                 experts=entrant.experts,
                 trained=until,
-                score=float(mean_score(scores)[0]),
+                score=self._mean(result),
                 by_round=self._by_round(key),
-                tasks=dict(zip(names, scores[0].tolist(), strict=True)),
+                tasks=dict(zip(self.problem.score_weights, scores[0].tolist(), strict=True)),
                 loss=result["loss"],
                 parameters=cost.parameters,
                 multiply_adds=float(cost.multiply_adds),

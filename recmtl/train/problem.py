@@ -121,6 +121,10 @@ class Problem(Protocol):
     def score(self, metrics: Metrics) -> float:
         """The number by which networks are chosen: more is better, NaN if nothing is defined."""
 
+    @property
+    def score_weights(self) -> dict[str, float]:
+        """The tasks that count in `score`, and how much each does."""
+
     def fold_scores(self, model: Network, folds: int) -> np.ndarray:
         """The numbers of which `score` is the mean, on parts of the validation rows: `[1 + F, T]`.
 

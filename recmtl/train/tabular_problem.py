@@ -35,6 +35,7 @@ from recmtl.train.stop_metric import (
     scores_without_folds,
     stop_metrics,
     stop_score,
+    task_weights,
 )
 
 if TYPE_CHECKING:
@@ -280,9 +281,17 @@ class TabularProblem:
         labels, weight = np.asarray(self.test.labels), self.test.varying_weight
         return evaluate(predictions, labels, self.tasks, weight=weight)
 
+    @cached_property
+    def score_weights(self) -> dict[str, float]:
+        """The stop tasks, and what each counts in `score`; see `task_weights`."""
+        weights = task_weights(np.asarray(self.validation.labels), self.tasks)
+        return {self.tasks[t].name: float(weights[t]) for t in self._counted}
+
     def score(self, metrics: Metrics) -> float:
         """Mean over the stop tasks of their stop metrics; see `stop_score`."""
-        return stop_score(metrics, [self.heads[t] for t in self._counted], self._chosen_by)
+        heads = [self.heads[t] for t in self._counted]
+        weights = np.array([*self.score_weights.values()])
+        return stop_score(metrics, heads, self._chosen_by, weights)
 
     def task_scores(self, metrics: Metrics) -> dict[str, float]:
         """The stop metric of every task, on the scale of `score`."""

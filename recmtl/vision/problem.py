@@ -210,6 +210,11 @@ class ImageProblem:
         """
         return mean_of_defined([_on_scale(metrics[head.name], head) for head in self.heads])
 
+    @property
+    def score_weights(self) -> dict[str, float]:
+        """All tasks count the same in `score`."""
+        return {head.name: 1.0 for head in self.heads}
+
     def fold_scores(self, model: Network, folds: int) -> np.ndarray:
         """The tasks' metrics on the scale of `score`, on all images and without each fold."""
         fold, rows = np.arange(len(self.validation)) % folds, []

@@ -17,6 +17,7 @@ from recmtl.search.race import EntrantRecord, Race, race_files
 from recmtl.search.search import SearchResult, search
 from recmtl.train.config import Budget, Config, Grid, Search, Training
 from recmtl.train.loop import OnProgress, silent, train
+from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import TrainingState
 from tests.tabular_problems import TASKS, make_problem
 
@@ -42,12 +43,15 @@ def entrants(*names: str) -> list[Entrant]:
 
 
 def make_race(
-    *names: str, checkpoint: Path | None = None, on_progress: OnProgress = silent
+    *names: str,
+    checkpoint: Path | None = None,
+    on_progress: OnProgress = silent,
+    problem: TabularProblem = PROBLEM,
 ) -> Race:
     return Race(
         entrants(*names),
         None,
-        problem=PROBLEM,
+        problem=problem,
         config=CONFIG,
         seed=2,
         checkpoint=checkpoint,
@@ -93,9 +97,17 @@ def test_the_best_wins_and_the_others_are_dropped_by_halves(
     }
     assert [row["score"] for row in table] == sorted((row["score"] for row in table), reverse=True)
     for row in table:
-        assert row["score"] == pytest.approx(np.mean(list(row["tasks"].values())))
+        weights = [*PROBLEM.score_weights.values()]
+        assert row["score"] == pytest.approx(np.average([*row["tasks"].values()], weights=weights))
         assert list(row["tasks"]) == [task.name for task in TASKS] and 0 < row["loss"] < 10
         assert row["parameters"] > 0 and row["multiply_adds"] > 0
+
+
+def test_a_race_looks_at_the_stop_tasks_alone() -> None:
+    named = replace(PROBLEM, stop_tasks=("watch", "click"))
+    winner, table = make_race("shared_bottom", "towers_apart", problem=named).run()
+    assert all(list(row["tasks"]) == ["click", "watch"] for row in table)
+    assert winner.name == max(table, key=lambda row: row["score"])["name"] == table[0]["name"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from recmtl.evaluate.gain import jackknife_error
-from recmtl.search.race_rule import hurt_tasks, mean_score, ranked
+from recmtl.evaluate.metrics import mean_over_tasks
+from recmtl.search.race_rule import hurt_tasks, ranked
 
 FOLDS, ROWS, TASKS, ENTRANTS = 8, 400, 5, 6
 STUDIES = 1500
@@ -65,6 +66,29 @@ def test_a_better_entrant_wins_nine_times_in_ten() -> None:
     assert np.mean(wins) > 0.9
 
 
+def test_a_task_of_few_rows_does_not_choose_by_its_luck() -> None:
+    """True gains of equal size on all tasks, of which two are known fifteen times worse.
+
+    By weights n / (n + 100) the winner gains more, on the mean over all tasks and on those with
+    rows enough, than by a plain mean.
+    """
+    random, few = np.random.default_rng(3), np.array([1, 1, 1, 15.0, 15.0])
+    rows = 4000 / few**2
+    gains: dict[str, list[list[float]]] = {"plain": [], "weighted": []}
+    for _ in range(2000):
+        truth = random.normal(size=(ENTRANTS, TASKS)) * 0.003
+        seen = truth + random.normal(size=truth.shape) * 0.002 * few
+        scores = {str(entrant): seen[entrant, None] for entrant in range(ENTRANTS)}
+        for rule, weights in (("plain", None), ("weighted", rows / (rows + 100))):
+            of_winner = truth[int(ranked(scores, weights)[0])]
+            gains[rule].append([of_winner.mean(), of_winner[:3].mean()])
+    plain, weighted = (np.array(gains[rule]) for rule in ("plain", "weighted"))
+    difference = weighted - plain
+    error = difference.std(0) / np.sqrt(len(difference))
+    assert (difference.mean(0) > 3 * error).all()
+    assert (weighted.mean(0) > 1.3 * plain.mean(0)).all()
+
+
 def test_a_task_that_surely_loses_more_than_the_tasks_gain_is_a_veto() -> None:
     """The task loses ten standard errors, the others gain four each."""
     truth = np.zeros((2, TASKS))
@@ -94,9 +118,9 @@ def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
 def test_an_undefined_task_neither_counts_nor_vetoes() -> None:
     entrant, apart = simulated(np.zeros((2, TASKS)), 0)
     entrant[:, 1] = apart[:, 1] = np.nan
-    assert mean_score(entrant)[0] == pytest.approx(np.delete(entrant[0], 1).mean())
+    assert mean_over_tasks(entrant)[0] == pytest.approx(np.delete(entrant[0], 1).mean())
     assert not hurt_tasks(entrant, apart)[1]
-    assert np.isnan(mean_score(np.full((3, 2), np.nan))).all()
+    assert np.isnan(mean_over_tasks(np.full((3, 2), np.nan))).all()
 
 
 def test_the_order_is_by_the_mean_and_equal_ones_stay_as_they_are() -> None:

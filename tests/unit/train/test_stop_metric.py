@@ -10,6 +10,7 @@ import torch
 from recmtl.data.encoded_log import NO_GROUP
 from recmtl.data.prepare import prepare
 from recmtl.errors import ConfigError
+from recmtl.evaluate.metrics import mean_over_tasks
 from recmtl.evaluate.task_metrics import validation_score
 from recmtl.model import predict
 from recmtl.schema import load_schema
@@ -23,6 +24,7 @@ from recmtl.train.stop_metric import (
     folds_of_rows,
     stop_metrics,
     stop_score,
+    task_weights,
 )
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.vision.config import VisionConfig
@@ -38,11 +40,37 @@ WORST = {
 }
 
 
-def test_the_default_is_todays_score_to_the_bit() -> None:
+def test_the_default_metrics_are_those_of_the_verdict() -> None:
     metrics = PROBLEM.evaluate(make_model(problem=PROBLEM))
-    assert PROBLEM.score(metrics) == validation_score(metrics, TASKS)
     named = stop_metrics({"click": "auc", "watch": "rmse"}, TASKS, has_groups=False)
-    assert stop_score(metrics, PROBLEM.heads, named) == validation_score(metrics, TASKS)
+    of_verdict = pytest.approx(validation_score(metrics, TASKS), abs=1e-12)
+    assert stop_score(metrics, PROBLEM.heads, named) == of_verdict
+
+
+LABELS = np.array([[1, 0, 3.5, 2], [0, np.nan, np.nan, 2], [1, 1, 0.5, 0], [1, 0, 2, 1]], "float32")
+
+
+def test_a_task_counts_by_the_rows_that_tell() -> None:
+    """The rarer class of a binary task, labelled rows of a regression, all but the commonest."""
+    weights = dict(zip((t.name for t in TASKS), task_weights(LABELS, TASKS), strict=True))
+    expected = {"click": 1 / 101, "buy": 1 / 101, "watch": 3 / 103, "stars": 2 / 102}
+    assert weights == pytest.approx(expected)
+    doubled = task_weights(np.tile(LABELS, (2, 1)), TASKS)
+    assert doubled == pytest.approx([2 / 102, 2 / 102, 6 / 106, 4 / 104])
+    flipped = LABELS.copy()
+    flipped[:, 1] = 1 - flipped[:, 1]
+    np.testing.assert_array_equal(task_weights(flipped, TASKS), task_weights(LABELS, TASKS))
+
+
+def test_the_score_is_the_mean_by_these_weights_and_plain_among_equals() -> None:
+    metrics = PROBLEM.evaluate(make_model(problem=PROBLEM))
+    values, weights = PROBLEM.task_scores(metrics), PROBLEM.score_weights
+    by_hand = sum(weights[t] * values[t] for t in weights) / sum(weights.values())
+    assert PROBLEM.score(metrics) == pytest.approx(by_hand, abs=1e-12)
+    scores = np.array([[0.5, 0.7, np.nan], [0.1, 0.3, 0.9]])
+    assert mean_over_tasks(scores, np.array([3.0, 3.0, 1.0])) == pytest.approx([0.6, 0.2])
+    assert mean_over_tasks(scores, np.array([1.0, 3.0, 9.0])) == pytest.approx([0.65, 0.25])
+    assert np.isnan(mean_over_tasks(scores, np.zeros(3))).all()
 
 
 @pytest.mark.parametrize(
@@ -165,7 +193,8 @@ def test_scores_without_folds_are_the_stop_scores_of_the_rows_that_are_left(metr
         part = problem.validation.take(np.flatnonzero(fold != row - 1))
         left = replace(problem, validation=part)
         want = left.score(left.evaluate(model))
-        assert scores[row].mean() == pytest.approx(want, abs=1e-12)
+        weights = np.array([*left.score_weights.values()])
+        assert np.average(scores[row], weights=weights) == pytest.approx(want, abs=1e-12)
 
 
 def test_rows_of_no_weight_count_in_no_fold() -> None:
@@ -183,7 +212,10 @@ def test_rows_of_no_weight_count_in_no_fold() -> None:
 def test_stop_tasks_decide_alone_when_a_training_stops() -> None:
     named = replace(PROBLEM, stop_tasks=("watch", "click"))
     metrics = PROBLEM.evaluate(make_model())
-    expected = (metrics["click"]["auc"] + metrics["watch"]["r2"]) / 2
+    weights = named.score_weights
+    assert list(weights) == ["click", "watch"]
+    values = np.array([metrics["click"]["auc"], metrics["watch"]["r2"]])
+    expected = np.average(values, weights=[*weights.values()])
     assert named.score(metrics) == pytest.approx(expected)
     scores, all_scores = (p.fold_scores(make_model(), 3) for p in (named, PROBLEM))
     assert scores.shape == (4, 2) and all_scores.shape == (4, len(TASKS))
