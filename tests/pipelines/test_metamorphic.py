@@ -85,6 +85,7 @@ def test_a_log_in_several_files_and_row_groups_gives_the_same_job(
     assert job(parts, schema_text(), row_group_size=100) == results
 
 
+@pytest.mark.slow
 def test_columns_in_another_order_and_form_give_the_same_job(
     job: Callable[..., dict[str, Any]], log: pa.Table, results: dict[str, Any]
 ) -> None:
@@ -99,6 +100,7 @@ def test_columns_in_another_order_and_form_give_the_same_job(
     assert job({"log.parquet": turned}, schema_text()) == results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [pa.timestamp("us"), pa.timestamp("ns", "Asia/Tokyo")])
 def test_times_in_another_unit_give_the_same_job(
     form: Any, job: Callable[..., dict[str, Any]], log: pa.Table, results: dict[str, Any]
@@ -110,6 +112,7 @@ def test_times_in_another_unit_give_the_same_job(
     )
 
 
+@pytest.mark.slow
 def test_other_names_of_columns_tasks_and_files_give_the_same_job(
     job: Callable[..., dict[str, Any]], log: pa.Table, results: dict[str, Any]
 ) -> None:

@@ -20,7 +20,7 @@ from recmtl.data.encoding import Encoding, ListField, NumericField
 from recmtl.errors import DataError
 from recmtl.memory import release_pages
 
-WIDTHS = {"ids": 3, "numeric": 2, "labels": 1, "waits": 2}
+WIDTHS = {"ids": 3, "numeric": 2, "labels": 1, "waits": 2, "position": 1}
 
 
 def arrays(rows: int, seed: int = 0) -> dict[str, np.ndarray]:

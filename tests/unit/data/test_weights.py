@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recmtl.data.columns.numeric import Moments, NumericFit, repeated_quantiles
-from recmtl.data.encoded_log import ARRAYS, EncodedLog
+from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.prepare import prepare
 from recmtl.errors import DataError
 from recmtl.schema import Numeric, Schema, SplitRule
@@ -38,7 +38,9 @@ def with_parts(columns: Columns) -> Columns:
     return {**columns, "part": np.repeat(PARTS, (240, 80, 80)).tolist()}
 
 
-def same_logs(one: EncodedLog, other: EncodedLog, names: tuple[str, ...] = tuple(ARRAYS)) -> None:
+def same_logs(
+    one: EncodedLog, other: EncodedLog, names: tuple[str, ...] = tuple(LogSplit.__annotations__)
+) -> None:
     for part in PARTS:
         for name in names:
             arrays = [getattr(log.split(part), name) for log in (one, other)]

@@ -11,7 +11,6 @@ import pytest
 from recmtl.baselines import logistic
 from recmtl.errors import ConfigError, DataError
 from recmtl.evaluate import evaluate
-from recmtl.evaluate.task_metrics import validation_score
 from recmtl.grid import Layout, Routes, mmoe, same_wiring
 from recmtl.grid.catalog import CATALOG
 from recmtl.job.fit import ModelResult
@@ -86,7 +85,7 @@ def test_what_is_told_of_validation_rows_is_what_the_kept_weights_score(
         scores = predict(load_model(study.folder / "models" / item.name / "0"), rows)
         labels, weight = np.asarray(rows.labels), np.asarray(rows.weight)
         assert found.validation == evaluate(scores, labels, TASKS, weight=weight)
-        assert found.validation_score == validation_score(found.validation, TASKS)
+        assert found.validation_score == study.problem.score(found.validation)
 
 
 def test_a_baseline_is_told_of_on_validation_rows_and_scores_test_rows(study: Study) -> None:

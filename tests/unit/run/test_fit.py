@@ -98,6 +98,7 @@ def test_another_frame_is_refused_and_leaves_the_folder_as_it_was(fitted: Fitted
     assert (fitted.run.folder / "schema.yaml").read_bytes() == schema
 
 
+@pytest.mark.slow
 def test_the_steps_one_by_one_come_to_the_same_verdict(
     fitted: Fitted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

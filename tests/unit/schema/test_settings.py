@@ -46,6 +46,7 @@ WITHOUT_BOUNDS = {
     "Condition.equals",
     "Condition.one_of",
     "Condition.not_",
+    "Categorical.default",
     "SplitRule.validation_from",
 } | {"SplitRule.test_from"}
 """Values to compare data with, which may hold any id and any time."""

@@ -93,6 +93,7 @@ def test_a_route_that_cannot_be_sized_says_so() -> None:
     assert layout == FULL and facts["cost"] == cost(FULL, "multiply_adds")
 
 
+@pytest.mark.slow
 def test_a_tight_budget_raises_the_price_and_a_wide_one_leaves_it() -> None:
     def ends(share: float) -> list[dict[str, Any]]:
         settings = config(Budget(share=share), epochs=3, learning_rate=0.5)

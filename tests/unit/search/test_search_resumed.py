@@ -117,6 +117,7 @@ def test_only_the_choice_is_left_of_a_search_that_was_stopped_there(
     assert same(again, whole) and not told
 
 
+@pytest.mark.slow
 def test_a_stopped_race_goes_on_and_leaves_the_winner_s_training(tmp_path: Path) -> None:
     steps, path = list[str](), tmp_path / "searched-0.safetensors"
     whole = search(

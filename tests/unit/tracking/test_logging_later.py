@@ -216,6 +216,7 @@ def test_the_first_two_jobs_at_once_share_a_store(tmp_path: Path) -> None:
     assert len(experiments) == 2 and len(client.search_runs(experiments)) == 2
 
 
+@pytest.mark.slow
 def test_a_job_killed_while_the_store_is_made_leaves_a_usable_store(tmp_path: Path) -> None:
     partial = tmp_path / ".mlflow.db.partial"
     job = process(START.format(out="a"), tmp_path)

@@ -139,6 +139,7 @@ def test_an_interrupt_ends_all_processes(encoded: Path, tmp_path: Path) -> None:
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_once_time_is_up_only_the_verdict_of_one_seed_is_made(
     encoded: Path, tmp_path: Path
 ) -> None:
@@ -179,6 +180,7 @@ def test_what_is_under_way_when_time_is_up_is_given_up_and_gone_on_with(
     assert trained == {name: results(alone)[name] for name in trained}
 
 
+@pytest.mark.slow
 def test_the_outlook_ends_with_all_pieces_done(encoded: Path, tmp_path: Path) -> None:
     outlooks: list[Outlook] = []
     study = replace(open_study(encoded, tmp_path, workers=2), on_outlook=outlooks.append)

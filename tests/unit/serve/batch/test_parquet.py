@@ -572,6 +572,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
+@pytest.mark.slow
 def test_a_file_twice_as_large_takes_the_same_memory(tmp_path: Path) -> None:
     bundle, part = make_bundle(tmp_path / "bundle"), make_log(20_000)
     peaks = []
