@@ -147,7 +147,7 @@ class Piece(WorkItem):
 
     def forget_state(self, out: Path) -> None:
         """Remove what the training would go on from; results stay."""
-        for path in self.folder(out).glob("checkpoint*"):
+        for path in self.folder(out).glob("checkpoint.*"):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.folder(out) / "checkpoints", ignore_errors=True)
 

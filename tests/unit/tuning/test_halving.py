@@ -93,3 +93,14 @@ def test_pieces_of_a_trial_have_files_and_names_of_their_own() -> None:
     pieces = [Piece("mmoe", s, trial=t, until=u) for s in (0, 1) for t in (1, 2) for u in ROUNDS]
     assert len(set(map(str, pieces))) == len(pieces)
     assert len({piece.file(Path("out")) for piece in pieces}) == len(pieces)
+
+
+def test_what_a_training_goes_on_from_is_removed_and_results_stay(tmp_path: Path) -> None:
+    piece = Piece("searched", 0, trial=1)
+    folder = piece.folder(tmp_path)
+    (folder / "checkpoints").mkdir(parents=True)  # of its search
+    for name in ("checkpoint.safetensors", "checkpoints/searched-0.safetensors"):
+        (folder / name).write_text("state")
+    RoundResult(0.5).save(piece.file(tmp_path))
+    piece.forget_state(tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["round-100.json"]
