@@ -133,6 +133,22 @@ def test_the_table_of_folders_stands_in_the_order_of_imports() -> None:
     assert rooms == sorted(rooms, key=rank.__getitem__)
 
 
+def test_every_page_stands_in_the_contents_of_the_site() -> None:
+    """Sphinx says so only when the whole site is built."""
+    docs = ROOT / "docs"
+    listed = {"docs/index", "docs/README"}  # the latter is for who reads files
+    for page in docs.rglob("*.md"):
+        for contents in re.findall(r"^```\{toctree\}(.*?)^```", page.read_text(), re.S | re.M):
+            for entry in contents.split("\n"):
+                target = entry.strip().rpartition("<")[2].removesuffix(">")
+                if target and not target.startswith(":"):
+                    path = (page.parent / target.removesuffix(".md")).resolve()
+                    listed.add(path.relative_to(ROOT).as_posix())
+    pages = {p.relative_to(ROOT).with_suffix("").as_posix() for p in docs.rglob("*.md")}
+    under = tuple(name[:-1] for name in listed if name.endswith("/*"))
+    assert {p for p in pages - listed if not p.startswith(under)} == set()
+
+
 def test_every_page_of_documentation_is_reached_from_the_readme() -> None:
     reached, waiting = set[Path](), [ROOT / "README.md"]
     while waiting:
