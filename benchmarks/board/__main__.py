@@ -100,6 +100,7 @@ def board_of(
         else:
             trained[peer_name] = peer_arm(peer_name, peer, log, folder=folder, seeds=seeds)
     arms += peer_arms(trained)
+    missing |= {peer: "not trained here" for peer in PEERS if peer not in peers}
     return {
         "log": name,
         "fingerprint": log.fingerprint,
@@ -204,7 +205,10 @@ def main() -> int:
         folders = [options.runs / f"{options.log}-{preset}" for preset in ("best", "fast")]
         for preset, folder in zip(("best", "fast"), folders, strict=True):
             train(options.log, log, preset=preset, out=folder, seeds=options.seeds)
-        runs = [open_run(folder) for folder in folders]
+        runs = [
+            replace(open_run(folder), preset=preset)
+            for preset, folder in zip(("best", "fast"), folders, strict=True)
+        ]
     board = board_of(
         options.log,
         runs,
