@@ -52,6 +52,15 @@ def fixed_seeds() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def in_float64() -> Iterator[None]:
+    """Tensors are made in float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Converted files of tests lie in a folder of the tests."""

@@ -1,7 +1,6 @@
 """Models of labels once more and plainly: SciPy's distributions in float64, row by row."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -23,12 +22,7 @@ SPEND = np.where(DICE.random(ROWS) < 0.4, 0.0, DICE.lognormal(2.0, 1.3, ROWS))
 STARS = DICE.integers(0, 4, ROWS).astype(np.float64)
 
 
-@pytest.fixture(autouse=True)
-def _in_float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 def head_of(kind: str, label: np.ndarray, **options: object) -> HeadSpec:

@@ -1,7 +1,6 @@
 """Focal losses and smoothed labels, once more and plainly in float64."""
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -16,12 +15,7 @@ from recmtl.schema.condition import Label
 ROWS = 30
 
 
-@pytest.fixture(autouse=True)
-def _in_float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 def specs_of(focal: float = 0.0, smoothing: float = 0.0) -> tuple[HeadSpec, ...]:

@@ -1,5 +1,7 @@
 """Models of counts: Poisson, and the negative binomial for counts that spread more."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,8 @@ from recmtl.model.heads.labels import LARGEST_LOG_LABEL, LabelModel, exp_of_labe
 
 __all__ = ["NegativeBinomial", "Poisson"]
 
+SMALLEST = 1e-12
+"""Means and sizes below it start there, since their logs are needed."""
 SMALLEST_SIZE, LARGEST_SIZE = -10.0, 15.0
 """Bounds of log r: beyond the upper one a negative binomial is a Poisson in float32."""
 
@@ -23,7 +27,7 @@ class Poisson(LabelModel):
 
     def __init__(self, mean: float) -> None:
         super().__init__()
-        self.log_mean, self.start = _log(mean), (0.0,)
+        self.log_mean, self.start = math.log(max(mean, SMALLEST)), (0.0,)
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """Half the deviance."""
@@ -53,7 +57,7 @@ class NegativeBinomial(Poisson):
         super().__init__(mean)
         self.start = (0.0, 0.0)
         excess = std * std - mean
-        size = _log(mean * mean / excess) if excess > 0 else LARGEST_SIZE / 2
+        size = math.log(max(mean * mean / excess, SMALLEST)) if excess > 0 else LARGEST_SIZE / 2
         self.log_size = min(max(size, SMALLEST_SIZE / 2), LARGEST_SIZE / 2)
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
@@ -63,7 +67,3 @@ class NegativeBinomial(Poisson):
         size, log_both = log_size.exp(), torch.logaddexp(log_mean, log_size)
         ways = torch.lgamma(label + size) - torch.lgamma(size) - torch.lgamma(label + 1.0)
         return -ways - size * (log_size - log_both) - label * (log_mean - log_both)
-
-
-def _log(value: float) -> float:
-    return float(torch.tensor(max(value, 1e-12), dtype=torch.float64, device="cpu").log())

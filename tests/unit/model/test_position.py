@@ -1,7 +1,6 @@
 """Places at which rows were shown: their bias is learnt beside the network, and not scored."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +23,7 @@ FORMS = {"mean": ADDITIVE, "at": Position("slot", at=1), "product": PRODUCT}
 every_form = pytest.mark.parametrize("position", FORMS.values(), ids=FORMS.keys())
 
 
-@pytest.fixture(autouse=True)
-def _in_float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 def click_of(position: Position, places: np.ndarray, label: np.ndarray) -> HeadSpec:

@@ -10,6 +10,7 @@ import pytest
 import recmtl
 from recmtl.atomic import read_json
 from recmtl.serve import Ranker
+from tests.unit.serve.shop import as_request
 
 SCHEMA = """
 version: 1
@@ -81,10 +82,7 @@ def test_a_job_on_content_ends_with_a_bundle_that_ranks_requests_as_files(tmp_pa
     rows = table.slice(0, 40)
     scores = run.scorer().score(rows)["p_click"].to_numpy()
     ranker = Ranker.load(tmp_path / "out" / "bundle")
-    user = {name: rows[name][0].as_py() for name in ("user", "seen")}
-    joined = rows.drop_columns(["user", "seen"])
-    for name, value in user.items():
-        joined = joined.append_column(name, pa.array([value] * 40, rows.schema.field(name).type))
-    of_request = ranker.rank_request(user, rows.drop_columns(["user", "seen"]), "p_click")
+    user, candidates, joined = as_request(rows, ["user", "seen"])
+    of_request = ranker.rank_request(user, candidates, "p_click")
     assert of_request["rank_score"].equals(ranker.rank(joined, "p_click")["rank_score"])
     assert scores[0] == run.scorer().score(joined)["p_click"].to_numpy()[0]

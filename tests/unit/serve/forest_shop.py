@@ -23,7 +23,7 @@ from recmtl.serve.bundle import load_bundle
 from recmtl.train.tabular_problem import TabularProblem
 from tests.chaos.local_spark import local_spark
 from tests.unit.serve.served import save_model
-from tests.unit.serve.shop import SCHEMA, USER, make_log
+from tests.unit.serve.shop import SCHEMA, USER, as_request, make_log
 
 FEW = Trees(enabled=True, rounds=8, leaves=5, smallest_leaf=5, folds=3)
 ITEMS = ["item", "price"]
@@ -85,12 +85,8 @@ def require_equal_files_and_mlflow(scorer: Scorer, bundle: Path, folder: Path) -
 
 def require_equal_requests(scorer: Scorer, user: list[str]) -> None:
     """A request is ranked as its joined rows."""
-    rows = make_log(600).slice(100, 40)
-    values = {name: rows[name][3].as_py() for name in user}
-    candidates = rows.select([c for c in (*ITEMS, *USER) if c not in user])
-    joined = candidates
-    for name in user:
-        joined = joined.append_column(name, rows[name].take(pa.array([3] * 40)))
+    rows = make_log(600).slice(100, 40).select([*ITEMS, *USER])
+    values, candidates, joined = as_request(rows, user, of=3)
     ranker = Ranker(scorer)
     expected = ranker.rank(joined, BY, keep=ITEMS)
     assert ranker.rank_request(values, candidates, BY, keep=ITEMS).equals(expected)

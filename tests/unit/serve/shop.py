@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -76,6 +77,17 @@ def make_log(rows: int, seed: int = 0) -> pa.Table:
             "stars": pa.array(random.integers(1, 4, rows)),
         }
     )
+
+
+def as_request(
+    rows: pa.Table, user: Sequence[str], *, of: int = 0
+) -> tuple[dict[str, Any], pa.Table, pa.Table]:
+    """The values of a row's user, all rows as its candidates, and both joined."""
+    values = {name: rows[name][of].as_py() for name in user}
+    candidates = joined = rows.drop_columns(list(user))
+    for name in user:
+        joined = joined.append_column(name, rows[name].take(pa.array([of] * len(rows))))
+    return values, candidates, joined
 
 
 def make_model(encoder: RowEncoder, *, width: int = 16, seed: int = 0) -> TabularModel:

@@ -20,7 +20,7 @@ from recmtl.serve.batch.parquet import score_parquet
 from recmtl.serve.ranking.request import encode_plain_row
 from recmtl.serve.request_rows import json_rows, request_rows
 from recmtl.serve.scoring.onnx import equal_to_rounding
-from tests.unit.serve.shop import HEADS, SCHEMA, make_encoder, make_log
+from tests.unit.serve.shop import HEADS, SCHEMA, as_request, make_encoder, make_log
 
 CONTENT = """
   image: {kind: vector, of: item}
@@ -103,11 +103,7 @@ def test_the_onnx_network_gives_the_scores_of_torch(
 
 @pytest.mark.parametrize("engine", ["torch", "onnx"])
 def test_a_request_is_ranked_as_its_joined_rows(bundle: Path, engine: str) -> None:
-    log = content_log(40, seed=5)
-    values = {name: log[name][0].as_py() for name in USER}
-    candidates, joined = log.drop_columns(USER), log.drop_columns(USER)
-    for name, value in values.items():
-        joined = joined.append_column(name, pa.array([value] * 40, log.schema.field(name).type))
+    values, candidates, joined = as_request(content_log(40, seed=5), USER)
     ranker = Ranker.load(bundle, engine=engine)  # type: ignore[arg-type] # one of the two
     fast = ranker.rank_request(values, candidates, BY, keep=["price"])
     plain = Ranker.load(bundle, engine="torch").rank(joined, BY, keep=["price"])

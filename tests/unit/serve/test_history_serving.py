@@ -26,7 +26,7 @@ from recmtl.serve.request_rows import json_rows, request_rows
 from recmtl.serve.scoring.onnx import equal_to_rounding
 from tests.chaos.local_spark import local_spark
 from tests.unit.serve.served import Server, save_model
-from tests.unit.serve.shop import HEADS, SCHEMA, make_encoder, make_log, make_model
+from tests.unit.serve.shop import HEADS, SCHEMA, as_request, make_encoder, make_log, make_model
 
 HISTORY = """
   author: {kind: categorical}
@@ -92,13 +92,7 @@ def request(user: list[str], rows: int = 40) -> tuple[dict[str, Any], pa.Table, 
     """A user's values, candidates, and the two joined."""
     log = history_log(100, seed=5)
     row = next(i for i, events in enumerate(log["history"].to_pylist()) if len(events) > 4)
-    values = {name: log[name][row].as_py() for name in user}
-    log = log.slice(0, rows)
-    candidates = log.drop_columns(user)
-    joined = candidates
-    for name, value in values.items():
-        joined = joined.append_column(name, pa.array([value] * rows, log.schema.field(name).type))
-    return values, candidates, joined
+    return as_request(log.slice(0, rows), user, of=row)
 
 
 def test_rows_of_a_file_have_the_scores_of_the_table(scorer: Scorer, tmp_path: Path) -> None:

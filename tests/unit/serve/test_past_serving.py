@@ -14,7 +14,7 @@ from recmtl.serve.batch.parquet import score_parquet
 from recmtl.serve.batch.spark import score_spark
 from tests.chaos.local_spark import local_spark
 from tests.unit.serve.forest_shop import encoded_log
-from tests.unit.serve.shop import SCHEMA, make_log, make_model
+from tests.unit.serve.shop import SCHEMA, as_request, make_log, make_model
 
 STATISTICS = """
 statistics:
@@ -94,11 +94,8 @@ def test_a_request_in_onnx_is_ranked_as_its_joined_rows(bundle: Path) -> None:
     pytest.importorskip("onnxscript")
     ranker = Ranker.load(bundle, engine="onnx")
     rows = days_log(600).slice(500, 30)
-    values = {name: rows[name][0].as_py() for name in USER}
-    ranked = ranker.rank_request(values, rows.select(ITEMS), BY, keep=ITEMS)
-    joined = rows.select(ITEMS)
-    for name in USER:
-        joined = joined.append_column(name, rows[name].take(pa.array([0] * 30)))
+    values, candidates, joined = as_request(rows.select([*ITEMS, *USER]), USER)
+    ranked = ranker.rank_request(values, candidates, BY, keep=ITEMS)
     expected = Ranker.load(bundle, engine="torch").rank(joined, BY, keep=ITEMS)
     np.testing.assert_allclose(
         ranked["rank_score"].to_numpy(), expected["rank_score"].to_numpy(), rtol=1e-4

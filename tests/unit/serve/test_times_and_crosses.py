@@ -17,7 +17,7 @@ from recmtl.serve.batch.parquet import score_parquet
 from recmtl.serve.bundle.reference import watched_features
 from recmtl.serve.scoring.explain import explain
 from recmtl.serve.scoring.onnx import equal_to_rounding
-from tests.unit.serve.shop import HEADS, SCHEMA, make_encoder, make_log
+from tests.unit.serve.shop import HEADS, SCHEMA, as_request, make_encoder, make_log
 
 FEATURES = """
   visit: {kind: datetime, column: now, parts: [hour, weekday], holidays: [06-06]}
@@ -66,13 +66,7 @@ def scorer(bundle: Path) -> Scorer:
 
 
 def request(user: list[str], rows: int = 30) -> tuple[dict[str, Any], pa.Table, pa.Table]:
-    log = dated_log(rows, seed=5)
-    values = {name: log[name][3].as_py() for name in user}
-    candidates = log.drop_columns(user)
-    joined = candidates
-    for name, value in values.items():
-        joined = joined.append_column(name, pa.array([value] * rows, log.schema.field(name).type))
-    return values, candidates, joined
+    return as_request(dated_log(rows, seed=5), user, of=3)
 
 
 def test_a_file_and_rows_alone_have_the_scores_of_the_table(scorer: Scorer, tmp_path: Path) -> None:

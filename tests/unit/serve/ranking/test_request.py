@@ -14,7 +14,7 @@ from recmtl.model import ModelSizes, TabularModel
 from recmtl.serve import Ranker, Scorer, load_bundle, save_bundle
 from recmtl.serve.bundle.request_network import RequestNetwork
 from recmtl.serve.scoring.onnx import equal_to_rounding, request_network
-from tests.unit.serve.shop import HEADS, USER, make_log, make_model
+from tests.unit.serve.shop import HEADS, USER, as_request, make_log, make_model
 
 BY = "p_click * p_buy_given_click"
 AFFINE = {"shared_bottom", "omoe", "mmoe", "ml_mmoe", "cgc", "ple", "mtnas", "recmtl_grid"}
@@ -23,12 +23,7 @@ AFFINE = {"shared_bottom", "omoe", "mmoe", "ml_mmoe", "cgc", "ple", "mtnas", "re
 def request(rows: int, seed: int = 3) -> tuple[dict, pa.Table, pa.Table]:
     """The user's values, the candidates' table, and both joined."""
     log = make_log(max(rows, 2), seed=seed).slice(0, rows)
-    user = {name: log[name][rows // 2].as_py() for name in USER}
-    candidates = log.drop_columns(USER).append_column("row", pa.array(np.arange(rows)))
-    joined = candidates
-    for name, value in user.items():
-        joined = joined.append_column(name, pa.array([value] * rows, log.schema.field(name).type))
-    return user, candidates, joined
+    return as_request(log.append_column("row", pa.array(np.arange(rows))), USER, of=rows // 2)
 
 
 def matrix(ranked: pa.Table, columns: tuple[str, ...]) -> np.ndarray:
