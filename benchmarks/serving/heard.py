@@ -48,7 +48,7 @@ TOP = {"by": BY, "k": 20, "keep": ["item_id"]}
 def measure(*, quick: bool) -> dict[str, Any]:
     """Times of every arm, `history_onnx` and so on, and what networks and trees cost."""
     rounds, each = (2, 5) if quick else (20, 50)
-    trees = Trees(enabled=True, rounds=20, folds=2) if quick else Trees(enabled=True)
+    trees = Trees(enabled=True, rounds=20, folds=2, tune=False) if quick else Trees(enabled=True)
     folder = FOLDER / "heard"
     costs = make(folder, trees)
     torch.set_num_threads(1)

@@ -1,13 +1,13 @@
 """One LightGBM model a task: the opponent that every table must show, as a practitioner builds it.
 
 It reads the encoded columns as `recmtl.forest.columns` makes them: the same numbers, counts and
-statistics as the networks, small vocabularies as categories, large ones by frequency. Of a short
-list of settings, `CANDIDATES`, a few quick trees choose on validation rows; the scores are the mean
-of the logits of several forests, each grown on a sample of the rows.
+statistics as the networks, small vocabularies as categories, large ones by frequency. Its settings
+are chosen on validation rows; the scores are the mean of the logits of several forests, each grown
+on a sample of the rows.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,21 +22,11 @@ from recmtl.forest.columns import ForestColumns
 from recmtl.forest.grow import grow, leaves
 from recmtl.forest.settings import ForestSettings
 from recmtl.forest.task_rows import TaskRows
+from recmtl.forest.tuned import tuned
 from recmtl.schema import TaskSpec
 
-__all__ = ["CANDIDATES", "fit_predict"]
+__all__ = ["fit_predict"]
 
-CANDIDATES: tuple[dict[str, Any], ...] = (
-    {},
-    {"leaves": 63, "feature_share": 0.5},
-    {"leaves": 127, "smallest_leaf": 20, "feature_share": 0.5, "category_l2": 50.0},
-    {"leaves": 63, "smallest_leaf": 200, "feature_share": 0.5, "category_l2": 200.0},
-    {"smallest_leaf": 200, "feature_share": 0.3, "category_l2": 100.0},
-)
-"""What is tried beside the settings as they are."""
-FIRST_ROUNDS, SECOND_ROUNDS, GO_ON = 15, 50, 2
-"""Trees of all candidates, trees of those that go on, and the number of those."""
-QUICK_RATE = 0.1
 SHARE_OF_A_BAG = 0.8
 
 
@@ -51,7 +41,6 @@ def fit_predict(
     threads: int | None = None,
     seed: int = 0,
     settings: ForestSettings | None = None,
-    tune: bool = False,
     bag: int = 1,
 ) -> BaselineResult:
     """Fit one LightGBM model a task and score the test rows.
@@ -67,7 +56,6 @@ def fit_predict(
         threads: threads of LightGBM, one a core if None. Equal threads and seed give equal scores.
         seed: fixes the samples of features and rows.
         settings: everything else.
-        tune: whether `CANDIDATES` are tried.
         bag: forests whose logits are averaged; each of several has a share of .8 of the rows.
 
     Returns:
@@ -77,7 +65,7 @@ def fit_predict(
     def prepare(rows: LogSplit) -> _Trees:
         cores, base = threads or os.cpu_count() or 1, settings or ForestSettings()
         columns = ForestColumns.fit(rows.ids, encoding, largest_category=base.largest_category)
-        return _Trees(columns, base, threads=cores, seed=seed, tune=tune, bag=bag)
+        return _Trees(columns, base, threads=cores, seed=seed, bag=bag)
 
     return fit_per_task(prepare, (train, validation, test), tasks, classes or {})
 
@@ -88,7 +76,6 @@ class _Trees:
     settings: ForestSettings
     threads: int
     seed: int
-    tune: bool
     bag: int
 
     def matrix(self, rows: LogSplit) -> NDArray[np.float32]:
@@ -109,12 +96,9 @@ class _Trees:
                 seed=self.seed * 1009 + number if number else self.seed,
             )
 
-        def loss(settings: ForestSettings) -> float:
-            return float(next(iter(grown(settings).best_score["valid_0"].values())))
-
         settings = self.settings
-        if self.tune and len(validation.label):
-            settings = _chosen(settings, loss)
+        if settings.tune and len(validation.label):
+            settings = tuned(settings, grown)
         if self.bag > 1:
             settings = replace(settings, row_share=SHARE_OF_A_BAG)
         forests = [grown(settings, number) for number in range(self.bag)]
@@ -126,13 +110,3 @@ class _Trees:
             return np.asarray(softmax(logits, axis=1) if task.kind == "multiclass" else logits)
 
         return FittedBaseline(predict, sum(map(leaves, forests)), None)
-
-
-def _chosen(settings: ForestSettings, loss: Callable[[ForestSettings], float]) -> ForestSettings:
-    """The candidate of the lowest loss: few trees leave some of them, which more trees compare."""
-    left = [replace(settings, **candidate) for candidate in CANDIDATES]
-    for rounds, count in ((FIRST_ROUNDS, GO_ON), (SECOND_ROUNDS, 1)):
-        quick = [replace(candidate, rounds=rounds, learning_rate=QUICK_RATE) for candidate in left]
-        order = np.argsort([loss(candidate) for candidate in quick], kind="stable")
-        left = [left[position] for position in order[:count]]
-    return left[0]

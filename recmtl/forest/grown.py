@@ -1,6 +1,6 @@
 """Forests grown on an encoded log, in a folder beside it.
 
-    forests/              the full forests, as a bundle holds them
+    forests/              the forests, as a bundle holds them
     <part>/numeric.npy    the log's numeric columns with those of the trees, memory-mapped
     <part>/logits.npy     what the forests say, as plain numbers; of train rows out of fold
     grown.json            of which log, with which settings, hashes of the forests, cost
@@ -10,7 +10,7 @@ The folder is whole or absent, and used again where log, settings and seed are t
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
@@ -36,6 +36,7 @@ from recmtl.forest.cost import forest_cost
 from recmtl.forest.forests import Forests, TaskForest
 from recmtl.forest.out_of_fold import ForestGrower, fold_rule, folds_of
 from recmtl.forest.settings import Trees
+from recmtl.forest.text import mean_text
 from recmtl.memory import release_pages
 from recmtl.paths import content_hash
 from recmtl.schema import Numeric
@@ -55,7 +56,7 @@ class GrownForests:
     Attributes:
         folder: where they are.
         log: on which they were grown.
-        forests: the full ones, which serve.
+        forests: that serve.
         cost: `grow_cpu_s`, and what `recmtl.forest.cost.forest_cost` says.
     """
 
@@ -140,7 +141,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _grow(
     log: EncodedLog, settings: Trees, threads: int, seed: int, on_progress: OnProgress
 ) -> tuple[Forests, NDArray[np.float64]]:
-    """The full forests, with the scalers of their fields, and the train rows' logits."""
+    """The forests, with the scalers of their fields, and the train rows' logits."""
     tasks, train = log.schema.tasks, log.split("train")
     classes = {t.name: tuple(map(str, log.label_statistics[t.name].classes)) for t in tasks}
     columns = ForestColumns.fit(train.ids, log.encoding, largest_category=settings.largest_category)
@@ -150,7 +151,6 @@ def _grow(
     # Each forest on one core: LightGBM's threads wait for one another where others work, too.
     pool = ThreadPoolExecutor(threads)
     try:
-        of_all = {t.name: pool.submit(grower.full, t, classes[t.name]) for t in tasks}
         of_folds = {
             t.name: [
                 pool.submit(grower.of_fold, t, classes[t.name], fold)
@@ -158,19 +158,21 @@ def _grow(
             ]
             for t in tasks
         }
-        futures: list[Future[Any]] = [*of_all.values(), *chain(*of_folds.values())]
+        futures = list(chain(*of_folds.values()))
         for done, future in enumerate(as_completed(futures), 1):
             future.result()
             on_progress("forests", done, len(futures))
     finally:
         pool.shutdown(cancel_futures=True)
     for task in tasks:
-        full = of_all[task.name].result()
-        if full is not None:
-            answers = np.empty((len(train), len(full.fields)))
-            for fold, future in enumerate(of_folds[task.name]):
-                answers[folds == fold] = future.result()
-            forests.append(full)
+        parts = [future.result() for future in of_folds[task.name]]
+        members = [part.forest for part in parts if part.forest is not None]
+        if members:
+            answers = np.empty((len(train), len(members[0].fields)))
+            for fold, part in enumerate(parts):
+                answers[folds == fold] = part.logits
+            text = mean_text([member.text for member in members])
+            forests.append(replace(members[0], text=text))
             logits.append(answers)
     if not forests:
         raise DataError(f"{log.folder}: no task has train labels that differ; grow no trees")

@@ -1,15 +1,16 @@
 """Forests of a log, and what they say of each of its rows.
 
-Rows of validation and test get what the full forest answers, as any row that is scored later does.
 A train row gets the answer of a forest that was grown without its fold, so that the answer does not
-depend on the row's own label: not even through the number of trees, which each forest chooses
-on the validation rows by itself.
+depend on the row's own label: not even through the settings and the number of trees, which each
+forest chooses on the validation rows by itself. Rows of validation and test, as any row that is
+scored later, get the mean of the answers of all forests.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import lightgbm
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -19,12 +20,13 @@ from recmtl.data.encoded_log import NO_GROUP, LogSplit
 from recmtl.forest.columns import ForestColumns
 from recmtl.forest.forests import TaskForest
 from recmtl.forest.grow import grow
-from recmtl.forest.settings import Trees
+from recmtl.forest.settings import ForestSettings, Trees
 from recmtl.forest.task_rows import TaskRows, task_rows
 from recmtl.forest.text import forest_text
+from recmtl.forest.tuned import tuned
 from recmtl.schema import Schema, TaskSpec
 
-__all__ = ["FoldRule", "ForestGrower", "fold_rule", "folds_of"]
+__all__ = ["FoldRule", "ForestGrower", "GrownFold", "fold_rule", "folds_of"]
 
 FoldRule = Literal["group", "order", "row"]
 SALT = 18_446
@@ -64,8 +66,21 @@ def _hashed(values: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 
 @dataclass(frozen=True)
+class GrownFold:
+    """What was grown without a fold.
+
+    Attributes:
+        forest: None where all labels outside of the fold are equal: there is nothing to learn.
+        logits: of the rows of the fold `[R, fields]`; NaN without a forest.
+    """
+
+    forest: TaskForest | None
+    logits: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class ForestGrower:
-    """Grows the forests of each task, on one core each: the full one, and one without each fold.
+    """Grows the forests of each task, on one core each: one without each fold.
 
     Attributes:
         train: rows to grow on, those of a weight above 0.
@@ -85,15 +100,8 @@ class ForestGrower:
     settings: Trees
     seed: int
 
-    def full(self, task: TaskSpec, classes: Sequence[str]) -> TaskForest | None:
-        """The forest of all train rows; None if their labels are all equal."""
-        return self._forest(task, classes, np.ones(len(self.train), np.bool_))
-
-    def of_fold(self, task: TaskSpec, classes: Sequence[str], fold: int) -> NDArray[np.float64]:
-        """The logits `[rows of the fold, fields]` of the forest that was grown without a fold.
-
-        NaN where all other labels are equal: there is nothing to learn.
-        """
+    def of_fold(self, task: TaskSpec, classes: Sequence[str], fold: int) -> GrownFold:
+        """The forest that is grown without a fold, and its logits of the fold's rows."""
         inside = self.folds == fold
         forest = self._forest(task, classes, ~inside)
         rows = np.flatnonzero(inside)
@@ -103,7 +111,7 @@ class ForestGrower:
                 part = rows[first : first + AT_ONCE]
                 x = self.columns.matrix(self.train.ids[part], self.train.numeric[part])
                 logits[first : first + AT_ONCE] = forest.logits(x)
-        return logits
+        return GrownFold(forest, logits)
 
     def _forest(
         self, task: TaskSpec, classes: Sequence[str], kept: NDArray[np.bool_]
@@ -111,18 +119,25 @@ class ForestGrower:
         train = self._rows(self.train, task, kept)
         if len(train.label) == 0 or train.label.min() == train.label.max():
             return None
-        booster = grow(
-            task.kind,
-            train,
-            self._rows(self.validation, task, np.ones(len(self.validation), np.bool_)),
-            settings=self.settings,
-            categories=self.columns.categories,
-            classes=len(classes),
-            threads=1,
-            seed=self.seed,
-        )
+        validation = self._rows(self.validation, task, np.ones(len(self.validation), np.bool_))
+
+        def grown(settings: ForestSettings) -> lightgbm.Booster:
+            return grow(
+                task.kind,
+                train,
+                validation,
+                settings=settings,
+                categories=self.columns.categories,
+                classes=len(classes),
+                threads=1,
+                seed=self.seed,
+            )
+
+        settings: ForestSettings = self.settings
+        if settings.tune and len(validation.label):
+            settings = tuned(settings, grown)
         # Its text holds the chosen number of trees, and is what will be loaded to score.
-        return TaskForest(task.name, tuple(classes), forest_text(booster))
+        return TaskForest(task.name, tuple(classes), forest_text(grown(settings)))
 
     def _rows(self, split: LogSplit, task: TaskSpec, kept: NDArray[np.bool_]) -> TaskRows:
         """The kept rows of a split on which the task is defined."""

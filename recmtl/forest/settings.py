@@ -25,17 +25,20 @@ class ForestSettings:
         category_l2: penalty of a split of categories, and the rows by which their rates are
             smoothed, then 10 at least.
         largest_category: distinct ids up to which a feature is a category.
+        tune: whether a short list of settings (`recmtl.forest.tuned.CANDIDATES`) is tried on
+            validation rows, for every task.
     """
 
-    rounds: Annotated[int, Field(ge=1, le=100_000)] = 500
-    patience: Annotated[int, COUNT] = 30
-    learning_rate: Annotated[float, RATE] = 0.1
+    rounds: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    patience: Annotated[int, COUNT] = 60
+    learning_rate: Annotated[float, RATE] = 0.03
     leaves: Annotated[int, Field(ge=2, le=131_072)] = 31
     smallest_leaf: Annotated[int, COUNT] = 50
     feature_share: Annotated[float, Field(gt=0, le=1)] = 0.8
     row_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     category_l2: Annotated[float, WEIGHT] = 10.0
     largest_category: Annotated[int, COUNT] = 1000
+    tune: bool = True
 
     def parameters(self, *, threads: int, seed: int) -> dict[str, Any]:
         """LightGBM's parameters but for the objective: equal threads and seed give equal trees."""
@@ -62,8 +65,8 @@ class Trees(ForestSettings):
 
     Attributes:
         enabled: whether forests are grown before the networks, which then hear their logits.
-        folds: parts of the train rows, each of which gets the logits of forests grown on the
-            others.
+        folds: parts of the train rows: a task has one forest a fold, grown without it. A train row
+            gets the logit of the forest that has not seen it, every other row the mean of all.
     """
 
     enabled: bool = False

@@ -6,14 +6,14 @@ end. What passes here is a forest of finite trees over so many columns.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_forest_text", "forest_text"]
+__all__ = ["check_forest_text", "forest_text", "mean_text"]
 
 Lines: TypeAlias = Mapping[str, str]
 IS_CATEGORICAL = 1
@@ -43,6 +43,36 @@ def forest_text(booster: lightgbm.Booster) -> str:
     outputs, columns = int(lines["num_tree_per_iteration"]), int(lines["max_feature_idx"]) + 1
     header = _header(columns, outputs, lines["objective"], lines["tree_sizes"])
     return f"{header}\n\n{rest[: rest.index(END) + len(END)]}"
+
+
+def mean_text(texts: Sequence[str]) -> str:
+    """One forest whose answer is the mean of those of several forests of the same columns.
+
+    It has the trees of all of them, with the values of their leaves divided by their number.
+    """
+    if len(texts) == 1:
+        return texts[0]
+    blocks = list[str]()
+    for text in texts:
+        head, _, rest = text.partition("\n\n")
+        lines, first = _lines(head), 0
+        for size in map(int, lines["tree_sizes"].split(" ")):
+            block = rest[first : first + size]
+            blocks.append(_scaled_tree(block, len(blocks), 1 / len(texts)))
+            first += size
+    columns, outputs = int(lines["max_feature_idx"]) + 1, int(lines["num_tree_per_iteration"])
+    sizes = " ".join(str(len(block)) for block in blocks)
+    header = _header(columns, outputs, lines["objective"], sizes)
+    return f"{header}\n\n{''.join(blocks)}{END}"
+
+
+def _scaled_tree(block: str, number: int, factor: float) -> str:
+    """A tree with another number, and the values of its nodes and leaves times a factor."""
+    lines = dict(_lines(block[:-3])) | {"Tree": str(number)}
+    for key in ("leaf_value", "internal_value"):
+        values = lines[key].split(" ") if lines.get(key) else []
+        lines[key] = " ".join(repr(float(value) * factor) for value in values)
+    return "\n".join(f"{key}={value}" for key, value in lines.items()) + "\n\n\n"
 
 
 def check_forest_text(text: str, *, columns: int, outputs: int) -> None:

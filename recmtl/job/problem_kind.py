@@ -100,7 +100,6 @@ def fit_lightgbm(problem: TabularProblem, config: Config, seed: int) -> ModelRes
         threads=config.threads or None,
         seed=seed,
         settings=settings,
-        tune=settings.tune,
         bag=settings.bag,
     )
     return _fitted(problem, fit)

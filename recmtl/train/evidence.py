@@ -8,7 +8,7 @@ from pydantic import Field
 from recmtl.errors import ConfigError, did_you_mean
 from recmtl.forest.settings import ForestSettings
 from recmtl.grid.catalog import CATALOG
-from recmtl.schema.settings import COUNT, RATE, SHARE, settings
+from recmtl.schema.settings import SHARE, settings
 
 __all__ = ["Evidence", "LightGBM", "Report"]
 
@@ -18,15 +18,9 @@ class LightGBM(ForestSettings):
     """The LightGBM that the searched network is compared with: one model a task.
 
     Attributes:
-        tune: whether a short list of settings (`recmtl.baselines.lightgbm.CANDIDATES`) is tried on
-            validation rows, for every task.
         bag: forests whose logits are averaged; each of several is grown on samples of the rows.
     """
 
-    rounds: Annotated[int, Field(ge=1, le=100_000)] = 2000
-    patience: Annotated[int, COUNT] = 60
-    learning_rate: Annotated[float, RATE] = 0.03
-    tune: bool = True
     bag: Annotated[int, Field(ge=1, le=100)] = 3
 
 

@@ -32,7 +32,7 @@ from tests.tabular_problems import ENCODING, TASKS, make_model, make_problem, ro
 SETTINGS = Training(batch_size=64, epochs=2, checks=1, patience=9)
 CLASSES = {"stars": ("1", "2", "3")}
 FACTORS = (2.0**-20, 2.0**20, 1e-7, 1e7)
-TREES = ForestSettings(rounds=20, smallest_leaf=5)
+TREES = ForestSettings(rounds=20, smallest_leaf=5, tune=False)
 
 
 def weighted(problem: TabularProblem, change: Callable[[np.ndarray], np.ndarray]) -> TabularProblem:

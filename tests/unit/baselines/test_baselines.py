@@ -16,7 +16,7 @@ ALL = {
     "constant": constant.fit_predict,
     "logistic": logistic.fit_predict,
     "lightgbm": lambda *a, **k: lightgbm.fit_predict(
-        *a, threads=1, settings=ForestSettings(rounds=30), **k
+        *a, threads=1, settings=ForestSettings(rounds=30, tune=False), **k
     ),
 }
 

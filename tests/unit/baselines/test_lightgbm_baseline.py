@@ -11,7 +11,7 @@ from recmtl.forest.settings import ForestSettings
 def fit(small, **settings):
     return lightgbm.fit_predict(
         small.train, small.validation, small.test, small.tasks[:1], small.encoding,
-        threads=1, settings=ForestSettings(**settings),
+        threads=1, settings=ForestSettings(**settings, tune=False),
     )  # fmt: skip
 
 
@@ -19,7 +19,7 @@ def test_same_seed_same_scores_and_another_seed_others(small):
     def scores(seed):
         return lightgbm.fit_predict(
             small.train, small.validation, small.test, small.tasks[:1], small.encoding,
-            threads=1, seed=seed, settings=ForestSettings(rounds=20, feature_share=0.6),
+            threads=1, seed=seed, settings=ForestSettings(rounds=20, feature_share=0.6, tune=False),
         ).predictions["p_click"]  # fmt: skip
 
     assert np.array_equal(scores(1), scores(1))
@@ -32,7 +32,7 @@ def test_validation_rows_stop_the_growth(small):
     grown = fit(small, rounds=60).cost["parameters"]
     stopped = lightgbm.fit_predict(
         small.train, against, small.test, small.tasks[:1], small.encoding,
-        threads=1, settings=ForestSettings(rounds=60, patience=5),
+        threads=1, settings=ForestSettings(rounds=60, patience=5, tune=False),
     ).cost["parameters"]  # fmt: skip
     assert stopped <= 31 < grown
 

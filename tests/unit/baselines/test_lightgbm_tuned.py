@@ -1,6 +1,7 @@
 """LightGBM as a practitioner builds it: settings chosen on validation rows, forests in a bag."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,12 +9,14 @@ from scipy.special import expit, logit
 
 from recmtl.baselines import lightgbm
 from recmtl.forest.settings import ForestSettings
+from recmtl.forest.tuned import CANDIDATES, tuned
 from recmtl.train.evidence import Evidence, LightGBM
 
-QUICK = ForestSettings(rounds=30, patience=5, smallest_leaf=20)
+QUICK = ForestSettings(rounds=30, patience=5, smallest_leaf=20, tune=False)
 
 
-def fit(small, *, test=None, settings=QUICK, tasks=None, **more):
+def fit(small, *, test=None, settings=QUICK, tasks=None, tune=False, **more):
+    settings = dataclasses.replace(settings, tune=tune)
     return lightgbm.fit_predict(
         small.train, small.validation, test or small.test, tasks or small.tasks[:1],
         small.encoding, classes=small.classes, threads=1, settings=settings, **more,
@@ -47,17 +50,18 @@ def test_every_kind_of_task_is_tuned_and_bagged(small):
     np.testing.assert_allclose(scores["p_click_and_buy"], joint, rtol=1e-5)
 
 
-@pytest.mark.parametrize("best", range(len(lightgbm.CANDIDATES)))
+@pytest.mark.parametrize("best", range(len(CANDIDATES)))
 def test_the_candidate_of_the_lowest_validation_loss_goes_on_and_is_chosen(best):
-    wanted, tried = dataclasses.replace(QUICK, **lightgbm.CANDIDATES[best]), []
+    wanted, tried = dataclasses.replace(QUICK, **CANDIDATES[best]), []
 
-    def loss(candidate):
+    def grow(candidate):
         tried.append((candidate.rounds, candidate.learning_rate))
         kept = {"rounds": QUICK.rounds, "learning_rate": QUICK.learning_rate}
-        return float(dataclasses.replace(candidate, **kept) != wanted)
+        loss = float(dataclasses.replace(candidate, **kept) != wanted)
+        return SimpleNamespace(best_score={"valid_0": {"binary_logloss": loss}})
 
-    assert lightgbm._chosen(QUICK, loss) == wanted, "with the rounds and the rate of the settings"
-    assert tried == [(15, 0.1)] * len(lightgbm.CANDIDATES) + [(50, 0.1)] * 2
+    assert tuned(QUICK, grow) == wanted, "with the rounds and the rate of the settings"
+    assert tried == [(15, 0.1)] * len(CANDIDATES) + [(50, 0.1)] * 2
 
 
 def test_tuning_finds_what_large_leaves_hide(small):
@@ -87,7 +91,7 @@ def test_without_validation_rows_the_settings_are_as_they_are(small):
     tuned, plain = (
         lightgbm.fit_predict(
             small.train, empty, small.test, small.tasks[:1], small.encoding,
-            threads=1, settings=QUICK, tune=tune,
+            threads=1, settings=dataclasses.replace(QUICK, tune=tune),
         ).predictions["p_click"]
         for tune in (True, False)
     )  # fmt: skip

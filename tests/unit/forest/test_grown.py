@@ -77,7 +77,7 @@ def test_threads_change_no_tree(log: EncodedLog, grown: GrownForests, tmp_path: 
         on_progress=lambda what, done, total: steps.append((done, total)),
     )  # fmt: skip
     assert again.forests.forests == grown.forests.forests
-    assert steps == [(done, 16) for done in range(1, 17)]
+    assert steps == [(done, 12) for done in range(1, 13)]
 
 
 def test_altered_forests_are_refused(log: EncodedLog, tmp_path: Path) -> None:

@@ -10,38 +10,52 @@ from hypothesis import strategies as st
 
 from recmtl.data.encoded_log import NO_GROUP, LogSplit
 from recmtl.forest.columns import ForestColumns
+from recmtl.forest.forests import TaskForest
 from recmtl.forest.out_of_fold import FoldRule, ForestGrower, fold_rule, folds_of
 from recmtl.forest.settings import Trees
 from recmtl.schema import Roles, Schema, SplitRule
 from tests.tabular_problems import ENCODING, TASKS, make_split
 
-FEW = Trees(rounds=12, patience=3, leaves=5, smallest_leaf=3, folds=3)
+FEW = Trees(rounds=12, patience=3, leaves=5, smallest_leaf=3, folds=3, tune=False)
 CLASSES = {"stars": ("1", "2", "3")}
 TRAIN, VALIDATION = make_split(300, 0), make_split(100, 1)
 FOLDS = folds_of(TRAIN, 3, "row")
 
 
-def grower(train: LogSplit) -> ForestGrower:
+def grower(train: LogSplit, settings: Trees = FEW) -> ForestGrower:
     columns = ForestColumns.fit(train.ids, ENCODING, largest_category=1000)
-    return ForestGrower(train, VALIDATION, TASKS, columns, FOLDS, FEW, 0)
+    return ForestGrower(train, VALIDATION, TASKS, columns, FOLDS, settings, 0)
 
 
-def out_of_fold(train: LogSplit, task: Any) -> np.ndarray:
+def forest(train: LogSplit, task: Any) -> TaskForest:
+    """The forest that is grown without the last fold."""
+    without_a_fold = grower(train).of_fold(task, CLASSES.get(task.name, ()), 2).forest
+    assert without_a_fold is not None
+    return without_a_fold
+
+
+def out_of_fold(train: LogSplit, task: Any, settings: Trees = FEW) -> np.ndarray:
     classes = CLASSES.get(task.name, ())
     logits = np.empty((len(train), max(len(classes), 1)))
     for fold in range(3):
-        logits[fold == FOLDS] = grower(train).of_fold(task, classes, fold)
+        logits[fold == FOLDS] = grower(train, settings).of_fold(task, classes, fold).logits
     return logits
 
 
+@pytest.mark.parametrize("tune", [False, True])
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_labels_of_a_fold_change_nothing_of_its_own_answers_to_the_bit(task: Any) -> None:
+def test_labels_of_a_fold_change_nothing_of_its_own_answers_to_the_bit(
+    task: Any, tune: bool
+) -> None:
     """The labels of all tasks, so that the rows on which a child is defined change, too."""
+    settings = replace(FEW, tune=tune)
     labels = TRAIN.labels.copy()
     inside = FOLDS == 1
     labels[inside] = labels[inside][::-1]
     labels[np.flatnonzero(inside)[:5], 3] = np.nan
-    before, after = out_of_fold(TRAIN, task), out_of_fold(replace(TRAIN, labels=labels), task)
+    before, after = (
+        out_of_fold(rows, task, settings) for rows in (TRAIN, replace(TRAIN, labels=labels))
+    )
     np.testing.assert_array_equal(before[inside], after[inside])
     assert not np.array_equal(before[~inside], after[~inside]), "the others did learn from them"
 
@@ -61,7 +75,7 @@ def test_a_fold_without_which_nothing_differs_has_no_answer() -> None:
     answers = out_of_fold(replace(TRAIN, labels=labels), TASKS[0])[:, 0]
     assert np.isnan(answers[FOLDS == 2]).all() and np.isfinite(answers[FOLDS != 2]).all()
     labels[:, 0] = 0.0
-    assert grower(replace(TRAIN, labels=labels)).full(TASKS[0], ()) is None
+    assert grower(replace(TRAIN, labels=labels)).of_fold(TASKS[0], (), 0).forest is None
 
 
 def test_rows_of_weight_0_are_as_if_they_were_absent() -> None:
@@ -72,17 +86,12 @@ def test_rows_of_weight_0_are_as_if_they_were_absent() -> None:
     labels = TRAIN.labels.copy()
     labels[absent] = 1.0
     plain, other = (replace(TRAIN, weight=weight, labels=which) for which in (TRAIN.labels, labels))
-    forests = [grower(rows).full(TASKS[0], ()) for rows in (plain, other)]
-    assert forests[0] is not None and forests[1] is not None
-    assert forests[0].text == forests[1].text
+    assert forest(plain, TASKS[0]).text == forest(other, TASKS[0]).text
 
 
 def test_answers_are_logits_of_each_kind() -> None:
     x = grower(TRAIN).columns.matrix(VALIDATION.ids, VALIDATION.numeric)
-    click, buy, watch, stars = (
-        grower(TRAIN).full(task, CLASSES.get(task.name, ())) for task in TASKS
-    )
-    assert click and buy and watch and stars
+    click, buy, watch, stars = (forest(TRAIN, task) for task in TASKS)
     probability = click.booster.predict(x)
     np.testing.assert_allclose(1 / (1 + np.exp(-click.logits(x)[:, 0])), probability)
     assert np.array_equal(watch.logits(x)[:, 0], watch.booster.predict(x))

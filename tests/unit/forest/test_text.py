@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from recmtl.forest.grow import grow
 from recmtl.forest.settings import ForestSettings
 from recmtl.forest.task_rows import TaskRows
-from recmtl.forest.text import check_forest_text, forest_text
+from recmtl.forest.text import check_forest_text, forest_text, mean_text
 
-FEW = ForestSettings(rounds=3, leaves=6, smallest_leaf=2)
+FEW = ForestSettings(rounds=3, leaves=6, smallest_leaf=2, tune=False)
 
 
-def text_of(kind: str, classes: int = 0) -> str:
+def text_of(kind: str, classes: int = 0, few: ForestSettings = FEW) -> str:
     """A forest over one category and one number, which both matter."""
     random = np.random.default_rng(0)
     x = np.stack([random.integers(0, 3, 400), random.normal(size=400)], 1).astype(np.float32)
@@ -26,7 +26,7 @@ def text_of(kind: str, classes: int = 0) -> str:
     label = np.digitize(score, (-0.5, 0.7)) if classes else score > 0
     rows = TaskRows(x, label.astype(np.float64), np.ones(400))
     none = TaskRows(x[:0], np.zeros(0), np.ones(0))
-    facts = {"settings": FEW, "categories": [0], "classes": classes, "threads": 1, "seed": 0}
+    facts = {"settings": few, "categories": [0], "classes": classes, "threads": 1, "seed": 0}
     return forest_text(grow(kind, rows, none, **facts))  # type: ignore[arg-type]
 
 
@@ -146,3 +146,19 @@ def test_any_byte_may_be_another(place: int, byte: str) -> None:
     except (ValueError, KeyError, OverflowError):
         return
     assert len(text) == len(BINARY)
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("binary", 0), ("regression", 0), ("multiclass", 3)])
+def test_the_mean_of_forests_is_one_forest_that_answers_their_mean(kind: str, classes: int) -> None:
+    """Of other numbers of trees, one of them a single leaf."""
+    changes: tuple[dict[str, int], ...] = ({}, {"rounds": 5}, {"rounds": 1, "smallest_leaf": 399})
+    texts = [text_of(kind, classes, replace(FEW, **change)) for change in changes]
+    mean = mean_text(texts)
+    check_forest_text(mean, columns=2, outputs=max(classes, 1))
+    random = np.random.default_rng(1)
+    x = np.stack([random.integers(0, 4, 50), random.normal(size=50)], 1).astype(np.float32)
+    one, *parts = (
+        lightgbm.Booster(model_str=text).predict(x, raw_score=True) for text in (mean, *texts)
+    )
+    np.testing.assert_allclose(one, np.mean(parts, axis=0), rtol=1e-13, atol=1e-13)
+    assert mean_text(texts[:1]) == texts[0]

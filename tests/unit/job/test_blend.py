@@ -19,7 +19,7 @@ from recmtl.train.presets import PRESETS
 from recmtl.vision.config import VisionConfig
 from tests.unit.job.test_steps import CONFIG, FileRun, simulated_job
 
-TREES = Trees(enabled=True, rounds=20, leaves=4, folds=2)
+TREES = Trees(enabled=True, rounds=20, learning_rate=0.1, leaves=4, folds=2, tune=False)
 
 
 @pytest.fixture(scope="module")

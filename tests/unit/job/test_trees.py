@@ -22,7 +22,7 @@ from recmtl.train.config import Config
 from recmtl.vision.config import VisionConfig
 from tests.unit.job.test_steps import CONFIG, FileRun, simulated_job
 
-TREES = Trees(enabled=True, rounds=5, leaves=4, folds=2)
+TREES = Trees(enabled=True, rounds=5, leaves=4, folds=2, tune=False)
 
 
 @pytest.fixture(scope="module")

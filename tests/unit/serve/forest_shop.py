@@ -25,7 +25,7 @@ from tests.chaos.local_spark import local_spark
 from tests.unit.serve.served import save_model
 from tests.unit.serve.shop import SCHEMA, USER, as_request, make_log
 
-FEW = Trees(enabled=True, rounds=8, leaves=5, smallest_leaf=5, folds=3)
+FEW = Trees(enabled=True, rounds=8, leaves=5, smallest_leaf=5, folds=3, tune=False)
 ITEMS = ["item", "price"]
 BY = "p_click * value_watch"
 
