@@ -18,7 +18,10 @@ from recmtl.evaluate.task_metrics import PRIMARY, evaluate, validation_score
 from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.schema import TaskSpec
 
-__all__ = ["HeldOut", "judged_arms"]
+__all__ = ["RARE", "HeldOut", "judged_arms"]
+
+RARE = 300
+"""Positives among the test rows below which a task is called rare."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,15 @@ class HeldOut:
     group: np.ndarray | None = None
     weight: np.ndarray | None = None
 
+    @property
+    def common(self) -> tuple[str, ...]:
+        """The tasks that are not rare: a mean of more tells of the luck of a few rows."""
+        return tuple(
+            task.name
+            for place, task in enumerate(self.tasks)
+            if task.kind != "binary" or np.nansum(self.labels[:, place]) >= RARE
+        )
+
     def of(self, names: Sequence[str]) -> "HeldOut":
         """The same rows with these tasks alone."""
         places = [i for i, task in enumerate(self.tasks) if task.name in names]
@@ -40,42 +52,51 @@ class HeldOut:
 def judged_arms(arms: Sequence[Arm], rows: HeldOut, *, resamples: int) -> dict[str, Any]:
     """Arm -> its quality, its proof against the best other arm, and its cost; ready for JSON."""
     by_name = {arm.name: arm for arm in sorted(arms, key=lambda arm: arm.name)}
-    validation = {name: _on_validation(arm, rows.tasks) for name, arm in by_name.items()}
-    all_tasks = {task.name for task in rows.tasks}
+    every = tuple(task.name for task in rows.tasks)
+    means = {"mean": every, "common_mean": rows.common}
+    if rows.common in ((), every):
+        del means["common_mean"]
+    validation = {name: _on_validation(arm, rows.tasks, means) for name, arm in by_name.items()}
 
     @cache
-    def gains(subject: str, opponent: str) -> Any:
-        return _gains(by_name[subject], by_name[opponent], rows, resamples)
+    def gains(subject: str, opponent: str, tasks: tuple[str, ...] = every) -> Any:
+        return _gains(by_name[subject], by_name[opponent], rows.of(tasks), resamples)
 
     judged = {}
     for name, arm in by_name.items():
         others = [n for n, other in by_name.items() if n != name and name not in other.parts]
-        test = _on_test(arm, rows)
+        test = _on_test(arm, rows, means)
         tasks = {}
         for task in (t for t in rows.tasks if t.name in arm.tasks):
             best = _best(others, validation, task.name)
             proof = {} if best is None else _proof(best, gains(name, best).tasks[task.name])
             tasks[task.name] = {**test[task.name], "against": proof}
-        mean: dict[str, Any] = {}
-        if set(arm.tasks) == all_tasks:
-            whole = [n for n in others if set(by_name[n].tasks) == all_tasks]
-            best = _best(whole, validation, "mean")
-            proof = {} if best is None else _proof(best, gains(name, best).mean)
-            mean = {**test["mean"], "validation": validation[name]["mean"], "against": proof}
+        of_means: dict[str, dict[str, Any]] = {mean: {} for mean in means}
+        for mean, averaged in means.items():
+            if mean in validation[name]:
+                best = _best(others, validation, mean)
+                proof = {} if best is None else _proof(best, gains(name, best, averaged).mean)
+                value = validation[name][mean]
+                of_means[mean] = {**test[mean], "validation": value, "against": proof}
         judged[name] = {
             "kind": arm.kind,
             "preset": arm.preset,
             "seeds": len(arm.results),
             "tasks": tasks,
-            "mean": mean,
+            **of_means,
             "cost": _cost(arm),
             **arm.facts,
         }
     return plain(judged)  # type: ignore[no-any-return]
 
 
-def _on_validation(arm: Arm, tasks: Sequence[TaskSpec]) -> dict[str, float]:
-    """Of each task the mean of its primary metric over seeds, signed so that more is better."""
+def _on_validation(
+    arm: Arm, tasks: Sequence[TaskSpec], means: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """Of each task the mean of its primary metric over seeds, signed so that more is better.
+
+    And those of the means over tasks of which the arm scores every one.
+    """
     of_arm = [task for task in tasks if task.name in arm.tasks]
     values = {}
     for task in of_arm:
@@ -83,9 +104,11 @@ def _on_validation(arm: Arm, tasks: Sequence[TaskSpec]) -> dict[str, float]:
         sign = 1.0 if primary.higher_is_better else -1.0
         by_seed = [r.validation[task.name][primary.name] for r in arm.results.values()]
         values[task.name] = sign * float(np.mean(by_seed))
-    if len(of_arm) == len(tasks):
-        scores = [validation_score(r.validation, tasks) for r in arm.results.values()]
-        values["mean"] = float(np.mean(scores))
+    for name, averaged in means.items():
+        if set(averaged) <= set(arm.tasks):
+            part = [task for task in tasks if task.name in averaged]
+            scores = [validation_score(r.validation, part) for r in arm.results.values()]
+            values[name] = float(np.mean(scores))
     return values
 
 
@@ -97,7 +120,7 @@ def _best(
     return min(having, key=lambda name: (-validation[name][what], name), default=None)
 
 
-def _on_test(arm: Arm, rows: HeldOut) -> dict[str, Any]:
+def _on_test(arm: Arm, rows: HeldOut, means: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     part = rows.of(arm.tasks)
     metrics = [
         evaluate(result.predictions, part.labels, part.tasks, weight=rows.weight)
@@ -107,7 +130,11 @@ def _on_test(arm: Arm, rows: HeldOut) -> dict[str, Any]:
         task.name: summary([seed[task.name][PRIMARY[task.kind].name] for seed in metrics])
         for task in part.tasks
     }
-    return {**quality, "mean": summary([validation_score(seed, part.tasks) for seed in metrics])}
+    for name, averaged in means.items():
+        if set(averaged) <= set(arm.tasks):
+            tasks = [task for task in part.tasks if task.name in averaged]
+            quality[name] = summary([validation_score(seed, tasks) for seed in metrics])
+    return quality
 
 
 def _gains(subject: Arm, opponent: Arm, rows: HeldOut, resamples: int) -> Any:

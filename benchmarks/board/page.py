@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.board.judge import RARE
 from benchmarks.board.logs import LOGS, PUBLIC
 from benchmarks.pages import paragraph
 from recmtl.report.tables import MISSING, Markdown, markdown_table, words
@@ -13,8 +14,7 @@ __all__ = ["log_page", "overview"]
 Board = Mapping[str, Any]
 VERDICTS = {"helped": "ahead", "hurt": "behind"}
 PEERS = {"rechub": "torch-rechub", "deepctr": "DeepCTR-Torch"}
-RARE = 300
-"""Positives among the test rows below which a task is called rare."""
+COMMON = "mean of the tasks that are not rare"
 DISK_BYTES, PREPARED_ROWS_A_S, TRAINED_ROWS_A_S = 124, 573_000, 303_000
 """Of an encoded row of 24 columns and two tasks, and the slowest rates from ten million rows on, on
 a thread: `docs/benchmarks/scale.md`."""
@@ -106,12 +106,16 @@ def _ordered(arms: Board) -> list[str]:
 def _quality(board: Board) -> list[str]:
     arms, tasks = board["arms"], board["tasks"]
     heads = [f"{name} ({words(task['metric'])})" for name, task in tasks.items()]
+    means = {"mean": "mean", "common_mean": COMMON}
+    means = {
+        name: head for name, head in means.items() if any(arm.get(name) for arm in arms.values())
+    }
     rows = [
         [
             arm_name(name, arms[name]),
             arms[name]["seeds"],
             *(_figure(arms[name]["tasks"].get(task)) for task in tasks),
-            _figure(arms[name]["mean"]),
+            *(_figure(arms[name][mean]) for mean in means),
         ]
         for name in _ordered(arms)
     ]
@@ -124,7 +128,7 @@ def _quality(board: Board) -> list[str]:
     return [
         "## Quality",
         "",
-        *markdown_table(["arm", "seeds", *heads, "mean"], rows),
+        *markdown_table(["arm", "seeds", *heads, *means.values()], rows),
         *paragraph(*note),
     ]
 
@@ -142,6 +146,8 @@ def _proof(board: Board) -> list[str]:
     lines = ["## Proof against the best other arm", ""]
     for name in searched:
         entries = {**arms[name]["tasks"], "mean": arms[name]["mean"]}
+        if arms[name].get("common_mean"):
+            entries[COMMON] = arms[name]["common_mean"]
         rows = [[task, *_gain(entry["against"], arms)] for task, entry in entries.items()]
         head = [arm_name(name, arms[name]), "best other arm", "gain", "interval", "verdict"]
         lines += markdown_table(head, rows)

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.board.__main__ import PAGES, board_of, held_out, pages, write
 from benchmarks.board.arms import Arm, Run, average, open_run
 from benchmarks.board.exchange import write_rows
-from benchmarks.board.judge import HeldOut, judged_arms
+from benchmarks.board.judge import RARE, HeldOut, judged_arms
 from benchmarks.board.logs import LOGS
 from benchmarks.board.page import log_page
 from benchmarks.board.peer import Part, chain, fit, read, tuned
@@ -169,6 +169,20 @@ def test_an_opponent_is_chosen_on_validation_rows() -> None:
     judged = judged_arms([subject, good, poor], rows, resamples=20)
     assert judged["subject"]["mean"]["against"]["arm"] == "poor"
     assert judged["good"]["mean"]["mean"] > judged["poor"]["mean"]["mean"]
+
+
+def test_a_mean_leaves_out_the_tasks_that_are_rare() -> None:
+    rows = rows_of(2 * RARE + 200, 6)
+    assert rows.common == ("a", "b")
+    rows.labels[np.flatnonzero(rows.labels[:, 1])[RARE - 1 :], 1] = 0
+    assert rows.common == ("a",)
+    arms = [arm(n, [scored(rows, i), scored(rows, i + 9)], rows) for i, n in enumerate("xyz")]
+    judged = judged_arms(arms, rows, resamples=20)["x"]
+    alone = judged_arms(arms, rows.of(["a"]), resamples=20)["x"]
+    # Their scores of validation rows are equal, so that the opponent is the first by name.
+    assert judged["common_mean"]["mean"] == judged["tasks"]["a"]["mean"] != judged["mean"]["mean"]
+    assert judged["common_mean"]["against"] == alone["mean"]["against"]
+    assert "common_mean" not in alone
 
 
 def test_an_arm_that_is_a_copy_is_not_declared_better_beyond_the_level() -> None:
