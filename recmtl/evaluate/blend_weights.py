@@ -5,8 +5,12 @@ not negative, on rows of validation; divided by their sum they make the average.
 the level only stretch and shift the scores, which is the work of calibration. So the first member
 alone, with which the blend is compared, gets a factor and a level of its own, too.
 
-Whether the blend gains is asked of rows that had no part in the weights: weights are fitted without
-each of several folds of groups, and judged on that fold.
+Few rows tell little of weights: the fitted ones shrink to equal ones, so that of n telling rows
+n / (n + 100) is fitted. Equal weights need no rows: a loss is convex, so that the mean of logits
+has at most the mean loss of its members.
+
+What the blend gains is asked of rows that had no part in the weights: weights are fitted without
+each of several folds of groups, and judged on that fold. It is left only where it surely loses.
 """
 
 import math
@@ -17,6 +21,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
+from recmtl.evaluate.telling import telling_share
+
 __all__ = ["BlendFit", "TaskLogits", "fit_blend_weights", "judge_blend"]
 
 LEAST_OF_EQUAL = 0.25
@@ -24,7 +30,7 @@ LEAST_OF_EQUAL = 0.25
 SHRINK = 1e-4
 """Penalty of the factors' squares, in units of the loss: members that say the same share."""
 STANDARD_ERRORS = 2.0
-"""By how many the mean gain over the folds must exceed 0, as in the refinement of a route."""
+"""By how many the mean gain over the folds must be below 0 for the blend to be left."""
 FEWEST_ROWS = 10
 """Rows of a class, and of every fold, without which nothing is blended."""
 
@@ -58,6 +64,11 @@ class TaskLogits:
         """Some of the members."""
         return TaskLogits(self.kind, self.logits[chosen], self.label, self.weight, self.fold)
 
+    def blended(self, weights: Floats) -> "TaskLogits":
+        """The members' weighted sum as the only member."""
+        logits = np.tensordot(weights, self.logits, 1)[None]
+        return TaskLogits(self.kind, logits, self.label, self.weight, self.fold)
+
     def loss(self, line: Floats) -> tuple[float, Floats]:
         """Mean loss under factors and level `[M + K]`, and its gradient."""
         factors, level = line[: len(self.logits)], line[len(self.logits) :]
@@ -78,26 +89,34 @@ class BlendFit:
         gain: by how much the loss of held-out rows is lower than that of the first member; NaN
             where there are too few rows.
         error: its standard error.
-        gains: whether the gain is sure.
+        taken: whether the members are blended: they differ, there are rows enough, and no
+            sure loss.
     """
 
     weights: Floats
     gain: float
     error: float
-    gains: bool
+    taken: bool
 
 
 def fit_blend_weights(task: TaskLogits) -> Floats:
     """Weights `[M]`, not negative and of sum 1; the first member alone if none has any use.
 
+    The second of these members has no use, but two telling rows say next to nothing:
+
     >>> logits = np.array([[[-2.0], [1.0], [-1.0], [2.0]], [[0.0], [0.0], [0.0], [0.0]]])
     >>> label, fold = np.array([0.0, 0.0, 1.0, 1.0]), np.zeros(4, np.int64)
-    >>> fit_blend_weights(TaskLogits("binary", logits, label, np.ones(4), fold))
-    array([1., 0.])
+    >>> fit_blend_weights(TaskLogits("binary", logits, label, np.ones(4), fold)).round(2)
+    array([0.51, 0.49])
     """
     factors: Floats = _fit(task)[: len(task.logits)]
-    total = float(factors.sum())
-    return factors / total if total > 0 else np.eye(len(factors))[0]
+    members, total = len(factors), float(factors.sum())
+    fitted = factors / total if total > 0 else np.eye(members)[0]
+    share = telling_share(task.label, task.kind)
+    weights = share * fitted + (1 - share) / members
+    weights[weights < LEAST_OF_EQUAL / members] = 0.0
+    normalised: Floats = weights / weights.sum()
+    return normalised
 
 
 def judge_blend(task: TaskLogits) -> BlendFit:
@@ -109,10 +128,13 @@ def judge_blend(task: TaskLogits) -> BlendFit:
     gains = []
     for fold in range(folds):
         inside = task.fold == fold
-        losses = [part.rows(inside).loss(_fit(part.rows(~inside)))[0] for part in (alone, task)]
+        blended = task.blended(fit_blend_weights(task.rows(~inside)))
+        losses = [part.rows(inside).loss(_fit(part.rows(~inside)))[0] for part in (alone, blended)]
         gains.append(losses[0] - losses[1])
     gain, error = float(np.mean(gains)), float(np.std(gains, ddof=1)) / math.sqrt(folds)
-    return BlendFit(fit_blend_weights(task), gain, error, gain > STANDARD_ERRORS * error)
+    weights = fit_blend_weights(task)
+    taken = bool(weights[0] < 1) and gain > -STANDARD_ERRORS * error
+    return BlendFit(weights, gain, error, taken)
 
 
 def _too_few(task: TaskLogits, folds: int) -> bool:

@@ -1,7 +1,7 @@
 """A blend of trained networks, and of the forests of their log, fitted on validation rows.
 
-The first network is the one that is chosen; a task whose blend does not surely gain on rows that
-had no part in its weights keeps that network alone, and a member without any weight is left out.
+The first network is the one that is chosen; a task whose blend surely loses on rows that had no
+part in its weights keeps that network alone, and a member without any weight is left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ class FittedBlend:
     """What was fitted, and what is served.
 
     Attributes:
-        model: the blend; None where no task gains from one.
+        model: the blend; None where no task is blended.
         problem: the rows as `model` reads them.
         facts: JSON: `members`; and by task `weights` of the members, `gain` in loss on held-out
             validation rows, its standard `error`, and whether it is `taken`.
@@ -86,7 +86,7 @@ def fit_blend(
     everyone = _equal_blend(list(networks.values()), forest)
     rows = problem.validation if forest is None else _with(problem.validation, forest.validation)
     fits = _fits(everyone, rows, problem)
-    weights = np.stack([f.weights if f.gains else np.eye(len(names))[0] for f in fits], 1)
+    weights = np.stack([f.weights if f.taken else np.eye(len(names))[0] for f in fits], 1)
     facts = {
         "members": [n for n, used in zip(names, np.any(weights > 0, axis=1), strict=True) if used],
         "tasks": {
@@ -96,7 +96,7 @@ def fit_blend(
             )
         },
     }
-    if not any(fit.gains for fit in fits):
+    if not any(fit.taken for fit in fits):
         return FittedBlend(None, problem, facts)
     blend = _without_unused(list(networks.values()), weights, forest)
     if forest is not None and blend.forest is not None:
@@ -179,4 +179,4 @@ def _on_logits_scale(label: npt.NDArray[np.float32], head: HeadSpec) -> npt.NDAr
 
 
 def _facts(weights: Mapping[str, float], fit: BlendFit) -> dict[str, Any]:
-    return {"weights": weights, "gain": fit.gain, "error": fit.error, "taken": fit.gains}
+    return {"weights": weights, "gain": fit.gain, "error": fit.error, "taken": fit.taken}

@@ -16,6 +16,7 @@ from recmtl.errors import ConfigError, refuse_unknown_tasks
 from recmtl.evaluate.label_space import defined_rows, scores_of
 from recmtl.evaluate.metrics import gauc, mean_over_tasks
 from recmtl.evaluate.task_metrics import METRICS, Metrics
+from recmtl.evaluate.telling import telling_share
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import TaskSpec
 from recmtl.train.config import StopMetric
@@ -39,8 +40,6 @@ FITTING: dict[str, tuple[StopMetric, ...]] = {
     "regression": ("rmse",),
 }
 """By kind of task its metrics, the default first."""
-HALF_WEIGHT = 100
-"""Telling validation rows of a task that counts half as much as one with plenty of them."""
 
 
 def stop_metrics(
@@ -90,29 +89,20 @@ def counted_tasks(stop_tasks: Sequence[str], names: Sequence[str]) -> list[int]:
 
 
 def task_weights(labels: npt.NDArray[np.float32], tasks: Sequence[TaskSpec]) -> Floats:
-    """What each task counts `[T]` where a mean over tasks chooses: n / (n + 100).
+    """What each task counts `[T]` where a mean over tasks chooses: its `telling_share`.
 
-    n are its telling rows among these: of a regression all that are labelled, else those outside
-    the commonest class. The metric of a task with two dozen positive rows differs by .03 between
-    equal networks; in a plain mean that luck would choose, and not what the other tasks say. The
-    weight is the share by which an estimate shrinks whose error goes with 1 / n.
+    In a plain mean the luck of a task with two dozen positive rows would choose, and not what the
+    other tasks say.
 
     Args:
         labels: `[R, T]` of the validation rows.
         tasks: in the order of the labels.
     """
-    counts = [
-        _telling(labels[defined_rows(labels, tasks, task), position], task)
+    shares = [
+        telling_share(labels[defined_rows(labels, tasks, task), position], task.kind)
         for position, task in enumerate(tasks)
     ]
-    telling = np.array(counts, dtype=np.float64)
-    return telling / (telling + HALF_WEIGHT)
-
-
-def _telling(label: npt.NDArray[np.float32], task: TaskSpec) -> int:
-    if task.kind == "regression" or not len(label):
-        return len(label)
-    return len(label) - int(np.unique(label, return_counts=True)[1].max())
+    return np.array(shares, dtype=np.float64)
 
 
 def check_stop_tasks(stop_tasks: Sequence[str], tasks: Sequence[TaskSpec]) -> None:

@@ -172,9 +172,10 @@ def blend(results: Results) -> Section | None:
         "What the bundle blends",
         paragraph(
             "A task's logits are the weighted mean of its members' logits. The first member is the "
-            "chosen network; a task keeps it alone unless the blend surely lowers the loss on "
+            "chosen network; a task keeps it alone if the blend surely raises the loss on "
             "validation rows that had no part in its weights: by more than two standard errors, "
-            "with both as well calibrated as they can be. The model “blend” of the other tables "
+            "with both as well calibrated as they can be. Few telling rows pull the weights to "
+            "equal ones. The model “blend” of the other tables "
             "is this one; its cost counts all of its networks."
         ),
         table(["task", *(words(name) for name in names), "loss is lower by", "scored by"], rows),
