@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from recmtl.evaluate.telling import telling_share
+from recmtl.evaluate.label_space import telling_share
 
 __all__ = ["BlendFit", "TaskLogits", "fit_blend_weights", "judge_blend"]
 

@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from recmtl.data.encoded_log import NO_GROUP
 from recmtl.errors import ConfigError, refuse_unknown_tasks
-from recmtl.evaluate.label_space import defined_rows, scores_of
+from recmtl.evaluate.label_space import defined_rows, scores_of, telling_share
 from recmtl.evaluate.metrics import gauc, mean_over_tasks
 from recmtl.evaluate.task_metrics import METRICS, Metrics
-from recmtl.evaluate.telling import telling_share
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import TaskSpec
 from recmtl.train.config import StopMetric
