@@ -1,8 +1,6 @@
 """`recmtl monitor` and `challenge`: a day of rows against a bundle's training, and two bundles."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -68,24 +66,20 @@ def monitor(
     there.
     """
     # here, so that --help answers at once
-    from recmtl.schema import load_schema
-    from recmtl.serve.bundle.bundle import load_bundle
-    from recmtl.watch.monitor import monitor as watch
-    from recmtl.watch.pages import monitor_text, write_monitor_page
+    from recmtl.watch.leave import watch_day
+    from recmtl.watch.pages import monitor_text
 
-    report = watch(
-        load_bundle(bundle, side_tables=stated_paths(side_tables)),
+    report = watch_day(
+        bundle,
         data,
-        limits=load_schema(limits).watch if limits else None,
-        known_until=known_until or None,
+        out=out,
+        limits=limits,
+        known_until=known_until,
+        side_tables=stated_paths(side_tables),
+        track=track,
+        warn=output.warn,
     )
-    content = report.to_json()
-    if out:
-        folder = _folder(out, "monitor", content)
-        write_monitor_page(folder / "monitor.html", report)
-        tags = {"recmtl.bundle": report.bundle[1]}
-        _track(folder, "monitor", report.metrics(), tags=tags, track=track, output=output)
-    output.result(monitor_text(report), content)
+    output.result(monitor_text(report), report.to_json())
     return BEYOND if report.beyond else DONE
 
 
@@ -123,7 +117,7 @@ def challenge(
     challenger: str,
     data: str,
     out: str,
-    track: bool,
+    segment: str,
     side_tables: Sequence[str],
     **settings: Any,
 ) -> int:
@@ -132,64 +126,18 @@ def challenge(
     Both score it in one pass: gains by task and segment, the change of the top lists, a decision.
     """
     # here, so that --help answers at once
-    from recmtl.job.champion import CANDIDATE, PRESENT
-    from recmtl.serve.bundle.bundle import load_bundle
-    from recmtl.watch.challenge import challenge as compare
-    from recmtl.watch.challenge_page import challenge_text, write_challenge_page
-    from recmtl.watch.shadow import shadow_writer
+    from recmtl.watch.challenge_page import challenge_text
+    from recmtl.watch.leave import challenge_on_day
 
-    tables = stated_paths(side_tables)
-    present = load_bundle(champion, side_tables=tables)
-    candidate = load_bundle(challenger, side_tables=tables)
-    by_name = {PRESENT: present, CANDIDATE: candidate}
-    if out:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    shadow = shadow_writer(Path(out) / "scores.parquet", by_name) if out else nullcontext()
-    with shadow as on_batch:
-        outcome = compare(
-            present,
-            candidate,
-            data,
-            by=settings["by"],
-            k=max(settings["k"], 1),
-            segments=names_of(settings["segment"]),
-            known_until=settings["known_until"] or None,
-            on_batch=on_batch,
-        )
-    content = outcome.to_json()
-    if out:
-        folder = _folder(out, "challenge", content)
-        write_challenge_page(folder / "challenge.html", outcome)
-        tags = {f"recmtl.{name}": bundle.fingerprint for name, bundle in by_name.items()}
-        _track(folder, "challenge", outcome.metrics(), tags=tags, track=track, output=output)
-    output.result(challenge_text(outcome), content)
+    outcome = challenge_on_day(
+        champion,
+        challenger,
+        data,
+        out=out,
+        segments=names_of(segment),
+        side_tables=stated_paths(side_tables),
+        warn=output.warn,
+        **settings,
+    )
+    output.result(challenge_text(outcome), outcome.to_json())
     return DONE if outcome.decision.promote else LEFT
-
-
-def _folder(out: str, name: str, content: Mapping[str, Any]) -> Path:
-    """The output folder, with the content as JSON."""
-    from recmtl.atomic import write_json  # here, so that --help answers at once
-
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / f"{name}.json", content)
-    return folder
-
-
-def _track(
-    folder: Path,
-    name: str,
-    metrics: Mapping[str, float],
-    *,
-    tags: Mapping[str, str],
-    track: bool,
-    output: Output,
-) -> None:
-    """Log metrics, page and content as a run."""
-    from recmtl.tracking import Tracker  # here, so that --help answers at once
-
-    if track:
-        with Tracker(folder, warn=output.warn).run(name, tags=tags) as run:
-            run.log_metrics(metrics)
-            for kind in ("html", "json"):
-                run.log_file(folder / f"{name}.{kind}")

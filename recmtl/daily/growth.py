@@ -9,7 +9,7 @@ network of the earlier encoder becomes one of the grown encoder by `rows_of_valu
 from which row of its table each new row starts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,15 @@ from recmtl.data.columns.keys import Keys, feature_keys
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
-from recmtl.data.content.of_values import VectorTable
+from recmtl.data.content.of_values import ValueVectors, VectorTable
 from recmtl.data.counted_log import CountedBatch, CountedLog
 from recmtl.data.derived.columns import with_derived
+from recmtl.data.derived.missing import filled
 from recmtl.data.encoded_log import ArrayWriter, EncodedLog
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.split import PARTS, ordered, plan_split
 from recmtl.errors import ConfigError, SourceLocation
-from recmtl.schema import Categorical, ListOf, Schema, SplitRule, dump_schema
+from recmtl.schema import Categorical, ListOf, Schema, SplitRule, Vector, dump_schema
 from recmtl.schema.condition import seconds_of
 
 __all__ = [
@@ -116,14 +117,13 @@ def grown(
     """
     assign, time = plan_split(schema, log), schema.roles.time
     limit = None if retire_after is None else _length(retire_after, schema, log)
-    owners = _owners(schema, earlier)
-    fits = {feature.name: _fit_of(feature, earlier) for feature in owners}
-    columns = schema.in_the_log([*schema.columns_of(fits), *([] if time is None else [time])])
-    columns = tuple(dict.fromkeys([*columns, *schema.other_columns()]))
+    values = _ValuesOfDays(schema, earlier)
+    fits, columns = values.fits, [*values.columns, *([] if time is None else [time])]
+    columns = list(dict.fromkeys([*schema.in_the_log(columns), *schema.other_columns()]))
     first, last, span = 2**63 - 1, -(2**63), list[Any]()
     for batch in log.batches(columns):
         train = assign(batch) == TRAIN
-        _count(fits, owners, schema, batch, train)
+        values.add(batch, train)
         if time is not None:
             times = batch.columns.column(time)
             in_order = ordered(times, time, batch.place)
@@ -145,17 +145,22 @@ def grown(
         past=earlier.past,
         sizes=earlier.sizes,
     )
-    encoder.tables = {name: table_of_grown(name, earlier, encoder) for name in earlier.tables}
+    for name, of_values in values.vectors.items():
+        table = table_of_grown(name, earlier, encoder)
+        encoder.tables[name] = of_values.fill(table, _vocabulary_of(name, encoder))
     return Growth(encoder, changes, (str(min(span)), str(max(span))) if span else None)
 
 
 def table_of_grown(name: str, earlier: RowEncoder, later: RowEncoder) -> VectorTable:
-    """The vectors of a grown vocabulary's values; new ones have none."""
-    vector = later.schema.feature(name)
-    owner = later.schema.feature(str(getattr(vector, "of", "")))
-    of_both = [encoder.vocabulary_of(owner.name) for encoder in (earlier, later)]
-    first, rows = of_both[1].first, rows_of_values(earlier, later)
-    return earlier.tables[name][rows[first : first + of_both[1].rows] - of_both[0].first]
+    """The vectors of a grown vocabulary's values, as far as the earlier one had them."""
+    before, after = _vocabulary_of(name, earlier), _vocabulary_of(name, later)
+    rows = rows_of_values(earlier, later)[after.first : after.first + after.rows]
+    return earlier.tables[name][rows - before.first]
+
+
+def _vocabulary_of(vector: str, encoder: RowEncoder) -> Vocabulary:
+    """The vocabulary of the values that have the vectors of a feature."""
+    return encoder.vocabulary_of(str(getattr(encoder.schema.feature(vector), "of", "")))
 
 
 def rows_of_values(earlier: RowEncoder, later: RowEncoder) -> npt.NDArray[np.int64]:
@@ -227,11 +232,49 @@ class _Seen:
     limit: int | None
 
 
-def _owners(schema: Schema, earlier: RowEncoder) -> list[Categorical | ListOf]:
-    """The features whose vocabularies can grow."""
-    features = (f for f in schema.encoded_features if isinstance(f, Categorical | ListOf))
-    owners = (feature for feature in features if feature.table is None)
-    return [f for f in owners if earlier.vocabularies[f.name].buckets is None]
+class _ValuesOfDays:
+    """The values of the features whose vocabularies can grow, and the vectors of values.
+
+    Attributes:
+        fits: by feature, how often its values stand in the train rows.
+        vectors: by vector feature, what its values bring.
+        columns: that are needed.
+    """
+
+    def __init__(self, schema: Schema, earlier: RowEncoder) -> None:
+        self._schema, self._sizes = schema, earlier.sizes
+        features = [f for f in schema.encoded_features if isinstance(f, Categorical | ListOf)]
+        owners = [feature for feature in features if feature.table is None]
+        self._owners = [f for f in owners if earlier.vocabularies[f.name].buckets is None]
+        self._vectors = [schema.feature(name) for name in earlier.tables]
+        self.fits = {feature.name: _fit_of(feature, earlier) for feature in self._owners}
+        self.vectors = {name: ValueVectors() for name in earlier.tables}
+        of_values = [str(vector.of) for vector in self._vectors if isinstance(vector, Vector)]
+        self.columns = schema.columns_of([*self.fits, *self.vectors, *of_values])
+
+    def add(self, batch: CountedBatch, train: npt.NDArray[np.bool_]) -> None:
+        """Count the train rows of a batch."""
+        place, kept = batch.place, pa.array(train)
+        columns = dict(zip(batch.columns.schema.names, batch.columns.columns, strict=True))
+        readable = self._schema.features_of(columns)
+        computable = replace(self._schema, features=readable, statistics=())
+        columns = with_derived(columns, computable, place)
+        for feature in self._owners:
+            column = columns[feature.column].filter(kept)
+            if isinstance(feature, Categorical):
+                column = filled(column, feature, place)
+            self.fits[feature.name].add(feature_keys(column, feature, place), feature.column, place)
+        for vector in self._vectors:
+            owner = self._schema.feature(str(getattr(vector, "of", "")))
+            if isinstance(vector, Vector) and isinstance(owner, Categorical):
+                self.vectors[vector.name].add_rows(
+                    columns[owner.column].filter(kept),
+                    columns[vector.column].filter(kept),
+                    owner=owner,
+                    feature=vector,
+                    size=self._sizes[vector.name],
+                    place=place,
+                )
 
 
 def _fit_of(feature: Categorical | ListOf, earlier: RowEncoder) -> VocabularyFit:
@@ -240,22 +283,6 @@ def _fit_of(feature: Categorical | ListOf, earlier: RowEncoder) -> VocabularyFit
     if len(vocabulary[feature.name].values):
         fit.type = vocabulary[feature.name].type
     return fit
-
-
-def _count(
-    fits: Mapping[str, VocabularyFit],
-    owners: Sequence[Categorical | ListOf],
-    schema: Schema,
-    batch: CountedBatch,
-    train: npt.NDArray[np.bool_],
-) -> None:
-    columns = dict(zip(batch.columns.schema.names, batch.columns.columns, strict=True))
-    computable = replace(schema, features=schema.features_of(columns), statistics=())
-    columns = with_derived(columns, computable, batch.place)
-    for feature in owners:
-        column = columns[feature.column].filter(pa.array(train))
-        keys = feature_keys(column, feature, batch.place)
-        fits[feature.name].add(keys, feature.column, batch.place)
 
 
 def _grown(

@@ -43,7 +43,7 @@ def judge(job: JobContext, trained: TrainedOn, cpu_s: float) -> Results:
     problem, days = trained.problem, trained.days
     parent = replace(days.parent.bundle, calibrators=None)
     scores = scores_of_part({PARENT: parent}, days.log, job.data)
-    scores |= {MODEL: problem.scored(trained.model)[0], CONSTANT: trained.constant.predictions}
+    scores |= {MODEL: trained.predictions, CONSTANT: trained.constant.predictions}
     rows, tasks = problem.test, problem.tasks
     labels, weight, group = (
         np.asarray(rows.labels),

@@ -1,6 +1,7 @@
 """The networks of a bundle, trained on with the added days, and perhaps a new route for them."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +18,11 @@ from recmtl.job.handed_on import JobContext
 from recmtl.job.problem_kind import TABULAR_PROBLEMS
 from recmtl.job.work.items import search_space
 from recmtl.job.work.workers import cores
-from recmtl.model import Network, TabularModel, load_model
+from recmtl.model import BlendedModel, Network, TabularModel, load_model
 from recmtl.search.search import SearchResult, search
 from recmtl.train.blend import fit_blend
 from recmtl.train.config import Budget, Config
-from recmtl.train.problem import network_cost
+from recmtl.train.problem import Predictions, network_cost
 from recmtl.train.tabular_problem import TabularProblem
 
 __all__ = ["MODEL", "SearchWhen", "TrainedOn", "train_on"]
@@ -57,6 +58,13 @@ class TrainedOn:
     test: RouteTest | None = None
     new_route: tuple[SearchResult, ModelResult] | None = None
     serves_new_route: bool = False
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """What the model predicts for the test rows: of a network what its training kept."""
+        if isinstance(self.model, BlendedModel):
+            return self.problem.scored(self.model)[0]
+        return self.result.predictions
 
     @property
     def result(self) -> ModelResult:

@@ -186,7 +186,11 @@ class EncodedLog:
         return Encoding.from_json((self.folder / "encoding.json").read_text(encoding="utf-8"))
 
     def encoder(self) -> RowEncoder:
-        """The fitted encoder."""
+        """The fitted encoder, which is read once."""
+        return self._encoder
+
+    @cached_property
+    def _encoder(self) -> RowEncoder:
         return RowEncoder.load(self.folder / "encoder")
 
     def compared_types(self) -> dict[str, LogicalType]:

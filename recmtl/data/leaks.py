@@ -14,6 +14,7 @@ something. What is asked of a feature depends on its kind:
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from recmtl.data.encoding import Encoding
 from recmtl.memory import release_pages
 from recmtl.schema import Schema, TaskSpec
 
-__all__ = ["SAMPLE_ROWS", "SampledColumn", "leak_warnings", "mean_ranks", "tells"]
+__all__ = ["SAMPLE_ROWS", "SampledColumn", "SampledLabel", "leak_warnings", "tells"]
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -54,17 +55,57 @@ class SampledColumn:
 
     Attributes:
         name: the feature.
-        codes: number of the value of each row among the distinct values.
-        ranks: of each row by its value, gaps lowest; None where values have no order.
+        codes: number of the value of each row among the distinct values; of a list its length.
         missing: where the value is missing; of a category where it has the first table row.
-        members: of a list its table rows `[R, length]`, 0 for none.
+        order: numbers of the rows' values that grow with them, gaps lowest; None where values have
+            no order. Of a list its length.
+        members: of a list its table rows `[R, length]`, sorted, 0 for none.
     """
 
     name: str
     codes: Ints
     missing: Bools
-    ranks: Floats | None = None
+    order: Ints | None = None
     members: npt.NDArray[np.int32] | None = None
+
+    @cached_property
+    def values(self) -> Ints:
+        """Number of the value of each row, whole lists included, among the distinct values."""
+        if self.members is None:
+            return self.codes
+        return np.unique(self.members, axis=0, return_inverse=True)[1].reshape(-1)
+
+    @cached_property
+    def held(self) -> tuple[Ints, Ints]:
+        """The row of every value of a list, once a row, and the value's number."""
+        members = np.empty((0, 0), np.int32) if self.members is None else self.members
+        is_first = members != 0
+        is_first[:, 1:] &= members[:, 1:] != members[:, :-1]
+        return is_first.nonzero()[0], np.unique(members[is_first], return_inverse=True)[1]
+
+
+@dataclass(frozen=True)
+class SampledLabel:
+    """The label of a task on the sampled rows.
+
+    Attributes:
+        kind: of the task.
+        defined: the rows on which it is, bool `[R]`.
+        classes: number of the label of those rows among its distinct values, in their order.
+        common: the classes with enough rows to prove something.
+    """
+
+    kind: str
+    defined: Bools
+    classes: Ints
+    common: Ints
+
+    @classmethod
+    def of(cls, kind: str, label: Floats, defined: Bools) -> "SampledLabel":
+        """Take the label of the rows on which it is `defined`."""
+        classes = np.unique(label, return_inverse=True)[1]
+        common = np.flatnonzero(np.bincount(classes, minlength=1) >= FEWEST)
+        return cls(kind, defined, classes, common)
 
 
 def leak_warnings(schema: Schema, encoding: Encoding, train: LogSplit) -> Iterator[str]:
@@ -80,15 +121,18 @@ def leak_warnings(schema: Schema, encoding: Encoding, train: LogSplit) -> Iterat
     for t, task in enumerate(schema.tasks):
         # Most rows of a child are 0 because its parent is: a copy shows where the parent happened.
         labels[~defined_rows(labels, schema.tasks, task), t] = np.nan
+    tasks = []
+    for t, task in enumerate(schema.tasks):
+        defined = ~np.isnan(labels[:, t])
+        tasks.append((task, SampledLabel.of(task.kind, labels[defined, t], defined)))
     sources = {derived.feature.name: derived.source.name for derived in schema.computed}
     warned: set[tuple[str, str]] = set()
     for column in _columns(encoding, _read(train.ids, blocks), _read(train.numeric, blocks)):
         feature = sources.get(column.name, column.name)
-        for t, task in enumerate(schema.tasks):
+        for task, label in tasks:
             if (feature, task.name) in warned:
                 continue
-            defined = ~np.isnan(labels[:, t])
-            how = tells(column, task, labels[defined, t], defined)
+            how = tells(column, label)
             if how is not None:
                 warned.add((feature, task.name))
                 yield _warning(schema, feature, task, how)
@@ -105,19 +149,17 @@ def _columns(
     for field in encoding.lists:
         members = np.sort(ids[:, field.columns], axis=1)
         lengths = (members != 0).sum(axis=1)
-        codes = np.unique(members, axis=0, return_inverse=True)[1].reshape(-1)
-        yield SampledColumn(field.name, codes, lengths == 0, mean_ranks(lengths), members)
+        yield SampledColumn(field.name, lengths, lengths == 0, lengths, members)
     for i, number in enumerate(encoding.numeric):
         missing = np.isnan(numbers[:, i])
-        values = np.where(missing, -np.inf, numbers[:, i])
-        codes = np.unique(values, return_inverse=True)[1]
-        yield SampledColumn(number.name, codes, missing, mean_ranks(values))
+        codes = np.unique(np.where(missing, -np.inf, numbers[:, i]), return_inverse=True)[1]
+        yield SampledColumn(number.name, codes, missing, codes)
 
 
-def mean_ranks(values: npt.NDArray[Any]) -> Floats:
-    """The mean rank of each value, from 1."""
-    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[codes]
+def mean_ranks(order: Ints) -> Floats:
+    """The mean rank of each value, from 1; equal numbers of an order are equal values."""
+    counts = np.bincount(order)
+    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[order]
     return ranks
 
 
@@ -145,52 +187,49 @@ def _warning(schema: Schema, feature: str, task: TaskSpec, how: str) -> str:
     )
 
 
-def tells(column: SampledColumn, task: TaskSpec, label: Floats, defined: Bools) -> str | None:
-    """How a feature gives the label of the rows on which it is `defined` away, if it does.
-
-    Args:
-        column: the feature, on all rows.
-        task: the task.
-        label: on the rows where it is defined.
-        defined: which these are, bool, one a row.
-    """
-    classes = np.unique(label, return_inverse=True)[1]
-    common = np.flatnonzero(np.bincount(classes, minlength=1) >= FEWEST)
-    ranks = None if column.ranks is None else mean_ranks(column.ranks[defined])
-    if task.kind == "regression":
-        follows = ranks is not None and column.members is None and _orders(ranks, label)
-        copies = len(common) > 1 and _told(column.codes[defined], classes, common)
+def tells(column: SampledColumn, label: SampledLabel) -> str | None:
+    """How a feature gives a label away, if it does."""
+    classes, common, defined = label.classes, label.common, label.defined
+    order = None if column.order is None else column.order[defined]
+    if label.kind == "regression":
+        follows = order is not None and column.members is None and _orders(order, classes)
+        copies = len(common) > 1 and _told(column.values[defined], classes, common)
         return COPY if follows or copies else None
     if len(common) < 2:
         return None
     gaps = _gaps_tell(column.missing[defined], classes, common)
-    if gaps and ranks is not None:
+    if gaps and order is not None:
         return GAPS
     if column.members is not None:
-        by_length = ranks is not None and _separates(ranks, classes, common)
-        by_member = _member_tells(column.members[defined], classes, common)
-        return LIST if by_length or by_member else None
+        by_length = order is not None and _separates(order, classes, common)
+        return LIST if by_length or _member_tells(column, label) else None
     if _told(column.codes[defined], classes, common):
         return COPY
     if gaps:
         return GAPS
-    return COPY if ranks is not None and _separates(ranks, classes, common) else None
+    return COPY if order is not None and _separates(order, classes, common) else None
 
 
 def _told(codes: Ints, classes: Ints, common: Ints) -> bool:
     """Whether the other half of the rows tells the class of nearly all rows by their code."""
-    base, odd = int(classes.max()) + 1, np.arange(len(codes)) % 2 == 1
-    predicted = np.full(len(codes), -1)
-    for half in (odd, ~odd):
-        pairs, counts = np.unique(codes[~half] * base + classes[~half], return_counts=True)
-        pairs = pairs[np.argsort(counts, kind="stable")]
-        likeliest = np.full(int(codes.max()) + 1, -1)
-        likeliest[pairs // base] = pairs % base  # the last, most frequent class of a code stays
-        predicted[half] = likeliest[codes[half]]
+    predicted, count = np.full(len(codes), -1), int(codes.max()) + 1
+    halves = slice(0, None, 2), slice(1, None, 2)
+    for half, other in (halves, halves[::-1]):
+        predicted[half] = _likeliest(codes[other], classes[other], count)[codes[half]]
     # Shares of each common class: over all rows, any feature would match a rare class.
     counted = (None, predicted >= 0, predicted == classes)
     rows, seen, right = (np.bincount(classes, weights)[common] for weights in counted)
     return bool((seen > MOSTLY * rows).all() and (right > NEARLY * seen).all())
+
+
+def _likeliest(codes: Ints, classes: Ints, count: int) -> Ints:
+    """The most frequent class of each of so many codes, of equals the last; -1 without a row."""
+    likeliest, most = np.full(count, -1), np.ones(count, np.int64)
+    for k in range(int(classes.max(initial=-1)) + 1):
+        rows = np.bincount(codes[classes == k], minlength=count)
+        ahead = rows >= most
+        likeliest[ahead], most[ahead] = k, rows[ahead]
+    return likeliest
 
 
 def _gaps_tell(missing: Bools, classes: Ints, common: Ints) -> bool:
@@ -204,20 +243,18 @@ def _alike(one: Bools, other: Bools) -> bool:
     return min(inside, 1 - outside) > NEARLY or min(1 - inside, outside) > NEARLY
 
 
-def _member_tells(members: npt.NDArray[np.int32], classes: Ints, common: Ints) -> bool:
+def _member_tells(column: SampledColumn, label: SampledLabel) -> bool:
     """Whether a value stands in the lists of nearly all rows of a class, and nearly no other."""
-    ids, codes = np.unique(members, return_inverse=True)
-    codes = np.sort(codes.reshape(members.shape), axis=1)
-    is_first = np.ones(codes.shape, np.bool_)
-    is_first[:, 1:] = codes[:, 1:] != codes[:, :-1]  # a value counts once a row
-    row_classes = np.broadcast_to(classes[:, None], codes.shape)
-    held = is_first & (ids[codes] != 0)
-    totals = np.bincount(codes[held], minlength=len(ids))
-    for k in common.tolist():
-        of_class = held & (row_classes == k)
-        inside = np.bincount(codes[of_class], minlength=len(ids))
-        rows = int((classes == k).sum())
-        shares, others = inside / rows, (totals - inside) / (len(classes) - rows)
+    of_row = np.full(len(label.defined), -1)
+    of_row[label.defined] = label.classes
+    rows, codes = column.held
+    classes, count = of_row[rows], int(codes.max(initial=-1)) + 1
+    totals = np.bincount(codes[classes >= 0], minlength=count)
+    sizes = np.bincount(label.classes)
+    for k in label.common.tolist():
+        inside = np.bincount(codes[classes == k], minlength=count)
+        shares = inside / sizes[k]
+        others = (totals - inside) / (len(label.classes) - sizes[k])
         if ((shares > NEARLY) & (others < 1 - NEARLY)).any():
             return True
         if ((shares < 1 - NEARLY) & (others > NEARLY)).any():
@@ -225,33 +262,33 @@ def _member_tells(members: npt.NDArray[np.int32], classes: Ints, common: Ints) -
     return False
 
 
-def _separates(ranks: Floats, classes: Ints, common: Ints) -> bool:
+def _separates(order: Ints, classes: Ints, common: Ints) -> bool:
     """Whether the classes are few unbroken stretches in the order of the values.
 
     Where values repeat they have no such order, and AUC alone decides, between two classes.
     """
-    if len(common) == 2 and _auc(ranks, classes, common) > NEARLY:
+    if len(common) == 2 and _auc(order, classes, common) > NEARLY:
         return True
-    if len(np.unique(ranks)) < len(ranks) / 2:
+    if np.count_nonzero(np.bincount(order)) < len(order) / 2:
         return False
-    ordered = classes[np.argsort(ranks, kind="stable")]
+    ordered = classes[np.argsort(order, kind="stable")]
     starts = ordered[np.append(True, ordered[1:] != ordered[:-1])]
     stretches, rows = np.bincount(starts)[common], np.bincount(classes)[common]
     return bool((stretches <= MOST_STRETCHES + (1 - NEARLY) * rows).all())
 
 
-def _auc(ranks: Floats, classes: Ints, common: Ints) -> float:
-    """AUC of the ranks between two classes, whichever is above."""
-    rows = np.isin(classes, common)
-    ranks, upper = mean_ranks(ranks[rows]), classes[rows] == common[1]
-    positives, negatives = int(upper.sum()), int((~upper).sum())
-    above = ranks[upper].sum() - positives * (positives + 1) / 2
-    auc = float(above / (positives * negatives))
+def _auc(order: Ints, classes: Ints, common: Ints) -> float:
+    """AUC of the order between two classes, whichever is above."""
+    size = int(order.max()) + 1
+    lower, upper = (np.bincount(order[classes == k], minlength=size) for k in common)
+    below = np.cumsum(lower) - lower / 2
+    auc = float((upper * below).sum() / (upper.sum() * lower.sum()))
     return max(auc, 1 - auc)
 
 
-def _orders(ranks: Floats, label: Floats) -> bool:
-    """Whether the rank correlation with a regression label is nearly 1 or -1."""
-    if len(label) < FEWEST or len(np.unique(ranks)) < 3 or len(np.unique(label)) < 3:
+def _orders(order: Ints, label: Ints) -> bool:
+    """Whether the rank correlation with the order of a regression's labels is nearly 1 or -1."""
+    distinct = (np.count_nonzero(np.bincount(values, minlength=1)) for values in (order, label))
+    if len(label) < FEWEST or min(distinct) < 3:
         return False
-    return bool(abs(np.corrcoef(ranks, mean_ranks(label))[0, 1]) > NEARLY)
+    return bool(abs(np.corrcoef(mean_ranks(order), mean_ranks(label))[0, 1]) > NEARLY)

@@ -7,6 +7,7 @@ form; here they get the logical types of the log on which the encoder was fitted
 
 import json
 from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -266,6 +267,12 @@ class RowEncoder:
         features = schema.features_of(columns)
         entries = tuple(e for e in schema.statistics if set(schema.read_by(e)) <= set(columns))
         return self._of(replace(schema, features=features, statistics=entries))
+
+    def going_on(self, past: PastState | None) -> "RowEncoder":
+        """The same encoder with statistics that have gone on."""
+        later = copy(self)
+        later.past = past
+        return later
 
     def hearing(self, sources: Collection[str]) -> "RowEncoder":
         """The encoder of the features of these sources, with the same ids.

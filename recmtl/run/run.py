@@ -31,6 +31,8 @@ from recmtl.schema import Schema
 if TYPE_CHECKING:
     # They load torch.
     from recmtl.serve import Ranker, Scorer
+    from recmtl.watch.challenge import Challenge
+    from recmtl.watch.monitor import DayReport
 
 __all__ = ["Run", "open_run"]
 
@@ -227,6 +229,75 @@ class Run:
         with update_of(self.folder, data=data, out=out, promote=promote, quiet=quiet) as opened:
             opened.do(search_when=search, retire_after=retire_after)
         return Run(opened.folder)
+
+    def monitor(
+        self,
+        data: str | Path,
+        *,
+        out: str | Path = "",
+        limits: str | Path = "",
+        known_until: str = "",
+        track: bool = True,
+    ) -> "DayReport":
+        """Say whether a day still looks like the training of the bundle.
+
+        Args:
+            data: the day, with labels or without.
+            out: folder for page and JSON; nothing is left, and nothing tracked, if empty.
+            limits: a schema whose `watch` has the limits; that of the bundle if empty.
+            known_until: up to when the day knows of late events; its latest time if empty.
+            track: log page and metrics to MLflow.
+
+        Returns:
+            `.beyond` are the checks beyond their limits, `.checks` all of them.
+        """
+        from recmtl.watch.leave import watch_day  # here, as above
+
+        return watch_day(
+            self.bundle, data, out=out, limits=limits, known_until=known_until, track=track
+        )
+
+    def challenge(
+        self,
+        champion: "str | Path | Run",
+        data: str | Path,
+        *,
+        out: str | Path = "",
+        by: str = "",
+        k: int = 10,
+        segments: Sequence[str] = (),
+        known_until: str = "",
+        track: bool = True,
+    ) -> "Challenge":
+        """Compare the bundle with a champion on a day, by the rule of promotion.
+
+        Args:
+            champion: another run, a bundle, or an MLflow URI such as `models:/shop@champion`.
+            data: the day, with labels, later than what both were trained on.
+            out: folder for page, JSON and the scores of both; nothing is left if empty.
+            by: formula over scored columns that ranks the lists; the first probability if empty.
+            k: rows of a list.
+            segments: columns of the day whose values are judged apart.
+            known_until: as for `monitor`.
+            track: as for `monitor`.
+
+        Returns:
+            `.decision` says whether to promote, and why; `.tasks`, `.segments` and `.lists`.
+        """
+        from recmtl.watch.leave import challenge_on_day  # here, as above
+
+        present = champion.bundle if isinstance(champion, Run) else champion
+        return challenge_on_day(
+            present,
+            self.bundle,
+            data,
+            out=out,
+            by=by,
+            k=k,
+            segments=segments,
+            known_until=known_until,
+            track=track,
+        )
 
     def _path(self, step: str) -> Path:
         path = self.folder / STEPS[step]

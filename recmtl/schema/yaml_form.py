@@ -6,7 +6,7 @@ default, so that a dumped schema stays readable.
 """
 
 import dataclasses
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,22 @@ def parse_schema(text: str, *, source: str, stored: bool = False) -> Schema:
     >>> parse_schema(text, source="shop.yaml").task("click").label.column
     'is_click'
     """
-    problems = Problems(source)
-    root = parse(text, problems)
-    schema = _build_schema(root, problems, stored) if root is not None else None
-    problems.raise_as(SchemaError)
+    schema, problems = _read(text, stored)
+    problems.of(source).raise_as(SchemaError)
     if schema is None:
         raise SchemaError(f"{source}:1: nothing could be read")
     return schema
+
+
+@lru_cache(maxsize=16)
+def _read(text: str, stored: bool) -> tuple[Schema | None, Problems]:
+    """What a text says, and what is wrong with it.
+
+    A log, its encoder and a bundle each hold the schema, and a job opens several of them.
+    """
+    problems = Problems("")
+    root = parse(text, problems)
+    return _build_schema(root, problems, stored) if root is not None else None, problems
 
 
 def _build_schema(root: Located, problems: Problems, stored: bool) -> Schema | None:

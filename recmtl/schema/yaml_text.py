@@ -73,6 +73,12 @@ class Problems:
         if entry not in self._mistakes:
             self._mistakes.append(entry)
 
+    def of(self, source: str) -> "Problems":
+        """The same mistakes in a text of another name."""
+        problems = Problems(source)
+        problems._mistakes = self._mistakes
+        return problems
+
     def __len__(self) -> int:
         """Number of mistakes so far."""
         return len(self._mistakes)

@@ -81,6 +81,9 @@ class Challenge:
     lists: TopLists | None
     cost: Mapping[str, float]
 
+    def __repr__(self) -> str:
+        return f"Challenge on {self.source}: {self.rows:,} rows; {self.decision.reason}"
+
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON data."""
         content: dict[str, Any] = plain(asdict(self))

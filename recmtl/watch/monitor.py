@@ -99,6 +99,10 @@ class DayReport:
     checks: tuple[Check, ...]
     notes: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        names = ", ".join(f"{check.name} ({check.kind})" for check in self.beyond) or "none"
+        return f"DayReport of {self.source}: {self.rows:,} rows, beyond their limits: {names}"
+
     @property
     def beyond(self) -> tuple[Check, ...]:
         """The checks that are beyond their limits."""

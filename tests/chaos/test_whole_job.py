@@ -21,6 +21,7 @@ from tests.chaos.whole_job import (
     finish,
     kill_once,
     make_place,
+    make_update,
     outcome,
     start,
 )
@@ -34,9 +35,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return make_place(tmp_path_factory.mktemp("whole") / "place")
 
 
-@pytest.fixture(scope="module")
-def undisturbed(place: Place) -> dict[str, Any]:
-    """What the job leaves that nobody kills, and the seconds that it takes."""
+def done_undisturbed(place: Place) -> dict[str, Any]:
+    """What the job of a place leaves that nobody kills, and the seconds that it takes."""
     finish(place)  # compiles what is compiled once a machine
     place.clear()
     began = time.monotonic()
@@ -45,6 +45,12 @@ def undisturbed(place: Place) -> dict[str, Any]:
     left = outcome(place)
     place.clear()
     return {"left": left, "takes": takes}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place: Place) -> dict[str, Any]:
+    """Of the main job."""
+    return done_undisturbed(place)
 
 
 def test_two_undisturbed_jobs_leave_the_same(place: Place, undisturbed: dict[str, Any]) -> None:
@@ -60,7 +66,23 @@ def test_random_kills(
     place: Place, undisturbed: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     """A job is killed up to four times, each time later on, before it may end."""
-    wanted, kills, seen = request.config.getoption("--kills"), 0, Counter[str]()
+    kill_at_random(place, undisturbed, request.config.getoption("--kills"))
+
+
+def test_an_update_that_is_killed_at_random_ends_with_the_same_bits(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """... and its parent is as it was."""
+    place = make_update(tmp_path / "update")
+    parent = Place(Path(place.command[2]).parent)
+    before = outcome(parent)
+    kill_at_random(place, done_undisturbed(place), request.config.getoption("--kills"))
+    assert_same(outcome(parent), before)
+
+
+def kill_at_random(place: Place, undisturbed: dict[str, Any], wanted: int) -> None:
+    """Kill the job of a place so many times; after each end compare what it leaves."""
+    kills, seen = 0, Counter[str]()
     dice = random.Random(wanted)  # another number of kills has other moments
     while kills < wanted:
         place.clear()

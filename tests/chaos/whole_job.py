@@ -55,6 +55,7 @@ LATE = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.s
 PROCESSES.set_forkserver_preload(
     [
         "recmtl.job.whole_job",
+        "recmtl.daily.open_update",
         "recmtl.baselines.lightgbm",
         "tests.chaos.whole_job",
         "mlflow.pyfunc",
@@ -69,9 +70,11 @@ class Place:
 
     Attributes:
         folder: where all of it lies.
+        command: words of the command; empty for the main job on the log.
     """
 
     folder: Path
+    command: tuple[str, ...] = ()
 
     @property
     def log(self) -> Path:
@@ -106,6 +109,18 @@ def make_place(folder: Path, *, workers: int = 1) -> Place:
     (folder / "side").mkdir()
     pq.write_table(side, folder / "side" / "items.parquet")
     return Place(folder)
+
+
+def make_update(folder: Path) -> Place:
+    """An update of a finished job by the last rows of its log, with the test of its wiring."""
+    whole = make_place(folder / "whole")
+    log, parent = pq.read_table(whole.log), Place(folder / "parent")
+    shutil.copytree(whole.folder, parent.folder)
+    pq.write_table(log.slice(0, 1000), parent.log, row_group_size=400)
+    assert finish(parent) == 0, parent.words.read_text()
+    pq.write_table(log.slice(1000), whole.folder / "days.parquet", row_group_size=200)
+    days = ("--data", str(whole.folder / "days.parquet"))
+    return Place(whole.folder, ("update", "--run", str(parent.out), *days, "--search", "auto"))
 
 
 @dataclass(frozen=True)
@@ -162,9 +177,9 @@ def _job(place: Place, connection: Connection, die_at: int | None) -> None:
     answer_signals()
     connection.send("ready")
     schema, config = (str(place.folder / name) for name in ("schema.yaml", "config.yaml"))
-    arguments = ["--data", str(place.log), "--schema", schema, "--config", config]
+    run = ("run", "--data", str(place.log), "--schema", schema, "--config", config)
     try:
-        leave(main(["run", *arguments, "--out", str(place.out)]))
+        leave(main([*(place.command or run), "--out", str(place.out)]))
     except SystemExit:
         raise
     except BaseException as error:  # as at the top of a script

@@ -9,17 +9,18 @@ from shutil import copyfile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recmtl.atomic import new_folder, read_json, write_json
-from recmtl.data.reader import open_log
-from recmtl.data.statistics.periods import periods
+from recmtl.data.reader import Log, open_log
+from recmtl.data.statistics.periods import numbers_a_day, periods
 from recmtl.errors import ConfigError, SourceLocation
 from recmtl.schema import PastStatistics, Schema
 
 __all__ = ["Day", "cut_into_days", "schema_of_days", "together"]
 
-FACTS = "days.json"
+FACTS, DAY = "days.json", 86_400
 MOST_DAYS = 400
 """Files that are written side by side."""
 
@@ -49,6 +50,8 @@ def cut_into_days(
         schema: whose columns are kept, and whose `roles.time` says where a row belongs.
         folder: where the files go; it is whole or absent.
         period: how long a day is: `1d`, `6h`, or a whole number in the unit of a column of numbers.
+            Numbers that look like times since 1970 are cut by `1d` and `6h`, too; of all others
+            `1d` is one.
 
     Raises:
         ConfigError: there is no column of time, `period` does not fit it, or there are too many.
@@ -59,7 +62,8 @@ def cut_into_days(
     if not (folder / FACTS).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with new_folder(folder) as partial:
-            rows = _cut(data, schema, partial, _grain(schema, period))
+            log = open_log(data, schema.tables, layout=schema.files)
+            rows = _cut(log, schema, partial, _Period.of(log, str(schema.roles.time), str(period)))
             write_json(partial / FACTS, {"rows": rows})
     facts = read_json(folder / FACTS, remedy=f"delete {folder}")
     return tuple(Day(name, _file(folder, name), rows) for name, rows in facts["rows"].items())
@@ -85,20 +89,57 @@ def together(days: Sequence[Day], folder: Path) -> Path:
     return folder
 
 
-def _grain(schema: Schema, period: str | int) -> PastStatistics:
-    """What divides times: the grain of an entry that counts by this period."""
-    text = str(period)
+@dataclass(frozen=True)
+class _Period:
+    """What divides the times of a log.
+
+    Attributes:
+        entry: one that counts by this period.
+        numbers_a_second: of a column of numbers that are times since 1970; 0 of other numbers.
+    """
+
+    entry: PastStatistics
+    numbers_a_second: int = 0
+
+    @classmethod
+    def of(cls, log: Log, time: str, period: str) -> "_Period":
+        """Read `1d`, `6h` or a whole number as a period of the log's column of times."""
+        if period.isdecimal():
+            return cls(_counting(time, int(period)))
+        entry = _counting(time, period)
+        if log.logical_types([time])[time].kind not in ("integer", "float"):
+            return cls(entry)
+        latest = max(_latest(batch.columns.column(time)) for batch in log.batches([time]))
+        day = numbers_a_day(latest)
+        if day == 1 and entry.grain_length != DAY:
+            fault = f"holds numbers such as {latest:.0f}, and nobody knows how many are {period}"
+            raise SourceLocation(log.data).error(fault, "give the period as a number", column=time)
+        return cls(_counting(time, day * entry.grain_length // DAY), day // DAY)
+
+    def name(self, number: int) -> str:
+        """The first moment of a period, as text that sorts as time does."""
+        first = number * self.entry.grain_length
+        if self.entry.counts_numbers and not self.numbers_a_second:
+            return f"{first}"
+        moment = datetime.fromtimestamp(first / (self.numbers_a_second or 1), UTC)
+        is_midnight = not (moment.hour or moment.minute or moment.second)
+        return f"{moment:%Y-%m-%d}" if is_midnight else f"{moment:%Y-%m-%dT%H%M%S}"
+
+
+def _counting(time: str, period: str | int) -> PastStatistics:
     try:
-        grain: str | int = int(text) if text.isdecimal() else text
-        return PastStatistics("day", str(schema.roles.time), grain=grain, values=("count",))
+        return PastStatistics("day", time, grain=period, values=("count",))
     except ValueError as fault:
-        raise ConfigError(f"period {text!r}: write it as 1d or 6h, or a whole number") from fault
+        raise ConfigError(f"period {period!r}: write it as 1d or 6h, or a whole number") from fault
 
 
-def _cut(data: str | Path, schema: Schema, folder: Path, entry: PastStatistics) -> dict[str, int]:
+def _latest(times: pa.Array) -> float:
+    return float(pc.max(times).as_py() or 0)
+
+
+def _cut(log: Log, schema: Schema, folder: Path, period: _Period) -> dict[str, int]:
     """Write the files; the rows of each by name, the earliest first."""
-    log, time = open_log(data, schema.tables, layout=schema.files), str(schema.roles.time)
-    row_id = schema.roles.row_id
+    time, row_id, entry = str(schema.roles.time), schema.roles.row_id, period.entry
     columns = schema.in_the_log([*schema.columns(), *([] if row_id is None else [row_id])])
     rows: dict[int, int] = {}
     place, names = SourceLocation(log.data), dict[int, str]()
@@ -119,22 +160,12 @@ def _cut(data: str | Path, schema: Schema, folder: Path, entry: PastStatistics) 
                             f"the log has more than {MOST_DAYS} periods of {entry.grain}; give a "
                             "longer period"
                         )
-                    names[number] = _name(number, entry, times.type)
+                    names[number] = period.name(number)
                     file = _file(folder, names[number])
                     writers[number] = stack.enter_context(pq.ParquetWriter(file, table.schema))
                 writers[number].write_table(part)
                 rows[number] = rows.get(number, 0) + part.num_rows
     return {names[number]: rows[number] for number in sorted(rows)}
-
-
-def _name(number: int, entry: PastStatistics, kind: pa.DataType) -> str:
-    """The first moment of a period, as text that sorts as time does."""
-    first = number * entry.grain_length
-    if entry.counts_numbers:
-        return f"{first}"
-    moment = datetime.fromtimestamp(first, UTC)
-    is_midnight = first % 86_400 == 0
-    return f"{moment:%Y-%m-%d}" if is_midnight else f"{moment:%Y-%m-%dT%H%M%S}"
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-from recmtl.data.columns.keys import Keys
+from recmtl.data.columns.canonical import AnyArray
+from recmtl.data.columns.keys import Keys, feature_keys
 from recmtl.data.columns.vocabulary import Vocabulary
-from recmtl.data.content.vectors import as_held
+from recmtl.data.content.vectors import as_held, vector_block
+from recmtl.data.derived.missing import filled
 from recmtl.errors import SourceLocation
-from recmtl.schema import Vector
+from recmtl.schema import Categorical, Vector
 
 __all__ = ["ValueVectors", "VectorTable", "load_tables", "mean_vectors", "save_tables"]
 
@@ -42,11 +44,29 @@ class ValueVectors:
         """Take the values of rows that follow."""
         self._vectors = later._vectors | self._vectors
 
+    def add_rows(
+        self,
+        values: AnyArray,
+        vectors: AnyArray,
+        *,
+        owner: Categorical,
+        feature: Vector,
+        size: int,
+        place: SourceLocation,
+    ) -> None:
+        """Take rows as canonical columns: values of `owner`, and vectors of `size` numbers."""
+        keys = feature_keys(filled(values, owner, place), owner, place)
+        self.add(keys, vector_block(vectors, feature, size, place), feature)
+
     def finish(self, vocabulary: Vocabulary, size: int, feature: Vector) -> VectorTable:
         """The vectors of the values that the vocabulary holds."""
-        table = np.full((vocabulary.rows, size), np.nan, _kind(feature))
+        return self.fill(np.full((vocabulary.rows, size), np.nan, _kind(feature)), vocabulary)
+
+    def fill(self, table: VectorTable, vocabulary: Vocabulary) -> VectorTable:
+        """A vocabulary's table in which values have their vectors that had none; in place."""
+        without = np.isnan(table[:, :1]).any(1)
         for row, value in enumerate(vocabulary.values.to_pylist(), start=1):
-            if value in self._vectors:
+            if without[row] and value in self._vectors:
                 table[row] = self._vectors[value]
         return table
 

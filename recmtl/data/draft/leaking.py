@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 from recmtl.data.draft.placing import Draft
 from recmtl.data.draft.profile import ColumnProfile, in_one_form
 from recmtl.data.draft.sample import Sample
-from recmtl.data.leaks import SAMPLE_ROWS, SampledColumn, mean_ranks, tells
-from recmtl.schema import Label, TaskSpec
+from recmtl.data.leaks import SAMPLE_ROWS, SampledColumn, SampledLabel, tells
 
 __all__ = ["set_leaks_aside"]
 
@@ -47,7 +46,7 @@ def _how(column: SampledColumn, task: ColumnProfile, tasks: Sequence[ColumnProfi
         if task.positive < parent.positive:  # a copy shows where the parent happened
             defined &= _marked(parent.positive, rows)
     label = _marked(task.positive, rows)[defined].astype(np.float64)
-    return tells(column, TaskSpec("task", "binary", Label("label")), label, defined)
+    return tells(column, SampledLabel.of("binary", label, defined))
 
 
 def _marked(rows: frozenset[int], count: int) -> npt.NDArray[np.bool_]:
@@ -65,5 +64,5 @@ def _sampled(name: str, column: Any) -> SampledColumn | None:
     order = None
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         values = np.asarray(column.cast(pa.float64(), safe=False).fill_null(-np.inf))
-        order = mean_ranks(np.where(missing, -np.inf, values))
+        order = np.unique(np.where(missing, -np.inf, values), return_inverse=True)[1]
     return SampledColumn(name, np.asarray(codes).astype(np.int64), missing, order)

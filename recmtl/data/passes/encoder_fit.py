@@ -15,7 +15,7 @@ from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import NumericFit, finite_numbers, row_hashes
 from recmtl.data.columns.vocabulary import Vocabulary, VocabularyFit
 from recmtl.data.content.of_values import ValueVectors
-from recmtl.data.content.vectors import VectorFit, vector_block
+from recmtl.data.content.vectors import VectorFit
 from recmtl.data.derived.columns import with_derived
 from recmtl.data.derived.missing import filled
 from recmtl.data.row_encoder import RowEncoder
@@ -124,10 +124,10 @@ class EncoderFit:
         owner = None if feature.of is None else self.schema.feature(feature.of)
         if size and isinstance(owner, Categorical):
             values = columns[owner.column]
-            values = filled(values if kept is None else values.filter(kept), owner, place)
-            keys = feature_keys(values, owner, place)
-            block = vector_block(column, feature, size, place)
-            self._of_values[feature.name].add(keys, block, feature)
+            values = values if kept is None else values.filter(kept)
+            self._of_values[feature.name].add_rows(
+                values, column, owner=owner, feature=feature, size=size, place=place
+            )
 
     def _count(
         self, feature: Categorical | ListOf, column: AnyArray, place: SourceLocation

@@ -72,7 +72,7 @@ def fit(log: CountedLog, schema: Schema, like: EncodedLog | None) -> Fitted:
     fits = schema if like is None else replace(schema, features=(), statistics=())
     encoder_fit = EncoderFit(fits, log.logical_types(schema.columns()))
     empty = _FitPass(LabelFit(resolved, log.data), encoder_fit)
-    fitted = log.fold(empty, schema.columns(), view, stage="fit")
+    fitted = log.fold(empty, fits.columns(), view, stage="fit")
     rows = fitted.rows
     _refuse_empty_parts(rows, log)
     labels = fitted.labels.finish()
@@ -81,8 +81,7 @@ def fit(log: CountedLog, schema: Schema, like: EncodedLog | None) -> Fitted:
         refuse_other_classes(classes, like)
     else:
         refuse_same_columns(schema, classes, SourceLocation(log.data))
-    encoder = fitted.encoder.finish() if earlier is None else earlier
-    encoder.past = past
+    encoder = (fitted.encoder.finish() if earlier is None else earlier).going_on(past)
     mean_weight = fitted.train_weight / rows[0]
     return Fitted(
         assign, encoder, labels, rows, fitted.rows_before(), mean_weight, fitted.left_out.tolist()

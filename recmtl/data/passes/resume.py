@@ -59,7 +59,8 @@ def read_fit(folder: Path, log: CountedLog, schema: Schema, like: EncodedLog | N
     resolved = with_known_times(schema, log.batches, SourceLocation(log.data))
     if schema.roles.time is None:
         # An encoder keeps the sums of all folds, and train rows need those of each.
-        encoder.past = past_of(log, resolved, assign, None if like is None else like.encoder())
+        earlier = None if like is None else like.encoder()
+        encoder = encoder.going_on(past_of(log, resolved, assign, earlier))
     tasks = {name: LabelStatistics.from_json(raw) for name, raw in content["tasks"].items()}
     return Fitted(
         assign,

@@ -8,17 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recmtl.data.statistics.periods import numbers_a_day
+
 __all__ = ["statistics_draft"]
 
 FEWEST_ROWS = 3.0
 """Rows a value, on average, from which the past of a value says something."""
 MOST_ENTRIES = 4
-DAYS = {
-    (5 * 10**8, 10**10): 86_400,
-    (10**11, 10**13): 86_400_000,
-    (10**14, 10**16): 86_400_000_000,
-}
-"""A day in seconds, milliseconds and microseconds, where times look like those since 1970."""
 
 
 def statistics_draft(
@@ -58,8 +54,6 @@ def _periods(times: Any | None) -> Iterator[str]:
         return
     grain: int | None = None
     if pa.types.is_integer(times.type) or pa.types.is_floating(times.type):
-        size = abs(pc.max(times).as_py() or 0)
-        days = (day for (low, high), day in DAYS.items() if low <= size < high)
-        grain = next(days, 1)
+        grain = numbers_a_day(pc.max(times).as_py() or 0)
     yield f"#     grain: {'1d' if grain is None else grain}"
     yield f"#     windows: [all, {'7d' if grain is None else 7 * grain}]"

@@ -12,12 +12,18 @@ from recmtl.data.columns.logical_type import value_type_name
 from recmtl.errors import SourceLocation
 from recmtl.schema import PastStatistics
 
-__all__ = ["UNITS", "TimeKind", "periods", "time_kind"]
+__all__ = ["UNITS", "TimeKind", "numbers_a_day", "periods", "time_kind"]
 
 TimeKind = Literal["number", "instant", "local"]
 """Plain numbers, times with a zone, and dates or times as some clock showed them."""
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Of a time in Arrow, in a second."""
+DAYS = {
+    (5 * 10**8, 10**10): 86_400,
+    (10**11, 10**13): 86_400_000,
+    (10**14, 10**16): 86_400_000_000,
+}
+"""A day in seconds, milliseconds and microseconds, where times look like those since 1970."""
 Ints = npt.NDArray[np.int64]
 
 
@@ -74,6 +80,18 @@ def periods(
     else:
         number = _clock(times, entry) // (entry.grain_length * UNITS[times.type.unit])
     return number if gaps is None else np.where(gaps, missing, number)
+
+
+def numbers_a_day(latest: float) -> int:
+    """How long a day is in the unit of a column of numbers, by its latest time.
+
+    Numbers that look like seconds, milliseconds or microseconds since 1970 are taken for these, all
+    others for days: of a calendar (20220425), or counted from some day.
+
+    >>> numbers_a_day(20220425), numbers_a_day(1_650_844_800), numbers_a_day(1_650_844_800_000)
+    (1, 86400, 86400000)
+    """
+    return next((day for (low, high), day in DAYS.items() if low <= abs(latest) < high), 1)
 
 
 def _whole_numbers(times: AnyArray, gaps: npt.NDArray[np.bool_] | None) -> Ints:

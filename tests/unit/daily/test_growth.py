@@ -234,3 +234,38 @@ def test_crosses_and_parts_of_times_grow_and_shared_tables_grow_with_their_owner
     columns = (added[name].to_pylist() for name in ("user", "item", "day"))
     triples = {f"{u} & {i} & {day.weekday()}" for u, i, day in zip(*columns, strict=True)}
     assert set(after[len(before) :]) <= triples - set(before) and len(after) > len(before)
+
+
+def test_new_values_bring_their_vectors_and_known_ones_keep_theirs(tmp_path: Path) -> None:
+    """... and a known value that had none gets the first that train rows bring."""
+    text = SCHEMA.replace("  price:", "  image: {kind: vector, of: item}\n  price:")
+    schema = parse_schema(text, source="shop.yaml")
+
+    def with_images(table: pa.Table, sign: float, without: str) -> pa.Table:
+        numbers = [int(item.split()[1]) for item in table["item"].to_pylist()]
+        vectors = [
+            None if f"item {n}" == without else [sign * np.cos(n), sign * np.sin(n)]
+            for n in numbers
+        ]
+        return table.append_column("image", pa.array(vectors, pa.list_(pa.float64())))
+
+    before = with_images(days(0, 10, users=range(20)), 1.0, "item 12")
+    earlier = prepare(written(tmp_path, "base", before), schema, tmp_path / "log").encoder()
+    later = with_images(days(10, 5, users=range(20), seed=1), -1.0, "item 45")
+    encoder = growth_of(schema, earlier, written(tmp_path, "more", later)).encoder
+    tables, items = (e.tables["image"] for e in (earlier, encoder)), encoder.vocabularies["item"]
+    known, grown_table = tables
+    values = items.values.to_pylist()
+    old = earlier.vocabularies["item"].values.to_pylist()
+    assert {"item 12", "item 45"} <= set(values) and len(values) > len(old)
+    for row, value in enumerate(values, start=1):
+        number = int(value.split()[1])
+        if value in old and value != "item 12":
+            expected = known[1 + old.index(value)]
+        elif value == "item 45":
+            expected = np.full(2, np.nan)
+        else:
+            expected = np.float16([-np.cos(number), -np.sin(number)])
+        assert np.allclose(grown_table[row], expected, atol=2e-3, equal_nan=True), value
+    seen = encoder.encode(later).numeric[:, -2:]
+    assert np.isfinite(seen).all()  # `seen.image`, read through the vectors

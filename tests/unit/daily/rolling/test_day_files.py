@@ -82,6 +82,13 @@ def test_every_row_lies_in_its_day_with_the_columns_of_side_tables(
             "12h",
             ["2026-01-01", "2026-01-01T120000"],
         ),
+        ([20220430 + n // 20 * 71 for n in range(40)], "1d", ["20220430", "20220501"]),
+        (
+            [1_650_844_800_000 + n * 7_200_000 for n in range(24)],
+            "1d",
+            ["2022-04-25", "2022-04-26"],
+        ),
+        ([1_650_844_800 + n * 7_200 for n in range(6)], "6h", ["2022-04-25", "2022-04-25T060000"]),
     ],
 )
 def test_periods_of_every_kind_of_time(
@@ -92,7 +99,7 @@ def test_periods_of_every_kind_of_time(
     assert sum(day.rows for day in days) == len(times)
 
 
-@pytest.mark.parametrize("period", ["1d", "week", "0"])
+@pytest.mark.parametrize("period", ["6h", "2d", "week", "0", "0d"])
 def test_a_period_that_does_not_fit_is_refused_and_nothing_is_left(
     period: str, tmp_path: Path, schema: Schema
 ) -> None:
