@@ -220,7 +220,7 @@ def write_base(
             with ArrayWriter(partial / part, 0, widths=widths):
                 pass
         write_json(partial / "manifest.json", manifest, allow_nan=True)
-    return EncodedLog.open(folder)
+    return EncodedLog.open(folder, encoder=encoder)
 
 
 @dataclass(frozen=True)

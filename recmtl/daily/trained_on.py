@@ -21,15 +21,17 @@ from recmtl.job.work.workers import cores
 from recmtl.model import BlendedModel, Network, TabularModel, load_model
 from recmtl.search.search import SearchResult, search
 from recmtl.train.blend import fit_blend
-from recmtl.train.config import Budget, Config
+from recmtl.train.config import Budget, Config, Training
 from recmtl.train.problem import Predictions, network_cost
 from recmtl.train.tabular_problem import TabularProblem
 
-__all__ = ["MODEL", "SearchWhen", "TrainedOn", "train_on"]
+__all__ = ["MODEL", "SearchWhen", "TrainedOn", "in_few_passes", "train_on"]
 
 SearchWhen = Literal["never", "auto", "always"]
 """When an update searches again: never, if the test of `another_route` says so, always."""
 MODEL, AGAIN, CONSTANT = "searched", "searched_again", "constant"
+PASSES, LEAST_BATCH = 2, 64
+"""Over the days; and rows of a batch, below which a step costs what one of more rows does."""
 SEARCH_AGAIN = "delete it, so that the search is done again"
 
 
@@ -99,6 +101,21 @@ def train_on(job: JobContext, days: AddedDays, search_when: SearchWhen) -> Train
     return trained
 
 
+def in_few_passes(training: Training, rows: int) -> Training:
+    """As many steps as a training on so many rows has, in two passes of smaller batches.
+
+    Steps are what moves weights from their old place; what is known already needs no third look at
+    the days. The steps cost less by the rows that their batches lack.
+
+    >>> (shown := in_few_passes(Training(epochs=3, batch_size=900), 9_000)).batch_size, shown.epochs
+    (600, 2)
+    """
+    passes = training.passes(rows)
+    few = min(PASSES, passes)
+    size = max(LEAST_BATCH, few * training.batch_size // passes)
+    return replace(training, batch_size=min(size, training.batch_size), epochs=few)
+
+
 def _served(networks: list[TabularModel], problem: TabularProblem) -> TabularModel:
     """The network, or the blend of several whose weights fit the validation rows of the days."""
     if len(networks) == 1:
@@ -139,6 +156,9 @@ class _Work:
         def train() -> tuple[Network, ModelResult]:
             start = warm_start(parent, self.days.starts)
             config = replace(self.config, sizes=parent.sizes)
+            if layout == parent.grid.layout:
+                training = in_few_passes(config.training, len(self.problem.train))
+                config = replace(config, training=training)
             progress = self.job.on_progress
             fit = Fit(self.problem, config, seed, progress, self._checkpoint, start)
             return fit.network(name, layout)

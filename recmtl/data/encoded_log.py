@@ -152,10 +152,13 @@ class EncodedLog:
         manifest: what `manifest.json` holds: fingerprint, rows, label statistics, warnings.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, manifest: dict[str, Any], *, encoder: RowEncoder | None = None
+    ) -> None:
         """Use `EncodedLog.open`."""
         self.folder = folder
         self.manifest = manifest
+        self._written = encoder
 
     def __repr__(self) -> str:
         rows, tasks = self.manifest["rows"], ", ".join(task.name for task in self.schema.tasks)
@@ -163,8 +166,12 @@ class EncodedLog:
         return f"EncodedLog {self.folder}: {sum(rows.values()):,} rows ({parts}), tasks {tasks}"
 
     @staticmethod
-    def open(folder: str | Path) -> "EncodedLog":
+    def open(folder: str | Path, *, encoder: RowEncoder | None = None) -> "EncodedLog":
         """Open a prepared folder.
+
+        Args:
+            folder: the folder.
+            encoder: the one that has just been written there, which is then not read.
 
         Raises:
             DataError: the folder was not written by `prepare`.
@@ -173,7 +180,8 @@ class EncodedLog:
         if not (folder / "manifest.json").is_file():
             raise DataError(f"{folder}: not an encoded log; run prepare to make one")
         remedy = f"delete {folder} and run prepare again"
-        return EncodedLog(folder, read_json(folder / "manifest.json", remedy=remedy))
+        manifest = read_json(folder / "manifest.json", remedy=remedy)
+        return EncodedLog(folder, manifest, encoder=encoder)
 
     @cached_property
     def schema(self) -> Schema:
@@ -191,7 +199,7 @@ class EncodedLog:
 
     @cached_property
     def _encoder(self) -> RowEncoder:
-        return RowEncoder.load(self.folder / "encoder")
+        return self._written or RowEncoder.load(self.folder / "encoder")
 
     def compared_types(self) -> dict[str, LogicalType]:
         """The types of the columns whose values are compared with those of days added later.

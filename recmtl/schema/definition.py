@@ -225,6 +225,11 @@ class Schema:
         return f"Schema {self.name}: {len(self.features)} features ({features}); {'; '.join(parts)}"
 
     @cached_property
+    def texts(self) -> dict[bool, str]:
+        """The schema as it was written before; see `recmtl.schema.yaml_form.dump_schema`."""
+        return {}
+
+    @cached_property
     def computed(self) -> tuple[DerivedFeature, ...]:
         """What features derive of a row alone: lengths and ages, parts of times, crosses, ..."""
         return tuple(starmap(DerivedFeature, derived_of(self.features, self.roles.time)))

@@ -171,6 +171,12 @@ def dump_schema(schema: Schema, *, stored: bool = False) -> str:
             the limits of the watch, on which no row depends. The text is then the same as theirs,
             and so are fingerprints of it.
     """
+    if stored not in schema.texts:
+        schema.texts[stored] = _dumped(schema, stored)
+    return schema.texts[stored]
+
+
+def _dumped(schema: Schema, stored: bool) -> str:
     document: dict[str, Any] = {"version": 1, "name": schema.name}
     if schema.files is not None:
         document["files"] = _changed_fields(schema.files)

@@ -18,7 +18,7 @@ from recmtl.train.loop import silent
 from recmtl.train.tabular_problem import TabularProblem
 
 TASKS = tuple(TaskSpec(name, "binary", Condition(name)) for name in ("a", "b", "c", "d"))
-USERS, ITEMS = 80, 60
+USERS, ITEMS = 40, 30
 ENCODING = Encoding(table_rows=1 + USERS + ITEMS, single=("user", "item"), lists=(), numeric=())
 CONFIG = Config(
     # Two numbers an id hold one taste, and not those of four tasks.
@@ -54,7 +54,7 @@ def week(seed: int, *, is_common: bool) -> TabularProblem:
             row=np.arange(count),
         )
 
-    train, validation, test = rows(6000), rows(2500), rows(10)
+    train, validation, test = rows(3000), rows(2000), rows(10)
     statistics = {
         task.name: LabelStatistics(len(train), int(label.sum()), float(label.mean()), 0.5)
         for task, label in zip(TASKS, train.labels.T, strict=True)

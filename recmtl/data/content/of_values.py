@@ -64,7 +64,7 @@ class ValueVectors:
 
     def fill(self, table: VectorTable, vocabulary: Vocabulary) -> VectorTable:
         """A vocabulary's table in which values have their vectors that had none; in place."""
-        without = np.isnan(table[:, :1]).any(1)
+        without = np.isnan(table[:, 0])
         for row, value in enumerate(vocabulary.values.to_pylist(), start=1):
             if without[row] and value in self._vectors:
                 table[row] = self._vectors[value]

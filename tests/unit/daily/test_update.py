@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
@@ -12,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from recmtl.daily.parent import open_parent
-from recmtl.daily.trained_on import SearchWhen
+from recmtl.daily.trained_on import SearchWhen, in_few_passes
 from recmtl.daily.update import Update, updated
 from recmtl.errors import BundleError, ConfigError, DataError
 from recmtl.serve import Scorer
 from recmtl.serve.bundle import load_bundle
+from recmtl.train.config import Training
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import ValidationCheck
 from tests.unit.daily.conftest import RELEASED, OpenJob, rows_of_days
@@ -58,6 +60,19 @@ def test_a_bundle_of_an_earlier_release_is_updated(
     page = done.report.read_text()
     assert "What changed, and why" in page and "6 of user_id" in page
     assert {"parent", "searched", "constant", "verdict"} == set(done.results["tasks"]["click"])
+
+
+@pytest.mark.parametrize(
+    ("training", "rows"), [(Training(), 100_000), (Training(epochs=5, batch_size=500), 3000)]
+)
+def test_two_passes_have_as_many_steps_as_several_had(training: Training, rows: int) -> None:
+    few = in_few_passes(training, rows)
+    before, after = (t.passes(rows) * t.steps_a_pass(rows) for t in (training, few))
+    assert few.passes(rows) == 2 and after == pytest.approx(before, rel=0.1)
+    assert in_few_passes(Training(), 100).batch_size == 64
+    for kept in (replace(training, epochs=1), replace(training, epochs=2)):
+        assert in_few_passes(kept, rows) == kept
+    assert in_few_passes(replace(training, batch_size=16), rows).batch_size == 16
 
 
 @pytest.mark.slow
