@@ -116,7 +116,11 @@ class Network(nn.Module):
             inputs: of a batch.
             decisions: which edges are kept and which lanes run, layer by layer; all by default.
         """
-        return self.heads(self.grid(self.encoder(*inputs), decisions))
+        return self.outputs(self.grid(self.encoder(*inputs), decisions), inputs)
+
+    def outputs(self, lanes: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs of the heads for task lanes `[B, T, *F]` of a batch with these tensors."""
+        return self.heads(lanes)
 
     def predictions(
         self, batch: Batch, decisions: Sequence[Decision] | None = None
@@ -219,9 +223,14 @@ class TabularModel(Network):
             tower=sizes.tower,
             chain=sizes.chain,
             late=sizes.late_labels,
+            numbers=[number.name for number in encoding.numeric],
         )
         super().__init__(encoder, grid=grid, heads=task_heads)
         self.sizes, self.columns = sizes, task_heads.columns
+
+    def outputs(self, lanes: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The logits for task lanes; models of labels may read a number of the row, too."""
+        return self.heads(lanes, inputs[1])
 
     @property
     def numbers(self) -> int:

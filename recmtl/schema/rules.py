@@ -43,6 +43,7 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> C
     yield from _histories(schema, broken)
     yield from _crosses(schema)
     yield from _funnels(schema, broken)
+    yield from _durations(schema, broken)
     yield from _late_labels(schema, broken)
     yield from _samples(schema, broken)
     yield from _split_roles(schema)
@@ -217,6 +218,15 @@ def _funnels(schema: Schema, broken: frozenset[str]) -> Contradictions:
             yield place, f"{task.parent!r} is not binary, so nothing can follow from it"
         elif _in_cycle(task, tasks):
             yield place, f"{task.name!r} is its own ancestor"
+
+
+def _durations(schema: Schema, broken: frozenset[str]) -> Contradictions:
+    numbers = {f.name: f for f in schema.features if isinstance(f, Numeric)}
+    for task in schema.tasks:
+        duration = None if task.head is None else task.head.duration
+        if duration is not None and duration not in numbers and not broken:
+            text = f"there is no numeric feature {duration!r}{did_you_mean(duration, numbers)}"
+            yield ("tasks", task.name, "head"), text
 
 
 def _late_labels(schema: Schema, broken: frozenset[str]) -> Contradictions:

@@ -90,7 +90,7 @@ class _CachedLayer:
         """Values `[1 + parts]` of decisions: on some of the rows, then on each part of those."""
         batch, encoded = self.rows[rows], self.encoded[rows]
         lanes = self._lanes_above(decisions[self.depth], rows=rows)
-        logits = self.supernet.logits_above(lanes, encoded, decisions[self.depth + 1 :])
+        logits = self.supernet.logits_above(lanes, encoded, decisions[self.depth + 1 :], batch)
         values = []
         for part in (slice(None), *(slice(first, None, parts) for first in range(parts))):
             labelled, outputs = batch[part], [task_logits[part] for task_logits in logits]

@@ -91,7 +91,7 @@ class Supernet:
             lanes = self.apply_layers(encoded, encoded, candidates[0][:common])
             losses = []
             for decisions in candidates:
-                logits = self.logits_above(lanes, encoded, decisions[common:])
+                logits = self.logits_above(lanes, encoded, decisions[common:], batch)
                 losses.append(self.model.heads.losses(logits, batch.labels, batch.weight))
             return torch.stack(losses).cpu(), total_weight(batch)
 
@@ -115,13 +115,12 @@ class Supernet:
         return lanes
 
     def logits_above(
-        self, lanes: Tensor, encoded: Tensor, decisions: Sequence[Decision]
+        self, lanes: Tensor, encoded: Tensor, decisions: Sequence[Decision], batch: Batch
     ) -> list[Tensor]:
-        """Logits of the tasks from the input lanes of the last layers, one decision for each."""
+        """Logits of the tasks from a batch's input lanes of the last layers, a decision for each."""
         first = len(self.layout.layers) - len(decisions)
         top = self.apply_layers(lanes, encoded, decisions, first=first)
-        logits: list[Tensor] = self.model.heads(top[:, list(self.layout.readout)])
-        return logits
+        return self.model.outputs(top[:, list(self.layout.readout)], batch.inputs)
 
 
 def mean_by_weight(by_batch: Sequence[tuple[Tensor, float]]) -> Tensor:

@@ -103,7 +103,7 @@ class TabularProblem:
         rows = log if trees is None else trees
         train, validation, test = map(rows.split, ("train", "validation", "test"))
         position = log.schema.roles.position
-        heads = _fitted(head_specs(tasks, log.label_statistics, position), train)
+        heads = _fitted(head_specs(tasks, log.label_statistics, position), train, rows.encoding)
         shrunk = None
         if rare_ids:
             encoder = log.encoder()
@@ -153,7 +153,10 @@ class TabularProblem:
         if "histories" in sources and "ids" not in sources:
             raise ConfigError("histories are read against ids; hear both, or neither")
         heard = {name: fields for name, fields in self.sources.items() if name in sources}
-        encoding = self.encoding.part({name for fields in heard.values() for name in fields})
+        names = {name for fields in heard.values() for name in fields}
+        # What a head reads stays, whatever the network hears.
+        names |= {head.duration for head in self.heads if head.duration is not None}
+        encoding = self.encoding.part(names)
         ids, numeric = self.encoding.columns_of(encoding)
         rows = [part.columns(ids, numeric) for part in (self.train, self.validation, self.test)]
         return replace(
@@ -184,7 +187,8 @@ class TabularProblem:
         validation = _restrict(self.validation, self.tasks, spec)
         test = replace(self.test, labels=np.asarray(self.test.labels)[:, [position]])
         statistics = {spec.name: _statistics(alone, train, self.heads)}
-        heads = _fitted(head_specs((alone,), statistics, self.heads[position].position), train)
+        specs = head_specs((alone,), statistics, self.heads[position].position)
+        heads = _fitted(specs, train, self.encoding)
         return replace(
             self, train=train, validation=validation, test=test, tasks=(alone,), heads=heads
         )
@@ -319,20 +323,30 @@ class TabularProblem:
         return {task.name: metrics[task.name][PRIMARY[task.kind].name] for task in self.tasks}
 
 
-def _fitted(heads: tuple[HeadSpec, ...], train: LogSplit) -> tuple[HeadSpec, ...]:
+def _fitted(
+    heads: tuple[HeadSpec, ...], train: LogSplit, encoding: Encoding
+) -> tuple[HeadSpec, ...]:
     """The heads, with what the models of labels are fitted to: train rows with a label."""
     return tuple(
-        head if (head.head, head.position) == (None, None) else _fitted_head(head, train, position)
+        head
+        if (head.head, head.position) == (None, None)
+        else _fitted_head(head, train, position, encoding)
         for position, head in enumerate(heads)
     )
 
 
-def _fitted_head(head: HeadSpec, train: LogSplit, position: int) -> HeadSpec:
+def _fitted_head(
+    head: HeadSpec, train: LogSplit, position: int, encoding: Encoding
+) -> HeadSpec:
     label, weight = np.asarray(train.labels[:, position]), train.varying_weight
     rows = np.flatnonzero(~np.isnan(label))
     label, weight = label[rows], None if weight is None else weight[rows]
     if head.position is None or not train.position.shape[1]:
-        return fitted(replace(head, position=None), label, weight)
+        duration = None
+        if head.duration is not None:
+            number = [field.name for field in encoding.numeric].index(head.duration)
+            duration = np.asarray(train.numeric[:, number])[rows]
+        return fitted(replace(head, position=None), label, weight, duration)
     places = np.asarray(train.position[:, 0])[rows]
     return replace(head, numbers=fitted_places(head, label, weight, places))
 

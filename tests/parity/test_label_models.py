@@ -78,6 +78,27 @@ PLAIN = {
 }
 
 
+def test_a_d2q_is_the_plain_one() -> None:
+    """Quantiles by counting in the group of like durations, restored by NumPy's interpolation."""
+    duration, groups = np.random.default_rng(9).normal(size=ROWS), 10
+    order = np.argsort(duration)
+    spec = HeadSpec("y", "regression", head=Head("d2q", duration="d", groups=groups))
+    spec = fitted(spec, SPEND, None, duration)
+    odds = torch.from_numpy(np.random.default_rng(3).normal(size=ROWS)).requires_grad_()
+    logits = torch.stack([odds, torch.from_numpy(duration)], 1)
+    losses = label_model(spec).loss(logits, torch.from_numpy(SPEND))
+    values = label_model(spec).scores(logits)[0].detach().numpy()
+    losses.sum().backward()
+    for rows in np.split(order, groups):
+        label, p = SPEND[rows], expit(odds.detach().numpy()[rows])
+        below, equal = label < label[:, None], label == label[:, None]
+        q = (below.sum(1) + equal.sum(1) / 2) / len(rows)
+        assert losses.detach().numpy()[rows] == pytest.approx(12 * (p - q) ** 2, abs=1e-6)
+        assert odds.grad.numpy()[rows] == pytest.approx(24 * (p - q) * p * (1 - p), abs=1e-6)
+        knots = np.unique(np.stack([q, label], 1), axis=0)
+        assert values[rows] == pytest.approx(np.interp(p, *knots.T), rel=1e-5, abs=1e-5)
+
+
 @pytest.mark.parametrize("kind", PLAIN)
 def test_a_loss_and_its_gradient_are_the_plain_ones(kind: str) -> None:
     plain, label = PLAIN[kind]

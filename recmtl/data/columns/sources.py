@@ -74,10 +74,15 @@ def _source(feature: Feature) -> str:
 def part_of_schema(schema: Schema, heard: Collection[str]) -> Schema:
     """The schema of a log that has these sources alone, as if the others had not been asked for.
 
-    `ids` are always among them, since other features may share their vocabularies. The source
-    `trees` is no part of a schema.
+    `ids` are always among them, since other features may share their vocabularies, and so are
+    durations that heads read. The source `trees` is no part of a schema.
     """
-    kept = [feature for feature in schema.features if _source(feature) in ("ids", *heard)]
+    durations = {task.head.duration for task in schema.tasks if task.head is not None}
+    kept = [
+        feature
+        for feature in schema.features
+        if _source(feature) in ("ids", *heard) or feature.name in durations
+    ]
     features = tuple(_plain(feature, heard) for feature in kept)
     entries = schema.statistics if "statistics" in heard else ()
     return replace(schema, features=features, statistics=entries)

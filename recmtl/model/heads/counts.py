@@ -25,6 +25,8 @@ class Poisson(LabelModel):
         mean: of the counts on train rows, at which the head starts.
     """
 
+    scale = "log of the mean"
+
     def __init__(self, mean: float) -> None:
         super().__init__()
         self.log_mean, self.start = math.log(max(mean, SMALLEST)), (0.0,)

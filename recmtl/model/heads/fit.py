@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from recmtl.model.heads.counts import NegativeBinomial, Poisson
+from recmtl.model.heads.duration import DurationQuantiles, at_shares, numbers_of_durations
 from recmtl.model.heads.labels import Classes, LabelModel, Numbers, Ordinal, Value
 from recmtl.model.heads.spec import HeadSpec
 from recmtl.model.heads.watch_time import Cread, ZeroInflatedLogNormal
@@ -34,16 +35,24 @@ def label_model(spec: HeadSpec) -> LabelModel:
         return ZeroInflatedLogNormal(spec.numbers, head.quantiles)
     if head.kind == "cread":
         return Cread(spec.numbers)
+    if head.kind == "d2q":
+        return DurationQuantiles(spec.numbers)
     return Poisson(spec.mean) if head.kind == "poisson" else NegativeBinomial(spec.mean, spec.std)
 
 
-def fitted(spec: HeadSpec, labels: npt.NDArray[Any], weight: npt.NDArray[Any] | None) -> HeadSpec:
+def fitted(
+    spec: HeadSpec,
+    labels: npt.NDArray[Any],
+    weight: npt.NDArray[Any] | None,
+    duration: npt.NDArray[Any] | None = None,
+) -> HeadSpec:
     """The head with the numbers of its model and the loss at which that starts.
 
     Args:
         spec: a head whose schema names a model.
         labels: of the train rows on which the task is defined `[R]`, at least one.
         weight: of the same rows, or None.
+        duration: of the same rows, encoded, where the model reads one.
     """
     if spec.head is None:
         return spec
@@ -51,20 +60,29 @@ def fitted(spec: HeadSpec, labels: npt.NDArray[Any], weight: npt.NDArray[Any] | 
     label = np.asarray(labels[::step], np.float64)
     share = np.ones(len(label)) if weight is None else np.asarray(weight[::step], np.float64)
     share = share / share.sum()
-    spec = replace(spec, numbers=_numbers(spec, spec.head, label, share))
+    beside = np.empty((len(label), 0))
+    if duration is not None:
+        beside = np.asarray(duration[::step], np.float64)[:, np.newaxis]
+    spec = replace(spec, numbers=_numbers(spec, spec.head, label, share, beside))
     model = label_model(replace(spec, label_smoothing=0.0)).double()
     with torch.no_grad():
         start = torch.tensor([model.start], dtype=torch.float64, device="cpu")
-        losses = model.loss(model.logits(start).expand(len(label), -1), torch.from_numpy(label))
+        logits = model.logits(start).expand(len(label), -1)
+        logits = torch.cat([logits, torch.from_numpy(beside)], 1)
+        losses = model.loss(logits, torch.from_numpy(label))
         return replace(spec, start_loss=float(losses.numpy() @ share))
 
 
-def _numbers(spec: HeadSpec, head: Head, label: Floats, share: Floats) -> Numbers:
-    """The numbers of a model, of labels `[n]` and shares of the weight `[n]`."""
+def _numbers(
+    spec: HeadSpec, head: Head, label: Floats, share: Floats, beside: Floats
+) -> Numbers:
+    """The numbers of a model, of labels `[n]`, shares of the weight `[n]` and durations `[n, 1]`."""
     if head.kind == "ordinal":
         return {"shares": _floats(np.bincount(label.astype(int), share, len(spec.classes)))}
     if head.kind == "ziln":
         return _of_ziln(label, share)
+    if head.kind == "d2q":
+        return numbers_of_durations(head.groups, label, share, beside[:, 0])
     return _of_cread(head, label, share) if head.kind == "cread" else {}
 
 
@@ -86,18 +104,16 @@ def _of_cread(head: Head, label: Floats, share: Floats) -> Numbers:
     places = np.arange(head.bins) / head.bins
     if head.skew:
         places = -np.expm1(-head.skew * places) / -np.expm1(-head.skew)
-    order = np.argsort(label, kind="stable")
-    ordered, below = label[order], np.cumsum(share[order])
-    at = np.searchsorted(below, places * below[-1], side="right").clip(max=len(label) - 1)
-    thresholds = np.unique(ordered[at])
-    thresholds = thresholds[thresholds < ordered[-1]]
+    least, most = label.min(), label.max()
+    thresholds = np.unique(at_shares(label, share, places))
+    thresholds = thresholds[thresholds < most]
     if not len(thresholds):
-        thresholds = ordered[:1] - 1.0 if ordered[0] == ordered[-1] else ordered[:1]
+        thresholds = np.array([least - 1.0 if least == most else least])
     bins = np.searchsorted(thresholds, label, side="left")
     mass = np.bincount(bins, share, len(thresholds) + 1)
     sums = np.bincount(bins, share * label, len(thresholds) + 1)
     # Without a row at or below the first threshold, its mean is the threshold itself.
-    means = np.where(mass > 0, sums / np.where(mass > 0, mass, 1.0), np.r_[thresholds, ordered[-1]])
+    means = np.where(mass > 0, sums / np.where(mass > 0, mass, 1.0), np.r_[thresholds, most])
     mean = float(share @ label)
     return {
         "thresholds": _floats(thresholds),

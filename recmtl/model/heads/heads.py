@@ -32,6 +32,7 @@ class TabularHeads(nn.Module):
         tower: hidden widths between the lane and the logits.
         chain: how the children of a funnel depend on their parents.
         late: how labels whose windows are open are learnt; unknown ones are not.
+        numbers: names of a row's numbers, among them those that models of labels read.
 
     Attributes:
         columns: names of the scored columns, in task order.
@@ -45,6 +46,7 @@ class TabularHeads(nn.Module):
         tower: Sequence[int],
         chain: Chain = ESMM,
         late: LateLabels = "unknown",
+        numbers: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.specs, self.chain = tuple(specs), chain
@@ -64,6 +66,11 @@ class TabularHeads(nn.Module):
         self._models = tuple(None if s.kind == "binary" else label_model(s) for s in self.specs)
         models = {str(t): model for t, model in enumerate(self._models) if model is not None}
         self.labels = nn.ModuleDict(models)
+        self.read_numbers = {
+            t: _place_of(spec.duration, numbers)
+            for t, spec in enumerate(self.specs)
+            if spec.duration is not None
+        }
         self._start_at_base_rates()
         self.columns = output_columns(self.specs)
         self.transfer = self.imputation = None
@@ -85,8 +92,10 @@ class TabularHeads(nn.Module):
         ]
         self._scales: dict[tuple[float, torch.device], Tensor] = {}
 
-    def forward(self, lanes: Tensor) -> list[Tensor]:
-        """The logits `[B, size]` of each task.
+    def forward(self, lanes: Tensor, numeric: Tensor | None = None) -> list[Tensor]:
+        """The logits `[B, size]` of each task, of lanes and of the rows' numbers `[B, N]`.
+
+        Without numbers the logits of models that read one are their products alone.
 
         With ESCM2-DR, in training, the imputed error `[B, 1]` of each funnel child follows: the
         softplus of a tower of its own on the child's lane. With a loss of late labels, in training,
@@ -100,6 +109,8 @@ class TabularHeads(nn.Module):
             for position, outputs in zip(group, product(hidden).unbind(1), strict=True):
                 model = self.label_model(position)
                 logits[position] = outputs if model is None else model.logits(outputs)
+        for position, column in () if numeric is None else self.read_numbers.items():
+            logits[position] = torch.cat([logits[position], numeric[:, column : column + 1]], 1)
         if self.imputation is not None and self.training:
             logits += functional.softplus(self.imputation(lanes)).unbind(1)
         if self.late is not None and self.training:
@@ -248,6 +259,12 @@ class TabularHeads(nn.Module):
                     start = torch.tensor(model.start, device=cpu)
                 biases = product.get_parameter("biases.0")[number]
                 biases.copy_(start.view_as(biases))
+
+
+def _place_of(name: str, numbers: Sequence[str]) -> int:
+    if name not in numbers:
+        raise ValueError(f"a head reads the number {name!r}, and rows have {', '.join(numbers)}")
+    return numbers.index(name)
 
 
 class Transfer(nn.Module):

@@ -37,9 +37,12 @@ class LabelModel(nn.Module):
 
     Attributes:
         start: what the biases of the head's last product start at, `products` numbers.
+        scale: what `explained` gives, in words: a difference on a scale with `log of` before a
+            number is a factor of that number.
     """
 
     start: tuple[float, ...]
+    scale: str = "value"
 
     def logits(self, products: Tensor) -> Tensor:
         """The head's products `[B, products]` as logits `[B, size]`, of which averages make sense.
@@ -73,6 +76,8 @@ class Classes(LabelModel):
         size: number of classes.
         label_smoothing: share of a label that the loss spreads evenly over all classes.
     """
+
+    scale = "log odds"
 
     def __init__(self, size: int, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -146,6 +151,7 @@ class Value(LabelModel):
     def __init__(self, mean: float, std: float, *, transform: str) -> None:
         super().__init__()
         self.mean, self.std, self.is_logged = mean, std, transform == "log1p"
+        self.scale = "log of 1 + value" if self.is_logged else "value"
         self.start = (0.0,)
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:

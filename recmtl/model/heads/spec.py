@@ -59,13 +59,18 @@ class HeadSpec:
         if self.kind == "multiclass":
             return len(self.classes)
         kind = "" if self.head is None else self.head.kind
-        sizes = {"ziln": 3, "negative_binomial": 2}
+        sizes = {"ziln": 3, "negative_binomial": 2, "d2q": 2}
         return len(self.numbers["thresholds"]) if kind == "cread" else sizes.get(kind, 1)
 
     @property
     def products(self) -> int:
         """Numbers that the head's last product makes of a row, from which logits follow."""
-        return 1 if self.head is not None and self.head.kind == "ordinal" else self.size
+        return 1 if self.head is not None and self.head.kind in ("ordinal", "d2q") else self.size
+
+    @property
+    def duration(self) -> str | None:
+        """The numeric feature that the model of the label reads."""
+        return None if self.head is None else self.head.duration
 
     @property
     def is_plain_value(self) -> bool:

@@ -32,6 +32,8 @@ class ZeroInflatedLogNormal(LabelModel):
         quantiles: that are scored beside the mean.
     """
 
+    scale = "log of the mean"
+
     def __init__(self, numbers: Numbers, quantiles: Sequence[float]) -> None:
         super().__init__()
         (above,), (self.mean,), (self.std,) = (numbers[k] for k in ("above", "mean", "std"))

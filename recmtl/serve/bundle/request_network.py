@@ -45,6 +45,8 @@ class RequestNetwork(nn.Module):
             _Part(model.encoder.part(part), side) for part, side in zip(parts, sides, strict=True)
         )
         self.grid, self.heads, self.encoder = model.grid, model.heads, model.encoder
+        numbers = [column for side in sides for column in encoding.columns_of(side)[1]]
+        self.numbers = sorted(range(len(numbers)), key=numbers.__getitem__)
         size, where = model.encoder.lane_size, {name: i for i, name in enumerate(encoding.fields)}
         user_columns, candidate_columns = (
             [where[name] * size + i for name in fields for i in range(size)]
@@ -81,7 +83,11 @@ class RequestNetwork(nn.Module):
             repeated = user.expand(len(lanes), -1, -1)
             joined = torch.cat([repeated, lanes], 2)[:, :, self.order]
             task_lanes = self.grid(self.encoder.with_interactions(joined))
-        return self.heads.scores(self.heads(task_lanes))
+        whole = None
+        if self.heads.read_numbers:
+            of_user = user_numeric.expand(len(numeric), -1)
+            whole = torch.cat([of_user, numeric], 1)[:, self.numbers]
+        return self.heads.scores(self.heads(task_lanes, whole))
 
     def _weights(self, user: Tensor) -> dict[str, Tensor]:
         """Weights and biases of the first products, for a user whose lane is `[1, D]`."""

@@ -157,7 +157,7 @@ class Attribution:
         Binary: the log odds of its event (given its parent's, in a funnel of conditionals).
         Others: what the model of the label says, see `LabelModel.explained`; log odds of the
         chosen class, or the value as it was trained (log1p where the schema says so), the log of
-        the mean of a ZILN or a count.
+        the mean of a ZILN or a count; `LabelModel.scale` names it.
         """
         values = []
         for task, logit, column in zip(self.tasks, logits, chosen.T, strict=True):

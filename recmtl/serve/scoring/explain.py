@@ -2,7 +2,8 @@
 
 What a feature added is measured from a row about which nothing is known (unknown ids, empty lists,
 missing numbers), by integrated gradients. It is a change of the network's own prediction, before
-calibration: of the log odds of a probability, or of a regression's value.
+calibration: of the log odds of a probability, of a regression's value, or, where that is modelled
+by its logarithm, a factor of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ import torch
 from recmtl.data.row_encoder import Encoded, RowEncoder
 from recmtl.errors import DataError, did_you_mean
 from recmtl.grid import expert_names
+from recmtl.model import TabularModel
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import Numeric, Text, Vector
 from recmtl.serve.arguments import as_whole_number, short_repr
@@ -31,6 +33,9 @@ ROWS_AT_ONCE = 256
 MOST_STEPS = 10_000
 SHORTEST_LABEL, LONGEST_LABEL = 18, 40
 """Characters of `feature = value` in the text for people."""
+LOG = "log of "
+LARGEST_LOG = 700.0
+"""Whose exponential a float64 holds."""
 
 
 def explain(
@@ -79,6 +84,7 @@ def explain(
         features=features,
         values=_raw_values(scorer.bundle, table, encoded),
         experts=tuple((int(layer), int(number)) for layer, number in experts),
+        scales=tuple(_scale(model, position) for position in positions),
         **{
             name: torch.cat([getattr(batch, name) for batch in batches]).double().numpy()
             for name in ("predicted", "base", "contributions", "shares", "skipped")
@@ -103,6 +109,8 @@ class Explanation:
         shares: share of each expert in a task's route `[R, T, E]`.
         skipped: share that a task carries past each layer unchanged `[R, T, L]`.
         experts: (layer, number) of each expert; layers count from 1.
+        scales: of each task the scale on which contributions add up, such as `log odds`. On one of
+            `log of` a number the exponential of a contribution is a factor of that number.
     """
 
     tasks: tuple[str, ...]
@@ -116,6 +124,7 @@ class Explanation:
     shares: Floats
     skipped: Floats
     experts: tuple[tuple[int, int], ...]
+    scales: tuple[str, ...]
 
     @property
     def gap(self) -> Floats:
@@ -126,7 +135,7 @@ class Explanation:
     def table(self, k: int | None = None) -> pa.Table:
         """The contributions of every row and task, largest size first; at most k of them.
 
-        Columns: row, task, column, score, rank, feature, value (as text), contribution.
+        Columns: row, task, column, score, rank, feature, value (as text), contribution, scale.
 
         Raises:
             ConfigError: k is not a whole number of at least 1.
@@ -146,6 +155,7 @@ class Explanation:
                 "feature": [self.features[f] for f in feature],
                 "value": [self._value(int(r), int(f)) for r, f in zip(row, feature, strict=True)],
                 "contribution": self.contributions[row, task, feature],
+                "scale": [self.scales[t] for t in task],
             }
         )
 
@@ -192,18 +202,22 @@ class Explanation:
         yield f"{self.tasks[task]}: {column} = {self.scores[row, task]:.4g}"
         for layer, route in self._route(row, task):
             yield f"  layer {layer}: {route}"
-        scale = "log odds" if column.startswith("p_") else "value as trained"
+        scale = self.scales[task]
+        is_factor = scale.startswith(LOG)
+        changed = _factor if is_factor else _difference
+        number = _exponential if is_factor else _difference
         yield (
-            f"  {scale} {self.predicted[row, task]:+.3f} = {self.base[row, task]:+.3f} where "
-            f"nothing is known {added.sum():+.3f} by its features"
+            f"  {scale.removeprefix(LOG)} {number(self.predicted[row, task])} = "
+            f"{number(self.base[row, task])} where nothing is known "
+            f"{changed(added.sum())} by its features"
         )
         order = np.argsort(-np.abs(added), kind="stable")
         width = max(SHORTEST_LABEL, *(len(self._label(row, f)) for f in order[:k]))
         for feature in order[:k]:
-            yield f"    {self._label(row, feature):<{width}} {added[feature]:+.3f}"
+            yield f"    {self._label(row, feature):<{width}} {changed(added[feature])}"
         if len(order) > k:
             others = f"{len(order) - k} other features"
-            yield f"    {others:<{width}} {added[order[k:]].sum():+.3f}"
+            yield f"    {others:<{width}} {changed(added[order[k:]].sum())}"
 
     def _route(self, row: int, task: int) -> Iterator[tuple[int, str]]:
         for layer in range(self.skipped.shape[2]):
@@ -225,6 +239,24 @@ class Explanation:
     def _value(self, row: int, feature: int) -> str:
         value = self.values[self.features[feature]][row].as_py()
         return "missing" if value is None else str(value)
+
+
+def _difference(value: float) -> str:
+    return f"{value:+.3f}"
+
+
+def _exponential(log: float) -> str:
+    return f"{np.exp(np.clip(log, -LARGEST_LOG, LARGEST_LOG)):.4g}"
+
+
+def _factor(log: float) -> str:
+    return f"x {_exponential(log)}"
+
+
+def _scale(model: TabularModel, position: int) -> str:
+    """The scale on which contributions to a task add up."""
+    label_model = model.heads.label_model(position)
+    return "log odds" if label_model is None else label_model.scale
 
 
 def _positions(heads: Sequence[HeadSpec], tasks: Sequence[str]) -> list[int]:

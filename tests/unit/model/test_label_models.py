@@ -27,6 +27,8 @@ LABELS = {
     "poisson": DICE.poisson(2.0, 300).astype(np.float32),
     "negative_binomial": DICE.negative_binomial(1, 0.2, 300).astype(np.float32),
 }
+DURATION = np.where(DICE.random(300) < 0.2, np.nan, DICE.normal(size=300)).astype(np.float32)
+LABELS["d2q"] = DICE.lognormal(np.nan_to_num(DURATION), 1).astype(np.float32)
 every_head = pytest.mark.parametrize("kind", LABELS)
 
 
@@ -35,13 +37,20 @@ def head_of(kind: str, label: np.ndarray | None = None, **options: object) -> He
     spec = HeadSpec(kind, "regression", mean=float(label.mean()), std=float(label.std()))
     if kind == "ordinal":
         spec = replace(spec, kind="multiclass", classes=tuple("abcdefgh"[: int(label.max()) + 1]))
-    return fitted(replace(spec, head=Head(kind, **options)), label, None)  # type: ignore[arg-type]
+    duration = None
+    if kind == "d2q":
+        duration, options = DURATION, {"duration": "age", "groups": 5, **options}
+    return fitted(replace(spec, head=Head(kind, **options)), label, None, duration)  # type: ignore[arg-type]
 
 
 def heads_of_all() -> TabularHeads:
     torch.manual_seed(0)
-    specs = [head_of(kind) for kind in LABELS]
-    return TabularHeads([*specs, HeadSpec("click", "binary", mean=0.3)], width=4, tower=(6,))
+    specs = [*map(head_of, LABELS), HeadSpec("click", "binary", mean=0.3)]
+    return TabularHeads(specs, width=4, tower=(6,), numbers=("price", "age"))
+
+
+def numbers_of_all(rows: slice = slice(None)) -> Tensor:
+    return torch.from_numpy(np.stack([DURATION * 0, DURATION], 1)[rows])
 
 
 def labels_of_all(rows: slice = slice(None)) -> Tensor:
@@ -51,38 +60,40 @@ def labels_of_all(rows: slice = slice(None)) -> Tensor:
 
 def test_rows_without_a_label_have_no_gradient_and_do_not_count() -> None:
     heads, labels = heads_of_all(), labels_of_all(slice(0, 40))
-    lanes = torch.randn(40, 6, 4, requires_grad=True)
+    lanes, numbers = torch.randn(40, 7, 4, requires_grad=True), numbers_of_all(slice(0, 40))
     masked = labels.clone()
     masked[10:] = torch.nan
-    losses = heads.losses(heads(lanes), masked, torch.ones(40))
-    expected = heads.losses(heads(lanes[:10]), labels[:10], torch.ones(10))
+    losses = heads.losses(heads(lanes, numbers), masked, torch.ones(40))
+    expected = heads.losses(heads(lanes[:10], numbers[:10]), labels[:10], torch.ones(10))
     assert losses.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
     losses.sum().backward()
     assert lanes.grad is not None and lanes.grad.isfinite().all()
     assert (lanes.grad[10:] == 0).all() and (lanes.grad[:10] != 0).any(2).any(0).all()
-    nothing = heads.losses(heads(lanes), torch.full_like(labels, torch.nan), torch.ones(40))
-    assert nothing.tolist() == [0.0] * 6
+    nothing = torch.full_like(labels, torch.nan)
+    assert heads.losses(heads(lanes, numbers), nothing, torch.ones(40)).tolist() == [0.0] * 7
 
 
 def test_every_weight_of_every_head_learns() -> None:
     heads = heads_of_all()
-    heads.losses(heads(torch.randn(300, 6, 4)), labels_of_all(), torch.ones(300)).sum().backward()
+    logits = heads(torch.randn(300, 7, 4), numbers_of_all())
+    heads.losses(logits, labels_of_all(), torch.ones(300)).sum().backward()
     without = [name for name, p in heads.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
 
 
 def test_a_batch_is_its_rows_one_by_one() -> None:
     heads = heads_of_all().eval().double()
-    lanes = torch.randn(20, 6, 4, dtype=torch.float64)
-    alone = torch.cat([heads.scores(heads(row[None])) for row in lanes])
-    assert torch.allclose(heads.scores(heads(lanes)), alone, rtol=1e-12)
+    lanes = torch.randn(20, 7, 4, dtype=torch.float64)
+    numbers = numbers_of_all(slice(0, 20)).double()
+    alone = [heads.scores(heads(*row)) for row in zip(lanes.split(1), numbers.split(1))]
+    assert torch.allclose(heads.scores(heads(lanes, numbers)), torch.cat(alone), rtol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1e2, 1e4, 1e6])
 def test_scores_and_gradients_of_absurd_lanes_are_finite(size: float) -> None:
     heads = heads_of_all()
-    lanes = (torch.randn(300, 6, 4) * size).requires_grad_()
-    logits = heads(lanes)
+    lanes = (torch.randn(300, 7, 4) * size).requires_grad_()
+    logits = heads(lanes, numbers_of_all() * size)
     assert heads.scores(logits).isfinite().all()
     heads.losses(logits, labels_of_all(), torch.ones(300)).sum().backward()
     assert lanes.grad is not None and lanes.grad.isfinite().all()
@@ -246,6 +257,8 @@ def test_scored_columns_say_the_quantile() -> None:
         ("regression", {"head": {"kind": "ziln", "quantiles": [0.5, 0.1]}}, "must ascend"),
         ("regression", {"head": {"kind": "ziln", "bins": 5}}, "for kind: cread only"),
         ("regression", {"head": "zilm"}, "did you mean .ziln."),
+        ("regression", {"head": "d2q"}, "d2q needs duration"),
+        ("regression", {"head": {"kind": "ziln", "groups": 5}}, "for kind: d2q only"),
     ],
 )
 def test_a_head_that_does_not_fit_is_refused(

@@ -75,7 +75,7 @@ def test_layers_applied_in_two_parts_are_the_whole_network(name: str) -> None:
         encoded = supernet.model.encoder(*batch.inputs)
         for cut in range(len(decisions) + 1):
             lanes = supernet.apply_layers(encoded, encoded, decisions[:cut])
-            logits = supernet.logits_above(lanes, encoded, decisions[cut:])
+            logits = supernet.logits_above(lanes, encoded, decisions[cut:], batch)
             for part, task in zip(logits, whole, strict=True):
                 torch.testing.assert_close(part, task, rtol=1e-5, atol=1e-6)
 

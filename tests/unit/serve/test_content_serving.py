@@ -15,6 +15,8 @@ from recmtl.errors import DataError
 from recmtl.grid import recmtl_grid
 from recmtl.grid.layout import Interaction, InteractionKind
 from recmtl.model import ModelSizes, TabularModel
+from recmtl.model.heads import HeadSpec, fitted
+from recmtl.schema import Head
 from recmtl.serve import Ranker, Scorer, save_bundle
 from recmtl.serve.batch.parquet import score_parquet
 from recmtl.serve.ranking.request import encode_plain_row
@@ -61,9 +63,13 @@ def bundle(encoder: RowEncoder, tmp_path_factory: pytest.TempPathFactory) -> Pat
     kinds: tuple[InteractionKind, ...] = ("fm", "fwfm", "dcn", "dcn_low_rank")
     fields = encoder.encoding.num_fields
     lanes = [Interaction(kind, fields, 2 * (kind == "dcn_low_rank")) for kind in kinds]
-    layout = recmtl_grid(1, cells=1, widths=(8,), depth=1, interactions=lanes)
+    layout = recmtl_grid(2, cells=2, widths=(8,), depth=1, interactions=lanes)
     sizes = ModelSizes(embedding=8, tower=(4,))
-    model = TabularModel(encoder.encoding, HEADS[:1], layout=layout, sizes=sizes).eval()
+    dice = np.random.default_rng(0)
+    head = HeadSpec("watch", "regression", head=Head("d2q", duration="price", groups=4))
+    watch = fitted(head, dice.exponential(9.0, 300), None, dice.normal(size=300))
+    heads = (HEADS[0], watch)
+    model = TabularModel(encoder.encoding, heads, layout=layout, sizes=sizes).eval()
     folder = tmp_path_factory.mktemp("content") / "bundle"
     options: dict[str, Any] = {"model": model, "encoder": encoder, "metrics": {}}
     return save_bundle(folder, rows=content_log(300), user=USER, onnx=True, **options)
@@ -102,11 +108,12 @@ def test_the_onnx_network_gives_the_scores_of_torch(
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnx"])
-def test_a_request_is_ranked_as_its_joined_rows(bundle: Path, engine: str) -> None:
+@pytest.mark.parametrize("by", [BY, "value_watch"])
+def test_a_request_is_ranked_as_its_joined_rows(bundle: Path, engine: str, by: str) -> None:
     values, candidates, joined = as_request(content_log(40, seed=5), USER)
     ranker = Ranker.load(bundle, engine=engine)  # type: ignore[arg-type] # one of the two
-    fast = ranker.rank_request(values, candidates, BY, keep=["price"])
-    plain = Ranker.load(bundle, engine="torch").rank(joined, BY, keep=["price"])
+    fast = ranker.rank_request(values, candidates, by, keep=["price"])
+    plain = Ranker.load(bundle, engine="torch").rank(joined, by, keep=["price"])
     np.testing.assert_allclose(fast["rank_score"], plain["rank_score"], rtol=1e-4)
 
 

@@ -130,7 +130,9 @@ def test_a_joint_chain_explains_the_childs_joint_column(encoder: RowEncoder) -> 
     assert chosen[:, :3].unique(dim=0).tolist() == [[0, 1, 0]]
 
 
-def hand_made(contributions: list[float], names: list[str]) -> Explanation:
+def hand_made(
+    contributions: list[float], names: list[str], scale: str = "log odds"
+) -> Explanation:
     """One row of one task."""
     added = np.array([[contributions]])
     return Explanation(
@@ -145,7 +147,15 @@ def hand_made(contributions: list[float], names: list[str]) -> Explanation:
         shares=np.array([[[0.75, 0.0, 1.0]]]),
         skipped=np.array([[[0.25, 0.0]]]),
         experts=((1, 0), (1, 4), (2, 0)),
+        scales=(scale,),
     )
+
+
+def test_contributions_to_the_log_of_a_mean_are_shown_as_factors() -> None:
+    text = hand_made([np.log(4.0), np.log(0.5), np.log(1.0)], ["a", "b", "c"], "log of the mean")
+    lines = text.text(k=2).splitlines()
+    assert lines[3] == "  the mean 4.482 = 1.284 where nothing is known x 2 by its features"
+    assert [line.split(" x ")[-1] for line in lines[4:]] == ["4", "0.5", "1"]
 
 
 def test_an_explanation_worked_by_hand() -> None:
@@ -160,6 +170,7 @@ def test_an_explanation_worked_by_hand() -> None:
         "feature": ["b", "c"],
         "value": ["x" * 60, "missing"],
         "contribution": [-2.0, 1.0],
+        "scale": ["log odds", "log odds"],
     }
     routes = reasons.routes().to_pydict()
     assert list(zip(routes["layer"], routes["expert"], routes["share"], strict=True)) == [
