@@ -154,7 +154,7 @@ def _gain(trainings: _Trainings, rival: str, seeds: range, chosen_of: int) -> di
         np.asarray(rows.labels),
         tasks,
         group=metric_groups(rows.group),
-        weight=np.asarray(rows.weight),
+        weight=np.asarray(rows.weight_by_task),
         subject=rival,
         decisive=PRESENT,
         resamples=trainings.config.evidence.bootstrap,

@@ -47,7 +47,7 @@ def judge(job: JobContext, trained: TrainedOn, cpu_s: float) -> Results:
     rows, tasks = problem.test, problem.tasks
     labels, weight, group = (
         np.asarray(rows.labels),
-        np.asarray(rows.weight),
+        np.asarray(rows.weight_by_task),
         metric_groups(rows.group),
     )
     metrics = {name: {0: evaluate(s, labels, tasks, group, weight)} for name, s in scores.items()}

@@ -95,7 +95,7 @@ class TableBatch:
         numeric: float32 `[B, N]`, NaN where missing.
         labels: float32 `[B, T]`, NaN where a task is not defined, then
             `LogSplit.position` `[B, 1]` and `waits` `[B, 2 L]`, where the log has them.
-        weight: float32 `[B]`.
+        weight: float32 `[B]`, or `[B, T]` where a task has its own.
         part: which rows of a larger batch these are; None if they are all.
     """
 

@@ -67,6 +67,8 @@ class LogSplit:
             see `recmtl.data.labelled.windows.LateRows`; no columns in logs without.
         position: float32 [R, 1], the place at which a row was shown, NaN where missing; no column
             without the role.
+        weights: float32 [R, T], what each row counts for each task: `weight` times the task's own;
+            no columns where no task has one of its own.
     """
 
     ids: npt.NDArray[np.int32]
@@ -77,10 +79,11 @@ class LogSplit:
     row: npt.NDArray[np.int64]
     waits: npt.NDArray[np.float32] = field(default=None)  # type: ignore[arg-type] # see below
     position: npt.NDArray[np.float32] = field(default=None)  # type: ignore[arg-type] # see below
+    weights: npt.NDArray[np.float32] = field(default=None)  # type: ignore[arg-type] # see below
 
     def __post_init__(self) -> None:
         """What only some logs have, the others have no columns of."""
-        for name in ("waits", "position"):
+        for name in ("waits", "position", "weights"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, np.empty((len(self), 0), np.float32))
 
@@ -100,6 +103,16 @@ class LogSplit:
         """The weights [R], or None where all rows weigh the same, as in a log without weights."""
         weight = np.asarray(self.weight)
         return weight if len(weight) and weight.min() < weight.max() else None
+
+    @property
+    def weight_by_task(self) -> npt.NDArray[np.float32]:
+        """What rows count in losses and metrics: [R], or [R, T] where a task has its own weight."""
+        return self.weights if self.weights.shape[1] else self.weight
+
+    @property
+    def varying_weight_by_task(self) -> npt.NDArray[np.float32] | None:
+        """As `weight_by_task`, or None where all rows weigh the same."""
+        return np.asarray(self.weights) if self.weights.shape[1] else self.varying_weight
 
     @property
     def largest_batch(self) -> int:
@@ -133,7 +146,7 @@ class LogSplit:
 
         beside = [part for part in (self.position, self.waits) if part.shape[1]]
         return table_batches(
-            (self.ids, self.numeric, self.labels, self.weight, *beside),
+            (self.ids, self.numeric, self.labels, self.weight_by_task, *beside),
             batch_size=batch_size,
             seed=seed,
             rows=rows,
@@ -267,9 +280,10 @@ ARRAYS: dict[str, Any] = {
     "row": np.int64,
     "waits": np.float32,
     "position": np.float32,
+    "weights": np.float32,
     "vectors": np.float32,
 }
-OPTIONAL = ("waits", "position", "vectors")
+OPTIONAL = ("waits", "position", "weights", "vectors")
 """Arrays that are absent where they have no columns; `vectors` are the last ones of `numeric`."""
 
 

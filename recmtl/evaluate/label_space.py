@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recmtl.data.columns.funnel import defined_rows, joint_labels, task_position
+from recmtl.data.labelled.weights import weight_of
 from recmtl.errors import DataError
 from recmtl.schema import TaskSpec
 from recmtl.schema.names import owner_of, task_column
@@ -22,6 +23,7 @@ __all__ = [
     "scores_of",
     "task_position",
     "telling_share",
+    "weight_of",
 ]
 
 HALF_SHARE = 100

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
+from recmtl.evaluate.label_space import defined_rows, scores_of, task_position, weight_of
 from recmtl.evaluate.metrics import multiclass_log_loss_by_row, varies
 from recmtl.evaluate.pairwise_order import FloatArray, PairwiseOrder
 from recmtl.evaluate.task_metrics import PRIMARY, check_scores
@@ -43,12 +43,16 @@ SeedPredictions = Mapping[int, Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class JudgedRows:
-    """Labels `[R, T]`, units that are resampled `[R]` and weights `[R]` of the test rows."""
+    """Labels `[R, T]`, units that are resampled `[R]`, weights `[R]` or `[R, T]` of test rows."""
 
     labels: np.ndarray
     tasks: Sequence[TaskSpec]
     unit: NDArray[np.int64]
     weights: FloatArray
+
+    def weight(self, task: TaskSpec) -> FloatArray:
+        """The weights `[R]` of a task."""
+        return weight_of(self.weights, task_position(self.tasks, task.name))
 
     def facts(self, task: TaskSpec) -> dict[str, Any]:
         """The metric of a task, and the number of rows on which it is taken."""
@@ -102,9 +106,10 @@ def measured_on(
         scores = scores_of(columns, test.tasks, task)
         check_scores(task.name, task.kind, scores, rows)
         measures.append(primary_measure(task.kind, label, scores[rows]))
-    weight = test.weights[rows]
+    weights = test.weight(task)
+    weight = weights[rows]
     undrawn = np.array([measure(weight[:, np.newaxis])[0] for measure in measures])
-    values = np.vstack([undrawn, draw(measures, test.unit, test.weights, rows=rows)])
+    values = np.vstack([undrawn, draw(measures, test.unit, weights, rows=rows)])
     of_constant, unit = constant_loss(task.kind, label, weight), test.unit[rows]
     if task.kind == "binary":
         fewer = min(np.count_nonzero(label == 0), np.count_nonzero(label == 1))

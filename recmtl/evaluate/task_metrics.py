@@ -13,6 +13,7 @@ from recmtl.evaluate.label_space import (
     joint_labels,
     scores_of,
     task_position,
+    weight_of,
 )
 from recmtl.evaluate.metrics import (
     accuracy,
@@ -101,7 +102,7 @@ def evaluate(
             and others, see `ranking_metrics`), for which rows without one, `NO_GROUP`, do not
             count; None leaves them out.
         weight: row weights [R], 0 or more; None counts every row once. A row of weight 0 is as if
-            it were absent.
+            it were absent. [R, T] where tasks have their own, all above 0.
 
     Returns:
         task -> metric -> value. A funnel child is judged on the rows whose parent label is 1; its
@@ -117,19 +118,22 @@ def evaluate(
         labels, group, weight = labels[counted], _at(group, counted), weight[counted]
     result = {}
     for task in tasks:
-        label = labels[:, task_position(tasks, task.name)]
+        position = task_position(tasks, task.name)
+        label, weights = labels[:, position], weight_of(weight, position)
         rows = defined_rows(labels, tasks, task)
         scores = scores_of(predictions, tasks, task)
         check_scores(task.name, task.kind, scores, rows)
-        values = _metrics(task.kind, label[rows], scores[rows], _at(group, rows), _at(weight, rows))
-        values |= _head_metrics(task, predictions, label, scores, rows, weight)
+        at = _at(group, rows), _at(weights, rows)
+        values = _metrics(task.kind, label[rows], scores[rows], *at)
+        values |= _head_metrics(task, predictions, label, scores, rows, weights)
         joint = joint_column(task)
         if task.parent is not None and joint in predictions:
             label = joint_labels(labels, tasks, task)
             rows = ~np.isnan(label)
             check_scores(task.name, "binary", predictions[joint], rows)
+            at = _at(group, rows), _at(weights, rows)
             for name, value in _metrics(
-                "binary", label[rows], predictions[joint][rows], _at(group, rows), _at(weight, rows)
+                "binary", label[rows], predictions[joint][rows], *at
             ).items():
                 values[f"joint_{name}"] = value
         result[task.name] = values

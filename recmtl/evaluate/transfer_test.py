@@ -101,7 +101,7 @@ def judge_transfer(
         weight: row weights [R], used in every metric. They are those of a survey: a row of weight 2
             stands for two rows like it but is drawn as one, so that weights move the metrics and
             never make the interval narrower by their sum. A row of weight 0 is as if it were
-            absent.
+            absent. [R, T] where tasks have their own, all above 0.
         subject: the model that is judged.
         decisive: the opponent against which a task is helped or hurt.
         resamples: number of bootstrap draws.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recmtl.data.columns.funnel import defined_rows, task_position
 from recmtl.data.encoded_log import LogSplit
+from recmtl.data.labelled.weights import weight_of
 from recmtl.schema import TaskSpec
 
 __all__ = ["Matrix", "TaskRows", "task_rows"]
@@ -28,8 +29,8 @@ class TaskRows:
     Attributes:
         x: their columns `[R, F]`.
         label: `[R]`: 0 and 1, class indices, or transformed values.
-        weight: `[R]`, above 0. A log's weights have mean 1 on its train rows, so that they count
-            rows in a penalty, too.
+        weight: `[R]`, above 0. A log's weights have mean 1 on its train rows, and weights that a
+            task has of its own have it here, so that they count rows in a penalty, too.
     """
 
     x: Matrix
@@ -44,5 +45,8 @@ def task_rows(x: Matrix, split: LogSplit, tasks: Sequence[TaskSpec], task: TaskS
     label = labels[rows, task_position(tasks, task.name)].astype(np.float64)
     if task.transform == "log1p":
         label = np.log1p(label)
-    weight = np.asarray(split.weight)[rows].astype(np.float64)
+    position = task_position(tasks, task.name)
+    weight = weight_of(np.asarray(split.weight_by_task), position)[rows].astype(np.float64)
+    if task.sample_weight is not None and len(weight):
+        weight = weight / weight.mean()
     return TaskRows(x if rows.all() else x[np.flatnonzero(rows)], label, weight)

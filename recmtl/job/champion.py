@@ -72,7 +72,7 @@ def judge_champion(
         np.asarray(rows.labels),
         tasks,
         group=metric_groups(rows.group),
-        weight=np.asarray(rows.weight),
+        weight=np.asarray(rows.weight_by_task),
         subject=CANDIDATE,
         decisive=CONSTANT if present is None else PRESENT,
         fixed=tuple(scores),  # these very bundles are compared, not trainings like theirs

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recmtl.atomic import reading, write_json, write_text
 from recmtl.evaluate import assemble, evaluate, reliability_curve
 from recmtl.evaluate.enough_training import enough_training
-from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
+from recmtl.evaluate.label_space import defined_rows, scores_of, task_position, weight_of
 from recmtl.evaluate.metrics import ReliabilityCurve
 from recmtl.evaluate.results import strongest_opponent
 from recmtl.evaluate.task_metrics import Metrics, validation_score
@@ -86,7 +86,7 @@ def judged_results(
     rows, tasks = study.problem.test, study.problem.tasks
     labels, weight, group = (
         np.asarray(rows.labels),
-        np.asarray(rows.weight),
+        np.asarray(rows.weight_by_task),
         metric_groups(rows.group),
     )
     predictions = {
@@ -148,17 +148,18 @@ def mean_costs(models: Models) -> dict[str, dict[str, float | None]]:
 def reliability(study: TabularStudy, models: Models) -> dict[str, dict[str, ReliabilityCurve]]:
     """Binary task -> model -> reliability curve on test rows, of each model's first seed."""
     tasks, test = study.problem.tasks, study.problem.test
-    labels, weight = np.asarray(test.labels), np.asarray(test.weight)
+    labels, weight = np.asarray(test.labels), np.asarray(test.weight_by_task)
     shown = {name: next(iter(models[name].values())) for name in WITH_RELIABILITY if name in models}
     curves: dict[str, dict[str, ReliabilityCurve]] = {}
     for task in tasks:
         rows = defined_rows(labels, tasks, task)
-        label = labels[rows, task_position(tasks, task.name)]
+        position = task_position(tasks, task.name)
+        label, weights = labels[rows, position], weight_of(weight, position)
         if task.kind != "binary" or len(label) == 0:
             continue
         curves[task.name] = {
             name: reliability_curve(
-                label, scores_of(result.predictions, tasks, task)[rows], weight[rows]
+                label, scores_of(result.predictions, tasks, task)[rows], weights[rows]
             )
             for name, result in shown.items()
         }

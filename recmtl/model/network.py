@@ -230,7 +230,8 @@ class TabularModel(Network):
 
     def outputs(self, lanes: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The logits for task lanes; models of labels may read a number of the row, too."""
-        return self.heads(lanes, inputs[1])
+        logits: list[Tensor] = self.heads(lanes, inputs[1])
+        return logits
 
     @property
     def numbers(self) -> int:

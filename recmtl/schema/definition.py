@@ -328,6 +328,8 @@ class Schema:
                 yield task.label.time
             if task.rows is not None:
                 yield task.rows.column
+            if task.sample_weight is not None:
+                yield task.sample_weight
         for entry in self.statistics:
             yield from (what.column for what in entry.of if isinstance(what, Condition))
         # row_id is not among them: only scoring copies it.

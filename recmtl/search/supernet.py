@@ -117,7 +117,7 @@ class Supernet:
     def logits_above(
         self, lanes: Tensor, encoded: Tensor, decisions: Sequence[Decision], batch: Batch
     ) -> list[Tensor]:
-        """Logits of the tasks from a batch's input lanes of the last layers, a decision for each."""
+        """Logits of a batch from the input lanes of the last layers, one decision for each."""
         first = len(self.layout.layers) - len(decisions)
         top = self.apply_layers(lanes, encoded, decisions, first=first)
         return self.model.outputs(top[:, list(self.layout.readout)], batch.inputs)

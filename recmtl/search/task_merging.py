@@ -80,6 +80,7 @@ def task_agreement(routes: Routes, supernet: Supernet, rows: Rows) -> Tensor:
         for output in supernet.model.heads(lanes)
     ]
     weight = batch.weight.double().cpu()
+    weight = weight.mean(1) if weight.dim() == 2 else weight
     share = torch.tensor(
         [[_explained(output, lane, weight) for lane in features] for output in outputs]
     )

@@ -277,6 +277,7 @@ def _varying_weight(rows: Rows) -> NDArray[np.float32] | None:
     """The weights of K rows, or None where all weigh the same."""
     batches = rows.batches(batch_size=rows.largest_batch, seed=None)
     weight = np.concatenate([batch.weight.cpu().numpy() for batch in batches])
+    weight = weight.mean(1) if weight.ndim == 2 else weight
     return weight if weight.min() < weight.max() else None
 
 

@@ -14,7 +14,7 @@ import torch
 
 from recmtl.data.encoded_log import LogSplit
 from recmtl.evaluate.blend_weights import BlendFit, TaskLogits, judge_blend
-from recmtl.evaluate.label_space import defined_rows, task_position
+from recmtl.evaluate.label_space import defined_rows, task_position, weight_of
 from recmtl.model import BlendedModel, TabularModel
 from recmtl.model.heads import HeadSpec
 from recmtl.train.stop_metric import folds_of_rows
@@ -142,9 +142,10 @@ def _fits(everyone: BlendedModel, rows: LogSplit, problem: TabularProblem) -> li
     """The weights `[M]` of every task, on some of these rows."""
     rows = rows.take(np.arange(0, len(rows), max(1, -(-len(rows) // MOST_ROWS))))
     by_batch = _logits(everyone, rows)
-    labels, weight = np.asarray(rows.labels), np.asarray(rows.weight, np.float64)
+    labels, by_task = np.asarray(rows.labels), np.asarray(rows.weight_by_task, np.float64)
     folds, fits = folds_of_rows(np.asarray(rows.group), FOLDS), []
     for position, (task, head) in enumerate(zip(problem.tasks, problem.heads, strict=True)):
+        weight = weight_of(by_task, position)
         at = np.flatnonzero(defined_rows(labels, problem.tasks, task) & (weight > 0))
         members = np.flatnonzero(everyone.weights[:, position].numpy())
         if not head.is_averaged:

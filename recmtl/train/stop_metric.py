@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from recmtl.data.encoded_log import NO_GROUP
 from recmtl.errors import ConfigError, refuse_unknown_tasks
-from recmtl.evaluate.label_space import defined_rows, scores_of, telling_share
+from recmtl.evaluate.label_space import defined_rows, scores_of, telling_share, weight_of
 from recmtl.evaluate.metrics import gauc, mean_over_tasks
 from recmtl.evaluate.task_metrics import METRICS, Metrics
 from recmtl.model.heads import HeadSpec
@@ -171,17 +171,18 @@ def scores_without_folds(
         chosen: the metric of each task, from `stop_metrics`.
         folds: fold `[R]` of each row, from `folds_of_rows`.
         group: codes `[R]`.
-        weight: `[R]`, or None.
+        weight: `[R]`, or `[R, T]` where tasks have their own, or None.
     """
-    counts = np.ones(len(labels), dtype=bool) if weight is None else weight > 0
     scores = np.empty((2 + int(folds.max(initial=0)), len(tasks)))
     for number, (task, head) in enumerate(zip(tasks, heads, strict=True)):
+        of_task = weight_of(weight, number)
+        counts = True if of_task is None else of_task > 0
         is_defined = defined_rows(labels, tasks, task) & counts
         label, values = labels[:, number], scores_of(predictions, tasks, task)
         name = {"rmse": "r2"}.get(chosen[task.name], chosen[task.name])
         for row in range(len(scores)):
             rows = np.flatnonzero(is_defined & (folds != row - 1))
-            weights = None if weight is None else weight[rows]
+            weights = None if of_task is None else of_task[rows]
             if name == "gauc":
                 value = gauc(label[rows], values[rows], group[rows], weights)
             else:

@@ -15,7 +15,7 @@ from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.encoding import Encoding
 from recmtl.errors import ConfigError
 from recmtl.evaluate.groups import resampled_units
-from recmtl.evaluate.label_space import defined_rows, task_position
+from recmtl.evaluate.label_space import defined_rows, task_position, weight_of
 from recmtl.evaluate.task_metrics import PRIMARY, Metrics, evaluate
 from recmtl.grid import Decision, Layout, recmtl_grid
 from recmtl.grid.catalog import CATALOG
@@ -152,11 +152,11 @@ class TabularProblem:
             raise ConfigError("a network has to hear a source; name one")
         if "histories" in sources and "ids" not in sources:
             raise ConfigError("histories are read against ids; hear both, or neither")
-        heard = {name: fields for name, fields in self.sources.items() if name in sources}
-        names = {name for fields in heard.values() for name in fields}
+        heard = {name: of for name, of in self.sources.items() if name in sources}
+        fields = {field for of_source in heard.values() for field in of_source}
         # What a head reads stays, whatever the network hears.
-        names |= {head.duration for head in self.heads if head.duration is not None}
-        encoding = self.encoding.part(names)
+        fields |= {head.duration for head in self.heads if head.duration is not None}
+        encoding = self.encoding.part(fields)
         ids, numeric = self.encoding.columns_of(encoding)
         rows = [part.columns(ids, numeric) for part in (self.train, self.validation, self.test)]
         return replace(
@@ -185,7 +185,7 @@ class TabularProblem:
         alone = replace(spec, parent=None)
         train = _restrict(self.train, self.tasks, spec, open_too=True)
         validation = _restrict(self.validation, self.tasks, spec)
-        test = replace(self.test, labels=np.asarray(self.test.labels)[:, [position]])
+        test = _of_task(self.test, position)
         statistics = {spec.name: _statistics(alone, train, self.heads)}
         specs = head_specs((alone,), statistics, self.heads[position].position)
         heads = _fitted(specs, train, self.encoding)
@@ -238,7 +238,7 @@ class TabularProblem:
         rows = {"train": self.train, "validation": self.validation, "test": self.test}[part]
         predictions = predict(model, rows, decisions=decisions)
         group = np.asarray(rows.group) if "gauc" in self._chosen_by.values() else None
-        labels, weight = np.asarray(rows.labels), rows.varying_weight
+        labels, weight = np.asarray(rows.labels), rows.varying_weight_by_task
         return ranks().first(lambda: evaluate(predictions, labels, self.tasks, group, weight))
 
     @cached_property
@@ -282,7 +282,7 @@ class TabularProblem:
 
     def judged(self, predictions: Predictions) -> Metrics:
         """Metrics of predictions on the test rows."""
-        labels, weight = np.asarray(self.test.labels), self.test.varying_weight
+        labels, weight = np.asarray(self.test.labels), self.test.varying_weight_by_task
         return evaluate(predictions, labels, self.tasks, weight=weight)
 
     @cached_property
@@ -314,7 +314,7 @@ class TabularProblem:
             chosen=self._chosen_by,
             folds=folds_of_rows(group, folds),
             group=group,
-            weight=rows.varying_weight,
+            weight=rows.varying_weight_by_task,
         )
         return ranks().first(scores)[:, self._counted]
 
@@ -335,10 +335,9 @@ def _fitted(
     )
 
 
-def _fitted_head(
-    head: HeadSpec, train: LogSplit, position: int, encoding: Encoding
-) -> HeadSpec:
-    label, weight = np.asarray(train.labels[:, position]), train.varying_weight
+def _fitted_head(head: HeadSpec, train: LogSplit, position: int, encoding: Encoding) -> HeadSpec:
+    label = np.asarray(train.labels[:, position])
+    weight = weight_of(train.varying_weight_by_task, position)
     rows = np.flatnonzero(~np.isnan(label))
     label, weight = label[rows], None if weight is None else weight[rows]
     if head.position is None or not train.position.shape[1]:
@@ -370,12 +369,20 @@ def _restrict(
             defined |= before & np.isnan(labels[:, position]) & ~np.isnan(waits[:, 0])
     rows = np.flatnonzero(defined)
     picked = split if len(rows) == len(split) else split.take(rows)
-    return replace(picked, labels=labels[rows][:, [position]], waits=waits[rows])
+    return replace(_of_task(picked, position), waits=waits[rows])
+
+
+def _of_task(split: LogSplit, position: int) -> LogSplit:
+    """The rows with the label of one task alone, and with what they count for it."""
+    labels, weights = np.asarray(split.labels), np.asarray(split.weights)
+    weights = weights[:, [position]] if weights.shape[1] else weights
+    return replace(split, labels=labels[:, [position]], weights=weights)
 
 
 def _statistics(task: TaskSpec, train: LogSplit, heads: Sequence[HeadSpec]) -> LabelStatistics:
     """What the train rows of a single task say of its label."""
-    label, weight = train.labels[:, 0].astype(np.float64), train.varying_weight
+    label = train.labels[:, 0].astype(np.float64)
+    weight = weight_of(train.varying_weight_by_task, 0)
     labelled = ~np.isnan(label)
     label, weight = label[labelled], None if weight is None else weight[labelled]
     positives = int(label.sum()) if task.kind == "binary" else 0

@@ -140,7 +140,7 @@ def _judged(
         np.asarray(rows.labels),
         problem.tasks,
         group=metric_groups(rows.group),
-        weight=np.asarray(rows.weight),
+        weight=np.asarray(rows.weight_by_task),
         subject=CHOSEN,
         decisive=CONFIGURED,
         resamples=evidence.bootstrap,

@@ -166,7 +166,10 @@ def _judged(
     tasks = [task for task in every if defined_rows(labels, every, task).any()]
     if not tasks:
         return None
-    labels = labels[:, [task_position(every, task.name) for task in tasks]]
+    positions = [task_position(every, task.name) for task in tasks]
+    labels, weight = labels[:, positions], day.weight_by_task
+    if weight is not None:
+        weight = weight[rows] if weight.ndim == 1 else weight[rows][:, positions]
     predictions = {
         name: {0: {column: values[rows] for column, values in of.items()}}
         for name, of in day.scores.items()
@@ -179,7 +182,7 @@ def _judged(
         labels,
         tasks,
         group=None if day.group is None else day.group[rows],
-        weight=None if day.weight is None else day.weight[rows],
+        weight=weight,
         subject=CANDIDATE,
         decisive=PRESENT,
         fixed=tuple(predictions),

@@ -44,6 +44,8 @@ class ScoredDay:
         labels: `[R, T]` in the order of the schema's tasks, NaN where not known.
         group: codes `[R]`, as `recmtl.data.passes.encode.group_codes`; None without groups.
         weight: `[R]`, or None where all rows weigh the same.
+        weight_by_task: `[R, T]` where tasks have weights of their own that the day has; else as
+            `weight`.
         features: bundle -> feature -> histogram in the bins of the bundle's reference.
         shares: bundle -> feature -> share of values without a known id.
         without_labels: tasks whose columns the day does not have.
@@ -54,6 +56,7 @@ class ScoredDay:
     labels: npt.NDArray[np.float32]
     group: npt.NDArray[np.int64] | None
     weight: Floats | None
+    weight_by_task: Floats | None
     features: Mapping[str, Mapping[str, Histogram]]
     shares: Mapping[str, Mapping[str, float]]
     without_labels: tuple[str, ...]
@@ -111,6 +114,7 @@ def score_day(
         rows.all_labels(labelled),
         np.concatenate(rows.groups) if rows.groups else None,
         np.concatenate(rows.weights) if rows.weights else None,
+        rows.weights_by_task(labelled),
         {name: w.features for name, w in watched.items()},
         {name: w.shares() for name, w in watched.items()},
         tuple(task.name for task in schema.tasks if task.name not in labelled),
@@ -125,6 +129,7 @@ class _Rows:
         self.labels: list[npt.NDArray[np.float32]] = []
         self.groups: list[npt.NDArray[np.int64]] = []
         self.weights: list[Floats] = []
+        self._by_task: list[Floats] = []
 
     def add(self, batch: CountedBatch, labels: Labels) -> None:
         self.labels.append(labels.encode(batch.columns, batch.place))
@@ -132,6 +137,18 @@ class _Rows:
             self.groups.append(group_codes(self._schema, batch))
         if batch.weight is not None:
             self.weights.append(batch.weight)
+        by_task = labels.weights(self.labels[-1], batch.columns, batch.place, batch.weight)
+        self._by_task.append(by_task)
+
+    def weights_by_task(self, labelled: Sequence[str]) -> Floats | None:
+        """See `ScoredDay`; the tasks that are not `labelled` have the weights of the rows."""
+        weight = np.concatenate(self.weights) if self.weights else None
+        by_task = np.concatenate(self._by_task)
+        if not by_task.shape[1]:
+            return weight
+        every = np.ones(len(by_task)) if weight is None else weight
+        columns = dict(zip(labelled, by_task.T, strict=True))
+        return np.stack([columns.get(task.name, every) for task in self._schema.tasks], 1)
 
     def all_labels(self, labelled: Sequence[str]) -> npt.NDArray[np.float32]:
         """The labels `[R, T]` of all tasks of the schema, NaN for those that are not there."""
@@ -184,7 +201,8 @@ def _label_columns(tasks: Sequence[TaskSpec]) -> list[str]:
     for task in tasks:
         rule = [] if task.rows is None else [task.rows.column]
         late = [] if task.label.time is None else [task.label.time]
-        columns += [task.label.column, *rule, *late]
+        weight = [] if task.sample_weight is None else [task.sample_weight]
+        columns += [task.label.column, *rule, *late, *weight]
     return columns
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from recmtl.data.columns.funnel import task_position
 from recmtl.data.encoded_log import NO_GROUP
 from recmtl.evaluate.gain import jackknife_error
-from recmtl.evaluate.label_space import defined_rows, scores_of
+from recmtl.evaluate.label_space import defined_rows, scores_of, weight_of
 from recmtl.evaluate.measured import FEWEST_OF_A_CLASS
 from recmtl.evaluate.metrics import (
     auc,
@@ -197,7 +197,8 @@ class _Quality:
         self.defined = defined_rows(labels, tasks, task)
         self._label = labels[self.defined, task_position(tasks, task.name)].astype(np.float64)
         self._scores = scores_of(day.scores[ONLY], tasks, task)[self.defined]
-        self._weight = None if day.weight is None else day.weight[self.defined]
+        weight = weight_of(day.weight_by_task, task_position(tasks, task.name))
+        self._weight = None if weight is None else weight[self.defined]
         self._group = None if day.group is None else day.group[self.defined]
         before = {} if bundle.reference is None else bundle.reference.quality.get(task.name, {})
         self._before = {name: value for name, value in before.items() if math.isfinite(value)}

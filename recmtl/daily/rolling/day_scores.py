@@ -31,7 +31,7 @@ class DayScores:
 
     Attributes:
         labels: float32 [R, T], NaN where a task is not defined.
-        weight: float64 [R], above 0.
+        weight: float64 [R], above 0; [R, T] where tasks have their own.
         group: int64 [R]; None without a group role.
         scores: strategy -> scored column -> values [R].
     """
@@ -108,12 +108,15 @@ def score_day(
     labels, rows = Labels(schema, dict(statistics)), list[CountedBatch]()
     by_folder: dict[Path, list[npt.NDArray[np.float32]]] = {folder: [] for folder in scorers}
     encoded = []
+    weights = []
     for batch in CountedLog(log, schema.roles.sample_weight).batches(columns):
         encoded.append(labels.encode(batch.columns, batch.place))
+        every = np.ones(batch.rows) if batch.weight is None else batch.weight
+        by_task = labels.weights(encoded[-1], batch.columns, batch.place, every)
+        weights.append(by_task if by_task.shape[1] else every)
         rows.append(batch)
         for folder, scorer in scorers.items():
             by_folder[folder].append(scorer.scores(pa.table(batch.columns)))
-    weights = [np.ones(b.rows) if b.weight is None else b.weight for b in rows]
     whole = {folder: np.concatenate(parts) for folder, parts in by_folder.items()}
     return DayScores(
         np.concatenate(encoded),

@@ -21,7 +21,7 @@ from recmtl.daily.rolling.day_scores import DayScores, RolledDay
 from recmtl.data.encoded_log import NO_GROUP
 from recmtl.evaluate.gain import Gain, gain_of
 from recmtl.evaluate.groups import resampled_units
-from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
+from recmtl.evaluate.label_space import defined_rows, scores_of, task_position, weight_of
 from recmtl.evaluate.measured import (
     FEWEST_OF_A_CLASS,
     Measure,
@@ -159,9 +159,10 @@ class _Rows:
         if days[0].group is not None:
             group = np.concatenate([d.group for d in days if d.group is not None])
             group = group if (group != NO_GROUP).any() else None
+        position = task_position(tasks, task.name)
         return cls(
-            labels[:, task_position(tasks, task.name)].astype(np.float64),
-            np.concatenate([day.weight for day in days]),
+            labels[:, position].astype(np.float64),
+            weight_of(np.concatenate([day.weight for day in days]), position),
             resampled_units(group, len(labels)),
             np.repeat(np.arange(len(days)), [len(day.labels) for day in days]),
             defined_rows(labels, tasks, task),

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from recmtl.data.columns.canonical import missing_rows
 from recmtl.data.columns.funnel import funnel_path, task_position
+from recmtl.data.columns.numeric import numbers
 from recmtl.data.columns.rules import rule_rows
 from recmtl.data.labelled.reading import written_label
 from recmtl.data.labelled.windows import late_rows
@@ -36,6 +37,7 @@ Bools = npt.NDArray[np.bool_]
 Reason = Literal[
     "label_unknown",
     "window_open",
+    "weight_zero",
     "class_unseen",
     "rule_unknown",
     "parent_unknown",
@@ -55,6 +57,10 @@ TEXTS: dict[Reason, tuple[str, str]] = {
     "window_open": (
         "do not count for the task, since the window of their label is still open",
         "wait, end the split earlier, or train with sizes.late_labels, which reads them too",
+    ),
+    "weight_zero": (
+        "have weight 0 for the task and do not count for it",
+        "correct the weights, if these rows should count",
     ),
     "class_unseen": (
         "hold a class that no train row has and do not count for the task",
@@ -186,6 +192,11 @@ def label_gaps(
             possible = parent != 0
             concerned = possible if concerned is None else concerned & possible
         lost = unknown if concerned is None else unknown & concerned
+        if task.sample_weight is not None:
+            column = task.sample_weight
+            left_out = lost & (numbers(columns.column(column), column, place) == 0)
+            yield Gap("weight_zero", task.name, column, left_out, concerned)
+            lost = lost & ~left_out
         if task.label.is_late:
             written = written_label(task, tasks, columns, place)
             is_open = late_rows(task, schema, columns, written, place).open & lost

@@ -19,6 +19,7 @@ from recmtl.data.columns.numeric import Moments
 from recmtl.data.columns.vocabulary import VocabularyFit
 from recmtl.data.labelled.position import read_positions
 from recmtl.data.labelled.reading import read_class, read_label, written_label
+from recmtl.data.labelled.weights import joined_weights, task_weight
 from recmtl.data.labelled.windows import late_rows
 from recmtl.errors import SourceLocation
 from recmtl.schema import Schema, TaskSpec
@@ -82,7 +83,8 @@ class Labels:
     def encode(self, columns: pa.RecordBatch, place: SourceLocation) -> npt.NDArray[np.float32]:
         """float32 [rows, T]: 0/1, class index or raw value; NaN where not defined.
 
-        Labels of funnel children are those of joint events, see `recmtl.data.columns.funnel`.
+        Labels of funnel children are those of joint events, see `recmtl.data.columns.funnel`. A
+        task is not defined where its own weight is 0.
         """
         tasks = self.schema.tasks
         out = np.empty((columns.num_rows, len(tasks)), np.float32)
@@ -94,6 +96,37 @@ class Labels:
         for i, task in enumerate(tasks):
             if task.parent is not None:
                 out[:, i] = joint_labels(out, tasks, task)
+        for i, task in enumerate(tasks):
+            weight = task_weight(task, out[:, i], columns, place)
+            if weight is not None:
+                out[weight == 0, i] = np.nan
+        return out
+
+    def weights(
+        self,
+        labels: npt.NDArray[np.float32],
+        columns: pa.RecordBatch,
+        place: SourceLocation,
+        weight: Floats | None,
+    ) -> Floats:
+        """What each row counts for each task, [rows, T]; [rows, 0] if no task has its own weight.
+
+        Args:
+            labels: what `encode` made of the same rows.
+            columns: as for `encode`.
+            place: where the rows come from.
+            weight: of the rows; None counts each once.
+        """
+        tasks = self.schema.tasks
+        if all(task.sample_weight is None for task in tasks):
+            return np.empty((columns.num_rows, 0))
+        every = np.ones(columns.num_rows) if weight is None else weight
+        out = np.empty((columns.num_rows, len(tasks)))
+        for i, task in enumerate(tasks):
+            of_task = task_weight(task, labels[:, i], columns, place)
+            joined = joined_weights(every, of_task)
+            # Where it is 0 the task is not defined, and a weight of 0 would leave out the row.
+            out[:, i] = every if joined is None else np.where(joined > 0, joined, every)
         return out
 
     def waits(
@@ -113,7 +146,10 @@ class Labels:
             if task.label.is_late:
                 written = written_label(task, tasks, columns, place)
                 late = late_rows(task, self.schema, columns, written, place)
-                waits += [np.where(np.isnan(labels[:, i]), late.waited, 1.0), late.delay]
+                of_task = [np.where(np.isnan(labels[:, i]), late.waited, 1.0), late.delay]
+                weight = task_weight(task, labels[:, i], columns, place)
+                left_out = False if weight is None else weight == 0
+                waits += [np.where(left_out, np.nan, values) for values in of_task]
         out = np.stack(waits, 1) if waits else np.empty((columns.num_rows, 0))
         return out.astype(np.float32)
 
@@ -174,9 +210,11 @@ class LabelFit:
         for i, task in enumerate(tasks):
             if task.kind == "multiclass":
                 keys = read_class(task, columns, place)
-                kept = Keys(np.where(train, keys.codes, -1), keys.values)
+                known = np.where(keys.codes < 0, np.nan, 0.0)
+                counts, weights = _counted(task, known, columns, place, train, weight)
+                kept = Keys(np.where(counts, keys.codes, -1), keys.values)
                 self._classes[task.name].add(kept, task.label.column, place)
-                self._weigh_classes(task.name, kept, weight)
+                self._weigh_classes(task.name, kept, weights)
             else:
                 labels[:, i] = read_label(task, self.schema, columns, place)
         self._orphans.add(labels, np.arange(len(labels)) if row is None else row, place)
@@ -184,10 +222,11 @@ class LabelFit:
             if task.kind == "multiclass":
                 continue
             label = joint_labels(labels, tasks, task)
-            self._add_label(task, label, train & ~np.isnan(label), weight)
+            counts, weights = _counted(task, label, columns, place, train, weight)
+            self._add_label(task, label, counts & ~np.isnan(label), weights)
             if task.parent is not None:
-                rows = train & defined_rows(labels, tasks, task)
-                of_rows = None if weight is None else weight[rows]
+                rows = counts & defined_rows(labels, tasks, task)
+                of_rows = None if weights is None else weights[rows]
                 self._given_parent[task.name].add(labels[rows, i], of_rows)
 
     def _weigh_classes(self, name: str, keys: Keys, weight: Floats | None) -> None:
@@ -307,6 +346,19 @@ class LabelFit:
             )
             remedy = "subtract a constant from them, or give them in another unit"
             raise self.place.error(fault, remedy, column=task.label.column)
+
+
+def _counted(
+    task: TaskSpec,
+    label: Floats,
+    columns: pa.RecordBatch,
+    place: SourceLocation,
+    train: Bools,
+    weight: Floats | None,
+) -> tuple[Bools, Floats | None]:
+    """The train rows that a task's own weight does not leave out, and the weights of all rows."""
+    of_task = task_weight(task, label, columns, place)
+    return train if of_task is None else train & (of_task > 0), joined_weights(weight, of_task)
 
 
 def _added(pairs: Iterable[tuple[int | str, float]]) -> dict[int | str, float]:

@@ -38,6 +38,7 @@ def array_widths(schema: Schema, encoder: RowEncoder) -> dict[str, int]:
         "labels": len(schema.tasks),
         "waits": 2 * len(late_tasks(schema)),
         "position": int(schema.roles.position is not None),
+        "weights": len(schema.tasks) * any(task.sample_weight for task in schema.tasks),
     }
 
 
@@ -158,7 +159,8 @@ class _EncodedRows:
 def _encoded_arrays(schema: Schema, fitted: Fitted, batch: CountedBatch) -> Arrays:
     """The arrays of `LogSplit` for one batch."""
     columns = dict(zip(batch.columns.schema.names, batch.columns.columns, strict=True))
-    weight, labels = batch.weight, fitted.labels.encode(batch.columns, batch.place)
+    labels = fitted.labels.encode(batch.columns, batch.place)
+    weight = np.ones(batch.rows) if batch.weight is None else batch.weight / fitted.mean_weight
     encoded = fitted.encoder.encode_canonical(columns, batch.rows, batch.place)
     numbers = len(fitted.encoder.encoding.numeric)
     return {
@@ -166,11 +168,12 @@ def _encoded_arrays(schema: Schema, fitted: Fitted, batch: CountedBatch) -> Arra
         "numeric": encoded.numeric[:, :numbers],
         "vectors": encoded.numeric[:, numbers:],
         "labels": labels,
-        "weight": np.ones(batch.rows) if weight is None else weight / fitted.mean_weight,
+        "weight": weight,
         "group": group_codes(schema, batch),
         "row": batch.row,
         "waits": fitted.labels.waits(labels, batch.columns, batch.place),
         "position": read_positions(schema, batch.columns, batch.place),
+        "weights": fitted.labels.weights(labels, batch.columns, batch.place, weight),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.row_encoder import RowEncoder
+from recmtl.evaluate.label_space import weight_of
 from recmtl.evaluate.results import plain
 from recmtl.evaluate.stability import Bins, FeatureValues
 from recmtl.serve.bundle.reference import watched_features
@@ -68,12 +69,13 @@ def _labels(log: EncodedLog, parts: Mapping[str, LogSplit]) -> dict[str, Any]:
     tasks = log.schema.tasks
     entries: dict[str, Any] = {task.name: {} for task in tasks}
     for part, rows in parts.items():
-        labels, weight = np.asarray(rows.labels), np.asarray(rows.weight, np.float64)
+        labels, weight = np.asarray(rows.labels), np.asarray(rows.weight_by_task, np.float64)
         for column, task in enumerate(tasks):
             label = labels[:, column].astype(np.float64)
             present = ~np.isnan(label)
             count, mean = int(np.count_nonzero(present)), None
             if count and task.kind != "multiclass":
-                mean = float(np.average(label[present], weights=weight[present]))
+                weights = weight_of(weight, column)[present]
+                mean = float(np.average(label[present], weights=weights))
             entries[task.name][part] = {"rows": count, "mean": mean}
     return entries

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recmtl.data.encoded_log import LogSplit
-from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
+from recmtl.evaluate.label_space import defined_rows, scores_of, task_position, weight_of
 from recmtl.evaluate.measured import primary_measure
 from recmtl.evaluate.results import plain
 from recmtl.evaluate.task_metrics import PRIMARY
@@ -116,15 +115,16 @@ def _metrics(
     predictions: Predictions, rows: LogSplit, problem: TabularProblem
 ) -> Mapping[str, float]:
     """The primary metric of every task on the rows on which it is defined."""
-    labels, weight = np.asarray(rows.labels), np.asarray(rows.weight, np.float64)
+    labels, weight = np.asarray(rows.labels), np.asarray(rows.weight_by_task, np.float64)
     values = {}
     for task in problem.tasks:
         defined = defined_rows(labels, problem.tasks, task)
-        label = labels[defined, task_position(problem.tasks, task.name)]
+        position = task_position(problem.tasks, task.name)
+        label = labels[defined, position]
         scores = scores_of(predictions, problem.tasks, task)[defined]
         is_empty = len(label) == 0
         measure = None if is_empty else primary_measure(task.kind, label, scores)
-        weights: npt.NDArray[np.float64] = weight[defined][:, np.newaxis]
+        weights = weight_of(weight, position)[defined][:, np.newaxis]
         values[task.name] = float("nan") if measure is None else float(measure(weights)[0])
     return values
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import ConfigError, did_you_mean
-from recmtl.evaluate.label_space import defined_rows, scores_of, task_position
+from recmtl.evaluate.label_space import defined_rows, scores_of, task_position, weight_of
 from recmtl.evaluate.measured import primary_measure
 from recmtl.evaluate.results import plain, summary
 from recmtl.evaluate.transfer_test import judge_transfer
@@ -131,7 +131,7 @@ def _judged(trained: TrainedModels, part: Slice) -> dict[str, Any]:
     name, chosen = part
     study, rows = trained.study, np.flatnonzero(chosen)
     test, tasks = study.problem.test, study.problem.tasks
-    labels, weight = np.asarray(test.labels)[rows], np.asarray(test.weight)[rows]
+    labels, weight = np.asarray(test.labels)[rows], np.asarray(test.weight_by_task)[rows]
     group = metric_groups(test.group)
     predictions = {
         model: {
@@ -173,7 +173,8 @@ def _metrics(
 ) -> dict[str, Any]:
     """Model -> the summary over its seeds of the task's primary metric."""
     defined = defined_rows(labels, tasks, task)
-    label, weights = labels[defined, task_position(tasks, task.name)], weight[defined, np.newaxis]
+    position = task_position(tasks, task.name)
+    label, weights = labels[defined, position], weight_of(weight, position)[defined, np.newaxis]
     if not len(label):
         return {}
     values = {

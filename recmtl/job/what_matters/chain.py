@@ -137,7 +137,7 @@ def _measured(
     study: TabularStudy, scored: dict[int, ModelResult], gains: Comparison
 ) -> dict[str, Any]:
     rows, tasks = study.problem.test, study.problem.tasks
-    labels, weight = np.asarray(rows.labels), np.asarray(rows.weight)
+    labels, weight = np.asarray(rows.labels), np.asarray(rows.weight_by_task)
     metrics = [
         evaluate(result.predictions, labels, tasks, weight=weight) for result in scored.values()
     ]

@@ -73,7 +73,7 @@ def compare_models(
         np.asarray(rows.labels),
         study.problem.tasks,
         group=metric_groups(rows.group),
-        weight=np.asarray(rows.weight),
+        weight=np.asarray(rows.weight_by_task),
         subject=WITH,
         decisive=WITHOUT,
         resamples=study.config.evidence.bootstrap,

@@ -122,8 +122,8 @@ def numbers_of_durations(
 
 
 def _line(label: Floats, share: Floats) -> tuple[list[float], list[float]]:
-    """Labels and their mid-quantiles, `MOST_KNOTS` of each; the last ones repeat if there are fewer."""
-    distinct, place = np.unique(label.astype(np.float32).astype(np.float64), return_inverse=True)
+    """`MOST_KNOTS` labels and their mid-quantiles; the last repeats where there are fewer."""
+    distinct, place = np.unique(label, return_inverse=True)
     mass = np.bincount(place.ravel(), share, len(distinct))
     middle = (np.cumsum(mass) - mass / 2) / mass.sum()
     wanted = np.linspace(middle[0], middle[-1], MOST_KNOTS)

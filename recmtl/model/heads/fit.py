@@ -73,10 +73,8 @@ def fitted(
         return replace(spec, start_loss=float(losses.numpy() @ share))
 
 
-def _numbers(
-    spec: HeadSpec, head: Head, label: Floats, share: Floats, beside: Floats
-) -> Numbers:
-    """The numbers of a model, of labels `[n]`, shares of the weight `[n]` and durations `[n, 1]`."""
+def _numbers(spec: HeadSpec, head: Head, label: Floats, share: Floats, beside: Floats) -> Numbers:
+    """The numbers of a model, of labels and shares of the weight `[n]`, durations `[n, 1]`."""
     if head.kind == "ordinal":
         return {"shares": _floats(np.bincount(label.astype(int), share, len(spec.classes)))}
     if head.kind == "ziln":

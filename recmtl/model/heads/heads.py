@@ -109,8 +109,10 @@ class TabularHeads(nn.Module):
             for position, outputs in zip(group, product(hidden).unbind(1), strict=True):
                 model = self.label_model(position)
                 logits[position] = outputs if model is None else model.logits(outputs)
-        for position, column in () if numeric is None else self.read_numbers.items():
-            logits[position] = torch.cat([logits[position], numeric[:, column : column + 1]], 1)
+        if numeric is not None:
+            for position, column in self.read_numbers.items():
+                number = numeric[:, column : column + 1]
+                logits[position] = torch.cat([logits[position], number], 1)
         if self.imputation is not None and self.training:
             logits += functional.softplus(self.imputation(lanes)).unbind(1)
         if self.late is not None and self.training:
@@ -129,7 +131,7 @@ class TabularHeads(nn.Module):
             labels: `[B, T]`, NaN where a task is not defined. A batch without any defined row of a
                 task gives 0 and no gradient. Beside them stand the place of the row `[B, 1]`, if
                 the schema names it, and what is known of late labels `[B, 2 L]`.
-            weight: of each row `[B]`.
+            weight: of each row `[B]`, or for each task `[B, T]`.
         """
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels of a table are one tensor, not {len(labels)} of them")
@@ -139,7 +141,7 @@ class TabularHeads(nn.Module):
             logits = self.position.at(logits, place[:, 0])
         defined = ~torch.isnan(happened)
         losses = self._losses(logits, torch.where(defined, happened, 0.0), labels, waits)
-        share = torch.where(defined, weight.unsqueeze(1), 0.0)
+        share = torch.where(defined, _by_task(weight), 0.0)
         total = share.sum(0)
         return (losses * share).sum(0) / torch.where(total > 0, total, 1.0)
 
@@ -148,7 +150,7 @@ class TabularHeads(nn.Module):
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels of a table are one tensor, not {len(labels)} of them")
         defined = ~torch.isnan(self._happened(labels))
-        return torch.where(defined, weight.unsqueeze(1), 0.0).sum(0)
+        return torch.where(defined, _by_task(weight), 0.0).sum(0)
 
     def _beside(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Labels `[B, T]`, places `[B, 1]` or none, and what is known of late labels `[B, 2 L]`."""
@@ -259,6 +261,11 @@ class TabularHeads(nn.Module):
                     start = torch.tensor(model.start, device=cpu)
                 biases = product.get_parameter("biases.0")[number]
                 biases.copy_(start.view_as(biases))
+
+
+def _by_task(weight: Tensor) -> Tensor:
+    """Weights `[B]` of rows as `[B, 1]`; those of each task `[B, T]` as they are."""
+    return weight if weight.dim() == 2 else weight.unsqueeze(1)
 
 
 def _place_of(name: str, numbers: Sequence[str]) -> int:

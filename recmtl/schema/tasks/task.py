@@ -33,6 +33,8 @@ class TaskSpec:
         focal: of a binary or multiclass task: exponent by which rows that are predicted well count
             less, `(1 - p)^focal` times the loss, p the probability of what happened; 0 for none.
         label_smoothing: of the same: share of a label that is spread evenly over all classes.
+        sample_weight: the column that says what a row counts for this task, in its loss and its
+            metrics, beside `roles.sample_weight`; 0 leaves the row out.
         head: how the label is modelled; None for a class as it is, or a value by squared error.
     """
 
@@ -47,6 +49,7 @@ class TaskSpec:
     head: AHead | None = None
     focal: Annotated[float, Field(ge=0, le=10)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    sample_weight: str | None = None
 
     def __post_init__(self) -> None:
         """Check what concerns this task alone."""

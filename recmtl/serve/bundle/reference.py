@@ -58,7 +58,11 @@ class Reference:
             for name, values in by_column.items()
         }
         labels, group, tasks = np.asarray(rows.labels), np.asarray(rows.group), encoder.schema.tasks
-        return Reference(features, of_scores, day_metrics(by_column, labels, tasks, group, weight))
+        return Reference(
+            features,
+            of_scores,
+            day_metrics(by_column, labels, tasks, group, rows.varying_weight_by_task),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""

@@ -16,7 +16,7 @@ from sklearn.isotonic import IsotonicRegression
 from recmtl.data.encoded_log import LogSplit
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import ConfigError
-from recmtl.evaluate.label_space import defined_rows, joint_labels, task_position
+from recmtl.evaluate.label_space import defined_rows, joint_labels, task_position, weight_of
 from recmtl.evaluate.metrics import brier, ece, log_loss
 from recmtl.model import TabularModel
 from recmtl.model.heads import HeadSpec
@@ -222,10 +222,12 @@ def _samples(
     model: TabularModel, encoder: RowEncoder, rows: LogSplit, scores: npt.NDArray[np.float32]
 ) -> Iterator[_Sample]:
     """Every probability column on the rows where it is defined, joint columns on all rows."""
-    tasks, weight = encoder.schema.tasks, np.asarray(rows.weight, dtype=np.float64)
+    tasks, by_task = encoder.schema.tasks, np.asarray(rows.weight_by_task, dtype=np.float64)
     labels = np.asarray(rows.labels, dtype=np.float64)
 
-    def sample(column: str, label: Floats, defined: npt.NDArray[np.bool_]) -> _Sample:
+    def sample(
+        column: str, label: Floats, defined: npt.NDArray[np.bool_], weight: Floats
+    ) -> _Sample:
         at = np.flatnonzero(defined & (weight > 0))
         p = scores[at, model.columns.index(column)].astype(np.float64)
         return _Sample(column, column not in mapped, at, p, label[at], weight[at])
@@ -233,12 +235,15 @@ def _samples(
     for head in model.heads.specs:
         position, mapped = task_position(tasks, head.name), calibrated_columns(head)
         defined = defined_rows(labels, tasks, tasks[position])
+        weight = weight_of(by_task, position)
         for number, column in enumerate(mapped):
             happened = number if head.kind == "multiclass" else 1
-            yield sample(column, (labels[:, position] == happened).astype(np.float64), defined)
+            yield sample(
+                column, (labels[:, position] == happened).astype(np.float64), defined, weight
+            )
         if head.parent is not None:
             joint = joint_labels(labels, tasks, tasks[position])
-            yield sample(head.columns[1], joint, ~np.isnan(joint))
+            yield sample(head.columns[1], joint, ~np.isnan(joint), weight)
 
 
 def _curve(sample: _Sample, settings: Calibration) -> Curve | None:

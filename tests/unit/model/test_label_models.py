@@ -85,7 +85,8 @@ def test_a_batch_is_its_rows_one_by_one() -> None:
     heads = heads_of_all().eval().double()
     lanes = torch.randn(20, 7, 4, dtype=torch.float64)
     numbers = numbers_of_all(slice(0, 20)).double()
-    alone = [heads.scores(heads(*row)) for row in zip(lanes.split(1), numbers.split(1))]
+    rows = zip(lanes.split(1), numbers.split(1), strict=True)
+    alone = [heads.scores(heads(*row)) for row in rows]
     assert torch.allclose(heads.scores(heads(lanes, numbers)), torch.cat(alone), rtol=1e-12)
 
 

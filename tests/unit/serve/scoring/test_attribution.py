@@ -130,9 +130,7 @@ def test_a_joint_chain_explains_the_childs_joint_column(encoder: RowEncoder) -> 
     assert chosen[:, :3].unique(dim=0).tolist() == [[0, 1, 0]]
 
 
-def hand_made(
-    contributions: list[float], names: list[str], scale: str = "log odds"
-) -> Explanation:
+def hand_made(contributions: list[float], names: list[str], scale: str = "log odds") -> Explanation:
     """One row of one task."""
     added = np.array([[contributions]])
     return Explanation(
