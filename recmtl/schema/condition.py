@@ -42,6 +42,7 @@ class Condition:
         between: true where the value is neither smaller than the first nor greater than the second.
         not_: true where the value is none of these; in YAML `not`, and a single one needs no list.
         is_missing: true where the value is missing; with false, where it is not.
+        contains: of a column of lists: true where the list holds this, or one of these.
     """
 
     column: str
@@ -52,17 +53,20 @@ class Condition:
     between: tuple[Bound, Bound] | None = None
     not_: Annotated[tuple[Value, ...] | Value | None, Field(alias="not")] = None
     is_missing: bool | None = None
+    contains: tuple[Value, ...] | Value | None = None
 
     def __post_init__(self) -> None:
         """Refuse two rules, and a rule that nothing meets."""
         if len(self.rules) > 1:
             raise ValueError(f"give only one of {', '.join(RULES)}")
-        if self.one_of == () or self.not_ == ():
+        if () in (self.one_of, self.not_, self.contains):
             raise ValueError(f"{self.rules[0]} must not be empty; name at least one value")
         if self.between is not None and self.between[0] > self.between[1]:
             raise ValueError("between needs the smaller number first")
         if self.not_ is not None and not isinstance(self.not_, tuple):
             object.__setattr__(self, "not_", (self.not_,))
+        if self.contains is not None and not isinstance(self.contains, tuple):
+            object.__setattr__(self, "contains", (self.contains,))
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -77,10 +81,11 @@ class Condition:
 
     @property
     def options(self) -> tuple[Value, ...]:
-        """The values that `equals`, `one_of` or `not` compare with."""
+        """The values that `equals`, `one_of`, `not` or `contains` compare with."""
         if self.equals is not None:
             return (self.equals,)
-        return self.one_of or (self.not_ if isinstance(self.not_, tuple) else ())
+        several = (self.one_of, self.not_, self.contains)
+        return next((values for values in several if isinstance(values, tuple)), ())
 
 
 RULES = tuple(field.name.rstrip("_") for field in fields(Condition)[1:])

@@ -26,7 +26,7 @@ def satisfied(condition: Condition, array: AnyArray, place: SourceLocation) -> t
     """Where a rule holds and where the canonical column is missing, both bool [rows].
 
     Raises:
-        DataError: the rule compares numbers with text.
+        DataError: the rule compares numbers with text, or looks into what is no list.
 
     >>> rule = Condition("seconds", at_least=10)
     >>> holds, missing = satisfied(rule, pa.array([12, 3, None]), SourceLocation())
@@ -40,6 +40,8 @@ def satisfied(condition: Condition, array: AnyArray, place: SourceLocation) -> t
     missing = missing_rows(array)
     if condition.is_missing is not None:
         return missing == condition.is_missing, np.zeros(len(missing), np.bool_)
+    if condition.contains is not None:
+        return _holds_one_of(array, condition.options, name, place), missing
     among = _is_one_of(array, condition.options, name, place)
     return among if condition.not_ is None else ~among & ~missing, missing
 
@@ -95,6 +97,22 @@ def _is_one_of(
         within = [option for option in options if bounds.min <= option <= bounds.max]
         return np.isin(whole, np.array(within, whole.dtype)) & ~missing_rows(array)
     return np.isin(numbers(array, name, place), _rounded(options, array))
+
+
+def _holds_one_of(
+    array: AnyArray, options: tuple[Any, ...], name: str, place: SourceLocation
+) -> Bools:
+    """Where a column of lists holds one of the options; false where it has no list."""
+    if kind_of(array) == "null":
+        return np.zeros(len(array), np.bool_)
+    if kind_of(array) != "list":
+        fault = f"holds {value_type_name(array.type)} and no lists, and the rule says contains"
+        raise place.error(fault, "write equals or one_of", column=name)
+    inside = _is_one_of(array.flatten(), options, name, place)
+    before = np.append(0, np.cumsum(inside))
+    lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
+    ends = np.cumsum(lengths)
+    return np.asarray(before[ends] > before[ends - lengths])
 
 
 def _rounded(options: Sequence[float], array: AnyArray) -> Floats:

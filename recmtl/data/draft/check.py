@@ -7,7 +7,12 @@ from typing import Any
 
 from recmtl.data.draft.placing import FEW, Draft, name_words
 from recmtl.data.draft.profile import ColumnProfile
-from recmtl.data.draft.proposals import history_lines, task_lines, time_lines
+from recmtl.data.draft.proposals import (
+    history_lines,
+    position_lines,
+    task_lines,
+    time_lines,
+)
 from recmtl.data.draft.sample import Sample
 from recmtl.data.prepare import check_rows
 from recmtl.data.statistics.draft import statistics_draft
@@ -187,6 +192,7 @@ def _entries(draft: Draft, columns: Sequence[ColumnProfile]) -> list[_Entry]:
     entries += [
         _entry("roles", role, quoted(column), why) for role, (column, why) in draft.roles.items()
     ]
+    entries += [_Entry("roles", "", line, refused=True) for line in position_lines(draft, columns)]
     tasks = [e.key for e in entries if e.section == "tasks" and not e.refused]
     entries += [_Entry("statistics", "", line, refused=True) for line in _statistics(draft, tasks)]
     return entries + [

@@ -8,17 +8,24 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recmtl.data.draft.placing import AFTERWARDS, Draft, name_words
+from recmtl.data.draft.placing import AFTERWARDS, OUTCOMES, Draft, name_words
 from recmtl.data.draft.profile import ColumnProfile
 from recmtl.data.statistics.periods import UNITS
 from recmtl.schema import TextFiles
 from recmtl.schema.yaml_text import quoted
 
-__all__ = ["files_lines", "history_lines", "task_lines", "time_lines"]
+__all__ = ["files_lines", "history_lines", "position_lines", "task_lines", "time_lines"]
 
 MOST_TASKS, MOST_BESIDE = 8, 3
 """Proposed tasks where the draft has none, and beside others."""
 RATINGS = name_words("rating rated stars score grade")
+FEWEST_CLASSES, MOST_CLASSES = 3, 20
+"""Whole numbers that are classes in an order."""
+COUNTS = name_words("count counts cnt num number times")
+WATCHED = name_words("watch watched play played dwell")
+DURATIONS = name_words("duration length")
+PLACES = name_words("slot position pos place rank")
+MOST_PLACES = 1000
 DAY = 86_400
 FIRST_YEAR, LAST_YEAR = 10_957 * DAY, 47_482 * DAY
 """Seconds from 1970 to the years 2000 and 2100, between which numbers are taken for times."""
@@ -28,11 +35,12 @@ LISTED = re.compile(r"\[.*\]|[^|]+(\|[^|]+)+")
 
 def task_lines(draft: Draft, columns: Sequence[ColumnProfile]) -> Iterator[str]:
     """Tasks that columns may be the label of: answers among the features, numbers known later."""
-    lines = [line for column in columns for line in _task(draft, column)]
+    proposed = [lines for lines in (list(_task(draft, column)) for column in columns) if lines]
     most = MOST_BESIDE if draft.tasks else MOST_TASKS
-    yield from lines[:most]
-    if len(lines) > most:
-        yield f"  # {len(lines) - most} more columns hold two values, or may be outcomes"
+    for lines in proposed[:most]:
+        yield from lines
+    if len(proposed) > most:
+        yield f"  # {len(proposed) - most} more columns hold two values, or may be outcomes"
 
 
 def _task(draft: Draft, column: ColumnProfile) -> Iterator[str]:
@@ -46,11 +54,45 @@ def _task(draft: Draft, column: ColumnProfile) -> Iterator[str]:
     elif is_feature and words & RATINGS and column.shape in ("int", "float"):
         rule = f"{{column: {label}, at_least: {column.facts.median}}}"
         yield f"  # {name}: {{kind: binary, label: {rule}}}  # ? then take it out of features"
+        if column.shape == "int" and FEWEST_CLASSES <= column.distinct <= MOST_CLASSES:
+            why = f"or its {column.distinct} values in their order"
+            yield f"  # {name}: {{kind: multiclass, label: {label}, head: ordinal}}  # {why}"
+    elif is_feature and column.shape == "int" and _counts_outcomes(column, words):
+        why = f"? {column.facts}: a count; if it is an outcome, take it out of features"
+        yield f"  # {name}: {{kind: regression, label: {label}, head: negative_binomial}}  # {why}"
     elif column.name in draft.ignore and words & AFTERWARDS and column.facts.bars:
         why = f"? {column.facts}"
         log = ", transform: log1p" if not column.facts.low.startswith("-") else ""
         gaps = ", missing: ignore" if column.missing else ""
         yield f"  # {name}: {{kind: regression, label: {label}{log}{gaps}}}  # {why}"
+        for duration in _durations(draft) if words & WATCHED else ():
+            head = f"head: {{kind: d2q, duration: {quoted(duration)}}}"
+            why = "or how far up among rows of like duration"
+            yield f"  # {name}: {{kind: regression, label: {label}, {head}{gaps}}}  # {why}"
+
+
+def _counts_outcomes(column: ColumnProfile, words: frozenset[str]) -> bool:
+    """Whether whole numbers from 0 are named like the count of something that came afterwards."""
+    is_count = words & COUNTS and words & (OUTCOMES | AFTERWARDS)
+    return bool(is_count) and column.distinct > 2 and not column.facts.low.startswith("-")
+
+
+def _durations(draft: Draft) -> list[str]:
+    """The first numeric feature that is named like a duration, if there is one."""
+    numbers = (name for name, (text, _) in draft.features.items() if "kind: numeric" in text)
+    return [name for name in numbers if name_words(name) & DURATIONS][:1]
+
+
+def position_lines(draft: Draft, columns: Sequence[ColumnProfile]) -> Iterator[str]:
+    """The places at which rows were shown, if a feature of small numbers is named like them."""
+    for column in columns:
+        is_small = column.shape == "int" and 2 <= column.distinct <= MOST_PLACES
+        is_whole = is_small and not column.facts.low.startswith("-")
+        if column.name in draft.features and is_whole and name_words(column.name) & PLACES:
+            why = "? the place of the row on a page that serving does not know yet;"
+            why += " then take it out of features"
+            role = f"position: {quoted(column.name)}"
+            yield f"  # {role}  # {why}" if draft.roles else f"# roles: {{{role}}}  # {why}"
 
 
 def history_lines(column: str, draft: Draft, columns: Sequence[ColumnProfile]) -> Iterator[str]:

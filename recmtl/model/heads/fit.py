@@ -61,7 +61,7 @@ def fitted(
     share = np.ones(len(label)) if weight is None else np.asarray(weight[::step], np.float64)
     share = share / share.sum()
     beside = np.empty((len(label), 0))
-    if duration is not None:
+    if duration is not None and spec.duration is not None:
         beside = np.asarray(duration[::step], np.float64)[:, np.newaxis]
     spec = replace(spec, numbers=_numbers(spec, spec.head, label, share, beside))
     model = label_model(replace(spec, label_smoothing=0.0)).double()

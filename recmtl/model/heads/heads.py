@@ -1,7 +1,7 @@
 """The heads of tables: task lanes to logits, losses and scored columns, and AITM's transfer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,11 +66,7 @@ class TabularHeads(nn.Module):
         self._models = tuple(None if s.kind == "binary" else label_model(s) for s in self.specs)
         models = {str(t): model for t, model in enumerate(self._models) if model is not None}
         self.labels = nn.ModuleDict(models)
-        self.read_numbers = {
-            t: _place_of(spec.duration, numbers)
-            for t, spec in enumerate(self.specs)
-            if spec.duration is not None
-        }
+        self.read_numbers = dict(_read_numbers(self.specs, numbers))
         self._start_at_base_rates()
         self.columns = output_columns(self.specs)
         self.transfer = self.imputation = None
@@ -268,10 +264,14 @@ def _by_task(weight: Tensor) -> Tensor:
     return weight if weight.dim() == 2 else weight.unsqueeze(1)
 
 
-def _place_of(name: str, numbers: Sequence[str]) -> int:
-    if name not in numbers:
-        raise ValueError(f"a head reads the number {name!r}, and rows have {', '.join(numbers)}")
-    return numbers.index(name)
+def _read_numbers(specs: Sequence[HeadSpec], numbers: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Of each task whose model reads a number its position, and the number's among `numbers`."""
+    for position, spec in enumerate(specs):
+        name = spec.duration
+        if name is not None and name not in numbers:
+            raise ValueError(f"a head reads the number {name!r}, rows have {', '.join(numbers)}")
+        if name is not None:
+            yield position, numbers.index(name)
 
 
 class Transfer(nn.Module):

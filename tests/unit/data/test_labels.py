@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recmtl.data.columns.labels import LabelFit, Labels, LabelStatistics
 from recmtl.data.columns.rules import satisfied
 from recmtl.errors import DataError, SourceLocation
-from recmtl.schema import Condition, Head, Schema, SplitRule, TaskSpec
+from recmtl.schema import Condition, Head, Label, Schema, SplitRule, TaskSpec
 from recmtl.schema.tasks.head import HeadKind
 
 PLACE = SourceLocation("here")
@@ -55,6 +55,15 @@ def test_a_rule_on_numbers_holds_where_plain_python_says_so(
     assert among.tolist() == [value in options for value in values]
     assert equal.tolist() == [value == options[0] for value in values]
     assert at_least.tolist() == [value is not None and value >= options[0] for value in values]
+
+
+def test_each_value_of_a_list_may_be_a_task() -> None:
+    genres = pa.array([["a", "b"], [], None, ["b"]])
+    tasks = [
+        TaskSpec(name, "binary", Label("genres", contains=name), missing="ignore") for name in "ab"
+    ]
+    labels = encoded({"genres": genres}, *tasks)
+    np.testing.assert_array_equal(labels, [[1, 1], [0, 0], [np.nan, np.nan], [0, 1]])
 
 
 @given(st.lists(st.none() | st.sampled_from(["a", "b", ""]), min_size=1, max_size=8))

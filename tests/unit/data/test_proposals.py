@@ -242,3 +242,54 @@ def test_the_age_of_a_date_is_proposed_beside_dates(log: Callable[..., str]) -> 
     text = describe(log(click=[0, 1] * 200, price=np.linspace(0.5, 20, ROWS), **dates))
     assert "# date: {kind: datetime, parts: [weekday]}" in text
     assert "# born_date: {kind: datetime, parts: [weekday], until: date}" in text
+
+
+def test_heads_are_proposed_for_ratings_counts_and_watch_times(log: Callable[..., str]) -> None:
+    dice = np.random.default_rng(0)
+    duration = dice.integers(5, 400, ROWS) * 1000
+    text = describe(
+        log(
+            click=dice.integers(0, 2, ROWS),
+            stars=dice.integers(1, 6, ROWS),
+            click_count=dice.poisson(3.0, ROWS) * dice.integers(1, 60, ROWS),
+            duration_ms=duration,
+            play_time_ms=duration * dice.random(ROWS),
+            at=pa.array(np.arange(ROWS) * 3600 * 10**6, pa.timestamp("us")),
+        )
+    )
+    for line in (
+        "  # stars: {kind: multiclass, label: stars, head: ordinal}  # or its 5 values in their",
+        "  # click_count: {kind: regression, label: click_count, head: negative_binomial}  # ? 0",
+        "  # play_time_ms: {kind: regression, label: play_time_ms, "
+        "head: {kind: d2q, duration: duration_ms}}  # or how far up",
+    ):
+        assert line in text, text
+    without = "\n".join(
+        line
+        for line in text.splitlines()
+        if not line.startswith(("  stars:", "ignore:", "  - play_time_ms"))
+    )
+    chosen = without.replace("  # stars: {kind: multi", "  stars: {kind: multi")
+    chosen = chosen.replace(
+        "  # play_time_ms: {kind: regression, label: play_time_ms, head",
+        "  play_time_ms: {kind: regression, label: play_time_ms, head",
+    )
+    tasks = {task.name: task.head for task in parse_schema(chosen, source="chosen").tasks}
+    assert {name: head and head.kind for name, head in tasks.items()} == {
+        "click": None,
+        "stars": "ordinal",
+        "play_time_ms": "d2q",
+    }
+
+
+@pytest.mark.parametrize("with_time", [True, False])
+def test_a_place_is_proposed_as_a_role(log: Callable[..., str], with_time: bool) -> None:
+    columns: dict[str, Any] = {"click": [0, 1] * 200, "slot": np.arange(ROWS) % 7}
+    if with_time:
+        columns["at"] = pa.array(np.arange(ROWS) * 3600 * 10**6, pa.timestamp("us"))
+    text = describe(log(**columns, price=np.linspace(0.5, 20, ROWS)))
+    start = "  # position: slot" if with_time else "# roles: {position: slot}"
+    assert any(line.startswith(f"{start}  # ? the place") for line in text.splitlines()), text
+    without = "\n".join(li for li in text.splitlines() if not li.startswith("  slot:"))
+    role = parse_schema(without.replace(start, start.replace("# ", "")), source="x").roles.position
+    assert role is not None and role.column == "slot"
