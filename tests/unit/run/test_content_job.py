@@ -1,4 +1,4 @@
-"""A whole job on a log with vectors, texts, histories, trees and interactions at once."""
+"""A whole job on a log with vectors, texts, histories, trees, interactions and heads at once."""
 
 from pathlib import Path
 
@@ -22,7 +22,12 @@ features:
   image: {kind: vector, of: item}
   title: {kind: text, max_length: 16, hash_buckets: 500}
   seen: {kind: list, table: item}
-tasks: {click: {kind: binary, label: click}, like: {kind: binary, label: like}}
+tasks:
+  click: {kind: binary, label: click}
+  like: {kind: binary, label: like}
+  play: {kind: regression, label: play, head: {kind: d2q, duration: price, groups: 4},
+         sample_weight: worth}
+  calm: {kind: binary, label: {column: moods, contains: calm}}
 split: {by: random, validation: 0.2, test: 0.2}
 """
 CONFIG = """
@@ -46,12 +51,17 @@ def make_log() -> pa.Table:
     words = ["red", "blue", "wool", "shoe", "shirt", "kids"]
     titles = np.array([" ".join(dice.choice(words, 3)) for _ in range(ITEMS)])
     vectors = [None if row % 17 == 0 else images[item] for row, item in enumerate(items)]
+    moods = [["calm", "loud"][: 1 + item % 2] if item % 3 else [] for item in items]
+    price = dice.random(ROWS)
     labels = [dice.random(ROWS) < 1 / (1 + np.exp(sign * logits)) for sign in (-1, 1)]
     return pa.table(
         {
             "user": users,
             "item": items,
-            "price": dice.random(ROWS),
+            "price": price,
+            "play": price * dice.beta(2 + np.tanh(logits), 2),
+            "worth": dice.choice([0.0, 1.0, 2.0], ROWS),
+            "moods": moods,
             "image": pa.array(vectors, pa.list_(pa.float32())),
             "title": titles[items],
             "seen": [dice.integers(0, ITEMS, n).tolist() for n in dice.integers(0, 6, ROWS)],
@@ -79,8 +89,10 @@ def test_a_job_on_content_ends_with_a_bundle_that_ranks_requests_as_files(tmp_pa
     assert {"image", "seen.image", "title.ngrams", "click.tree"} <= set(features)
     assert features["seen.image"]["source"] == "vectors"
     assert {"lightgbm", "logistic"} <= set(results["tasks"]["click"])
+    assert np.isfinite(results["tasks"]["play"]["searched"]["xauc"]["mean"])
     rows = table.slice(0, 40)
     scores = run.scorer().score(rows)["p_click"].to_numpy()
+    assert (run.scorer().score(rows)["value_play"].to_numpy() <= 1).all()
     ranker = Ranker.load(tmp_path / "out" / "bundle")
     user, candidates, joined = as_request(rows, ["user", "seen"])
     of_request = ranker.rank_request(user, candidates, "p_click")
