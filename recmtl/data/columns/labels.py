@@ -210,8 +210,8 @@ class LabelFit:
         for i, task in enumerate(tasks):
             if task.kind == "multiclass":
                 keys = read_class(task, columns, place)
-                known = np.where(keys.codes < 0, np.nan, 0.0)
-                counts, weights = _counted(task, known, columns, place, train, weight)
+                class_known = np.where(keys.codes < 0, np.nan, 0.0)
+                counts, weights = _counted(task, class_known, columns, place, train, weight)
                 kept = Keys(np.where(counts, keys.codes, -1), keys.values)
                 self._classes[task.name].add(kept, task.label.column, place)
                 self._weigh_classes(task.name, kept, weights)

@@ -1,6 +1,6 @@
 """Weights that a task has of its own: what each row counts for it, beside the weight of the row."""
 
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from recmtl.schema import TaskSpec
 __all__ = ["MOST_WEIGHT", "joined_weights", "task_weight", "weight_of"]
 
 Floats = npt.NDArray[np.float64]
-Scalar = TypeVar("Scalar", bound=np.generic)
+Weights = TypeVar("Weights", bound=npt.NDArray[Any] | None)
 MOST_WEIGHT = 1e15
 """Weights of tasks lie between it and its inverse: float32 holds their products with others."""
 
@@ -62,12 +62,8 @@ def joined_weights(weight: Floats | None, of_task: Floats | None) -> Floats | No
     return weight * of_task
 
 
-@overload
-def weight_of(weight: None, position: int) -> None: ...
-@overload
-def weight_of(weight: npt.NDArray[Scalar], position: int) -> npt.NDArray[Scalar]: ...
-@overload
-def weight_of(weight: npt.NDArray[Scalar] | None, position: int) -> npt.NDArray[Scalar] | None: ...
-def weight_of(weight: npt.NDArray[Scalar] | None, position: int) -> npt.NDArray[Scalar] | None:
+def weight_of(weight: Weights, position: int) -> Weights:
     """The weights [R] of the task at a position, of weights [R] of all tasks or of each [R, T]."""
-    return weight if weight is None or weight.ndim == 1 else weight[:, position]
+    of_task: Any = weight if weight is None or weight.ndim == 1 else weight[:, position]
+    chosen: Weights = of_task
+    return chosen
