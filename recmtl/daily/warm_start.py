@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from recmtl.model import Network, TabularModel
+from recmtl.model.sized_encoder import grown_tables
 
 __all__ = ["warm_start"]
-
-TABLE = "encoder.table.weight"
 
 
 def warm_start(parent: TabularModel, starts: np.ndarray) -> Callable[[Network], None]:
@@ -24,11 +23,13 @@ def warm_start(parent: TabularModel, starts: np.ndarray) -> Callable[[Network], 
         parent: the network that was trained before.
         starts: of each row of the new table, the parent's row that it starts from.
     """
-    weights = dict(parent.state_dict())
-    with torch.no_grad():
-        weights[TABLE] = weights[TABLE].index_select(0, torch.from_numpy(starts.astype(np.int64)))
+    of_parent, rows = dict(parent.state_dict()), torch.from_numpy(starts.astype(np.int64))
 
     def start(network: Network) -> None:
+        weights = dict(of_parent)
+        if isinstance(network, TabularModel):
+            tables = grown_tables(parent.encoder, network.encoder, rows)
+            weights |= {f"encoder.{name}": table for name, table in tables.items()}
         same_layout = network.grid.layout == parent.grid.layout
         network.load_state_dict(weights if same_layout else _encoder_of(weights, network))
 

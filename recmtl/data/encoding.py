@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from recmtl.errors import DataError
 
-__all__ = ["Encoding", "ListField", "NumericField", "VectorField"]
+__all__ = ["Encoding", "ListField", "NumericField", "OwnSize", "SizedPart", "VectorField"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,22 @@ class VectorField:
 
 
 @dataclass(frozen=True)
+class OwnSize:
+    """Fields whose embeddings have another size than the network gives to all others.
+
+    Attributes:
+        size: features of such a field in a lane.
+        fields: their names, in the order of the encoding.
+        blocks: first row and number of rows of each block of the embedding table whose rows have
+            this size.
+    """
+
+    size: int
+    fields: tuple[str, ...]
+    blocks: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class Encoding:
     """The columns of an encoded log.
 
@@ -75,6 +91,7 @@ class Encoding:
         lists: the list features, in the columns of `ids` after those.
         numeric: the numeric features; feature i is column i of `numeric`.
         vectors: the vector features, in the columns of `numeric` after those.
+        own_sizes: the fields with embeddings of other sizes, by size.
     """
 
     table_rows: int
@@ -82,6 +99,7 @@ class Encoding:
     lists: tuple[ListField, ...]
     numeric: tuple[NumericField, ...]
     vectors: tuple[VectorField, ...] = ()
+    own_sizes: tuple[OwnSize, ...] = ()
 
     @property
     def id_columns(self) -> int:
@@ -103,6 +121,39 @@ class Encoding:
         """The features in the order in which a lane holds them."""
         lists, numbers = (field.name for field in self.lists), (f.name for f in self.numeric)
         return (*self.single, *lists, *numbers, *(field.name for field in self.vectors))
+
+    def lane_width(self, size: int) -> int:
+        """Features of a lane, if fields without a size of their own have embeddings of `size`."""
+        more = sum(len(sized.fields) * (sized.size - size) for sized in self.own_sizes)
+        return self.num_fields * size + more
+
+    def columns_of_fields(self, size: int) -> dict[str, range]:
+        """Of each field its columns of a lane, in their order: fields of `size` first.
+
+        Those of each other size follow, by size.
+        """
+        apart = {name for sized in self.own_sizes for name in sized.fields}
+        sizes = {name: size for name in self.fields if name not in apart}
+        sizes |= {name: sized.size for sized in self.own_sizes for name in sized.fields}
+        ends = np.cumsum([0, *sizes.values()]).tolist()
+        return {name: range(*ends[n : n + 2]) for n, name in enumerate(sizes)}
+
+    def by_size(self, size: int) -> "list[SizedPart]":
+        """The fields of each size, those of `size` first, each with a table of its own."""
+        parts, others = [], set(self.fields)
+        is_other = np.ones(self.table_rows, np.bool_)
+        for sized in self.own_sizes:
+            blocks = [np.arange(first, first + count) for first, count in sized.blocks]
+            rows = np.concatenate([np.zeros(1, np.int64), *blocks])
+            is_other[rows[1:]] = False
+            others -= set(sized.fields)
+            parts.append(SizedPart(sized.size, self.part(sized.fields), rows))
+        parts.insert(0, SizedPart(size, self.part(others), np.flatnonzero(is_other)))
+        return [
+            replace(p, encoding=replace(p.encoding, table_rows=len(p.rows), own_sizes=()))
+            for p in parts
+            if p.encoding.fields
+        ]
 
     def vector_columns(self) -> dict[str, slice]:
         """By vector its columns of `numeric`."""
@@ -147,7 +198,9 @@ class Encoding:
                 first += field.length
         numeric = tuple(field for field in self.numeric if field.name in names)
         vectors = tuple(field for field in self.vectors if field.name in names)
-        return Encoding(self.table_rows, single, tuple(lists), numeric, vectors)
+        kept = (replace(o, fields=tuple(f for f in o.fields if f in names)) for o in self.own_sizes)
+        own_sizes = tuple(sized for sized in kept if sized.fields or sized.blocks)
+        return Encoding(self.table_rows, single, tuple(lists), numeric, vectors, own_sizes)
 
     def columns_of(self, part: "Encoding") -> tuple[list[int], list[int]]:
         """The columns of `ids` and of `numeric` that a `part` of this encoding keeps."""
@@ -162,10 +215,11 @@ class Encoding:
         return ids, numbers
 
     def to_json(self) -> str:
-        """This encoding as JSON text; without vectors, that of a release that knew none."""
+        """This encoding as JSON text; without vectors and sizes, as of a release that knew none."""
         document = asdict(self)
-        if not self.vectors:
-            del document["vectors"]
+        for name in ("vectors", "own_sizes"):
+            if not document[name]:
+                del document[name]
         return json.dumps(document, indent=1)
 
     @staticmethod
@@ -183,6 +237,28 @@ class Encoding:
                 lists=tuple(ListField(**field) for field in raw["lists"]),
                 numeric=tuple(NumericField(**field) for field in raw["numeric"]),
                 vectors=tuple(VectorField(**field) for field in raw.get("vectors", ())),
+                own_sizes=tuple(_own_size(entry) for entry in raw.get("own_sizes", ())),
             )
         except (KeyError, TypeError, ValueError) as fault:
             raise DataError(f"not an encoding: {fault}; prepare the data again") from fault
+
+
+@dataclass(frozen=True)
+class SizedPart:
+    """The fields of one size, with a table of their own.
+
+    Attributes:
+        size: features of a field in a lane.
+        encoding: of these fields.
+        rows: of each row of their table its row in the one table of all fields; the first is
+            padding.
+    """
+
+    size: int
+    encoding: Encoding
+    rows: npt.NDArray[np.int64]
+
+
+def _own_size(entry: dict[str, Any]) -> OwnSize:
+    blocks = tuple((int(first), int(rows)) for first, rows in entry["blocks"])
+    return OwnSize(int(entry["size"]), tuple(entry["fields"]), blocks)

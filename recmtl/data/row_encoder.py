@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recmtl.data.columns.canonical import AnyArray, canonical, normalised
+from recmtl.data.columns.embedding_sizes import own_sizes, vocabulary_sizes
 from recmtl.data.columns.keys import kept_values, refuse_unequal_lengths
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.columns.numeric import Scaler, finite_numbers
@@ -93,7 +94,8 @@ class RowEncoder:
             types: by raw column, the logical type in the log; none in an encoder of release 0.1,
                 which takes columns as what they are.
             past: the statistics of the past, if the schema has any.
-            sizes: by vector feature, numbers of a vector.
+            sizes: by vector feature, numbers of a vector; by vocabulary, size of its embeddings,
+                for which the schema speaks otherwise: a rule is followed once.
             tables: by vector feature, the vectors of the values that have them.
         """
         self.schema = schema
@@ -101,7 +103,8 @@ class RowEncoder:
         self.scalers = dict(scalers)
         self.types = dict(types or {})
         self.past = past
-        self.sizes, self.tables = dict(sizes or {}), dict(tables or {})
+        self.sizes = vocabulary_sizes(schema, vocabularies) | dict(sizes or {})
+        self.tables = dict(tables or {})
         self._single = [f for f in schema.encoded_features if isinstance(f, Categorical)]
         self._lists = [f for f in schema.encoded_features if isinstance(f, ListOf)]
         self.aligned = [
@@ -137,6 +140,7 @@ class RowEncoder:
                 for f in self.schema.encoded_features
                 if isinstance(f, Vector)
             ),
+            own_sizes=own_sizes(self.schema, self.vocabularies, self.sizes),
         )
 
     @property

@@ -12,7 +12,7 @@ from recmtl.data.encoding import Encoding, ListField
 from recmtl.grid import Cost, fused
 from recmtl.grid.layout import Interaction
 from recmtl.model.attention import TargetAttention
-from recmtl.model.interactions import interaction_of
+from recmtl.model.interactions import InteractionLanes
 from recmtl.model.rare_ids import RareIds
 from recmtl.model.vectors import VectorProjection
 from recmtl.ranks import draw
@@ -54,12 +54,7 @@ class TabularEncoder(nn.Module):
         super().__init__()
         self.encoding, self.dropout = encoding, dropout
         self.num_lanes, self.lane_size = lanes, size
-        self.kinds = tuple(interactions)
-        for kind in self.kinds:
-            if kind.fields != encoding.num_fields:
-                there = f"and a lane has {encoding.num_fields}"
-                raise ValueError(f"{kind.kind}: interactions of {kind.fields} fields, {there}")
-        self.interactions = nn.ModuleList(interaction_of(kind, self.width) for kind in self.kinds)
+        self.interactions = InteractionLanes(interactions, encoding, width=self.width)
         self.rare_ids: RareIds | None = None
         size = size * lanes
         self.table = nn.Embedding(encoding.table_rows, size, sparse=True)
@@ -110,6 +105,28 @@ class TabularEncoder(nn.Module):
         """The attention of each history, in the order of `Encoding.histories`."""
         return [unit for unit in self.attention if isinstance(unit, TargetAttention)]
 
+    @property
+    def tables(self) -> list[Tensor]:
+        """The embeddings, whose gradients are sparse."""
+        return [self.table.weight]
+
+    def reader_of(self, history: str) -> tuple["TabularEncoder", TargetAttention]:
+        """The encoder that embeds a history, and its attention."""
+        return self, self.units[[*self.encoding.histories].index(history)]
+
+    def local(self, ids: Tensor) -> Tensor:
+        """Ids as rows of the table; see `SizedEncoder`."""
+        return ids
+
+    def columns_of_fields(self) -> dict[str, range]:
+        """Of each field its columns of a lane."""
+        return self.encoding.columns_of_fields(self.lane_size)
+
+    def by_field(self, columns: Tensor) -> Tensor:
+        """Columns of all lanes `[..., L * width]` summed over lanes and fields, `[..., fields]`."""
+        shape = (*columns.shape[:-1], self.num_lanes, -1, self.lane_size)
+        return columns.reshape(shape).sum((-3, -1))
+
     def only(self, lanes: Sequence[int]) -> "TabularEncoder":
         """The encoder of these lanes alone, with their part of the weights."""
         embeddings = [lane for lane in lanes if lane < self.num_lanes]
@@ -118,17 +135,15 @@ class TabularEncoder(nn.Module):
             self.encoding,
             size=self.lane_size,
             lanes=len(embeddings),
-            interactions=[self.kinds[number] for number in made],
             dropout=self.dropout,
         )
+        small.interactions = self.interactions.only(made, self.encoding, width=self.width)
         small.to(self.ramps.dtype).rare_ids = self.rare_ids
         with torch.no_grad():
             for name, parameter in small.named_parameters():
                 if not name.startswith("interactions."):
                     whole = self._split_lanes(self.get_parameter(name))
                     parameter.copy_(whole[..., embeddings, :].flatten(-2))
-        for copy, number in zip(small.interactions, made, strict=True):
-            copy.load_state_dict(self.interactions[number].state_dict())
         return small
 
     def part(self, encoding: Encoding) -> "TabularEncoder":
@@ -163,10 +178,7 @@ class TabularEncoder(nn.Module):
 
     def with_interactions(self, lanes: Tensor) -> Tensor:
         """Lanes of embeddings `[B, L, fields * size]`, then what is made of the last of them."""
-        if not self.kinds:
-            return lanes
-        made = [interaction(lanes[:, -1]).unsqueeze(1) for interaction in self.interactions]
-        return torch.cat([lanes, *made], 1)
+        return self.interactions.joined(lanes) if self.interactions.kinds else lanes
 
     def embedded(self, ids: Tensor, numeric: Tensor) -> Tensor:
         """Lanes of embeddings `[B, L, fields * size]`."""

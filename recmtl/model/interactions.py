@@ -15,17 +15,59 @@ machine: what that model says is one weight for all numbers of the lane. `s` mak
 wide as embeddings are when training starts; weights of experts take it up.
 """
 
+import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from recmtl.data.encoding import Encoding
+from recmtl.errors import ConfigError
 from recmtl.grid.layout import CROSSINGS, Interaction
 
-__all__ = ["CrossNetwork", "FieldPairs", "interaction_of"]
+__all__ = ["CrossNetwork", "FieldPairs", "InteractionLanes", "interaction_of"]
 
 START = 0.05
 """Standard deviation of embeddings when training starts."""
+
+
+class InteractionLanes(nn.ModuleList):
+    """The lanes that interactions make of the last lane of embeddings.
+
+    Args:
+        kinds: one for each lane.
+        encoding: the fields of a lane.
+        width: features of a lane.
+
+    Raises:
+        ConfigError: fields of several sizes cannot be multiplied with one another.
+    """
+
+    def __init__(self, kinds: Sequence[Interaction], encoding: Encoding, *, width: int) -> None:
+        for kind in kinds:
+            if kind.fields != encoding.num_fields:
+                there = f"and a lane has {encoding.num_fields}"
+                raise ValueError(f"{kind.kind}: interactions of {kind.fields} fields, {there}")
+            if encoding.own_sizes and kind.kind in ("fm", "fwfm"):
+                raise ConfigError(
+                    f"grid.interactions: {kind.kind} multiplies embeddings of one size; drop dim "
+                    "from the features of the schema, or use dcn or dcn_low_rank"
+                )
+        super().__init__(interaction_of(kind, width) for kind in kinds)
+        self.kinds = tuple(kinds)
+
+    def joined(self, lanes: Tensor) -> Tensor:
+        """Lanes of embeddings `[B, L, D]`, then what is made of the last of them."""
+        made = [interaction(lanes[:, -1]).unsqueeze(1) for interaction in self]
+        return torch.cat([lanes, *made], 1)
+
+    def only(self, numbers: Sequence[int], encoding: Encoding, *, width: int) -> "InteractionLanes":
+        """The interactions of these numbers, with their weights."""
+        part = InteractionLanes((), encoding, width=width)
+        part.extend(copy.deepcopy(self[number]) for number in numbers)
+        part.kinds = tuple(self.kinds[number] for number in numbers)
+        return part
 
 
 def interaction_of(interaction: Interaction, width: int) -> nn.Module:

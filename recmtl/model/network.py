@@ -32,8 +32,8 @@ from recmtl.grid import (
     prune,
     prune_grid,
 )
-from recmtl.model.encoder import TabularEncoder
 from recmtl.model.heads import Chain, HeadSpec, LateLabels, TabularHeads
+from recmtl.model.sized_encoder import AnyEncoder, encoder_of
 from recmtl.ranks import ranks
 from recmtl.schema.settings import SIZE, settings
 
@@ -203,13 +203,13 @@ class TabularModel(Network):
         sizes: widths and dropouts.
     """
 
-    encoder: TabularEncoder
+    encoder: AnyEncoder
     heads: TabularHeads
 
     def __init__(
         self, encoding: Encoding, heads: Sequence[HeadSpec], *, layout: Layout, sizes: ModelSizes
     ) -> None:
-        encoder = TabularEncoder(
+        encoder = encoder_of(
             encoding,
             size=sizes.embedding,
             lanes=layout.embedding_lanes,
@@ -258,8 +258,8 @@ class TabularModel(Network):
         return self.predict(ids, numeric, decisions).unbind(1)
 
     def sparse_parameters(self) -> list[Tensor]:
-        """The embedding table."""
-        return [self.encoder.table.weight]
+        """The embedding table, or one of each size."""
+        return self.encoder.tables
 
     def to_json(self) -> dict[str, Any]:
         """Encoding, heads, layout and sizes."""
@@ -322,13 +322,20 @@ def _require_weights(
     sizes: ModelSizes,
 ) -> None:
     """Refuse sizes of which the file cannot hold the weights, before memory is taken for them."""
-    lane = encoding.num_fields * sizes.embedding
-    bins = max((f.bins for f in encoding.numeric if f.encoding == "piecewise"), default=1)
-    rows = encoding.table_rows + len(encoding.numeric) * bins
-    rows += sum(field.size for field in encoding.vectors)
+    lane = encoding.lane_width(sizes.embedding)
+    apart = {name for sized in encoding.own_sizes for name in sized.fields}
+    numeric = [field for field in encoding.numeric if field.name not in apart]
+    bins = max((f.bins for f in numeric if f.encoding == "piecewise"), default=1)
+    rows = encoding.table_rows + len(numeric) * bins
+    rows += sum(field.size for field in encoding.vectors if field.name not in apart)
+    embeddings = rows * sizes.embedding + sum(
+        (sized.size - sizes.embedding) * count
+        for sized in encoding.own_sizes
+        for _, count in sized.blocks
+    )
     tower = lane_widths(layout, lane)[-1], *sizes.tower
     weights = [
-        rows * sizes.embedding * layout.embedding_lanes,
+        embeddings * layout.embedding_lanes,
         layout_cost(layout, input_width=lane).parameters,
         len(heads) * sum(width * after for width, after in pairwise(tower)),
     ]

@@ -41,6 +41,7 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> C
     yield from _shared_tables(schema, broken)
     yield from _vectors(schema, broken)
     yield from _histories(schema, broken)
+    yield from _sizes_of_events(schema)
     yield from _crosses(schema)
     yield from _funnels(schema, broken)
     yield from _durations(schema, broken)
@@ -181,6 +182,23 @@ def _histories(schema: Schema, broken: frozenset[str]) -> Contradictions:
         if (feature.max_length, feature.keep) != kept:
             text = f"write max_length: {kept[0]} and keep: {kept[1]}, as {feature.align!r} has"
             yield place, f"aligned lists keep the same events; {text}"
+
+
+def _sizes_of_events(schema: Schema) -> Contradictions:
+    """Histories whose events have embeddings of several sizes."""
+    features = {feature.name: feature for feature in schema.features}
+    for history in schema.features:
+        if not isinstance(history, ListOf) or history.history != history.name:
+            continue
+        aligned = [
+            f for f in features.values() if isinstance(f, ListOf) and f.align == history.name
+        ]
+        owners = dict.fromkeys(f.table for f in (history, *aligned) if f.table in features)
+        sizes = {getattr(features[str(owner)], "dim", None) for owner in owners}
+        if len(sizes) > 1 or (len(owners) > 1 and "auto" in sizes):
+            names = ", ".join(map(str, owners))
+            text = f"an event is read at one size; give {names} the same number as dim, or none"
+            yield ("features", history.name), text
 
 
 def _crosses(schema: Schema) -> Contradictions:

@@ -49,6 +49,7 @@ __all__ = [
     "ConfigurationFile",
     "changed",
     "check_default",
+    "check_shared_size",
     "check_vocabulary",
     "plain",
     "settings",
@@ -153,6 +154,19 @@ def check_vocabulary(min_count: int, hash_buckets: int | None, shared: str | Non
         raise ValueError("give min_count (a vocabulary) or hash_buckets (hashing), not both")
     if shared is not None and (min_count != 1 or hash_buckets is not None):
         raise ValueError(f"{shared} shares a vocabulary; drop min_count and hash_buckets")
+
+
+def check_shared_size(dim: object, owner: str) -> None:
+    """Raise a `ValueError` if embeddings that belong to another feature are given a size.
+
+    Args:
+        dim: None for no size.
+        owner: the key that names the other feature.
+    """
+    if dim is not None:
+        raise ValueError(
+            f"dim: {owner} names the feature whose embeddings these are; write it there"
+        )
 
 
 def check_default(default: object, missing: str) -> None:

@@ -201,7 +201,7 @@ class TabularProblem:
 
     def lane_shape(self, sizes: ModelSizes) -> LaneShape:
         """A lane holds the embeddings of all fields."""
-        return LaneShape(self.encoding.num_fields * sizes.embedding)
+        return LaneShape(self.encoding.lane_width(sizes.embedding))
 
     def layout(self, name: str, grid: Grid) -> Layout:
         """The catalog's layout of this name, in the widths, depth and kind of experts of `grid`."""

@@ -28,6 +28,7 @@ __all__ = [
     "config_with",
     "configured",
     "schema_with",
+    "sizes_of",
 ]
 
 Values = dict[str, Any]
@@ -159,6 +160,12 @@ def schema_with(schema: Schema, values: Values) -> Schema:
         if head == SCHEMA:
             schema = _with_option(schema, parts, value)
     return schema
+
+
+def sizes_of(values: Values) -> Values:
+    """Those of the values that are sizes of embeddings, which no log depends on."""
+    prefix = f"{SCHEMA}.features."
+    return {p: v for p, v in values.items() if p.startswith(prefix) and p.endswith(".dim")}
 
 
 def configured(path: str, config: Config, schema: Schema) -> Any:

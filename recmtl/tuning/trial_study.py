@@ -16,8 +16,10 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from recmtl.atomic import new_file
+from recmtl.data.columns.embedding_sizes import own_sizes, vocabulary_sizes
+from recmtl.data.encoded_log import EncodedLog
 from recmtl.errors import ConfigError
-from recmtl.job.problem_kind import TABULAR_PROBLEMS
+from recmtl.job.problem_kind import LOG, TABULAR_PROBLEMS
 from recmtl.job.study import Study
 from recmtl.job.work.agenda import Agenda
 from recmtl.job.work.forecast import Forecast
@@ -27,7 +29,7 @@ from recmtl.train.loop import train
 from recmtl.train.problem import Predictions
 from recmtl.train.tabular_problem import TabularProblem
 from recmtl.train.training_state import ValidationCheck
-from recmtl.tuning.space import config_with
+from recmtl.tuning.space import config_with, schema_with, sizes_of
 from recmtl.tuning.trials import Piece, RoundResult, Trial
 
 __all__ = ["TrialStudy", "scored_rows", "trial_agenda", "trial_problem"]
@@ -105,7 +107,13 @@ class TrialStudy(Study[TabularProblem, Config]):
 
 def trial_problem(out: Path, trial: Trial, config: Config) -> TabularProblem:
     """What a trial is trained and measured on: its train and validation rows, and no test row."""
-    problem = TABULAR_PROBLEMS.open(trial.log_folder(out), config)
+    folder, sizes = trial.log_folder(out), sizes_of(trial.values)
+    problem = TABULAR_PROBLEMS.open(folder, config)
+    if sizes:
+        log = EncodedLog.open(folder / LOG)
+        schema, vocabularies = schema_with(log.schema, sizes), log.encoder().vocabularies
+        others = own_sizes(schema, vocabularies, vocabulary_sizes(schema, vocabularies))
+        problem = replace(problem, encoding=replace(problem.encoding, own_sizes=others))
     return replace(problem, test=problem.test.take(np.arange(0)))
 
 

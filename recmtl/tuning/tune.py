@@ -32,7 +32,7 @@ from recmtl.job.work.items import FIXED, SEARCHED, WorkItem
 from recmtl.job.work.limit import NO_LIMIT, Limit, seconds_a_row
 from recmtl.job.work.workers import complete, cores
 from recmtl.report.tune_page import write_tune_page
-from recmtl.schema import dump_schema, load_schema
+from recmtl.schema import Schema, dump_schema, load_schema
 from recmtl.search.race import rounds_of
 from recmtl.tracking import TrackedRun
 from recmtl.train.tabular_problem import TabularProblem
@@ -40,7 +40,7 @@ from recmtl.tuning.draw import draw
 from recmtl.tuning.finals import Finals, finals_of
 from recmtl.tuning.halving import Course, halve, units_of_generation
 from recmtl.tuning.results import tuning_results
-from recmtl.tuning.space import Space, Values, config_with, schema_with
+from recmtl.tuning.space import Space, Values, config_with, schema_with, sizes_of
 from recmtl.tuning.trial_study import TrialStudy, trial_agenda, trial_problem
 from recmtl.tuning.trials import Piece, Trial
 from recmtl.tuning.whole import WholeOutlook
@@ -208,9 +208,16 @@ class _Tuning:
 
     def _log(self, values: Values) -> str:
         """The name of the log that a trial's schema needs; empty for that of trial 0."""
-        schema = schema_with(self.space.schema, values)
+        schema = self._schema_of_log(values)
         is_first = schema == self.space.schema
         return "" if is_first else sha256(dump_schema(schema).encode()).hexdigest()[:12]
+
+    def _schema_of_log(self, values: Values) -> Schema:
+        """The schema of a trial's log, with the sizes of embeddings of trial 0."""
+        sizes = sizes_of(values)
+        return schema_with(
+            self.space.schema, {path: v for path, v in values.items() if path not in sizes}
+        )
 
     def _prepare(self, trial: Trial) -> None:
         """Encode the log of a trial's schema, and grow its forests, unless that was done."""
@@ -219,7 +226,7 @@ class _Tuning:
         def progress(stage: str, done: int, total: int) -> None:
             job.on_progress(f"prepare {trial.log}: {stage}", done, total, None)
 
-        schema = schema_with(self.space.schema, trial.values)
+        schema = self._schema_of_log(trial.values)
         folder.mkdir(parents=True, exist_ok=True)
         log = prepare(job.data, schema, folder / LOG, progress=progress, engine=job.engine)
         threads = job.config.workers or cores()

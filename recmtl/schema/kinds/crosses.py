@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from recmtl.errors import SchemaError
-from recmtl.schema.kinds.single import Categorical, Missing
+from recmtl.schema.kinds.single import Categorical, Dim, Missing
 from recmtl.schema.settings import BUCKETS, COUNT, check_vocabulary, settings
 
 __all__ = ["Cross"]
@@ -23,6 +23,7 @@ class Cross:
         min_count: combinations seen in fewer train rows share the unknown row.
         hash_buckets: number of rows into which combinations are hashed; None fits a vocabulary.
         missing: whether the unknown row stands for missing ones (`keep`), or one is an error.
+        dim: as in `Categorical`.
     """
 
     name: str = ""
@@ -30,6 +31,7 @@ class Cross:
     min_count: Annotated[int, COUNT] = 1
     hash_buckets: Annotated[int, BUCKETS] | None = None
     missing: Missing = "keep"
+    dim: Dim = None
 
     def __post_init__(self) -> None:
         """Refuse a cross of less than two columns."""
@@ -50,5 +52,6 @@ class Cross:
             min_count=self.min_count,
             hash_buckets=self.hash_buckets,
             missing=self.missing,
+            dim=self.dim,
         )
         yield feature, self.columns

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recmtl.errors import SchemaError
-from recmtl.schema.kinds.single import Numeric
-from recmtl.schema.settings import BUCKETS, COUNT, check_vocabulary, settings
+from recmtl.schema.kinds.single import Dim, Numeric
+from recmtl.schema.settings import BUCKETS, COUNT, check_shared_size, check_vocabulary, settings
 
 __all__ = ["ListOf"]
 
@@ -38,6 +38,7 @@ class ListOf:
         align: the history with which the list is aligned.
         times: the column with the times of a history's events, lists as well; the age of each
             event, until `roles.time` of the row, is then an aligned list `<history>.age`.
+        dim: as in `Categorical`, where `table` is None. An aligned list has that of its history.
     """
 
     name: str = ""
@@ -52,6 +53,7 @@ class ListOf:
     target: str | None = None
     align: str | None = None
     times: str | None = None
+    dim: Dim = None
 
     def __post_init__(self) -> None:
         """Check what concerns this list alone; a target is the table, too."""
@@ -62,6 +64,8 @@ class ListOf:
         key = "table" if self.target is None else "target"
         shared = None if self.table is None else key
         check_vocabulary(self.min_count, self.hash_buckets, shared)
+        if shared is not None or self.align is not None:
+            check_shared_size(self.dim, shared or "align")
 
     def _check_attention(self) -> None:
         reads_candidate = self.pooling == "attention"

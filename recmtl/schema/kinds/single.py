@@ -7,13 +7,25 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recmtl.errors import SchemaError
-from recmtl.schema.settings import BUCKETS, COUNT, FINITE, check_default, check_vocabulary, settings
+from recmtl.schema.settings import (
+    BUCKETS,
+    COUNT,
+    FINITE,
+    SIZE,
+    check_default,
+    check_shared_size,
+    check_vocabulary,
+    settings,
+)
 
-__all__ = ["Categorical", "ExactValues", "Numeric"]
+__all__ = ["Categorical", "Dim", "ExactValues", "Numeric"]
 
 
 Missing = Literal["keep", "refuse"]
 """What a feature makes of missing values, if it has no default."""
+Dim = Annotated[int, SIZE] | Literal["auto"] | None
+"""Size of a feature's embeddings, or `auto`: the fourth root of its number of values, as a power of
+two; None for that of the network."""
 Limit = Annotated[float, FINITE] | None
 
 
@@ -30,6 +42,8 @@ class Categorical:
             None it has its own.
         missing: whether the unknown row stands for missing values (`keep`), or one is an error.
         default: stands for missing values; one that no row has is a value of its own.
+        dim: size of its embeddings: a number, `auto` for a rule
+            (`recmtl.data.columns.embedding_sizes`), or None for `sizes.embedding`.
     """
 
     name: str = ""
@@ -39,6 +53,7 @@ class Categorical:
     table: str | None = None
     missing: Missing = "keep"
     default: str | int | None = None
+    dim: Dim = None
 
     def __post_init__(self) -> None:
         """A column has the feature's name unless it says otherwise."""
@@ -46,6 +61,8 @@ class Categorical:
         object.__setattr__(self, "column", self.column or self.name)
         shared = None if self.table is None else "table"
         check_vocabulary(self.min_count, self.hash_buckets, shared)
+        if shared is not None:
+            check_shared_size(self.dim, shared)
 
     @property
     def vocabulary(self) -> str:
@@ -85,6 +102,7 @@ class Numeric:
             an encoding. A number that is one of them begins an interval.
         missing: whether a vector of its own stands for missing values (`keep`), or one is an error.
         default: stands for missing values.
+        dim: features that it has in a lane; None for `sizes.embedding`.
     """
 
     name: str = ""
@@ -97,6 +115,7 @@ class Numeric:
     buckets: tuple[Annotated[float, FINITE], ...] = ()
     missing: Missing = "keep"
     default: Annotated[float, FINITE] | None = None
+    dim: Annotated[int, SIZE] | None = None
 
     def __post_init__(self) -> None:
         """Refuse limits and buckets out of order, and an encoding beside buckets."""

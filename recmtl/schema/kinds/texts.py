@@ -7,6 +7,7 @@ from pydantic import Field
 
 from recmtl.errors import SchemaError
 from recmtl.schema.kinds.lists import ListOf
+from recmtl.schema.kinds.single import Dim
 from recmtl.schema.settings import BUCKETS, settings
 
 __all__ = ["Text"]
@@ -28,6 +29,7 @@ class Text:
         max_length: n-grams of a text that are kept, those of words first.
         pooling: `mean`, `sum` or `max` over the embeddings of the n-grams.
         hash_buckets: embedding rows into which n-grams are hashed.
+        dim: as in `Categorical`, of an n-gram.
     """
 
     name: str = ""
@@ -37,6 +39,7 @@ class Text:
     max_length: Annotated[int, Field(ge=1, le=10_000)] = 64
     pooling: Literal["mean", "sum", "max"] = "mean"
     hash_buckets: Annotated[int, BUCKETS] = 32_768
+    dim: Dim = None
 
     def __post_init__(self) -> None:
         """Refuse a text without n-grams, and lengths that come twice."""
@@ -62,5 +65,6 @@ class Text:
             keep="first",
             count=False,
             hash_buckets=self.hash_buckets,
+            dim=self.dim,
         )
         yield ngrams, (self.column,)

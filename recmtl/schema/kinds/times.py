@@ -4,11 +4,11 @@ import re
 import zoneinfo
 from collections.abc import Iterator
 from datetime import date
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from recmtl.errors import SchemaError
 from recmtl.schema.kinds.single import Categorical, Missing, Numeric
-from recmtl.schema.settings import settings
+from recmtl.schema.settings import SIZE, settings
 
 __all__ = ["Datetime", "check_time_zone"]
 
@@ -40,6 +40,7 @@ class Datetime:
             times without a zone are taken as they stand.
         unit: of columns of plain numbers, which count from 1970 in UTC.
         missing: whether missing times are kept, as of categories and numbers, or one is an error.
+        dim: features that each part, and the age, has in a lane; None for `sizes.embedding`.
     """
 
     name: str = ""
@@ -51,6 +52,7 @@ class Datetime:
     time_zone: str = "UTC"
     unit: Literal["s", "ms", "us", "ns"] | None = None
     missing: Missing = "keep"
+    dim: Annotated[int, SIZE] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what gives no feature, days that no calendar has, and zones that do not exist."""
@@ -72,20 +74,21 @@ class Datetime:
 
     def derived(self) -> Iterator[tuple[Categorical | Numeric, tuple[str, ...]]]:
         """The features of its parts and its age, with the columns by which each is computed."""
+        shared: dict[str, Any] = {"missing": self.missing, "dim": self.dim}
         for part in self.parts:
             name = f"{self.name}.{part}"
             if self.cyclic:
                 for wave in (f"{name}.sin", f"{name}.cos"):
-                    number = Numeric(wave, wave, encoding="standard", missing=self.missing)
+                    number = Numeric(wave, wave, encoding="standard", **shared)
                     yield number, (self.column,)
             else:
-                yield Categorical(name, name, missing=self.missing), (self.column,)
+                yield Categorical(name, name, **shared), (self.column,)
         if self.holidays:
             name = f"{self.name}.holiday"
-            yield Categorical(name, name, missing=self.missing), (self.column,)
+            yield Categorical(name, name, **shared), (self.column,)
         if self.until is not None:
             name = f"{self.name}.age"
-            yield Numeric(name, name, log=True, missing=self.missing), (self.column, self.until)
+            yield Numeric(name, name, log=True, **shared), (self.column, self.until)
 
 
 def check_time_zone(zone: str) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from recmtl.errors import SchemaError
 from recmtl.schema.kinds.lists import ListOf
-from recmtl.schema.settings import settings
+from recmtl.schema.settings import SIZE, settings
 
 __all__ = ["Vector"]
 
@@ -27,6 +27,7 @@ class Vector:
         of: the categorical feature whose values have these vectors. Each list that shares its
             vocabulary is then read through them as well: `<list>.<vector>` is the mean of the
             vectors of its values, as the first train rows with these values brought them.
+        dim: features that it is mapped to in a lane; None for `sizes.embedding`.
     """
 
     name: str = ""
@@ -34,6 +35,7 @@ class Vector:
     normalise: Literal["unit", "none"] = "unit"
     precision: Literal["half", "single"] = "half"
     of: str | None = None
+    dim: Annotated[int, SIZE] | None = None
 
     def __post_init__(self) -> None:
         """A column has the feature's name unless it says otherwise."""

@@ -23,6 +23,7 @@ from recmtl.grid.layout import INPUT
 from recmtl.model import TabularModel
 from recmtl.model.attention import TargetAttention
 from recmtl.model.encoder import TabularEncoder
+from recmtl.model.sized_encoder import AnyEncoder
 
 __all__ = ["RequestNetwork"]
 
@@ -47,10 +48,13 @@ class RequestNetwork(nn.Module):
         self.grid, self.heads, self.encoder = model.grid, model.heads, model.encoder
         numbers = [column for side in sides for column in encoding.columns_of(side)[1]]
         self.numbers = sorted(range(len(numbers)), key=numbers.__getitem__)
-        size, where = model.encoder.lane_size, {name: i for i, name in enumerate(encoding.fields)}
+        where = model.encoder.columns_of_fields()
         user_columns, candidate_columns = (
-            [where[name] * size + i for name in fields for i in range(size)]
-            for fields in (parts[0].fields, [*parts[1].fields, *self.histories.fields])
+            [column for name in fields for column in where[name]]
+            for fields in (
+                self.user.fields,
+                [*self.candidates.fields, *self.histories.fields],
+            )
         )
         joined = [*user_columns, *candidate_columns]
         self.order = sorted(range(len(joined)), key=joined.__getitem__)
@@ -104,15 +108,15 @@ class RequestNetwork(nn.Module):
 class _Part(nn.Module):
     """Lanes `[B, L, width]` of some of the features whose columns one side of a request brings."""
 
-    def __init__(self, encoder: TabularEncoder, side: Encoding) -> None:
+    def __init__(self, encoder: AnyEncoder, side: Encoding) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.fields = encoder, list(encoder.columns_of_fields())
         self.columns = side.columns_of(encoder.encoding)
         self.is_whole = encoder.encoding == side
 
     def forward(self, ids: Tensor, numeric: Tensor) -> Tensor:
         if not self.encoder.width:
-            return self.encoder.offset.new_zeros(len(ids), self.encoder.num_lanes, 0)
+            return numeric.new_zeros(len(ids), self.encoder.num_lanes, 0)
         if not self.is_whole:
             ids, numeric = ids[:, self.columns[0]], numeric[:, self.columns[1]]
         lanes: Tensor = self.encoder(ids, numeric)
@@ -127,35 +131,37 @@ class _Histories(nn.Module):
         sides: the features that the user brings, and those of the candidates.
     """
 
-    def __init__(self, encoder: TabularEncoder, sides: Sequence[Encoding]) -> None:
+    def __init__(self, encoder: AnyEncoder, sides: Sequence[Encoding]) -> None:
         super().__init__()
         self.encoder, self.fields = encoder, list[str]()
         self.parts: list[_HistoryPlaces] = []
-        for unit, history in zip(encoder.units, encoder.encoding.histories, strict=True):
+        for history in encoder.encoding.histories:
             side = int(history in sides[1].histories)
             lists = sides[side].histories[history]
             names = [field.target for field in lists if field.target is not None]
             of = [int(name in sides[1].single) for name in names]
             if set(of) != {side}:
                 targets = [(i, sides[i].single.index(n)) for i, n in zip(of, names, strict=True)]
-                self.parts.append(_HistoryPlaces(unit, side, lists, targets))
+                reader, unit = encoder.reader_of(history)
+                self.parts.append(_HistoryPlaces(reader, unit, side, lists, targets))
                 self.fields += [field.name for field in lists]
 
     def forward(self, ids: Sequence[Tensor]) -> Tensor:
         """Ids of the user `[1, Iu]` and of the candidates `[R, Ic]` to lanes `[R, L, width]`."""
-        pooled = []
+        lanes, ids = [], [self.encoder.local(of_side) for of_side in ids]
         for part in self.parts:
-            targets = [self.encoder.table(ids[side][:, column]) for side, column in part.targets]
-            events, is_real = self.encoder.events(ids[part.side], part.lists)
+            targets = [part.reader.table(ids[side][:, column]) for side, column in part.targets]
+            events, is_real = part.reader.events(ids[part.side], part.lists)
             targets = list(torch.broadcast_tensors(*targets))  # type: ignore[no-untyped-call]
-            pooled.append(part.unit(events, targets, is_real))
-        return self.encoder.lanes_of(torch.cat(pooled, 1))
+            lanes.append(part.reader.lanes_of(part.unit(events, targets, is_real)))
+        return torch.cat(lanes, 2)
 
 
 @dataclass(frozen=True)
 class _HistoryPlaces:
-    """Where a history is: the side and lists of its events, side and column of each target."""
+    """What reads a history, the side and lists of its events, side and column of each target."""
 
+    reader: TabularEncoder
     unit: TargetAttention
     side: int
     lists: tuple[ListField, ...]

@@ -103,7 +103,7 @@ class Attribution:
         self._forest = [self.features.index(name) for name in forest]
         self._numbers = model.encoder.encoding.numeric_columns
         if base is None:
-            kind = model.encoder.ramps.dtype
+            kind = next(model.encoder.parameters()).dtype
             base = torch.full((1, self._numbers), torch.nan, dtype=kind)
         with torch.no_grad():
             self.base = self._point(unknown, base)
@@ -143,9 +143,7 @@ class Attribution:
         *of_networks, of_forest = self._parts(contributions)
         total = contributions.new_zeros(*contributions.shape[:2], len(self.features))
         for network, lanes in zip(self.networks, of_networks, strict=True):
-            encoder = network.encoder
-            shape = (*lanes.shape[:2], encoder.num_lanes, -1, encoder.lane_size)
-            by_field = lanes.reshape(shape).sum((2, 4))
+            by_field = network.encoder.by_field(lanes)
             total[..., : by_field.shape[-1]] += by_field
         for place, column in zip(self._forest, of_forest.unbind(-1), strict=True):
             total[..., place] += column

@@ -145,6 +145,22 @@ def test_a_setting_of_the_schema_has_a_log_of_its_own(
     assert len(list(prepared.glob("logs/*/log/manifest.json"))) == len(tried)
 
 
+def test_sizes_of_embeddings_are_tried_on_the_one_log(
+    run_tuning: RunTuning, prepared: Path
+) -> None:
+    path, features = "schema.features.user_id,device.dim", Schema.load(SCHEMA).features
+    shared: dict[str, Any] = {"halving": False, "seeds": 1, "generation": 2, "trials": 2}
+    results = run_tuning(prepared, space={path: [2, 7]}, **shared)
+    assert not list(prepared.glob("logs/*"))
+    of_size = {t["values"].get(path): t["multiply_adds"] for t in results["trials"]}
+    assert len(of_size) > 1 and len(set(of_size.values())) == len(of_size)
+    chosen = Schema.load(prepared / "tuned_schema.yaml").features
+    value = results["chosen"]["values"].get(path)
+    assert chosen == tuple(
+        replace(f, dim=value) if f.name in ("user_id", "device") else f for f in features
+    )
+
+
 def test_a_folder_refuses_another_tuning(
     run_tuning: RunTuning, tuned: Path, tmp_path: Path
 ) -> None:
