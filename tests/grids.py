@@ -111,9 +111,9 @@ def _layer(dice: random.Random, below: int, width: int) -> Layer:
 
 def _route(layer: Layer, dice: random.Random) -> LayerRoutes:
     return LayerRoutes(
-        tuple(_some(dice, edges) for edges in layer.edges),
+        tuple(_some(dice, edges) if edges else () for edges in layer.edges),
         tuple(dice.choice(sources) for sources in layer.queries),
-        tuple(dice.random() < 0.5 for _ in layer.edges),
+        tuple(dice.random() < 0.5 and bool(edges) for edges in layer.edges),
     )
 
 

@@ -22,13 +22,17 @@ from recmtl.grid.catalog import (
     cgc,
     cross_features,
     cross_stitch,
+    dbmtl,
+    dselect_k,
     dynashare,
     embeddings_apart,
     ml_mmoe,
     mmoe,
     mtnas,
     omoe,
+    pepnet,
     ple,
+    poso,
     recmtl_grid,
     shared_bottom,
     single_task,
@@ -36,6 +40,7 @@ from recmtl.grid.catalog import (
     snr_trans,
     stem,
     towers_apart,
+    with_feature_gates,
 )
 from recmtl.grid.cost import (
     Cost,
@@ -56,7 +61,7 @@ from recmtl.grid.expert_usage import (
     shared_experts,
 )
 from recmtl.grid.gates import InstancePolicy
-from recmtl.grid.layout import INPUT, Layer, Layout, lane_widths
+from recmtl.grid.layout import INPUT, FeatureGates, Layer, Layout, Prior, Selection, lane_widths
 from recmtl.grid.network import SharingGrid
 from recmtl.grid.prune import Pruned, prune, prune_grid
 from recmtl.grid.routes import Decision, LayerRoutes, Routes, conjunction, full_decision
@@ -67,12 +72,15 @@ __all__ = [
     "Cost",
     "Decision",
     "ExpertUsage",
+    "FeatureGates",
     "InstancePolicy",
     "Layer",
     "LayerRoutes",
     "Layout",
+    "Prior",
     "Pruned",
     "Routes",
+    "Selection",
     "SharingGrid",
     "adashare",
     "adatt",
@@ -82,8 +90,10 @@ __all__ = [
     "conjunction",
     "cross_features",
     "cross_stitch",
+    "dbmtl",
     "draw_svg",
     "draw_text",
+    "dselect_k",
     "dynashare",
     "embeddings_apart",
     "expected_multiply_adds",
@@ -98,7 +108,9 @@ __all__ = [
     "mmoe",
     "mtnas",
     "omoe",
+    "pepnet",
     "ple",
+    "poso",
     "prune",
     "prune_grid",
     "reachable_experts",
@@ -114,4 +126,5 @@ __all__ = [
     "snr_trans",
     "stem",
     "towers_apart",
+    "with_feature_gates",
 ]

@@ -67,6 +67,8 @@ def layout_cost(layout: Layout, *, input_width: int, pixels: Pixels = (1, 1)) ->
         query_widths = input_width * layout.input_lanes, width
         total += _gate_cost(layer, *query_widths, area=math.prod(sizes[depth + 1]))
         total += _instance_cost(layer, width)
+        of_lane = _feature_gate_cost(layer, layer.width or width, layout, input_width)
+        total += Cost(layer.num_lanes * of_lane.parameters, layer.num_lanes * of_lane.multiply_adds)
     for interaction in layout.interactions:
         weights, products = interaction.weights(input_width), interaction.multiply_adds(input_width)
         total += Cost(weights, products)
@@ -117,6 +119,9 @@ def _gate_cost(layer: Layer, input_width: int, width: int, *, area: int) -> Cost
         if layer.gate == "softmax" and len(edges) > 1:
             sizes = [input_width if q == INPUT else width for q in sources]
             total += Cost(len(edges) * (sum(sizes) + len(sizes)), len(edges) * sum(sizes))
+        if layer.selection is not None:
+            outputs = layer.selection.outputs
+            total += Cost(outputs * (input_width + 1), outputs * input_width)
         if layer.gate == "scalar" or len(edges) > 1:
             total += Cost(0, len(edges) * out)
         if any(layer.residual_edges):
@@ -130,6 +135,16 @@ def _instance_cost(layer: Layer, width: int) -> Cost:
         return Cost(0, 0)
     products = width * INSTANCE_HIDDEN + INSTANCE_HIDDEN
     return Cost(products + 3 * INSTANCE_HIDDEN + 1, lanes * products)
+
+
+def _feature_gate_cost(layer: Layer, width: int, layout: Layout, input_width: int) -> Cost:
+    """The feature gate of one lane of a width."""
+    gates = layer.feature_gates
+    if gates is None:
+        return Cost(0, 0)
+    source, prior = input_width * layout.input_lanes, len(layout.prior_columns(input_width))
+    products = gates.hidden * (gates.query_width(prior=prior, source=source) + width)
+    return Cost(products + gates.hidden + width, products)
 
 
 def expected_multiply_adds(
@@ -177,6 +192,11 @@ def expected_multiply_adds(
         residual = _marked(layer, layer.residual_edges) * decision.keep
         total = total + (residual.sum(-1) * live * run).sum() * out
         total = total + _instance_cost(layer, widths[depth]).multiply_adds
+        gate = _feature_gate_cost(layer, widths[depth + 1], layout, input_width)
+        total = total + live.sum() * gate.multiply_adds
+        if layer.selection is not None:
+            products = layer.selection.outputs * input_width * layout.input_lanes
+            total = total + (live * run).sum() * products
         looks = looking.unsqueeze(-1) * decision.query
         live = _live_below(layer, decision.keep, looks, live=live, run=run, lanes=lanes)
     for lane, interaction in enumerate(layout.interactions, layout.embedding_lanes):
@@ -256,7 +276,10 @@ def scaled(layout: Layout, factor: float) -> Layout:
     def sized(layer: Layer) -> Layer:
         hidden = tuple(max(1, round(width * factor)) for width in layer.hidden)
         width = 0 if layer.only_mixes else max(1, round(layer.width * factor))
-        return replace(layer, hidden=hidden, width=width)
+        gates = layer.feature_gates
+        if gates is not None:
+            gates = replace(gates, hidden=max(1, round(gates.hidden * factor)))
+        return replace(layer, hidden=hidden, width=width, feature_gates=gates)
 
     return replace(layout, layers=tuple(sized(layer) for layer in layout.layers))
 

@@ -51,7 +51,7 @@ def draw_text(layout: Layout, tasks: tuple[str, ...]) -> str:
     tasks = tuple(map(one_line, tasks))
     lines = [f"{layout.name}: {_count(len(layout.layers), 'layer')}"]
     for depth, layer in enumerate(layout.layers):
-        lines.append(f"layer {depth + 1}: {_experts(layer)}, {layer.gate} gate")
+        lines.append(f"layer {depth + 1}: {_experts(layer)}, {layer.gate} gate{_features(layer)}")
         for lane, edges in enumerate(layer.edges):
             readers = [t for t, k in zip(tasks, layout.readout, strict=True) if k == lane]
             is_last = depth + 1 == len(layout.layers)
@@ -101,6 +101,14 @@ def _experts(layer: Layer) -> str:
         return "no experts"
     kind = "" if layer.experts == "mlp" else f"{layer.experts} "
     return _count(layer.num_experts, f"{kind}expert")
+
+
+def _features(layer: Layer) -> str:
+    """What multiplies the features of a layer's lanes."""
+    if layer.feature_gates is None:
+        return ""
+    whole = "" if layer.feature_gates.reads == "prior" else " and the input"
+    return f", features gated by prior features{whole}"
 
 
 def _count(number: int, noun: str) -> str:

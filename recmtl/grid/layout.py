@@ -12,18 +12,29 @@ without building a network; `recmtl.grid.network` builds the network. Layers for
 True
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 from recmtl.errors import ConfigError
+from recmtl.grid.parts import (
+    CROSSINGS,
+    Convolution,
+    FeatureGates,
+    Interaction,
+    InteractionKind,
+    Norm,
+    Pixels,
+    Prior,
+    Selection,
+)
 
 __all__ = [
     "CROSSINGS",
     "INPUT",
     "Convolution",
     "ExpertKind",
+    "FeatureGates",
     "GateKind",
     "Interaction",
     "InteractionKind",
@@ -31,6 +42,8 @@ __all__ = [
     "Layout",
     "Norm",
     "Pixels",
+    "Prior",
+    "Selection",
     "lane_pixels",
     "lane_widths",
 ]
@@ -38,14 +51,8 @@ __all__ = [
 INPUT = -1
 """The query source that stands for the input of the whole grid, in every layer."""
 
-GateKind = Literal["softmax", "scalar", "one"]
+GateKind = Literal["softmax", "scalar", "one", "dselect"]
 ExpertKind = Literal["mlp", "cross", "residual", "linear", "carry", "conv", "basic"]
-InteractionKind = Literal["fm", "fwfm", "dcn", "dcn_low_rank"]
-CROSSINGS = 2
-"""Crossings of a `dcn` interaction."""
-Norm = Literal["batch", "group"]
-Pixels = tuple[int, int]
-"""Height and width of a lane; a table's lane is an image of one pixel."""
 
 FORMER_NAMES = {
     "again": "residual_edges",
@@ -53,60 +60,6 @@ FORMER_NAMES = {
     "through": "shortcut_projection",
 }
 """Fields of a layer as earlier versions wrote them into `network.json` and search records."""
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """The convolutions of a layer's experts; the layer's widths are their channels.
-
-    Attributes:
-        kernel: height and width of the first convolution's kernel. 0 makes it as large as the lane:
-            one pixel is left, as from a linear layer. Later kernels are 3 by 3, or 1 by 1 where
-            the first is 1 by 1 or as large as the lane.
-        stride: stride of the first convolution.
-        dilation: dilation of every convolution.
-        pool: whether 2x2 maximum pooling follows the last convolution.
-        norm: `batch` keeps statistics for every application (an expert on one lane); `group`
-            normalises each example by itself, 16 channels a group.
-        projected: whether shortcuts, and the lanes that residual experts add to, go through a 1x1
-            convolution with the same stride and normalisation (ResNet's down-sampling shortcut).
-            Layers that change a lane's shape need it.
-    """
-
-    kernel: int = 3
-    stride: int = 1
-    dilation: int = 1
-    pool: bool = False
-    norm: Norm = "batch"
-    projected: bool = False
-
-    def kernels(self, count: int, pixels: Pixels) -> list[Pixels]:
-        """Height and width of each of `count` kernels on lanes of this size."""
-        first = pixels if self.kernel == 0 else (self.kernel, self.kernel)
-        later = (1, 1) if self.kernel in (0, 1) else (3, 3)
-        return [first, *[later] * (count - 1)]
-
-    def inner(self, pixels: Pixels) -> Pixels:
-        """Height and width after the convolutions and before pooling."""
-        if self.kernel == 0:
-            return 1, 1
-        return -(-pixels[0] // self.stride), -(-pixels[1] // self.stride)
-
-    def outer(self, pixels: Pixels) -> Pixels:
-        """Height and width of an output lane."""
-        height, width = self.inner(pixels)
-        return (height // 2, width // 2) if self.pool else (height, width)
-
-    def products(self, widths: Sequence[int], pixels: Pixels) -> int:
-        """Multiply-adds of one expert on one lane; `widths` run from its input to its output."""
-        area = self.inner(pixels)[0] * self.inner(pixels)[1]
-        return area * self.weights(widths, pixels)
-
-    def weights(self, widths: Sequence[int], pixels: Pixels) -> int:
-        """Number of weights in the kernels of one expert."""
-        kernels = self.kernels(len(widths) - 1, pixels)
-        pairs = zip(pairwise(widths), kernels, strict=True)
-        return sum(a * b * height * width for (a, b), (height, width) in pairs)
 
 
 @dataclass(frozen=True)
@@ -119,7 +72,8 @@ class Layer:
         edges: for each of the K output lanes the applications that it may listen to.
         hidden: hidden widths of an expert, before its last product to `width`; the rank of each
             crossing of a `cross` expert.
-        gate: how much an edge weighs: a softmax over the kept edges, a free scalar, or 1.
+        gate: how much an edge weighs: a softmax over the kept edges, a free scalar, 1, or the
+            share of selectors that pick its expert (`dselect`).
         queries: for each output lane what its softmax gate may look at: `INPUT` or an input lane.
             If there are several, a policy chooses one (MTNAS).
         shortcut: for each output lane the input lane that replaces it where it does not run, or
@@ -142,6 +96,9 @@ class Layer:
         shortcut_projection: if the convolution is projected, for each output lane the projection
             that its shortcut goes through; by default that of the expert on its first edge.
             Projection n also serves the residual expert n.
+        feature_gates: factors of the features of the output lanes, which then always run; None for
+            none.
+        selection: what `dselect` gates select from.
 
     Raises:
         ConfigError: the fields contradict one another; the message names the lane.
@@ -161,6 +118,8 @@ class Layer:
     rate: float = 1.0
     convolution: Convolution | None = None
     shortcut_projection: tuple[int, ...] = ()
+    feature_gates: FeatureGates | None = None
+    selection: Selection | None = None
 
     def __post_init__(self) -> None:
         """Fill the defaults (gates look at the input, nothing else is marked) and check."""
@@ -206,6 +165,16 @@ class Layer:
             raise ConfigError("layer: cross experts need the rank of a crossing as hidden width")
         if (self.convolution is not None) != (self.experts in ("conv", "basic")):
             raise ConfigError("layer: conv and basic experts need a convolution, others have none")
+        is_plain = self.convolution is None and not any(s is not None for s in self.shortcut)
+        if self.feature_gates is not None and not is_plain:
+            raise ConfigError("layer: feature gates are for tables, and for lanes that always run")
+        self._check_selection()
+
+    def _check_selection(self) -> None:
+        if (self.selection is not None) != (self.gate == "dselect"):
+            raise ConfigError("layer: dselect gates need a selection, and others have none")
+        if self.gate == "dselect" and set(self.queries) != {(INPUT,)}:
+            raise ConfigError("layer: dselect gates look at the input; drop queries")
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Layer":
@@ -213,6 +182,11 @@ class Layer:
         fields = {FORMER_NAMES.get(name, name): _tuples(value) for name, value in data.items()}
         if data.get("convolution") is not None:
             fields["convolution"] = Convolution(**data["convolution"])
+        if data.get("feature_gates") is not None:
+            fields["feature_gates"] = FeatureGates(**data["feature_gates"])
+        if data.get("selection") is not None:
+            entries = {name: _tuples(value) for name, value in data["selection"].items()}
+            fields["selection"] = Selection(**entries)
         if "carries" in fields:  # version 0.1 knew no other experts than products
             fields["experts"] = "carry" if fields.pop("carries") else "mlp"
         return cls(**fields)
@@ -259,38 +233,6 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Interaction:
-    """An input lane that is made of a lane of embeddings: its fields, multiplied with one another.
-
-    Attributes:
-        kind: a factorisation machine (`fm`), one with a weight for each pair of fields (`fwfm`), or
-            crossings of the whole lane (`dcn`, `dcn_low_rank`).
-        fields: number F of fields of a lane.
-        rank: of the matrices of `dcn_low_rank`; 0 for the others.
-    """
-
-    kind: InteractionKind
-    fields: int
-    rank: int = 0
-
-    def weights(self, width: int) -> int:
-        """Parameters, for lanes of `width` features."""
-        if self.kind == "fm":
-            return 0
-        if self.kind == "fwfm":
-            return self.fields**2
-        return CROSSINGS * (2 * self.rank or width) * width + CROSSINGS * width
-
-    def multiply_adds(self, width: int) -> int:
-        """Multiply-adds of one example, for lanes of `width` features."""
-        if self.kind == "fm":
-            return width
-        if self.kind == "fwfm":
-            return (self.fields + 1) * width
-        return CROSSINGS * (2 * self.rank or width) * width + CROSSINGS * width
-
-
-@dataclass(frozen=True)
 class Layout:
     """A stack of layers and, for each task, the lane of the last layer that its head reads.
 
@@ -302,6 +244,7 @@ class Layout:
         input_lanes: number of lanes that the encoder writes.
         interactions: of the last input lanes what they make of the lane before all of them; the
             others hold embeddings.
+        prior: the fields of the last lane of embeddings at which feature gates look; None for all.
 
     Raises:
         ConfigError: a layer or a head reads a lane that does not exist, or no lane has embeddings.
@@ -313,6 +256,7 @@ class Layout:
     source: str = ""
     input_lanes: int = 1
     interactions: tuple[Interaction, ...] = ()
+    prior: Prior | None = None
 
     def __post_init__(self) -> None:
         """Check that every layer reads only lanes that the layer below it writes."""
@@ -339,6 +283,15 @@ class Layout:
         """Number T of tasks."""
         return len(self.readout)
 
+    def prior_columns(self, width: int) -> list[int]:
+        """The columns, of a lane of `width` features, at which feature gates look."""
+        return [*range(width)] if self.prior is None else self.prior.columns(width)
+
+    @property
+    def looks_at_prior(self) -> bool:
+        """Whether feature gates look at the input."""
+        return any(layer.feature_gates is not None for layer in self.layers)
+
     @property
     def embedding_lanes(self) -> int:
         """Number of input lanes with embeddings, which come first."""
@@ -347,8 +300,14 @@ class Layout:
     def to_json(self) -> dict[str, Any]:
         """The layout as JSON data; `from_json` rebuilds it."""
         data = asdict(self)
-        if not self.interactions:
-            del data["interactions"]  # as releases wrote it that knew none
+        # What releases did not know is left out where there is none of it.
+        for name in ("interactions", "prior"):
+            if not data[name]:
+                del data[name]
+        for layer in data["layers"]:
+            for name in ("feature_gates", "selection"):
+                if layer[name] is None:
+                    del layer[name]
         return data
 
     @classmethod
@@ -357,7 +316,10 @@ class Layout:
         layers = tuple(Layer.from_json(layer) for layer in data["layers"])
         interactions = tuple(Interaction(**entry) for entry in data.get("interactions", ()))
         lanes = {"readout": tuple(data["readout"]), "interactions": interactions}
-        return cls(**{**data, "layers": layers, **lanes})
+        prior = data.get("prior") and Prior(
+            **{name: tuple(value) for name, value in data["prior"].items()}
+        )
+        return cls(**{**data, "layers": layers, "prior": prior, **lanes})
 
 
 def lane_widths(layout: Layout, input_width: int) -> list[int]:

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from recmtl.grid import fused
 from recmtl.grid.convolution_experts import ConvolutionExperts, convolution_experts, projections
 from recmtl.grid.experts import Carry, StackedExperts, pooled_features, select_lanes
-from recmtl.grid.gates import InstancePolicy, SoftmaxGate, make_gate
+from recmtl.grid.gates import (
+    FeatureGate,
+    InstancePolicy,
+    SelectionGate,
+    SoftmaxGate,
+    make_gate,
+)
 from recmtl.grid.layout import INPUT, Layer, Layout, Pixels, lane_pixels, lane_widths
 from recmtl.grid.routes import Decision, full_decision
 
@@ -67,6 +73,7 @@ class GridLayer(nn.Module):
         input_width: features of all lanes of the grid's input together.
         projection: maps lanes to the layer's `projection_applications`.
         is_first: whether the layer's only input lane is the grid's input.
+        feature_gate: what multiplies the features of the output lanes.
 
     Attributes:
         detaches: whether detached edges stop gradients; false in a copy that is to be explained.
@@ -81,9 +88,10 @@ class GridLayer(nn.Module):
         input_width: int,
         projection: ConvolutionExperts | None = None,
         is_first: bool = False,
+        feature_gate: FeatureGate | None = None,
     ) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.feature_gate = layer, feature_gate
         self.experts: Experts = experts
         self.projection = projection
         self.gate = make_gate(layer, lane_width=lane_width, input_width=input_width)
@@ -141,8 +149,10 @@ class GridLayer(nn.Module):
         """
         passed = self._passed(lanes)
         if decision is None:
-            return self._without_decision(self, lanes, passed, source)
-        return self._with_decision(self, lanes, passed, source, decision.to(lanes.device))
+            written = self._without_decision(self, lanes, passed, source)
+        else:
+            written = self._with_decision(self, lanes, passed, source, decision.to(lanes.device))
+        return written if self.feature_gate is None else self.feature_gate(written, source)
 
     def mix_outputs(
         self, outputs: Tensor, lanes: Tensor, source: Tensor, decision: Decision
@@ -154,7 +164,8 @@ class GridLayer(nn.Module):
         decision = decision.to(lanes.device)
         run = self._running(lanes, decision.run)
         weights = self.gate(lanes, source, decision)
-        return self._blend(weights, outputs, decision.keep, self._passed(lanes), run)
+        written = self._blend(weights, outputs, decision.keep, self._passed(lanes), run)
+        return written if self.feature_gate is None else self.feature_gate(written, source)
 
     def outputs(self, lanes: Tensor) -> Tensor:
         """What every application makes of lanes `[B, S, *F]`: `[B, A, *F']`."""
@@ -315,9 +326,23 @@ class SharingGrid(nn.Module):
                     input_width=input_width * layout.input_lanes,
                     projection=projection,
                     is_first=not self.layers and layout.input_lanes == 1,
+                    feature_gate=self._feature_gate(layer, layer.width or width),
                 )
             )
         self.output_width, self.output_pixels = widths[-1], sizes[-1]
+
+    def _feature_gate(self, layer: Layer, width: int) -> FeatureGate | None:
+        """What multiplies the features of a layer's lanes of a width."""
+        if layer.feature_gates is None:
+            return None
+        layout, first = self.layout, self.input_width * (self.layout.embedding_lanes - 1)
+        return FeatureGate(
+            layer.feature_gates,
+            lanes=layer.num_lanes,
+            width=width,
+            source_width=self.input_width * layout.input_lanes,
+            prior=[first + column for column in layout.prior_columns(self.input_width)],
+        )
 
     def layer(self, depth: int) -> GridLayer:
         """The layer at a depth; the first is 0."""
@@ -351,6 +376,13 @@ class SharingGrid(nn.Module):
             return None
         skippable = sum(bool(layer.skippable) for layer in self._layers())
         return torch.stack([gate.penalty() for gate in gates]).sum() / skippable
+
+    def selection_penalty(self) -> Tensor | None:
+        """Entropy of the selectors of `dselect` gates over the last batch, or None without any."""
+        gates = [
+            g for g in (layer.gate for layer in self._layers()) if isinstance(g, SelectionGate)
+        ]
+        return torch.stack([gate.penalty() for gate in gates]).sum() if gates else None
 
     def _instance_gates(self) -> list[InstancePolicy]:
         return [layer.instance for layer in self._layers() if layer.instance is not None]

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from recmtl.grid.gates import ResidualGate, ScalarGate, SoftmaxGate
-from recmtl.grid.layout import INPUT, Layer, Layout
+from recmtl.grid.gates import ResidualGate, ScalarGate, SelectionGate, SoftmaxGate
+from recmtl.grid.layout import INPUT, Layer, Layout, Selection
 from recmtl.grid.network import GridLayer, SharingGrid
 from recmtl.grid.routes import LayerRoutes, Routes
 
@@ -59,8 +59,10 @@ def prune(layout: Layout, routes: Routes) -> Pruned:
     layers = [_restrict(layer, r) for layer, r in zip(layout.layers, routes.layers, strict=True)]
     layers, readout = _merge(layers, layout.readout)
     live = _live(layers, readout)
-    kept_inputs = sorted(range(layout.input_lanes) if live.whole_input else live.inputs)
     embeddings = layout.embedding_lanes
+    whole = live.whole_input or any(_reads_input(layer) for layer in layers)
+    prior = {embeddings - 1} if layout.looks_at_prior else set()
+    kept_inputs = sorted(range(layout.input_lanes) if whole else live.inputs | prior)
     made = [layout.interactions[lane - embeddings] for lane in kept_inputs if lane >= embeddings]
     if made and embeddings - 1 not in kept_inputs:  # what they are made of
         kept_inputs = sorted([*kept_inputs, embeddings - 1])
@@ -103,6 +105,10 @@ def prune_grid(grid: SharingGrid, routes: Routes) -> SharingGrid:
             _copy_experts(grid, small, depth, pruned, routes)
             _copy_gate(grid, small, depth, pruned, routes)
             _copy_instance(grid.layer(pruned.depths[depth]), small.layer(depth))
+            before, after = grid.layer(pruned.depths[depth]), small.layer(depth)
+            if before.feature_gate is not None and after.feature_gate is not None:
+                lanes = list(pruned.lanes[depth])
+                _copy_stacked(before.feature_gate, after.feature_gate, lanes, [])
     return small.train(grid.training)
 
 
@@ -122,7 +128,17 @@ def _restrict(layer: Layer, routes: LayerRoutes) -> Layer:
         residual_edges=_among(layer.residual_edges, edges),
         detached_edges=_among(layer.detached_edges, edges),
         searched=False,
+        selection=_selection_among(layer, edges),
     )
+
+
+def _selection_among(layer: Layer, edges: Sequence[tuple[int, ...]]) -> Selection | None:
+    """The selection with the places of the kept edges."""
+    if layer.selection is None:
+        return None
+    rows = zip(layer.selection.places, layer.edges, edges, strict=True)
+    places = (tuple(p for p, a in zip(of, had, strict=True) if a in kept) for of, had, kept in rows)
+    return replace(layer.selection, places=tuple(places))
 
 
 def _among(marked: Marked, edges: Sequence[tuple[int, ...]]) -> Marked:
@@ -152,15 +168,20 @@ def _merge(layers: list[Layer], readout: tuple[int, ...]) -> tuple[list[Layer], 
     return merged, tuple(same.get(lane, lane) for lane in readout)
 
 
+def _reads_input(layer: Layer) -> bool:
+    """Whether feature gates look at the whole input."""
+    return layer.feature_gates is not None and layer.feature_gates.reads == "prior_and_input"
+
+
 def _is_fixed(layer: Layer, lane: int) -> bool:
     """Whether a lane has neither weights of its own nor detached edges."""
-    weighed = layer.gate == "scalar" or _is_gated(layer, lane)
+    weighed = layer.gate == "scalar" or _is_gated(layer, lane) or layer.feature_gates is not None
     return not weighed and not layer.residual_edges[lane] and not layer.detached_edges[lane]
 
 
 def _is_gated(layer: Layer, lane: int) -> bool:
-    """Whether a lane has a softmax that decides something."""
-    return layer.gate == "softmax" and len(layer.edges[lane]) > 1
+    """Whether a lane has a softmax or a selection that decides something."""
+    return layer.gate == "dselect" or (layer.gate == "softmax" and len(layer.edges[lane]) > 1)
 
 
 def _first_twins(edges: tuple[int, ...], twin: list[int]) -> tuple[int, ...]:
@@ -245,7 +266,14 @@ def _renumber(
         queries=queries,
         shortcut=tuple(None if s is None else below[s] for s in shortcuts),
         gate="one" if layer.gate == "softmax" and not any(gated) else layer.gate,
+        selection=layer.selection and _selection_of(layer.selection, lanes),
     )
+
+
+def _selection_of(selection: Selection, lanes: Sequence[int]) -> Selection:
+    """The selection of these lanes."""
+    counts = tuple(selection.counts[lane] for lane in lanes)
+    return replace(selection, counts=counts, places=tuple(selection.places[k] for k in lanes))
 
 
 def _detached(layer: Layer, lanes: Sequence[int]) -> Marked:
@@ -338,6 +366,11 @@ def _copy_gate(
         old, new = old.gate, new.gate if isinstance(new, ResidualGate) else new
     if isinstance(old, ScalarGate) and isinstance(new, ScalarGate):
         new.scalar.copy_(old.scalar[list(lanes)][:, list(applications)])
+    if isinstance(old, SelectionGate) and isinstance(new, SelectionGate):
+        for name, parameter in new.named_parameters():
+            whole = old.get_parameter(name)
+            by_lane = whole.view(old.num_lanes, -1, *whole.shape[1:])
+            parameter.copy_(by_lane[list(lanes)].flatten(0, 1))
     if not (isinstance(old, SoftmaxGate) and isinstance(new, SoftmaxGate)):
         return
     for source in new.sources:

@@ -48,7 +48,9 @@ docs/reference/catalog.md`.
 """
 OUTSIDE = """
 ESMM and ESCM2 chain the heads, AITM transfers between heads, and MTAN masks features by attention:
-these are not points of the grid.
+these are not points of the grid. PEPNet and POSO are points of it whose layers also multiply the
+features of their lanes by gates of the input: a factor outside the rule, which
+`grid.feature_gates` of the configuration puts on the searched grid as well.
 """
 
 
@@ -129,8 +131,10 @@ def _counts(counts: Iterable[int]) -> str:
 
 
 def _gate(layer: Layer) -> str:
+    features = "" if layer.feature_gates is None else ", features by the input"
     if layer.gate != "softmax":
-        return {"scalar": "free scalar", "one": "1"}[layer.gate]
+        kinds = {"scalar": "free scalar", "one": "1", "dselect": "selectors(input)"}
+        return kinds[layer.gate] + features
     if any(len(sources) > 1 for sources in layer.queries):
         return "softmax(searched query)"
     on_input = all(sources == (INPUT,) for sources in layer.queries)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from recmtl.errors import ConfigError
 from recmtl.forest.settings import Trees
+from recmtl.grid.catalog import GatePlace
 from recmtl.grid.layout import InteractionKind
 from recmtl.model import Blend, ModelSizes
 from recmtl.policies import Estimator, SkipVariant
@@ -68,6 +69,9 @@ class Grid:
             (DCN-V2). Searched trees have perceptrons.
         interactions: of the searched grid, input lanes beside the embeddings that routes may hear:
             `fm`, `fwfm`, `dcn`, `dcn_low_rank`; see `recmtl.model.interactions`.
+        feature_gates: of the searched grid, where PEPNet's gates multiply features: of the `input`
+            lanes, of the lanes of the `tasks`.
+        prior: features at which feature gates look: who is asked, on which page; none for all.
     """
 
     cells: Annotated[int, Field(ge=0, le=1024)] = 0
@@ -77,11 +81,15 @@ class Grid:
     embeddings: Literal["shared", "apart"] = "shared"
     experts: Literal["mlp", "cross"] = "mlp"
     interactions: tuple[InteractionKind, ...] = ()
+    feature_gates: tuple[GatePlace, ...] = ()
+    prior: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse sizes of which no network can be built."""
         if len(set(self.interactions)) < len(self.interactions):
             raise ValueError("interactions names a kind twice; name each once")
+        if len(set(self.feature_gates)) < len(self.feature_gates):
+            raise ValueError("feature_gates names a place twice; name each once")
         if not self.widths:
             raise ValueError("widths must be one or more numbers; give the width of each layer")
 

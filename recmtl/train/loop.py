@@ -203,9 +203,12 @@ def _losses(model: Network, batch: Batch, of_batch: Measure, settings: Training)
 
 
 def _penalty(model: Network, settings: Training) -> torch.Tensor | None:
-    """What instance gates cost that miss their rates; None without such gates."""
-    off_rate = model.grid.rate_penalty()
-    return None if off_rate is None else settings.rate_weight * off_rate
+    """What gates cost that miss their rates, or do not decide; None without such gates."""
+    off_rate, undecided = model.grid.rate_penalty(), model.grid.selection_penalty()
+    if undecided is None:
+        return None if off_rate is None else settings.rate_weight * off_rate
+    entropy = settings.selection_weight * undecided
+    return entropy if off_rate is None else entropy + settings.rate_weight * off_rate
 
 
 def _measurement(

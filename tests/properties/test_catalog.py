@@ -76,6 +76,8 @@ def multiply_adds(grid: SharingGrid) -> float:
         total += sum(linear.weight.numel() for linear in getattr(gate, "linears", ()))
         summed = [edges for edges in wiring.edges if len(edges) > 1 or wiring.gate == "scalar"]
         total += out * sum(map(len, (*summed, *wiring.residual_edges)))
+        if layer.feature_gate is not None:
+            total += layer.feature_gate.first.numel() + layer.feature_gate.last.numel()
         if layer.instance is not None:
             pair = layer.instance.first, layer.instance.last
             total += wiring.num_lanes * sum(linear.weight.numel() for linear in pair)
@@ -105,7 +107,7 @@ def test_what_policies_decide_is_known() -> None:
 def test_every_entry_names_its_paper_and_reading_and_no_two_are_alike() -> None:
     layouts = {name: build(name) for name in CATALOG}
     assert all(entry.paper and entry.reading for entry in CATALOG.values())
-    assert len({layout.name for layout in layouts.values()}) == len(CATALOG) == 21
+    assert len({layout.name for layout in layouts.values()}) == len(CATALOG) == 25
     assert len({layout.layers for layout in layouts.values()}) == len(CATALOG)
 
 

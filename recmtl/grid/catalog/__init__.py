@@ -10,7 +10,9 @@ mean the same for all; `recmtl.report.catalog_page` writes the table of the docu
 4
 """
 
-from recmtl.grid.catalog.gated import adatt, cgc, ml_mmoe, mmoe, omoe, ple, stem
+from recmtl.grid.catalog.dependent import dbmtl
+from recmtl.grid.catalog.gated import adatt, cgc, dselect_k, ml_mmoe, mmoe, omoe, ple, stem
+from recmtl.grid.catalog.personal import GatePlace, pepnet, poso, with_feature_gates
 from recmtl.grid.catalog.registry import CATALOG, CatalogSizes, Entry
 from recmtl.grid.catalog.searched import (
     adashare,
@@ -35,6 +37,7 @@ __all__ = [
     "CATALOG",
     "CatalogSizes",
     "Entry",
+    "GatePlace",
     "adashare",
     "adatt",
     "all_apart",
@@ -42,13 +45,17 @@ __all__ = [
     "cgc",
     "cross_features",
     "cross_stitch",
+    "dbmtl",
+    "dselect_k",
     "dynashare",
     "embeddings_apart",
     "ml_mmoe",
     "mmoe",
     "mtnas",
     "omoe",
+    "pepnet",
     "ple",
+    "poso",
     "recmtl_grid",
     "shared_bottom",
     "single_task",
@@ -56,4 +63,5 @@ __all__ = [
     "snr_trans",
     "stem",
     "towers_apart",
+    "with_feature_gates",
 ]

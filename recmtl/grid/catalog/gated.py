@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Literal
 
 from recmtl.grid.catalog.shared import Level, mixed
-from recmtl.grid.layout import INPUT, Layer, Layout
+from recmtl.grid.layout import INPUT, Layer, Layout, Selection
 
-__all__ = ["adatt", "cgc", "ml_mmoe", "mmoe", "omoe", "ple", "stem"]
+__all__ = ["adatt", "cgc", "dselect_k", "ml_mmoe", "mmoe", "omoe", "ple", "stem"]
 
 
 def mmoe(num_tasks: int, *, experts: int, widths: Level) -> Layout:
@@ -19,6 +19,18 @@ def mmoe(num_tasks: int, *, experts: int, widths: Level) -> Layout:
     layers = mixed(num_tasks, experts=experts, levels=(widths,))
     source = "Ma et al., KDD 2018; gates read the input"
     return Layout("MMoE", layers, tuple(range(num_tasks)), source)
+
+
+def dselect_k(num_tasks: int, *, experts: int, select: int, widths: Level) -> Layout:
+    """MMoE whose gates select at most `select` experts for an example (Hazimeh et al., 2021).
+
+    See `recmtl.grid.gates.selection`.
+    """
+    *below, last = mixed(num_tasks, experts=experts, levels=(widths,))
+    selection = Selection.of(last.edges, select)
+    layers = (*below, replace(last, gate="dselect", selection=selection))
+    source = "Hazimeh et al., NeurIPS 2021; gates of an example, every code is an expert"
+    return Layout("DSelect-k", layers, tuple(range(num_tasks)), source)
 
 
 def omoe(num_tasks: int, *, experts: int, widths: Level) -> Layout:

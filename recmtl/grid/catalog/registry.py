@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from recmtl.errors import ConfigError
-from recmtl.grid.catalog.gated import adatt, cgc, ml_mmoe, mmoe, omoe, ple, stem
+from recmtl.grid.catalog.dependent import dbmtl
+from recmtl.grid.catalog.gated import adatt, cgc, dselect_k, ml_mmoe, mmoe, omoe, ple, stem
+from recmtl.grid.catalog.personal import pepnet, poso
 from recmtl.grid.catalog.searched import (
     adashare,
     dynashare,
@@ -40,6 +42,8 @@ class CatalogSizes:
         widths: an expert's widths from the first hidden one to its output.
         depth: number of levels, of a column's experts or of blocks, if a network has several;
             those above the first have one product, of the last width.
+        parents: of each task those that it depends on, for a network that knows them; by default
+            each depends on the one before it.
 
     Raises:
         ConfigError: no experts, widths or levels.
@@ -48,6 +52,7 @@ class CatalogSizes:
     cells: int
     widths: tuple[int, ...]
     depth: int
+    parents: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Check that no size is zero."""
@@ -58,6 +63,11 @@ class CatalogSizes:
     def levels(self) -> tuple[tuple[int, ...], ...]:
         """Expert widths of each level."""
         return (self.widths, *(self.widths[-1:],) * (self.depth - 1))
+
+    @property
+    def gate(self) -> int:
+        """Features between the two products of a feature gate: half of an expert's width."""
+        return max(1, self.widths[-1] // 2)
 
     def shared(self, num_tasks: int) -> int:
         """Number of shared experts if each task has one of its own; at least 1."""
@@ -78,6 +88,7 @@ class Entry:
         widths: Sequence[int],
         depth: int = 2,
         experts: Literal["mlp", "cross"] = "mlp",
+        parents: Sequence[tuple[int, ...]] = (),
     ) -> Layout:
         """The layout for T tasks; `CatalogSizes` says what the sizes mean.
 
@@ -86,7 +97,7 @@ class Entry:
         Raises:
             ConfigError: no experts, widths or levels.
         """
-        layout = self.build(num_tasks, CatalogSizes(cells, tuple(widths), depth))
+        layout = self.build(num_tasks, CatalogSizes(cells, tuple(widths), depth, tuple(parents)))
         return cross_features(layout) if experts == "cross" else layout
 
     @property
@@ -106,7 +117,11 @@ class Entry:
         decided = {
             "edges": any(layer.searched for layer in layers),
             "queries": any(len(q) > 1 for layer in layers for q in layer.queries),
-            "skips": any(s is not None for layer in layers for s in layer.shortcut),
+            "skips": any(
+                edges and passed is not None
+                for layer in layers
+                for edges, passed in zip(layer.edges, layer.shortcut, strict=True)
+            ),
             "examples": any(layer.rate < 1.0 for layer in layers),
         }
         return tuple(name for name, is_decided in decided.items() if is_decided)
@@ -125,6 +140,9 @@ CATALOG: Mapping[str, Entry] = {
     "cross_stitch": Entry(lambda t, s: cross_stitch(t, levels=s.levels)),
     "omoe": Entry(lambda t, s: omoe(t, experts=s.cells, widths=s.widths)),
     "mmoe": Entry(lambda t, s: mmoe(t, experts=s.cells, widths=s.widths)),
+    "dselect_k": Entry(
+        lambda t, s: dselect_k(t, experts=s.cells, select=min(2, s.cells), widths=s.widths)
+    ),
     "ml_mmoe": Entry(lambda t, s: ml_mmoe(t, experts=s.cells, levels=s.levels)),
     "cgc": Entry(lambda t, s: cgc(t, own=1, shared=s.shared(t), widths=s.widths)),
     "ple": Entry(lambda t, s: ple(t, own=1, shared=s.shared(t), levels=s.levels)),
@@ -133,6 +151,9 @@ CATALOG: Mapping[str, Entry] = {
     ),
     "adatt": Entry(lambda t, s: adatt(t, own=max(1, s.cells // t), levels=s.levels)),
     "stem": Entry(lambda t, s: stem(t, own=1, shared=s.shared(t), widths=s.widths)),
+    "pepnet": Entry(lambda t, s: pepnet(t, levels=s.levels, hidden=s.gate)),
+    "poso": Entry(lambda t, s: poso(t, levels=s.levels, hidden=s.gate)),
+    "dbmtl": Entry(lambda t, s: dbmtl(t, widths=s.widths, parents=s.parents)),
     "snr_aver": Entry(lambda t, s: snr_aver(t, experts=s.cells, levels=s.levels)),
     "snr_trans": Entry(lambda t, s: snr_trans(t, experts=s.cells, levels=s.levels)),
     "mtnas": Entry(lambda t, s: mtnas(t, cells=s.cells, levels=s.levels)),

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from recmtl.data.encoding import Encoding, ListField
 from recmtl.grid import SharingGrid
 from recmtl.grid.experts import StackedExperts
-from recmtl.grid.gates import ResidualGate, SoftmaxGate
+from recmtl.grid.gates import ResidualGate, SelectionGate, SoftmaxGate
 from recmtl.grid.layout import INPUT
 from recmtl.model import TabularModel
 from recmtl.model.attention import TargetAttention
@@ -178,11 +178,15 @@ def _first_products(grid: SharingGrid) -> Iterator[tuple[str, str]]:
     affine = isinstance(experts, StackedExperts) and experts.kind == "mlp" and experts.reads
     if grid.layout.input_lanes > 1 or not affine or first.skippable:
         return
+    if grid.layout.looks_at_prior:
+        return
     yield "layers.0.experts.weights.0", "layers.0.experts.biases.0"
     for depth in range(len(grid.layers)):
         gate, name = grid.layer(depth).gate, f"layers.{depth}.gate"
         if isinstance(gate, ResidualGate):
             gate, name = gate.gate, f"{name}.gate"
+        if isinstance(gate, SelectionGate):
+            yield f"{name}.linears.0.weight", f"{name}.linears.0.bias"
         if isinstance(gate, SoftmaxGate):
             for number, source in enumerate(gate.sources):
                 if source == INPUT or depth == 0:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from recmtl.grid import SharingGrid, row_use
+from recmtl.grid.gates import FeatureGate
+from recmtl.grid.network import GridLayer
 from recmtl.model import BlendedModel, TabularModel
 
 __all__ = ["Attributed", "Attribution", "integrated_gradients"]
@@ -198,11 +200,12 @@ class Attribution:
 
 
 def _differentiable(grid: SharingGrid) -> SharingGrid:
-    """The grid, or a copy that lets gradients through where training stops them (STEM)."""
-    layers = [grid.layer(depth) for depth in range(len(grid.layers))]
-    if not any(layer.detaches for layer in layers):
+    """The grid, or a copy that lets gradients through where training stops them."""
+    stops = [part for part in grid.modules() if getattr(part, "detaches", False)]
+    if not stops:
         return grid
     free = copy.deepcopy(grid)
-    for depth in range(len(layers)):
-        free.layer(depth).detaches = False
+    for part in free.modules():
+        if isinstance(part, GridLayer | FeatureGate):
+            part.detaches = False
     return free

@@ -110,6 +110,8 @@ class Training:
         patience: number of checks without a better validation score after which training stops.
         rate_weight: weight of the penalty on instance gates that miss their target rates
             (DynaShare uses 25).
+        selection_weight: weight of the entropy of the selectors of `dselect_k`, which falls as they
+            decide.
         gate_warm_up: share of the steps in which instance gates are held open before they learn.
         health_rows: validation rows on which the health of the experts is measured at each check;
             0 measures nothing.
@@ -147,6 +149,7 @@ class Training:
     weighting: Weighting = field(default_factory=Weighting)
     patience: Annotated[int, COUNT] = 4
     rate_weight: Annotated[float, WEIGHT] = 25.0
+    selection_weight: Annotated[float, WEIGHT] = 0.01
     gate_warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.1
     health_rows: Annotated[int, COUNT_OR_NONE] = 1024
     save_every: Annotated[int, COUNT_OR_NONE] = 0
