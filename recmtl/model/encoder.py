@@ -118,6 +118,11 @@ class TabularEncoder(nn.Module):
         """Ids as rows of the table; see `SizedEncoder`."""
         return ids
 
+    def random_ids(self, rows: int, dice: torch.Generator) -> Tensor:
+        """Ids int32 `[rows, I]`, as some log might hold them."""
+        shape = rows, self.encoding.id_columns
+        return torch.randint(self.encoding.table_rows, shape, dtype=torch.int32, generator=dice)
+
     def columns_of_fields(self) -> dict[str, range]:
         """Of each field its columns of a lane."""
         return self.encoding.columns_of_fields(self.lane_size)

@@ -146,6 +146,15 @@ class SizedEncoder(nn.Module):
         encoder = next(e for e in self.encoders if history in e.encoding.histories)
         return encoder.reader_of(history)
 
+    def random_ids(self, rows: int, dice: torch.Generator) -> Tensor:
+        """Ids int32 `[rows, I]`, in each column those of a table of its size."""
+        ids = torch.zeros(rows, self.encoding.id_columns, dtype=torch.int32)
+        for part in self.encoding.by_size(self.lane_size):
+            columns = self.encoding.columns_of(part.encoding)[0]
+            local = torch.randint(len(part.rows), (rows, len(columns)), generator=dice)
+            ids[:, columns] = torch.from_numpy(part.rows)[local].int()
+        return ids
+
     def columns_of_fields(self) -> dict[str, range]:
         """Of each field its columns of a lane."""
         return self.encoding.columns_of_fields(self.lane_size)

@@ -218,9 +218,8 @@ class _Pass(torch.nn.Module):
 
 
 def _random_rows(model: TabularModel, rows: int) -> tuple[Tensor, Tensor]:
-    encoding, dice = model.encoder.encoding, torch.Generator().manual_seed(0)
-    shape = rows, encoding.id_columns
-    ids = torch.randint(encoding.table_rows, shape, dtype=torch.int32, generator=dice)
+    dice = torch.Generator().manual_seed(0)
+    ids = model.encoder.random_ids(rows, dice)
     numeric = torch.randn(rows, model.numbers, generator=dice)
     return ids, numeric.masked_fill(numeric > 1.0, torch.nan)
 

@@ -71,7 +71,8 @@ class Grid:
             `fm`, `fwfm`, `dcn`, `dcn_low_rank`; see `recmtl.model.interactions`.
         feature_gates: of the searched grid, where PEPNet's gates multiply features: of the `input`
             lanes, of the lanes of the `tasks`.
-        prior: features at which feature gates look: who is asked, on which page; none for all.
+        prior: ids and numbers at which feature gates look: who is asked, on which page; none for
+            all fields.
     """
 
     cells: Annotated[int, Field(ge=0, le=1024)] = 0

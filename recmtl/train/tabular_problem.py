@@ -238,7 +238,8 @@ class TabularProblem:
         for name in grid.prior:
             if name not in fields:
                 hint = did_you_mean(name, fields)
-                raise ConfigError(f"grid.prior: networks hear no feature {name!r}{hint}")
+                text = f"there is no feature {name!r} that every network hears{hint}"
+                raise ConfigError(f"grid.prior: {text}")
         numbers = tuple(number for number, name in enumerate(fields) if name in grid.prior)
         return Prior(numbers, tuple(sizes.get(name, 0) for name in fields)) if numbers else None
 

@@ -50,7 +50,7 @@ def assert_equal(encoder: RowEncoder, name: str, folder: Path) -> None:
     encoding = encoder.encoding
     for rows in (1, 2, 37, 600):
         dice = np.random.default_rng(rows)
-        ids = dice.integers(0, encoding.table_rows, (rows, encoding.id_columns)).astype(np.int32)
+        ids = model.encoder.random_ids(rows, torch.Generator().manual_seed(rows)).numpy()
         numeric = dice.normal(0.0, 2.0, (rows, len(encoding.numeric))).astype(np.float32)
         numeric[dice.random(numeric.shape) < 0.3] = np.nan
         expected = model.predict(torch.from_numpy(ids), torch.from_numpy(numeric)).numpy()

@@ -149,7 +149,7 @@ def test_the_configuration_names_the_prior_features() -> None:
     layout = gated_model().grid.layout
     assert layout.prior is not None and layout.prior.columns(5 * 4) == [0, 1, 2, 3]
     assert gated_model(()).grid.layout.prior is None
-    with pytest.raises(ConfigError, match=r"grid\.prior: networks hear no feature 'usr'.*'user'"):
+    with pytest.raises(ConfigError, match=r"grid\.prior: there is no feature 'usr' .*'user'"):
         gated_model(("usr",))
     with pytest.raises(ConfigError, match="feature_gates names a place twice"):
         Grid(feature_gates=("input", "input"))

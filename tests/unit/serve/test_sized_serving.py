@@ -11,6 +11,7 @@ import torch
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.serve import Ranker, Scorer, save_bundle
 from recmtl.serve.batch.parquet import score_parquet
+from recmtl.serve.fixed_shape import TracedNetwork, trace_network
 from recmtl.serve.scoring.explain import explain
 from recmtl.serve.scoring.onnx import equal_to_rounding
 from tests.unit.serve.shop import as_request, make_encoder, make_model
@@ -63,6 +64,15 @@ def test_a_file_and_rows_alone_have_the_scores_of_the_table(scorer: Scorer, tmp_
     np.testing.assert_array_equal(np.stack(columns, 1), expected)
     alone = [scorer.scores(rows.slice(row, 1)) for row in range(10)]
     np.testing.assert_array_equal(np.concatenate(alone), expected[:10])
+
+
+def test_a_recorded_network_scores_the_same_bits(scorer: Scorer) -> None:
+    model, dice = scorer.bundle.model, torch.Generator().manual_seed(1)
+    recorded = trace_network(model, 16)
+    assert isinstance(recorded, TracedNetwork)
+    ids = model.encoder.random_ids(16, dice)
+    numeric = torch.randn(16, model.numbers, generator=dice)
+    assert torch.equal(recorded.predict(ids, numeric), model.predict(ids, numeric))
 
 
 @pytest.mark.parametrize("user", [USER, ["user_id", "age"], ["item", "author", "price"]])
