@@ -13,13 +13,11 @@ from recmtl.data.columns.numeric import Moments
 from recmtl.data.columns.sources import Sources, sources_of
 from recmtl.data.encoded_log import EncodedLog, LogSplit
 from recmtl.data.encoding import Encoding
-from recmtl.errors import ConfigError, did_you_mean
+from recmtl.errors import ConfigError
 from recmtl.evaluate.groups import resampled_units
 from recmtl.evaluate.label_space import defined_rows, task_position, weight_of
 from recmtl.evaluate.task_metrics import PRIMARY, Metrics, evaluate
-from recmtl.grid import Decision, Layout, recmtl_grid
-from recmtl.grid.catalog import CATALOG, with_feature_gates
-from recmtl.grid.layout import Interaction, Prior
+from recmtl.grid import Decision, Layout
 from recmtl.model import ModelSizes, Network, TabularModel, predict
 from recmtl.model.heads import HeadSpec, fitted, fitted_places, head_specs
 from recmtl.model.rare_ids import RareIds
@@ -28,6 +26,7 @@ from recmtl.schema import TaskSpec
 from recmtl.schema.names import joint_column, task_column
 from recmtl.train.config import Grid, StopMetric
 from recmtl.train.problem import LaneShape, Part, Predictions, TrainingTask
+from recmtl.train.recipe.layouts import layout_of
 from recmtl.train.stop_metric import (
     check_stop_tasks,
     counted_tasks,
@@ -205,43 +204,7 @@ class TabularProblem:
 
     def layout(self, name: str, grid: Grid) -> Layout:
         """The catalog's layout of this name, in the widths, depth and kind of experts of `grid`."""
-        build = CATALOG[name].layout
-        if name == "recmtl_grid":
-            fields, rank = self.encoding.num_fields, max(1, grid.widths[0] // 4)
-            interactions = [
-                Interaction(kind, fields, rank if kind == "dcn_low_rank" else 0)
-                for kind in grid.interactions
-            ]
-            build = partial(recmtl_grid, embeddings=grid.embeddings, interactions=interactions)
-        elif any(task.parent is not None for task in self.tasks):
-            build = partial(build, parents=[self._parents(task) for task in self.tasks])
-        layout = build(
-            len(self.tasks),
-            cells=grid.cells or len(self.tasks) + 2,
-            widths=grid.widths,
-            depth=grid.depth,
-            experts=grid.experts,
-        )
-        if name == "recmtl_grid" and grid.feature_gates:
-            hidden = max(1, grid.widths[-1] // 2)
-            layout = with_feature_gates(layout, grid.feature_gates, hidden=hidden)
-        return replace(layout, prior=self._prior(grid)) if layout.looks_at_prior else layout
-
-    def _parents(self, task: TaskSpec) -> tuple[int, ...]:
-        """The position of the task's parent in a funnel."""
-        return () if task.parent is None else (task_position(self.tasks, task.parent),)
-
-    def _prior(self, grid: Grid) -> Prior | None:
-        """The fields at which feature gates look, in the order of a lane."""
-        sizes = {name: sized.size for sized in self.encoding.own_sizes for name in sized.fields}
-        fields = [*self.encoding.columns_of_fields(1)]
-        for name in grid.prior:
-            if name not in fields:
-                hint = did_you_mean(name, fields)
-                text = f"there is no feature {name!r} that every network hears{hint}"
-                raise ConfigError(f"grid.prior: {text}")
-        numbers = tuple(number for number, name in enumerate(fields) if name in grid.prior)
-        return Prior(numbers, tuple(sizes.get(name, 0) for name in fields)) if numbers else None
+        return layout_of(name, grid, self.encoding, self.tasks)
 
     def levels(self, grid: Grid) -> tuple[tuple[int, ...], ...]:
         """One linear layer a depth, with the widths of a column of the search space."""
