@@ -85,9 +85,10 @@ def test_arms_are_trained_on_the_same_rows(videos: tuple[Path, Path]) -> None:
     assert 60 < arm.rows < 100 and 0.4 < arm.metrics["xauc"] <= 1 and arm.metrics["sum"] > 0.3
 
 
-def test_the_cost_of_heads_is_a_ratio_to_a_plain_regression() -> None:
+def test_the_cost_of_heads_is_a_share_of_a_step() -> None:
     small = Encoding(50, ("id",), (), (NumericField("number 0", "piecewise", 32),))
     measures = measured(1, small)
-    assert list(measures["step_s"]) == list(HEADS)
-    text = cost_page({**measures, "step_s": {"plain regression": 0.01, "d2q": 0.0102}})
-    assert "| d2q | 10.2 | 1.020 |" in text
+    assert list(measures["heads_s"]) == list(HEADS)
+    heads = {"plain regression": 0.001, "d2q": 0.0012}
+    text = cost_page({**measures, "step_s": 0.01, "heads_s": heads})
+    assert "| d2q | 1.20 | 2.0% |" in text

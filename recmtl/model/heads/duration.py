@@ -53,36 +53,37 @@ class DurationQuantiles(LabelModel):
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """Squared error of the quantile, whose best constant has a loss of about 1."""
-        actual = interpolated(label, *self._of_rows(logits, self.values, self.quantiles))
+        actual = interpolated(label, self.values, self.quantiles, self._group(logits))
         return (torch.sigmoid(logits[:, 0]) - actual).square() / VARIANCE_OF_QUANTILES
 
     def scores(self, logits: Tensor) -> list[Tensor]:
         """The label that has the row's quantile in its group."""
-        tables = self._of_rows(logits, self.quantiles, self.values)
-        return [interpolated(torch.sigmoid(logits[:, 0]), *tables)]
+        quantile = torch.sigmoid(logits[:, 0])
+        return [interpolated(quantile, self.quantiles, self.values, self._group(logits))]
 
     def explained(self, logits: Tensor, chosen: Tensor) -> Tensor:
         """The log odds of the quantile."""
         return logits[:, 0]
 
-    def _of_rows(self, logits: Tensor, *tables: Tensor) -> list[Tensor]:
-        """The lines `[B, M]` of tables `[G, M]` for the group of each row."""
+    def _group(self, logits: Tensor) -> Tensor:
+        """The number of the group of each row `[B]`."""
         duration = logits[:, 1:]
         above = (duration > self.thresholds).sum(1)
-        group = torch.where(duration[:, 0].isnan(), len(self.thresholds) + 1, above)
-        return [table.index_select(0, group) for table in tables]
+        return torch.where(duration[:, 0].isnan(), len(self.thresholds) + 1, above)
 
 
-def interpolated(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """For each row the value `[B]` at x `[B]` of a line through knots `[B, M]` in ascending order.
+def interpolated(x: Tensor, knots: Tensor, values: Tensor, group: Tensor) -> Tensor:
+    """For each row the value `[B]` at x `[B]` of the line of its group.
 
-    Outside the knots it is constant. A last knot may be repeated.
+    Lines go through knots `[G, M]` in ascending order, outside of which they are constant. A last
+    knot may be repeated.
     """
     widths, heights = knots.diff(dim=1), values.diff(dim=1)
     slopes = heights / torch.where(widths > 0, widths, 1.0)
     # Sums of pieces: unlike a search for the interval, ONNX has all of their operations.
-    pieces = torch.minimum((x.unsqueeze(1) - knots[:, :-1]).clamp_min(0.0), widths)
-    return values[:, 0] + (slopes * pieces).sum(1)
+    starts, widths, slopes = (of[group] for of in (knots[:, :-1], widths, slopes))
+    pieces = torch.minimum((x.unsqueeze(1) - starts).clamp_min(0.0), widths)
+    return values[:, 0][group] + (slopes * pieces).sum(1)
 
 
 def numbers_of_durations(

@@ -110,7 +110,8 @@ def test_lines_are_numpys() -> None:
     knots, values = np.sort(dice.normal(size=(5, 9)), 1), dice.normal(size=(5, 9))
     knots[:, 7:], values[:, 7:] = knots[:, [6]], values[:, [6]]
     for x in dice.normal(size=20):
-        got = interpolated(torch.full((5,), x), torch.from_numpy(knots), torch.from_numpy(values))
+        lines = torch.from_numpy(knots), torch.from_numpy(values)
+        got = interpolated(torch.full((5,), x), *lines, torch.arange(5))
         want = [np.interp(x, k[:7], v[:7]) for k, v in zip(knots, values, strict=True)]
         assert got.numpy() == pytest.approx(want)
 
