@@ -81,9 +81,10 @@ def interpolated(x: Tensor, knots: Tensor, values: Tensor, group: Tensor) -> Ten
     widths, heights = knots.diff(dim=1), values.diff(dim=1)
     slopes = heights / torch.where(widths > 0, widths, 1.0)
     # Sums of pieces: unlike a search for the interval, ONNX has all of their operations.
-    starts, widths, slopes = (of[group] for of in (knots[:, :-1], widths, slopes))
+    tables = (knots[:, :-1], widths, slopes)
+    starts, widths, slopes = (table.index_select(0, group) for table in tables)
     pieces = torch.minimum((x.unsqueeze(1) - starts).clamp_min(0.0), widths)
-    return values[:, 0][group] + (slopes * pieces).sum(1)
+    return values[:, 0].index_select(0, group) + (slopes * pieces).sum(1)
 
 
 def numbers_of_durations(
