@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,11 +20,16 @@ from recmtl.data.row_encoder import RowEncoder
 from recmtl.data.vocabulary_drift import UnknownCounter
 from recmtl.errors import DataError
 from recmtl.job.handed_on import JobContext
-from recmtl.job.problem_kind import LOG
+from recmtl.job.problem_kind import FOREST, LOG
 from recmtl.job.work.begun import refuse_another_study
+from recmtl.model import BlendedModel
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import Schema
+from recmtl.train.blend import ForestLogits
 from recmtl.train.tabular_problem import TabularProblem
+
+if TYPE_CHECKING:
+    from recmtl.forest.grown import GrownForests  # it imports LightGBM
 
 __all__ = ["AddedDays", "added_days"]
 
@@ -40,11 +45,13 @@ class AddedDays:
         log: the encoded log.
         base: the log without rows that it was prepared like, with what has grown.
         parent: the bundle whose encoder has grown.
+        trees: the parent's forests, and what they say of the days; None where it has none.
     """
 
     log: EncodedLog
     base: EncodedLog
     parent: Parent
+    trees: "GrownForests | None" = None
 
     @cached_property
     def encoder(self) -> RowEncoder:
@@ -63,10 +70,21 @@ class AddedDays:
         return facts
 
     def problem(self, job: JobContext) -> TabularProblem:
-        """The days as the parent's networks are trained on them: with the parent's heads."""
+        """The days as the parent's networks are trained on them: with its heads and sources."""
         training = job.config.training
-        problem = TabularProblem.of(self.log, training.stop_metric, training.rare_ids)
-        return replace(problem, heads=self._heads).sampled(training.rows)
+        problem = TabularProblem.of(self.log, training.stop_metric, training.rare_ids, self.trees)
+        heard = set(self.parent.networks[0].encoder.encoding.fields)
+        sources = [name for name, fields in problem.sources.items() if heard.issuperset(fields)]
+        return replace(problem, heads=self._heads).hearing(sources).sampled(training.rows)
+
+    @property
+    def forest_logits(self) -> ForestLogits | None:
+        """What the forests say of the days, where they are a member of the parent's blend."""
+        model = self.parent.bundle.model
+        if self.trees is None or not isinstance(model, BlendedModel) or model.forest is None:
+            return None
+        problem = TabularProblem.of(self.log, trees=self.trees)
+        return ForestLogits.of(self.trees, replace(problem, heads=self._heads))
 
     @property
     def _heads(self) -> tuple[HeadSpec, ...]:
@@ -103,7 +121,18 @@ def added_days(job: JobContext, parent: Parent, *, retire_after: str = "") -> Ad
     log = prepare(job.data, base.schema, job.out / LOG, like=base, progress=progress, admit=admit)
     refuse_another_study(job.out, facts)
     job.on_admitted()
-    return AddedDays(log, base, parent)
+    return AddedDays(log, base, parent, _trees(job, log, parent))
+
+
+def _trees(job: JobContext, log: EncodedLog, parent: Parent) -> "GrownForests | None":
+    """The parent's forests over the grown vocabularies: no label of the days is theirs."""
+    if (forests := parent.bundle.forests) is None:
+        return None
+    # Here, since LightGBM is slow to load, and most bundles have no trees.
+    from recmtl.forest.grown import kept_forests
+
+    starts = rows_of_values(parent.bundle.encoder, log.encoder())
+    return kept_forests(log, job.out / FOREST, forests.grown(starts, log.encoding))
 
 
 def _unsplit(schema: Schema) -> Schema:

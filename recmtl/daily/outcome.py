@@ -74,20 +74,26 @@ def judge(job: JobContext, trained: TrainedOn, cpu_s: float) -> Results:
 
 def calibrate(job: JobContext, trained: TrainedOn, results: Results) -> Calibrators:
     """Fit the maps of the probabilities on the days; add their gain on test rows to results."""
-    settings, problem, encoder = job.config.calibration, trained.problem, trained.days.encoder
+    settings, problem, days = job.config.calibration, trained.problem, trained.days
+    model, encoder = trained.model, days.encoder
+    # A segment is a column of the encoder, of which the network may hear less.
+    validation, test = (days.log.split(part).ids for part in ("validation", "test"))
     calibrators = fit_calibrators(
-        trained.model, encoder, rows=problem.validation, settings=settings
+        model, encoder, rows=problem.validation, settings=settings, ids=validation
     )
     if calibrators.columns:
-        gain = calibration_gain(trained.model, encoder, calibrators=calibrators, rows=problem.test)
+        gain = calibration_gain(
+            model, encoder, calibrators=calibrators, rows=problem.test, ids=test
+        )
         results["calibration"] = {**asdict(settings), "columns": gain}
     return calibrators
 
 
 def bundle(job: JobContext, trained: TrainedOn, results: Results, calibrators: Calibrators) -> Path:
     """Write the updated bundle, with its lineage."""
-    encoder, parent, serving = trained.days.encoder, trained.days.parent.bundle, job.config.serving
-    prepared = PreparedLog(trained.days.log, trained.days.log.schema)
+    days, serving = trained.days, job.config.serving
+    encoder, parent, log = days.encoder, days.parent.bundle, days.log
+    prepared = PreparedLog(log, log.schema)
     user = serving.user or encoder.schema.columns_of(parent.user)
     return save_bundle(
         job.out / "bundle",
@@ -96,11 +102,16 @@ def bundle(job: JobContext, trained: TrainedOn, results: Results, calibrators: C
         rows=steps.first_rows(job, prepared, encoder.input_columns, steps.GOLDEN_ROWS),
         metrics=results,
         calibrators=calibrators,
-        unknown=unknown_shares(encoder, trained.problem.validation.ids),
+        unknown=unknown_shares(encoder, log.split("validation").ids),
+        forests=None if days.trees is None else days.trees.forests,
         user=user,
         onnx=serving.onnx,
         reference=reference_of(
-            trained.model, trained.problem.test, encoder=encoder, calibrators=calibrators
+            trained.model,
+            trained.problem.test,
+            encoder=encoder,
+            calibrators=calibrators,
+            encoded=log.split("test"),
         ),
         lineage=[*parent.lineage, results["update"]["lineage"]],
     )

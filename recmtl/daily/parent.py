@@ -60,11 +60,6 @@ def open_parent(run: str | Path) -> Parent:
 
 def _updatable(bundle: Bundle) -> Bundle:
     """Refuse what has parts that were made of the rows of one log, and cannot go on with others."""
-    if bundle.forests is not None:
-        raise BundleError(
-            f"{bundle.folder}: cannot be updated: its trees were grown on the ids of its log; "
-            "train anew, or without trees"
-        )
     without_time = [entry.name for entry in bundle.encoder.schema.statistics]
     if without_time and bundle.encoder.schema.roles.time is None:
         raise BundleError(

@@ -20,7 +20,7 @@ from recmtl.job.work.items import search_space
 from recmtl.job.work.workers import cores
 from recmtl.model import BlendedModel, Network, TabularModel, load_model
 from recmtl.search.search import SearchResult, search
-from recmtl.train.blend import fit_blend
+from recmtl.train.blend import ForestLogits, fit_blend
 from recmtl.train.config import Budget, Config, Training
 from recmtl.train.problem import Predictions, network_cost
 from recmtl.train.tabular_problem import TabularProblem
@@ -41,7 +41,7 @@ class TrainedOn:
 
     Attributes:
         days: the encoded log of the added days.
-        problem: its rows as the networks are trained on them.
+        problem: its rows as the model reads them.
         config: how, with the sizes of the parent's networks.
         model: what serves: a network, or a blend of several.
         results: of the networks that were trained on, each in the order of the parent's.
@@ -91,8 +91,8 @@ def train_on(job: JobContext, days: AddedDays, search_when: SearchWhen) -> Train
         for number, parent in enumerate(parents)
     ]
     results = tuple(result for _, result in pairs)
-    model, constant = _served([network for network, _ in pairs], problem), work.constant()
-    trained = TrainedOn(days, problem, config, model, results, constant)
+    model, served = _served([network for network, _ in pairs], problem, days.forest_logits)
+    trained = TrainedOn(days, served, config, model, results, work.constant())
     if search_when != "never":
         present = parents[0].grid.layout
         trained = replace(trained, test=work.test(present) if search_when == "auto" else None)
@@ -116,12 +116,18 @@ def in_few_passes(training: Training, rows: int) -> Training:
     return replace(training, batch_size=min(size, training.batch_size), epochs=few)
 
 
-def _served(networks: list[TabularModel], problem: TabularProblem) -> TabularModel:
-    """The network, or the blend of several whose weights fit the validation rows of the days."""
-    if len(networks) == 1:
-        return networks[0]
+def _served(
+    networks: list[TabularModel], problem: TabularProblem, forest: ForestLogits | None
+) -> tuple[TabularModel, TabularProblem]:
+    """What serves, and the rows as it reads them.
+
+    The network, or the blend of several members whose weights fit the validation rows of the days.
+    """
+    if len(networks) == 1 and forest is None:
+        return networks[0], problem
     named = {f"{MODEL}-{number}": network for number, network in enumerate(networks)}
-    return fit_blend(named, problem).model or networks[0]
+    blend = fit_blend(named, problem, forest)
+    return blend.model or networks[0], blend.problem
 
 
 def _with_new_route(trained: TrainedOn, work: "_Work", parent: TabularModel) -> TrainedOn:
@@ -132,10 +138,9 @@ def _with_new_route(trained: TrainedOn, work: "_Work", parent: TabularModel) -> 
     is_better = (result.validation_score or -np.inf) > (
         trained.results[0].validation_score or -np.inf
     )
-    model = network if is_better else trained.model
-    return replace(
-        trained, model=model, new_route=(route, result), serves_new_route=bool(is_better)
-    )
+    if is_better:
+        trained = replace(trained, model=network, problem=work.problem, serves_new_route=True)
+    return replace(trained, new_route=(route, result))
 
 
 @dataclass(frozen=True)

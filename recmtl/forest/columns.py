@@ -46,6 +46,15 @@ class Codes:
         inside = (position >= 0) & (position < len(self.code))
         return np.where(inside, self.code[np.clip(position, 0, len(self.code) - 1)], UNSEEN)
 
+    def grown(self, starts: NDArray[np.int64]) -> "Codes":
+        """The codes of a grown table, of which row r was the row `starts[r]` before."""
+        position = starts - self.first
+        rows = np.flatnonzero((position >= 0) & (position < len(self.code)))
+        if not len(rows):
+            return Codes(0, np.full(1, UNSEEN, np.int32))
+        first, last = int(rows[0]), int(rows[-1])
+        return Codes(first, self(starts[first : last + 1].astype(np.int32)))
+
 
 @dataclass(frozen=True)
 class ForestColumns:
@@ -68,6 +77,16 @@ class ForestColumns:
         """The columns of a log with these ids `[R, I]` of its train rows."""
         codes = (Codes.fit(np.asarray(ids[:, i])) for i in range(len(encoding.single)))
         return ForestColumns(tuple(codes), encoding.lists, largest_category)
+
+    def grown(self, starts: NDArray[np.int64], encoding: Encoding) -> "ForestColumns":
+        """The columns of an encoder whose vocabularies have grown; new ids count as unknown ones.
+
+        Args:
+            starts: of each row of its table, the row of the earlier table that it starts from.
+            encoding: of its rows.
+        """
+        codes = tuple(of_column.grown(starts) for of_column in self.codes)
+        return ForestColumns(codes, encoding.lists, self.largest_category)
 
     @property
     def categories(self) -> list[int]:

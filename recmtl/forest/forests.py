@@ -131,6 +131,10 @@ class Forests:
         """The numbers `[R, N + fields]` that a network hears of encoded rows."""
         return np.concatenate([numeric, self.encoded(self.logits(ids, numeric))], 1)
 
+    def grown(self, starts: NDArray[np.int64], encoding: Encoding) -> "Forests":
+        """The same trees over the columns of a grown encoder; see `ForestColumns.grown`."""
+        return Forests(self.columns.grown(starts, encoding), self.forests, self.scalers)
+
     def save(self, folder: Path) -> None:
         """Write `forests.json`, `codes.safetensors` and `<number>.txt` of each forest.
 

@@ -8,6 +8,7 @@
 The folder is whole or absent, and used again where log, settings and seed are the same.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -41,7 +42,7 @@ from recmtl.memory import release_pages
 from recmtl.paths import content_hash
 from recmtl.schema import Numeric
 
-__all__ = ["GrownForests", "grow_forests"]
+__all__ = ["GrownForests", "grow_forests", "kept_forests"]
 
 PARTS = ("train", "validation", "test")
 AT_ONCE = 65_536
@@ -127,6 +128,35 @@ def grow_forests(
     return GrownForests(folder, log, forests, cost)
 
 
+def kept_forests(log: EncodedLog, folder: Path, forests: Forests) -> GrownForests:
+    """Forests that were grown on an earlier log, and their numbers of every row of this one.
+
+    They have seen none of its labels, so that a train row gets what any other row gets.
+
+    Args:
+        log: the encoded log.
+        folder: where forests and numbers go; those of another log or other forests are replaced.
+        forests: of the log's columns.
+
+    Raises:
+        DataError: the disk is full, or what is in the folder is damaged.
+    """
+    texts = "".join(forest.text for forest in forests.forests)
+    identity = {"log": log.fingerprint, "kept": hashlib.blake2b(texts.encode()).hexdigest()}
+    if (folder / "grown.json").is_file():
+        facts = read_json(folder / "grown.json", remedy=GROW_AGAIN)
+        if {name: facts.get(name) for name in identity} == identity:
+            return _opened(log, folder, facts)
+    with write_faults_as_data_error(folder), new_folder(folder) as partial:
+        (partial / "forests").mkdir()
+        forests.save(partial / "forests")
+        _write_numbers(log, forests, None, partial)
+        cost = {"grow_cpu_s": 0.0, **forest_cost(forests, log.split("validation"))}
+        facts = {**identity, "files": _hashes(partial / "forests"), "cost": cost}
+        write_json(partial / "grown.json", facts)
+    return GrownForests(folder, log, forests, cost)
+
+
 def _opened(log: EncodedLog, folder: Path, facts: Mapping[str, Any]) -> GrownForests:
     if _hashes(folder / "forests") != facts.get("files"):
         raise DataError(f"{folder}: its forests are not those that were grown; {GROW_AGAIN}")
@@ -198,9 +228,9 @@ def _scaler(name: str, logits: NDArray[np.float64]) -> Scaler:
 
 
 def _write_numbers(
-    log: EncodedLog, forests: Forests, of_train: NDArray[np.float64], folder: Path
+    log: EncodedLog, forests: Forests, of_train: NDArray[np.float64] | None, folder: Path
 ) -> None:
-    """Write the arrays of every part, some rows at a time."""
+    """Write the arrays of every part, some rows at a time; `of_train` are logits out of fold."""
     fields = len(forests.fields)
     row_bytes = 8 * fields + 4 * (log.encoding.numeric_columns + fields)
     refuse_full_disk(folder, sum(log.manifest["rows"].values()) * row_bytes)
@@ -218,7 +248,10 @@ def _write_numbers(
             for first in range(0, len(split), AT_ONCE):
                 rows_now = slice(first, first + AT_ONCE)
                 ids, numbers = split.ids[rows_now], np.asarray(split.numeric[rows_now])
-                answers = of_train[rows_now] if part == "train" else forests.logits(ids, numbers)
+                if part == "train" and of_train is not None:
+                    answers = of_train[rows_now]
+                else:
+                    answers = forests.logits(ids, numbers)
                 logits.write(np.ascontiguousarray(answers).data)
                 every = log.encoding.with_numbers(numbers, forests.encoded(answers))
                 numeric.write(np.ascontiguousarray(every).data)

@@ -188,7 +188,9 @@ class TrainedModels:
             for seed in seeds[1:]
         }
         networks = {f"searched-{self.chosen.seed}": self.chosen.network, **networks}
-        return fit_blend(networks, self.study.heard, self._forest_logits())
+        trees = self.prepared.trees
+        forest = None if trees is None else ForestLogits.of(trees, self.study.problem)
+        return fit_blend(networks, self.study.heard, forest)
 
     @cached_property
     def compared(self) -> Models:
@@ -199,18 +201,6 @@ class TrainedModels:
         members = [r for s, r in seeds.items() if f"searched-{s}" in self.blend.facts["members"]]
         result = blended_result(self.blend.model, self.blend.problem, members)
         return {**self.models, "blend": {self.chosen.seed: result}}
-
-    def _forest_logits(self) -> ForestLogits | None:
-        trees = self.prepared.trees
-        if trees is None:
-            return None
-        problem = self.study.problem
-        of_forests = trees.forests.places([task.name for task in problem.tasks])
-        places = tuple(
-            at if head.is_averaged else ()
-            for at, head in zip(of_forests, problem.heads, strict=True)
-        )
-        return ForestLogits(places, trees.logits("validation"), trees.logits("test"))
 
     @cached_property
     def chosen(self) -> ChosenNetwork:

@@ -6,7 +6,7 @@ part in its weights keeps that network alone, and a member without any weight is
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from recmtl.model import BlendedModel, TabularModel
 from recmtl.model.heads import HeadSpec
 from recmtl.train.stop_metric import folds_of_rows
 from recmtl.train.tabular_problem import TabularProblem
+
+if TYPE_CHECKING:
+    from recmtl.forest.grown import GrownForests  # it imports LightGBM
 
 __all__ = ["FOREST", "FittedBlend", "ForestLogits", "fit_blend"]
 
@@ -42,6 +45,16 @@ class ForestLogits:
     places: tuple[tuple[int, ...], ...]
     validation: npt.NDArray[np.float64]
     test: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, trees: "GrownForests", problem: TabularProblem) -> "ForestLogits":
+        """Those of the forests of a problem's log; of tasks whose heads can be averaged."""
+        of_forests = trees.forests.places([task.name for task in problem.tasks])
+        places = tuple(
+            at if head.is_averaged else ()
+            for at, head in zip(of_forests, problem.heads, strict=True)
+        )
+        return cls(places, trees.logits("validation"), trees.logits("test"))
 
     @property
     def fields(self) -> int:

@@ -11,7 +11,6 @@ from mlflow.pyfunc import load_model
 
 import recmtl
 from recmtl.data.prepare import prepare
-from recmtl.errors import BundleError
 from recmtl.mlflow_store import without_warnings
 from recmtl.schema import load_schema
 from recmtl.serve import Ranker, Scorer
@@ -19,7 +18,7 @@ from recmtl.serve.batch.parquet import score_parquet
 from recmtl.serve.batch.spark import score_spark
 from recmtl.serve.bundle import load_bundle
 from tests.chaos.local_spark import local_spark
-from tests.everything import CONFIG, ITEM_COLUMNS, USER, make_items, make_log, write_log
+from tests.everything import ITEM_COLUMNS, USER, make_items, make_log, write_log
 from tests.unit.engines.pieces import Pieces, differing_files
 from tests.unit.serve.served import save_model
 from tests.unit.serve.shop import as_request
@@ -95,8 +94,9 @@ def test_files_rankings_requests_and_mlflow_get_the_scorers_bits(
     for row in (0, 41, 89):
         np.testing.assert_array_equal(scorer.scores(rows.slice(row, 1))[0], expected[row])
     pq.write_table(rows, tmp_path / "rows.parquet")
-    sides = {"../items.parquet": str(folder / "items.parquet")}
-    score_parquet(scorer, tmp_path / "rows.parquet", tmp_path / "scored", side_tables=sides)
+    sides = {"../items.parquet": folder / "items.parquet"}
+    placed = Scorer.load(run.bundle, side_tables=sides)
+    score_parquet(placed, tmp_path / "rows.parquet", tmp_path / "scored")
     scored = pq.read_table(tmp_path / "scored").select(list(scorer.columns))
     np.testing.assert_array_equal(np.stack([c.to_numpy() for c in scored.columns], 1), expected)
 
@@ -125,30 +125,21 @@ def test_onnx_scores_it_to_rounding(run: recmtl.Run, rows: pa.Table, tmp_path: P
 
 
 def test_spark_gets_the_scorers_bits(
-    scorer: Scorer, rows: pa.Table, folder: Path, tmp_path: Path
+    run: recmtl.Run, scorer: Scorer, rows: pa.Table, folder: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("pyspark")
-    sides = {"../items.parquet": str(folder / "items.parquet")}
+    placed = load_bundle(run.bundle, side_tables={"../items.parquet": folder / "items.parquet"})
     pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=30)
     with local_spark():
         source, target = str(tmp_path / "rows.parquet"), str(tmp_path / "s")
-        score_spark(scorer.bundle, source, target, keep=["row"], side_tables=sides)
+        score_spark(placed, source, target, keep=["row"])
     scored = pq.read_table(tmp_path / "s").sort_by("row")
     assert scored.select(list(scorer.columns)).to_pydict() == scorer.score(rows).to_pydict()
 
 
-def test_a_bundle_with_trees_is_not_updated_and_says_so(run: recmtl.Run, folder: Path) -> None:
-    with pytest.raises(BundleError, match="its trees were grown on the ids of its log; train anew"):
-        run.update(folder / "log", out=folder / "refused")
-
-
 def test_a_day_is_added_and_the_bundle_scores_the_same_once_loaded_again(
-    rows: pa.Table, folder: Path, tmp_path: Path
+    run: recmtl.Run, rows: pa.Table, folder: Path, tmp_path: Path
 ) -> None:
-    config = CONFIG.replace("trees: {enabled: true,", "trees: {enabled: false,")
-    (tmp_path / "config.yaml").write_text(config)
-    places = {"schema": folder / "schema.yaml", "config": tmp_path / "config.yaml"}
-    run = recmtl.fit(folder / "log", out=tmp_path / "out", **places)
     (folder / "days").mkdir()
     pq.write_table(make_log(400, seed=9, first_day=6), folder / "days" / "day.parquet")
     updated = run.update(folder / "days", out=tmp_path / "updated")
