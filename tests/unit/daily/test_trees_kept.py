@@ -29,11 +29,12 @@ NEW = 2**41
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[EncodedLog, GrownForests]:
     """Clicks follow from the items, whose ids come after those of the users in the table."""
-    rows = make_log(600)
+    rows = make_log(3000)
     likes = np.array([sum(map(ord, name or "")) % 3 == 0 for name in rows["item"].to_pylist()])
-    for label in ("clicked", "bought"):
+    bought = likes & (np.arange(3000) % 2 == 0)
+    for label, values in (("clicked", likes), ("bought", bought)):
         place = rows.schema.names.index(label)
-        rows = rows.set_column(place, label, pa.array(likes.astype(np.int64)))
+        rows = rows.set_column(place, label, pa.array(values.astype(np.int64)))
     log = encoded_log(tmp_path_factory.mktemp("shop"), rows)
     return log, forests_of(log)
 
@@ -65,6 +66,7 @@ def test_forests_say_the_same_of_rows_whose_ids_they_know(
     before, after = load_bundle(parent), load_bundle(done.bundle)
     assert before.forests is not None and after.forests is not None
     assert after.forests.forests == before.forests.forests
+    assert after.forests.forests[0].booster.feature_importance()[1] > 0, "items are split"
     rows = days(120)
     logits = []
     for bundle in (before, after):
