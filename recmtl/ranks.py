@@ -29,6 +29,8 @@ __all__ = [
     "computing",
     "draw",
     "first_row",
+    "of_own_rows",
+    "of_whole_batch",
     "ranks",
     "together",
 ]
@@ -243,6 +245,40 @@ def batch_mean(values: Tensor) -> Tensor:
         return values.mean(0)
     local = values.sum(0) * (0.0 if _part.is_idle else _part.ranks / _part.whole)
     return local + (ranks().mean(local) - local).detach()
+
+
+def of_whole_batch(columns: Tensor) -> Tensor:
+    """Columns `[B, ...]` of the whole batch, of those `[n, ...]` of this rank's rows.
+
+    Gradients pass to the values of this rank alone. All ranks of a batch make the call.
+    """
+    if _part is None:
+        return columns
+    (whole,) = ranks().joined(columns.detach()[: 0 if _part.is_idle else None])
+    if _part.is_idle:
+        return whole
+    return torch.cat([whole[: _part.first], columns, whole[_part.last :]])
+
+
+def of_own_rows(losses: Tensor, weight: Tensor) -> Tensor:
+    """Losses `[n]` of this rank's rows, with the gradient of those `[B]` of the whole batch.
+
+    The loss of a row may depend on rows of other ranks. What a rank's rows do to the losses of the
+    others is added to its own without changing them, so that the mean over the ranks of weighted
+    mean losses, each times its share of the weight, has the gradient of one process.
+
+    Args:
+        losses: of all rows, with gradients to what this rank has computed.
+        weight: of all rows `[B]`.
+    """
+    if _part is None:
+        return losses
+    if _part.is_idle:
+        return losses.new_zeros(_part.last - _part.first)
+    mine = losses[_part.rows]
+    others = (losses * weight).sum() - (mine * weight[_part.rows]).sum()
+    share = weight[_part.rows].sum()
+    return mine + (others - others.detach()) / torch.where(share > 0, share, 1.0)
 
 
 @contextmanager

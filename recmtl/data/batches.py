@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recmtl.data.arrays.groups import Bools, edges_between_groups, mixed_groups, rows_by_group
 from recmtl.memory import release_pages
 from recmtl.ranks import BatchPart, Share
 
@@ -63,6 +64,10 @@ class Rows(Protocol):
     def largest_batch(self) -> int:
         """Rows of a batch without gradients that memory is sure to hold."""
 
+    @property
+    def units(self) -> Order | None:
+        """Codes `[R]` of rows that stay together where rows are divided; None for single rows."""
+
     def take(self, rows: npt.NDArray[np.int64]) -> Self:
         """The rows of these numbers."""
 
@@ -94,7 +99,8 @@ class TableBatch:
         ids: rows of the embedding table, int64 `[B, I]`.
         numeric: float32 `[B, N]`, NaN where missing.
         labels: float32 `[B, T]`, NaN where a task is not defined, then
-            `LogSplit.position` `[B, 1]` and `waits` `[B, 2 L]`, where the log has them.
+            `LogSplit.position` `[B, 1]`, `waits` `[B, 2 L]` and `member` `[B, 1]`, where the log
+            has them.
         weight: float32 `[B]`, or `[B, T]` where a task has its own.
         part: which rows of a larger batch these are; None if they are all.
     """
@@ -138,12 +144,13 @@ def table_batches(
     share: Share | None,
     block: int,
     buffer_blocks: int,
+    member: npt.NDArray[np.float32] | None = None,
 ) -> Iterator[TableBatch]:
     """`Rows.batches` of a table.
 
     Args:
-        arrays: ids, numbers, labels, weights and perhaps `LogSplit.position` and `waits`, rows
-            first, mapped or in memory.
+        arrays: ids, numbers, labels, weights and perhaps `LogSplit.position`, `waits` and `member`,
+            rows first, mapped or in memory.
         batch_size: see `Rows.batches`.
         seed: see `Rows.batches`.
         rows: see `Rows.batches`.
@@ -151,6 +158,8 @@ def table_batches(
         share: see `Rows.batches`; rows of other ranks are not copied out of the maps.
         block: consecutive rows that are read together when shuffling.
         buffer_blocks: blocks that are mixed with one another.
+        member: `LogSplit.member` `[R]`: in a random order the rows of a group follow one another,
+            so that at most the first and the last group of a batch are cut; None for single rows.
 
     Raises:
         ValueError: `batch_size` is below 1.
@@ -164,7 +173,10 @@ def table_batches(
             chosen = slice(first + part.first, first + part.last)
             yield _batch(_read(arrays, [chosen if rows is None else rows[chosen]]), part)
         return
-    buffers = _buffers(count, np.random.default_rng(seed), block, buffer_blocks)
+    is_first = None
+    if member is not None:
+        rows, is_first = rows_by_group(member, rows)
+    buffers = _buffers(count, np.random.default_rng(seed), block, buffer_blocks, is_first)
     buffers = _without_first(buffers, start * batch_size)
     if share is None:
         read = ((_read(arrays, _parts(rows, slices)), order) for slices, order in buffers)
@@ -184,14 +196,28 @@ def _batch_parts(
 
 
 def _buffers(
-    count: int, random: np.random.Generator, block: int, buffer_blocks: int
+    count: int,
+    random: np.random.Generator,
+    block: int,
+    buffer_blocks: int,
+    is_first: Bools | None,
 ) -> Iterator[tuple[list[slice], Order]]:
-    """For each buffer the blocks to read (slices of positions) and the order of their rows."""
-    starts = random.permutation(np.arange(0, count, block))
+    """For each buffer the blocks to read (slices of positions) and the order of their rows.
+
+    With `is_first`, which says of each position whether a group begins there, blocks hold whole
+    groups unless one is larger than a block, and groups stay together in the order.
+    """
+    edges = np.arange(0, count, block)
+    if is_first is not None:
+        edges = edges_between_groups(is_first, edges, block)
+    starts, ends = random.permutation(edges), np.append(edges[1:], count)
     for i in range(0, len(starts), buffer_blocks):
-        chosen = np.sort(starts[i : i + buffer_blocks])
-        slices = [slice(int(first), min(int(first) + block, count)) for first in chosen]
-        yield slices, random.permutation(sum(part.stop - part.start for part in slices))
+        chosen = np.searchsorted(edges, np.sort(starts[i : i + buffer_blocks])).tolist()
+        slices = [slice(int(edges[n]), int(ends[n])) for n in chosen]
+        if is_first is None:
+            yield slices, random.permutation(sum(part.stop - part.start for part in slices))
+        else:
+            yield slices, mixed_groups([is_first[part] for part in slices], random)
 
 
 def _without_first(

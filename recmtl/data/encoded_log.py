@@ -23,6 +23,7 @@ from rich.filesize import decimal
 
 from recmtl.atomic import read_json
 from recmtl.data.arrays.columns import JoinedColumns, PickedColumns
+from recmtl.data.arrays.groups import group_numbers, units_of
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.columns.logical_type import LogicalType
 from recmtl.data.encoding import Encoding
@@ -69,6 +70,8 @@ class LogSplit:
             without the role.
         weights: float32 [R, T], what each row counts for each task: `weight` times the task's own;
             no columns where no task has one of its own.
+        member: float32 [R, 1], the number of the row's group, NaN without one; no column unless
+            batches are to hold whole groups, see `with_members`.
     """
 
     ids: npt.NDArray[np.int32]
@@ -80,10 +83,11 @@ class LogSplit:
     waits: npt.NDArray[np.float32] = field(default=None)  # type: ignore[arg-type] # see below
     position: npt.NDArray[np.float32] = field(default=None)  # type: ignore[arg-type] # see below
     weights: npt.NDArray[np.float32] = field(default=None)  # type: ignore[arg-type] # see below
+    member: npt.NDArray[np.float32] = field(default=None)  # type: ignore[arg-type] # see below
 
     def __post_init__(self) -> None:
         """What only some logs have, the others have no columns of."""
-        for name in ("waits", "position", "weights"):
+        for name in ("waits", "position", "weights", "member"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, np.empty((len(self), 0), np.float32))
 
@@ -119,10 +123,19 @@ class LogSplit:
         """Rows of a batch without gradients that memory is sure to hold."""
         return 8192
 
+    @property
+    def units(self) -> npt.NDArray[np.int64] | None:
+        """Codes `[R]` of rows that stay together where rows are divided; None for single rows."""
+        return units_of(self.member[:, 0]) if self.member.shape[1] else None
+
     def take(self, rows: npt.NDArray[np.int64]) -> "LogSplit":
         """A copy of the rows of these numbers."""
         taken = {name: np.asarray(getattr(self, name)[rows]) for name in LogSplit.__annotations__}
         return LogSplit(**taken)
+
+    def with_members(self) -> "LogSplit":
+        """The same rows with the numbers of their groups, which stay whole in batches then."""
+        return replace(self, member=group_numbers(self.group, NO_GROUP))
 
     def columns(self, ids: Sequence[int], numeric: Sequence[int]) -> "LogSplit":
         """The same rows with some columns of `ids` and of `numeric`, picked as rows are read."""
@@ -144,7 +157,7 @@ class LogSplit:
         # PyTorch is slow to import, and preparing and describing a log need none of it.
         from recmtl.data.batches import table_batches
 
-        beside = [part for part in (self.position, self.waits) if part.shape[1]]
+        beside = [part for part in (self.position, self.waits, self.member) if part.shape[1]]
         return table_batches(
             (self.ids, self.numeric, self.labels, self.weight_by_task, *beside),
             batch_size=batch_size,
@@ -154,6 +167,7 @@ class LogSplit:
             share=share,
             block=block,
             buffer_blocks=buffer_blocks,
+            member=self.member[:, 0] if self.member.shape[1] else None,
         )
 
 

@@ -36,6 +36,7 @@ from recmtl.schema.kinds.times import Datetime
 from recmtl.schema.kinds.vectors import Vector
 from recmtl.schema.settings import settings
 from recmtl.schema.statistics import DerivedFeature, Outcome, PastStatistics
+from recmtl.schema.tasks.group_loss import GroupLoss
 from recmtl.schema.tasks.head import Head
 from recmtl.schema.tasks.position import APosition, Position
 from recmtl.schema.tasks.task import ATask, TaskSpec
@@ -51,6 +52,7 @@ __all__ = [
     "EncodedFeature",
     "ExactValues",
     "Feature",
+    "GroupLoss",
     "Head",
     "Label",
     "ListCells",

@@ -45,6 +45,7 @@ def contradictions(schema: Schema, *, broken: frozenset[str] = frozenset()) -> C
     yield from _crosses(schema)
     yield from _funnels(schema, broken)
     yield from _durations(schema, broken)
+    yield from _group_losses(schema)
     yield from _late_labels(schema, broken)
     yield from _samples(schema, broken)
     yield from _split_roles(schema)
@@ -245,6 +246,13 @@ def _durations(schema: Schema, broken: frozenset[str]) -> Contradictions:
         if duration is not None and duration not in numbers and not broken:
             text = f"there is no numeric feature {duration!r}{did_you_mean(duration, numbers)}"
             yield ("tasks", task.name, "head"), text
+
+
+def _group_losses(schema: Schema) -> Contradictions:
+    for task in schema.tasks:
+        if task.group_loss is not None and schema.roles.group is None:
+            text = "needs roles.group, the column of those whose rows are compared"
+            yield ("tasks", task.name, "group_loss"), text
 
 
 def _late_labels(schema: Schema, broken: frozenset[str]) -> Contradictions:

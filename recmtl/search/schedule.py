@@ -46,17 +46,21 @@ class BilevelRows:
             )
 
 
-def bilevel_split(num_rows: int, policy_share: float, *, seed: int) -> BilevelRows:
+def bilevel_split(
+    num_rows: int, policy_share: float, *, seed: int, units: np.ndarray | None = None
+) -> BilevelRows:
     """Draw each of the rows `0..num_rows-1` for the policy with probability `policy_share`.
 
-    The weights get the other rows.
+    The weights get the other rows. Rows of one of the `units` `[num_rows]` are drawn together.
 
     >>> rows = bilevel_split(10, 0.3, seed=0)
     >>> sorted([*rows.weights, *rows.policy]) == list(range(10))
     True
     """
     generator = np.random.default_rng(seed)
-    is_policy = generator.random(num_rows) < policy_share
+    drawn = num_rows if units is None else int(units.max(initial=-1)) + 1
+    is_policy = generator.random(drawn) < policy_share
+    is_policy = is_policy if units is None else is_policy[units]
     return BilevelRows(np.flatnonzero(~is_policy), np.flatnonzero(is_policy))
 
 

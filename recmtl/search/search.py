@@ -177,7 +177,9 @@ class _RouteSearch:
             self.target = BudgetTarget(settings.budget, layout, problem=problem, config=config)
         self.supernet = Supernet(layout, problem=problem, config=config)
         self.policy = make_policy(layout, config)
-        self.rows = bilevel_split(len(problem.train), settings.policy_rows, seed=seed)
+        self.rows = bilevel_split(
+            len(problem.train), settings.policy_rows, seed=seed, units=problem.train.units
+        )
         self.schedule = SearchSchedule(layout, self.rows, config=config)
         self.optimizer = Optimizer(self.supernet.model, training, total_steps=self.schedule.total)
         self.weight_scale = self.supernet.model.heads.loss_scale(training.balance)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recmtl.data.arrays.groups import drawn_rows
 from recmtl.data.batches import Rows
 from recmtl.grid import Decision, Routes
 from recmtl.policies import Policy, RoutePolicy
@@ -102,10 +103,11 @@ def sample_route(policy: Policy) -> Routes:
 
 
 def sample_rows(split: Rows, count: int, seed: int) -> Rows:
-    """At most `count` random rows of a split."""
+    """At most `count` random rows of a split; where losses compare rows, those of whole groups."""
     if len(split) <= count:
         return split
-    return split.take(np.sort(np.random.default_rng(seed).permutation(len(split))[:count]))
+    random = np.random.default_rng(seed)
+    return split.take(drawn_rows(count, len(split), split.units, random))
 
 
 @torch.no_grad()

@@ -50,8 +50,9 @@ class Supernet:
         heads = self.model.heads
         with computing(batch.part):
             logits = self.model(*batch.inputs, decisions=decisions)
+            losses = heads.losses(logits, batch.labels, batch.weight)
         (of_batch,) = measure(heads, [batch])
-        return of_batch.of_whole(heads.losses(logits, batch.labels, batch.weight))
+        return of_batch.of_whole(losses)
 
     def normalised(self, losses: Tensor) -> Tensor:
         """Mean over the tasks of scaled losses `[..., T]`.

@@ -197,9 +197,8 @@ def take_step(model: Network, optimizer: Optimizer, *group: Batch) -> torch.Tens
 def _losses(model: Network, batch: Batch, of_batch: Measure, settings: Training) -> torch.Tensor:
     """The scaled loss of each task `[T]`, a mean over its rows of the whole batch."""
     with computing(batch.part):
-        outputs = model(*batch.inputs)
-    losses = of_batch.of_whole(model.heads.losses(outputs, batch.labels, batch.weight))
-    return losses * model.heads.loss_scale(settings.balance)
+        losses = model.heads.losses(model(*batch.inputs), batch.labels, batch.weight)
+    return of_batch.of_whole(losses) * model.heads.loss_scale(settings.balance)
 
 
 def _penalty(model: Network, settings: Training) -> torch.Tensor | None:

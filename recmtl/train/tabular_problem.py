@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recmtl.data.arrays.groups import drawn_rows
 from recmtl.data.columns.funnel import funnel_path
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.columns.numeric import Moments
@@ -19,7 +20,7 @@ from recmtl.evaluate.label_space import defined_rows, task_position, weight_of
 from recmtl.evaluate.task_metrics import PRIMARY, Metrics, evaluate
 from recmtl.grid import Decision, Layout
 from recmtl.model import ModelSizes, Network, TabularModel, predict
-from recmtl.model.heads import HeadSpec, fitted, fitted_places, head_specs
+from recmtl.model.heads import HeadSpec, fitted_heads, head_specs
 from recmtl.model.rare_ids import RareIds
 from recmtl.ranks import ranks
 from recmtl.schema import TaskSpec
@@ -100,9 +101,10 @@ class TabularProblem:
         metrics = stop_metrics(stop_metric, tasks, has_groups=has_groups)
         check_stop_tasks(stop_tasks, tasks)
         rows = log if trees is None else trees
-        train, validation, test = map(rows.split, ("train", "validation", "test"))
-        position = log.schema.roles.position
-        heads = _fitted(head_specs(tasks, log.label_statistics, position), train, rows.encoding)
+        heads = head_specs(tasks, log.label_statistics, log.schema.roles.position)
+        parts = [rows.split(part) for part in ("train", "validation", "test")]
+        train, validation, test = (_with_members(part, heads) for part in parts)
+        heads = fitted_heads(heads, train, rows.encoding)
         shrunk = None
         if rare_ids:
             encoder = log.encoder()
@@ -112,11 +114,15 @@ class TabularProblem:
         return cls(train, validation, test, *facts)
 
     def sampled(self, rows: int | None) -> "TabularProblem":
-        """The problem with at most so many train rows: a random sample, in their order."""
+        """The problem with at most so many train rows: a random sample, in their order.
+
+        Where losses compare the rows of a group, whole groups are drawn, but for the last one.
+        """
         if rows is None or rows >= len(self.train):
             return self
-        drawn = np.random.default_rng(SAMPLE_SEED).permutation(len(self.train))[:rows]
-        return replace(self, train=self.train.take(np.sort(drawn)))
+        random = np.random.default_rng(SAMPLE_SEED)
+        drawn = drawn_rows(rows, len(self.train), self.train.units, random)
+        return replace(self, train=self.train.take(drawn))
 
     def resampled(self, number: int) -> "TabularProblem":
         """The problem on a bootstrap sample of its train rows, in their order, held in memory.
@@ -186,8 +192,9 @@ class TabularProblem:
         validation = _restrict(self.validation, self.tasks, spec)
         test = _of_task(self.test, position)
         statistics = {spec.name: _statistics(alone, train, self.heads)}
-        specs = head_specs((alone,), statistics, self.heads[position].position)
-        heads = _fitted(specs, train, self.encoding)
+        heads = head_specs((alone,), statistics, self.heads[position].position)
+        train, validation, test = (_with_members(p, heads) for p in (train, validation, test))
+        heads = fitted_heads(heads, train, self.encoding)
         return replace(
             self, train=train, validation=validation, test=test, tasks=(alone,), heads=heads
         )
@@ -308,31 +315,11 @@ class TabularProblem:
         return {task.name: metrics[task.name][PRIMARY[task.kind].name] for task in self.tasks}
 
 
-def _fitted(
-    heads: tuple[HeadSpec, ...], train: LogSplit, encoding: Encoding
-) -> tuple[HeadSpec, ...]:
-    """The heads, with what the models of labels are fitted to: train rows with a label."""
-    return tuple(
-        head
-        if (head.head, head.position) == (None, None)
-        else _fitted_head(head, train, position, encoding)
-        for position, head in enumerate(heads)
-    )
-
-
-def _fitted_head(head: HeadSpec, train: LogSplit, position: int, encoding: Encoding) -> HeadSpec:
-    label = np.asarray(train.labels[:, position])
-    weight = weight_of(train.varying_weight_by_task, position)
-    rows = np.flatnonzero(~np.isnan(label))
-    label, weight = label[rows], None if weight is None else weight[rows]
-    if head.position is None or not train.position.shape[1]:
-        duration = None
-        if head.duration is not None:
-            number = [field.name for field in encoding.numeric].index(head.duration)
-            duration = np.asarray(train.numeric[:, number])[rows]
-        return fitted(replace(head, position=None), label, weight, duration)
-    places = np.asarray(train.position[:, 0])[rows]
-    return replace(head, numbers=fitted_places(head, label, weight, places))
+def _with_members(split: LogSplit, heads: Sequence[HeadSpec]) -> LogSplit:
+    """The rows with the numbers of their groups if a head's loss compares rows, else without."""
+    if all(head.group_loss is None for head in heads):
+        return replace(split, member=split.member[:, :0]) if split.member.shape[1] else split
+    return split if split.member.shape[1] else split.with_members()
 
 
 def _restrict(

@@ -4,7 +4,7 @@
 the labels of other tasks, `heads` holds the weights.
 """
 
-from recmtl.model.heads.fit import fitted
+from recmtl.model.heads.fit import fitted, fitted_heads
 from recmtl.model.heads.funnel import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain
 from recmtl.model.heads.heads import TabularHeads
 from recmtl.model.heads.late import LateLabels
@@ -21,6 +21,7 @@ __all__ = [
     "LateLabels",
     "TabularHeads",
     "fitted",
+    "fitted_heads",
     "fitted_places",
     "head_specs",
     "output_columns",

@@ -1,5 +1,6 @@
 """What the models of labels need to know of the train rows, and which model a head has."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -7,14 +8,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recmtl.data.encoded_log import LogSplit
+from recmtl.data.encoding import Encoding
+from recmtl.data.labelled.weights import weight_of
+from recmtl.errors import DataError
 from recmtl.model.heads.counts import NegativeBinomial, Poisson
 from recmtl.model.heads.duration import DurationQuantiles, at_shares, numbers_of_durations
+from recmtl.model.heads.group_loss import constant_group_loss
 from recmtl.model.heads.labels import Classes, LabelModel, Numbers, Ordinal, Value
+from recmtl.model.heads.position import fitted_places
 from recmtl.model.heads.spec import HeadSpec
 from recmtl.model.heads.watch_time import Cread, ZeroInflatedLogNormal
-from recmtl.schema import Head
+from recmtl.schema import GroupLoss, Head
 
-__all__ = ["MOST_ROWS", "fitted", "label_model"]
+__all__ = ["MOST_ROWS", "fitted", "fitted_heads", "label_model"]
 
 Floats = npt.NDArray[np.float64]
 MOST_ROWS = 1 << 20
@@ -38,6 +45,62 @@ def label_model(spec: HeadSpec) -> LabelModel:
     if head.kind == "d2q":
         return DurationQuantiles(spec.numbers)
     return Poisson(spec.mean) if head.kind == "poisson" else NegativeBinomial(spec.mean, spec.std)
+
+
+def fitted_heads(
+    heads: Iterable[HeadSpec], train: LogSplit, encoding: Encoding
+) -> tuple[HeadSpec, ...]:
+    """The heads, with what models of labels, places and groups are fitted to: labelled train rows.
+
+    Args:
+        heads: in the order of the labels.
+        train: the train rows.
+        encoding: of their columns.
+
+    Raises:
+        DataError: no group has two rows whose order a loss could learn.
+    """
+    return tuple(_fitted_to(head, train, position, encoding) for position, head in enumerate(heads))
+
+
+def _fitted_to(head: HeadSpec, train: LogSplit, position: int, encoding: Encoding) -> HeadSpec:
+    if (head.head, head.position, head.group_loss) == (None, None, None):
+        return head
+    label = np.asarray(train.labels[:, position])
+    weight = weight_of(train.varying_weight_by_task, position)
+    rows = np.flatnonzero(~np.isnan(label))
+    label, weight = label[rows], None if weight is None else weight[rows]
+    duration = None
+    if head.duration is not None:
+        number = [field.name for field in encoding.numeric].index(head.duration)
+        duration = np.asarray(train.numeric[:, number])[rows]
+    head = fitted(head, label, weight, duration)
+    if head.position is not None and train.position.shape[1]:
+        places = np.asarray(train.position[:, 0])[rows]
+        numbers = {**head.numbers, **fitted_places(head, label, weight, places)}
+        head = replace(head, numbers=numbers)
+    else:
+        head = replace(head, position=None)
+    loss = head.group_loss
+    return head if loss is None else _of_groups(head, loss, train, position)
+
+
+def _of_groups(head: HeadSpec, loss: GroupLoss, train: LogSplit, position: int) -> HeadSpec:
+    """A head with the loss within groups of a constant score, which is its unit."""
+    rows = np.flatnonzero(~np.isnan(np.asarray(train.labels[:, position])))
+    rows = rows[np.argsort(train.member[rows, 0], kind="stable")[:MOST_ROWS]]
+    weight = weight_of(np.asarray(train.weight_by_task), position)
+    label, weight, member = (
+        torch.from_numpy(np.asarray(part[rows], np.float64))
+        for part in (train.labels[:, position], weight, train.member[:, 0])
+    )
+    within = constant_group_loss(loss.kind, label, weight, member)
+    if within <= 0:
+        raise DataError(
+            f"task {head.name!r}: in no group of the train rows do labels differ, so there is no "
+            "order to learn; name another column under roles.group, or drop group_loss"
+        )
+    return replace(head, numbers={**head.numbers, "group_loss": (within,)})
 
 
 def fitted(

@@ -30,6 +30,7 @@ __all__ = [
     "inverse_propensity",
     "joint_log_probability",
     "joint_loss",
+    "log_of_rest",
 ]
 
 
@@ -154,6 +155,13 @@ class Funnel:
             return functional.logsigmoid(logits[position][:, 0])
         return self._log_joint(position, logits)
 
+    def log_odds(self, position: int, logits: list[Tensor]) -> Tensor:
+        """Log odds `[B]` of what a task's label says: of a child, of the joint event."""
+        if position in self.direct:
+            return logits[position][:, 0]
+        log_joint = self._log_joint(position, logits)
+        return log_joint - log_of_rest(log_joint)
+
     def scores(self, position: int, logits: list[Tensor]) -> list[Tensor]:
         """p(event) `[B]`; of a child p(event | parent) and p(event and all its ancestors).
 
@@ -199,12 +207,19 @@ def joint_loss(log_joint: Tensor, label: Tensor) -> Tensor:
 
     `-(y log p + (1 - y) log(1 - p))` with p = exp(log_joint), stable for p near 0 and 1.
     """
-    below = log_joint.clamp_max(-1e-7)
-    # log(1 - exp(x)) by the form that keeps its digits on either side of log 1/2.
+    return -(label * log_joint + (1.0 - label) * log_of_rest(log_joint))
+
+
+def log_of_rest(log_probability: Tensor) -> Tensor:
+    """`log(1 - p)` `[B]` of `log p`, by the form that keeps its digits on either side of 1/2.
+
+    >>> log_of_rest(torch.tensor([0.25]).log()).exp()
+    tensor([0.7500])
+    """
+    below = log_probability.clamp_max(-1e-7)
     small = torch.log1p(-torch.exp(below.clamp_max(-0.693)))
     large = torch.log(-torch.expm1(below.clamp_min(-0.693)))
-    log_rest = torch.where(below < -0.693, small, large)
-    return -(label * log_joint + (1.0 - label) * log_rest)
+    return torch.where(below < -0.693, small, large)
 
 
 def excess(child: Tensor, parent: Tensor) -> Tensor:

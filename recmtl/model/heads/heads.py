@@ -12,6 +12,7 @@ from recmtl.grid.cost import Cost
 from recmtl.grid.experts import StackedExperts, select_lanes
 from recmtl.model.heads.fit import label_model
 from recmtl.model.heads.funnel import ESMM, Chain, Funnel, cross_entropy, focal_loss
+from recmtl.model.heads.group_loss import GroupLosses
 from recmtl.model.heads.labels import LabelModel
 from recmtl.model.heads.late import LateHead, LateLabels
 from recmtl.model.heads.position import PositionBias
@@ -82,6 +83,8 @@ class TabularHeads(nn.Module):
             self.late = LateHead(positions, late, width=width, tower=tower)
         has_places = any(spec.position is not None for spec in self.specs)
         self.position = PositionBias(self.specs) if has_places else None
+        has_group_loss = any(spec.group_loss is not None for spec in self.specs)
+        self.within = GroupLosses(self.specs, last) if has_group_loss else None
         self._focal = [t for t, spec in enumerate(self.specs) if spec.focal]
         self._smooth = [
             t for t, spec in enumerate(self.specs) if spec.kind == "binary" and spec.label_smoothing
@@ -94,8 +97,9 @@ class TabularHeads(nn.Module):
         Without numbers the logits of models that read one are their products alone.
 
         With ESCM2-DR, in training, the imputed error `[B, 1]` of each funnel child follows: the
-        softplus of a tower of its own on the child's lane. With a loss of late labels, in training,
-        the log rate `[B, 1]` of each late task comes last.
+        softplus of a tower of its own on the child's lane; then JRC's second product `[B, 1]` of
+        each task that has it. With a loss of late labels, in training, the log rate `[B, 1]` of
+        each late task comes last.
         """
         hidden = self.tower(lanes) if self.tower is not None else lanes
         if self.transfer is not None:
@@ -111,6 +115,8 @@ class TabularHeads(nn.Module):
                 logits[position] = torch.cat([logits[position], number], 1)
         if self.imputation is not None and self.training:
             logits += functional.softplus(self.imputation(lanes)).unbind(1)
+        if self.within is not None and self.training:
+            logits += self.within(hidden)
         if self.late is not None and self.training:
             logits += self.late(lanes)
         return logits
@@ -126,18 +132,22 @@ class TabularHeads(nn.Module):
             logits: from `forward`.
             labels: `[B, T]`, NaN where a task is not defined. A batch without any defined row of a
                 task gives 0 and no gradient. Beside them stand the place of the row `[B, 1]`, if
-                the schema names it, and what is known of late labels `[B, 2 L]`.
+                the schema names it, and what is known of late labels `[B, 2 L]`; with a loss within
+                groups, the number of the row's group `[B, 1]` last, NaN without one.
             weight: of each row `[B]`, or for each task `[B, T]`.
         """
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels of a table are one tensor, not {len(labels)} of them")
+        labels, member = self._split_member(labels)
         happened = self._happened(labels)
         labels, place, waits = self._beside(labels)
         if self.position is not None and place.shape[1]:
             logits = self.position.at(logits, place[:, 0])
         defined = ~torch.isnan(happened)
-        losses = self._losses(logits, torch.where(defined, happened, 0.0), labels, waits)
-        share = torch.where(defined, _by_task(weight), 0.0)
+        weight = _by_task(weight)
+        beside = None if member is None else (weight.expand(-1, len(self.specs)), member)
+        losses = self._losses(logits, happened, labels, waits, beside)
+        share = torch.where(defined, weight, 0.0)
         total = share.sum(0)
         return (losses * share).sum(0) / torch.where(total > 0, total, 1.0)
 
@@ -145,8 +155,12 @@ class TabularHeads(nn.Module):
         """Weight `[T]` of the rows on which each task's label is defined; see `losses`."""
         if not isinstance(labels, Tensor):
             raise TypeError(f"labels of a table are one tensor, not {len(labels)} of them")
-        defined = ~torch.isnan(self._happened(labels))
+        defined = ~torch.isnan(self._happened(self._split_member(labels)[0]))
         return torch.where(defined, _by_task(weight), 0.0).sum(0)
+
+    def _split_member(self, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Labels with what stands beside them, and the numbers of the groups, if they are used."""
+        return (labels, None) if self.within is None else (labels[:, :-1], labels[:, -1])
 
     def _beside(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Labels `[B, T]`, places `[B, 1]` or none, and what is known of late labels `[B, 2 L]`."""
@@ -189,19 +203,24 @@ class TabularHeads(nn.Module):
         weights = sum(
             p.numel()
             for name, p in self.named_parameters()
-            if "weights" in name and not name.startswith(("imputation", "late"))
+            if "weights" in name and not name.startswith(("imputation", "late", "within"))
         )
         transfer = self.transfer.multiply_adds if self.transfer is not None else 0
         return Cost(parameters, weights + transfer)
 
     def _losses(
-        self, logits: list[Tensor], targets: Tensor, labels: Tensor, waits: Tensor
+        self,
+        logits: list[Tensor],
+        happened: Tensor,
+        labels: Tensor,
+        waits: Tensor,
+        beside: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         """The loss `[B, T]` of each row and task; all direct binary tasks in one operation.
 
-        `targets` are the labels on the entire space with 0 in place of NaN.
+        `happened` are the labels on the entire space, `beside` weights and groups of the rows.
         """
-        targets = self._smoothed(targets)
+        targets = self._smoothed(torch.where(happened.isnan(), 0.0, happened))
         losses, direct = dict[int, Tensor](), self.funnel.direct
         if direct:
             direct_logits = torch.cat([logits[position] for position in direct], 1)
@@ -214,11 +233,22 @@ class TabularHeads(nn.Module):
             losses |= self.late.losses(self.funnel, logits, targets, waits)
         for position in self._focal:
             losses[position] = focal_loss(losses[position], self.specs[position].focal)
+        if self.within is not None and beside is not None:
+            scores = {t: self.funnel.log_odds(t, logits) for t in self.within.tasks}
+            middles = self._middles(logits)
+            losses |= self.within.added(losses, scores, middles, happened, beside)
         for child in self.funnel.children if self.training else ():
             second_loss = self.funnel.addition(child, logits, labels)
             if second_loss is not None:
                 losses[child] = losses[child] + second_loss
         return torch.stack([losses[position] for position in range(len(self.specs))], 1)
+
+    def _middles(self, logits: list[Tensor]) -> list[Tensor]:
+        """JRC's second products among what `forward` gave; none outside of training."""
+        if self.within is None or not self.training:
+            return []
+        first = len(self.specs) + (len(self.funnel.children) if self.imputation is not None else 0)
+        return logits[first : first + len(self.within.joint)]
 
     def _smoothed(self, targets: Tensor) -> Tensor:
         """Targets `[B, T]` in which the labels of some binary tasks are nearer to a half."""

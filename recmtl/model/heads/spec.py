@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from recmtl.data.columns.funnel import funnel_path
 from recmtl.data.columns.labels import LabelStatistics
-from recmtl.schema import Head, Position, TaskSpec
+from recmtl.schema import GroupLoss, Head, Position, TaskSpec
 from recmtl.schema.names import scored_columns
 
 __all__ = ["HeadSpec", "head_specs", "output_columns"]
@@ -31,6 +31,7 @@ class HeadSpec:
         head: the model of the label, where it is no plain class or value.
         focal: exponent of the focal loss, see `focal_loss`.
         label_smoothing: share of a label that is spread over all classes in the loss.
+        group_loss: of a binary task, the loss that compares the rows of a group.
         position: of a binary task without a parent, how places explain its label.
         numbers: what models of labels and biases of places start from, see
             `recmtl.model.heads.fit`.
@@ -49,6 +50,7 @@ class HeadSpec:
     head: Head | None = None
     focal: float = 0.0
     label_smoothing: float = 0.0
+    group_loss: GroupLoss | None = None
     position: Position | None = None
     numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict, hash=False)
     start_loss: float | None = None
@@ -79,7 +81,15 @@ class HeadSpec:
 
     @property
     def loss_unit(self) -> float:
-        """The loss of the best constant in the unit of this head's own loss, which may be focal."""
+        """The loss of the best constant in the unit of this head's own loss."""
+        if self.group_loss is None:
+            return self._unit_of_rows
+        share, (within,) = self.group_loss.share, self.numbers.get("group_loss", (1.0,))
+        return (1.0 - share) * self._unit_of_rows + share * within
+
+    @property
+    def _unit_of_rows(self) -> float:
+        """The same of the loss of each row alone, which may be focal."""
         if not self.focal:
             return self.constant_loss
         if self.kind == "multiclass":
@@ -124,7 +134,8 @@ class HeadSpec:
     def to_json(self) -> dict[str, Any]:
         """This head as JSON data, without what only other models of labels have."""
         plain = asdict(self)
-        absent = [name for name in ("head", "position", "start_loss") if plain[name] is None]
+        options = ("head", "group_loss", "position", "start_loss")
+        absent = [name for name in options if plain[name] is None]
         absent += [name for name in ("focal", "label_smoothing") if not plain[name]]
         for name in absent if self.numbers else (*absent, "numbers"):
             del plain[name]
@@ -138,7 +149,7 @@ class HeadSpec:
             KeyError, TypeError, ValueError: it is something else.
         """
         read = {**raw, "classes": tuple(raw["classes"])}
-        for name, kind in (("head", Head), ("position", Position)):
+        for name, kind in (("head", Head), ("group_loss", GroupLoss), ("position", Position)):
             if raw.get(name) is not None:
                 read[name] = kind(**raw[name])
         numbers = raw.get("numbers", {}).items()
@@ -172,6 +183,7 @@ def head_specs(
             head=task.head,
             focal=task.focal,
             label_smoothing=task.label_smoothing,
+            group_loss=task.group_loss,
             position=position if task.kind == "binary" and task.parent is None else None,
         )
         for task in tasks

@@ -10,6 +10,7 @@ from recmtl.errors import SchemaError
 from recmtl.schema.condition import RULES, AColumn, ALabel
 from recmtl.schema.features import fields_of, renamed
 from recmtl.schema.settings import settings
+from recmtl.schema.tasks.group_loss import AGroupLoss
 from recmtl.schema.tasks.head import FITTING_KINDS, AHead
 
 __all__ = ["ATask", "TaskSpec"]
@@ -35,6 +36,7 @@ class TaskSpec:
         label_smoothing: of the same: share of a label that is spread evenly over all classes.
         sample_weight: the column that says what a row counts for this task, in its loss and its
             metrics, beside `roles.sample_weight`; 0 leaves the row out.
+        group_loss: of a binary task: a loss that compares the rows of a group with one another.
         head: how the label is modelled; None for a class as it is, or a value by squared error.
     """
 
@@ -50,6 +52,7 @@ class TaskSpec:
     focal: Annotated[float, Field(ge=0, le=10)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     sample_weight: str | None = None
+    group_loss: AGroupLoss | None = None
 
     def __post_init__(self) -> None:
         """Check what concerns this task alone."""
@@ -70,6 +73,8 @@ class TaskSpec:
             raise ValueError(f"head {self.head.kind} models the label itself; drop transform")
         if self.focal or self.label_smoothing:
             self._check_loss()
+        if self.group_loss is not None:
+            self._check_group_loss()
         if self.kind != "binary" and self.parent is not None:
             raise ValueError("only a binary task can have a parent; drop parent")
         if self.parent is not None and self.rows is not None:
@@ -84,6 +89,12 @@ class TaskSpec:
             raise ValueError("give focal or label_smoothing: one sharpens what the other blurs")
         if self.label.is_late:
             raise ValueError("a late label has a loss of its own; drop focal and label_smoothing")
+
+    def _check_group_loss(self) -> None:
+        if self.kind != "binary":
+            raise ValueError("group_loss is for binary tasks")
+        if self.label.is_late:
+            raise ValueError("a late label has a loss of its own; drop group_loss")
 
     @property
     def quantiles(self) -> tuple[float, ...]:

@@ -90,6 +90,10 @@ class ImageRows:
         """Number of images."""
         return len(self.numbers)
 
+    @property
+    def units(self) -> None:
+        """No images stay together where they are divided."""
+
     def take(self, rows: Numbers) -> "ImageRows":
         """The images in these rows."""
         return replace(self, numbers=self.numbers[rows])

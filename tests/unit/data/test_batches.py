@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmtl.data import batches
+from recmtl.data.arrays.groups import drawn_rows
 from recmtl.data.batches import TableBatch
-from recmtl.data.encoded_log import LogSplit
+from recmtl.data.encoded_log import NO_GROUP, LogSplit
+from recmtl.ranks import Share
 
 
 def numbered(rows: int) -> LogSplit:
@@ -180,3 +182,99 @@ def test_batches_of_a_split_in_memory_do_not_share_its_memory() -> None:
                 tensor.fill_(-1)
     np.testing.assert_array_equal(split.weight, np.arange(8))
     np.testing.assert_array_equal(split.ids[:, 0], np.arange(8))
+
+
+def in_groups(rows: int, *, apart: bool = False, largest: int = 6) -> LogSplit:
+    """Rows of groups of 1 to `largest`, which lie together or anywhere in the log."""
+    dice = np.random.default_rng(4)
+    group = np.repeat(np.arange(rows), dice.integers(1, largest + 1, rows))[:rows]
+    group = dice.permutation(group) if apart else group
+    group[dice.random(rows) < 0.05] = NO_GROUP
+    return replace(numbered(rows), group=group).with_members()
+
+
+def pieces(split: LogSplit, got: list[TableBatch]) -> list[int]:
+    """In how many runs of rows each group is seen, where the end of a batch ends a run."""
+    seen = [(n, g) for n, b in enumerate(got) for g in split.group[b.weight.numpy().astype(int)]]
+    runs = [pair for pair, before in zip(seen, [None, *seen], strict=False) if pair != before]
+    return [sum(g == group for _, g in runs) for group in {g for _, g in seen} - {NO_GROUP}]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("rows", [None, np.arange(3, 500, 2)])
+def test_groups_stay_together_but_for_the_edges_of_batches(
+    apart: bool, rows: np.ndarray | None
+) -> None:
+    split = in_groups(500, apart=apart)
+    for seed in range(3):
+        got = list(split.batches(batch_size=50, block=32, buffer_blocks=4, rows=rows, seed=seed))
+        order_of_pass = np.concatenate([batch.weight.numpy() for batch in got]).astype(int)
+        expected = np.arange(500) if rows is None else rows
+        np.testing.assert_array_equal(np.sort(order_of_pass), expected)
+        cut = np.array(pieces(split, got))
+        assert cut.max() <= 2 and np.count_nonzero(cut == 2) <= len(got) - 1
+    assert order(split, seed=None, batch_size=50).tolist() == list(range(500))
+
+
+def test_a_group_larger_than_a_block_does_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, seen = batches._read, list[int]()
+
+    def counting(arrays: tuple[np.ndarray, ...], parts: list[np.ndarray]) -> list[torch.Tensor]:
+        columns = read(arrays, parts)
+        seen.append(len(columns[0]))
+        return columns
+
+    monkeypatch.setattr(batches, "_read", counting)
+    split = replace(numbered(1000), group=np.full(1000, 3)).with_members()
+    got = order(split, batch_size=100, seed=1, block=50, buffer_blocks=3)
+    np.testing.assert_array_equal(np.sort(got), np.arange(1000))
+    assert max(seen) <= 150
+
+
+def test_groups_that_lie_together_are_read_in_long_stretches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, parts_read = batches._read, list[slice]()
+
+    def noting(arrays: tuple[np.ndarray, ...], parts: list[slice]) -> list[torch.Tensor]:
+        parts_read.extend(parts)
+        return read(arrays, parts)
+
+    monkeypatch.setattr(batches, "_read", noting)
+    group = np.repeat(np.arange(100), 5)
+    order(replace(numbered(500), group=group).with_members(), batch_size=50, seed=1, block=64)
+    assert all(isinstance(part, slice) and part.start % 5 == 0 for part in parts_read)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_pass_over_groups_can_start_anywhere_and_be_shared(apart: bool) -> None:
+    split = in_groups(200, apart=apart)
+    options = {"batch_size": 30, "seed": 2, "block": 16, "buffer_blocks": 3}
+    whole = [batch.weight.tolist() for batch in split.batches(**options)]
+    for start in range(8):
+        assert [b.weight.tolist() for b in split.batches(start=start, **options)] == whole[start:]
+    shares = [list(split.batches(share=Share(rank, 3), **options)) for rank in range(3)]
+    for number, batch in enumerate(whole):
+        parts = [of_rank[number] for of_rank in shares]
+        assert [row for part in parts for row in part.weight.tolist()] == batch
+
+
+@given(st.lists(st.integers(-2, 5), max_size=30))
+def test_numbers_of_groups_say_which_rows_compete(groups: list[int]) -> None:
+    group = np.array([NO_GROUP if g < 0 else g for g in groups], np.int64)
+    member = replace(numbered(len(group)), group=group).with_members().member[:, 0]
+    alike = (group[:, None] == group) & (group != NO_GROUP)
+    np.testing.assert_array_equal(member[:, None] == member, alike)
+
+
+def test_units_are_whole_groups_and_single_rows() -> None:
+    split = in_groups(60, apart=True)
+    units, alone = split.units, np.count_nonzero(split.group == NO_GROUP)
+    assert units is not None and alone > 0
+    assert len(set(units)) == len(set(split.group)) - 1 + alone
+    drawn = drawn_rows(30, 60, units, np.random.default_rng(0))
+    shares = [np.isin(np.flatnonzero(units == unit), drawn).mean() for unit in set(units)]
+    assert len(drawn) == 30 and sum(0 < share < 1 for share in shares) <= 1
+    assert numbered(60).units is None

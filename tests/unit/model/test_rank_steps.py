@@ -16,6 +16,7 @@ from recmtl.model.heads import AITM, ESCM2_DR, ESCM2_IPS, ESMM, Chain
 from recmtl.model.rank_steps import mean_gradients
 from recmtl.model.rare_ids import RareIds
 from recmtl.ranks import ALONE, Ranks, ranks, together
+from recmtl.schema import GroupLoss
 from recmtl.search.supernet import Supernet
 from recmtl.train.config import Config, Grid, Training
 from recmtl.train.loop import take_step
@@ -29,6 +30,7 @@ Steps = dict[tuple[str, int], tuple[list[Tensor], list[bool], Tensor]]
 """(case, ranks) -> gradients, which of them are absent, and the loss."""
 GRID = Grid(cells=5, depth=2, widths=(6, 4))
 CHAINS = {"esmm": ESMM, "aitm": AITM, "ips": ESCM2_IPS, "dr": ESCM2_DR}
+LOSSES = ("pairwise", "listwise", "jrc")
 COUNTS = (1, 2, 3)
 CLOSE = 1e-10
 
@@ -44,6 +46,7 @@ class Case:
             no label at all.
         draws: whether dropout, field dropout and rare ids draw numbers.
         batches: of the step.
+        group_loss: of the binary tasks; none if empty.
     """
 
     layout: str = "mmoe"
@@ -51,10 +54,11 @@ class Case:
     rows: str = "uneven"
     draws: bool = True
     batches: int = 1
+    group_loss: str = ""
 
     def __str__(self) -> str:
         noise = "drawn" if self.draws else "plain"
-        return f"{self.layout}-{self.chain}-{self.rows}-{noise}-{self.batches}"
+        return f"{self.layout}-{self.chain}-{self.rows}-{noise}-{self.batches}{self.group_loss}"
 
 
 CASES = [
@@ -62,12 +66,17 @@ CASES = [
     *(Case(chain=chain, rows=rows) for chain in CHAINS for rows in ("uneven", "few", "none")),
     *(Case("dynashare", rows=rows) for rows in ("few", "one", "none")),
     *(Case(batches=n, rows=rows, draws=False) for n in (2, 3) for rows in ("uneven", "few")),
+    *(Case(group_loss=kind, rows=rows) for kind in LOSSES for rows in ("uneven", "few", "none")),
+    *(Case(group_loss=kind, batches=2, draws=False, chain="dr") for kind in LOSSES),
 ]
 
 
 @cache
-def problem_of(rows: str, draws: bool) -> TabularProblem:
-    """In double precision; the labels of the first half of a batch are mostly missing."""
+def problem_of(rows: str, draws: bool, group_loss: str) -> TabularProblem:
+    """In double precision; the labels of the first half of a batch are mostly missing.
+
+    Groups of seven rows are cut by the edges of batches and of ranks.
+    """
     whole = make_problem(96)
     labels = np.array(whole.train.labels, np.float64)
     labels[:40, [1, 2]] = np.nan
@@ -81,7 +90,12 @@ def problem_of(rows: str, draws: bool) -> TabularProblem:
         train = replace(train, **{n: getattr(train, n)[:count] for n in train.__annotations__})
     unknown = np.array([1] * ENCODING.id_columns, np.int32)
     rare = RareIds(np.arange(ENCODING.table_rows), unknown, k=9.0) if draws else None
-    return replace(whole, train=train, rare_ids=rare)
+    heads = whole.heads
+    if group_loss:
+        loss = GroupLoss(group_loss)  # type: ignore[arg-type] # a kind
+        heads = tuple(replace(h, group_loss=loss) if h.kind == "binary" else h for h in heads)
+        train = replace(train, group=np.arange(len(train)) // 7).with_members()
+    return replace(whole, train=train, rare_ids=rare, heads=heads)
 
 
 class Recorder(Optimizer):
@@ -113,7 +127,7 @@ def network(case: Case, problem: TabularProblem) -> TabularModel:
 
 def step_of(case: Case) -> tuple[list[Tensor], list[bool], Tensor]:
     """The gradients of a step, which of them are absent, and its loss."""
-    problem = problem_of(case.rows, case.draws)
+    problem = problem_of(case.rows, case.draws, case.group_loss)
     model = network(case, problem)
     optimizer = Recorder(model, Training(), total_steps=1)
     size = max(2, len(problem.train) // case.batches - 1) if case.batches > 1 else 96
@@ -125,7 +139,7 @@ def step_of(case: Case) -> tuple[list[Tensor], list[bool], Tensor]:
 
 def policy_value() -> Tensor:
     """The normalised loss of a search's batch: its mean over the ranks is that of one process."""
-    problem = problem_of("uneven", draws=False)
+    problem = problem_of("uneven", draws=False, group_loss="listwise")
     torch.manual_seed(1)
     layout = problem.layout("recmtl_grid", GRID)
     supernet = Supernet(layout, problem=problem, config=Config(grid=GRID))
