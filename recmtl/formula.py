@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from recmtl.errors import FormulaError, did_you_mean
 
-__all__ = ["FUNCTIONS", "Formula", "first_probability", "quoted_name"]
+__all__ = ["FUNCTIONS", "Formula", "quoted_name", "usual_order"]
 
 Column = npt.NDArray[np.float64]
 
@@ -65,13 +65,16 @@ def quoted_name(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) else f"`{name}`"
 
 
-def first_probability(columns: Sequence[str]) -> str:
-    """The first probability among scored columns, or else the first of them, as a formula.
+def usual_order(columns: Sequence[str]) -> str:
+    """The scored column by which rows are ranked where nobody says, as a formula.
 
-    >>> first_probability(["value_price", "p_click"]), first_probability(["value_price"])
-    ('p_click', 'value_price')
+    It is the first score of a head `rank`, else the first probability, else the first column.
+
+    >>> usual_order(["value_price", "p_click"]), usual_order(["p_click", "score_click"])
+    ('p_click', 'score_click')
     """
-    return quoted_name(next((name for name in columns if name.startswith("p_")), columns[0]))
+    of_kind = (name for kind in ("score_", "p_") for name in columns if name.startswith(kind))
+    return quoted_name(next(of_kind, columns[0]))
 
 
 class Formula:

@@ -199,7 +199,7 @@ def _on_spark(
         "--by",
         default="",
         help="formula over scored and numeric columns, higher is better: "
-        "'p_click * p_purchase'; the first probability if empty",
+        "'p_click * p_purchase'; the first score_ or p_ if empty",
     ),
     click.option(
         "--group", default="", help="column whose equal values compete; that of the schema if empty"

@@ -100,7 +100,7 @@ def monitor(
     click.option(
         "--by",
         default="",
-        help="formula over scored columns that ranks the lists; the first probability if empty",
+        help="formula over scored columns that ranks the lists; the first score_ or p_ if empty",
     ),
     click.option("--k", default=10, type=whole_number, metavar="N", help="rows of a list (10)"),
     click.option("--segment", default="", help="columns whose values are judged apart: col,col"),

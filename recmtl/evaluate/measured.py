@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recmtl.evaluate.heads.grouped_order import GroupedOrder, ordered_groups
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position, weight_of
 from recmtl.evaluate.metrics import multiclass_log_loss_by_row, varies
 from recmtl.evaluate.pairwise_order import FloatArray, PairwiseOrder
@@ -20,6 +21,7 @@ from recmtl.schema import TaskSpec
 
 __all__ = [
     "FEWEST_OF_A_CLASS",
+    "Grouped",
     "JudgedRows",
     "Measure",
     "Measured",
@@ -56,7 +58,7 @@ class JudgedRows:
 
     def facts(self, task: TaskSpec) -> dict[str, Any]:
         """The metric of a task, and the number of rows on which it is taken."""
-        primary = PRIMARY[task.kind]
+        primary = PRIMARY[task.judged_as]
         return {
             "metric": primary.name,
             "higher_is_better": primary.higher_is_better,
@@ -73,7 +75,8 @@ class Measured:
             draw.
         scaled: the same on the scale on which tasks are averaged.
         enough: whether there are enough rows for a bootstrap to estimate its spread.
-        units: number of units that hold rows of the task, of a binary one rows of its rarer class.
+        units: number of units that hold rows of the task, of a binary one rows of its rarer class,
+            of one that ranks rows with different labels.
     """
 
     values: FloatArray
@@ -101,12 +104,12 @@ def measured_on(
     """
     rows = defined_rows(test.labels, test.tasks, task)
     label = test.labels[rows, task_position(test.tasks, task.name)]
-    measures = []
+    weights = test.weight(task)
+    measures, groups = [], Grouped(test.unit[rows], weights[rows])
     for columns in (columns for seeds in models.values() for columns in seeds.values()):
         scores = scores_of(columns, test.tasks, task)
         check_scores(task.name, task.kind, scores, rows)
-        measures.append(primary_measure(task.kind, label, scores[rows]))
-    weights = test.weight(task)
+        measures.append(primary_measure(task.judged_as, label, scores[rows], groups))
     weight = weights[rows]
     undrawn = np.array([measure(weight[:, np.newaxis])[0] for measure in measures])
     values = np.vstack([undrawn, draw(measures, test.unit, weights, rows=rows)])
@@ -115,18 +118,34 @@ def measured_on(
         fewer = min(np.count_nonzero(label == 0), np.count_nonzero(label == 1))
         units = min(len(np.unique(unit[label == value])) for value in (0, 1))
         return Measured(values, values, enough=bool(fewer >= FEWEST_OF_A_CLASS), units=units)
+    if task.ranks:
+        units = ordered_groups(label, unit)
+        return Measured(values, values, enough=units >= FEWEST_OF_A_CLASS, units=units)
     power, units = 2 if task.kind == "regression" else 1, len(np.unique(unit))
     return Measured(-values, 1.0 - values**power / of_constant, enough=True, units=units)
 
 
-def primary_measure(kind: str, labels: np.ndarray, scores: np.ndarray) -> Measure:
+@dataclass(frozen=True)
+class Grouped:
+    """Groups `[R]` of rows, drawn as wholes, and the weights `[R]` of the rows before any draw."""
+
+    group: np.ndarray
+    weight: np.ndarray
+
+
+def primary_measure(
+    kind: str, labels: np.ndarray, scores: np.ndarray, groups: Grouped | None = None
+) -> Measure:
     """The primary metric of a kind of task (see `PRIMARY`), prepared for any row weights.
 
     Args:
-        kind: `binary`, `regression` or `multiclass`.
+        kind: `binary`, `regression`, `multiclass` or `rank`.
         labels: shape [R], on the rows on which the task is defined.
         scores: shape [R], or [R, C] for multiclass.
+        groups: of the rows, for `rank`.
     """
+    if kind == "rank" and groups is not None:
+        return GroupedOrder(labels, scores, groups.group, groups.weight).means
     if kind == "binary":
         return PairwiseOrder(labels, scores).aucs
     if kind == "multiclass":

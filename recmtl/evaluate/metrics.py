@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recmtl.evaluate.groups import grouped_rows
+from recmtl.evaluate.heads.grouped_order import GroupedOrder
 from recmtl.evaluate.pairwise_order import FloatArray, PairwiseOrder, product_sum, tie_blocks
 
 __all__ = [
@@ -65,13 +66,15 @@ def gauc(
 ) -> float:
     """Grouped AUC: mean over groups of the AUC inside the group, weighted by the group's rows.
 
+    With graded labels the AUC is that of all pairs with different labels, see `xauc`.
+
     A group without both classes has no AUC and is left out, and so are rows without a group. One
     sort of all rows is the whole cost, whatever the number of groups. Weights are divided by their
     mean within the group, which no group's AUC notices, so that light groups keep their digits
     beside heavy ones. Source: Zhu et al. 2017 (OCPC).
 
     Args:
-        labels: 0 or 1, shape [R].
+        labels: 0 or 1, or grades of which a larger one is better, shape [R].
         scores: shape [R].
         group: integer code of the row's group (user, request), shape [R]; see `grouped_rows`.
         weights: row weights, shape [R]; a group counts with the sum of its rows' weights.
@@ -82,6 +85,9 @@ def gauc(
     has_group = grouped_rows(group)
     if not has_group.any():
         return float("nan")
+    if not np.isin(labels, (0, 1)).all():
+        every = np.ones(len(labels)) if weights is None else _float(weights)
+        return float(GroupedOrder(labels, scores, group, every).means(every[:, np.newaxis])[0])
     if not has_group.all():
         labels, scores, group = labels[has_group], scores[has_group], group[has_group]
         weights = None if weights is None else weights[has_group]

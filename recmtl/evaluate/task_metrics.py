@@ -44,7 +44,7 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class PrimaryMetric:
-    """The metric on which a kind of task is judged, and its direction."""
+    """The metric on which a kind of task is judged (`TaskSpec.judged_as`), and its direction."""
 
     name: str
     higher_is_better: bool
@@ -54,6 +54,7 @@ PRIMARY: dict[str, PrimaryMetric] = {
     "binary": PrimaryMetric("auc", True),
     "regression": PrimaryMetric("rmse", False),
     "multiclass": PrimaryMetric("log_loss", False),
+    "rank": PrimaryMetric("gauc", True),
 }
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
@@ -73,6 +74,7 @@ METRICS: dict[str, dict[str, Metric]] = {
         "accuracy": accuracy,
         "auc": multiclass_auc,
     },
+    "rank": {},
 }
 METRICS_OF_HEAD: dict[str, dict[str, Metric]] = {
     "ordinal": {"weighted_kappa": weighted_kappa},
@@ -124,7 +126,7 @@ def evaluate(
         scores = scores_of(predictions, tasks, task)
         check_scores(task.name, task.kind, scores, rows)
         at = _at(group, rows), _at(weights, rows)
-        values = _metrics(task.kind, label[rows], scores[rows], *at)
+        values = _metrics(task.judged_as, label[rows], scores[rows], *at)
         values |= _head_metrics(task, predictions, label, scores, rows, weights)
         joint = joint_column(task)
         if task.parent is not None and joint in predictions:
@@ -141,12 +143,13 @@ def evaluate(
 
 
 def validation_score(metrics: Metrics, tasks: Sequence[TaskSpec]) -> float:
-    """Mean over the tasks of AUC (binary, multiclass) or R2 (regression): more is better.
+    """Mean over the tasks of AUC (binary, multiclass), R2 (regression) or GAUC (rank).
 
-    Networks are chosen by it. Tasks whose metric is NaN are left out; NaN if all are.
+    More is better, and networks are chosen by it. Tasks whose metric is NaN are left out; NaN if
+    all are.
     """
-    names = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
-    return mean_of_defined([metrics[task.name][names[task.kind]] for task in tasks])
+    names = {"binary": "auc", "multiclass": "auc", "regression": "r2", "rank": "gauc"}
+    return mean_of_defined([metrics[task.name][names[task.judged_as]] for task in tasks])
 
 
 def check_scores(task: str, kind: str, scores: np.ndarray, rows: np.ndarray) -> None:
@@ -181,7 +184,9 @@ def _metrics(
     weight: np.ndarray | None,
 ) -> dict[str, float]:
     values = {name: function(label, scores, weight) for name, function in METRICS[kind].items()}
-    if kind == "binary" and group is not None:
+    if kind == "rank" and group is None:
+        return {"gauc": float("nan")}
+    if kind in ("binary", "rank") and group is not None:
         values["gauc"] = gauc(label, scores, group, weight)
         ranked = ranking_metrics(label, scores, group, k=SHOWN_RANKS, weights=weight)
         values |= {f"{name}_at_{SHOWN_RANKS}": ranked[name] for name in RANKED}

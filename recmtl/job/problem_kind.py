@@ -144,7 +144,8 @@ def _fitted(problem: TabularProblem, fit: Callable[..., BaselineResult]) -> Mode
             on_validation,
             np.asarray(validation.labels),
             problem.tasks,
-            weight=validation.varying_weight_by_task,
+            problem.ranked(validation),
+            validation.varying_weight_by_task,
         ),
         on_validation=on_validation,
     )

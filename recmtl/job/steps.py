@@ -32,7 +32,7 @@ from recmtl.data.reader import open_log
 from recmtl.data.vocabulary_drift import unknown_shares
 from recmtl.errors import DataError
 from recmtl.evaluate.results import plain
-from recmtl.formula import first_probability
+from recmtl.formula import usual_order
 from recmtl.job.analysis.drift import data_drift
 from recmtl.job.analysis.importance import importance
 from recmtl.job.analysis.page import judged_mark, write_page
@@ -235,7 +235,7 @@ def score(job: JobContext, bundled: BundledNetwork) -> None:
     columns = [*bundled.prepared.encoder.input_columns, *keep]
     rows = first_rows(job, bundled.prepared, columns, RANKED_ROWS)
     ranker = Ranker(Scorer(verified, engine="auto", record=False))
-    by = job.config.rank_by or first_probability(scorer.columns)
+    by = job.config.rank_by or usual_order(scorer.columns)
     # Columns of the data that are called like the rank stay out of the ranking.
     kept = [name for name in rows.column_names if name not in RANKING_COLUMNS]
     ranking = ranker.rank(rows, by=by, group=roles.group, k=20, keep=kept)

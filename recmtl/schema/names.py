@@ -61,12 +61,18 @@ class NamedTask(Protocol):
         """The parent in a funnel."""
 
     @property
+    def ranks(self) -> bool:
+        """Whether only the order of the scores within a group has a meaning."""
+
+    @property
     def quantiles(self) -> tuple[float, ...]:
         """Of a regression, the quantiles that are scored beside its value."""
 
 
 def task_column(task: NamedTask) -> str:
     """The scored column of a binary or regression task, for the rows on which it is defined."""
+    if task.ranks:
+        return f"score_{task.name}"
     if task.kind == "regression":
         return f"value_{task.name}"
     return f"p_{task.name}" if task.parent is None else f"p_{task.name}_given_{task.parent}"

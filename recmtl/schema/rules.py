@@ -250,9 +250,10 @@ def _durations(schema: Schema, broken: frozenset[str]) -> Contradictions:
 
 def _group_losses(schema: Schema) -> Contradictions:
     for task in schema.tasks:
-        if task.group_loss is not None and schema.roles.group is None:
+        key = "head" if task.ranks else "group_loss"
+        if (task.ranks or task.group_loss is not None) and schema.roles.group is None:
             text = "needs roles.group, the column of those whose rows are compared"
-            yield ("tasks", task.name, "group_loss"), text
+            yield ("tasks", task.name, key), text
 
 
 def _late_labels(schema: Schema, broken: frozenset[str]) -> Contradictions:

@@ -272,7 +272,7 @@ class Config(ConfigurationFile):
             and threads wait for one another.
         workers: processes that train the models of a study; results do not depend on it. 0 means
             one a core, at most 8.
-        rank_by: formula of the sample ranking; empty for the first probability.
+        rank_by: formula of the sample ranking; empty for the first `score_` or `p_`.
     """
 
     sizes: ModelSizes = field(default_factory=lambda: ModelSizes(dropout=0.1))

@@ -37,6 +37,7 @@ FITTING: dict[str, tuple[StopMetric, ...]] = {
     "binary": ("auc", "gauc", "log_loss", "normalized_entropy"),
     "multiclass": ("auc", "log_loss"),
     "regression": ("rmse",),
+    "rank": ("gauc",),
 }
 """By kind of task its metrics, the default first."""
 
@@ -61,12 +62,12 @@ def stop_metrics(
     refuse_unknown_tasks("training.stop_metric", by_task, [task.name for task in tasks])
     metrics = {}
     for task in tasks:
-        fitting, metric = FITTING[task.kind], by_task.get(task.name, "default")
+        fitting, metric = FITTING[task.judged_as], by_task.get(task.name, "default")
         metrics[task.name] = fitting[0] if metric == "default" else metric
         if metrics[task.name] not in fitting:
             raise ConfigError(
                 f"training.stop_metric: {metric} does not fit task {task.name!r}, which is "
-                f"{task.kind}; give it {' or '.join(fitting)}, for instance "
+                f"{task.judged_as}; give it {' or '.join(fitting)}, for instance "
                 f"{{{task.name}: {fitting[0]}}}"
             )
         if metric == "gauc" and not has_groups:

@@ -275,7 +275,11 @@ class TabularProblem:
     def judged(self, predictions: Predictions) -> Metrics:
         """Metrics of predictions on the test rows."""
         labels, weight = np.asarray(self.test.labels), self.test.varying_weight_by_task
-        return evaluate(predictions, labels, self.tasks, weight=weight)
+        return evaluate(predictions, labels, self.tasks, self.ranked(self.test), weight)
+
+    def ranked(self, rows: LogSplit) -> np.ndarray | None:
+        """The groups `[R]` of rows if a task is judged by its order within them, else None."""
+        return np.asarray(rows.group) if any(task.ranks for task in self.tasks) else None
 
     @cached_property
     def score_weights(self) -> dict[str, float]:
@@ -312,12 +316,12 @@ class TabularProblem:
 
     def primary(self, metrics: Metrics) -> dict[str, float]:
         """The metric on which each task is judged, by task."""
-        return {task.name: metrics[task.name][PRIMARY[task.kind].name] for task in self.tasks}
+        return {task.name: metrics[task.name][PRIMARY[task.judged_as].name] for task in self.tasks}
 
 
 def _with_members(split: LogSplit, heads: Sequence[HeadSpec]) -> LogSplit:
     """The rows with the numbers of their groups if a head's loss compares rows, else without."""
-    if all(head.group_loss is None for head in heads):
+    if all(head.within is None for head in heads):
         return replace(split, member=split.member[:, :0]) if split.member.shape[1] else split
     return split if split.member.shape[1] else split.with_members()
 

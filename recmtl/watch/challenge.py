@@ -19,7 +19,7 @@ from recmtl.evaluate.label_space import defined_rows
 from recmtl.evaluate.metrics import spearman
 from recmtl.evaluate.results import plain
 from recmtl.evaluate.transfer_test import TransferVerdict, judge_transfer
-from recmtl.formula import Formula, first_probability
+from recmtl.formula import Formula, usual_order
 from recmtl.job.champion import CANDIDATE, CONSTANT, PRESENT, decide, require_same_tasks
 from recmtl.model.heads import HeadSpec
 from recmtl.schema import TaskSpec
@@ -118,7 +118,7 @@ def challenge(
         champion: the present one; labels are those of its schema.
         challenger: scores the same columns.
         data: file, folder or glob of raw rows.
-        by: formula over scored columns by which lists are ranked; the first probability if empty.
+        by: formula over scored columns by which lists are ranked; if empty, `usual_order` says it.
         k: rows that a list shows.
         segments: columns of the day whose values are judged apart.
         known_until: as for `monitor`.
@@ -132,7 +132,7 @@ def challenge(
     if champion.fingerprint == challenger.fingerprint:
         raise BundleError(f"{challenger.folder}: is the champion itself; give another bundle")
     require_same_tasks(bundles)
-    formula = Formula(by or first_probability(champion.model.columns))
+    formula = Formula(by or usual_order(champion.model.columns))
     formula.check_names(champion.model.columns)
     reader = SegmentReader(segments, on_batch)
     day = score_day(bundles, data, known_until=known_until, columns=segments, on_batch=reader.read)

@@ -221,20 +221,20 @@ class _Quality:
             yield f"{name}: {len(self._label):,} rows have a label{late}: {few}"
 
     def checks(self, limits: WatchLimits) -> Iterator[Check]:
-        """Calibration, AUC and GAUC of a binary task, the loss of another."""
+        """Calibration, AUC and GAUC of a binary task, GAUC of a ranked one, the loss of another."""
         if not self._is_enough:
             return
+        groups = self._group
         if self.task.kind == "binary":
             yield self._calibration(limits.calibration)
             if "auc" in self._before:
                 yield self._fall("auc", self._metric(auc), limits.auc)
-            groups = self._group
-            if groups is not None and "gauc" in self._before and np.any(groups != NO_GROUP):
-                yield self._fall("gauc", self._within_groups(groups), limits.auc)
-        else:
+        elif not self.task.ranks:
             name = "rmse" if self.task.kind == "regression" else "log_loss"
             if name in self._before:
                 yield self._growth(name, limits.loss)
+        if groups is not None and "gauc" in self._before and np.any(groups != NO_GROUP):
+            yield self._fall("gauc", self._within_groups(groups), limits.auc)
 
     def _calibration(self, limit: float) -> Check:
         measure = self._metric(calibration_ratio)

@@ -24,6 +24,7 @@ from recmtl.evaluate.groups import resampled_units
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position, weight_of
 from recmtl.evaluate.measured import (
     FEWEST_OF_A_CLASS,
+    Grouped,
     Measure,
     constant_loss,
     paired_bootstrap,
@@ -68,7 +69,7 @@ def judged_days(
     results: dict[str, Any] = {
         "reference": reference,
         "seeds": len(rolls),
-        "tasks": {task.name: PRIMARY[task.kind].name for task in tasks},
+        "tasks": {task.name: PRIMARY[task.judged_as].name for task in tasks},
         "days": [
             {
                 "name": rolled.day.name,
@@ -130,6 +131,8 @@ class _Task:
         values = np.vstack([undrawn, drawn]).reshape(shape)
         if task.kind == "binary":
             return cls(strategies, values, values, 1.0, rows.units_of_rarer_class)
+        if task.ranks:
+            return cls(strategies, values, values, 1.0, rows.units)
         power = 2 if task.kind == "regression" else 1
         scaled = 1.0 - values**power / rows.constant_losses(task)[None, :, None, None]
         return cls(strategies, -values, scaled, -1.0, rows.units)
@@ -193,14 +196,19 @@ def _measures(
         mine = np.flatnonzero(of_defined == number)
         defined = rows.is_defined[rows.day == number]
         label = rows.labels[rows.day == number][defined]
+        groups = Grouped(rows.unit[rows.is_defined][mine], rows.weight[rows.is_defined][mine])
         for name in rolled.scores.scores:
             for roll in rolls:
                 scores = scores_of(roll[number].scores.scores[name], tasks, task)[defined]
-                yield _on_day(task.kind, label, scores, mine)
+                yield _on_day(task.judged_as, label, scores, mine, groups)
 
 
 def _on_day(
-    kind: str, label: Floats, scores: npt.NDArray[Any], mine: npt.NDArray[np.int64]
+    kind: str,
+    label: Floats,
+    scores: npt.NDArray[Any],
+    mine: npt.NDArray[np.int64],
+    groups: Grouped,
 ) -> Measure:
     """The metric of one day; NaN where the day has too few rows of a class, or none."""
     too_few = not len(label) or (
@@ -208,7 +216,7 @@ def _on_day(
     )
     if too_few:
         return lambda weights: np.full(weights.shape[1], np.nan)
-    measure = primary_measure(kind, label, scores)
+    measure = primary_measure(kind, label, scores, groups)
     return lambda weights: measure(weights[mine])
 
 

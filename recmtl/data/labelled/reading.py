@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 LARGEST_LABEL = 1e30
 """Labels and what is predicted of them are float32, which ends at 3.4e38."""
 WHOLE = ("poisson", "negative_binomial")
-NOT_NEGATIVE = ("ziln", *WHOLE)
+NOT_NEGATIVE = ("ziln", "rank", *WHOLE)
 
 
 def read_label(

@@ -2,7 +2,7 @@
 
 from recmtl.compiled import Array, compiled
 
-__all__ = ["ordered_pairs"]
+__all__ = ["ordered_pairs", "ordered_pairs_of_groups"]
 
 
 @compiled
@@ -39,3 +39,24 @@ def ordered_pairs(label: Array, place: Array, weight: Array) -> tuple[float, flo
         right += weight[row] * 0.5 * (under + reached)
         pairs += weight[row] * below
     return right, pairs
+
+
+@compiled
+def ordered_pairs_of_groups(
+    starts: Array,
+    ends: Array,
+    label: Array,
+    place: Array,
+    weight: Array,
+    right: Array,
+    pairs: Array,
+) -> None:
+    """`ordered_pairs` of each group, whose rows are `starts` to `ends`, into `right` and `pairs`.
+
+    Rows are sorted by group and label, and places of predictions begin at 1 in every group.
+    """
+    for group in range(len(starts)):
+        first, last = starts[group], ends[group]
+        right[group], pairs[group] = ordered_pairs(
+            label[first:last], place[first:last], weight[first:last]
+        )

@@ -14,7 +14,7 @@ import numpy as np
 
 from recmtl.data.encoded_log import LogSplit
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position, weight_of
-from recmtl.evaluate.measured import primary_measure
+from recmtl.evaluate.measured import Grouped, primary_measure
 from recmtl.evaluate.results import plain
 from recmtl.evaluate.task_metrics import PRIMARY
 from recmtl.model import TabularModel, predict
@@ -61,7 +61,7 @@ def importance(
     before = _metrics(predict(network, rows), rows, problem)
     entries: dict[str, dict[str, Any]] = {
         task.name: {
-            "metric": PRIMARY[task.kind].name,
+            "metric": PRIMARY[task.judged_as].name,
             "value": before[task.name],
             "features": {},
             "sources": {},
@@ -74,7 +74,7 @@ def importance(
                 _metrics(predict(network, part), part, problem) for part in _shuffled(rows, columns)
             ]
             for task in problem.tasks:
-                sign = 1.0 if PRIMARY[task.kind].higher_is_better else -1.0
+                sign = 1.0 if PRIMARY[task.judged_as].higher_is_better else -1.0
                 losses = [sign * (before[task.name] - after[task.name]) for after in shuffled]
                 entries[task.name][kind][name] = {
                     "loss": float(np.mean(losses)),
@@ -122,10 +122,12 @@ def _metrics(
         position = task_position(problem.tasks, task.name)
         label = labels[defined, position]
         scores = scores_of(predictions, problem.tasks, task)[defined]
-        is_empty = len(label) == 0
-        measure = None if is_empty else primary_measure(task.kind, label, scores)
-        weights = weight_of(weight, position)[defined][:, np.newaxis]
-        values[task.name] = float("nan") if measure is None else float(measure(weights)[0])
+        weights: Any = weight_of(weight, position)[defined]
+        groups, value = Grouped(rows.group[defined], weights), float("nan")
+        if len(label):
+            measure = primary_measure(task.judged_as, label, scores, groups)
+            value = float(measure(weights[:, np.newaxis])[0])
+        values[task.name] = value
     return values
 
 

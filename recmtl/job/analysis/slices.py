@@ -15,7 +15,7 @@ from recmtl.data.encoded_log import EncodedLog
 from recmtl.data.row_encoder import RowEncoder
 from recmtl.errors import ConfigError, did_you_mean
 from recmtl.evaluate.label_space import defined_rows, scores_of, task_position, weight_of
-from recmtl.evaluate.measured import primary_measure
+from recmtl.evaluate.measured import Grouped, primary_measure
 from recmtl.evaluate.results import plain, summary
 from recmtl.evaluate.transfer_test import judge_transfer
 from recmtl.job.handed_on import TrainedModels
@@ -158,7 +158,7 @@ def _judged(trained: TrainedModels, part: Slice) -> dict[str, Any]:
         entries[task.name] = {
             "rows": verdict.tasks[task.name]["rows"],
             "metric": verdict.tasks[task.name]["metric"],
-            "models": _metrics(predictions, labels, weight, tasks, task),
+            "models": _metrics(predictions, labels, Grouped(test.group[rows], weight), tasks, task),
             **{model: gain for model, gain in gains.items() if gain is not None},
         }
     return {"name": name, "rows": len(rows), "share": len(rows) / len(chosen), "tasks": entries}
@@ -167,22 +167,23 @@ def _judged(trained: TrainedModels, part: Slice) -> dict[str, Any]:
 def _metrics(
     predictions: Mapping[str, Mapping[int, Mapping[str, npt.NDArray[Any]]]],
     labels: npt.NDArray[Any],
-    weight: npt.NDArray[Any],
+    groups: Grouped,
     tasks: Sequence[TaskSpec],
     task: TaskSpec,
 ) -> dict[str, Any]:
     """Model -> the summary over its seeds of the task's primary metric."""
     defined = defined_rows(labels, tasks, task)
     position = task_position(tasks, task.name)
-    label, weights = labels[defined, position], weight_of(weight, position)[defined, np.newaxis]
+    label, weights = labels[defined, position], weight_of(groups.weight, position)[defined]
     if not len(label):
         return {}
+    of_rows = Grouped(groups.group[defined], weights)
     values = {
         model: [
             float(
-                primary_measure(task.kind, label, scores_of(columns, tasks, task)[defined])(
-                    weights.astype(np.float64)
-                )[0]
+                primary_measure(
+                    task.judged_as, label, scores_of(columns, tasks, task)[defined], of_rows
+                )(weights[:, np.newaxis].astype(np.float64))[0]
             )
             for columns in seeds.values()
         ]

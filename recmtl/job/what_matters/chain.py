@@ -139,12 +139,13 @@ def _measured(
     rows, tasks = study.problem.test, study.problem.tasks
     labels, weight = np.asarray(rows.labels), np.asarray(rows.weight_by_task)
     metrics = [
-        evaluate(result.predictions, labels, tasks, weight=weight) for result in scored.values()
+        evaluate(result.predictions, labels, tasks, study.problem.ranked(rows), weight)
+        for result in scored.values()
     ]
     by_task = {
         task.name: {
-            "metric": PRIMARY[task.kind].name,
-            **summary([values[task.name][PRIMARY[task.kind].name] for values in metrics]),
+            "metric": PRIMARY[task.judged_as].name,
+            **summary([values[task.name][PRIMARY[task.judged_as].name] for values in metrics]),
             "interval": gains.tasks.get(task.name, {}),
         }
         for task in tasks

@@ -15,11 +15,11 @@ from recmtl.errors import DataError
 from recmtl.model.heads.counts import NegativeBinomial, Poisson
 from recmtl.model.heads.duration import DurationQuantiles, at_shares, numbers_of_durations
 from recmtl.model.heads.group_loss import constant_group_loss
-from recmtl.model.heads.labels import Classes, LabelModel, Numbers, Ordinal, Value
+from recmtl.model.heads.labels import Classes, LabelModel, Numbers, Ordinal, Score, Value
 from recmtl.model.heads.position import fitted_places
 from recmtl.model.heads.spec import HeadSpec
 from recmtl.model.heads.watch_time import Cread, ZeroInflatedLogNormal
-from recmtl.schema import GroupLoss, Head
+from recmtl.schema import Head
 
 __all__ = ["MOST_ROWS", "fitted", "fitted_heads", "label_model"]
 
@@ -38,6 +38,8 @@ def label_model(spec: HeadSpec) -> LabelModel:
         return Ordinal(size, spec.numbers, label_smoothing=smoothing)
     if head is None:
         return Value(spec.mean, spec.std, transform=spec.transform)
+    if head.kind == "rank":
+        return Score()
     if head.kind == "ziln":
         return ZeroInflatedLogNormal(spec.numbers, head.quantiles)
     if head.kind == "cread":
@@ -64,7 +66,7 @@ def fitted_heads(
 
 
 def _fitted_to(head: HeadSpec, train: LogSplit, position: int, encoding: Encoding) -> HeadSpec:
-    if (head.head, head.position, head.group_loss) == (None, None, None):
+    if (head.head, head.position, head.within) == (None, None, None):
         return head
     label = np.asarray(train.labels[:, position])
     weight = weight_of(train.varying_weight_by_task, position)
@@ -81,11 +83,10 @@ def _fitted_to(head: HeadSpec, train: LogSplit, position: int, encoding: Encodin
         head = replace(head, numbers=numbers)
     else:
         head = replace(head, position=None)
-    loss = head.group_loss
-    return head if loss is None else _of_groups(head, loss, train, position)
+    return head if head.within is None else _of_groups(head, head.within[0], train, position)
 
 
-def _of_groups(head: HeadSpec, loss: GroupLoss, train: LogSplit, position: int) -> HeadSpec:
+def _of_groups(head: HeadSpec, kind: str, train: LogSplit, position: int) -> HeadSpec:
     """A head with the loss within groups of a constant score, which is its unit."""
     rows = np.flatnonzero(~np.isnan(np.asarray(train.labels[:, position])))
     rows = rows[np.argsort(train.member[rows, 0], kind="stable")[:MOST_ROWS]]
@@ -94,11 +95,12 @@ def _of_groups(head: HeadSpec, loss: GroupLoss, train: LogSplit, position: int) 
         torch.from_numpy(np.asarray(part[rows], np.float64))
         for part in (train.labels[:, position], weight, train.member[:, 0])
     )
-    within = constant_group_loss(loss.kind, label, weight, member)
+    within = constant_group_loss(kind, label, weight, member)
     if within <= 0:
+        option = "head" if head.ranks else "group_loss"
         raise DataError(
             f"task {head.name!r}: in no group of the train rows do labels differ, so there is no "
-            "order to learn; name another column under roles.group, or drop group_loss"
+            f"order to learn; name another column under roles.group, or drop {option}"
         )
     return replace(head, numbers={**head.numbers, "group_loss": (within,)})
 
@@ -117,7 +119,7 @@ def fitted(
         weight: of the same rows, or None.
         duration: of the same rows, encoded, where the model reads one.
     """
-    if spec.head is None:
+    if spec.head is None or spec.ranks:
         return spec
     step = -(-len(labels) // MOST_ROWS)
     label = np.asarray(labels[::step], np.float64)

@@ -17,8 +17,9 @@ reading: sums over pairs would let a large group count by the square of its rows
   label. Only the difference of the logits is scored; their mean is a product of its own that
   training alone needs (`f_1, f_0 = mean +- s / 2`, the same network otherwise written).
 
-The score of a binary task is the log odds of what its label says: of a child in a funnel, of the
-joint event. Rows on which a label is not defined compete with none.
+The score of a head `rank` is its logit, and this loss is its only one; its labels are gains, 0 or
+more. The score of a binary task is the log odds of what its label says: of a child in a funnel,
+of the joint event. Rows on which a label is not defined compete with none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -175,9 +176,9 @@ class GroupLosses(nn.Module):
 
     def __init__(self, specs: Sequence[HeadSpec], width: int) -> None:
         super().__init__()
-        self.losses = {t: spec.group_loss for t, spec in enumerate(specs) if spec.group_loss}
+        self.losses = {t: spec.within for t, spec in enumerate(specs) if spec.within is not None}
         self.tasks = tuple(self.losses)
-        self.joint = [t for t, loss in self.losses.items() if loss.kind == "jrc"]
+        self.joint = [t for t, (kind, _) in self.losses.items() if kind == "jrc"]
         reads = list(enumerate(self.joint))
         self.middle = StackedExperts((width, 1), reads, last_activation=False) if reads else None
 
@@ -216,15 +217,15 @@ class GroupLosses(nn.Module):
         for number, task in enumerate(tasks):
             label, score = of_labels[number], of_scores[number]
             counts = torch.where(label.isnan(), 0.0, weights[number])
-            label, loss = label.nan_to_num(), self.losses[task]
-            if loss.kind == "jrc":
+            label, (kind, share) = label.nan_to_num(), self.losses[task]
+            if kind == "jrc":
                 middle = of_middles[self.joint.index(task)]
                 within = joint_loss_in_group(score, middle, label, counts, rows)
             else:
-                within = LOSSES[loss.kind](score, label, counts, rows)
+                within = LOSSES[kind](score, label, counts, rows)
             # A rank that computes no row of its own has no loss, but takes part in the gradient.
             mine = of_own_rows(within, counts) + 0.0 * scores[task]
-            changed[task] = (1.0 - loss.share) * losses[task] + loss.share * mine
+            changed[task] = (1.0 - share) * losses[task] + share * mine
         return changed
 
 

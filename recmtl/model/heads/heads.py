@@ -83,8 +83,8 @@ class TabularHeads(nn.Module):
             self.late = LateHead(positions, late, width=width, tower=tower)
         has_places = any(spec.position is not None for spec in self.specs)
         self.position = PositionBias(self.specs) if has_places else None
-        has_group_loss = any(spec.group_loss is not None for spec in self.specs)
-        self.within = GroupLosses(self.specs, last) if has_group_loss else None
+        compares_rows = any(spec.within is not None for spec in self.specs)
+        self.within = GroupLosses(self.specs, last) if compares_rows else None
         self._focal = [t for t, spec in enumerate(self.specs) if spec.focal]
         self._smooth = [
             t for t, spec in enumerate(self.specs) if spec.kind == "binary" and spec.label_smoothing
@@ -234,7 +234,7 @@ class TabularHeads(nn.Module):
         for position in self._focal:
             losses[position] = focal_loss(losses[position], self.specs[position].focal)
         if self.within is not None and beside is not None:
-            scores = {t: self.funnel.log_odds(t, logits) for t in self.within.tasks}
+            scores = {t: self._ranked_by(t, logits) for t in self.within.tasks}
             middles = self._middles(logits)
             losses |= self.within.added(losses, scores, middles, happened, beside)
         for child in self.funnel.children if self.training else ():
@@ -242,6 +242,11 @@ class TabularHeads(nn.Module):
             if second_loss is not None:
                 losses[child] = losses[child] + second_loss
         return torch.stack([losses[position] for position in range(len(self.specs))], 1)
+
+    def _ranked_by(self, position: int, logits: list[Tensor]) -> Tensor:
+        """The score `[B]` by which a task's rows are compared."""
+        is_score = self.specs[position].ranks
+        return logits[position][:, 0] if is_score else self.funnel.log_odds(position, logits)
 
     def _middles(self, logits: list[Tensor]) -> list[Tensor]:
         """JRC's second products among what `forward` gave; none outside of training."""

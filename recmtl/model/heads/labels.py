@@ -20,6 +20,7 @@ __all__ = [
     "LabelModel",
     "Numbers",
     "Ordinal",
+    "Score",
     "Value",
     "exp_of_label",
     "log_odds",
@@ -168,6 +169,25 @@ class Value(LabelModel):
     def explained(self, logits: Tensor, chosen: Tensor) -> Tensor:
         """The value on the scale on which it was trained."""
         return logits[:, 0] * self.std + self.mean
+
+
+class Score(LabelModel):
+    """A score by which the rows of a group are ordered; it has neither a unit nor a level.
+
+    All of its loss lies within groups, see `recmtl.model.heads.group_loss`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = (0.0,)
+
+    def loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """0: a row alone has no order."""
+        return torch.zeros_like(label)
+
+    def scores(self, logits: Tensor) -> list[Tensor]:
+        """The score."""
+        return [logits[:, 0]]
 
 
 def exp_of_label(log: Tensor) -> Tensor:

@@ -82,10 +82,22 @@ class HeadSpec:
     @property
     def loss_unit(self) -> float:
         """The loss of the best constant in the unit of this head's own loss."""
-        if self.group_loss is None:
+        if self.within is None:
             return self._unit_of_rows
-        share, (within,) = self.group_loss.share, self.numbers.get("group_loss", (1.0,))
-        return (1.0 - share) * self._unit_of_rows + share * within
+        (_, share), (constant,) = self.within, self.numbers.get("group_loss", (1.0,))
+        return (1.0 - share) * self._unit_of_rows + share * constant
+
+    @property
+    def ranks(self) -> bool:
+        """Whether only the order of the scores within a group has a meaning."""
+        return self.head is not None and self.head.kind == "rank"
+
+    @property
+    def within(self) -> tuple[str, float] | None:
+        """The kind of the loss that compares the rows of a group, and its share; None without."""
+        if self.head is not None and self.ranks:
+            return self.head.loss, 1.0
+        return None if self.group_loss is None else (self.group_loss.kind, self.group_loss.share)
 
     @property
     def _unit_of_rows(self) -> float:

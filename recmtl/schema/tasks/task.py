@@ -60,7 +60,7 @@ class TaskSpec:
             raise ValueError(
                 "a task name is letters, digits and _, and does not begin with a digit"
             )
-        if self.kind != "binary" and self.label.is_rule:
+        if self.kind != "binary" and self.label.is_rule and not self.ranks:
             raise ValueError(f"a rule in label gives 0 and 1; kind: {self.kind} needs the value")
         if self.kind != "binary" and self.label.is_late:
             raise ValueError("only the label of a binary task can be late; drop time and window")
@@ -95,6 +95,16 @@ class TaskSpec:
             raise ValueError("group_loss is for binary tasks")
         if self.label.is_late:
             raise ValueError("a late label has a loss of its own; drop group_loss")
+
+    @property
+    def ranks(self) -> bool:
+        """Whether only the order of the scores within a group has a meaning."""
+        return self.head is not None and self.head.kind == "rank"
+
+    @property
+    def judged_as(self) -> str:
+        """The kind by which metrics are chosen: that of the task, or `rank`."""
+        return "rank" if self.ranks else self.kind
 
     @property
     def quantiles(self) -> tuple[float, ...]:

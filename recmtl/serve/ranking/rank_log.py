@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from recmtl.atomic import new_file
 from recmtl.data.reader import Log, open_log
 from recmtl.errors import DataError
-from recmtl.formula import Formula, quoted_name
+from recmtl.formula import Formula, usual_order
 from recmtl.serve.arguments import as_path
 from recmtl.serve.ranking.ranker import RANK, RANK_SCORE, RANKING_COLUMNS, Ranker, best_rows
 from recmtl.serve.scoring.scorer import Scorer
@@ -60,7 +60,7 @@ def rank_log(
         ranker: ranks the rows.
         source: the log, as in `recmtl.data.reader.open_log`.
         file: what is written; rows of a group lie together, best first.
-        by: formula over scored and numeric columns; if None, the first probability.
+        by: formula over scored and numeric columns; if None, the first `score_` or `p_`.
         group: column whose equal values mark the rows that compete; if None, all do.
         k: rows kept in a group; None keeps all.
         keep: columns to carry along; if None, the schema's id, group and time, and `group`.
@@ -71,7 +71,7 @@ def rank_log(
         FormulaError: the formula is wrong, or not finite on some row.
     """
     scorer = ranker.scorer
-    by = by or quoted_name(first_probability(scorer.columns))
+    by = by or usual_order(scorer.columns)
     log = _open(scorer, source)
     kept = _kept(scorer, log, group) if keep is None else list(keep)
     of_formula = [name for name in Formula(by).names if name not in scorer.columns]
@@ -113,11 +113,6 @@ def rows_of(scorer: Scorer, source: str | Path, *, first: int = 0, count: int = 
         if before >= count:
             break
     return pa.concat_tables(pieces)
-
-
-def first_probability(columns: Sequence[str]) -> str:
-    """The first scored column that is a probability, or the first of all."""
-    return next((name for name in columns if name.startswith("p_")), columns[0])
 
 
 def _open(scorer: Scorer, source: str | Path) -> Log:

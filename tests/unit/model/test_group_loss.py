@@ -12,7 +12,8 @@ from recmtl.evaluate.metrics import gauc
 from recmtl.grid import mmoe
 from recmtl.model import ModelSizes, TabularModel, load_model, save_model
 from recmtl.model.heads import HeadSpec, TabularHeads, fitted_heads
-from recmtl.schema import Condition, GroupLoss, TaskSpec, parse_schema
+from recmtl.model.heads.group_loss import GroupedRows, listwise_loss, pairwise_loss
+from recmtl.schema import Condition, GroupLoss, Head, TaskSpec, parse_schema
 from recmtl.schema.condition import Label
 from recmtl.search.schedule import bilevel_split
 from recmtl.train.config import Training
@@ -197,3 +198,66 @@ def test_the_short_form_says_the_kind_and_a_group_is_needed() -> None:
         parse_schema(TEXT.replace("LOSS", "jrc").replace("{group: request}", "{}"), source="x")
     with pytest.raises(SchemaError, match="pairwise"):
         parse_schema(TEXT.replace("LOSS", "hinge"), source="x")
+
+
+RANK_KINDS = ("listwise", "pairwise")
+
+
+@pytest.mark.parametrize("kind", RANK_KINDS)
+def test_a_rank_head_has_the_loss_within_groups_alone(kind: str) -> None:
+    spec = HeadSpec("best", "regression", head=Head("rank", loss=kind))  # type: ignore[arg-type]
+    heads = TabularHeads((spec,), width=3, tower=())
+    dice = np.random.default_rng(1)
+    grade, member = dice.integers(0, 4, 40).astype(np.float32), np.arange(40) // 5
+    score, weight = torch.from_numpy(dice.normal(size=(40, 1))), torch.from_numpy(dice.random(40))
+    rows = torch.from_numpy(np.stack([grade, member], 1))
+    loss = {"listwise": listwise_loss, "pairwise": pairwise_loss}[kind]
+    expected = loss(score[:, 0], rows[:, 0], weight, GroupedRows(rows[:, 1]))
+    expected = (expected * weight).sum() / weight.sum()
+    torch.testing.assert_close(heads.losses([score], rows, weight)[0], expected)
+    moved = heads.losses([score + 7.0], rows, weight)[0]
+    torch.testing.assert_close(moved, expected)
+    assert heads.columns == ("score_best",) and torch.equal(heads.scores([score]), score)
+    assert HeadSpec.from_json(spec.to_json()) == spec
+
+
+def test_a_rank_head_recovers_a_planted_order() -> None:
+    """Where each group has a level of its own that would mislead a regression."""
+    dice = np.random.default_rng(0)
+    level, inside = np.repeat(dice.normal(0, 4, 100), 6), dice.normal(0, 1, 600)
+    gain = np.exp(inside - level + 0.1 * dice.normal(size=600)).astype(np.float32)
+    rows = np.stack([gain, np.repeat(np.arange(100), 6)], 1).astype(np.float32)
+    spec = HeadSpec("best", "regression", head=Head("rank", loss="pairwise"))
+    heads = TabularHeads((spec,), width=1, tower=())
+    lanes = torch.from_numpy((level + inside).astype(np.float32))[:, None, None]
+    optimizer = torch.optim.SGD(heads.parameters(), lr=0.3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        heads.losses(heads(lanes), torch.from_numpy(rows), torch.ones(600)).sum().backward()
+        optimizer.step()
+    scores = heads.scores(heads(lanes))[:, 0].detach().numpy()
+    assert gauc(rows[:, 0], scores, rows[:, 1].astype(int)) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("task", "fault"),
+    [
+        ("{kind: regression, label: grade, head: rank, transform: log1p}", "drop transform"),
+        ("{kind: binary, label: click, head: rank}", "head rank is for kind: regression"),
+        ("{kind: regression, label: grade, head: {kind: poisson, loss: pairwise}}", "kind: rank"),
+        ("{kind: regression, label: {column: grade, at_least: 4}}", "needs the value"),
+    ],
+)
+def test_a_rank_head_that_cannot_be_is_refused(task: str, fault: str) -> None:
+    whole = "{kind: binary, label: click, group_loss: LOSS}"
+    with pytest.raises(SchemaError, match=fault):
+        parse_schema(TEXT.replace(whole, task), source="shop.yaml")
+
+
+def test_a_rank_head_takes_a_rule_and_needs_a_group() -> None:
+    whole = "{kind: binary, label: click, group_loss: LOSS}"
+    task = "{kind: regression, label: {column: grade, at_least: 4}, head: rank}"
+    schema = parse_schema(TEXT.replace(whole, task), source="shop.yaml")
+    assert schema.tasks[0].judged_as == "rank" and parse_schema(schema.dump(), source="x") == schema
+    with pytest.raises(SchemaError, match=r"head.*needs roles\.group"):
+        parse_schema(schema.dump().replace("group: request", "row_id: request"), source="x")

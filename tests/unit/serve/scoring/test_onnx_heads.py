@@ -8,6 +8,8 @@ import torch
 
 from recmtl.grid import mmoe
 from recmtl.model import ModelSizes, TabularModel
+from recmtl.model.heads import HeadSpec
+from recmtl.schema import GroupLoss, Head
 from recmtl.serve.bundle.onnx_export import write_network
 from recmtl.serve.scoring.onnx import OnnxNetwork, equal_to_rounding
 from tests.tabular_problems import ENCODING
@@ -19,6 +21,10 @@ def test_every_head_is_exported(tmp_path: Path) -> None:
     torch.manual_seed(0)
     options = {"ziln": {"quantiles": (0.1, 0.5, 0.9)}}
     specs = [head_of(kind, **options.get(kind, {})) for kind in LABELS]
+    specs += [
+        HeadSpec("best", "regression", head=Head("rank")),
+        HeadSpec("like", "binary", mean=0.2, group_loss=GroupLoss("jrc")),
+    ]
     sizes, layout = ModelSizes(embedding=4, tower=(6,)), mmoe(len(specs), experts=3, widths=(8, 4))
     model = TabularModel(ENCODING, specs, layout=layout, sizes=sizes).eval()
     with torch.no_grad():
