@@ -22,7 +22,7 @@ from recmtl.train.training_state import ValidationCheck
 
 __all__ = ["ProgressDisplay", "length_of_time", "progress_display"]
 
-SHOWN_METRICS = ("auc", "r2", "accuracy", "f1", "miou", "abs", "mean")
+SHOWN_METRICS = ("auc", "r2", "accuracy", "f1", "miou", "abs", "mean", "gauc")
 """Of each task the first of these that it has."""
 SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_OUTLOOKS, SECONDS_BETWEEN_TABLES = 10.0, 30.0, 0.5
 
