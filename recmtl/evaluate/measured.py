@@ -145,7 +145,7 @@ def primary_measure(
         groups: of the rows, for `rank`.
     """
     if kind == "rank" and groups is not None:
-        return GroupedOrder(labels, scores, groups.group, groups.weight).means
+        return GroupedOrder(labels, scores, group=groups.group, weights=groups.weight).means
     if kind == "binary":
         return PairwiseOrder(labels, scores).aucs
     if kind == "multiclass":

@@ -30,6 +30,7 @@ class GroupedOrder:
         self,
         labels: np.ndarray,
         scores: np.ndarray,
+        *,
         group: np.ndarray,
         weights: np.ndarray | None = None,
     ) -> None:

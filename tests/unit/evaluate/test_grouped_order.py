@@ -53,7 +53,7 @@ def test_gauc_of_grades_is_the_mean_of_pairs_by_group(weighted: bool) -> None:
 
 def test_of_two_grades_it_is_the_gauc_of_classes() -> None:
     labels, scores, group, weights = rows_of(grades=2)
-    order = GroupedOrder(labels, scores, group, weights).means(weights[:, np.newaxis])
+    order = GroupedOrder(labels, scores, group=group, weights=weights).means(weights[:, np.newaxis])
     assert order.tolist() == pytest.approx([gauc(labels, scores, group, weights)])
     moved = gauc(3.0 * labels, scores, group, weights)
     assert moved == pytest.approx(gauc(labels, scores, group, weights))
@@ -78,7 +78,8 @@ def test_a_draw_of_groups_is_the_gauc_of_their_rows() -> None:
 def test_nothing_in_order_has_no_metric() -> None:
     assert np.isnan(gauc(np.full(4, 2.0), np.arange(4.0), np.zeros(4, np.int64)))
     nobody = np.full(4, NO_GROUP)
-    assert np.isnan(GroupedOrder(np.arange(4.0), np.arange(4.0), nobody).means(np.ones((4, 1)))[0])
+    alone = GroupedOrder(np.arange(4.0), np.arange(4.0), group=nobody)
+    assert np.isnan(alone.means(np.ones((4, 1)))[0])
     assert ordered_groups(np.empty(0), np.empty(0, np.int64)) == 0
 
 
