@@ -87,8 +87,8 @@ def gauc(
         return float("nan")
     if not np.isin(labels, (0, 1)).all():
         every = np.ones(len(labels)) if weights is None else _float(weights)
-        order = GroupedOrder(labels, scores, group=group, weights=every)
-        return float(order.means(every[:, np.newaxis])[0])
+        of_groups = GroupedOrder(labels, scores, group=group, weights=every)
+        return float(of_groups.means(every[:, np.newaxis])[0])
     if not has_group.all():
         labels, scores, group = labels[has_group], scores[has_group], group[has_group]
         weights = None if weights is None else weights[has_group]
