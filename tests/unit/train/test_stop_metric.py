@@ -13,7 +13,7 @@ from recmtl.errors import ConfigError
 from recmtl.evaluate.metrics import mean_over_tasks
 from recmtl.evaluate.task_metrics import validation_score
 from recmtl.model import predict
-from recmtl.schema import load_schema
+from recmtl.schema import Condition, Head, TaskSpec, load_schema
 from recmtl.schema.reading import load
 from recmtl.simulate import simulate
 from recmtl.train.config import Config, Training
@@ -144,7 +144,14 @@ def test_a_metric_that_does_not_fit_is_refused_in_one_line(name: str) -> None:
     assert message in str(fault.value) and "\n" not in str(fault.value)
 
 
-@pytest.mark.parametrize("kind", FITTING)
+def test_a_task_that_ranks_is_stopped_by_its_order() -> None:
+    ranked = TaskSpec("best", "regression", Condition("grade"), head=Head("rank"))
+    assert stop_metrics("default", [ranked], has_groups=True) == {"best": "gauc"}
+    with pytest.raises(ConfigError, match="rmse does not fit task 'best', which is rank"):
+        stop_metrics("rmse", [ranked], has_groups=True)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FITTING if kind != "rank"])
 def test_every_metric_that_fits_is_one_that_a_check_has(kind: str) -> None:
     task = next(task for task in TASKS if task.kind == kind)
     metrics = PROBLEM.evaluate(make_model(problem=PROBLEM))[task.name]
