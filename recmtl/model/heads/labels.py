@@ -177,6 +177,8 @@ class Score(LabelModel):
     All of its loss lies within groups, see `recmtl.model.heads.group_loss`.
     """
 
+    scale = "score"
+
     def __init__(self) -> None:
         super().__init__()
         self.start = (0.0,)
