@@ -90,10 +90,10 @@ def _of_groups(head: HeadSpec, kind: str, train: LogSplit, position: int) -> Hea
     """A head with the loss within groups of a constant score, which is its unit."""
     rows = np.flatnonzero(~np.isnan(np.asarray(train.labels[:, position])))
     rows = rows[np.argsort(train.member[rows, 0], kind="stable")[:MOST_ROWS]]
-    weight = weight_of(np.asarray(train.weight_by_task), position)
+    weights = weight_of(np.asarray(train.weight_by_task), position)
     label, weight, member = (
         torch.from_numpy(np.asarray(part[rows], np.float64))
-        for part in (train.labels[:, position], weight, train.member[:, 0])
+        for part in (train.labels[:, position], weights, train.member[:, 0])
     )
     within = constant_group_loss(kind, label, weight, member)
     if within <= 0:
