@@ -70,8 +70,7 @@ class LogSplit:
             without the role.
         weights: float32 [R, T], what each row counts for each task: `weight` times the task's own;
             no columns where no task has one of its own.
-        member: float32 [R, 1], the number of the row's group, NaN without one; no column unless
-            batches are to hold whole groups, see `with_members`.
+        member: float32 [R, 1], the number of the row's group, or NaN; of `with_members` alone.
     """
 
     ids: npt.NDArray[np.int32]
@@ -130,8 +129,7 @@ class LogSplit:
 
     def take(self, rows: npt.NDArray[np.int64]) -> "LogSplit":
         """A copy of the rows of these numbers."""
-        taken = {name: np.asarray(getattr(self, name)[rows]) for name in LogSplit.__annotations__}
-        return LogSplit(**taken)
+        return LogSplit(**{n: np.asarray(getattr(self, n)[rows]) for n in LogSplit.__annotations__})
 
     def with_members(self) -> "LogSplit":
         """The same rows with the numbers of their groups, which stay whole in batches then."""
