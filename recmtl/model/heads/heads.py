@@ -83,8 +83,7 @@ class TabularHeads(nn.Module):
             self.late = LateHead(positions, late, width=width, tower=tower)
         has_places = any(spec.position is not None for spec in self.specs)
         self.position = PositionBias(self.specs) if has_places else None
-        compares_rows = any(spec.within is not None for spec in self.specs)
-        self.within = GroupLosses(self.specs, last) if compares_rows else None
+        self.within = GroupLosses(self.specs, last) if any(s.within for s in specs) else None
         self._focal = [t for t, spec in enumerate(self.specs) if spec.focal]
         self._smooth = [
             t for t, spec in enumerate(self.specs) if spec.kind == "binary" and spec.label_smoothing
