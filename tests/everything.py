@@ -23,13 +23,14 @@ formulas: {paid: price * (1 - discount)}
 tables:
   - {path: ../items.parquet, key: item}
 features:
-  user: {kind: categorical, min_count: 3}
-  item: {kind: categorical, min_count: 2}
+  user: {kind: categorical, min_count: 3, dim: auto}
+  item: {kind: categorical, min_count: 2, dim: 6}
   home: {kind: categorical, default: nowhere}
   visited: {kind: categorical, table: home}
   category: {kind: categorical, hash_buckets: 32}
   price: {kind: numeric, log: true, clip: [0, 90], values: {min_count: 20}}
   paid: {kind: numeric, encoding: quantile}
+  length_s: {kind: numeric}
   age: {kind: numeric, buckets: [25, 40, 60]}
   stock: {kind: numeric, encoding: standard, default: 0}
   seen: {kind: list, pooling: attention, target: item, times: seen_at, max_length: 6}
@@ -52,6 +53,9 @@ tasks:
   device: {kind: multiclass, label: device}
   spend: {kind: regression, label: spend, head: {kind: ziln, quantiles: [0.1, 0.9]}}
   watch: {kind: regression, label: watch_s, head: {kind: cread, bins: 8}}
+  play: {kind: regression, label: watch_s, head: {kind: d2q, duration: length_s, groups: 4},
+         sample_weight: worth}
+  calm: {kind: binary, label: {column: moods, contains: calm}}
   visits: {kind: regression, label: visits, head: negative_binomial, missing: ignore}
   seconds: {kind: regression, label: watch_s, transform: log1p, rows: {column: click, equals: 1}}
 roles: {group: request, time: time, row_id: row, position: slot, sample_weight: w}
@@ -59,7 +63,9 @@ split: {by: time, validation: 0.2, test: 0.2}
 """
 CONFIG = """
 training: {epochs: 2, batch_size: 256, rare_ids: 5}
-grid: {interactions: [fm, dcn_low_rank], widths: [8], depth: 1}
+grid:
+  {interactions: [dcn, dcn_low_rank], widths: [8], depth: 1, feature_gates: [input],
+   prior: [user]}
 sizes: {embedding: 4, tower: [4]}
 search: {epochs: 1, race: false, refine: 0, candidates: 2}
 trees: {enabled: true, rounds: 10, tune: false, folds: 2}
@@ -148,6 +154,9 @@ def make_log(rows: int = 1800, *, seed: int = 0, first_day: int = 0) -> pa.Table
             "device": dice.choice(["phone", "tablet", "web"], rows),
             "spend": np.where(buy, np.round(np.exp(dice.normal(2.0, 1.0, rows)), 2), 0.0),
             "watch_s": watch,
+            "length_s": 10.0 + 5 * item,
+            "worth": dice.choice([0.0, 1.0, 2.0], rows),
+            "moods": [["calm", "loud"][: 1 + i % 2] if i % 3 else [] for i in item],
             "visits": pa.array(dice.poisson(1.0 + click, rows).astype(float), mask=gaps(0.05)),
         }
     )  # fmt: skip
