@@ -250,7 +250,13 @@ class _ValuesOfDays:
         self.fits = {feature.name: _fit_of(feature, earlier) for feature in self._owners}
         self.vectors = {name: ValueVectors() for name in earlier.tables}
         of_values = [str(vector.of) for vector in self._vectors if isinstance(vector, Vector)]
-        self.columns = schema.columns_of([*self.fits, *self.vectors, *of_values])
+        # An aligned list is read with its whole history, whose values may have another owner.
+        lists = [feature for feature in features if isinstance(feature, ListOf)]
+        whole = {feature.history for feature in self._owners if isinstance(feature, ListOf)} - {
+            None
+        }
+        aligned = [feature.name for feature in lists if feature.history in whole]
+        self.columns = schema.columns_of([*self.fits, *self.vectors, *of_values, *aligned])
 
     def add(self, batch: CountedBatch, train: npt.NDArray[np.bool_]) -> None:
         """Count the train rows of a batch."""

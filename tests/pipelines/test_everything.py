@@ -81,7 +81,7 @@ def test_the_verdict_page_and_bundle_know_every_task(run: recmtl.Run) -> None:
     page = (run.folder / "report.html").read_text()
     assert all(name in page for name in names)
     features = run.results["importance"]["tasks"]["click"]["features"]
-    assert {"image", "seen.image", "taste", "title.ngrams", "uploaded.age", "seen.age"} <= set(
+    assert {"image", "seen.image", "taste", "title.ngrams", "uploaded.age", "price.value"} <= set(
         features
     )
 
@@ -93,7 +93,7 @@ def test_files_rankings_requests_and_mlflow_get_the_scorers_bits(
     assert np.isfinite(expected).all()
     for row in (0, 41, 89):
         np.testing.assert_array_equal(scorer.scores(rows.slice(row, 1))[0], expected[row])
-    pq.write_table(rows, tmp_path / "rows.parquet")
+    pq.write_table(rows.drop_columns(ITEM_COLUMNS), tmp_path / "rows.parquet")
     sides = {"../items.parquet": folder / "items.parquet"}
     placed = Scorer.load(run.bundle, side_tables=sides)
     score_parquet(placed, tmp_path / "rows.parquet", tmp_path / "scored")
@@ -129,7 +129,8 @@ def test_spark_gets_the_scorers_bits(
 ) -> None:
     pytest.importorskip("pyspark")
     placed = load_bundle(run.bundle, side_tables={"../items.parquet": folder / "items.parquet"})
-    pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=30)
+    alone = rows.drop_columns(ITEM_COLUMNS)
+    pq.write_table(alone, tmp_path / "rows.parquet", row_group_size=30)
     with local_spark():
         source, target = str(tmp_path / "rows.parquet"), str(tmp_path / "s")
         score_spark(placed, source, target, keep=["row"])
