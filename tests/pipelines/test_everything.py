@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -102,13 +103,20 @@ def test_files_rankings_requests_and_mlflow_get_the_scorers_bits(
 
     with without_warnings():
         model = load_model(str(save_model(load_bundle(run.bundle), tmp_path / "model")))
-        served = model.predict(rows.select(list(scorer.input_columns)).to_pandas())
+        served = model.predict(_as_pandas(rows.select(list(scorer.input_columns))))
     np.testing.assert_array_equal(served[list(scorer.columns)].to_numpy(), expected)
 
     ranker = Ranker(scorer)
     values, candidates, joined = as_request(rows.slice(0, 30), USER)
     of_request = ranker.rank_request(values, candidates, BY, keep=["item"])
     assert of_request.equals(ranker.rank(joined, BY, keep=["item"]))
+
+
+def _as_pandas(rows: pa.Table) -> pd.DataFrame:
+    """A frame whose lists of times keep their zone, which NumPy's arrays of times do not."""
+    frame = rows.to_pandas()
+    frame["seen_at"] = rows["seen_at"].to_pylist()
+    return frame
 
 
 def test_an_explanation_adds_up_for_every_task(scorer: Scorer, rows: pa.Table) -> None:

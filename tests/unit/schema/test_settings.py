@@ -45,6 +45,7 @@ SCHEMA_PARTS: dict[type, Make] = {
 WITHOUT_BOUNDS = {
     "Condition.equals",
     "Condition.one_of",
+    "Condition.contains",
     "Condition.not_",
     "Categorical.default",
     "SplitRule.validation_from",
