@@ -45,7 +45,7 @@ statistics:
      values: [rate, count, last]}
   - {name: of_pair, key: [user, category], of: [click], hash_buckets: 100}
 tasks:
-  click: {kind: binary, label: click, label_smoothing: 0.02}
+  click: {kind: binary, label: click, group_loss: jrc}
   buy: {kind: binary, label: buy, parent: click, weight: 2}
   returned: {kind: binary, label: {column: returned, time: returned_at, window: 1d}}
   liked: {kind: binary, label: {column: stars, at_least: 4}, focal: 1}
@@ -55,7 +55,8 @@ tasks:
   watch: {kind: regression, label: watch_s, head: {kind: cread, bins: 8}}
   play: {kind: regression, label: watch_s, head: {kind: d2q, duration: length_s, groups: 4},
          sample_weight: worth}
-  calm: {kind: binary, label: {column: moods, contains: calm}}
+  calm: {kind: binary, label: {column: moods, contains: calm}, label_smoothing: 0.02}
+  best: {kind: regression, label: stars, head: {kind: rank, loss: pairwise}}
   visits: {kind: regression, label: visits, head: negative_binomial, missing: ignore}
   seconds: {kind: regression, label: watch_s, transform: log1p, rows: {column: click, equals: 1}}
 roles: {group: request, time: time, row_id: row, position: slot, sample_weight: w}

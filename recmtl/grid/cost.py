@@ -121,7 +121,8 @@ def _gate_cost(layer: Layer, input_width: int, width: int, *, area: int) -> Cost
             total += Cost(len(edges) * (sum(sizes) + len(sizes)), len(edges) * sum(sizes))
         if layer.selection is not None:
             outputs = layer.selection.outputs
-            total += Cost(outputs * (input_width + 1), outputs * input_width)
+            weighing = layer.selection.codes * (layer.selection.count + len(layer.applications))
+            total += Cost(outputs * (input_width + 1), outputs * input_width + weighing)
         if layer.gate == "scalar" or len(edges) > 1:
             total += Cost(0, len(edges) * out)
         if any(layer.residual_edges):
@@ -196,7 +197,8 @@ def expected_multiply_adds(
         total = total + live.sum() * gate.multiply_adds
         if layer.selection is not None:
             products = layer.selection.outputs * input_width * layout.input_lanes
-            total = total + (live * run).sum() * products
+            weighing = layer.selection.codes * (layer.selection.count + used.sum())
+            total = total + (live * run).sum() * (products + weighing)
         looks = looking.unsqueeze(-1) * decision.query
         live = _live_below(layer, decision.keep, looks, live=live, run=run, lanes=lanes)
     for lane, interaction in enumerate(layout.interactions, layout.embedding_lanes):

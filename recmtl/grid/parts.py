@@ -187,3 +187,8 @@ class Selection:
     def outputs(self) -> int:
         """Numbers by which a lane selects: for each selector its bits and its weight."""
         return self.count * (self.bits + 1)
+
+    @property
+    def codes(self) -> int:
+        """Codes of so many bits; those beyond the number of edges stand for one of them, too."""
+        return int(2**self.bits)

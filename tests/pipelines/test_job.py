@@ -213,6 +213,7 @@ def test_every_model_is_a_nested_run_with_its_curve(done: Done, tracking: str) -
     assert "seed" in searched.data.params
 
 
+@pytest.mark.slow
 def test_settings_are_chosen_without_a_test_figure(
     done: Done, tracking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,6 +245,7 @@ def test_settings_are_chosen_without_a_test_figure(
     assert [metric for metric in logged if metric.startswith("test.")] == []
 
 
+@pytest.mark.slow
 def test_calibration_joins_a_finished_job(done: Done, tmp_path: Path) -> None:
     """Models are reused; results, report and bundle tell of it, and the bundle's scores change."""
     out, config = tmp_path / "out", tmp_path / "config.yaml"

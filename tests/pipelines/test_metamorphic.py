@@ -145,6 +145,7 @@ def test_other_names_of_columns_tasks_and_files_give_the_same_job(
     assert (other["mean"], other["cost"]) == (mean, results["cost"])
 
 
+@pytest.mark.slow
 def test_rows_in_another_order_give_the_same_networks_but_for_rounding(
     job: Callable[..., dict[str, Any]], log: pa.Table, results: dict[str, Any]
 ) -> None:

@@ -14,8 +14,6 @@ from recmtl_docs.notebooks import run_notebook  # noqa: E402
 from tests.pipelines.conftest import TINY  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
-IN_SHORT = ("tutorial",)
-"""Run in every run of the tests; the others in the slow ones."""
 PARAMETERS = 'import recmtl\nrows = 2_500\nsettings = {"config": "tiny.yaml"}'
 
 
@@ -25,13 +23,8 @@ def test_there_are_notebooks_and_the_readme_lists_them() -> None:
     assert all(f"({path.name})" in readme for path in NOTEBOOKS)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(p, id=p.stem, marks=() if p.stem in IN_SHORT else pytest.mark.slow)
-        for p in NOTEBOOKS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     notebook = run_notebook(path, tmp_path, parameters=PARAMETERS)

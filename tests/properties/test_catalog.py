@@ -17,6 +17,7 @@ from recmtl.grid import (
     layout_cost,
     prune_grid,
 )
+from recmtl.grid.gates.selection import SelectionGate
 from tests.grids import WIDTH, random_lanes, scrambled
 
 SIZES = {
@@ -74,6 +75,9 @@ def multiply_adds(grid: SharingGrid) -> float:
             weights = [] if wiring.only_mixes else layer.experts.weights
             total += wiring.rate * sum(weight[expert].numel() for weight in weights)
         total += sum(linear.weight.numel() for linear in getattr(gate, "linears", ()))
+        if isinstance(gate, SelectionGate):
+            codes = gate.num_lanes * 2**gate.bits
+            total += codes * gate.selectors + gate.stands_for.numel()
         summed = [edges for edges in wiring.edges if len(edges) > 1 or wiring.gate == "scalar"]
         total += out * sum(map(len, (*summed, *wiring.residual_edges)))
         if layer.feature_gate is not None:

@@ -62,7 +62,7 @@ def week(seed: int, *, is_common: bool) -> TabularProblem:
     return TabularProblem(train, validation, test, ENCODING, TASKS, head_specs(TASKS, statistics))
 
 
-def tested(folder: Path, seed: int, *, is_common: bool) -> RouteTest:
+def route_test(folder: Path, seed: int, *, is_common: bool) -> RouteTest:
     """The test of a network whose tasks share all, as they should while they have one taste."""
     problem = week(seed, is_common=is_common)
     present = fixed_layout("shared_bottom", CONFIG, problem)
@@ -73,7 +73,7 @@ def tested(folder: Path, seed: int, *, is_common: bool) -> RouteTest:
 def test_a_change_of_the_sharing_structure_is_noticed_and_its_absence_too(tmp_path: Path) -> None:
     noticed = {
         is_common: sum(
-            tested(tmp_path / f"{is_common}-{seed}", seed, is_common=is_common).is_proven
+            route_test(tmp_path / f"{is_common}-{seed}", seed, is_common=is_common).is_proven
             for seed in range(10)
         )
         for is_common in (False, True)

@@ -44,6 +44,10 @@ def loss_of(model: TabularModel, batch: Batch) -> torch.Tensor:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_reach_every_parameter(name: str) -> None:
     model = make_model(NETWORKS[name], problem=PROBLEM)
+    with torch.no_grad():
+        for parameter in model.parameters():  # gates on features start as if they were absent
+            if not parameter.any():
+                parameter.normal_(0.0, 0.1)
     loss_of(model, batch_of(200)).backward()
     for parameter_name, parameter in model.named_parameters():
         gradient = parameter.grad

@@ -94,6 +94,7 @@ def test_one_seed_each_is_never_declared_better_or_worse() -> None:
     assert verdicts((1, 1), strength=0.3, studies=100) == (0, 0)
 
 
+@pytest.mark.slow
 def test_with_false_discoveries_controlled_few_studies_of_copies_declare_anything() -> None:
     random = np.random.default_rng(0)
     declared, studies, shape = 0, 150, (ROWS, 8)

@@ -185,6 +185,7 @@ def test_a_mean_leaves_out_the_tasks_that_are_rare() -> None:
     assert "common_mean" not in alone
 
 
+@pytest.mark.slow
 def test_an_arm_that_is_a_copy_is_not_declared_better_beyond_the_level() -> None:
     better = 0
     for study in range(100):

@@ -283,6 +283,7 @@ def test_a_fresh_process_predicts_the_scorers_bits(
     np.testing.assert_array_equal(scores.to_numpy(), Scorer.load(bundle).scores(rows))
 
 
+@pytest.mark.slow
 def test_a_fresh_process_finds_the_champion_in_the_store_of_its_folder(
     tracker: Tracker, logged: RegisteredModel, root: Path
 ) -> None:

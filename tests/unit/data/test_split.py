@@ -32,6 +32,7 @@ def parts_of(write: Write, split: SplitRule, **columns: Any) -> np.ndarray:
     return np.concatenate([assign(batch) for batch in batches])
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=60),
     st.data(),

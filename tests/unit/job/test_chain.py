@@ -133,6 +133,7 @@ def test_the_network_whose_sources_are_chosen_goes_on_as_one_of_the_studys_model
     assert [len(curves) for curves in shown.values()] == [4]
 
 
+@pytest.mark.slow
 def test_the_verdicts_models_are_trained_once_more_on_samples_of_the_train_rows(
     tmp_path: Path,
 ) -> None:

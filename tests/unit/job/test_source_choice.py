@@ -68,6 +68,7 @@ def test_a_choice_is_made_once(chosen: tuple[TabularStudy, list[WorkItem]]) -> N
     assert done == [] and again.hears == study.hears
 
 
+@pytest.mark.slow
 def test_a_choice_that_was_killed_goes_on_to_the_same(
     chosen: tuple[TabularStudy, list[WorkItem]], tmp_path: Path
 ) -> None:
@@ -192,6 +193,7 @@ def kept_share(worth: float, *, seeds: int, studies: int) -> float:
     return kept / studies
 
 
+@pytest.mark.slow
 def test_a_source_without_worth_is_rarely_heard_and_one_of_worth_nearly_always() -> None:
     """By luck, at most `LEVEL` of worthless sources are heard: 3 standard errors are allowed."""
     studies = 300

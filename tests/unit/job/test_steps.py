@@ -258,6 +258,7 @@ def test_warnings_of_the_log_are_shown(job: JobContext, prepared: PreparedLog) -
     assert shown.getvalue() == "warning: column 'x' looks like the label [y]\n"
 
 
+@pytest.mark.slow
 def test_a_job_whose_networks_hear_less_bundles_and_scores_with_less(
     job: JobContext, prepared: PreparedLog, tmp_path: Path
 ) -> None:

@@ -317,6 +317,7 @@ def test_single_task_networks_share_the_budget_equally(study: Study) -> None:
     assert costs == pytest.approx([study._budget() / len(TASKS)] * len(TASKS), rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_random_route_that_is_the_searched_network_is_drawn_anew(tmp_path: Path) -> None:
     """Whatever the search ended with, the control is another wiring of the same experts."""
     for seed in range(4):

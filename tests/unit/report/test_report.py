@@ -272,6 +272,7 @@ def test_importing_the_package_loads_neither_matplotlib_nor_torch():
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_the_bundle_is_shown_before_and_after_calibration(report_input, tmp_path):
     before = {"log_loss": 0.54321, "brier": 0.2, "ece": 0.05}
     gain = {"before": before, "after": {"log_loss": 0.51234, "brier": 0.19, "ece": 0.01}}

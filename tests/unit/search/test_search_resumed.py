@@ -82,6 +82,7 @@ def test_what_single_draws_are_compared_with_goes_on(tmp_path: Path) -> None:
     assert same(search(SPACE, PROBLEM, ONE_DRAW, seed=3, checkpoint=path), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adashare", "dynashare", "searched"])
 def test_a_stopped_search_of_images_goes_on(tmp_path: Path, name: str) -> None:
     given = make_config()

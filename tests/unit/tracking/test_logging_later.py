@@ -90,6 +90,7 @@ def content(uri: str) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 def test_logging_later_gives_the_same_runs_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_finished_tuning_trains_nothing_again(
     assert [what for what in shown if what.startswith("trial")] == []
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_where_fewer_have_ended(
     run_tuning: RunTuning, prepared: Path, tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path, save_every: 
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adashare", "dynashare", "searched"])
 def test_routes_are_searched_and_the_network_found_is_trained(name: str) -> None:
     space = search_space(name, CONFIG, PROBLEM)

@@ -119,6 +119,7 @@ def test_a_killed_process_is_named_and_the_study_goes_on(
     assert results(study) == results(alone)
 
 
+@pytest.mark.slow
 def test_an_error_of_a_item_is_raised_here(encoded: Path, tmp_path: Path) -> None:
     study = open_study(encoded, tmp_path, workers=2)
     (tmp_path / "checkpoints").mkdir()
@@ -158,6 +159,7 @@ def test_once_time_is_up_only_the_verdict_of_one_seed_is_made(
     assert not set(with_needed(all_items(done.config), done.config)) - set(finished)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_is_under_way_when_time_is_up_is_given_up_and_gone_on_with(
     alone: Study, encoded: Path, tmp_path: Path, workers: int
