@@ -1,6 +1,7 @@
 """A small study in memory: encoded rows with every kind of feature and task, no files."""
 
 import numpy as np
+import torch
 
 from recmtl.data.columns.labels import LabelStatistics
 from recmtl.data.encoded_log import LogSplit
@@ -90,3 +91,20 @@ def make_model(
     layout = layout or mmoe(len(problem.tasks), experts=3, widths=(8, 4))
     sizes = ModelSizes(embedding=4, tower=(6,), dropout=dropout, field_dropout=dropout)
     return TabularModel(problem.encoding, problem.heads, layout=layout, sizes=sizes)
+
+
+def request_of(
+    encoding: Encoding, rows: LogSplit, user: set[str]
+) -> tuple[Encoding, list[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    """Rows as the candidates of one of them: the user's part of the encoding, a request, joined.
+
+    A request is the user's ids and numbers, one row, then those of the candidates.
+    """
+    mine, theirs = encoding.part(user), encoding.part(set(encoding.fields) - user)
+    columns = [encoding.columns_of(part) for part in (mine, theirs)]
+    ids, numeric = torch.from_numpy(rows.ids.copy()), torch.from_numpy(rows.numeric).double()
+    ids[:, columns[0][0]] = ids[2, columns[0][0]].clone()
+    numeric[:, columns[0][1]] = numeric[2, columns[0][1]].clone()
+    parts = [ids[:1, columns[0][0]], numeric[:1, columns[0][1]]]
+    parts += [ids[:, columns[1][0]], numeric[:, columns[1][1]]]
+    return mine, parts, (ids, numeric)

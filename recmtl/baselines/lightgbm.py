@@ -96,9 +96,7 @@ class _Trees:
                 seed=self.seed * 1009 + number if number else self.seed,
             )
 
-        settings = self.settings
-        if settings.tune and len(validation.label):
-            settings = tuned(settings, grown)
+        settings = tuned(self.settings, grown, validation)
         if self.bag > 1:
             settings = replace(settings, row_share=SHARE_OF_A_BAG)
         forests = [grown(settings, number) for number in range(self.bag)]

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,13 +46,13 @@ class AddedDays:
         log: the encoded log.
         base: the log without rows that it was prepared like, with what has grown.
         parent: the bundle whose encoder has grown.
-        trees: the parent's forests, and what they say of the days; None where it has none.
+        out: the output folder of the update.
     """
 
     log: EncodedLog
     base: EncodedLog
     parent: Parent
-    trees: "GrownForests | None" = None
+    out: Path
 
     @cached_property
     def encoder(self) -> RowEncoder:
@@ -62,6 +63,17 @@ class AddedDays:
     def starts(self) -> np.ndarray:
         """Of each row of the embedding table, the parent's row that it starts from."""
         return rows_of_values(self.parent.bundle.encoder, self.encoder)
+
+    @cached_property
+    def trees(self) -> "GrownForests | None":
+        """The parent's forests over the grown vocabularies: no label of the days is theirs."""
+        if (forests := self.parent.bundle.forests) is None:
+            return None
+        # Here, since LightGBM is slow to load, and most bundles have no trees.
+        from recmtl.forest.grown import kept_forests
+
+        forests = forests.grown(self.starts, self.log.encoding)
+        return kept_forests(self.log, self.out / FOREST, forests)
 
     @property
     def grown(self) -> dict[str, Any]:
@@ -83,8 +95,7 @@ class AddedDays:
         model = self.parent.bundle.model
         if self.trees is None or not isinstance(model, BlendedModel) or model.forest is None:
             return None
-        problem = TabularProblem.of(self.log, trees=self.trees)
-        return ForestLogits.of(self.trees, replace(problem, heads=self._heads))
+        return ForestLogits.of(self.trees, self._heads)
 
     @property
     def _heads(self) -> tuple[HeadSpec, ...]:
@@ -121,18 +132,7 @@ def added_days(job: JobContext, parent: Parent, *, retire_after: str = "") -> Ad
     log = prepare(job.data, base.schema, job.out / LOG, like=base, progress=progress, admit=admit)
     refuse_another_study(job.out, facts)
     job.on_admitted()
-    return AddedDays(log, base, parent, _trees(job, log, parent))
-
-
-def _trees(job: JobContext, log: EncodedLog, parent: Parent) -> "GrownForests | None":
-    """The parent's forests over the grown vocabularies: no label of the days is theirs."""
-    if (forests := parent.bundle.forests) is None:
-        return None
-    # Here, since LightGBM is slow to load, and most bundles have no trees.
-    from recmtl.forest.grown import kept_forests
-
-    starts = rows_of_values(parent.bundle.encoder, log.encoder())
-    return kept_forests(log, job.out / FOREST, forests.grown(starts, log.encoding))
+    return AddedDays(log, base, parent, job.out)
 
 
 def _unsplit(schema: Schema) -> Schema:

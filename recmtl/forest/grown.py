@@ -109,22 +109,14 @@ def grow_forests(
             is damaged.
     """
     identity = {"log": log.fingerprint, "settings": asdict(settings), "seed": seed}
-    if (folder / "grown.json").is_file():
-        facts = read_json(folder / "grown.json", remedy=GROW_AGAIN)
-        if {name: facts.get(name) for name in identity} == identity:
-            return _opened(log, folder, facts)
+    if (grown := _opened(log, folder, identity)) is not None:
+        return grown
     with write_faults_as_data_error(folder), new_folder(folder) as partial:
         began = time.process_time()
         forests, of_train = _grow(log, settings, threads, seed, on_progress)
-        (partial / "forests").mkdir()
-        forests.save(partial / "forests")
-        # What was written is what answers, here as in a bundle.
-        forests = Forests.load(partial / "forests", log.encoding)
-        _write_numbers(log, forests, of_train, partial)
-        grow_s = time.process_time() - began
-        cost = {"grow_cpu_s": grow_s, **forest_cost(forests, log.split("validation"))}
-        facts = {**identity, "files": _hashes(partial / "forests"), "cost": cost}
-        write_json(partial / "grown.json", facts)
+        forests = _written(log, forests, of_train, partial)
+        cost = _cost(log, forests, time.process_time() - began)
+        _close(partial, identity, cost)
     return GrownForests(folder, log, forests, cost)
 
 
@@ -143,25 +135,46 @@ def kept_forests(log: EncodedLog, folder: Path, forests: Forests) -> GrownForest
     """
     texts = "".join(forest.text for forest in forests.forests)
     identity = {"log": log.fingerprint, "kept": hashlib.blake2b(texts.encode()).hexdigest()}
-    if (folder / "grown.json").is_file():
-        facts = read_json(folder / "grown.json", remedy=GROW_AGAIN)
-        if {name: facts.get(name) for name in identity} == identity:
-            return _opened(log, folder, facts)
+    if (grown := _opened(log, folder, identity)) is not None:
+        return grown
     with write_faults_as_data_error(folder), new_folder(folder) as partial:
-        (partial / "forests").mkdir()
-        forests.save(partial / "forests")
-        _write_numbers(log, forests, None, partial)
-        cost = {"grow_cpu_s": 0.0, **forest_cost(forests, log.split("validation"))}
-        facts = {**identity, "files": _hashes(partial / "forests"), "cost": cost}
-        write_json(partial / "grown.json", facts)
+        forests = _written(log, forests, None, partial)
+        cost = _cost(log, forests, 0.0)
+        _close(partial, identity, cost)
     return GrownForests(folder, log, forests, cost)
 
 
-def _opened(log: EncodedLog, folder: Path, facts: Mapping[str, Any]) -> GrownForests:
+def _opened(log: EncodedLog, folder: Path, identity: Mapping[str, Any]) -> GrownForests | None:
+    """What the folder holds if it is of this identity, else None."""
+    if not (folder / "grown.json").is_file():
+        return None
+    facts = read_json(folder / "grown.json", remedy=GROW_AGAIN)
+    if {name: facts.get(name) for name in identity} != identity:
+        return None
     if _hashes(folder / "forests") != facts.get("files"):
         raise DataError(f"{folder}: its forests are not those that were grown; {GROW_AGAIN}")
     forests = Forests.load(folder / "forests", log.encoding)
     return GrownForests(folder, log, forests, facts["cost"])
+
+
+def _written(
+    log: EncodedLog, forests: Forests, of_train: NDArray[np.float64] | None, folder: Path
+) -> Forests:
+    """Write the forests and their numbers; what was written is what answers, as in a bundle."""
+    (folder / "forests").mkdir()
+    forests.save(folder / "forests")
+    forests = Forests.load(folder / "forests", log.encoding)
+    _write_numbers(log, forests, of_train, folder)
+    return forests
+
+
+def _cost(log: EncodedLog, forests: Forests, grow_s: float) -> dict[str, float]:
+    return {"grow_cpu_s": grow_s, **forest_cost(forests, log.split("validation"))}
+
+
+def _close(folder: Path, identity: Mapping[str, Any], cost: Mapping[str, float]) -> None:
+    facts = {**identity, "files": _hashes(folder / "forests"), "cost": cost}
+    write_json(folder / "grown.json", facts)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -133,9 +133,7 @@ class ForestGrower:
                 seed=self.seed,
             )
 
-        settings: ForestSettings = self.settings
-        if settings.tune and len(validation.label):
-            settings = tuned(settings, grown)
+        settings = tuned(self.settings, grown, validation)
         # Its text holds the chosen number of trees, and is what will be loaded to score.
         return TaskForest(task.name, tuple(classes), forest_text(grown(settings)))
 

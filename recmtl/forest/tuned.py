@@ -8,6 +8,7 @@ import lightgbm
 import numpy as np
 
 from recmtl.forest.settings import ForestSettings
+from recmtl.forest.task_rows import TaskRows
 
 __all__ = ["CANDIDATES", "tuned"]
 
@@ -25,14 +26,20 @@ QUICK_RATE = 0.1
 
 
 def tuned(
-    settings: ForestSettings, grow: Callable[[ForestSettings], lightgbm.Booster]
+    settings: ForestSettings,
+    grow: Callable[[ForestSettings], lightgbm.Booster],
+    validation: TaskRows,
 ) -> ForestSettings:
     """The candidate of the lowest loss: few trees leave some of them, which more trees compare.
 
     Args:
-        settings: what the candidates change; their rounds and learning rate are kept.
+        settings: what the candidates change, if they are to be tuned; their rounds and learning
+            rate are kept.
         grow: settings to the forest that they give, stopped on validation rows.
+        validation: those rows; without any, the settings are as they are.
     """
+    if not settings.tune or not len(validation.label):
+        return settings
     left = [replace(settings, **candidate) for candidate in CANDIDATES]
     for rounds, count in ((FIRST_ROUNDS, GO_ON), (SECOND_ROUNDS, 1)):
         quick = [replace(candidate, rounds=rounds, learning_rate=QUICK_RATE) for candidate in left]

@@ -189,7 +189,7 @@ class TrainedModels:
         }
         networks = {f"searched-{self.chosen.seed}": self.chosen.network, **networks}
         trees = self.prepared.trees
-        forest = None if trees is None else ForestLogits.of(trees, self.study.problem)
+        forest = None if trees is None else ForestLogits.of(trees, self.study.problem.heads)
         return fit_blend(networks, self.study.heard, forest)
 
     @cached_property

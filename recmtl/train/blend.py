@@ -47,12 +47,11 @@ class ForestLogits:
     test: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, trees: "GrownForests", problem: TabularProblem) -> "ForestLogits":
-        """Those of the forests of a problem's log; of tasks whose heads can be averaged."""
-        of_forests = trees.forests.places([task.name for task in problem.tasks])
+    def of(cls, trees: "GrownForests", heads: Sequence[HeadSpec]) -> "ForestLogits":
+        """Those of the forests of a log; of tasks whose heads can be averaged."""
+        of_forests = trees.forests.places([head.name for head in heads])
         places = tuple(
-            at if head.is_averaged else ()
-            for at, head in zip(of_forests, problem.heads, strict=True)
+            at if head.is_averaged else () for at, head in zip(of_forests, heads, strict=True)
         )
         return cls(places, trees.logits("validation"), trees.logits("test"))
 

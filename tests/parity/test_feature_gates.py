@@ -26,7 +26,7 @@ from recmtl.serve.scoring.attribution import Attribution
 from recmtl.train.config import Grid
 from tests.grids import WIDTH, assert_pruned_is_masked, random_lanes, random_routes, scrambled
 from tests.parity.plain import TASKS, assert_equal_with_gradients, expert
-from tests.tabular_problems import make_problem
+from tests.tabular_problems import make_problem, request_of
 
 HIDDEN, LEVELS = 4, [(6, 3), (5,)]
 PRIOR = Prior(fields=(0, 2), sizes=(0, 0, 1))
@@ -158,17 +158,10 @@ def test_the_configuration_names_the_prior_features() -> None:
 @pytest.mark.parametrize("user", [{"user"}, {"item", "age"}])
 def test_a_request_is_gated_as_its_joined_rows(user: set[str]) -> None:
     model, rows = gated_model(), make_problem(60).test
-    encoding = model.encoder.encoding
-    mine, theirs = encoding.part(user), encoding.part(set(encoding.fields) - user)
-    columns = [encoding.columns_of(part) for part in (mine, theirs)]
-    ids, numeric = torch.from_numpy(rows.ids.copy()), torch.from_numpy(rows.numeric).double()
-    ids[:, columns[0][0]] = ids[2, columns[0][0]].clone()
-    numeric[:, columns[0][1]] = numeric[2, columns[0][1]].clone()
-    parts = [ids[:1, columns[0][0]], numeric[:1, columns[0][1]]]
-    parts += [ids[:, columns[1][0]], numeric[:, columns[1][1]]]
+    mine, parts, joined = request_of(model.encoder.encoding, rows, user)
     with torch.no_grad():
         got = RequestNetwork(model, mine.fields).eval()(*parts)
-    torch.testing.assert_close(got, model.predict(ids, numeric), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(got, model.predict(*joined), rtol=1e-9, atol=1e-12)
 
 
 def test_contributions_go_through_gates_that_stop_gradients_in_training() -> None:

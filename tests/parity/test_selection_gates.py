@@ -25,7 +25,7 @@ from recmtl.train.config import Grid, Training
 from recmtl.train.loop import train
 from tests.grids import WIDTH, assert_pruned_is_masked, random_lanes, random_routes, scrambled
 from tests.parity.plain import TASKS, assert_equal_with_gradients, expert
-from tests.tabular_problems import make_problem
+from tests.tabular_problems import make_problem, request_of
 
 
 def step(t: float) -> float:
@@ -180,16 +180,9 @@ def test_a_request_selects_as_its_joined_rows(user: set[str]) -> None:
     with torch.no_grad():
         for parameter in model.grid.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 0.5)
-    encoding = model.encoder.encoding
-    mine, theirs = encoding.part(user), encoding.part(set(encoding.fields) - user)
-    columns = [encoding.columns_of(part) for part in (mine, theirs)]
-    ids, numeric = torch.from_numpy(rows.ids.copy()), torch.from_numpy(rows.numeric).double()
-    ids[:, columns[0][0]] = ids[2, columns[0][0]].clone()
-    numeric[:, columns[0][1]] = numeric[2, columns[0][1]].clone()
-    parts = [ids[:1, columns[0][0]], numeric[:1, columns[0][1]]]
-    parts += [ids[:, columns[1][0]], numeric[:, columns[1][1]]]
+    mine, parts, joined = request_of(model.encoder.encoding, rows, user)
     with torch.no_grad():
         network = RequestNetwork(model, mine.fields).eval()
         got = network(*parts)
     assert len(network.products) == 2  # the experts' and the gate's
-    torch.testing.assert_close(got, model.predict(ids, numeric), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(got, model.predict(*joined), rtol=1e-9, atol=1e-12)

@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 
 from recmtl.baselines import lightgbm
 from recmtl.forest.settings import ForestSettings
+from recmtl.forest.task_rows import TaskRows
 from recmtl.forest.tuned import CANDIDATES, tuned
 from recmtl.train.evidence import Evidence, LightGBM
 
@@ -52,7 +53,8 @@ def test_every_kind_of_task_is_tuned_and_bagged(small):
 
 @pytest.mark.parametrize("best", range(len(CANDIDATES)))
 def test_the_candidate_of_the_lowest_validation_loss_goes_on_and_is_chosen(best):
-    wanted, tried = dataclasses.replace(QUICK, **CANDIDATES[best]), []
+    start = dataclasses.replace(QUICK, tune=True)
+    wanted, tried = dataclasses.replace(start, **CANDIDATES[best]), []
 
     def grow(candidate):
         tried.append((candidate.rounds, candidate.learning_rate))
@@ -60,7 +62,8 @@ def test_the_candidate_of_the_lowest_validation_loss_goes_on_and_is_chosen(best)
         loss = float(dataclasses.replace(candidate, **kept) != wanted)
         return SimpleNamespace(best_score={"valid_0": {"binary_logloss": loss}})
 
-    assert tuned(QUICK, grow) == wanted, "with the rounds and the rate of the settings"
+    rows = TaskRows(np.zeros((1, 1)), np.zeros(1), np.ones(1))
+    assert tuned(start, grow, rows) == wanted, "with the rounds and the rate of the settings"
     assert tried == [(15, 0.1)] * len(CANDIDATES) + [(50, 0.1)] * 2
 
 
